@@ -1,0 +1,50 @@
+"""Keras Policy Gradients: REINFORCE, actor-critic and PPO for TensorFlow and Keras 3.
+
+Submodules are imported on first use: TensorFlow takes seconds to load, and a client of
+a served policy or `kpg --help` needs none of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kpg.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from kpg import advantages as advantages
+    from kpg import distributions as distributions
+    from kpg import environments as environments
+    from kpg import export as export
+    from kpg import losses as losses
+    from kpg import models as models
+    from kpg import schedules as schedules
+    from kpg import spaces as spaces
+    from kpg import trainers as trainers
+    from kpg.environments import make as make
+    from kpg.trainers import load as load
+
+_MODULES = (
+    "advantages",
+    "distributions",
+    "environments",
+    "export",
+    "losses",
+    "models",
+    "schedules",
+    "spaces",
+    "trainers",
+)
+_FUNCTIONS = {"make": "environments", "load": "trainers"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"kpg.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"kpg.{_FUNCTIONS[name]}"), name)
+    raise AttributeError(f"module 'kpg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES, *_FUNCTIONS])

@@ -1,0 +1,76 @@
+"""The one loop over time: carry a state along `T` steps and stack what each step emits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    inputs: Any,
+    *,
+    reverse: bool = False,
+    length: int | None = None,
+) -> tuple[Any, Any]:
+    """Runs `step` once for each row of `inputs`, first to last (or last to first).
+
+    It is `tf.scan` with two differences: the outputs need not look like the carry, and
+    every `TensorArray` has a static shape, which XLA demands on every device.
+
+    Args:
+        step: `step(carry, inputs_t) -> (carry, outputs_t)`. The carry keeps its shapes
+            and dtypes; the outputs have static shapes.
+        carry: Nest of tensors that the first step receives.
+        inputs: Nest of `[T, ...]` tensors, or `None` if `length` is given.
+        reverse: Whether time runs from `T - 1` to 0. The stacked outputs are in the
+            order of the inputs in both cases. Defaults to `False`.
+        length: Number of steps `T ≥ 1`. Defaults to the static length of the inputs.
+
+    Returns:
+        The carry after the last step, and the outputs stacked to `[T, ...]`.
+
+    Raises:
+        ValueError: If the number of steps is not known when the graph is built.
+    """
+    rows = tf.nest.map_structure(tf.convert_to_tensor, inputs)
+    if length is None:
+        length = tf.nest.flatten(rows)[0].shape[0] if tf.nest.flatten(rows) else None
+    if not length:
+        raise ValueError(
+            "`scan` needs at least one step and a number of steps that is known when "
+            f"the graph is built; give `length`. Received: length={length}"
+        )
+    carry = tf.nest.map_structure(tf.convert_to_tensor, carry)
+
+    def row(index: tf.Tensor) -> Any:
+        return tf.nest.map_structure(lambda values: values[index], rows)
+
+    first = length - 1 if reverse else 0
+    carry, outputs = step(carry, row(tf.constant(first)))
+    outputs = tf.nest.map_structure(tf.convert_to_tensor, outputs)
+    arrays = tf.nest.map_structure(
+        lambda output: tf.TensorArray(
+            output.dtype, length, element_shape=output.shape
+        ).write(first, output),
+        outputs,
+    )
+
+    def body(count: tf.Tensor, carry: Any, arrays: Any) -> tuple[tf.Tensor, Any, Any]:
+        index = first - count if reverse else count
+        carry, outputs = step(carry, row(index))
+        arrays = tf.nest.map_structure(
+            lambda array, output: array.write(index, output), arrays, outputs
+        )
+        return count + 1, carry, arrays
+
+    _, carry, arrays = tf.while_loop(
+        lambda count, *_: count < length,
+        body,
+        (tf.constant(1), carry, arrays),
+        maximum_iterations=length - 1,
+    )
+    return carry, tf.nest.map_structure(lambda array: array.stack(), arrays)

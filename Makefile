@@ -1,0 +1,77 @@
+# `make demo` and `make test` do all the set-up by themselves; see README.md.
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements.lock
+
+# PYTHON=/path/to/python chooses the interpreter; otherwise the first one on PATH that
+# is between 3.10 and 3.13 and can make virtual environments.
+CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10 python
+SUPPORTED := import ensurepip, sys, venv; \
+	sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+find_python = $(shell for name in $(CANDIDATES); do \
+	$$name -c '$(SUPPORTED)' >/dev/null 2>&1 && { echo $$name; break; }; done)
+
+# The stamp names what was installed: another lock or another setup.py installs anew.
+STAMP := $(VENV)/installed-$(shell cat $(LOCK) setup.py | cksum | cut -d ' ' -f 1)
+
+.PHONY: help setup demo test test-slow lint format lock clean
+
+help:
+	@echo "make demo       train MountainCar-v0, export it, serve it, play against the server"
+	@echo "make test       format, lint, types and the fast tests"
+	@echo "make test-slow  the learning tests"
+	@echo "make setup      only the virtual environment, in $(VENV)"
+	@echo "make lint       format, lint and types, without the tests"
+	@echo "make format     rewrite the files as the formatter wants them"
+	@echo "make lock       renew $(LOCK) from setup.py"
+	@echo "make clean      remove what the commands above made, runs included"
+
+setup: $(STAMP)
+
+# Everything comes from the lock; the last line adds only kpg itself, as a link to the
+# checkout.
+$(STAMP):
+	@python='$(or $(PYTHON),$(find_python))'; \
+	if ! "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1; then \
+		echo "kpg needs Python 3.10, 3.11, 3.12 or 3.13 with its venv module." >&2; \
+		echo "On Debian and Ubuntu: sudo apt-get install python3 python3-venv" >&2; \
+		echo "Another interpreter: make PYTHON=/path/to/python3.12 ..." >&2; \
+		exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$("$$python" --version) (once, some minutes)"; \
+	"$$python" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: lint
+	$(BIN)/python -m pytest --numprocesses 2
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile setup.py --extra dev --universal --python-version 3.10 \
+		--upgrade --no-annotate --custom-compile-command "make lock" \
+		--output-file $(LOCK)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs servables
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

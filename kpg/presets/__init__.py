@@ -1,0 +1,1 @@
+"""Tuned settings, one data file per environment."""

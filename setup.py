@@ -1,0 +1,98 @@
+"""The package: what is installed, and from which folder.
+
+The folders `models/`, `trainers/` and `export/` stand at the top of the
+repository and are installed inside `kpg`, so that nothing is added to the global
+namespace. The mapping is explicit: the links `kpg/models`, `kpg/trainers` and
+`kpg/export`, which let type checkers and a bare checkout see the same names, would
+make `find_packages` ship those folders twice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).resolve().parent
+
+PACKAGE_DIR = {
+    "kpg": "kpg",
+    "kpg.commands": "kpg/commands",
+    "kpg.environments": "kpg/environments",
+    "kpg.presets": "kpg/presets",
+    "kpg.models": "models",
+    "kpg.trainers": "trainers",
+    "kpg.export": "export",
+}
+
+REQUIRES = [
+    "tensorflow>=2.18",
+    "keras>=3.6",
+    "tensorflow-probability[tf]>=0.25",
+    "keras-nlp>=0.18",
+    "gymnasium>=1.0",
+    "tensorflow-serving-api>=2.18",
+    "grpcio>=1.62",
+    "protobuf>=4.25",
+    "matplotlib>=3.8",
+    "numpy>=1.26",
+]
+
+TOOLS = [
+    "build>=1.2",
+    "mypy>=1.11",
+    "pyright[nodejs]>=1.1.390",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.5",
+    "ruff>=0.8",
+    "setuptools>=77",
+]
+
+EXTRAS = {
+    "tensorboard": ["tensorboard>=2.18"],
+    "render": ["gymnasium[classic-control]"],
+    "box2d": ["gymnasium[box2d]"],
+    "mujoco": ["gymnasium[mujoco]"],
+    "envpool": ["envpool>=1.0"],
+    "benchmark": ["stable-baselines3>=2.4"],
+    "dev": [*TOOLS, "tensorboard>=2.18"],
+}
+
+
+def version() -> str:
+    """Reads the version without importing the package and what it depends on."""
+    scope: dict[str, str] = {}
+    exec((ROOT / "kpg" / "version.py").read_text(encoding="utf-8"), scope)
+    return scope["__version__"]
+
+
+setup(
+    name="kpg",
+    version=version(),
+    description="Keras Policy Gradients: train, export and serve policies.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=list(PACKAGE_DIR),
+    package_dir=PACKAGE_DIR,
+    package_data={"kpg": ["py.typed"], "kpg.presets": ["*.json"]},
+    include_package_data=False,
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["kpg = kpg.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

@@ -49,28 +49,32 @@ def scan(
     def row(index: tf.Tensor) -> Any:
         return tf.nest.map_structure(lambda values: values[index], rows)
 
-    first = length - 1 if reverse else 0
-    carry, outputs = step(carry, row(tf.constant(first)))
-    outputs = tf.nest.map_structure(tf.convert_to_tensor, outputs)
-    arrays = tf.nest.map_structure(
-        lambda output: tf.TensorArray(
-            output.dtype, length, element_shape=output.shape
-        ).write(first, output),
-        outputs,
-    )
-
     def body(count: tf.Tensor, carry: Any, arrays: Any) -> tuple[tf.Tensor, Any, Any]:
-        index = first - count if reverse else count
+        index = length - 1 - count if reverse else count
         carry, outputs = step(carry, row(index))
         arrays = tf.nest.map_structure(
             lambda array, output: array.write(index, output), arrays, outputs
         )
         return count + 1, carry, arrays
 
+    arrays = tf.nest.map_structure(
+        lambda output: tf.TensorArray(
+            output.dtype, length, element_shape=output.shape
+        ),
+        _outputs_of(step, carry, row(0)),
+    )
     _, carry, arrays = tf.while_loop(
         lambda count, *_: count < length,
         body,
-        (tf.constant(1), carry, arrays),
-        maximum_iterations=length - 1,
+        (tf.constant(0), carry, arrays),
+        maximum_iterations=length,
     )
     return carry, tf.nest.map_structure(lambda array: array.stack(), arrays)
+
+
+def _outputs_of(step: Callable[[Any, Any], Any], carry: Any, row: Any) -> Any:
+    """Traces `step` aside to learn the shapes and dtypes of its outputs."""
+    traced = tf.function(step, autograph=False).get_concrete_function(
+        *tf.nest.map_structure(tf.TensorSpec.from_tensor, (carry, row))
+    )
+    return traced.structured_outputs[1]

@@ -1,0 +1,82 @@
+"""What a trajectory becomes before it is learned from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+
+class Estimates(NamedTuple):
+    """What advantages are made of; all `[T, B]`, by the names of `kpg.advantages`.
+
+    Attributes:
+        rewards: float32, normalised if the trainer does so.
+        values: float32, V of the observation acted on; zeros without a critic.
+        next_values: float32, V of the true next observation; never that of a reset.
+        terminated: bool.
+        truncated: bool.
+    """
+
+    rewards: Any
+    values: Any
+    next_values: Any
+    terminated: Any
+    truncated: Any
+
+
+class Batch(NamedTuple):
+    """Rows to learn from, in no order: `[N, ...]`.
+
+    Attributes:
+        observations: `[N, ...]`.
+        actions: `[N, ...]`, raw actions.
+        log_probs: `[N]` float32, at the time of acting, in nats.
+        advantages: `[N]` float32.
+        targets: `[N]` float32, what the critic should say.
+        valid: `[N]` bool, or `None` if every row counts.
+    """
+
+    observations: Any
+    actions: Any
+    log_probs: Any
+    advantages: Any
+    targets: Any
+    valid: Any
+
+
+def shuffled(
+    seed: tf.Tensor, num_rows: int, num_epochs: int, minibatch_size: int
+) -> tf.Tensor:
+    """Draws the minibatches of all epochs: in each, every row stands exactly once.
+
+    Args:
+        seed: `[2]` int32, a stateless seed.
+        num_rows: N, a multiple of `minibatch_size`.
+        num_epochs: Passes over the rows.
+        minibatch_size: Rows in a minibatch.
+
+    Returns:
+        `[num_epochs * N / minibatch_size, minibatch_size]` int32 indices of rows.
+    """
+    if minibatch_size == num_rows:
+        rows = tf.tile(tf.range(num_rows)[tf.newaxis], [num_epochs, 1])
+    else:
+        keys = tf.random.stateless_uniform([num_epochs, num_rows], seed)
+        rows = tf.argsort(keys, axis=-1)
+    return tf.reshape(rows, [-1, minibatch_size])
+
+
+def take(batch: Batch, indices: tf.Tensor) -> Batch:
+    """Returns the rows at `indices`."""
+    return tf.nest.map_structure(
+        lambda rows: None if rows is None else tf.gather(rows, indices), batch
+    )
+
+
+def mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
+    """Averages `[N]` terms over the valid rows; 0 if there are none."""
+    if valid is None:
+        return tf.reduce_mean(terms)
+    count = tf.reduce_sum(tf.cast(valid, tf.float32))
+    return tf.reduce_sum(tf.where(valid, terms, 0.0)) / tf.maximum(count, 1.0)

@@ -1,0 +1,248 @@
+"""Acting in environments: inside the graph, or on the host."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from kpg.environments.functional import GraphEnvironment, Rng
+from kpg.environments.vector import HostEnvironment
+from kpg.models import Policy
+from kpg.scan import scan
+from kpg.trajectories import Trajectory
+
+
+class Carry(NamedTuple):
+    """Where the environments stand between two fragments.
+
+    Attributes:
+        states: Nest of `[B, ...]`, the environments' own states.
+        lengths: `[B]` int32, steps since the last reset.
+        returns: `[B]` float32, undiscounted reward since the last reset.
+    """
+
+    states: Any
+    lengths: Any
+    returns: Any
+
+
+class Episodes(NamedTuple):
+    """Sums over the episodes that ended in a fragment; three scalars, float32.
+
+    Attributes:
+        returns: Sum of their undiscounted returns.
+        lengths: Sum of their lengths, in steps.
+        count: Their number.
+    """
+
+    returns: Any
+    lengths: Any
+    count: Any
+
+
+class GraphCollector:
+    """Collects fragments of an in-graph environment; every method builds graph.
+
+    Args:
+        env: The environment.
+        policy: The policy that acts.
+        num_steps: T, steps of a fragment.
+        num_envs: B, environments that this replica steps.
+        restart: Whether every fragment begins with new episodes and holds one for each
+            environment; the rows after its end are not valid.
+    """
+
+    def __init__(
+        self,
+        env: GraphEnvironment,
+        policy: Policy,
+        num_steps: int,
+        num_envs: int,
+        restart: bool = False,
+    ) -> None:
+        self.env = env
+        self.policy = policy
+        self.num_steps = num_steps
+        self.num_envs = num_envs
+        self.restart = restart
+
+    def start(self, seed: tf.Tensor) -> Carry:
+        """Resets all environments, given a stateless `[2]` int32 seed."""
+        return Carry(
+            self.env.initial(Rng(seed, self.num_envs)),
+            tf.zeros([self.num_envs], tf.int32),
+            tf.zeros([self.num_envs]),
+        )
+
+    def collect(
+        self, carry: Carry, seed: tf.Tensor
+    ) -> tuple[Carry, Trajectory, Episodes]:
+        """Acts for `num_steps` steps, given a stateless `[2]` int32 seed."""
+        seeds = stateless_seeds(seed, self.num_steps, 3)
+        if self.restart:
+            carry = self.start(seed)
+        carry, (trajectory, episodes) = scan(self._step, carry, seeds)
+        if self.restart:
+            ended = trajectory.terminated | trajectory.truncated
+            before = tf.cumsum(tf.cast(ended, tf.int32), exclusive=True)
+            trajectory = trajectory._replace(valid=before == 0)
+        return carry, trajectory, tf.nest.map_structure(tf.reduce_sum, episodes)
+
+    def _step(
+        self, carry: Carry, seeds: tf.Tensor
+    ) -> tuple[Carry, tuple[Trajectory, Episodes]]:
+        """One step of all environments; `seeds` is `[3, 2]`."""
+        env, family = self.env, self.policy.family
+        observations = env.observation(carry.states)
+        actions, log_probs = self.policy.sample(observations, seeds[0])
+        taken = family.to_environment(actions)
+        rng = Rng(seeds[1], self.num_envs)
+        states = env.transition(carry.states, taken, rng)
+        rewards = env.reward(carry.states, taken, states)
+        terminated = env.terminal(states)
+        lengths, returns = carry.lengths + 1, carry.returns + rewards
+        truncated = time_is_up(env, lengths) & ~terminated
+        ended = terminated | truncated
+        trajectory = Trajectory(
+            observations=observations,
+            actions=actions,
+            log_probs=log_probs,
+            rewards=rewards,
+            terminated=terminated,
+            truncated=truncated,
+            valid=tf.ones_like(ended),
+            next_observations=env.observation(states),
+        )
+        done = tf.cast(ended, tf.float32)
+        episodes = Episodes(
+            tf.reduce_sum(done * returns),
+            tf.reduce_sum(done * tf.cast(lengths, tf.float32)),
+            tf.reduce_sum(done),
+        )
+        fresh = self.start(seeds[2])
+        carry = select(ended, fresh, Carry(states, lengths, returns))
+        return carry, (trajectory, episodes)
+
+
+def stateless_seeds(seed: tf.Tensor, *shape: int) -> tf.Tensor:
+    """Draws `[*shape, 2]` int32 stateless seeds from one."""
+    return tf.random.stateless_uniform([*shape, 2], seed, None, None, tf.int32)
+
+
+def time_is_up(env: GraphEnvironment, lengths: tf.Tensor) -> tf.Tensor:
+    """Returns `[B]` bool: whether an episode reached the environment's time limit."""
+    if env.max_episode_steps is None:
+        return tf.zeros_like(lengths, tf.bool)
+    return lengths >= env.max_episode_steps
+
+
+def select(condition: tf.Tensor, chosen: Any, other: Any) -> Any:
+    """Takes the rows of `chosen` where `[B]` `condition` holds, else those of `other`."""
+
+    def rows(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        shape = [-1] + [1] * (left.shape.rank - 1)
+        return tf.where(tf.reshape(condition, shape), left, right)
+
+    return tf.nest.map_structure(rows, chosen, other)
+
+
+class HostCollector:
+    """Collects fragments of a Gymnasium environment into NumPy arrays.
+
+    Acting is one compiled call a step.
+
+    Args:
+        env: The environment.
+        policy: The policy that acts.
+        num_steps: T, steps of a fragment.
+        restart: See `GraphCollector`.
+    """
+
+    def __init__(
+        self,
+        env: HostEnvironment,
+        policy: Policy,
+        num_steps: int,
+        restart: bool = False,
+    ) -> None:
+        self.env = env
+        self.policy = policy
+        self.num_steps = num_steps
+        self.restart = restart
+        self._observations: Any = None
+        self._lengths = np.zeros(env.num_envs, np.int32)
+        self._returns = np.zeros(env.num_envs, np.float32)
+        space = env.observation_space
+        signature = [
+            tf.TensorSpec([env.num_envs, *(space.shape or ())], space.dtype),
+            tf.TensorSpec([2], tf.int32),
+        ]
+        self._act = tf.function(self._choose, signature, autograph=False)
+
+    def _choose(
+        self, observations: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        actions, log_probs = self.policy.sample(observations, seed)
+        return actions, log_probs, self.policy.family.to_environment(actions)
+
+    def restart_episodes(self) -> None:
+        """Begins the next fragment with new episodes."""
+        self._observations = None
+
+    def collect(self, key: np.ndarray[Any, Any]) -> tuple[Trajectory, Episodes]:
+        """Acts for `num_steps` steps; a fragment carries on where the last one ended.
+
+        Args:
+            key: `[2]` int32, the trainer's seed and the number of the fragment.
+        """
+        if self._observations is None or self.restart:
+            first = self._observations is None
+            self._observations = self.env.reset(self.env.seed if first else None)
+            self._lengths[:] = 0
+            self._returns[:] = 0
+        episodes = Episodes(0.0, 0.0, 0.0)
+        rows = []
+        for step in range(self.num_steps):
+            count = (int(key[1]) * self.num_steps + step) & 0x7FFFFFFF
+            row, ended = self._step(np.array([key[0], count], np.int32))
+            rows.append(row)
+            if ended.any():
+                episodes = self._finish(ended, episodes)
+        trajectory = Trajectory(*(np.stack(field) for field in zip(*rows, strict=True)))
+        if self.restart:
+            ends = trajectory.terminated | trajectory.truncated
+            before = np.cumsum(ends, axis=0) - ends
+            trajectory = trajectory._replace(valid=trajectory.valid & (before == 0))
+        return trajectory, episodes
+
+    def _step(self, seed: np.ndarray[Any, Any]) -> tuple[Trajectory, Any]:
+        observations = self._observations
+        actions, log_probs, taken = self._act(observations, seed)
+        result = self.env.step(taken.numpy())
+        self._lengths += result.valid
+        self._returns += np.where(result.valid, result.rewards, 0.0)
+        self._observations = result.observations
+        row = Trajectory(
+            observations=observations,
+            actions=actions.numpy(),
+            log_probs=log_probs.numpy(),
+            rewards=result.rewards,
+            terminated=result.terminated,
+            truncated=result.truncated,
+            valid=result.valid,
+            next_observations=result.next_observations,
+        )
+        return row, result.terminated | result.truncated
+
+    def _finish(self, ended: np.ndarray[Any, Any], episodes: Episodes) -> Episodes:
+        """Adds the episodes that ended in this step and starts their counts anew."""
+        episodes = Episodes(
+            episodes.returns + float(self._returns[ended].sum()),
+            episodes.lengths + float(self._lengths[ended].sum()),
+            episodes.count + float(ended.sum()),
+        )
+        self._returns[ended] = 0
+        self._lengths[ended] = 0
+        return episodes

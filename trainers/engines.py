@@ -1,0 +1,229 @@
+"""Iterations as compiled calls: one for an in-graph environment, two for a host's."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from kpg.environments.environment import Environment
+from kpg.environments.functional import GraphEnvironment
+from kpg.environments.vector import HostEnvironment
+from kpg.trainers.collection import Episodes, GraphCollector, HostCollector
+from kpg.trainers.collection import stateless_seeds
+from kpg.trainers.learning import Learner, fold_in_replica, schedule_learning_rate
+
+if TYPE_CHECKING:
+    from kpg.trainers.trainer import Trainer
+
+
+class Engine(ABC):
+    """Runs iterations of a trainer on one environment, and goes on where it stopped."""
+
+    def __init__(self, trainer: Trainer, env: Environment) -> None:
+        self.trainer = trainer
+        self.env = env
+        self.strategy = trainer.distribute_strategy
+        self.learner = Learner(trainer, env.num_envs)
+
+    @abstractmethod
+    def run(self, iterations: int, done: int, total: int, base_rate: float) -> Any:
+        """Runs iterations.
+
+        Args:
+            iterations: How many.
+            done: Iterations of this `fit` before them.
+            total: Iterations of this `fit` in all.
+            base_rate: The optimizer's learning rate at the start of this `fit`.
+
+        Returns:
+            `[M]` float32 NumPy array: sums over the iterations of what `Learner.learn`
+            returns, followed by the fields of `Episodes`.
+        """
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Begins new episodes with the next run."""
+
+    @property
+    @abstractmethod
+    def function(self) -> Any:
+        """The `tf.function` that holds the update."""
+
+    def _next_key(self) -> tf.Tensor:
+        """Returns the `[2]` int32 seed of the next iteration, and counts it."""
+        trainer = self.trainer
+        iteration = tf.cast(tf.convert_to_tensor(trainer.iteration), tf.int32)
+        trainer.iteration.assign_add(1)
+        steps = trainer.settings.num_steps * self.env.num_envs
+        trainer.env_steps_counter.assign_add(steps)
+        return tf.stack([tf.constant(trainer.entropy, tf.int32), iteration])
+
+
+class GraphEngine(Engine):
+    """Collects and learns inside one `tf.function`, any number of iterations a call."""
+
+    def __init__(self, trainer: Trainer, env: GraphEnvironment) -> None:
+        super().__init__(trainer, env)
+        self.collector = GraphCollector(
+            env,
+            trainer.policy,
+            trainer.settings.num_steps,
+            self.learner.num_envs,
+            trainer.restart_every_iteration,
+        )
+        self._carry: Any = None
+        self._function = tf.function(
+            self._iterate, jit_compile=trainer.uses_xla, autograph=False
+        )
+        self._start = tf.function(self._begin, autograph=False)
+
+    @property
+    def function(self) -> Any:
+        """See `Engine.function`."""
+        return self._function
+
+    def restart(self) -> None:
+        """See `Engine.restart`."""
+        self._carry = None
+
+    def run(self, iterations: int, done: int, total: int, base_rate: float) -> Any:
+        """See `Engine.run`."""
+        if self._carry is None:
+            seed = self.env.seed if self.env.seed is not None else self.trainer.entropy
+            key = tf.constant([seed & 0x7FFFFFFF, self.trainer.entropy], tf.int32)
+            self._carry = self._start(key)
+        self._carry, sums = self._function(
+            self._carry,
+            tf.constant(iterations),
+            tf.constant(done, tf.float32),
+            tf.constant(total, tf.float32),
+            tf.constant(base_rate, tf.float32),
+        )
+        return sums.numpy()
+
+    def _begin(self, key: tf.Tensor) -> Any:
+        start = self.strategy.run(
+            lambda seed: self.collector.start(fold_in_replica(seed)), (key,)
+        )
+        return start, self.learner.start()
+
+    def _collect(self, carry: Any, seed: tf.Tensor) -> Any:
+        return self.collector.collect(carry, fold_in_replica(seed))
+
+    def _iterate(
+        self,
+        carry: Any,
+        iterations: tf.Tensor,
+        done: tf.Tensor,
+        total: tf.Tensor,
+        base_rate: tf.Tensor,
+    ) -> tuple[Any, tf.Tensor]:
+        """Runs `iterations` iterations; the whole of training is in this graph."""
+
+        def body(index: tf.Tensor, carry: Any, sums: tf.Tensor) -> Any:
+            progress = (done + tf.cast(index, tf.float32)) / total
+            schedule_learning_rate(self.trainer, base_rate, progress)
+            seeds = stateless_seeds(self._next_key(), 2)
+            states, discounted = carry
+            states, trajectory, episodes = self.strategy.run(
+                self._collect, (states, seeds[0])
+            )
+            if not self.collector.restart:
+                trajectory = trajectory._replace(valid=None)
+            discounted, metrics = self.learner.learn(
+                trajectory, discounted, seeds[1], progress
+            )
+            ended = tf.stack(list(self.learner.sum_up(episodes)))
+            return index + 1, (states, discounted), sums + tf.concat([metrics, ended], 0)
+
+        size = len(self.trainer.metric_names) + 2 + len(Episodes._fields)
+        _, carry, sums = tf.while_loop(
+            lambda index, *_: index < iterations,
+            body,
+            (tf.constant(0), carry, tf.zeros([size])),
+        )
+        return carry, sums
+
+
+class HostEngine(Engine):
+    """Collects with one compiled call a step, and learns in one compiled call."""
+
+    def __init__(self, trainer: Trainer, env: HostEnvironment) -> None:
+        super().__init__(trainer, env)
+        self.collector = HostCollector(
+            env,
+            trainer.policy,
+            trainer.settings.num_steps,
+            trainer.restart_every_iteration,
+        )
+        self._carry: Any = None
+        self._function = tf.function(
+            self._learn, jit_compile=trainer.uses_xla, autograph=False
+        )
+
+    @property
+    def function(self) -> Any:
+        """See `Engine.function`."""
+        return self._function
+
+    def restart(self) -> None:
+        """See `Engine.restart`."""
+        self._carry = None
+        self.collector.restart_episodes()
+
+    def run(self, iterations: int, done: int, total: int, base_rate: float) -> Any:
+        """See `Engine.run`."""
+        sums: Any = 0.0
+        for index in range(iterations):
+            if self._carry is None:
+                self._carry = self.learner.start()
+            key = self._next_key().numpy()
+            trajectory, episodes = self.collector.collect(key)
+            self._carry, metrics = self._function(
+                self._distributed(trajectory),
+                self._carry,
+                tf.constant(key),
+                tf.constant((done + index) / total, tf.float32),
+                tf.constant(base_rate, tf.float32),
+            )
+            sums = sums + tf.concat([metrics, list(episodes)], axis=0).numpy()
+        return sums
+
+    def _distributed(self, trajectory: Any) -> Any:
+        """Gives each replica its share of the environments, as tensors."""
+        share = self.learner.num_envs
+
+        def part(context: Any) -> Any:
+            first = context.replica_id_in_sync_group * share
+            return tf.nest.map_structure(
+                lambda rows: tf.constant(rows[:, first : first + share]), trajectory
+            )
+
+        if self.learner.replicas == 1:
+            return tf.nest.map_structure(tf.constant, trajectory)
+        return self.strategy.experimental_distribute_values_from_function(part)
+
+    def _learn(
+        self,
+        trajectory: Any,
+        carry: Any,
+        key: tf.Tensor,
+        progress: tf.Tensor,
+        base_rate: tf.Tensor,
+    ) -> tuple[Any, tf.Tensor]:
+        schedule_learning_rate(self.trainer, base_rate, progress)
+        return self.learner.learn(trajectory, carry, key, progress)
+
+
+def engine_for(trainer: Trainer, env: Environment) -> Engine:
+    """Returns the engine for an environment of either kind."""
+    if isinstance(env, GraphEnvironment):
+        return GraphEngine(trainer, env)
+    if isinstance(env, HostEnvironment):
+        return HostEngine(trainer, env)
+    raise ValueError(
+        "A trainer runs on environments made by `kpg.make` or "
+        f"`kpg.environments.as_environment`. Received: {type(env).__name__}"
+    )

@@ -1,0 +1,51 @@
+"""Loading what `Trainer.save` wrote."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kpg.trainers.trainer import Trainer
+
+
+def load(filepath: Any) -> Trainer:
+    """Loads a trainer, compiled as it was, from a `.keras` file.
+
+    Args:
+        filepath: What was given to `Trainer.save`.
+
+    Returns:
+        The trainer, with its weights, optimizer and counters. Environments are not
+        saved: the next `fit` begins new episodes.
+
+    Raises:
+        ValueError: If the file is missing or truncated, or holds no trainer of kpg.
+    """
+    path = Path(filepath)
+    if not path.is_file():
+        raise ValueError(
+            "There is no such file; give the path of a `.keras` file that a trainer "
+            f"saved. Received: {str(path)!r}"
+        )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            "The file is truncated or is no `.keras` file; save the trainer again. "
+            f"Received: {str(path)!r}"
+        )
+    try:
+        loaded = keras.saving.load_model(path)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
+        raise ValueError(
+            f"The file cannot be loaded: {reason}. Received: {str(path)!r}"
+        ) from error
+    if not isinstance(loaded, Trainer):
+        raise ValueError(
+            "The file holds another kind of model; load it with "
+            "`keras.saving.load_model`. Received: "
+            f"{type(loaded).__name__} in {str(path)!r}"
+        )
+    return loaded

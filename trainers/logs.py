@@ -1,0 +1,68 @@
+"""From sums that a graph returns to the logs that callbacks get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kpg.trainers.collection import Episodes
+
+
+class EpochLog:
+    """Accumulates what the executions of one epoch return.
+
+    Args:
+        metric_names: Names of the means over gradient steps, in their order.
+    """
+
+    def __init__(self, metric_names: tuple[str, ...]) -> None:
+        self._names = (*metric_names, "explained_variance", "broken")
+        self._sums = np.zeros(len(self._names) + len(Episodes._fields))
+        self._iterations = 0
+        self._env_steps = 0
+        self.seconds = 0.0
+
+    def add(
+        self,
+        sums: np.ndarray[Any, Any],
+        iterations: int,
+        env_steps: int,
+        seconds: float,
+    ) -> None:
+        """Adds an execution.
+
+        Args:
+            sums: What `Engine.run` returned.
+            iterations: Iterations in it.
+            env_steps: Environment steps in it.
+            seconds: Time that it took.
+        """
+        self._sums += sums
+        self._iterations += iterations
+        self._env_steps += env_steps
+        self.seconds += seconds
+
+    @property
+    def broken(self) -> bool:
+        """Whether an observation or reward was not finite."""
+        return bool(self._sums[len(self._names) - 1] > 0)
+
+    def batch_logs(self) -> dict[str, float]:
+        """Returns the running means of the epoch, without what is not known yet."""
+        logs = self.epoch_logs()
+        return {name: value for name, value in logs.items() if name == "loss" or not
+                np.isnan(value)}
+
+    def epoch_logs(self) -> dict[str, float]:
+        """Returns the means over the epoch."""
+        episodes = Episodes(*self._sums[len(self._names) :])
+        count = episodes.count if episodes.count else np.nan
+        means = self._sums[: len(self._names) - 1] / max(self._iterations, 1)
+        return {
+            "return": float(episodes.returns / count),
+            "length": float(episodes.lengths / count),
+            "episodes": int(episodes.count),
+            "steps_per_second": self._env_steps / max(self.seconds, 1e-9),
+            **dict(zip(self._names[:-1], map(float, means), strict=True)),
+        }

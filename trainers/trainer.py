@@ -1,0 +1,494 @@
+"""The base of all trainers: a Keras model that is trained by acting."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from kpg.environments import as_environment
+from kpg.environments.environment import Environment
+from kpg.models import Critic, Policy, RunningNormalization
+from kpg.trainers.batches import Batch, Estimates
+from kpg.trainers.engines import Engine, engine_for
+from kpg.trainers.evaluation import Evaluator, evaluator_for
+from kpg.trainers.logs import EpochLog
+from kpg.trainers.settings import TrainerSettings
+
+
+class Trainer(keras.Model):
+    """A policy, perhaps a critic, and an algorithm that improves them.
+
+    Abstract: `REINFORCE`, `ActorCritic` and `PPO` say how advantages are estimated and
+    what the policy's loss is. Build and compile it under a `tf.distribute` strategy's
+    scope to train on several devices.
+
+    Called on observations `[B, ...]`, it returns the greedy actions as the environment
+    takes them; so `predict` does, too.
+
+    Args:
+        policy: A `kpg.models.Policy`.
+        critic: A `kpg.models.Critic`, or `None` if the algorithm can do without.
+        seed: Seed of all sampling. Defaults to a random one.
+        **settings: Fields of the algorithm's settings.
+
+    Attributes:
+        settings: The frozen settings.
+        compile_seconds: Time that the last `fit` spent on building its graphs.
+        train_seconds: Time that the last `fit` spent on training, without building,
+            validation and callbacks.
+
+    Raises:
+        ValueError: If a setting is unknown or out of range, or policy and critic are not
+            for the same observations.
+    """
+
+    settings_class: ClassVar[type[TrainerSettings]]
+    metric_names: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "policy_loss",
+        "value_loss",
+        "entropy",
+    )
+    settings: TrainerSettings
+
+    def __init__(
+        self,
+        policy: Policy,
+        critic: Critic | None = None,
+        seed: int | None = None,
+        **settings: Any,
+    ) -> None:
+        keras_arguments = {k: settings.pop(k) for k in ("name",) if k in settings}
+        super().__init__(**keras_arguments)
+        self.settings = self.settings_class.make(settings)
+        if critic and critic.observation_space != policy.observation_space:
+            raise ValueError(
+                "Policy and critic must be for the same observations. Received: "
+                f"policy for {policy.observation_space}, "
+                f"critic for {critic.observation_space}"
+            )
+        self.policy = policy
+        self.critic = critic
+        self.seed = seed
+        self.entropy = (secrets.randbits(31) if seed is None else seed) & 0x7FFFFFFF
+        self.return_moments = RunningNormalization(())
+        self.iteration = self._counter("iteration")
+        self.env_steps_counter = self._counter("env_steps")
+        self.compile_seconds = 0.0
+        self.train_seconds = 0.0
+        self._engine: Engine | None = None
+        self._evaluators: dict[tuple[int, int, bool], Evaluator] = {}
+        self._environments: list[tuple[Any, Environment]] = []
+        self(keras.Input(policy.observation_space.shape))
+
+    def _counter(self, name: str) -> Any:
+        return self.add_weight(
+            name=name, shape=(), dtype="int64", initializer="zeros", trainable=False
+        )
+
+    # What an algorithm says.
+
+    @abstractmethod
+    def estimate(self, estimates: Estimates) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns advantages and the critic's targets, both `[T, B]`."""
+
+    @abstractmethod
+    def policy_loss(
+        self, log_probs: tf.Tensor, rows: Batch, progress: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the policy's loss on a minibatch and the algorithm's own metrics.
+
+        Args:
+            log_probs: `[N]`, of the rows' actions under the policy as it is now.
+            rows: The minibatch.
+            progress: Scalar in [0, 1], how much of this `fit` is done.
+        """
+
+    @property
+    def restart_every_iteration(self) -> bool:
+        """Whether each iteration starts new episodes and keeps one of each copy."""
+        return False
+
+    def update_schedule(self, num_envs: int) -> tuple[int, int]:
+        """Returns the passes over an iteration's rows and the size of a minibatch.
+
+        Algorithms without these settings take one step on all rows.
+
+        Raises:
+            ValueError: If minibatches or replicas do not divide the rows.
+        """
+        rows = num_envs * self.settings.num_steps
+        num_epochs = getattr(self.settings, "num_epochs", 1)
+        size = getattr(self.settings, "minibatch_size", rows)
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if num_envs % replicas or size % replicas:
+            raise ValueError(
+                "The number of replicas must divide `num_envs` and `minibatch_size`. "
+                f"Received: {replicas} replicas, num_envs={num_envs}, "
+                f"minibatch_size={size}"
+            )
+        if rows % size:
+            raise ValueError(
+                "`minibatch_size` must divide the rows of an iteration, num_envs * "
+                f"num_steps = {num_envs} * {self.settings.num_steps} = {rows}. "
+                f"Received: minibatch_size={size}"
+            )
+        return num_epochs, size
+
+    def check_environment(self, env: Environment) -> None:
+        """Refuses an environment that the models were not made for.
+
+        Raises:
+            ValueError: If a space differs.
+        """
+        for kind in ("observation_space", "action_space"):
+            wanted, given = getattr(self.policy, kind), getattr(env, kind)
+            if wanted != given:
+                raise ValueError(
+                    f"The environment's {kind} is not the one that the policy was made "
+                    f"for; make a Policy with this environment's spaces. Received: "
+                    f"{given}, but the policy has {wanted}"
+                )
+
+    # What Keras users call.
+
+    def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns greedy actions for `[B, ...]` observations."""
+        return self.policy.family.to_environment(self.policy.mode(observations))
+
+    def compile(
+        self,
+        optimizer: Any = None,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+    ) -> None:
+        """Chooses the optimizer and how the graph is run.
+
+        Args:
+            optimizer: A Keras optimizer, or its name or configuration. Defaults to
+                `Adam(3e-4, epsilon=1e-5)`.
+            steps_per_execution: Iterations in one call of the compiled function. More
+                of them cost less; callbacks see fewer batches. Defaults to 1.
+            jit_compile: Whether XLA compiles the graph. "auto" (the default) uses XLA
+                with one replica; several cannot talk to each other within XLA.
+
+        Raises:
+            ValueError: If an argument is out of range, or does not go with the strategy
+                or the settings.
+        """
+        if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
+            raise ValueError(
+                "`steps_per_execution` must be a whole number of at least 1. Received: "
+                f"steps_per_execution={steps_per_execution!r}"
+            )
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if jit_compile not in (True, False, "auto") or (
+            jit_compile is True and replicas > 1
+        ):
+            raise ValueError(
+                "`jit_compile` must be True, False or 'auto', and not True under a "
+                "strategy with several replicas, which XLA cannot compile. Received: "
+                f"jit_compile={jit_compile!r}, {replicas} replicas"
+            )
+        with self.distribute_strategy.scope():
+            if optimizer is None:
+                optimizer = keras.optimizers.Adam(3e-4, epsilon=1e-5)
+            optimizer = keras.optimizers.get(optimizer)
+            scheduled = self.settings.learning_rate_schedule != "constant"
+            if scheduled and not hasattr(optimizer.learning_rate, "assign"):
+                raise ValueError(
+                    "An optimizer with a LearningRateSchedule of its own needs "
+                    "`learning_rate_schedule='constant'`. Received: "
+                    f"learning_rate_schedule={self.settings.learning_rate_schedule!r}"
+                )
+            super().compile(optimizer=optimizer, jit_compile=False)
+            self.optimizer.build(self.trainable_variables)
+        self.uses_xla = replicas == 1 if jit_compile == "auto" else bool(jit_compile)
+        self._compile_arguments = {
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+        }
+        self._engine = None
+        self._evaluators = {}
+
+    def fit(
+        self,
+        env: Any,
+        epochs: int = 1,
+        steps_per_epoch: int = 100,
+        validation_data: Any = None,
+        validation_episodes: int = 100,
+        validation_freq: int = 1,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        verbose: int | str = "auto",
+        initial_epoch: int = 0,
+    ) -> keras.callbacks.History:
+        """Trains on an environment.
+
+        A step is one iteration: `num_steps` steps of each of the `num_envs` copies, and
+        the learning from them. A second `fit` on the same environment carries on with
+        the episodes where the first stopped.
+
+        Args:
+            env: What `kpg.make` returns, a Gymnasium environment or vector environment,
+                a functional environment, or a factory of one of them.
+            epochs: Number of the last epoch. Defaults to 1.
+            steps_per_epoch: Iterations in an epoch. Defaults to 100.
+            validation_data: An environment to evaluate on, greedily and from the same
+                initial states each time. Defaults to none.
+            validation_episodes: Episodes of an evaluation. Defaults to 100.
+            validation_freq: Epochs from one evaluation to the next. Defaults to 1.
+            callbacks: Keras callbacks.
+            verbose: 0 for silence, 1 for a progress bar, 2 for a line for each epoch.
+                Defaults to "auto", which is 1.
+            initial_epoch: Epoch at which to start. Defaults to 0.
+
+        Returns:
+            Keras's `History`. Its keys are `return` and `length` (means over the
+            episodes that ended in the epoch, NaN if none did), `episodes`, `env_steps`
+            (since the trainer was made), `steps_per_second`, the metrics of the
+            updates, `explained_variance`, `learning_rate`, and `val_return`,
+            `val_return_std`, `val_length` if there is validation.
+
+        Raises:
+            ValueError: If the environment does not fit, or observations or rewards of
+                it are not finite; the weights are then as before that iteration.
+        """
+        self._check_compiled()
+        for name, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+            if not isinstance(count, int) or count < 1:
+                raise ValueError(
+                    f"`{name}` must be a whole number of at least 1. "
+                    f"Received: {name}={count!r}"
+                )
+        engine = self._engine_for(self._environment(env))
+        validation = None
+        if validation_data is not None:
+            validation = self._environment(validation_data)
+        callback_list = keras.callbacks.CallbackList(
+            list(callbacks or ()),
+            add_history=True,
+            add_progbar=verbose != 0,
+            verbose=1 if verbose == "auto" else verbose,
+            epochs=epochs,
+            steps=steps_per_epoch,
+            model=self,
+        )
+        self.stop_training = False
+        self.compile_seconds = self.train_seconds = 0.0
+        base_rate = float(self.optimizer.learning_rate)
+        scheduled = self.settings.learning_rate_schedule != "constant"
+        callback_list.on_train_begin()
+        logs: dict[str, float] = {}
+        try:
+            for epoch in range(initial_epoch, epochs):
+                rate = float(self.optimizer.learning_rate)
+                callback_list.on_epoch_begin(epoch)
+                if scheduled and float(self.optimizer.learning_rate) != rate:
+                    self._refuse_two_schedules()
+                logs = self._run_epoch(
+                    engine, epoch, epochs, steps_per_epoch, base_rate, callback_list
+                )
+                rate = float(self.optimizer.learning_rate)
+                if validation is not None and (epoch + 1) % validation_freq == 0:
+                    callback_list.on_test_begin()
+                    result = self.evaluate(validation, validation_episodes)
+                    callback_list.on_test_end(result)
+                    for name in ("return", "return_std", "length"):
+                        logs[f"val_{name}"] = result[name]
+                callback_list.on_epoch_end(epoch, logs)
+                if scheduled and float(self.optimizer.learning_rate) != rate:
+                    self._refuse_two_schedules()
+                if self.stop_training:
+                    break
+        finally:
+            if scheduled:  # a later fit starts from the same rate
+                self.optimizer.learning_rate = base_rate
+        callback_list.on_train_end(logs)
+        return self.history
+
+    def _run_epoch(
+        self,
+        engine: Engine,
+        epoch: int,
+        epochs: int,
+        steps: int,
+        base_rate: float,
+        callback_list: keras.callbacks.CallbackList,
+    ) -> dict[str, float]:
+        """Runs the iterations of one epoch and returns its logs."""
+        log = EpochLog(self.metric_names)
+        rows = engine.env.num_envs * self.settings.num_steps
+        step = 0
+        while step < steps and not self.stop_training:
+            size = min(self._compile_arguments["steps_per_execution"], steps - step)
+            callback_list.on_train_batch_begin(step)
+            start = time.perf_counter()
+            sums = engine.run(size, epoch * steps + step, epochs * steps, base_rate)
+            log.add(sums, size, size * rows, time.perf_counter() - start)
+            if log.broken:
+                self._refuse_broken(engine.env)
+            step += size
+            callback_list.on_train_batch_end(step - 1, log.batch_logs())
+        self.train_seconds += log.seconds
+        return {
+            **log.epoch_logs(),
+            "env_steps": self.env_steps,
+            "learning_rate": float(self.optimizer.learning_rate),
+        }
+
+    def evaluate(
+        self,
+        env: Any,
+        episodes: int = 100,
+        deterministic: bool = True,
+        seed: int | None = None,
+    ) -> dict[str, Any]:
+        """Plays whole episodes without learning.
+
+        Every copy of the environment plays its share of the episodes, so that short
+        episodes do not count more often than long ones.
+
+        Args:
+            env: As in `fit`.
+            episodes: Number of episodes, ≥ 1. Defaults to 100.
+            deterministic: Whether to take the most likely action instead of a sample.
+                Defaults to `True`.
+            seed: Seed of the initial states and the samples. Defaults to the
+                environment's, so that two evaluations give the same result.
+
+        Returns:
+            `return`, `return_std` (over the episodes) and `length`, the number of
+            `episodes`, and `returns`, a NumPy array `[episodes]`.
+
+        Raises:
+            ValueError: If the environment does not fit.
+        """
+        if not isinstance(episodes, int) or episodes < 1:
+            raise ValueError(
+                "`episodes` must be a whole number of at least 1. "
+                f"Received: episodes={episodes!r}"
+            )
+        environment = self._environment(env)
+        self.check_environment(environment)
+        key = (id(environment), episodes, deterministic)
+        if key not in self._evaluators:
+            self._evaluators[key] = evaluator_for(
+                environment, self.policy, episodes, deterministic, self._evaluates_by_xla
+            )
+        if seed is None:
+            seed = self.entropy if environment.seed is None else environment.seed
+        if self._engine is not None and self._engine.env is environment:
+            self._engine.restart()  # its episodes are about to be broken off
+        return self._evaluators[key].run(seed)
+
+    @property
+    def _evaluates_by_xla(self) -> bool:
+        return getattr(self, "uses_xla", False)
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps taken since the trainer was made."""
+        return int(self.env_steps_counter)
+
+    def _environment(self, env: Any) -> Environment:
+        """Returns the same `Environment` for the same object each time."""
+        if isinstance(env, Environment):
+            return env
+        for known, environment in self._environments:
+            if known is env:
+                return environment
+        environment = as_environment(env, seed=self.entropy)
+        self._environments.append((env, environment))
+        return environment
+
+    def _engine_for(self, env: Environment) -> Engine:
+        if self._engine is None or self._engine.env is not env:
+            self.check_environment(env)
+            with self.distribute_strategy.scope():
+                self._engine = engine_for(self, env)
+        return self._engine
+
+    def _check_compiled(self) -> None:
+        if not self.compiled:
+            raise ValueError(
+                "Call `compile()` before `fit()`. Received: a trainer that is not "
+                "compiled"
+            )
+
+    def _refuse_broken(self, env: Environment) -> None:
+        name = env.spec.id if env.spec else "The environment"
+        raise ValueError(
+            f"{name} gave observations or rewards that are not finite; nothing was "
+            "learned from them. Wrap or mend the environment. Received: inf or nan"
+        )
+
+    def _refuse_two_schedules(self) -> None:
+        raise ValueError(
+            "A callback changed the optimizer's learning rate, which "
+            "`learning_rate_schedule` sets in every iteration: use one of them. "
+            f"Received: learning_rate_schedule={self.settings.learning_rate_schedule!r}"
+        )
+
+    # Saving and loading.
+
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves models, settings, optimizer and counters; see `keras.Model.save`.
+
+        The file is written aside and renamed, so that whatever happens there is always
+        a whole one.
+        """
+        path = Path(filepath)
+        if path.exists() and not overwrite:
+            raise ValueError(
+                f"The file exists; give another name or `overwrite=True`. "
+                f"Received: filepath={str(path)!r}"
+            )
+        aside = path.with_name(f".{os.getpid()}-{path.name}")
+        try:
+            super().save(aside, **kwargs)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_config`."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "policy": serialize(self.policy),
+            "critic": self.critic and serialize(self.critic),
+            "seed": self.seed,
+            **dataclasses.asdict(self.settings),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Trainer:
+        """See `keras.Model.from_config`."""
+        config = dict(config)
+        for name in ("policy", "critic"):
+            config[name] = config[name] and keras.saving.deserialize_keras_object(
+                config[name], custom_objects
+            )
+        return cls(**config)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_compile_config`."""
+        if not self.compiled:
+            return {}
+        optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        return {"optimizer": optimizer, **self._compile_arguments}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """See `keras.Model.compile_from_config`."""
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(**{**config, "optimizer": optimizer})

@@ -1,0 +1,234 @@
+"""Losses of policies and critics: scalars to minimise, means over the valid rows.
+
+Every function takes tensors of one common shape, usually `[T, B]` or a minibatch `[N]`,
+and `valid`, a mask of that shape: rows where it is false count neither in the sum nor
+in the number of rows, and whatever they hold (`inf` and `nan` too) reaches neither the
+loss nor its gradient. Without a valid row the loss is 0.
+
+Gradients flow to `log_probs` and `values` alone; advantages, targets, old values and
+old log-probabilities are constants.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from kpg.shapes import assert_same_shape
+
+KL_ESTIMATORS = ("k1", "k2", "k3")
+
+
+def policy_gradient(
+    log_probs: tf.Tensor, advantages: tf.Tensor, valid: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Computes the loss whose negative gradient is the policy gradient.
+
+    L = −mean(log π(aₜ|sₜ) · Aₜ)
+
+    Reference: Sutton et al., "Policy gradient methods for reinforcement learning with
+    function approximation" (1999), theorem 1,
+    https://papers.nips.cc/paper/1713-policy-gradient-methods-for-reinforcement-learning-with-function-approximation.
+
+    Note: the theorem weights step t by γᵗ. Like nearly every implementation this loss
+    does not, and so does not follow the exact gradient of the discounted return.
+
+    Args:
+        log_probs: float32, log-probabilities (nats) of the actions taken.
+        advantages: float32, of the same shape; a return serves as well.
+        valid: bool mask of the same shape. Defaults to `None`, every row.
+
+    Returns:
+        float32 scalar.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    (log_probs, advantages), valid = _masked(
+        valid, log_probs=log_probs, advantages=advantages
+    )
+    return -_mean(log_probs * tf.stop_gradient(advantages), valid)
+
+
+def clipped_surrogate(
+    log_probs: tf.Tensor,
+    old_log_probs: tf.Tensor,
+    advantages: tf.Tensor,
+    *,
+    clip_range: float | tf.Tensor,
+    valid: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Computes PPO's clipped surrogate objective, negated so that it is minimised.
+
+    L = −mean(min(ρₜAₜ, clip(ρₜ, 1 − ε, 1 + ε)Aₜ)), ρₜ = π(aₜ|sₜ) / π_old(aₜ|sₜ). The
+    minimum takes away the reward for moving further than ε, never the penalty.
+
+    Reference: Schulman et al., "Proximal policy optimization algorithms" (2017),
+    equation 7, https://arxiv.org/abs/1707.06347.
+
+    Args:
+        log_probs: float32, log-probabilities (nats) of the actions taken, now.
+        old_log_probs: float32, the same when the actions were taken.
+        advantages: float32.
+        clip_range: ε > 0 of the paper, 0.2 there. A scheduled tensor may reach 0.
+        valid: bool mask of the same shape. Defaults to `None`, every row.
+
+    Returns:
+        float32 scalar.
+
+    Raises:
+        ValueError: If the shapes differ or `clip_range` is not positive.
+
+    Example:
+        >>> log_probs = tf.math.log([1.2])  # ratio 1.2, on the edge of what counts
+        >>> clipped_surrogate(log_probs, [0.0], [5.0], clip_range=0.2)  # ≈ −6.0
+    """
+    _check_clip_range(clip_range)
+    (log_probs, old_log_probs, advantages), valid = _masked(
+        valid,
+        log_probs=log_probs,
+        old_log_probs=old_log_probs,
+        advantages=advantages,
+    )
+    advantages = tf.stop_gradient(advantages)
+    ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
+    clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
+    return -_mean(tf.minimum(ratios * advantages, clipped * advantages), valid)
+
+
+def value(
+    values: tf.Tensor,
+    targets: tf.Tensor,
+    *,
+    old_values: tf.Tensor | None = None,
+    clip_range: float | tf.Tensor | None = None,
+    valid: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Computes half the mean squared error of the critic.
+
+    L = ½ mean((Vₜ − Rₜ)²), or with clipping
+    L = ½ mean(max((Vₜ − Rₜ)², (V_old + clip(Vₜ − V_old, −ε, ε) − Rₜ)²)).
+
+    Reference: Mnih et al., "Asynchronous methods for deep reinforcement learning"
+    (2016), https://arxiv.org/abs/1602.01783; the clipping is from OpenAI Baselines,
+    https://github.com/openai/baselines/blob/master/baselines/ppo2/model.py.
+
+    Note: the factor ½ is that of Baselines and CleanRL. Stable-Baselines3 and the PPO
+    paper leave it out: their `vf_coef` of 0.5 is 1.0 here.
+
+    Args:
+        values: float32, values of the critic now.
+        targets: float32, returns that the values are drawn towards.
+        old_values: float32, values when the trajectory was collected. Defaults to
+            `None`, no clipping.
+        clip_range: ε > 0, in the unit of the values. Defaults to `None`, no clipping.
+        valid: bool mask of the same shape. Defaults to `None`, every row.
+
+    Returns:
+        float32 scalar.
+
+    Raises:
+        ValueError: If the shapes differ, `clip_range` is not positive, or only one of
+            `old_values` and `clip_range` is given.
+    """
+    if (old_values is None) != (clip_range is None):
+        missing = "old_values" if old_values is None else "clip_range"
+        raise ValueError(
+            "`old_values` and `clip_range` clip the values together: give both or "
+            f"neither. Received: {missing}=None"
+        )
+    if old_values is None or clip_range is None:
+        (values, targets), valid = _masked(valid, values=values, targets=targets)
+        return 0.5 * _mean(tf.square(values - tf.stop_gradient(targets)), valid)
+    _check_clip_range(clip_range)
+    (values, targets, old_values), valid = _masked(
+        valid, values=values, targets=targets, old_values=old_values
+    )
+    targets, old_values = tf.stop_gradient(targets), tf.stop_gradient(old_values)
+    moves = tf.clip_by_value(values - old_values, -clip_range, clip_range)
+    losses = tf.square(values - targets)
+    return 0.5 * _mean(
+        tf.maximum(losses, tf.square(old_values + moves - targets)), valid
+    )
+
+
+def approximate_kl(
+    log_probs: tf.Tensor,
+    old_log_probs: tf.Tensor,
+    *,
+    estimator: str = "k3",
+    valid: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Estimates KL(π_old ‖ π) in nats from actions that π_old chose.
+
+    With x = log π − log π_old: k1 = −x (unbiased, may be negative), k2 = x²/2 (biased,
+    small variance), k3 = eˣ − 1 − x (unbiased, never negative).
+
+    Reference: Schulman, "Approximating KL divergence" (2020),
+    http://joschu.net/blog/kl-approx.html.
+
+    Note: the reference writes r = π/π_old as here, and calls the two policies p and q.
+
+    Args:
+        log_probs: float32, log-probabilities (nats) of the actions taken, now.
+        old_log_probs: float32, the same when the actions were taken.
+        estimator: "k1", "k2" or "k3". Defaults to "k3".
+        valid: bool mask of the same shape. Defaults to `None`, every row.
+
+    Returns:
+        float32 scalar, nats.
+
+    Raises:
+        ValueError: If the shapes differ or the estimator is unknown.
+    """
+    if estimator not in KL_ESTIMATORS:
+        raise ValueError(
+            f"`estimator` must be one of {KL_ESTIMATORS}. Received: "
+            f"estimator={estimator!r}"
+        )
+    (log_probs, old_log_probs), valid = _masked(
+        valid, log_probs=log_probs, old_log_probs=old_log_probs
+    )
+    log_ratios = log_probs - tf.stop_gradient(old_log_probs)
+    if estimator == "k1":
+        return -_mean(log_ratios, valid)
+    if estimator == "k2":
+        return 0.5 * _mean(tf.square(log_ratios), valid)
+    # `expm1`: with `exp(x) − 1` a policy that hardly moved is all rounding error.
+    return _mean(tf.math.expm1(log_ratios) - log_ratios, valid)
+
+
+def _masked(
+    valid: tf.Tensor | None, **tensors: tf.Tensor
+) -> tuple[tuple[tf.Tensor, ...], tf.Tensor | None]:
+    """Checks the shapes, and replaces what the masked rows hold by 0.
+
+    Masking before the arithmetic and again after it is the double `where`: one alone
+    keeps `nan` out of the loss, but not out of its gradient
+    (https://docs.jax.dev/en/latest/faq.html#gradients-contain-nan-where-using-where).
+    """
+    arrays = {
+        name: tf.convert_to_tensor(tensor, tf.float32)
+        for name, tensor in tensors.items()
+    }
+    assert_same_shape(**arrays)
+    if valid is None:
+        return tuple(arrays.values()), None
+    valid = tf.convert_to_tensor(valid, tf.bool)
+    assert_same_shape(**arrays, valid=valid)
+    return tuple(tf.where(valid, array, 0.0) for array in arrays.values()), valid
+
+
+def _mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
+    """Averages the terms over the valid rows."""
+    if valid is None:
+        return tf.reduce_mean(terms)
+    count = tf.reduce_sum(tf.cast(valid, tf.float32))
+    return tf.reduce_sum(tf.where(valid, terms, 0.0)) / tf.maximum(count, 1.0)
+
+
+def _check_clip_range(clip_range: float | tf.Tensor) -> None:
+    """Refuses Python numbers that are not positive; a tensor's value is not known."""
+    if not tf.is_tensor(clip_range) and not clip_range > 0.0:
+        raise ValueError(
+            f"`clip_range` must be positive. Received: clip_range={clip_range}"
+        )

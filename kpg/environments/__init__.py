@@ -1,0 +1,14 @@
+"""Where trajectories come from: environments inside the graph and on the host."""
+
+from kpg.environments.classic_control import CartPole as CartPole
+from kpg.environments.classic_control import MountainCar as MountainCar
+from kpg.environments.construction import BACKENDS as BACKENDS
+from kpg.environments.construction import IN_GRAPH as IN_GRAPH
+from kpg.environments.construction import as_environment as as_environment
+from kpg.environments.construction import make as make
+from kpg.environments.environment import Environment as Environment
+from kpg.environments.functional import FunctionalEnv as FunctionalEnv
+from kpg.environments.functional import GraphEnvironment as GraphEnvironment
+from kpg.environments.functional import Rng as Rng
+from kpg.environments.vector import HostEnvironment as HostEnvironment
+from kpg.environments.vector import HostStep as HostStep

@@ -231,7 +231,11 @@ def normalized(advantages: Array) -> Array:
 
 def test_scale_of_rewards_does_not_matter_after_normalisation() -> None:
     data = fragment()
-    scaled = Fragment(*(100.0 * array for array in data[:3]), *data[3:])
+    scaled = data._replace(
+        rewards=100.0 * data.rewards,
+        values=100.0 * data.values,
+        next_values=100.0 * data.next_values,
+    )
     close(
         normalized(eager_gae(scaled, GAMMA, 0.95)),
         normalized(eager_gae(data, GAMMA, 0.95)),
@@ -452,8 +456,9 @@ def test_equal_rewards_have_no_advantage() -> None:
 def test_shapes_that_would_broadcast_are_refused(
     field: int, shape: tuple[int, ...]
 ) -> None:
-    arrays = list(fragment())
-    arrays[field] = np.zeros(shape, arrays[field].dtype)
+    data = fragment()
+    wrong = np.zeros(shape, data[field].dtype)
+    arrays = data._replace(**{Fragment._fields[field]: wrong})
     with pytest.raises(ValueError, match=r"must have the shape of .* Received"):
         kpg.advantages.gae(*arrays, gamma=GAMMA, gae_lambda=0.95)
     with pytest.raises(ValueError, match=r"must have the shape of .* Received"):

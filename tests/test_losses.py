@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,17 +38,15 @@ def gradient(function: Callable[[tf.Tensor], tf.Tensor], at: Array) -> Array:
 
 def expected_loss_gradient(loss: Loss, advantages: Array) -> Array:
     """Enumerates the actions of a softmax bandit: Σ π(a) ∇ loss(log π(a), A(a))."""
-    probabilities = softmax(LOGITS)
+
+    def of_action(logits: tf.Tensor, action: int) -> tf.Tensor:
+        row = slice(action, action + 1)
+        advantage = tf.constant(advantages[row], tf.float32)
+        return loss(tf.nn.log_softmax(logits)[row], advantage)
+
     return sum(
-        probabilities[action]
-        * gradient(
-            lambda logits, action=action: loss(
-                tf.nn.log_softmax(logits)[action : action + 1],
-                tf.constant(advantages[action : action + 1], tf.float32),
-            ),
-            LOGITS,
-        ).numpy()
-        for action in range(3)
+        probability * gradient(partial(of_action, action=action), LOGITS).numpy()
+        for action, probability in enumerate(softmax(LOGITS))
     )
 
 
@@ -146,11 +145,11 @@ def outside_the_clip_only_the_penalty_has_a_gradient(loss: Loss) -> None:
         (0.5, 1.0, True),
         (0.5, -1.0, False),
     ):
-        found = gradient(
-            lambda x, advantage=advantage: loss(x, [0.0], [advantage], clip_range=0.2),
-            np.log([ratio]),
-        ).numpy()[0]
-        close(found, -ratio * advantage if flows else 0.0)
+        bound = partial(
+            loss, old_log_probs=[0.0], advantages=[advantage], clip_range=0.2
+        )
+        expected = -ratio * advantage if flows else 0.0
+        close(gradient(bound, np.log([ratio])), [expected])
 
 
 SURROGATE_IDENTITIES = (

@@ -1,0 +1,114 @@
+"""What Predict does with a request: TensorFlow Serving's checks, codes and words.
+
+Reference: tensorflow_serving/servables/tensorflow/predict_util.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tensorflow_serving.apis import predict_pb2
+
+from kpg.export import tensors
+from kpg.export.errors import ServingError
+from kpg.export.servable import Servable, tensor_name
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+def predict(servable: Servable, request: Any) -> Any:
+    """Answers a PredictRequest.
+
+    Args:
+        servable: The version to ask; `request.model_spec` may name another, the choice
+            is made by the caller.
+        request: A PredictRequest.
+
+    Returns:
+        A PredictResponse whose `model_spec` has the signature's name only.
+
+    Raises:
+        ServingError: With the code and the words of TensorFlow Serving.
+    """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise ServingError(
+            "FAILED_PRECONDITION", f'Serving signature key "{name}" not found.'
+        )
+    inputs = _read_inputs(request.inputs, signature)
+    wanted = _check_filter(request.output_filter, signature)
+    _check_dtypes(inputs, signature)
+    outputs = servable.run(name, inputs, wanted or sorted(signature.outputs))
+    response = predict_pb2.PredictResponse()
+    response.model_spec.signature_name = name
+    for key, array in outputs.items():
+        tensors.encode(array, response.outputs[key])
+    return response
+
+
+def _read_inputs(sent: Any, signature: Any) -> dict[str, tensors.Array]:
+    """Decodes the inputs of a request, after a look at their names."""
+    if len(sent) != len(signature.inputs):
+        got, expected = set(sent), set(signature.inputs)
+        raise ServingError(
+            "INVALID_ARGUMENT",
+            f"input size does not match signature: {len(got)}!={len(expected)} "
+            f"len({_braced(got)}) != len({_braced(expected)}). "
+            f"Sent extra: {_braced(got - expected)}. "
+            f"Missing but required: {_braced(expected - got)}.",
+        )
+    for name in sorted(signature.inputs):
+        if name not in sent:
+            feed = tensor_name(signature.inputs[name])
+            raise ServingError(
+                "INVALID_ARGUMENT",
+                f"Signature input alias: {name}(feed name: {feed}) not found in "
+                "request and no default value provided. Inputs expected to be in the "
+                f"request {_braced(sent)}, or default input alias set: ",
+            )
+    inputs = {}
+    for name in sorted(signature.inputs):
+        try:
+            inputs[name] = tensors.decode(sent[name])
+        except ValueError as error:
+            raise ServingError(
+                "INVALID_ARGUMENT", f"tensor parsing error: {name}"
+            ) from error
+    return inputs
+
+
+def _check_filter(wanted: Iterable[str], signature: Any) -> tuple[str, ...]:
+    """Returns the outputs that are asked for, in the order of the request."""
+    seen: list[str] = []
+    for name in wanted:
+        if name not in signature.outputs:
+            raise ServingError(
+                "INVALID_ARGUMENT",
+                f"output tensor alias not found in signature: {name} Outputs expected "
+                f"to be in the set {_braced(signature.outputs)}.",
+            )
+        if name in seen:
+            raise ServingError(
+                "INVALID_ARGUMENT", f"duplicate output tensor alias: {name}"
+            )
+        seen.append(name)
+    return tuple(seen)
+
+
+def _check_dtypes(inputs: dict[str, tensors.Array], signature: Any) -> None:
+    """Says what Session::Run says; the faster callable has other words for it."""
+    for index, (name, array) in enumerate(inputs.items()):
+        expected = signature.inputs[name].dtype
+        got = tensors.kind_of(array)
+        if got.number != expected:
+            raise ServingError(
+                "INVALID_ARGUMENT",
+                f"Expects arg[{index}] to be {tensors.type_name(expected)} but "
+                f"{got.name} is provided",
+            )
+
+
+def _braced(names: Iterable[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"

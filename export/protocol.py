@@ -1,0 +1,168 @@
+"""The messages of TensorFlow Serving that a client needs, without TensorFlow.
+
+TensorFlow Serving's own Python stubs import all of TensorFlow. Protocol buffers carry
+field numbers and types only, so the few messages are declared here once more, under
+other names and in a descriptor pool of their own, where they cannot clash with the
+stubs when both are loaded.
+
+Reference: tensorflow_serving/apis/{predict,model,get_model_metadata,get_model_status}
+.proto, https://github.com/tensorflow/serving.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+STATES = {
+    0: "UNKNOWN",
+    10: "START",
+    20: "LOADING",
+    30: "AVAILABLE",
+    40: "UNLOADING",
+    50: "END",
+}
+
+# One message a paragraph, in the notation of .proto files. Fields that nobody here
+# reads are left out, enums are the integers that they are on the wire, and a message of
+# `any` is google.protobuf.Any, `int64_value` google.protobuf.Int64Value.
+_DECLARATIONS = """
+Dimension
+  int64 size = 1
+Shape
+  repeated Dimension dim = 2
+  bool unknown_rank = 3
+Tensor
+  int32 dtype = 1
+  Shape tensor_shape = 2
+  bytes tensor_content = 4
+  repeated float float_val = 5
+  repeated double double_val = 6
+  repeated int32 int_val = 7
+  repeated bytes string_val = 8
+  repeated int64 int64_val = 10
+  repeated bool bool_val = 11
+  repeated int32 half_val = 13
+  repeated uint32 uint32_val = 16
+  repeated uint64 uint64_val = 17
+int64_value
+  int64 value = 1
+any
+  string type_url = 1
+  bytes value = 2
+ModelSpec
+  string name = 1
+  int64_value version = 2
+  string signature_name = 3
+PredictRequest
+  ModelSpec model_spec = 1
+  map Tensor inputs = 2
+  repeated string output_filter = 3
+PredictResponse
+  map Tensor outputs = 1
+  ModelSpec model_spec = 2
+GetModelMetadataRequest
+  ModelSpec model_spec = 1
+  repeated string metadata_field = 2
+GetModelMetadataResponse
+  ModelSpec model_spec = 1
+  map any metadata = 2
+TensorInfo
+  string name = 1
+  int32 dtype = 2
+  Shape tensor_shape = 3
+SignatureDef
+  map TensorInfo inputs = 1
+  map TensorInfo outputs = 2
+  string method_name = 3
+SignatureDefMap
+  map SignatureDef signature_def = 1
+Status
+  int32 error_code = 1
+  string error_message = 2
+ModelVersionStatus
+  int64 version = 1
+  int32 state = 2
+  Status status = 3
+GetModelStatusRequest
+  ModelSpec model_spec = 1
+GetModelStatusResponse
+  repeated ModelVersionStatus model_version_status = 1
+"""
+
+_PACKAGE = "kpg.serving"
+_FIELD = re.compile(r"(?:(repeated|map) )?(\w+) (\w+) = (\d+)")
+_Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "double": _Field.TYPE_DOUBLE,
+    "float": _Field.TYPE_FLOAT,
+    "int64": _Field.TYPE_INT64,
+    "uint64": _Field.TYPE_UINT64,
+    "int32": _Field.TYPE_INT32,
+    "uint32": _Field.TYPE_UINT32,
+    "bool": _Field.TYPE_BOOL,
+    "string": _Field.TYPE_STRING,
+    "bytes": _Field.TYPE_BYTES,
+}
+
+
+def _add_field(message: Any, declaration: str) -> None:
+    """Adds one declared field to a message's descriptor."""
+    match = _FIELD.fullmatch(declaration)
+    if match is None:
+        raise ValueError(
+            "A field must look like `repeated int64 size = 1`; correct _DECLARATIONS. "
+            f"Received: {declaration!r}"
+        )
+    label, kind, name, number = match.groups()
+    field = message.field.add(name=name, number=int(number))
+    field.label = _Field.LABEL_REPEATED if label else _Field.LABEL_OPTIONAL
+    if label == "map":  # on the wire a map is a list of pairs
+        entry = "".join(part.title() for part in name.split("_")) + "Entry"
+        pair = message.nested_type.add(name=entry)
+        pair.options.map_entry = True
+        _add_field(pair, "string key = 1")
+        _add_field(pair, f"{kind} value = 2")
+        kind = f"{message.name}.{entry}"
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type = _Field.TYPE_MESSAGE
+        field.type_name = f".{_PACKAGE}.{kind}"
+
+
+def _classes() -> dict[str, Any]:
+    """Makes the class of each declared message."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="kpg/serving.proto", package=_PACKAGE, syntax="proto3"
+    )
+    for line in _DECLARATIONS.strip().splitlines():
+        if line.startswith(" "):
+            _add_field(file.message_type[-1], line.strip())
+        else:
+            file.message_type.add(name=line)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return {
+        message.name: message_factory.GetMessageClass(
+            pool.FindMessageTypeByName(f"{_PACKAGE}.{message.name}")
+        )
+        for message in file.message_type
+    }
+
+
+_MESSAGES = _classes()
+
+PredictRequest = _MESSAGES["PredictRequest"]
+PredictResponse = _MESSAGES["PredictResponse"]
+GetModelMetadataRequest = _MESSAGES["GetModelMetadataRequest"]
+GetModelMetadataResponse = _MESSAGES["GetModelMetadataResponse"]
+SignatureDefMap = _MESSAGES["SignatureDefMap"]
+GetModelStatusRequest = _MESSAGES["GetModelStatusRequest"]
+GetModelStatusResponse = _MESSAGES["GetModelStatusResponse"]

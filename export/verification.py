@@ -1,0 +1,214 @@
+"""Does an exported model do what the live one does, wherever it is loaded?
+
+Two loaders read a SavedModel, and they disagree: `tf.saved_model.load` rebuilds Python
+objects and binds their variables anew, TensorFlow Serving restores a graph into a
+session. A SavedModel that only the first can use is the classic broken export, so both
+are asked here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from kpg.export import tensors
+from kpg.export.errors import ServingError, VerificationError
+from kpg.export.servable import Servable
+
+Arrays = Mapping[str, tensors.Array]
+Run = Callable[[str, Arrays], Arrays]
+
+# Python functions exist in the process that made them only, and the released server is
+# built with XLA off.
+_FORBIDDEN = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunc")
+_FORBIDDEN_PREFIXES = ("XlaCallModule", "XlaLaunch")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How close an exported model came to the live one.
+
+    Attributes:
+        max_abs: Largest absolute difference of any floating-point output.
+        outputs: The same for each `"signature/output"`.
+        operations: The kinds of operation that a server must have, sorted.
+    """
+
+    max_abs: float
+    outputs: dict[str, float]
+    operations: tuple[str, ...]
+
+
+def verify(
+    path: str | os.PathLike[str],
+    reference: Run,
+    examples: Iterable[tuple[str, Arrays]],
+    *,
+    tolerance: float = 1e-5,
+) -> Parity:
+    """Compares a SavedModel with a live model, in both loaders.
+
+    Integers, booleans and strings must be equal. A floating-point number x may be off
+    by `tolerance · max(1, |x|)`; that of a density with a `scale` below 1, by that much
+    over the scale, since it is so much more sensitive to its location.
+
+    Args:
+        path: The SavedModel's directory.
+        reference: Returns the right outputs for a signature's name and inputs.
+        examples: Signature names, each with the arrays of its inputs. Give at least two
+            batch sizes: a shape that was frozen to one shows with the other.
+        tolerance: See above. Defaults to 1e-5, fifty times the rounding of float32
+            arithmetic whose order an optimiser has changed.
+
+    Returns:
+        The differences that were seen.
+
+    Raises:
+        VerificationError: If the SavedModel does not load in both loaders, holds
+            operations that a server does not have, lacks a signature or an output, or
+            gives other results.
+    """
+    operations = _check_operations(Path(path))
+    differences: dict[str, float] = {}
+    cases = [(name, inputs, dict(reference(name, inputs))) for name, inputs in examples]
+    for loader, load in _LOADERS.items():
+        try:
+            run = load(path)
+            for name, inputs, expected in cases:
+                case = f"{name} with {_shapes(inputs)}"
+                for key, error in _compare(
+                    expected,
+                    run(name, inputs),
+                    tolerance,
+                    f"{case}, loaded by {loader}",
+                ):
+                    key = f"{name}/{key}"
+                    differences[key] = max(error, differences.get(key, 0.0))
+        except VerificationError:
+            raise
+        except Exception as error:  # whatever a loader or a kernel may raise
+            raise VerificationError(
+                "An exported model must load and run in TensorFlow Serving as well as "
+                f"in Python; it failed in {loader}. Received: "
+                f"{error if isinstance(error, ServingError) else _one_line(error)}"
+            ) from error
+    return Parity(max(differences.values(), default=0.0), differences, operations)
+
+
+def _check_operations(path: Path) -> tuple[str, ...]:
+    """Lists the operations, and refuses those that a server does not have."""
+    saved_model = saved_model_pb2.SavedModel()
+    try:
+        saved_model.ParseFromString((path / "saved_model.pb").read_bytes())
+    except Exception as error:
+        raise VerificationError(
+            f"A SavedModel must hold a readable saved_model.pb. Received: {path} "
+            f"({_one_line(error)})"
+        ) from error
+    operations = set()
+    for meta_graph in saved_model.meta_graphs:
+        graph = meta_graph.graph_def
+        nodes = [*graph.node]
+        for function in graph.library.function:
+            nodes.extend(function.node_def)
+            if function.attr["_XlaMustCompile"].b:
+                operations.add("XlaLaunch")
+        operations.update(node.op for node in nodes)
+        operations.update(
+            "XlaLaunch" for node in nodes if node.attr["_XlaMustCompile"].b
+        )
+    bad = sorted(
+        op
+        for op in operations
+        if op in _FORBIDDEN or op.startswith(_FORBIDDEN_PREFIXES)
+    )
+    if bad:
+        raise VerificationError(
+            "An exported model must not call back into Python and must not need XLA: "
+            "TensorFlow Serving has neither; build it from TensorFlow operations and "
+            f"trace it with jit_compile=False. Received: {', '.join(bad)}"
+        )
+    return tuple(sorted(operations))
+
+
+def _load_as_server(path: str | os.PathLike[str]) -> Run:
+    servable = Servable(path)
+    return servable.run
+
+
+def _load_as_python(path: str | os.PathLike[str]) -> Run:
+    loaded = tf.saved_model.load(os.fspath(path))
+
+    def run(name: str, inputs: Arrays) -> Arrays:
+        constants = {key: tf.constant(array) for key, array in inputs.items()}
+        outputs = loaded.signatures[name](**constants)
+        return {key: value.numpy() for key, value in outputs.items()}
+
+    return run
+
+
+_LOADERS: dict[str, Callable[[str | os.PathLike[str]], Run]] = {
+    "TensorFlow Serving's loader": _load_as_server,
+    "tf.saved_model.load": _load_as_python,
+}
+
+
+def _compare(
+    expected: Arrays, got: Arrays, tolerance: float, case: str
+) -> Iterable[tuple[str, float]]:
+    """Yields the largest difference of each output."""
+    if expected.keys() != got.keys():
+        raise VerificationError(
+            f"{case}: the outputs must be {sorted(expected)}. Received: {sorted(got)}"
+        )
+    scale = (
+        float(np.min(expected["scale"], initial=1.0)) if "scale" in expected else 1.0
+    )
+    for key, right in expected.items():
+        array = got[key]
+        if array.dtype != right.dtype or array.shape != right.shape:
+            raise VerificationError(
+                f"{case}: output {key} must be {right.dtype} {right.shape}. "
+                f"Received: {array.dtype} {array.shape}"
+            )
+        allowed = tolerance / scale if key == "log_prob" else tolerance
+        yield key, _difference(key, right, array, allowed, case)
+
+
+def _difference(
+    key: str, right: tensors.Array, array: tensors.Array, allowed: float, case: str
+) -> float:
+    if right.dtype.kind != "f":
+        if not np.array_equal(array, right):
+            raise VerificationError(
+                f"{case}: output {key} must equal the live model's. Received: "
+                f"{np.sum(array != right)} of {right.size} values differ"
+            )
+        return 0.0
+    if not (np.isfinite(right).all() and np.isfinite(array).all()):
+        raise VerificationError(
+            f"{case}: output {key} must be finite; train on, or load an earlier model. "
+            f"Received: {np.sum(~np.isfinite(array))} of {array.size} values are not"
+        )
+    errors = np.abs(array.astype(np.float64) - right)
+    if np.any(errors > allowed * np.maximum(1.0, np.abs(right))):
+        raise VerificationError(
+            f"{case}: output {key} must be within {allowed:.1e} of the live model's. "
+            f"Received: a difference of {errors.max():.1e}"
+        )
+    return float(np.max(errors, initial=0.0))
+
+
+def _shapes(inputs: Arrays) -> str:
+    return ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
+
+
+def _one_line(error: Any) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

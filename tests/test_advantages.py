@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
 import kpg.advantages
 
 GAMMA = 0.9
-Array = Any
-Gae = Callable[..., Array]
+Array: TypeAlias = npt.NDArray[Any]
+Gae: TypeAlias = Callable[..., Array]
 
 
 class Fragment(NamedTuple):
@@ -76,18 +77,18 @@ def naive_gae(data: Fragment, gamma: float, gae_lambda: float) -> Array:
     return advantages
 
 
-def eager_gae(data: Fragment, gamma: float, gae_lambda: float) -> Array:
+def eager_gae(data: Fragment, gamma: float, gae_lambda: float) -> Any:
     return kpg.advantages.gae(*data, gamma=gamma, gae_lambda=gae_lambda).numpy()
 
 
-def compiled_gae(data: Fragment, gamma: float, gae_lambda: float) -> Array:
+def compiled_gae(data: Fragment, gamma: float, gae_lambda: float) -> Any:
     run = tf.function(kpg.advantages.gae, jit_compile=True)
     tensors = [tf.constant(array, tf.float32) for array in data[:3]]
     tensors += [tf.constant(array) for array in data[3:]]
     return run(*tensors, gamma=gamma, gae_lambda=gae_lambda).numpy()
 
 
-def close(left: Array, right: Array) -> None:
+def close(left: Any, right: Any) -> None:
     np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
 
 
@@ -225,7 +226,7 @@ def test_the_oracle_of_the_mutants_is_no_mutant() -> None:
         identity(naive_gae)
 
 
-def normalized(advantages: Array) -> Array:
+def normalized(advantages: Array) -> Any:
     return (advantages - advantages.mean()) / advantages.std()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ import tensorflow as tf
 
 import kpg.losses
 
-Array = Any
-Loss = Callable[..., tf.Tensor]
+Array: TypeAlias = Any
+Loss: TypeAlias = Callable[..., tf.Tensor]
 
 LOGITS = np.array([0.3, -0.7, 1.1], np.float32)
 REWARDS = np.array([1.0, -2.0, 0.5], np.float32)

@@ -1,1 +1,195 @@
-"""Tuned settings, one data file per environment."""
+"""Tuned settings, one data file per environment, and how a user changes them.
+
+An environment without a file of its own takes `default_discrete` or
+`default_continuous`, after its action space.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+ALGORITHMS = ("PPO", "ActorCritic", "REINFORCE")
+
+# What a user may write in Python is what may be written on the command line.
+_PYTHON_WORDS = {"True": True, "False": False, "None": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Everything that `kpg train` needs to know besides the seed.
+
+    Attributes:
+        env: Gymnasium id.
+        algorithm: Name of a trainer in `kpg.trainers`.
+        num_envs: Environments stepped together, ≥ 1.
+        total_steps: Budget of environment steps over all environments; training takes
+            as many whole iterations as fit in it.
+        learning_rate: Adam's, > 0.
+        steps_per_epoch: Iterations between two validations. Defaults to `None`: as
+            many as give about fifty epochs.
+        steps_per_execution: Iterations in one call of the graph. Defaults to `None`:
+            a whole epoch where the environment is in the graph, else 1.
+        jit_compile: `compile`'s argument. Defaults to "auto".
+        validation_episodes: Episodes of each validation, ≥ 1. Defaults to 100.
+        policy: Arguments of `kpg.models.Policy`, which the critic shares.
+        trainer: Settings of the trainer.
+    """
+
+    env: str
+    algorithm: str
+    num_envs: int
+    total_steps: int
+    learning_rate: float
+    steps_per_epoch: int | None = None
+    steps_per_execution: int | None = None
+    jit_compile: bool | str = "auto"
+    validation_episodes: int = 100
+    policy: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    trainer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks what no other part of kpg will check."""
+        for name in (
+            "num_envs",
+            "total_steps",
+            "validation_episodes",
+            "steps_per_epoch",
+            "steps_per_execution",
+        ):
+            value = getattr(self, name)
+            optional = value is None and name.startswith("steps_per")
+            if not optional and (type(value) is not int or value < 1):
+                raise ValueError(
+                    f"`{name}` must be a whole number of at least 1. "
+                    f"Received: {name}={value!r}"
+                )
+        rate = self.learning_rate
+        if type(rate) not in (int, float) or not 0 < rate < float("inf"):
+            raise ValueError(
+                "`learning_rate` must be a finite number greater than 0. "
+                f"Received: learning_rate={rate!r}"
+            )
+        if self.jit_compile not in (True, False, "auto"):
+            raise ValueError(
+                '`jit_compile` must be True, False or "auto". '
+                f"Received: jit_compile={self.jit_compile!r}"
+            )
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(
+                f"`algorithm` must be one of {', '.join(ALGORITHMS)}. "
+                f"Received: algorithm={self.algorithm!r}"
+            )
+
+
+OWN_KEYS = tuple(
+    field.name
+    for field in dataclasses.fields(Preset)
+    if field.name not in ("env", "policy", "trainer")
+)
+
+
+def names() -> list[str]:
+    """Returns the ids of the environments that have a preset."""
+    files = (path.name for path in resources.files(__name__).iterdir())
+    stems = (name.removesuffix(".json") for name in files if name.endswith(".json"))
+    return sorted(stem for stem in stems if not stem.startswith("default_"))
+
+
+def load(env: str, *, continuous: bool = False) -> Preset:
+    """Reads the preset of an environment, or the default one.
+
+    Args:
+        env: Gymnasium id.
+        continuous: Whether the default for continuous actions is wanted, if the
+            environment has no preset. Defaults to `False`.
+    """
+    default = "default_continuous" if continuous else "default_discrete"
+    stem = env if env in names() else default
+    text = (resources.files(__name__) / f"{stem}.json").read_text(encoding="utf-8")
+    return Preset(**(json.loads(text) | {"env": env}))
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Splits `key=value`; the value is JSON, or Python's True, False, None, or text.
+
+    Raises:
+        ValueError: If there is no `=`, or no key before it.
+
+    Example:
+        >>> parse_assignment("hidden_units=[32, 32]")
+        ('hidden_units', [32, 32])
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ValueError(f"A setting is written as key=value. Received: {text!r}")
+    if value in _PYTHON_WORDS:
+        return key, _PYTHON_WORDS[value]
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return key, value
+    # 3e6 is a float in JSON, and the usual way to write three million steps.
+    if isinstance(parsed, float) and "." not in value and parsed.is_integer():
+        return key, int(parsed)
+    return key, parsed
+
+
+def with_algorithm(preset: Preset, algorithm: str, known: Sequence[str]) -> Preset:
+    """Takes another algorithm, and only those tuned settings that it has too.
+
+    Args:
+        preset: The tuned settings.
+        algorithm: Name of a trainer.
+        known: Names of that trainer's settings.
+    """
+    kept = {key: value for key, value in preset.trainer.items() if key in known}
+    return dataclasses.replace(preset, algorithm=algorithm, trainer=kept)
+
+
+def with_settings(
+    preset: Preset,
+    settings: Mapping[str, Any],
+    *,
+    policy: Sequence[str],
+    trainer: Sequence[str],
+) -> Preset:
+    """Puts a user's settings over those of the preset.
+
+    Args:
+        preset: The tuned settings.
+        settings: Values by the names of the Python arguments.
+        policy: Names of the policy's arguments that may be set.
+        trainer: Names of the trainer's settings.
+
+    Raises:
+        ValueError: If a name belongs to none of them (close ones are named), or a value
+            is out of its range.
+    """
+    own: dict[str, Any] = {}
+    of_policy, of_trainer = dict(preset.policy), dict(preset.trainer)
+    for key, value in settings.items():
+        if key in OWN_KEYS:
+            own[key] = value
+        elif key in trainer:
+            of_trainer[key] = value
+        elif key in policy:
+            of_policy[key] = value
+        else:
+            raise ValueError(_unknown(key, [*OWN_KEYS, *policy, *trainer], preset))
+    return dataclasses.replace(preset, policy=of_policy, trainer=of_trainer, **own)
+
+
+def _unknown(key: str, known: list[str], preset: Preset) -> str:
+    close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    hint = (
+        f"Did you mean {' or '.join(close)}?"
+        if close
+        else f"There are {', '.join(sorted(set(known)))}."
+    )
+    return f"{preset.algorithm} has no setting {key!r}. {hint} Received: {key}"

@@ -1,0 +1,10 @@
+"""`python -m kpg` is `kpg`."""
+
+from __future__ import annotations
+
+import sys
+
+from kpg.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""The command line: flags, dispatch, exit codes.
+
+Exit codes: 0 only when the command did what it says; 2 for bad usage; 1 for a failure;
+128 plus the signal's number when a signal ended it early. TensorFlow is imported by the
+commands that need it, not here: `kpg --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kpg import presets
+from kpg.commands.outcome import Outcome, UsageError
+from kpg.runs import to_json
+from kpg.version import __version__
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+# Errors whose text is written for the user; of others the class is told too.
+_READABLE = (ValueError, OSError, ImportError, RuntimeError)
+_LONGEST_MESSAGE = 1000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `kpg` with the given arguments, or with those of the process.
+
+    Returns:
+        The exit code.
+    """
+    started = time.perf_counter()
+    options = _parser().parse_args(arguments)
+    options.started = started
+    _quiet_libraries(options.debug)
+    try:
+        outcome = _command(options)
+        _print(outcome, options)
+        return outcome.exit_code
+    except KeyboardInterrupt:
+        print(f"kpg {options.command}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"kpg {options.command}: {_one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _command(options: argparse.Namespace) -> Outcome:
+    module = importlib.import_module(f"kpg.commands.{options.command}")
+    outcome: Outcome = module.run(options)
+    return outcome
+
+
+def _print(outcome: Outcome, options: argparse.Namespace) -> None:
+    """Prints the result; with `--json` the object is the last line, whole at once."""
+    text = outcome.text
+    if options.json and outcome.values:
+        text = to_json(outcome.values)
+    if text:
+        print(text, flush=True)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if len(text) > _LONGEST_MESSAGE:
+        text = f"{text[:_LONGEST_MESSAGE]} …"
+    if isinstance(error, _READABLE) and text:
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows the traceback)"
+
+
+def _quiet_libraries(debug: bool) -> None:
+    """Keeps the libraries' own logs out of the way, before they are imported."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if not debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kpg", description="Train, evaluate, export and serve policies."
+    )
+    parser.add_argument("--version", action="version", version=f"kpg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_train, _add_evaluate, _add_export, _add_serve, _add_play):
+        add(commands)
+    _add(commands, "list", "show the tuned presets and the in-graph environments")
+    return parser
+
+
+def _add(commands: Commands, name: str, does: str) -> argparse.ArgumentParser:
+    # Abbreviated flags would change their meaning when a flag is added.
+    parser = commands.add_parser(
+        name, help=does, description=does.capitalize() + ".", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the result as one JSON object on the last line",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show logs and tracebacks in full"
+    )
+    return parser
+
+
+def _add_train(commands: Commands) -> None:
+    parser = _add(commands, "train", "train a policy and write a run directory")
+    parser.add_argument("env", metavar="ENV", help="Gymnasium id: MountainCar-v0")
+    parser.add_argument(
+        "--algorithm",
+        choices=presets.ALGORITHMS,
+        help="the trainer; default: the preset's",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        help="seed of everything; default: %(default)s",
+    )
+    parser.add_argument(
+        "--num-envs",
+        type=_positive,
+        help="environments stepped together; default: the preset's",
+    )
+    parser.add_argument(
+        "--total-steps",
+        type=_positive,
+        help="budget of environment steps; default: the preset's",
+    )
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting by its name in Python, such as gamma=0.99; repeatable",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="the run directory; default: runs/ENV/ and the next free number",
+    )
+
+
+def _add_evaluate(commands: Commands) -> None:
+    parser = _add(commands, "evaluate", "measure a run's best model on new episodes")
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    _add_episodes(parser, 100)
+
+
+def _add_export(commands: Commands) -> None:
+    parser = _add(commands, "export", "export a run's best model as a SavedModel")
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    parser.add_argument(
+        "directory", metavar="DIR", help="where the versions of the model are"
+    )
+    parser.add_argument(
+        "--version",
+        type=_positive,
+        help="number of the version; default: the next free one",
+    )
+
+
+def _add_serve(commands: Commands) -> None:
+    parser = _add(commands, "serve", "serve an exported model over gRPC")
+    parser.add_argument("directory", metavar="DIR", help="what `kpg export` wrote")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=8500,
+        help="port for gRPC, 0 for any free one; default: %(default)s",
+    )
+    parser.add_argument(
+        "--rest_api_port", type=_port, help="port for REST; not supported yet"
+    )
+    parser.add_argument(
+        "--model_name",
+        help="name that requests ask for; default: %(default)s",
+        default="default",
+    )
+
+
+def _add_play(commands: Commands) -> None:
+    parser = _add(commands, "play", "drive an environment by a served policy")
+    parser.add_argument("env", metavar="ENV", help="Gymnasium id: MountainCar-v0")
+    parser.add_argument(
+        "--server",
+        required=True,
+        metavar="HOST:PORT",
+        type=_address,
+        help="where `kpg serve` or TensorFlow Serving listens",
+    )
+    parser.add_argument(
+        "--model_name",
+        help="name of the served model; default: %(default)s",
+        default="default",
+    )
+    _add_episodes(parser, 10)
+
+
+def _add_episodes(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--episodes",
+        type=_positive,
+        default=default,
+        help="number of episodes; default: %(default)s",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_seed,
+        default=0,
+        help="seed of the episodes; default: %(default)s",
+    )
+
+
+def _whole_number(text: str, low: int, high: int) -> int:
+    try:
+        number = float(text)  # so that 3e6 is three million
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high or number != int(number):
+        raise argparse.ArgumentTypeError(
+            f"a whole number from {low} to {high} is wanted, not {text!r}"
+        )
+    return int(number)
+
+
+def _positive(text: str) -> int:
+    return _whole_number(text, 1, 2**53)
+
+
+def _seed(text: str) -> int:
+    return _whole_number(text, 0, 2**31 - 1)
+
+
+def _port(text: str) -> int:
+    return _whole_number(text, 0, 2**16 - 1)
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not host or not colon:
+        raise argparse.ArgumentTypeError(
+            f"an address such as 127.0.0.1:8500 is wanted, not {text!r}"
+        )
+    _port(port)
+    return text

@@ -91,11 +91,15 @@ class Signatures:
         # Serving does not find it. What is inside the Keras variable has no twin.
         module.weights = [v.value for model in models for v in model.variables]
         module.greedy = tf.function(
-            self.greedy, input_signature=[self._observation], jit_compile=False
+            self.greedy,
+            input_signature=[self._observation],
+            autograph=False,
+            jit_compile=False,
         )
         module.sample = tf.function(
             self.sample,
             input_signature=[self._observation, self._seed],
+            autograph=False,
             jit_compile=False,
         )
         return module, {GREEDY: module.greedy, SAMPLE: module.sample}

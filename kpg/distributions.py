@@ -16,12 +16,10 @@ import gymnasium as gym
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-tfd = tfp.distributions
-
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
-class CategoricalByArgmax(tfd.Categorical):  # type: ignore[misc]
+class CategoricalByArgmax(tfp.distributions.Categorical):
     """TFP's categorical distribution, sampled in a way that XLA can compile on CPU.
 
     XLA has no multinomial sampler on CPU, so a sample is the argmax of the logits plus
@@ -83,7 +81,7 @@ class Family(ABC):
         """Splits `[..., P]` into the distribution's own parameters, by TFP's names."""
 
     @abstractmethod
-    def distribution(self, parameters: tf.Tensor) -> tfd.Distribution:
+    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
         """Returns the TFP distribution; one event is one action."""
 
     @abstractmethod
@@ -131,7 +129,7 @@ class CategoricalFamily(Family):
         """See `Family.named_parameters`: `logits` `[..., n]`."""
         return {"logits": parameters}
 
-    def distribution(self, parameters: tf.Tensor) -> tfd.Distribution:
+    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
         """See `Family.distribution`."""
         return CategoricalByArgmax(logits=parameters, dtype=tf.int32)
 
@@ -164,8 +162,8 @@ class NormalFamily(Family):
     """Independent normal distributions for a `Box` space.
 
     Parameters are the means followed by the logarithms of the standard deviations.
-    Samples are not bounded; `to_environment` clips them to the space, while trajectories
-    keep what was drawn, because that is what has the stated density.
+    Samples are not bounded; `to_environment` clips them to the space, while
+    trajectories keep what was drawn, because that is what has the stated density.
 
     Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, section 6.1.
     """
@@ -208,10 +206,10 @@ class NormalFamily(Family):
         loc, log_scale = self._split(parameters)
         return {"loc": loc, "scale": tf.exp(log_scale)}
 
-    def distribution(self, parameters: tf.Tensor) -> tfd.Distribution:
+    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
         """See `Family.distribution`."""
-        normal = tfd.Normal(**self.named_parameters(parameters))
-        return tfd.Independent(normal, len(self.action_shape))
+        normal = tfp.distributions.Normal(**self.named_parameters(parameters))
+        return tfp.distributions.Independent(normal, len(self.action_shape))
 
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """See `Family.sample`."""

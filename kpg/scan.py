@@ -1,4 +1,4 @@
-"""The one loop over time: carry a state along `T` steps and stack what each step emits."""
+"""The one loop over time: carry a state along and stack what each step emits."""
 
 from __future__ import annotations
 
@@ -58,9 +58,7 @@ def scan(
         return count + 1, carry, arrays
 
     arrays = tf.nest.map_structure(
-        lambda output: tf.TensorArray(
-            output.dtype, length, element_shape=output.shape
-        ),
+        lambda output: tf.TensorArray(output.dtype, length, element_shape=output.shape),
         _outputs_of(step, carry, row(0)),
     )
     _, carry, arrays = tf.while_loop(

@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as plain data, so that a saved model knows what it was made for."""
+"""Gymnasium's spaces as plain data: a saved model knows what it was made for."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def mlp(
         seed: Seed of the weights. Defaults to a random one.
 
     Returns:
-        A `keras.Sequential` that flattens `[B, ...]` and returns `[B, hidden_units[-1]]`.
+        A `keras.Sequential` from `[B, ...]`, which it flattens, to `[B, width]`.
 
     Raises:
         ValueError: If a width is not a positive integer.

@@ -27,9 +27,9 @@ class Sums(NamedTuple):
 class RunningNormalization(keras.layers.Layer):
     """Standardises inputs with the mean and variance of everything seen in training.
 
-    `y = clip((x − mean) / √(variance + 1e-8), −10, 10)`. The moments are weights that no
-    gradient touches and that calling the layer never changes: only `merge` does, which
-    trainers call. A layer that has merged nothing yet is the identity.
+    `y = clip((x − mean) / √(variance + 1e-8), −10, 10)`. The moments are weights
+    that no gradient touches and that calling the layer never changes: only `merge`
+    does, which trainers call. A layer that has merged nothing yet is the identity.
 
     Reference: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
     variance", for the merge; Andrychowicz et al. (2021),

@@ -8,9 +8,10 @@ from typing import Any
 import gymnasium as gym
 import keras
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from kpg import spaces
-from kpg.distributions import NormalFamily, for_space, tfd
+from kpg.distributions import NormalFamily, for_space
 from kpg.models.observation_model import ObservationModel
 
 
@@ -83,8 +84,8 @@ class Policy(ObservationModel):
         log_std = keras.ops.broadcast_to(self.log_std, keras.ops.shape(parameters))
         return keras.ops.concatenate([parameters, log_std], axis=-1)
 
-    def distribution(self, observations: tf.Tensor) -> tfd.Distribution:
-        """Returns a TFP distribution with batch shape `[B]`; one event is one action."""
+    def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
+        """Returns a TFP distribution of batch shape `[B]`; one event is one action."""
         return self.family.distribution(self(observations))
 
     def sample(

@@ -69,9 +69,13 @@ def shuffled(
 
 def take(batch: Batch, indices: tf.Tensor) -> Batch:
     """Returns the rows at `indices`."""
-    return tf.nest.map_structure(
-        lambda rows: None if rows is None else tf.gather(rows, indices), batch
+    fields = (
+        None
+        if field is None
+        else tf.nest.map_structure(lambda rows: tf.gather(rows, indices), field)
+        for field in batch
     )
+    return Batch(*fields)
 
 
 def mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:

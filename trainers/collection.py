@@ -139,7 +139,7 @@ def time_is_up(env: GraphEnvironment, lengths: tf.Tensor) -> tf.Tensor:
 
 
 def select(condition: tf.Tensor, chosen: Any, other: Any) -> Any:
-    """Takes the rows of `chosen` where `[B]` `condition` holds, else those of `other`."""
+    """Takes rows of `chosen` where `[B]` `condition` holds, else those of `other`."""
 
     def rows(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
         shape = [-1] + [1] * (left.shape.rank - 1)

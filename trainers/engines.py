@@ -10,8 +10,12 @@ import tensorflow as tf
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment
 from kpg.environments.vector import HostEnvironment
-from kpg.trainers.collection import Episodes, GraphCollector, HostCollector
-from kpg.trainers.collection import stateless_seeds
+from kpg.trainers.collection import (
+    Episodes,
+    GraphCollector,
+    HostCollector,
+    stateless_seeds,
+)
 from kpg.trainers.learning import Learner, fold_in_replica, schedule_learning_rate
 
 if TYPE_CHECKING:
@@ -136,7 +140,11 @@ class GraphEngine(Engine):
                 trajectory, discounted, seeds[1], progress
             )
             ended = tf.stack(list(self.learner.sum_up(episodes)))
-            return index + 1, (states, discounted), sums + tf.concat([metrics, ended], 0)
+            return (
+                index + 1,
+                (states, discounted),
+                sums + tf.concat([metrics, ended], 0),
+            )
 
         size = len(self.trainer.metric_names) + 2 + len(Episodes._fields)
         _, carry, sums = tf.while_loop(

@@ -85,8 +85,14 @@ class GraphEvaluator(Evaluator):
         env, size, rounds = self.env, self.env.num_envs, int(self.quotas.max())
         quotas = tf.constant(self.quotas, tf.int32)
 
-        def body(step: tf.Tensor, states: Any, counts: tf.Tensor, lengths: tf.Tensor,
-                 returns: tf.Tensor, table: Any) -> Any:
+        def body(
+            step: tf.Tensor,
+            states: Any,
+            counts: tf.Tensor,
+            lengths: tf.Tensor,
+            returns: tf.Tensor,
+            table: Any,
+        ) -> Any:
             seeds = stateless_seeds(seed + tf.stack([0, step + 1]), 3)
             actions = self.act(env.observation(states), seeds[0])
             following = env.transition(states, actions, Rng(seeds[1], size))
@@ -99,12 +105,18 @@ class GraphEvaluator(Evaluator):
             counts += tf.cast(ended, tf.int32)
             states = select(ended, env.initial(Rng(seeds[2], size)), following)
             lengths = tf.where(ended, 0, lengths)
-            return (step + 1, states, counts, lengths, tf.where(ended, 0.0, returns),
-                    table)
+            return (
+                step + 1,
+                states,
+                counts,
+                lengths,
+                tf.where(ended, 0.0, returns),
+                table,
+            )
 
         limit = env.max_episode_steps
         zeros = tf.zeros([rounds, size])
-        *_, table = tf.while_loop(
+        *_, (returns, lengths) = tf.while_loop(
             lambda step, states, counts, *_: tf.reduce_any(counts < quotas),
             body,
             (
@@ -117,7 +129,7 @@ class GraphEvaluator(Evaluator):
             ),
             maximum_iterations=None if limit is None else limit * rounds,
         )
-        return table
+        return returns, lengths
 
 
 class HostEvaluator(Evaluator):

@@ -171,7 +171,9 @@ class Learner:
     def _shuffled(self, seed: tf.Tensor) -> tf.Tensor:
         """Draws this replica's minibatches of all epochs."""
         rows = self.num_envs * self.settings.num_steps
-        return shuffled(fold_in_replica(seed), rows, self.num_epochs, self.minibatch_size)
+        return shuffled(
+            fold_in_replica(seed), rows, self.num_epochs, self.minibatch_size
+        )
 
     def _update(
         self, batch: Any, orders: Any, progress: tf.Tensor, healthy: tf.Tensor
@@ -304,7 +306,9 @@ def _is_broken(trajectory: Trajectory) -> tf.Tensor:
     parts = [trajectory.rewards]
     parts += tf.nest.flatten((trajectory.observations, trajectory.next_observations))
     finite = [
-        tf.reduce_all(tf.math.is_finite(part)) for part in parts if part.dtype.is_floating
+        tf.reduce_all(tf.math.is_finite(part))
+        for part in parts
+        if part.dtype.is_floating
     ]
     return 1.0 - tf.cast(tf.reduce_all(tf.stack(finite)), tf.float32)
 

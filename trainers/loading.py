@@ -38,7 +38,9 @@ def load(filepath: Any) -> Trainer:
     try:
         loaded = keras.saving.load_model(path)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
+        reason = (
+            str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
+        )
         raise ValueError(
             f"The file cannot be loaded: {reason}. Received: {str(path)!r}"
         ) from error

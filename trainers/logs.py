@@ -51,8 +51,11 @@ class EpochLog:
     def batch_logs(self) -> dict[str, float]:
         """Returns the running means of the epoch, without what is not known yet."""
         logs = self.epoch_logs()
-        return {name: value for name, value in logs.items() if name == "loss" or not
-                np.isnan(value)}
+        return {
+            name: value
+            for name, value in logs.items()
+            if name == "loss" or not np.isnan(value)
+        }
 
     def epoch_logs(self) -> dict[str, float]:
         """Returns the means over the epoch."""

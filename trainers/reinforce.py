@@ -35,11 +35,11 @@ class REINFORCESettings(TrainerSettings):
 class REINFORCE(Trainer):
     """REINFORCE with reward-to-go, and with a learned baseline if there is a critic.
 
-    The gradient is `E[∇ log π(aₜ|sₜ) (Gₜ − V(sₜ))]`, where `Gₜ` is the discounted sum of
-    the rewards from `t` on. Without a critic `V = 0`; `normalize_advantages` (the
-    default) then subtracts the batch mean, which serves as a constant baseline.
+    The gradient is `E[∇ log π(aₜ|sₜ) (Gₜ − V(sₜ))]`; `Gₜ` is the sum of the
+    discounted rewards from `t` on. Without a critic `V = 0`; `normalize_advantages`
+    (the default) then subtracts the batch mean, which serves as a constant baseline.
 
-    Note: as in nearly all implementations the factor `γᵗ` of the policy-gradient theorem
+    Note: as in nearly all implementations the factor `γᵗ` of the theorem
     is left out.
 
     Reference: Williams (1992), https://doi.org/10.1007/BF00992696; Sutton and Barto

@@ -97,8 +97,10 @@ class TrainerSettings:
         for name in values:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=3)
-                hint = f"Did you mean {' or '.join(close)}?" if close else (
-                    f"It knows {', '.join(known)}."
+                hint = (
+                    f"Did you mean {' or '.join(close)}?"
+                    if close
+                    else (f"It knows {', '.join(known)}.")
                 )
                 raise ValueError(
                     f"{cls.__name__.removesuffix('Settings')} has no such setting. "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
-import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from kpg.models import Critic, Policy, RunningNormalization
 from kpg.trainers.batches import Batch, Estimates
 from kpg.trainers.engines import Engine, engine_for
 from kpg.trainers.evaluation import Evaluator, evaluator_for
-from kpg.trainers.logs import EpochLog
+from kpg.trainers.fitting import Fitting
 from kpg.trainers.settings import TrainerSettings
 
 
@@ -47,8 +46,8 @@ class Trainer(keras.Model):
             validation and callbacks.
 
     Raises:
-        ValueError: If a setting is unknown or out of range, or policy and critic are not
-            for the same observations.
+        ValueError: If a setting is unknown or out of range, or policy and critic are
+            not for the same observations.
     """
 
     settings_class: ClassVar[type[TrainerSettings]]
@@ -85,6 +84,7 @@ class Trainer(keras.Model):
         self.env_steps_counter = self._counter("env_steps")
         self.compile_seconds = 0.0
         self.train_seconds = 0.0
+        self.uses_xla = False
         self._engine: Engine | None = None
         self._evaluators: dict[tuple[int, int, bool], Evaluator] = {}
         self._environments: list[tuple[Any, Environment]] = []
@@ -185,11 +185,7 @@ class Trainer(keras.Model):
             ValueError: If an argument is out of range, or does not go with the strategy
                 or the settings.
         """
-        if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
-            raise ValueError(
-                "`steps_per_execution` must be a whole number of at least 1. Received: "
-                f"steps_per_execution={steps_per_execution!r}"
-            )
+        _check_count("steps_per_execution", steps_per_execution)
         replicas = self.distribute_strategy.num_replicas_in_sync
         if jit_compile not in (True, False, "auto") or (
             jit_compile is True and replicas > 1
@@ -213,10 +209,8 @@ class Trainer(keras.Model):
             super().compile(optimizer=optimizer, jit_compile=False)
             self.optimizer.build(self.trainable_variables)
         self.uses_xla = replicas == 1 if jit_compile == "auto" else bool(jit_compile)
-        self._compile_arguments = {
-            "steps_per_execution": steps_per_execution,
-            "jit_compile": jit_compile,
-        }
+        self.iterations_per_call = steps_per_execution
+        self._jit_compile_argument = jit_compile
         self._engine = None
         self._evaluators = {}
 
@@ -263,17 +257,18 @@ class Trainer(keras.Model):
             ValueError: If the environment does not fit, or observations or rewards of
                 it are not finite; the weights are then as before that iteration.
         """
-        self._check_compiled()
+        if not self.compiled:
+            raise ValueError(
+                "Call `compile()` before `fit()`. Received: a trainer that is not "
+                "compiled"
+            )
         for name, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
-            if not isinstance(count, int) or count < 1:
-                raise ValueError(
-                    f"`{name}` must be a whole number of at least 1. "
-                    f"Received: {name}={count!r}"
-                )
+            _check_count(name, count)
         engine = self._engine_for(self._environment(env))
         validation = None
         if validation_data is not None:
             validation = self._environment(validation_data)
+            self.check_environment(validation)
         callback_list = keras.callbacks.CallbackList(
             list(callbacks or ()),
             add_history=True,
@@ -283,68 +278,11 @@ class Trainer(keras.Model):
             steps=steps_per_epoch,
             model=self,
         )
-        self.stop_training = False
-        self.compile_seconds = self.train_seconds = 0.0
-        base_rate = float(self.optimizer.learning_rate)
-        scheduled = self.settings.learning_rate_schedule != "constant"
-        callback_list.on_train_begin()
-        logs: dict[str, float] = {}
-        try:
-            for epoch in range(initial_epoch, epochs):
-                rate = float(self.optimizer.learning_rate)
-                callback_list.on_epoch_begin(epoch)
-                if scheduled and float(self.optimizer.learning_rate) != rate:
-                    self._refuse_two_schedules()
-                logs = self._run_epoch(
-                    engine, epoch, epochs, steps_per_epoch, base_rate, callback_list
-                )
-                rate = float(self.optimizer.learning_rate)
-                if validation is not None and (epoch + 1) % validation_freq == 0:
-                    callback_list.on_test_begin()
-                    result = self.evaluate(validation, validation_episodes)
-                    callback_list.on_test_end(result)
-                    for name in ("return", "return_std", "length"):
-                        logs[f"val_{name}"] = result[name]
-                callback_list.on_epoch_end(epoch, logs)
-                if scheduled and float(self.optimizer.learning_rate) != rate:
-                    self._refuse_two_schedules()
-                if self.stop_training:
-                    break
-        finally:
-            if scheduled:  # a later fit starts from the same rate
-                self.optimizer.learning_rate = base_rate
-        callback_list.on_train_end(logs)
+        fitting = Fitting(self, engine, callback_list, epochs, steps_per_epoch)
+        if validation is not None:
+            fitting.validate_on(validation, validation_episodes, validation_freq)
+        fitting.run(initial_epoch)
         return self.history
-
-    def _run_epoch(
-        self,
-        engine: Engine,
-        epoch: int,
-        epochs: int,
-        steps: int,
-        base_rate: float,
-        callback_list: keras.callbacks.CallbackList,
-    ) -> dict[str, float]:
-        """Runs the iterations of one epoch and returns its logs."""
-        log = EpochLog(self.metric_names)
-        rows = engine.env.num_envs * self.settings.num_steps
-        step = 0
-        while step < steps and not self.stop_training:
-            size = min(self._compile_arguments["steps_per_execution"], steps - step)
-            callback_list.on_train_batch_begin(step)
-            start = time.perf_counter()
-            sums = engine.run(size, epoch * steps + step, epochs * steps, base_rate)
-            log.add(sums, size, size * rows, time.perf_counter() - start)
-            if log.broken:
-                self._refuse_broken(engine.env)
-            step += size
-            callback_list.on_train_batch_end(step - 1, log.batch_logs())
-        self.train_seconds += log.seconds
-        return {
-            **log.epoch_logs(),
-            "env_steps": self.env_steps,
-            "learning_rate": float(self.optimizer.learning_rate),
-        }
 
     def evaluate(
         self,
@@ -373,17 +311,17 @@ class Trainer(keras.Model):
         Raises:
             ValueError: If the environment does not fit.
         """
-        if not isinstance(episodes, int) or episodes < 1:
-            raise ValueError(
-                "`episodes` must be a whole number of at least 1. "
-                f"Received: episodes={episodes!r}"
-            )
+        _check_count("episodes", episodes)
         environment = self._environment(env)
         self.check_environment(environment)
         key = (id(environment), episodes, deterministic)
         if key not in self._evaluators:
             self._evaluators[key] = evaluator_for(
-                environment, self.policy, episodes, deterministic, self._evaluates_by_xla
+                environment,
+                self.policy,
+                episodes,
+                deterministic,
+                self.uses_xla,
             )
         if seed is None:
             seed = self.entropy if environment.seed is None else environment.seed
@@ -392,13 +330,9 @@ class Trainer(keras.Model):
         return self._evaluators[key].run(seed)
 
     @property
-    def _evaluates_by_xla(self) -> bool:
-        return getattr(self, "uses_xla", False)
-
-    @property
     def env_steps(self) -> int:
         """Environment steps taken since the trainer was made."""
-        return int(self.env_steps_counter)
+        return int(tf.convert_to_tensor(self.env_steps_counter))
 
     def _environment(self, env: Any) -> Environment:
         """Returns the same `Environment` for the same object each time."""
@@ -417,27 +351,6 @@ class Trainer(keras.Model):
             with self.distribute_strategy.scope():
                 self._engine = engine_for(self, env)
         return self._engine
-
-    def _check_compiled(self) -> None:
-        if not self.compiled:
-            raise ValueError(
-                "Call `compile()` before `fit()`. Received: a trainer that is not "
-                "compiled"
-            )
-
-    def _refuse_broken(self, env: Environment) -> None:
-        name = env.spec.id if env.spec else "The environment"
-        raise ValueError(
-            f"{name} gave observations or rewards that are not finite; nothing was "
-            "learned from them. Wrap or mend the environment. Received: inf or nan"
-        )
-
-    def _refuse_two_schedules(self) -> None:
-        raise ValueError(
-            "A callback changed the optimizer's learning rate, which "
-            "`learning_rate_schedule` sets in every iteration: use one of them. "
-            f"Received: learning_rate_schedule={self.settings.learning_rate_schedule!r}"
-        )
 
     # Saving and loading.
 
@@ -485,10 +398,20 @@ class Trainer(keras.Model):
         """See `keras.Model.get_compile_config`."""
         if not self.compiled:
             return {}
-        optimizer = keras.saving.serialize_keras_object(self.optimizer)
-        return {"optimizer": optimizer, **self._compile_arguments}
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "steps_per_execution": self.iterations_per_call,
+            "jit_compile": self._jit_compile_argument,
+        }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """See `keras.Model.compile_from_config`."""
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(**{**config, "optimizer": optimizer})
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"`{name}` must be a whole number of at least 1. Received: {name}={value!r}"
+        )

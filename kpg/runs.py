@@ -65,7 +65,7 @@ class Run:
         Raises:
             ValueError: If the directory is not a run, or a damaged one.
         """
-        wanted = "a run directory that `kpg train` wrote is wanted"
+        wanted = "A run directory that `kpg train` wrote is wanted"
         if not self.directory.is_dir():
             raise ValueError(
                 f"{wanted}; there is no such directory. Received: {self.directory}"
@@ -95,7 +95,7 @@ class Run:
             if path.is_file():
                 return path
         raise ValueError(
-            "a run directory with a trained model is wanted; this one has neither "
+            "A run directory with a trained model is wanted; this one has neither "
             "best.keras nor last.keras, so its training was cut off before the first "
             f"epoch ended. Train again. Received: {self.directory}"
         )

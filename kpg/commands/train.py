@@ -157,6 +157,7 @@ def build(preset: Preset, seeds: Seeds) -> Parts:
         steps_per_execution=schedule.steps_per_execution,
         jit_compile=preset.jit_compile,
     )
+    trainer.update_schedule(preset.num_envs)  # refuses minibatches that do not fit
     validation = environment(preset.env, preset.validation_episodes, seeds.validation)
     return Parts(trainer, env, validation, schedule)
 

@@ -174,17 +174,21 @@ class Client:
         self._fill(request.model_spec, version)
         request.model_spec.signature_name = signature_name
         request.output_filter.extend(outputs or ())
-        specs = self._inputs(signature_name, version)
+        served, signatures = self._known(version)
+        signature = signatures.get(signature_name)
+        # Without the signature the server is asked all the same: it has the better
+        # words for that.
+        specs = signature.inputs if signature else {}
         for name, values in _named(observations, seed, specs).items():
             array = _cast(name, np.asarray(values), specs.get(name))
             tensors.encode_content(array, request.inputs[name])
         try:
-            response = self._call(self._predict, request)
+            response = self._call(self._predict, request, self.timeout)
         except ServingError:
             # Perhaps a new version wants something else: ask again the next time.
             self._signatures.pop(version, None)
             raise
-        if self._signatures[version][0] != response.model_spec.version.value:
+        if response.model_spec.version.value != served:
             self._signatures.pop(version, None)
         return {
             name: tensors.decode(tensor)
@@ -217,17 +221,7 @@ class Client:
         Raises:
             ServingError: If the server cannot be reached or knows no such version.
         """
-        request = protocol.GetModelStatusRequest()
-        self._fill(request.model_spec, version)
-        response = self._call(self._status, request)
-        return [
-            VersionStatus(
-                entry.version,
-                protocol.STATES.get(entry.state, "UNKNOWN"),
-                entry.status.error_message,
-            )
-            for entry in response.model_version_status
-        ]
+        return self._ask_status(version, self.timeout)
 
     def wait_until_ready(self, timeout: float = 30.0) -> None:
         """Returns once the server serves the model.
@@ -241,7 +235,9 @@ class Client:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                if any(entry.state == "AVAILABLE" for entry in self.status()):
+                left = max(deadline - time.monotonic(), 0.05)
+                entries = self._ask_status(None, min(left, self.timeout))
+                if any(entry.state == "AVAILABLE" for entry in entries):
                     return
                 error = self._error("UNAVAILABLE", "no version is available")
             except ServingError as refused:
@@ -274,9 +270,9 @@ class Client:
             response_deserializer=response_class.FromString,
         )
 
-    def _call(self, method: Any, request: Any) -> Any:
+    def _call(self, method: Any, request: Any, timeout: float) -> Any:
         try:
-            return method(request, timeout=self.timeout)
+            return method(request, timeout=timeout)
         except grpc.RpcError as error:
             raise self._error(error.code().name, error.details() or "") from error
 
@@ -298,22 +294,30 @@ class Client:
         if version is not None:
             spec.version.value = version
 
-    def _inputs(
-        self, signature_name: str, version: int | None
-    ) -> dict[str, TensorSpec]:
-        """Returns what a signature wants; nothing if the server has no such signature.
+    def _known(self, version: int | None) -> tuple[int, dict[str, Signature]]:
+        """Returns the version's number and signatures, asked for only once."""
+        known = self._signatures.get(version)
+        if known is None:
+            known = self._signatures[version] = self._ask_metadata(version)
+        return known
 
-        The request is sent nevertheless: the server has the better words for it.
-        """
-        if version not in self._signatures:
-            self._signatures[version] = self._ask_metadata(version)
-        signature = self._signatures[version][1].get(signature_name)
-        return signature.inputs if signature else {}
+    def _ask_status(self, version: int | None, timeout: float) -> list[VersionStatus]:
+        request = protocol.GetModelStatusRequest()
+        self._fill(request.model_spec, version)
+        response = self._call(self._status, request, timeout)
+        return [
+            VersionStatus(
+                entry.version,
+                protocol.STATES.get(entry.state, "UNKNOWN"),
+                entry.status.error_message,
+            )
+            for entry in response.model_version_status
+        ]
 
     def _ask_metadata(self, version: int | None) -> tuple[int, dict[str, Signature]]:
         request = protocol.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._fill(request.model_spec, version)
-        response = self._call(self._metadata, request)
+        response = self._call(self._metadata, request, self.timeout)
         packed = response.metadata["signature_def"].value
         definitions = protocol.SignatureDefMap.FromString(packed).signature_def
         signatures = {

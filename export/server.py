@@ -67,8 +67,10 @@ class Server:
             ServingError: If the port is taken, or the directory holds no version, or
                 its newest version cannot be served.
         """
-        _check_settings(port, model_name, file_system_poll_wait_seconds)
-        threads = grpc_max_threads or 4 * (os.cpu_count() or 1)
+        threads = grpc_max_threads
+        if threads is None:
+            threads = 4 * (os.cpu_count() or 1)
+        _check_settings(port, model_name, file_system_poll_wait_seconds, threads)
         self.host = host
         self.model = Model(model_name, Path(directory).absolute())
         self._interval = file_system_poll_wait_seconds
@@ -246,7 +248,9 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _check_settings(port: int, model_name: str, poll_wait_seconds: float) -> None:
+def _check_settings(
+    port: int, model_name: str, poll_wait_seconds: float, threads: int
+) -> None:
     if not 0 <= port <= 65535:
         raise ValueError(
             "port must be between 0 and 65535; 0 picks a free one. "
@@ -261,4 +265,8 @@ def _check_settings(port: int, model_name: str, poll_wait_seconds: float) -> Non
         raise ValueError(
             "file_system_poll_wait_seconds must be at least 0; 0 looks once. "
             f"Received: file_system_poll_wait_seconds={poll_wait_seconds}"
+        )
+    if threads < 1:
+        raise ValueError(
+            f"grpc_max_threads must be at least 1. Received: grpc_max_threads={threads}"
         )

@@ -1,0 +1,342 @@
+"""Every answer over the wire, asked with TensorFlow Serving's own stubs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import gymnasium as gym
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+import kpg
+from kpg.export import Server, ServingError, services
+
+OBSERVATIONS = gym.spaces.Box(-1, 1, (2,), np.float32)
+INVALID, PRECONDITION = "INVALID_ARGUMENT", "FAILED_PRECONDITION"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serves a policy as version 3 of the model `m`."""
+    directory = tmp_path_factory.mktemp("m")
+    policy = kpg.models.Policy(OBSERVATIONS, gym.spaces.Discrete(3), seed=0)
+    kpg.export.export_policy(policy, directory, version=3)
+    settings: dict[str, Any] = {"port": 0, "file_system_poll_wait_seconds": 0}
+    with Server(directory, model_name="m", **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def channel(server: Server) -> Iterator[Any]:
+    with grpc.insecure_channel(server.address) as connected:
+        yield connected
+
+
+def request(
+    name: str = "m",
+    signature_name: str = "",
+    inputs: dict[str, Any] | None = None,
+    outputs: tuple[str, ...] = (),
+) -> Any:
+    made = predict_pb2.PredictRequest()
+    made.model_spec.name = name
+    made.model_spec.signature_name = signature_name
+    if inputs is None:
+        inputs = {"observation": np.zeros((1, 2), np.float32)}
+    for key, value in inputs.items():
+        made.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+    made.output_filter.extend(outputs)
+    return made
+
+
+def predict(channel: Any, made: Any) -> Any:
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(made)
+
+
+def refusal(call: Any, *arguments: Any) -> tuple[str, str]:
+    """Returns the code and the words with which a call is refused."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call(*arguments)
+    error: Any = caught.value
+    return error.code().name, error.details()
+
+
+def test_predict(channel: Any) -> None:
+    response = predict(channel, request())
+    spec = response.model_spec
+    assert (spec.name, spec.version.value) == ("m", 3)
+    assert spec.signature_name == "serving_default"
+    assert set(response.outputs) == {"action", "log_prob", "logits"}
+    assert len(response.outputs["logits"].float_val) == 3
+    assert len(response.outputs["action"].int64_val) == 1
+
+
+def test_predict_with_everything_said(channel: Any) -> None:
+    inputs = {
+        "observation": np.zeros((0, 2), np.float32),
+        "seed": np.zeros(2, np.int32),
+    }
+    made = request("m", "sample", inputs, ("logits", "action"))
+    made.model_spec.version.value = 3
+    response = predict(channel, made)
+    assert response.model_spec.signature_name == "sample"
+    assert set(response.outputs) == {"action", "logits"}
+    assert tf.make_ndarray(response.outputs["logits"]).shape == (0, 3)
+
+
+def with_version(version: int) -> Any:
+    made = request()
+    made.model_spec.version.value = version
+    return made
+
+
+def with_label(label: str) -> Any:
+    made = request()
+    made.model_spec.version_label = label
+    return made
+
+
+def undecodable() -> Any:
+    made = request()
+    made.inputs["observation"].tensor_content = b"123"
+    return made
+
+
+ROW = np.zeros((1, 2), np.float32)
+REFUSALS = {
+    "no model spec": (predict_pb2.PredictRequest(), INVALID, "Missing ModelSpec"),
+    "empty name": (request(""), INVALID, "ModelSpec has no name specified."),
+    "model": (
+        request("nope"),
+        "NOT_FOUND",
+        "Servable not found for request: Latest(nope)",
+    ),
+    "version": (
+        with_version(99),
+        "NOT_FOUND",
+        "Servable not found for request: Specific(m, 99)",
+    ),
+    "label": (
+        with_label("canary"),
+        INVALID,
+        "Unrecognized servable version label: canary",
+    ),
+    "signature": (
+        request(signature_name="zz"),
+        PRECONDITION,
+        'Serving signature key "zz" not found.',
+    ),
+    "too many inputs": (
+        request(inputs={"observation": ROW, "z": ROW}),
+        INVALID,
+        "input size does not match signature: 2!=1 len({observation,z}) != "
+        "len({observation}). Sent extra: {z}. Missing but required: {}.",
+    ),
+    "no inputs": (
+        request(inputs={}),
+        INVALID,
+        "input size does not match signature: 0!=1 len({}) != len({observation}). "
+        "Sent extra: {}. Missing but required: {observation}.",
+    ),
+    "wrong input": (
+        request(inputs={"x": ROW}),
+        INVALID,
+        "Signature input alias: observation(feed name: "
+        "serving_default_observation:0) not found in request and no default value "
+        "provided. Inputs expected to be in the request {x}, or default input alias "
+        "set: ",
+    ),
+    "undecodable": (undecodable(), INVALID, "tensor parsing error: observation"),
+    "double": (
+        request(inputs={"observation": ROW.astype(np.float64)}),
+        INVALID,
+        "Expects arg[0] to be float but double is provided",
+    ),
+    "second input": (
+        request(
+            signature_name="sample",
+            inputs={"observation": ROW, "seed": np.zeros(2, np.int64)},
+        ),
+        INVALID,
+        "Expects arg[1] to be int32 but int64 is provided",
+    ),
+    "output": (
+        request(outputs=("q",)),
+        INVALID,
+        "output tensor alias not found in signature: q Outputs expected to be in the "
+        "set {action,log_prob,logits}.",
+    ),
+    "output twice": (
+        request(outputs=("logits", "logits")),
+        INVALID,
+        "duplicate output tensor alias: logits",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "code", "words"), REFUSALS.values(), ids=REFUSALS.keys()
+)
+def test_predict_refuses(channel: Any, made: Any, code: str, words: str) -> None:
+    assert refusal(predict, channel, made) == (code, words)
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (2,), (), (1, 2, 1)])
+def test_a_wrong_shape(channel: Any, shape: tuple[int, ...]) -> None:
+    made = request(inputs={"observation": np.zeros(shape, np.float32)})
+    code, words = refusal(predict, channel, made)
+    sizes = ",".join(str(size) for size in shape)
+    assert code == INVALID
+    assert f"[{sizes}] is not compatible with expected shape [?,2]." in words
+
+
+def metadata(
+    channel: Any, name: str | None = "m", *fields: str, version: int = 0
+) -> Any:
+    made = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
+    if name is not None:
+        made.model_spec.name = name
+    if version:
+        made.model_spec.version.value = version
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    return stub.GetModelMetadata(made)
+
+
+def test_metadata(channel: Any) -> None:
+    response = metadata(channel, "m", "signature_def")
+    assert response.model_spec.name == "m"
+    assert response.model_spec.version.value == 3
+    assert response.model_spec.signature_name == ""
+    found = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(found)
+    names = {"serving_default", "sample", "__saved_model_init_op"}
+    assert set(found.signature_def) == names
+    assert (
+        found.signature_def["sample"].inputs["seed"].dtype == tf.int32.as_datatype_enum
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "version", "code", "words"),
+    [
+        (None, ("signature_def",), 0, INVALID, "Missing ModelSpec"),
+        ("", ("signature_def",), 0, INVALID, "ModelSpec has no name specified."),
+        (
+            "m",
+            (),
+            0,
+            INVALID,
+            "GetModelMetadataRequest must specify at least one metadata_field",
+        ),
+        ("m", ("X",), 0, INVALID, "Metadata field X is not supported"),
+        (
+            "nope",
+            ("signature_def",),
+            0,
+            "NOT_FOUND",
+            "Servable not found for request: Latest(nope)",
+        ),
+        (
+            "m",
+            ("signature_def",),
+            4,
+            "NOT_FOUND",
+            "Servable not found for request: Specific(m, 4)",
+        ),
+    ],
+)
+def test_metadata_refuses(
+    channel: Any,
+    name: str | None,
+    fields: tuple[str, ...],
+    version: int,
+    code: str,
+    words: str,
+) -> None:
+    refused = refusal(lambda: metadata(channel, name, *fields, version=version))
+    assert refused == (code, words)
+
+
+def status(channel: Any, name: str | None, version: int | None = None) -> Any:
+    made = get_model_status_pb2.GetModelStatusRequest()
+    if name is not None:
+        made.model_spec.name = name
+    if version is not None:
+        made.model_spec.version.value = version
+    return model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(made)
+
+
+@pytest.mark.parametrize("version", [None, 3])
+def test_status(channel: Any, version: int | None) -> None:
+    (entry,) = status(channel, "m", version).model_version_status
+    assert (entry.version, entry.state) == (3, 30)
+    assert entry.HasField("status")
+    assert (entry.status.error_code, entry.status.error_message) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "code", "words"),
+    [
+        (None, None, INVALID, "Missing ModelSpec"),
+        ("nope", None, "NOT_FOUND", "Could not find any versions of model nope"),
+        ("m", 9, "NOT_FOUND", "Could not find version 9 of model m"),
+    ],
+)
+def test_status_refuses(
+    channel: Any, name: str | None, version: int | None, code: str, words: str
+) -> None:
+    assert refusal(status, channel, name, version) == (code, words)
+
+
+def test_methods_that_are_not_there_yet(channel: Any) -> None:
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/Classify")
+    assert refusal(call, b"")[0] == "UNIMPLEMENTED"
+
+
+def test_long_messages_are_cut(channel: Any) -> None:
+    code, words = refusal(predict, channel, request(outputs=("q" * 3000,)))
+    assert code == INVALID
+    assert len(words) == 1024 + len("...TRUNCATED") and words.endswith("...TRUNCATED")
+
+
+def test_large_messages_pass(server: Server) -> None:
+    options = [("grpc.max_receive_message_length", -1)]
+    rows = 1_000_000  # 8 MB there and 24 MB back; gRPC's default limit is 4 MB
+    inputs = {"observation": np.zeros((rows, 2), np.float32)}
+    with grpc.insecure_channel(server.address, options) as channel:
+        response = predict(channel, request(inputs=inputs))
+    assert tf.make_ndarray(response.outputs["logits"]).shape == (rows, 3)
+
+
+def test_a_fault_of_the_server_is_internal(
+    channel: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr(services.prediction, "predict", fail)
+    code, words = refusal(predict, channel, request())
+    assert (code, words) == ("INTERNAL", "KeyError: 'a fault'")
+    assert "A request failed" in caplog.text
+
+
+def test_a_broken_version_shows_in_the_status(channel: Any, server: Server) -> None:
+    Path(server.model.directory, "4").mkdir()
+    with pytest.raises(ServingError, match="Version 4"):
+        server.model.poll()
+    entries = status(channel, "m").model_version_status
+    assert [(entry.version, entry.state) for entry in entries] == [(4, 50), (3, 30)]
+    assert entries[0].status.error_code == 5
+    assert "saved_model.pb" in entries[0].status.error_message
+    assert predict(channel, request()).model_spec.version.value == 3

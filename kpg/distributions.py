@@ -16,6 +16,8 @@ import gymnasium as gym
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from kpg import random
+
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -45,9 +47,7 @@ def gumbel(shape: Any, seed: tf.Tensor) -> tf.Tensor:
     Returns:
         Finite float32 noise of that shape.
     """
-    tiny = 1e-20  # u = 0 would give −inf, and a −inf can never be sampled again
-    uniform = tf.random.stateless_uniform(shape, seed, tiny, 1.0)
-    return -tf.math.log(-tf.math.log(uniform))
+    return -tf.math.log(-tf.math.log(random.uniform(shape, seed)))
 
 
 class Family(ABC):
@@ -214,7 +214,7 @@ class NormalFamily(Family):
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """See `Family.sample`."""
         loc, log_scale = self._split(parameters)
-        noise = tf.random.stateless_normal(tf.shape(loc), seed)
+        noise = random.normal(tf.shape(loc), seed)
         return loc + tf.exp(log_scale) * noise
 
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:

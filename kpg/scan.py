@@ -36,6 +36,7 @@ def scan(
     Raises:
         ValueError: If the number of steps is not known when the graph is built.
     """
+    inputs = () if inputs is None else inputs
     rows = tf.nest.map_structure(tf.convert_to_tensor, inputs)
     if length is None:
         length = tf.nest.flatten(rows)[0].shape[0] if tf.nest.flatten(rows) else None

@@ -50,7 +50,7 @@ class Critic(ObservationModel):
             gain=1.0,
             **kwargs,
         )
-        self(keras.Input(self.observation_space.shape))
+        self.build((None, *self.observation_space.shape))
 
     def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns `[B]` float32 values for `[B, ...]` observations."""

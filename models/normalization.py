@@ -15,12 +15,10 @@ class Sums(NamedTuple):
     Attributes:
         count: Scalar, number of rows.
         deviation: `[...]`, sum of `x − m`, where `m` is the running mean.
-        square: `[...]`, sum of `(x − m)²`.
     """
 
     count: Any
     deviation: Any
-    square: Any
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -28,8 +26,8 @@ class RunningNormalization(keras.layers.Layer):
     """Standardises inputs with the mean and variance of everything seen in training.
 
     `y = clip((x − mean) / √(variance + 1e-8), −10, 10)`. The moments are weights
-    that no gradient touches and that calling the layer never changes: only `merge`
-    does, which trainers call. A layer that has merged nothing yet is the identity.
+    that no gradient touches and that calling the layer never changes: only `update` and
+    `merge` do, which trainers call. A layer that merged nothing yet is the identity.
 
     Reference: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
     variance", for the merge; Andrychowicz et al. (2021),
@@ -71,44 +69,74 @@ class RunningNormalization(keras.layers.Layer):
         return tf.math.rsqrt(tf.convert_to_tensor(self.variance) + 1e-8)
 
     def sums(self, rows: tf.Tensor, valid: tf.Tensor | None = None) -> Sums:
-        """Sums up a batch, around the running mean so that nothing cancels.
+        """Sums up a batch, the first of two passes over it.
 
         Args:
             rows: `[N, *feature_shape]`.
             valid: `[N]` bool, rows to count. Defaults to all.
+        """
+        deviations = self._deviations(rows, tf.convert_to_tensor(self.mean), valid)
+        if valid is None:
+            count = tf.cast(tf.shape(deviations)[0], tf.float32)
+        else:
+            count = tf.reduce_sum(tf.cast(valid, tf.float32))
+        return Sums(count, tf.reduce_sum(deviations, axis=0))
+
+    def squares(
+        self, rows: tf.Tensor, sums: Sums, valid: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Sums up squared deviations from the batch's own mean, the second pass.
+
+        Around any other point the squares of a batch that lies far away cancel.
+
+        Args:
+            rows: `[N, *feature_shape]`.
+            sums: Of the whole batch, over all replicas.
+            valid: `[N]` bool, rows to count. Defaults to all.
 
         Returns:
-            What `merge` takes.
+            `[*feature_shape]`; those of several replicas add up.
         """
-        rows = tf.cast(rows, tf.float32) - self.mean
-        if valid is None:
-            count = tf.cast(tf.shape(rows)[0], tf.float32)
-        else:
-            shape = [-1] + [1] * len(self.feature_shape)
-            rows = tf.where(tf.reshape(valid, shape), rows, 0.0)
-            count = tf.reduce_sum(tf.cast(valid, tf.float32))
-        return Sums(count, tf.reduce_sum(rows, 0), tf.reduce_sum(tf.square(rows), 0))
+        center = self.mean + sums.deviation / tf.maximum(sums.count, 1.0)
+        return tf.reduce_sum(tf.square(self._deviations(rows, center, valid)), axis=0)
 
-    def merge(self, sums: Sums, enabled: tf.Tensor | bool = True) -> None:
+    def merge(
+        self, sums: Sums, squares: tf.Tensor, enabled: tf.Tensor | bool = True
+    ) -> None:
         """Merges a batch into the running moments.
 
         The result does not depend on how the rows were split into batches.
 
         Args:
-            sums: Sums over the batch (over all replicas of it).
+            sums: From `sums`, over all replicas.
+            squares: From `squares`, over all replicas.
             enabled: Scalar bool; `False` leaves the moments as they are.
         """
         old = tf.convert_to_tensor(self.count)
         total = old + sums.count
         safe = tf.maximum(total, 1.0)
-        shift = sums.deviation / safe
-        squares = self.variance * old + sums.square - shift * sums.deviation
+        shift = sums.deviation / tf.maximum(sums.count, 1.0)
+        squares = squares + self.variance * old
+        squares += tf.square(shift) * old * sums.count / safe
         changed = tf.logical_and(enabled, sums.count > 0.0)
-        self.mean.assign(tf.where(changed, self.mean + shift, self.mean))
-        self.variance.assign(
-            tf.where(changed, tf.maximum(squares / safe, 0.0), self.variance)
-        )
+        mean = self.mean + shift * sums.count / safe
+        self.mean.assign(tf.where(changed, mean, self.mean))
+        self.variance.assign(tf.where(changed, squares / safe, self.variance))
         self.count.assign(tf.where(changed, total, old))
+
+    def update(self, rows: tf.Tensor, valid: tf.Tensor | None = None) -> None:
+        """Merges a batch that one replica holds; see `sums`."""
+        sums = self.sums(rows, valid)
+        self.merge(sums, self.squares(rows, sums, valid))
+
+    def _deviations(
+        self, rows: tf.Tensor, center: tf.Tensor, valid: tf.Tensor | None
+    ) -> tf.Tensor:
+        deviations = tf.cast(rows, tf.float32) - center
+        if valid is None:
+            return deviations
+        shape = [-1] + [1] * len(self.feature_shape)
+        return tf.where(tf.reshape(valid, shape), deviations, 0.0)
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.layers.Layer.get_config`."""

@@ -62,6 +62,11 @@ class ObservationModel(keras.Model):
             units, kernel_initializer=orthogonal(gain, next(seeds)), name="head"
         )
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """See `keras.Model.build`; `input_shape` is `[B, ...]`."""
+        # Keras would build the layers by calling the model, and hide its errors.
+        self.head_outputs(keras.Input(batch_shape=input_shape), training=False)
+
     def head_outputs(self, observations: tf.Tensor, training: bool) -> tf.Tensor:
         """Returns the head's `[B, units]` float32 outputs.
 

@@ -74,7 +74,7 @@ class Policy(ObservationModel):
             if normal
             else None
         )
-        self(keras.Input(self.observation_space.shape))
+        self.build((None, *self.observation_space.shape))
 
     def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns `[B, P]` float32 parameters for `[B, ...]` observations."""

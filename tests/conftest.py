@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import pytest
 import tensorflow as tf
 
 
@@ -20,3 +23,32 @@ def pytest_configure() -> None:
     if tf.config.get_logical_device_configuration(cpu) is None:
         halves = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, halves)
+
+
+@pytest.fixture
+def make_trainer() -> Callable[..., Any]:
+    """Returns a function that makes a small, compiled trainer for CartPole-v1."""
+
+    def make(algorithm: str = "PPO", **arguments: Any) -> Any:
+        import kpg
+
+        compile_arguments = {
+            name: arguments.pop(name)
+            for name in ("optimizer", "steps_per_execution", "jit_compile")
+            if name in arguments
+        }
+        env = arguments.pop("env", None) or kpg.make("CartPole-v1", num_envs=4)
+        settings: dict[str, Any] = {"num_steps": 8}
+        if algorithm == "PPO":
+            settings |= {"num_epochs": 2, "minibatch_size": 16}
+        if algorithm == "REINFORCE":
+            settings = {"num_steps": 500}
+        small: dict[str, Any] = {"hidden_units": (8,), "seed": 0}
+        policy = kpg.models.Policy(env.observation_space, env.action_space, **small)
+        critic = kpg.models.Critic(env.observation_space, **small)
+        trainer_class = getattr(kpg.trainers, algorithm)
+        trainer = trainer_class(policy, critic, **{"seed": 0, **settings, **arguments})
+        trainer.compile(**{"jit_compile": False, **compile_arguments})
+        return trainer
+
+    return make

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from kpg import random
+
 
 class Estimates(NamedTuple):
     """What advantages are made of; all `[T, B]`, by the names of `kpg.advantages`.
@@ -62,7 +64,7 @@ def shuffled(
     if minibatch_size == num_rows:
         rows = tf.tile(tf.range(num_rows)[tf.newaxis], [num_epochs, 1])
     else:
-        keys = tf.random.stateless_uniform([num_epochs, num_rows], seed)
+        keys = random.uniform([num_epochs, num_rows], seed)
         rows = tf.argsort(keys, axis=-1)
     return tf.reshape(rows, [-1, minibatch_size])
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from kpg import random
 from kpg.environments.functional import GraphEnvironment, Rng
 from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
@@ -80,7 +81,7 @@ class GraphCollector:
         self, carry: Carry, seed: tf.Tensor
     ) -> tuple[Carry, Trajectory, Episodes]:
         """Acts for `num_steps` steps, given a stateless `[2]` int32 seed."""
-        seeds = stateless_seeds(seed, self.num_steps, 3)
+        seeds = random.seeds([self.num_steps, 3], seed)
         if self.restart:
             carry = self.start(seed)
         carry, (trajectory, episodes) = scan(self._step, carry, seeds)
@@ -124,11 +125,6 @@ class GraphCollector:
         fresh = self.start(seeds[2])
         carry = select(ended, fresh, Carry(states, lengths, returns))
         return carry, (trajectory, episodes)
-
-
-def stateless_seeds(seed: tf.Tensor, *shape: int) -> tf.Tensor:
-    """Draws `[*shape, 2]` int32 stateless seeds from one."""
-    return tf.random.stateless_uniform([*shape, 2], seed, None, None, tf.int32)
 
 
 def time_is_up(env: GraphEnvironment, lengths: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from kpg import random
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment
 from kpg.environments.vector import HostEnvironment
@@ -14,7 +15,6 @@ from kpg.trainers.collection import (
     Episodes,
     GraphCollector,
     HostCollector,
-    stateless_seeds,
 )
 from kpg.trainers.learning import Learner, fold_in_replica, schedule_learning_rate
 
@@ -129,7 +129,7 @@ class GraphEngine(Engine):
         def body(index: tf.Tensor, carry: Any, sums: tf.Tensor) -> Any:
             progress = (done + tf.cast(index, tf.float32)) / total
             schedule_learning_rate(self.trainer, base_rate, progress)
-            seeds = stateless_seeds(self._next_key(), 2)
+            seeds = random.seeds([2], self._next_key())
             states, discounted = carry
             states, trajectory, episodes = self.strategy.run(
                 self._collect, (states, seeds[0])

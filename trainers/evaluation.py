@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kpg import random
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment, Rng
 from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
-from kpg.trainers.collection import select, stateless_seeds, time_is_up
+from kpg.trainers.collection import select, time_is_up
 
 
 class Evaluator(ABC):
@@ -93,7 +94,7 @@ class GraphEvaluator(Evaluator):
             returns: tf.Tensor,
             table: Any,
         ) -> Any:
-            seeds = stateless_seeds(seed + tf.stack([0, step + 1]), 3)
+            seeds = random.seeds([3], seed + tf.stack([0, step + 1]))
             actions = self.act(env.observation(states), seeds[0])
             following = env.transition(states, actions, Rng(seeds[1], size))
             lengths += 1

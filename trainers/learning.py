@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from kpg import losses, schedules
+from kpg.models import RunningNormalization
 from kpg.scan import scan
 from kpg.trainers.batches import Batch, Estimates, mean, shuffled, take
 from kpg.trajectories import Trajectory, flatten
@@ -91,8 +92,8 @@ class Learner:
         The mean is not subtracted: that would change which policy is best.
         """
         moments = self.trainer.return_moments
-        carry, sums = self.strategy.run(self._discounted_returns, (trajectory, carry))
-        moments.merge(self.sum_up(sums), healthy)
+        carry, totals = self.strategy.run(self._discounted_returns, (trajectory, carry))
+        self._merge(moments, totals, trajectory.valid, healthy)
 
         def scale(trajectory: Trajectory) -> Trajectory:
             rewards = trajectory.rewards * moments.inverse_deviation()
@@ -103,8 +104,8 @@ class Learner:
 
     def _discounted_returns(
         self, trajectory: Trajectory, carry: tf.Tensor
-    ) -> tuple[tf.Tensor, Any]:
-        """Accumulates `R ← γR + r` forward in time, and sums up what it passed."""
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Accumulates `R ← γR + r` forward in time; returns the last R and all."""
 
         def step(
             total: tf.Tensor, row: tuple[tf.Tensor, tf.Tensor]
@@ -117,9 +118,25 @@ class Learner:
             carry = tf.zeros_like(carry)
         ended = trajectory.terminated | trajectory.truncated
         carry, totals = scan(step, carry, (trajectory.rewards, ended))
-        valid = None if trajectory.valid is None else flatten(trajectory.valid)
-        carry = tf.where(tf.math.is_finite(carry), carry, 0.0)
-        return carry, self.trainer.return_moments.sums(flatten(totals), valid)
+        return tf.where(tf.math.is_finite(carry), carry, 0.0), totals
+
+    def _merge(
+        self, moments: RunningNormalization, rows: Any, valid: Any, healthy: tf.Tensor
+    ) -> None:
+        """Merges `[T, B, ...]` rows of every replica into running moments."""
+
+        def flat(values: tf.Tensor | None) -> tf.Tensor | None:
+            return None if values is None else flatten(values)
+
+        def sums(rows: tf.Tensor, valid: tf.Tensor | None) -> Any:
+            return moments.sums(flat(rows), flat(valid))
+
+        def squares(rows: tf.Tensor, valid: tf.Tensor | None, sums: Any) -> tf.Tensor:
+            return moments.squares(flat(rows), sums, flat(valid))
+
+        total = self.sum_up(self.strategy.run(sums, (rows, valid)))
+        around = self.strategy.run(squares, (rows, valid, total))
+        moments.merge(total, self.sum_up(around), healthy)
 
     def _prepare(self, trajectory: Trajectory) -> tuple[Batch, tf.Tensor]:
         """Computes advantages and targets, and forgets the order of time."""
@@ -273,8 +290,8 @@ class Learner:
         """Merges the observations into the moments inside the models."""
         for model in (self.trainer.policy, self.trainer.critic):
             if model is not None:
-                sums = self.strategy.run(_observation_sums, (model, trajectory))
-                model.normalizer.merge(self.sum_up(sums), healthy)
+                rows, valid = trajectory.observations, trajectory.valid
+                self._merge(model.normalizer, rows, valid, healthy)
 
 
 def schedule_learning_rate(
@@ -311,11 +328,6 @@ def _is_broken(trajectory: Trajectory) -> tf.Tensor:
         if part.dtype.is_floating
     ]
     return 1.0 - tf.cast(tf.reduce_all(tf.stack(finite)), tf.float32)
-
-
-def _observation_sums(model: Any, trajectory: Trajectory) -> Any:
-    valid = None if trajectory.valid is None else flatten(trajectory.valid)
-    return model.normalizer.sums(flatten(trajectory.observations), valid)
 
 
 def _explained_variance(values: tf.Tensor, batch: Batch) -> tf.Tensor:

@@ -16,6 +16,7 @@ from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.experimental.functional import FuncEnv
 
+from kpg import random
 from kpg.environments.environment import Environment, checked_num_envs
 
 _METHODS = ("initial", "transition", "observation", "reward", "terminal")
@@ -56,23 +57,17 @@ class Rng:
         self, low: float = 0.0, high: float = 1.0, size: tuple[int, ...] = ()
     ) -> tf.Tensor:
         """Returns `[B, *size]` float32 numbers, uniform in [low, high)."""
-        return tf.random.stateless_uniform(
-            [self.batch_size, *size], self._next_seed(), low, high
-        )
+        return random.uniform([self.batch_size, *size], self._next_seed(), low, high)
 
     def normal(
         self, loc: float = 0.0, scale: float = 1.0, size: tuple[int, ...] = ()
     ) -> tf.Tensor:
         """Returns `[B, *size]` float32 numbers, normal with std `scale`."""
-        return tf.random.stateless_normal(
-            [self.batch_size, *size], self._next_seed(), loc, scale
-        )
+        return random.normal([self.batch_size, *size], self._next_seed(), loc, scale)
 
     def integers(self, low: int, high: int, size: tuple[int, ...] = ()) -> tf.Tensor:
         """Returns `[B, *size]` int32 numbers, uniform in low … high − 1."""
-        return tf.random.stateless_uniform(
-            [self.batch_size, *size], self._next_seed(), low, high, tf.int32
-        )
+        return random.integers([self.batch_size, *size], self._next_seed(), low, high)
 
     def _next_seed(self) -> tf.Tensor:
         """Returns the key of the next stream.

@@ -1,0 +1,60 @@
+"""Stateless random numbers that are the same everywhere.
+
+The generator is always Philox, and floats are made of its bits here. TensorFlow chooses
+a generator by the device and by whether XLA compiles the graph, and the two make floats
+of the same bits differently: one seed gives different numbers in a trainer and in a
+served policy. What it chooses under XLA on a CPU is also 25 times slower.
+
+Reference: Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3",
+https://doi.org/10.1145/2063384.2063405.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+
+def uniform(shape: Any, seed: tf.Tensor, low: float = 0.0, high: float = 1.0) -> Any:
+    """Draws float32 numbers, uniform in (low, high); the unit interval is open.
+
+    Args:
+        shape: Shape of the result.
+        seed: `[2]` int32, a stateless seed: equal seeds give equal numbers.
+        low: Lower bound. Defaults to 0.
+        high: Upper bound. Defaults to 1.
+    """
+    # 23 bits and a half: neither 0 nor 1 can come out, whose logarithms are no numbers.
+    bits = tf.bitwise.right_shift(tf.bitcast(_bits(shape, seed), tf.uint32), 9)
+    unit = (tf.cast(tf.bitcast(bits, tf.int32), tf.float32) + 0.5) * 2.0**-23
+    return unit if (low, high) == (0.0, 1.0) else low + unit * (high - low)
+
+
+def normal(shape: Any, seed: tf.Tensor, loc: float = 0.0, scale: float = 1.0) -> Any:
+    """Draws float32 numbers of mean `loc` and standard deviation `scale`.
+
+    Args:
+        shape: Shape of the result.
+        seed: `[2]` int32, a stateless seed.
+        loc: Mean. Defaults to 0.
+        scale: Standard deviation. Defaults to 1.
+    """
+    standard = tf.math.erfinv(uniform(shape, seed, -1.0, 1.0)) * math.sqrt(2.0)
+    return loc + scale * standard
+
+
+def integers(shape: Any, seed: tf.Tensor, low: int, high: int) -> Any:
+    """Draws int32 numbers from low … high − 1; see `uniform`."""
+    return low + tf.math.floormod(_bits(shape, seed), high - low)
+
+
+def seeds(shape: Any, seed: tf.Tensor) -> Any:
+    """Draws `[*shape, 2]` int32 stateless seeds from one seed."""
+    return _bits([*shape, 2], seed)
+
+
+def _bits(shape: Any, seed: tf.Tensor) -> Any:
+    """Draws int32 numbers of 32 random bits."""
+    return tf.random.stateless_uniform(shape, seed, None, None, tf.int32, alg="philox")

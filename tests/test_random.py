@@ -1,0 +1,65 @@
+"""Random numbers: the same in and outside of XLA, and distributed as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kpg import random
+
+COUNT = 40_000
+SEED = tf.constant([7, -8])
+DRAWS: dict[str, Callable[[tf.Tensor], Any]] = {
+    "uniform": lambda seed: random.uniform([COUNT], seed, -1.0, 3.0),
+    "normal": lambda seed: random.normal([COUNT], seed, 1.0, 2.0),
+    "integers": lambda seed: random.integers([COUNT], seed, -2, 5),
+    "seeds": lambda seed: random.seeds([COUNT], seed),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_xla_draws_the_same_numbers(name: str) -> None:
+    compiled = tf.function(DRAWS[name], jit_compile=True, autograph=False)
+    np.testing.assert_allclose(compiled(SEED), DRAWS[name](SEED), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_seed_decides(name: str) -> None:
+    first, again = DRAWS[name](SEED).numpy(), DRAWS[name](SEED).numpy()
+    np.testing.assert_array_equal(first, again)
+    assert (first != DRAWS[name](SEED + [0, 1]).numpy()).mean() > 0.5
+
+
+def test_moments() -> None:
+    uniform, normal = DRAWS["uniform"](SEED).numpy(), DRAWS["normal"](SEED).numpy()
+    assert -1.0 < uniform.min() and uniform.max() < 3.0
+    for numbers, mean, deviation in (
+        (uniform, 1.0, 4 / np.sqrt(12)),
+        (normal, 1.0, 2.0),
+    ):
+        assert abs(numbers.mean() - mean) < 4 * deviation / np.sqrt(COUNT)
+        assert abs(numbers.std() - deviation) < 4 * deviation / np.sqrt(COUNT)
+    scores = np.abs(normal - 1.0) / 2.0
+    assert (scores < 1.0).mean() == pytest.approx(0.6827, abs=0.01)
+    assert (scores < 2.0).mean() == pytest.approx(0.9545, abs=0.005)
+
+
+def test_integers_are_uniform() -> None:
+    counts = np.bincount(DRAWS["integers"](SEED).numpy() + 2, minlength=7)
+    assert len(counts) == 7
+    error = np.sqrt(COUNT * (1 / 7) * (6 / 7))
+    assert np.all(np.abs(counts - COUNT / 7) < 4 * error)
+
+
+def test_extreme_bits_stay_inside_the_open_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extremes = tf.constant([0, -1, 2**31 - 1, -(2**31)])
+    monkeypatch.setattr(random, "_bits", lambda shape, seed: extremes)
+    numbers = random.uniform([4], SEED).numpy()
+    assert np.all((0.0 < numbers) & (numbers < 1.0))
+    assert np.isfinite(random.normal([4], SEED)).all()

@@ -84,6 +84,7 @@ def _quiet_libraries(debug: bool) -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         logging.getLogger("absl").setLevel(logging.ERROR)
 

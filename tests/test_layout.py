@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import kpg.trainers
 
 LAYERS = ("kpg", "kpg.models", "kpg.trainers", "kpg.export")
 # The command line stands on top of everything, and the package's door opens to it.
-ABOVE = ("kpg.cli", "kpg.commands")
+ABOVE = ("kpg.__main__", "kpg.cli", "kpg.commands")
 DOOR = "kpg.__init__"
 
 
@@ -22,8 +23,7 @@ def sources() -> dict[str, Path]:
     """Returns every module of the installed package and its file."""
     found: dict[str, Path] = {}
     for layer in LAYERS:
-        module = __import__(layer, fromlist=["__file__"])
-        root = Path(module.__file__).resolve().parent
+        root = Path(str(importlib.import_module(layer).__file__)).resolve().parent
         for path in sorted(root.rglob("*.py")):
             name = ".".join([layer, *path.relative_to(root).with_suffix("").parts])
             found.setdefault(name, path)

@@ -107,6 +107,7 @@ def chosen_preset(options: argparse.Namespace, assignments: dict[str, Any]) -> P
 
     probe = kpg.make(options.env)
     continuous = isinstance(probe.action_space, gymnasium.spaces.Box)
+    limit = probe.max_episode_steps
     probe.close()
     preset = presets.load(options.env, continuous=continuous)
     flags = {
@@ -121,6 +122,10 @@ def chosen_preset(options: argparse.Namespace, assignments: dict[str, Any]) -> P
     trainer_settings = _settings_of(algorithm)
     if algorithm != preset.algorithm:
         preset = presets.with_algorithm(preset, algorithm, trainer_settings)
+    if limit and "whole_episodes" in trainer_settings:
+        # Whole episodes need as many steps as the longest one has.
+        if settings.get("whole_episodes", True) and "num_steps" not in preset.trainer:
+            settings = {"num_steps": limit} | settings
     policy_settings = [
         name
         for name in inspect.signature(kpg.models.Policy).parameters
@@ -157,7 +162,9 @@ def build(preset: Preset, seeds: Seeds) -> Parts:
         steps_per_execution=schedule.steps_per_execution,
         jit_compile=preset.jit_compile,
     )
-    trainer.update_schedule(preset.num_envs)  # refuses minibatches that do not fit
+    # `fit` would refuse these too, but only once there is a run directory.
+    trainer.check_environment(env)
+    trainer.update_schedule(preset.num_envs)
     validation = environment(preset.env, preset.validation_episodes, seeds.validation)
     return Parts(trainer, env, validation, schedule)
 

@@ -15,6 +15,9 @@ from typing import Any
 
 ALGORITHMS = ("PPO", "ActorCritic", "REINFORCE")
 
+# The length of a fragment means something else to each algorithm.
+_OF_ONE_ALGORITHM = {"num_steps"}
+
 # What a user may write in Python is what may be written on the command line.
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 
@@ -141,14 +144,15 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def with_algorithm(preset: Preset, algorithm: str, known: Sequence[str]) -> Preset:
-    """Takes another algorithm, and only those tuned settings that it has too.
+    """Takes another algorithm, and only those tuned settings that it shares.
 
     Args:
         preset: The tuned settings.
         algorithm: Name of a trainer.
         known: Names of that trainer's settings.
     """
-    kept = {key: value for key, value in preset.trainer.items() if key in known}
+    shared = set(known) - _OF_ONE_ALGORITHM
+    kept = {key: value for key, value in preset.trainer.items() if key in shared}
     return dataclasses.replace(preset, algorithm=algorithm, trainer=kept)
 
 

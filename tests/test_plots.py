@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from kpg import plots
+
+METRICS: list[dict[str, Any]] = [
+    {"env_steps": 10, "return": None},
+    {"env_steps": 20, "return": -3.0, "val_return": -2.0, "val_return_std": 0.5},
+    {"env_steps": 30, "return": math.nan, "val_return": -1.0, "val_return_std": 0.1},
+]
+
+
+@pytest.mark.parametrize("metrics", [METRICS, METRICS[:1], []])
+@pytest.mark.parametrize("threshold", [None, -1.5])
+def test_a_picture_is_drawn(
+    tmp_path: Path, metrics: list[dict[str, Any]], threshold: float | None
+) -> None:
+    path = tmp_path / "curve.png"
+    plots.learning_curve(path, metrics, title="A run", threshold=threshold)
+    pixels = np.asarray(matplotlib.image.imread(path))
+    assert pixels.shape == (600, 960, 4)
+    assert pixels[..., :3].std() > 0.01

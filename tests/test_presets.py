@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import gymnasium
+import pytest
+
+import kpg
+from kpg import presets
+from kpg.presets import Preset
+
+TRAINER = ["num_steps", "gamma", "gae_lambda", "clip_range"]
+POLICY = ["hidden_units", "activation"]
+
+
+def with_settings(settings: dict[str, Any]) -> Preset:
+    preset = presets.load("CartPole-v1")
+    return presets.with_settings(preset, settings, policy=POLICY, trainer=TRAINER)
+
+
+def test_names_are_environments_that_exist() -> None:
+    assert {"CartPole-v1", "MountainCar-v0"} <= set(presets.names())
+    for name in presets.names():
+        assert name in gymnasium.registry
+        assert presets.load(name).env == name
+
+
+@pytest.mark.parametrize("name", [*presets.names(), "Acrobot-v1", "Pendulum-v1"])
+def test_every_preset_is_accepted_by_its_trainer(name: str) -> None:
+    preset = presets.load(name, continuous=name == "Pendulum-v1")
+    env = kpg.make(name, num_envs=preset.num_envs)
+    policy = kpg.models.Policy(env.observation_space, env.action_space, **preset.policy)
+    critic = kpg.models.Critic(env.observation_space, **preset.policy)
+    trainer = getattr(kpg.trainers, preset.algorithm)(policy, critic, **preset.trainer)
+    trainer.update_schedule(preset.num_envs)
+    env.close()
+
+
+def test_other_environments_take_the_default_of_their_actions() -> None:
+    discrete = presets.load("Acrobot-v1")
+    continuous = presets.load("Pendulum-v1", continuous=True)
+    assert discrete.env == "Acrobot-v1"
+    assert continuous.env == "Pendulum-v1"
+    assert discrete.trainer != continuous.trainer
+
+
+def test_presets_are_written_as_json() -> None:
+    preset = presets.load("MountainCar-v0")
+    assert Preset(**json.loads(json.dumps(dataclasses.asdict(preset)))) == preset
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("gamma=0.9", "gamma", 0.9),
+        ("learning_rate=1e-3", "learning_rate", 0.001),
+        ("num_envs=4", "num_envs", 4),
+        ("total_steps=3e6", "total_steps", 3_000_000),
+        ("gamma=1.0", "gamma", 1.0),
+        ("hidden_units=[32, 16]", "hidden_units", [32, 16]),
+        ("normalize_rewards=true", "normalize_rewards", True),
+        ("normalize_rewards=False", "normalize_rewards", False),
+        ("max_grad_norm=null", "max_grad_norm", None),
+        ("max_grad_norm=None", "max_grad_norm", None),
+        ("activation=relu", "activation", "relu"),
+        ('activation="relu"', "activation", "relu"),
+        ("note=a=b", "note", "a=b"),
+        ("note=", "note", ""),
+    ],
+)
+def test_assignments(text: str, key: str, value: Any) -> None:
+    parsed = presets.parse_assignment(text)
+    assert parsed == (key, value)
+    assert type(parsed[1]) is type(value)
+
+
+@pytest.mark.parametrize("text", ["gamma", "=1", " = 1", ""])
+def test_what_is_no_assignment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"written as key=value\. Received: "):
+        presets.parse_assignment(text)
+
+
+def test_settings_go_where_they_belong() -> None:
+    preset = with_settings(
+        {"num_envs": 4, "gamma": 0.5, "hidden_units": [8], "learning_rate": 0.01}
+    )
+    assert preset.num_envs == 4
+    assert preset.learning_rate == 0.01
+    assert preset.policy == {"hidden_units": [8]}
+    assert preset.trainer == {**presets.load("CartPole-v1").trainer, "gamma": 0.5}
+
+
+def test_unknown_settings_name_close_ones() -> None:
+    with pytest.raises(ValueError, match=r"no setting 'gama'\. Did you mean gamma\?"):
+        with_settings({"gama": 1})
+    with pytest.raises(
+        ValueError, match=r"There are activation, algorithm, .*Received"
+    ):
+        with_settings({"zzzzzz": 1})
+
+
+@pytest.mark.parametrize("key", ["env", "policy", "trainer"])
+def test_what_is_no_setting_cannot_be_set(key: str) -> None:
+    with pytest.raises(ValueError, match=f"no setting '{key}'"):
+        with_settings({key: 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_envs", 0),
+        ("num_envs", 2.5),
+        ("num_envs", True),
+        ("total_steps", "many"),
+        ("steps_per_epoch", -1),
+        ("steps_per_execution", 0),
+        ("validation_episodes", None),
+        ("learning_rate", 0),
+        ("learning_rate", float("inf")),
+        ("learning_rate", float("nan")),
+        ("learning_rate", "fast"),
+        ("jit_compile", "yes"),
+        ("algorithm", "DQN"),
+    ],
+)
+def test_values_out_of_range_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"`{key}` must be .*Received: {key}="):
+        with_settings({key: value})
+
+
+def test_another_algorithm_keeps_only_settings_that_it_has() -> None:
+    preset = presets.with_algorithm(
+        presets.load("CartPole-v1"), "REINFORCE", ["num_steps", "gamma"]
+    )
+    assert preset.algorithm == "REINFORCE"
+    assert preset.trainer == {"gamma": 0.98}  # a fragment's length is PPO's own

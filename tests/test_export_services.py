@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 import kpg
-from kpg.export import Server, ServingError, services
+from kpg.export import Server, ServingError, prediction
 
 OBSERVATIONS = gym.spaces.Box(-1, 1, (2,), np.float32)
 INVALID, PRECONDITION = "INVALID_ARGUMENT", "FAILED_PRECONDITION"
@@ -325,7 +325,7 @@ def test_a_fault_of_the_server_is_internal(
     def fail(*arguments: Any) -> Any:
         raise KeyError("a fault")
 
-    monkeypatch.setattr(services.prediction, "predict", fail)
+    monkeypatch.setattr(prediction, "predict", fail)
     code, words = refusal(predict, channel, request())
     assert (code, words) == ("INTERNAL", "KeyError: 'a fault'")
     assert "A request failed" in caplog.text

@@ -227,7 +227,7 @@ class Client:
         """Returns once the server serves the model.
 
         Args:
-            timeout: Seconds to wait at most. Defaults to 30.
+            timeout: Seconds to wait at most; 0 tries once. Defaults to 30.
 
         Raises:
             ServingError: If it does not by then; with the last reason.
@@ -235,11 +235,16 @@ class Client:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                left = max(deadline - time.monotonic(), 0.05)
+                # A second for the last try, so that a timeout of 0 means one try.
+                left = max(deadline - time.monotonic(), 1.0)
                 entries = self._ask_status(None, min(left, self.timeout))
                 if any(entry.state == "AVAILABLE" for entry in entries):
                     return
-                error = self._error("UNAVAILABLE", "no version is available")
+                error = ServingError(
+                    "UNAVAILABLE",
+                    f"The server at {self.target} must have a version available. "
+                    f"Received: {entries}",
+                )
             except ServingError as refused:
                 error = refused
             if time.monotonic() > deadline:
@@ -274,9 +279,10 @@ class Client:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise self._error(error.code().name, error.details() or "") from error
+            details = error.details() or ""
+            raise self._error(error.code().name, details, timeout) from error
 
-    def _error(self, code: str, details: str) -> ServingError:
+    def _error(self, code: str, details: str, timeout: float) -> ServingError:
         if code == "UNAVAILABLE":
             details = (
                 f"The server at {self.target} is unavailable; start one with `kpg "
@@ -284,7 +290,7 @@ class Client:
             )
         elif code == "DEADLINE_EXCEEDED":
             details = (
-                f"The server at {self.target} did not answer within {self.timeout} "
+                f"The server at {self.target} did not answer within {timeout:g} "
                 "seconds; give the client a longer timeout"
             )
         return ServingError(code, details)

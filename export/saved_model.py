@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -93,12 +94,13 @@ def publish(
         Path, version, parity and signatures.
 
     Raises:
-        ValueError: If the first argument is no policy, or the version exists or is not
-            a version; nothing has been changed then.
+        ValueError: If the first argument is no policy, the notes are not JSON, or the
+            version exists or is not a version; nothing has been changed then.
         VerificationError: A ValueError: the exported model does not do what the live
             one does; nothing has been published.
     """
     policy, critic = _models(trainer_or_policy)
+    _check_notes(notes)
     base = _base(directory)
     _check_version(base, version)
     signatures = Signatures(policy, critic)
@@ -129,6 +131,16 @@ def _models(trainer_or_policy: Any) -> tuple[Any, Any | None]:
                 f"Received: {type(trainer_or_policy).__name__}"
             )
     return policy, critic
+
+
+def _check_notes(notes: Mapping[str, Any] | None) -> None:
+    try:
+        json.dumps(notes, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "notes must hold what JSON can: finite numbers, strings, lists and "
+            f"dictionaries. Received: {error}"
+        ) from error
 
 
 def _base(directory: str | os.PathLike[str]) -> Path:

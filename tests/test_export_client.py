@@ -171,6 +171,18 @@ def test_timeout_must_be_positive() -> None:
         Client(timeout=0)
 
 
+def test_a_server_without_a_version(tmp_path: Path) -> None:
+    save(tmp_path, 1, tf.float32)
+    with (
+        Server(tmp_path, port=0, file_system_poll_wait_seconds=0) as server,
+        Client(server.address) as client,
+    ):
+        client.wait_until_ready(timeout=0)
+        server.model.close()
+        with pytest.raises(ServingError, match="must have a version available.*END"):
+            client.wait_until_ready(timeout=0)
+
+
 def test_it_waits_for_a_server_that_starts(server: Server, tmp_path: Path) -> None:
     late = Server(server.model.directory, port=0)
     ready = threading.Event()

@@ -248,6 +248,13 @@ def test_what_is_no_policy(tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
+@pytest.mark.parametrize("note", [np.nan, np.float32(1), {1, 2}])
+def test_notes_that_json_cannot_hold(tmp_path: Path, note: Any) -> None:
+    with pytest.raises(ValueError, match="notes must hold what JSON can"):
+        saved_model.publish(trainer(DISCRETE), tmp_path, notes={"x": note})
+    assert not names(tmp_path)
+
+
 def test_a_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("important")
     with pytest.raises(ValueError, match="can be made and written to"):

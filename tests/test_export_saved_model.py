@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,6 +114,32 @@ def test_both_loaders_do_what_the_live_policy_does(case: Case, rows: int) -> Non
     assert_outputs({name: value.numpy() for name, value in served.items()}, greedy)
     served = signatures["sample"](**constants, seed=tf.constant(seed))
     assert_outputs({name: value.numpy() for name, value in served.items()}, sampled)
+
+
+WITHOUT_KERAS = """
+import sys
+sys.modules["keras"] = None  # TensorFlow itself imports Keras where it can
+import tensorflow as tf
+with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], sys.argv[1])
+    signature = meta_graph.signature_def["serving_default"]
+    feed = {signature.inputs["observation"].name: [[0.25, -1.5]]}
+    print(session.run(signature.outputs["log_prob"].name, feed)[0])
+"""
+
+
+def test_tensorflow_alone_can_serve_it(case: Case) -> None:
+    """No Keras and no kpg in the process: nothing but the loader of servers."""
+    process = subprocess.run(
+        [sys.executable, "-c", WITHOUT_KERAS, case.export.path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    observation = np.array([[0.25, -1.5]], np.float32)
+    raw = case.trainer.policy.mode(observation)
+    right = expected(case.trainer, observation, raw)["log_prob"][0]
+    assert float(process.stdout) == pytest.approx(right, abs=1e-5)
 
 
 def test_actions_belong_to_the_environment(case: Case) -> None:

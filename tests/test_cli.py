@@ -25,6 +25,7 @@ SMALL = [
     *("--num-envs", "4", "--total-steps", "1024", "--set", "num_steps=16"),
     *("--set", "minibatch_size=32", "--set", "num_epochs=2"),
     *("--set", "validation_episodes=10", "--set", "hidden_units=[8]"),
+    *("--set", "steps_per_epoch=4", "--set", "jit_compile=False"),
 ]
 TRAIN_KEYS = {
     *("env", "algorithm", "seed", "env_steps", "wall_seconds", "compile_seconds"),
@@ -57,7 +58,8 @@ def kpg_command(capfd: pytest.CaptureFixture[str]) -> Kpg:
             code = main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = int(end.code or 0)
-        return Result(code, *capfd.readouterr())
+        captured = capfd.readouterr()
+        return Result(code, captured.out, captured.err)
 
     return run
 
@@ -130,7 +132,7 @@ def test_train_leaves_a_run_directory(run_directory: Path) -> None:
     assert settings["preset"]["trainer"]["num_steps"] == 16
     lines = (run_directory / "metrics.jsonl").read_text().splitlines()
     metrics = [json.loads(line) for line in lines]
-    assert [logs["epoch"] for logs in metrics] == list(range(1, 17))
+    assert [logs["epoch"] for logs in metrics] == [1, 2, 3, 4]
     assert metrics[-1]["env_steps"] == 1024
     assert set(metrics[0]) >= {"loss", "approx_kl", "learning_rate", "val_return"}
     assert np.asarray(
@@ -149,7 +151,7 @@ def test_train_with_another_algorithm(
     result = kpg_command(
         *("train", "CartPole-v1", "--algorithm", algorithm, "--num-envs", 2),
         *("--total-steps", 1024, "--set", "validation_episodes=2"),
-        *("--output", tmp_path / "run", "--json"),
+        *("--set", "jit_compile=False", "--output", tmp_path / "run", "--json"),
     )
     assert result.code == 0, result.err
     assert result.values["algorithm"] == algorithm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def load(filepath: Any) -> Trainer:
             "There is no such file; give the path of a `.keras` file that a trainer "
             f"saved. Received: {str(path)!r}"
         )
-    if not zipfile.is_zipfile(path):
+    if not _is_whole_zip(path):
         raise ValueError(
             "The file is truncated or is no `.keras` file; save the trainer again. "
             f"Received: {str(path)!r}"
@@ -51,3 +52,12 @@ def load(filepath: Any) -> Trainer:
             f"{type(loaded).__name__} in {str(path)!r}"
         )
     return loaded
+
+
+def _is_whole_zip(path: Path) -> bool:
+    """Whether every member of the archive has the checksum that it was written with."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, zlib.error):
+        return False

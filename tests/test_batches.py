@@ -1,0 +1,39 @@
+"""Minibatches cover every row once in each epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kpg.trainers.batches import Batch, mean, shuffled, take
+
+
+@pytest.mark.parametrize("size", [3, 12])
+def test_every_epoch_covers_every_row_once(size: int) -> None:
+    orders = shuffled(tf.constant([1, 2]), 12, 5, size).numpy()
+    assert orders.shape == (5 * 12 // size, size)
+    for epoch in orders.reshape(5, 12):
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(12))
+
+
+def test_epochs_and_seeds_shuffle_differently() -> None:
+    first = shuffled(tf.constant([1, 2]), 64, 2, 8).numpy().reshape(2, 64)
+    other = shuffled(tf.constant([1, 3]), 64, 2, 8).numpy().reshape(2, 64)
+    assert (first[0] != first[1]).mean() > 0.5
+    assert (first[0] != other[0]).mean() > 0.5
+
+
+def test_take_keeps_what_is_not_there() -> None:
+    rows = tf.range(4)
+    batch = Batch({"a": rows}, rows, rows, rows, rows, None)
+    taken = take(batch, tf.constant([3, 1]))
+    np.testing.assert_array_equal(taken.observations["a"], [3, 1])
+    assert taken.valid is None
+
+
+def test_mean_over_valid_rows() -> None:
+    terms = tf.constant([1.0, np.nan, 3.0])
+    assert mean(terms, tf.constant([True, False, True])) == 2.0
+    assert mean(terms, tf.constant([False] * 3)) == 0.0
+    assert mean(terms[:1], None) == 1.0

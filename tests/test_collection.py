@@ -1,0 +1,121 @@
+"""Trajectories tell what happened, in the graph and on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kpg
+from kpg.trainers.collection import Episodes, GraphCollector, HostCollector
+from kpg.trajectories import Trajectory
+
+STEPS = 60
+
+
+def collect(
+    backend: str, restart: bool = False, env_id: str = "CartPole-v1", **options: Any
+) -> tuple[kpg.models.Policy, list[tuple[Trajectory, Episodes]]]:
+    """Collects three fragments; `options` go to the environment."""
+    env: Any = kpg.make(env_id, num_envs=3, seed=1, backend=backend, **options)
+    policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
+    fragments: list[Any] = []
+    if backend == "graph":
+        collector = GraphCollector(env, policy, STEPS, 3, restart)
+        carry = collector.start(tf.constant([1, 2]))
+        step = tf.function(collector.collect, autograph=False)
+        for index in range(3):
+            carry, *fragment = step(carry, tf.constant([3, index]))
+            fragments.append(tf.nest.map_structure(np.asarray, fragment))
+    else:
+        host = HostCollector(env, policy, STEPS, restart)
+        fragments = [host.collect(np.array([3, index])) for index in range(3)]
+    return policy, [(trajectory, episodes) for trajectory, episodes in fragments]
+
+
+def joined(fragments: list[tuple[Trajectory, Episodes]]) -> Trajectory:
+    parts = [trajectory for trajectory, _ in fragments]
+    return Trajectory(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_rows_follow_each_other(backend: str) -> None:
+    _, fragments = collect(backend, max_episode_steps=20)
+    rows = joined(fragments)
+    ended = rows.terminated | rows.truncated
+    assert rows.terminated.any() and rows.truncated.any()
+    assert not (rows.terminated & rows.truncated).any()
+    following = rows.observations[1:]
+    goes_on = ~ended[:-1] & rows.valid[:-1]
+    np.testing.assert_array_equal(
+        rows.next_observations[:-1][goes_on], following[goes_on]
+    )
+    # CartPole starts within ±0.05, and no final observation lies there.
+    finals = np.abs(rows.next_observations[ended]).max(-1)
+    assert np.all(finals > 0.05)
+    if backend == "gymnasium":  # NEXT_STEP: the row after the end is only a reset
+        np.testing.assert_array_equal(~rows.valid[1:], ended[:-1])
+        starts = rows.next_observations[~rows.valid]
+    else:
+        assert rows.valid.all()
+        starts = rows.observations[1:][ended[:-1]]
+    assert np.all(np.abs(starts) <= 0.05)
+
+
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_log_probs_are_those_of_the_policy(backend: str) -> None:
+    policy, fragments = collect(backend)
+    rows = joined(fragments)
+    log_probs = policy.log_prob(rows.observations.reshape(-1, 4), rows.actions.ravel())
+    np.testing.assert_allclose(rows.log_probs.ravel(), log_probs, atol=1e-6)
+    assert 0.3 < rows.actions.mean() < 0.7
+
+
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_episode_statistics(backend: str) -> None:
+    _, fragments = collect(backend, max_episode_steps=20)
+    rows = joined(fragments)
+    lengths: list[float] = []
+    for column in range(3):
+        length = 0
+        for time in range(len(rows.rewards)):
+            length += bool(rows.valid[time, column])
+            if rows.terminated[time, column] or rows.truncated[time, column]:
+                lengths.append(length)
+                length = 0
+    count = sum(float(episodes.count) for _, episodes in fragments)
+    total = sum(float(episodes.lengths) for _, episodes in fragments)
+    returns = sum(float(episodes.returns) for _, episodes in fragments)
+    assert count == len(lengths)
+    assert total == sum(lengths)
+    assert returns == total  # CartPole pays 1 a step
+    assert max(lengths) == 20
+
+
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_restarted_fragments_hold_one_whole_episode_each(backend: str) -> None:
+    _, fragments = collect(backend, restart=True, max_episode_steps=50)
+    for rows, _ in fragments:
+        ended = rows.terminated | rows.truncated
+        assert np.all(np.abs(rows.observations[0]) <= 0.05)
+        np.testing.assert_array_equal((ended & rows.valid).sum(axis=0), 1)
+        lengths = rows.valid.sum(axis=0)
+        np.testing.assert_array_equal(ended.argmax(axis=0) + 1, lengths)
+
+
+def test_fragments_of_one_seed_are_equal() -> None:
+    for backend in ("graph", "gymnasium"):
+        first, again = (joined(collect(backend)[1]) for _ in range(2))
+        np.testing.assert_array_equal(first.actions, again.actions)
+        np.testing.assert_array_equal(first.observations, again.observations)
+
+
+def test_stored_actions_are_raw_and_taken_actions_are_clipped() -> None:
+    policy, fragments = collect("gymnasium", env_id="Pendulum-v1")
+    rows = joined(fragments)
+    policy.log_std.assign([2.0])  # later draws leave the bounds of ±2
+    actions, _ = policy.sample(rows.observations.reshape(-1, 3), tf.constant([1, 2]))
+    assert np.abs(actions).max() > 2.0
+    assert np.abs(policy.family.to_environment(actions)).max() == 2.0

@@ -1,0 +1,91 @@
+"""Evaluation counts every episode once, whatever its length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kpg
+from kpg.environments.functional import FunctionalEnv
+
+Make = Callable[..., Any]
+
+
+class Sentence(FunctionalEnv):
+    """Episodes of 1 to 4 steps, drawn at the start, that pay 1 a step."""
+
+    observation_space = gym.spaces.Box(0, 4, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def initial(self, rng: Any, params: Any = None) -> tf.Tensor:
+        return tf.cast(rng.integers(1, 5, (1,)), tf.float32)
+
+    def transition(
+        self, state: tf.Tensor, action: tf.Tensor, rng: Any, params: Any = None
+    ) -> tf.Tensor:
+        return state - 1.0
+
+    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+        return state
+
+    def reward(
+        self, state: Any, action: Any, next_state: Any, rng: Any, params: Any = None
+    ) -> tf.Tensor:
+        return tf.ones_like(state[:, 0])
+
+    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+        return state[:, 0] <= 0.0
+
+
+def test_short_episodes_do_not_count_more(make_trainer: Make) -> None:
+    """Stopping at the first N ends would favour short episodes: mean 2.5 is right."""
+    env = kpg.environments.as_environment(Sentence(), num_envs=100, seed=0)
+    trainer = make_trainer("PPO", env=env)
+    result = trainer.evaluate(env, episodes=2_030)
+    assert result["episodes"] == len(result["returns"]) == 2_030
+    assert set(np.unique(result["returns"])) == {1.0, 2.0, 3.0, 4.0}
+    error = np.sqrt(1.25 / 2_030)
+    assert abs(result["return"] - 2.5) < 4 * error
+    assert result["length"] == result["return"]
+    assert result["return_std"] == pytest.approx(np.std(result["returns"]))
+
+
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_the_seed_decides_where_episodes_start(
+    backend: str, make_trainer: Make
+) -> None:
+    env = kpg.make("CartPole-v1", num_envs=5, seed=3, backend=backend)
+    trainer = make_trainer("PPO", env=env, minibatch_size=8)
+    first, again = (trainer.evaluate(env, 12)["returns"] for _ in range(2))
+    other = trainer.evaluate(env, 12, seed=4)["returns"]
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert len(first) == 12
+
+
+def test_time_limits_end_episodes_and_both_backends_agree(make_trainer: Make) -> None:
+    """A policy that always pushes left never leaves MountainCar's valley."""
+    envs = [
+        kpg.make("MountainCar-v0", num_envs=3, seed=0, backend=backend)
+        for backend in ("graph", "gymnasium")
+    ]
+    trainer = make_trainer("PPO", env=envs[0])
+    trainer.policy.head.bias.assign([9.0, 0.0, 0.0])
+    for env in envs:
+        result = trainer.evaluate(env, 4)
+        np.testing.assert_array_equal(result["returns"], [-200.0] * 4)
+        assert result["length"] == 200.0
+
+
+def test_sampled_evaluation_differs_from_the_greedy_one(make_trainer: Make) -> None:
+    env = kpg.make("CartPole-v1", num_envs=20, seed=0)
+    trainer = make_trainer("PPO", env=env, minibatch_size=8)
+    trainer.policy.head.bias.assign([0.1, 0.0])  # greedily always left: ten steps
+    trainer.policy.head.kernel.assign(tf.zeros_like(trainer.policy.head.kernel))
+    assert trainer.evaluate(env, 40)["return"] < 11
+    assert trainer.evaluate(env, 40, deterministic=False)["return"] > 15

@@ -1,0 +1,247 @@
+"""One iteration of learning against naive transcriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kpg
+from kpg.trainers.learning import Learner
+from kpg.trajectories import Trajectory
+
+T, B = 6, 4
+
+
+def trajectory(policy: Any, masked: bool = False) -> Trajectory:
+    """A made-up trajectory of `T` steps of `B` environments, ends of both kinds."""
+    random = np.random.default_rng(0)
+    observations = random.normal(size=(T + 1, B, 4)).astype("float32")
+    terminated = random.random((T, B)) < 0.2
+    truncated = (random.random((T, B)) < 0.2) & ~terminated
+    ended = (terminated | truncated)[..., np.newaxis]
+    finals = random.normal(size=(T, B, 4)).astype("float32")
+    actions, log_probs = policy.sample(observations[:-1].reshape(-1, 4), [1, 2])
+    valid = random.random((T, B)) < 0.6 if masked else None
+    return Trajectory(
+        observations=tf.constant(observations[:-1]),
+        actions=tf.reshape(actions, [T, B]),
+        log_probs=tf.reshape(log_probs, [T, B]),
+        rewards=tf.constant(random.normal(size=(T, B)), tf.float32),
+        terminated=tf.constant(terminated),
+        truncated=tf.constant(truncated),
+        valid=None if valid is None else tf.constant(valid),
+        next_observations=tf.constant(np.where(ended, finals, observations[1:])),
+    )
+
+
+def learn(trainer: Any, rows: Any, carry: Any = None) -> tuple[Any, np.ndarray]:
+    learner = Learner(trainer, B)
+    function = tf.function(learner.learn, autograph=False)
+    carry = learner.start() if carry is None else carry
+    carry, metrics = function(rows, carry, tf.constant([5, 6]), tf.constant(0.0))
+    return carry, metrics.numpy()
+
+
+def values_of(variables: Any) -> list[np.ndarray]:
+    return [tf.identity(variable).numpy() for variable in variables]
+
+
+def weights(trainer: Any) -> list[np.ndarray]:
+    return values_of(trainer.trainable_variables)
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "ActorCritic", "REINFORCE"])
+def test_the_first_minibatch_has_ratio_one(
+    algorithm: str, make_trainer: Callable[..., Any]
+) -> None:
+    """Also when the normaliser has moved, and on either kind of environment."""
+    for backend in ("graph", "gymnasium"):
+        env = kpg.make("CartPole-v1", num_envs=4, seed=0, backend=backend)
+        trainer = make_trainer(algorithm, env=env, normalize_observations=True)
+        trainer.fit(env, steps_per_epoch=2, verbose=0)
+        engine = trainer._engine
+        if backend == "graph":
+            states, _ = engine._carry
+            _, rows, _ = engine.collector.collect(states, tf.constant([1, 2]))
+        else:
+            rows, _ = engine.collector.collect(np.array([1, 2]))
+        observations = tf.reshape(rows.observations, [-1, 4])
+        log_probs = trainer.policy.log_prob(
+            observations, tf.reshape(rows.actions, [-1])
+        )
+        ratios = np.exp(log_probs - tf.reshape(rows.log_probs, [-1]))
+        assert np.abs(ratios - 1.0).max() < 1e-5
+        assert float(trainer.policy.normalizer.count) > 0
+
+
+def test_next_values_are_those_of_the_true_next_observations(
+    make_trainer: Callable[..., Any],
+) -> None:
+    trainer = make_trainer("PPO", num_steps=T, minibatch_size=T * B)
+    rows = trajectory(trainer.policy)
+    values, next_values = Learner(trainer, B)._values(rows)
+    critic = trainer.critic
+    naive = tf.reshape(critic(tf.reshape(rows.observations, [-1, 4])), [T, B])
+    np.testing.assert_allclose(values, naive, rtol=1e-5)
+    naive = tf.reshape(critic(tf.reshape(rows.next_observations, [-1, 4])), [T, B])
+    alive = ~rows.terminated.numpy()
+    assert (alive & rows.truncated.numpy()).any()
+    np.testing.assert_allclose(
+        next_values.numpy()[alive], naive.numpy()[alive], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_one_actor_critic_step_is_the_gradient_of_the_paper(
+    masked: bool, make_trainer: Callable[..., Any]
+) -> None:
+    """θ ← θ − η ∇[−mean(log π Â) + c_v ½ mean((V − R)²) − c_e mean(H)], naively."""
+    trainer = make_trainer(
+        "ActorCritic",
+        num_steps=T,
+        gamma=0.9,
+        gae_lambda=0.8,
+        vf_coef=0.7,
+        ent_coef=0.1,
+        max_grad_norm=None,
+        optimizer=keras.optimizers.SGD(0.1),
+    )
+    rows = trajectory(trainer.policy, masked)
+    policy, critic = trainer.policy, trainer.critic
+    valid = np.ones((T, B), bool) if rows.valid is None else rows.valid.numpy()
+    values = critic(tf.reshape(rows.observations, [-1, 4])).numpy().reshape(T, B)
+    following = critic(tf.reshape(rows.next_observations, [-1, 4])).numpy()
+    following = following.reshape(T, B) * ~rows.terminated.numpy()
+    deltas = rows.rewards.numpy() + 0.9 * following - values
+    gains = np.zeros((T, B))
+    for start in range(T):
+        for column in range(B):
+            weight = 1.0
+            for time in range(start, T):
+                gains[start, column] += weight * deltas[time, column]
+                if rows.terminated[time, column] or rows.truncated[time, column]:
+                    break
+                weight *= 0.9 * 0.8
+    with tf.GradientTape() as tape:
+        oracle = policy.distribution(tf.reshape(rows.observations, [-1, 4]))
+        log_probs = oracle.log_prob(tf.reshape(rows.actions, [-1]))
+        errors = critic(tf.reshape(rows.observations, [-1, 4])) - tf.constant(
+            (gains + values).reshape(-1), tf.float32
+        )
+        terms = (
+            -log_probs * tf.constant(gains.reshape(-1), tf.float32)
+            + 0.7 * 0.5 * tf.square(errors)
+            - 0.1 * oracle.entropy()
+        )
+        loss = tf.reduce_mean(tf.boolean_mask(terms, valid.reshape(-1)))
+    variables = trainer.trainable_variables
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    expected = [w - 0.1 * g for w, g in zip(weights(trainer), gradients, strict=True)]
+    _, metrics = learn(trainer, rows)
+    assert metrics[0] == pytest.approx(float(loss), rel=1e-4)
+    for got, want in zip(weights(trainer), expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_the_whole_gradient_is_clipped(make_trainer: Callable[..., Any]) -> None:
+    """Elementwise clipping, a known bug of the field, would leave a larger step."""
+    trainer = make_trainer(
+        "ActorCritic",
+        num_steps=T,
+        max_grad_norm=0.01,
+        optimizer=keras.optimizers.SGD(1.0),
+    )
+    before = weights(trainer)
+    learn(trainer, trajectory(trainer.policy))
+    moves = [a - b for a, b in zip(weights(trainer), before, strict=True)]
+    norm = np.sqrt(sum(np.sum(np.square(move)) for move in moves))
+    assert norm == pytest.approx(0.01, rel=1e-3)
+    elementwise = np.sqrt(sum(move.size for move in moves)) * 0.01
+    assert elementwise > 2 * norm  # what the mutant could reach
+
+
+def test_rewards_are_divided_by_the_deviation_of_the_return(
+    make_trainer: Callable[..., Any],
+) -> None:
+    trainer = make_trainer(
+        "PPO", num_steps=T, minibatch_size=T * B, gamma=0.9, normalize_rewards=True
+    )
+    rows = trajectory(trainer.policy)
+    learner = Learner(trainer, B)
+    scaled, carry = learner._scale_rewards(rows, learner.start(), tf.constant(True))
+    totals, total = [], np.zeros(B)
+    ended = (rows.terminated | rows.truncated).numpy()
+    for reward, end in zip(rows.rewards.numpy(), ended, strict=True):
+        total = 0.9 * total + reward
+        totals.append(total)
+        total = np.where(end, 0.0, total)
+    expected = rows.rewards.numpy() / np.std(totals)
+    np.testing.assert_allclose(scaled.rewards, expected, rtol=1e-4)
+    np.testing.assert_allclose(carry, total, rtol=1e-5)
+
+
+def test_a_broken_trajectory_teaches_nothing(make_trainer: Callable[..., Any]) -> None:
+    for field in ("rewards", "next_observations"):
+        trainer = make_trainer(
+            "PPO",
+            num_steps=T,
+            minibatch_size=T * B,
+            normalize_rewards=True,
+            normalize_observations=True,
+        )
+        rows = trajectory(trainer.policy)
+        values = getattr(rows, field).numpy()
+        values.flat[3] = np.inf
+        before = values_of(trainer.weights)
+        carry, metrics = learn(trainer, rows._replace(**{field: tf.constant(values)}))
+        assert metrics[-1] == 1.0
+        for weight, value in zip(values_of(trainer.weights), before, strict=True):
+            np.testing.assert_array_equal(weight, value)
+        assert np.isfinite(carry).all()
+        carry, metrics = learn(trainer, rows, carry)
+        assert np.isfinite(metrics).all() and metrics[-1] == 0.0
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_two_replicas_learn_what_one_does(
+    masked: bool, make_trainer: Callable[..., Any]
+) -> None:
+    """Advantages, clipping, rewards and both normalisers are of all replicas."""
+    arguments: dict[str, Any] = {
+        "num_steps": T,
+        "num_epochs": 3,
+        "minibatch_size": T * B,
+        "max_grad_norm": 0.1,
+        "ent_coef": 0.01,
+        "normalize_rewards": True,
+        "normalize_observations": True,
+    }
+    one = make_trainer(
+        "PPO", **arguments, optimizer=keras.optimizers.Adam(1e-2, global_clipnorm=0.05)
+    )
+    rows = trajectory(one.policy, masked)
+    _, expected = learn(one, rows)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        two = make_trainer(
+            "PPO",
+            **arguments,
+            optimizer=keras.optimizers.Adam(1e-2, global_clipnorm=0.05),
+        )
+
+    def half(context: Any) -> Any:
+        first = 2 * context.replica_id_in_sync_group
+        fields = (None if f is None else f[:, first : first + 2] for f in rows)
+        return Trajectory(*fields)
+
+    halves = strategy.experimental_distribute_values_from_function(half)
+    _, metrics = learn(two, halves)
+    np.testing.assert_allclose(metrics[:-2], expected[:-2], rtol=1e-3, atol=1e-6)
+    pairs = zip(values_of(two.weights), values_of(one.weights), strict=True)
+    for got, want in pairs:
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)

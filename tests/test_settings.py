@@ -1,0 +1,61 @@
+"""Settings refuse what cannot be meant."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from kpg.trainers import ActorCriticSettings, PPOSettings, REINFORCESettings
+
+CLASSES = [ActorCriticSettings, PPOSettings, REINFORCESettings]
+
+
+@pytest.mark.parametrize("settings_class", CLASSES)
+def test_round_trip_through_json(settings_class: Any) -> None:
+    settings = settings_class.make({"gamma": 0.5, "max_grad_norm": None})
+    values = json.loads(json.dumps(dataclasses.asdict(settings)))
+    assert settings_class.make(values) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_steps", 0),
+        ("num_steps", 1.5),
+        ("num_steps", True),
+        ("gamma", 1.1),
+        ("gamma", -0.1),
+        ("gamma", float("nan")),
+        ("gamma", "0.9"),
+        ("gae_lambda", 2),
+        ("clip_range", 0),
+        ("clip_range", -0.2),
+        ("clip_range", float("inf")),
+        ("ent_coef", -1),
+        ("vf_coef", -1),
+        ("max_grad_norm", 0.0),
+        ("num_epochs", 0),
+        ("minibatch_size", -4),
+        ("learning_rate_schedule", "cosine"),
+        ("clip_range_schedule", "lin"),
+        ("normalize_rewards", 1),
+    ],
+)
+def test_refuses_values_out_of_range(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"`{name}` must be .*Received: {name}="):
+        PPOSettings.make({name: value})
+
+
+def test_unknown_names_are_told_the_closest() -> None:
+    with pytest.raises(ValueError, match=r"PPO has no.*mean clip_range.*clip_rang=0.2"):
+        PPOSettings.make({"clip_rang": 0.2})
+    with pytest.raises(ValueError, match=r"ActorCritic.*knows num_steps.*xyz=1"):
+        ActorCriticSettings.make({"xyz": 1})
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PPOSettings().gamma = 0.5  # type: ignore[misc]

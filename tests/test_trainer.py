@@ -1,0 +1,174 @@
+"""A trainer as a Keras model: saving, predicting, refusing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kpg
+
+Make = Callable[..., Any]
+ALGORITHMS = ["PPO", "ActorCritic", "REINFORCE"]
+ROWS = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
+
+
+def cartpole(num_envs: int = 4, seed: int = 0, **options: Any) -> Any:
+    return kpg.make("CartPole-v1", num_envs=num_envs, seed=seed, **options)
+
+
+def weights(trainer: Any) -> list[np.ndarray]:
+    return [tf.identity(weight).numpy() for weight in trainer.weights]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_configuration_survives_json(algorithm: str, make_trainer: Make) -> None:
+    trainer = make_trainer(algorithm, gamma=0.5, normalize_rewards=True)
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(trainer)))
+    revived: Any = keras.saving.deserialize_keras_object(config)
+    assert type(revived) is type(trainer)
+    assert revived.settings == trainer.settings
+    assert revived.seed == trainer.seed
+    assert revived.policy.action_space == trainer.policy.action_space
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_save_load_continue(algorithm: str, make_trainer: Make, tmp_path: Path) -> None:
+    """A loaded trainer goes on exactly as the saved one, optimizer included."""
+    trainer = make_trainer(
+        algorithm,
+        normalize_observations=True,
+        normalize_rewards=True,
+        optimizer=keras.optimizers.Adam(1e-2),
+        steps_per_execution=2,
+    )
+    trainer.fit(cartpole(), steps_per_epoch=2, verbose=0)
+    path = tmp_path / "trainer.keras"
+    trainer.save(path)
+    loaded = kpg.load(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trainer.keras"]
+    assert loaded.env_steps == trainer.env_steps
+    assert loaded.get_compile_config() == trainer.get_compile_config()
+    np.testing.assert_array_equal(
+        loaded.predict(ROWS, verbose=0), trainer.predict(ROWS, verbose=0)
+    )
+    for one in (trainer, loaded):
+        one.fit(cartpole(seed=5), steps_per_epoch=2, verbose=0)
+    for got, want in zip(weights(loaded), weights(trainer), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_predict_is_greedy_and_takes_any_batch(make_trainer: Make) -> None:
+    trainer = make_trainer("PPO", steps_per_execution=4)
+    trainer.fit(cartpole(), steps_per_epoch=1, verbose=0)
+    actions = trainer.predict(ROWS, verbose=0)
+    np.testing.assert_array_equal(actions, trainer.policy.mode(ROWS))
+    np.testing.assert_array_equal(actions, trainer(ROWS))
+    single = trainer.predict(ROWS[:1], verbose=0)
+    assert single.shape == (1,)
+
+
+def test_a_trainer_of_its_own_seed_repeats_itself(make_trainer: Make) -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        trainer = make_trainer("PPO", seed=seed)
+        trainer.fit(cartpole(), steps_per_epoch=3, verbose=0)
+        runs.append(np.concatenate([w.ravel() for w in weights(trainer)]))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_gymnasium_environments_can_be_handed_in(make_trainer: Make) -> None:
+    trainer = make_trainer("PPO", minibatch_size=8)
+    vector = gym.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
+    trainer.fit(vector, steps_per_epoch=1, verbose=0)
+    trainer.fit(lambda: gym.make("CartPole-v1"), steps_per_epoch=1, verbose=0)
+    env = gym.make("CartPole-v1")
+    assert trainer.evaluate(env, episodes=2)["episodes"] == 2
+    env.close()
+    vector.close()
+
+
+def test_evaluating_on_the_training_environment_begins_new_episodes(
+    make_trainer: Make,
+) -> None:
+    trainer, env = make_trainer("PPO"), cartpole(backend="gymnasium")
+    trainer.fit(env, steps_per_epoch=1, verbose=0)
+    trainer.evaluate(env, episodes=4)
+    trainer.fit(env, steps_per_epoch=2, verbose=0)
+    rows, _ = trainer._engine.collector.collect(np.array([0, 9]))
+    policy = trainer.policy
+    again = policy.log_prob(rows.observations.reshape(-1, 4), rows.actions.ravel())
+    np.testing.assert_allclose(rows.log_probs.ravel(), again, atol=1e-5)
+
+
+def test_refuses_what_does_not_fit(make_trainer: Make) -> None:
+    trainer = make_trainer("PPO")
+    car = kpg.make("MountainCar-v0", num_envs=4)
+    for call in (trainer.fit, trainer.evaluate):
+        with pytest.raises(ValueError, match=r"observation_space.*Received: Box"):
+            call(car)
+    with pytest.raises(ValueError, match=r"minibatch_size` must divide.*Received"):
+        trainer.fit(cartpole(num_envs=3))
+    with pytest.raises(ValueError, match=r"`epochs` must be.*Received: epochs=0"):
+        trainer.fit(cartpole(), epochs=0)
+    with pytest.raises(ValueError, match=r"`episodes` must be.*episodes=0"):
+        trainer.evaluate(cartpole(), episodes=0)
+    with pytest.raises(ValueError, match=r"same observations.*Received: policy"):
+        critic = kpg.models.Critic(car.observation_space)
+        kpg.trainers.PPO(trainer.policy, critic)
+    with pytest.raises(ValueError, match=r"Did you mean gamma.*Received: gama=1"):
+        kpg.trainers.PPO(trainer.policy, trainer.critic, gama=1)
+
+
+def test_compile_comes_first_and_checks(make_trainer: Make) -> None:
+    trainer = make_trainer("PPO")
+    fresh = kpg.trainers.PPO(trainer.policy, trainer.critic, num_steps=8)
+    with pytest.raises(ValueError, match=r"Call `compile\(\)` before"):
+        fresh.fit(cartpole())
+    with pytest.raises(ValueError, match="steps_per_execution.*Received"):
+        fresh.compile(steps_per_execution=0)
+    with pytest.raises(ValueError, match="jit_compile.*Received: jit_compile='yes'"):
+        fresh.compile(jit_compile="yes")
+    decay = keras.optimizers.schedules.PolynomialDecay(1e-3, 100)
+    scheduled = kpg.trainers.PPO(
+        trainer.policy, trainer.critic, learning_rate_schedule="linear"
+    )
+    with pytest.raises(ValueError, match="LearningRateSchedule of its own"):
+        scheduled.compile(keras.optimizers.Adam(decay))
+    fresh.compile(keras.optimizers.Adam(decay), jit_compile=False)
+    assert fresh.compiled
+
+
+def test_reinforce_needs_whole_episodes_or_a_critic(make_trainer: Make) -> None:
+    trainer = make_trainer("REINFORCE", num_steps=100)
+    with pytest.raises(ValueError, match=r"time limit.*num_steps=100.*steps=500"):
+        trainer.fit(cartpole())
+    with pytest.raises(ValueError, match="whole episodes only"):
+        kpg.trainers.REINFORCE(trainer.policy, whole_episodes=False)
+
+
+def test_a_failed_save_keeps_the_old_file(
+    make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, path = make_trainer("PPO"), tmp_path / "trainer.keras"
+    trainer.save(path)
+    whole = path.read_bytes()
+    with pytest.raises(ValueError, match=r"exists.*Received: filepath"):
+        trainer.save(path, overwrite=False)
+
+    def fails(*arguments: Any, **options: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("kpg.trainers.trainer.os.replace", fails)
+    with pytest.raises(OSError, match="disk full"):
+        trainer.save(path)
+    assert path.read_bytes() == whole
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trainer.keras"]

@@ -12,10 +12,15 @@ SUPPORTED := import ensurepip, sys, venv; \
 find_python = $(shell for name in $(CANDIDATES); do \
 	$$name -c '$(SUPPORTED)' >/dev/null 2>&1 && { echo $$name; break; }; done)
 
-# The stamp names what was installed: another lock or another setup.py installs anew.
-STAMP := $(VENV)/installed-$(shell cat $(LOCK) setup.py | cksum | cut -d ' ' -f 1)
+# The stamp names what was installed, and where: another lock, another setup.py or
+# another place installs anew.
+STAMP := $(VENV)/installed-$(shell \
+	(pwd; cat $(LOCK) setup.py) | cksum | cut -d ' ' -f 1)
 
-.PHONY: help setup demo test test-slow lint format lock clean
+# NumPy's types for Python 3.10 have other parameters than those from 3.11 on.
+TYPED := import sys; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: help setup demo test test-slow lint types format lock clean
 
 help:
 	@echo "make demo       train MountainCar-v0, export it, serve it, play against the server"
@@ -52,6 +57,13 @@ demo: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	@if $(BIN)/python -c '$(TYPED)'; then \
+		$(MAKE) --no-print-directory types; \
+	else \
+		echo "Types are checked on Python 3.11 and later."; \
+	fi
+
+types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 

@@ -20,8 +20,9 @@ class Trajectory(NamedTuple):
         terminated: `[T, B]` bool; the MDP ended here: nothing is bootstrapped.
         truncated: `[T, B]` bool; a time limit cut the episode here: the trace is cut,
             and the value of the final observation is bootstrapped.
-        valid: `[T, B]` bool; `False` marks rows that must not train, such as the reset
-            rows of Gymnasium's NEXT_STEP autoreset, whose actions were ignored.
+        valid: `[T, B]` bool, or `None` if every row counts; `False` marks rows that
+            must not train, such as the reset rows of Gymnasium's NEXT_STEP autoreset,
+            whose actions were ignored.
         next_observations: `[T, B, ...]`, the true next observation of each step: where
             an episode ended it is the final observation, never that of the reset.
     """

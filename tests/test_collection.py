@@ -28,7 +28,10 @@ def collect(
         step = tf.function(collector.collect, autograph=False)
         for index in range(3):
             carry, *fragment = step(carry, tf.constant([3, index]))
-            fragments.append(tf.nest.map_structure(np.asarray, fragment))
+            fragment = tf.nest.map_structure(
+                lambda value: None if value is None else value.numpy(), fragment
+            )
+            fragments.append(fragment)
     else:
         host = HostCollector(env, policy, STEPS, restart)
         fragments = [host.collect(np.array([3, index])) for index in range(3)]
@@ -36,7 +39,10 @@ def collect(
 
 
 def joined(fragments: list[tuple[Trajectory, Episodes]]) -> Trajectory:
-    parts = [trajectory for trajectory, _ in fragments]
+    parts = [
+        rows if rows.valid is not None else rows._replace(valid=rows.rewards == 1.0)
+        for rows, _ in fragments
+    ]
     return Trajectory(*(np.concatenate(field) for field in zip(*parts, strict=True)))
 
 
@@ -115,6 +121,7 @@ def test_fragments_of_one_seed_are_equal() -> None:
 def test_stored_actions_are_raw_and_taken_actions_are_clipped() -> None:
     policy, fragments = collect("gymnasium", env_id="Pendulum-v1")
     rows = joined(fragments)
+    assert policy.log_std is not None
     policy.log_std.assign([2.0])  # later draws leave the bounds of ±2
     actions, _ = policy.sample(rows.observations.reshape(-1, 3), tf.constant([1, 2]))
     assert np.abs(actions).max() > 2.0

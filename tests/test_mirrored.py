@@ -24,7 +24,7 @@ def test_fit_learns_cartpole(strategy: tf.distribute.Strategy, tmp_path: Path) -
     with strategy.scope():
         policy = kpg.models.Policy(env.observation_space, env.action_space, seed=1)
         critic = kpg.models.Critic(env.observation_space, seed=1)
-        trainer = kpg.trainers.PPO(
+        trainer: Any = kpg.trainers.PPO(
             policy,
             critic,
             seed=1,

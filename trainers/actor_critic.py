@@ -7,7 +7,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from kpg import advantages, losses
+from kpg import losses
 from kpg.trainers.batches import Batch, Estimates
 from kpg.trainers.settings import TrainerSettings
 from kpg.trainers.trainer import Trainer
@@ -56,12 +56,7 @@ class ActorCritic(Trainer):
 
     def estimate(self, estimates: Estimates) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Trainer.estimate`."""
-        gains = advantages.gae(
-            **estimates._asdict(),
-            gamma=self.settings.gamma,
-            gae_lambda=self.settings.gae_lambda,
-        )
-        return gains, gains + estimates.values
+        return estimates.gae(self.settings.gamma, self.settings.gae_lambda)
 
     def policy_loss(
         self, log_probs: tf.Tensor, rows: Batch, progress: tf.Tensor

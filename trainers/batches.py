@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kpg import random
+from kpg import advantages, random
 
 
 class Estimates(NamedTuple):
@@ -25,6 +25,11 @@ class Estimates(NamedTuple):
     next_values: Any
     terminated: Any
     truncated: Any
+
+    def gae(self, gamma: float, gae_lambda: float) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns `kpg.advantages.gae` and the critic's targets, the TD(λ) returns."""
+        gains = advantages.gae(**self._asdict(), gamma=gamma, gae_lambda=gae_lambda)
+        return gains, gains + self.values
 
 
 class Batch(NamedTuple):

@@ -80,11 +80,17 @@ class GraphCollector:
     def collect(
         self, carry: Carry, seed: tf.Tensor
     ) -> tuple[Carry, Trajectory, Episodes]:
-        """Acts for `num_steps` steps, given a stateless `[2]` int32 seed."""
+        """Acts for `num_steps` steps, given a stateless `[2]` int32 seed.
+
+        Returns:
+            The carry; the trajectory, whose `valid` is `None` unless fragments restart;
+            and the sums over the episodes that ended.
+        """
         seeds = random.seeds([self.num_steps, 3], seed)
         if self.restart:
             carry = self.start(seed)
-        carry, (trajectory, episodes) = scan(self._step, carry, seeds)
+        carry, (rows, episodes) = scan(self._step, carry, seeds)
+        trajectory = Trajectory(**rows, valid=None)
         if self.restart:
             ended = trajectory.terminated | trajectory.truncated
             before = tf.cumsum(tf.cast(ended, tf.int32), exclusive=True)
@@ -93,7 +99,7 @@ class GraphCollector:
 
     def _step(
         self, carry: Carry, seeds: tf.Tensor
-    ) -> tuple[Carry, tuple[Trajectory, Episodes]]:
+    ) -> tuple[Carry, tuple[dict[str, Any], Episodes]]:
         """One step of all environments; `seeds` is `[3, 2]`."""
         env, family = self.env, self.policy.family
         observations = env.observation(carry.states)
@@ -106,16 +112,15 @@ class GraphCollector:
         lengths, returns = carry.lengths + 1, carry.returns + rewards
         truncated = time_is_up(env, lengths) & ~terminated
         ended = terminated | truncated
-        trajectory = Trajectory(
-            observations=observations,
-            actions=actions,
-            log_probs=log_probs,
-            rewards=rewards,
-            terminated=terminated,
-            truncated=truncated,
-            valid=tf.ones_like(ended),
-            next_observations=env.observation(states),
-        )
+        rows = {
+            "observations": observations,
+            "actions": actions,
+            "log_probs": log_probs,
+            "rewards": rewards,
+            "terminated": terminated,
+            "truncated": truncated,
+            "next_observations": env.observation(states),
+        }
         done = tf.cast(ended, tf.float32)
         episodes = Episodes(
             tf.reduce_sum(done * returns),
@@ -124,7 +129,7 @@ class GraphCollector:
         )
         fresh = self.start(seeds[2])
         carry = select(ended, fresh, Carry(states, lengths, returns))
-        return carry, (trajectory, episodes)
+        return carry, (rows, episodes)
 
 
 def time_is_up(env: GraphEnvironment, lengths: tf.Tensor) -> tf.Tensor:

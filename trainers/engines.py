@@ -134,8 +134,6 @@ class GraphEngine(Engine):
             states, trajectory, episodes = self.strategy.run(
                 self._collect, (states, seeds[0])
             )
-            if not self.collector.restart:
-                trajectory = trajectory._replace(valid=None)
             discounted, metrics = self.learner.learn(
                 trajectory, discounted, seeds[1], progress
             )

@@ -7,7 +7,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from kpg import advantages, losses, schedules
+from kpg import losses, schedules
 from kpg.trainers.batches import Batch, Estimates, mean
 from kpg.trainers.settings import TrainerSettings
 from kpg.trainers.trainer import Trainer
@@ -67,12 +67,7 @@ class PPO(Trainer):
 
     def estimate(self, estimates: Estimates) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Trainer.estimate`."""
-        gains = advantages.gae(
-            **estimates._asdict(),
-            gamma=self.settings.gamma,
-            gae_lambda=self.settings.gae_lambda,
-        )
-        return gains, gains + estimates.values
+        return estimates.gae(self.settings.gamma, self.settings.gae_lambda)
 
     def policy_loss(
         self, log_probs: tf.Tensor, rows: Batch, progress: tf.Tensor

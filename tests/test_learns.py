@@ -65,7 +65,7 @@ CARTPOLE: dict[str, dict[str, Any]] = {
         "num_steps": 500,
         "learning_rate": 3e-3,
         "learning_rate_schedule": "linear",
-        "iterations": 300,
+        "iterations": 600,
     },
 }
 

@@ -20,7 +20,10 @@ STAMP := $(VENV)/installed-$(shell \
 # NumPy's types for Python 3.10 have other parameters than those from 3.11 on.
 TYPED := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help setup demo test test-slow lint types format lock clean
+.PHONY: help setup demo test test-slow lint types format lock benchmark clean
+
+# What kpg is compared with has dependencies of its own.
+PEER := .venv-peer
 
 help:
 	@echo "make demo       train MountainCar-v0, export it, serve it, play against the server"
@@ -30,6 +33,7 @@ help:
 	@echo "make lint       format, lint and types, without the tests"
 	@echo "make format     rewrite the files as the formatter wants them"
 	@echo "make lock       renew $(LOCK) from setup.py"
+	@echo "make benchmark  side by side with Stable-Baselines3 (installs PyTorch, minutes)"
 	@echo "make clean      remove what the commands above made, runs included"
 
 setup: $(STAMP)
@@ -83,7 +87,16 @@ lock: $(STAMP)
 		--upgrade --no-annotate --custom-compile-command "make lock" \
 		--output-file $(LOCK)
 
+$(PEER)/installed: $(STAMP) setup.py
+	$(BIN)/python -m venv --clear $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check \
+		"stable-baselines3==2.9.2"
+	@touch $@
+
+benchmark: $(PEER)/installed
+	$(BIN)/python benchmarks/compare.py --peer-python $(PEER)/bin/python
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs servables
+	rm -rf $(VENV) $(PEER) build dist *.egg-info runs servables
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from kpg.commands import silence
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("MPLBACKEND", "Agg")
-
-import pytest
-import tensorflow as tf
 
 
 def pytest_configure() -> None:
@@ -20,6 +21,9 @@ def pytest_configure() -> None:
 
     MirroredStrategy then has two replicas on any machine.
     """
+    silence.load()
+    import tensorflow as tf
+
     cpu = tf.config.list_physical_devices("CPU")[0]
     if tf.config.get_logical_device_configuration(cpu) is None:
         halves = [tf.config.LogicalDeviceConfiguration()] * 2

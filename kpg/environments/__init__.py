@@ -10,5 +10,6 @@ from kpg.environments.environment import Environment as Environment
 from kpg.environments.functional import FunctionalEnv as FunctionalEnv
 from kpg.environments.functional import GraphEnvironment as GraphEnvironment
 from kpg.environments.functional import Rng as Rng
+from kpg.environments.tabular import TabularMDP as TabularMDP
 from kpg.environments.vector import HostEnvironment as HostEnvironment
 from kpg.environments.vector import HostStep as HostStep

@@ -118,7 +118,8 @@ class TabularMDP(FunctionalEnv):
 
     def action_values(self, values: Array) -> Array:
         """Returns Q(s, a) = r(s, a) + γ Σ P(s'|s, a) V(s'), `[S, A]`."""
-        return self.rewards + self.discount * self.transitions @ values
+        returns: Array = self.rewards + self.discount * self.transitions @ values
+        return returns
 
     def visits(self, policy: ArrayLike) -> Array:
         """Returns d(s) = Σₜ γᵗ P(sₜ = s), `[S]`: μᵀ(I − γP_π)⁻¹; 0 in terminal states.
@@ -179,7 +180,8 @@ class TabularMDP(FunctionalEnv):
 
     def _greedy(self, values: Array) -> Array:
         gains = self.action_values(values).round(9)
-        return np.eye(gains.shape[1])[gains.argmax(axis=1)]
+        best: Array = np.eye(gains.shape[1])[gains.argmax(axis=1)]
+        return best
 
     def _policy(self, policy: ArrayLike) -> Array:
         probabilities = np.asarray(policy, np.float64)
@@ -194,7 +196,7 @@ class TabularMDP(FunctionalEnv):
         """Returns I − γP_π over the states that are not terminal."""
         alive = ~self.terminal_states
         moves = np.einsum("sa,sat->st", policy, self.transitions)[np.ix_(alive, alive)]
-        matrix = np.eye(len(moves)) - self.discount * moves
+        matrix: Array = np.eye(len(moves)) - self.discount * moves
         if self.discount == 1.0 and np.abs(np.linalg.eigvals(moves)).max() > 1 - 1e-12:
             raise ValueError(
                 "With a discount of 1 a policy must reach a terminal state from "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ DRAWS: dict[str, Callable[[tf.Tensor], Any]] = {
     "normal": lambda seed: random.normal([COUNT], seed, 1.0, 2.0),
     "integers": lambda seed: random.integers([COUNT], seed, -2, 5),
     "seeds": lambda seed: random.seeds([COUNT], seed),
+    "permutations": lambda seed: random.permutations(3, 1000, seed),
 }
 
 
@@ -63,3 +65,42 @@ def test_extreme_bits_stay_inside_the_open_interval(
     numbers = random.uniform([4], SEED).numpy()
     assert np.all((0.0 < numbers) & (numbers < 1.0))
     assert np.isfinite(random.normal([4], SEED)).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 64, 1000])
+def test_permutations_are_permutations(size: int) -> None:
+    rows = random.permutations(50, size, SEED).numpy()
+    np.testing.assert_array_equal(np.sort(rows), np.tile(np.arange(size), (50, 1)))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_every_permutation_is_as_likely(size: int) -> None:
+    rows = random.permutations(60_000, size, SEED).numpy()
+    codes = rows @ size ** np.arange(size)
+    counts = np.unique(codes, return_counts=True)[1]
+    assert len(counts) == math.factorial(size)
+    assert excess(counts) < 4
+
+
+def test_every_element_is_as_likely_in_every_place() -> None:
+    rows = random.permutations(20_000, 64, SEED).numpy()
+    places = np.stack([np.bincount(column, minlength=64) for column in rows.T])
+    assert abs(excess(places)) < 4
+    # Neighbours before are no more often neighbours after than by chance, 2/64.
+    kept = np.abs(np.diff(rows, axis=1)) == 1
+    assert abs(kept.mean() - 2 / 64) < 4 * np.sqrt(2 / 64 / kept.size)
+
+
+def test_a_shuffle_of_few_rounds_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "_SWAP_ROUNDS", 6)
+    rows = random.permutations(20_000, 64, SEED).numpy()
+    places = np.stack([np.bincount(column, minlength=64) for column in rows.T])
+    assert excess(places) > 10
+
+
+def excess(counts: np.ndarray) -> float:
+    """Returns how far χ² lies above what is expected, in standard errors."""
+    mean = counts.mean()
+    degrees = counts.size - 1
+    statistic = float(((counts - mean) ** 2 / mean).sum())
+    return (statistic - degrees) / math.sqrt(2 * degrees)

@@ -69,8 +69,7 @@ def shuffled(
     if minibatch_size == num_rows:
         rows = tf.tile(tf.range(num_rows)[tf.newaxis], [num_epochs, 1])
     else:
-        keys = random.uniform([num_epochs, num_rows], seed)
-        rows = tf.argsort(keys, axis=-1)
+        rows = random.permutations(num_epochs, num_rows, seed)
     return tf.reshape(rows, [-1, minibatch_size])
 
 

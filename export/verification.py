@@ -107,7 +107,7 @@ def _check_operations(path: Path) -> tuple[str, ...]:
     saved_model = saved_model_pb2.SavedModel()
     try:
         saved_model.ParseFromString((path / "saved_model.pb").read_bytes())
-    except Exception as error:
+    except Exception as error:  # the parser's own kinds differ between its versions
         raise VerificationError(
             f"A SavedModel must hold a readable saved_model.pb. Received: {path} "
             f"({_one_line(error)})"

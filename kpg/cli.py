@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"kpg {options.command}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
-    except Exception as error:
+    except Exception as error:  # one readable line, whatever it was
         if options.debug:
             traceback.print_exc()
         print(f"kpg {options.command}: {_one_line(error)}", file=sys.stderr)

@@ -46,7 +46,7 @@ def policy_gradient(
     (log_probs, advantages), valid = _masked(
         valid, log_probs=log_probs, advantages=advantages
     )
-    return -_mean(log_probs * tf.stop_gradient(advantages), valid)
+    return -mean(log_probs * tf.stop_gradient(advantages), valid)
 
 
 def clipped_surrogate(
@@ -92,7 +92,7 @@ def clipped_surrogate(
     advantages = tf.stop_gradient(advantages)
     ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
     clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
-    return -_mean(tf.minimum(ratios * advantages, clipped * advantages), valid)
+    return -mean(tf.minimum(ratios * advantages, clipped * advantages), valid)
 
 
 def value(
@@ -138,7 +138,7 @@ def value(
         )
     if old_values is None or clip_range is None:
         (values, targets), valid = _masked(valid, values=values, targets=targets)
-        return 0.5 * _mean(tf.square(values - tf.stop_gradient(targets)), valid)
+        return 0.5 * mean(tf.square(values - tf.stop_gradient(targets)), valid)
     _check_clip_range(clip_range)
     (values, targets, old_values), valid = _masked(
         valid, values=values, targets=targets, old_values=old_values
@@ -146,7 +146,7 @@ def value(
     targets, old_values = tf.stop_gradient(targets), tf.stop_gradient(old_values)
     moves = tf.clip_by_value(values - old_values, -clip_range, clip_range)
     losses = tf.square(values - targets)
-    return 0.5 * _mean(
+    return 0.5 * mean(
         tf.maximum(losses, tf.square(old_values + moves - targets)), valid
     )
 
@@ -190,11 +190,27 @@ def approximate_kl(
     )
     log_ratios = log_probs - tf.stop_gradient(old_log_probs)
     if estimator == "k1":
-        return -_mean(log_ratios, valid)
+        return -mean(log_ratios, valid)
     if estimator == "k2":
-        return 0.5 * _mean(tf.square(log_ratios), valid)
+        return 0.5 * mean(tf.square(log_ratios), valid)
     # `expm1`: with `exp(x) − 1` a policy that hardly moved is all rounding error.
-    return _mean(tf.math.expm1(log_ratios) - log_ratios, valid)
+    return mean(tf.math.expm1(log_ratios) - log_ratios, valid)
+
+
+def mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
+    """Averages terms over the valid rows; 0 if there are none.
+
+    Args:
+        terms: float32, such as one loss for each row.
+        valid: bool mask of the same shape, or `None` for every row.
+
+    Returns:
+        float32 scalar.
+    """
+    if valid is None:
+        return tf.reduce_mean(terms)
+    count = tf.reduce_sum(tf.cast(valid, tf.float32))
+    return tf.reduce_sum(tf.where(valid, terms, 0.0)) / tf.maximum(count, 1.0)
 
 
 def _masked(
@@ -216,14 +232,6 @@ def _masked(
     valid = tf.convert_to_tensor(valid, tf.bool)
     assert_same_shape(**arrays, valid=valid)
     return tuple(tf.where(valid, array, 0.0) for array in arrays.values()), valid
-
-
-def _mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
-    """Averages the terms over the valid rows."""
-    if valid is None:
-        return tf.reduce_mean(terms)
-    count = tf.reduce_sum(tf.cast(valid, tf.float32))
-    return tf.reduce_sum(tf.where(valid, terms, 0.0)) / tf.maximum(count, 1.0)
 
 
 def _check_clip_range(clip_range: float | tf.Tensor) -> None:

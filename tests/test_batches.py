@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.trainers.batches import Batch, mean, shuffled, take
+from kpg.trainers.batches import Batch, shuffled, take
 
 
 @pytest.mark.parametrize("size", [3, 12])
@@ -30,10 +30,3 @@ def test_take_keeps_what_is_not_there() -> None:
     taken = take(batch, tf.constant([3, 1]))
     np.testing.assert_array_equal(taken.observations["a"], [3, 1])
     assert taken.valid is None
-
-
-def test_mean_over_valid_rows() -> None:
-    terms = tf.constant([1.0, np.nan, 3.0])
-    assert mean(terms, tf.constant([True, False, True])) == 2.0
-    assert mean(terms, tf.constant([False] * 3)) == 0.0
-    assert mean(terms[:1], None) == 1.0

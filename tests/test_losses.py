@@ -447,3 +447,10 @@ def test_old_values_without_a_clip_range_are_refused() -> None:
 def test_unknown_estimator_is_refused() -> None:
     with pytest.raises(ValueError, match="must be one of .*'k3'.* Received.*'k4'"):
         kpg.losses.approximate_kl([0.0], [0.0], estimator="k4")
+
+
+def test_mean_over_valid_rows() -> None:
+    terms = tf.constant([1.0, np.nan, 3.0])
+    assert kpg.losses.mean(terms, tf.constant([True, False, True])) == 2.0
+    assert kpg.losses.mean(terms, tf.constant([False] * 3)) == 0.0
+    assert kpg.losses.mean(terms[:1], None) == 1.0

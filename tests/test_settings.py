@@ -58,4 +58,4 @@ def test_unknown_names_are_told_the_closest() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        PPOSettings().gamma = 0.5  # type: ignore[misc]
+        PPOSettings().gamma = 0.5  # type: ignore[misc]  # what a type checker sees too

@@ -82,11 +82,3 @@ def take(batch: Batch, indices: tf.Tensor) -> Batch:
         for field in batch
     )
     return Batch(*fields)
-
-
-def mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
-    """Averages `[N]` terms over the valid rows; 0 if there are none."""
-    if valid is None:
-        return tf.reduce_mean(terms)
-    count = tf.reduce_sum(tf.cast(valid, tf.float32))
-    return tf.reduce_sum(tf.where(valid, terms, 0.0)) / tf.maximum(count, 1.0)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from kpg import losses, schedules
 from kpg.models import RunningNormalization
 from kpg.scan import scan
-from kpg.trainers.batches import Batch, Estimates, mean, shuffled, take
+from kpg.trainers.batches import Batch, Estimates, shuffled, take
 from kpg.trajectories import Trajectory, flatten
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Learner:
         policy, critic = self.trainer.policy, self.trainer.critic
         parameters = policy(rows.observations, training=True)
         log_probs = policy.family.log_prob(parameters, rows.actions)
-        entropy = mean(policy.family.entropy(parameters), rows.valid)
+        entropy = losses.mean(policy.family.entropy(parameters), rows.valid)
         policy_loss, metrics = self.trainer.policy_loss(log_probs, rows, progress)
         value_loss = tf.zeros([])
         if critic is not None:
@@ -271,10 +271,10 @@ class Learner:
 
     def _standardised(self, rows: Batch, share: tf.Tensor) -> tf.Tensor:
         """Gives the advantages of a minibatch mean 0 and std 1, over all replicas."""
-        center = mean(rows.advantages, rows.valid) * share
+        center = losses.mean(rows.advantages, rows.valid) * share
         center = _all_sum(center) if self.replicas > 1 else center
         deviations = rows.advantages - center
-        variance = mean(tf.square(deviations), rows.valid) * share
+        variance = losses.mean(tf.square(deviations), rows.valid) * share
         variance = _all_sum(variance) if self.replicas > 1 else variance
         return deviations / (tf.sqrt(variance) + 1e-8)
 
@@ -296,7 +296,7 @@ class Learner:
 
 def schedule_learning_rate(
     trainer: Trainer, base: tf.Tensor, progress: tf.Tensor
-) -> tf.Tensor:
+) -> None:
     """Sets the optimizer's learning rate for this iteration, if it has a schedule."""
     name = trainer.settings.learning_rate_schedule
     if name != "constant":
@@ -334,7 +334,9 @@ def _explained_variance(values: tf.Tensor, batch: Batch) -> tf.Tensor:
     """Returns 1 − Var(targets − values) / Var(targets); 0 if the targets are equal."""
 
     def variance(terms: tf.Tensor) -> tf.Tensor:
-        return mean(tf.square(terms - mean(terms, batch.valid)), batch.valid)
+        return losses.mean(
+            tf.square(terms - losses.mean(terms, batch.valid)), batch.valid
+        )
 
     total = variance(batch.targets)
     unexplained = variance(batch.targets - values)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kpg import losses, schedules
-from kpg.trainers.batches import Batch, Estimates, mean
+from kpg.trainers.batches import Batch, Estimates
 from kpg.trainers.settings import TrainerSettings
 from kpg.trainers.trainer import Trainer
 
@@ -88,5 +88,5 @@ class PPO(Trainer):
             "approx_kl": losses.approximate_kl(
                 log_probs, rows.log_probs, valid=rows.valid
             ),
-            "clip_fraction": mean(clipped, rows.valid),
+            "clip_fraction": losses.mean(clipped, rows.valid),
         }

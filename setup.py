@@ -17,8 +17,10 @@ ROOT = Path(__file__).resolve().parent
 
 PACKAGE_DIR = {
     "kpg": "kpg",
+    "kpg.advantages": "kpg/advantages",
     "kpg.commands": "kpg/commands",
     "kpg.environments": "kpg/environments",
+    "kpg.environments.classic_control": "kpg/environments/classic_control",
     "kpg.presets": "kpg/presets",
     "kpg.models": "models",
     "kpg.trainers": "trainers",

@@ -13,10 +13,22 @@ import kpg
 from kpg.environments import CartPole, GraphEnvironment, MountainCar, Rng
 
 COPIES = 8
-IDS = ("MountainCar-v0", "CartPole-v1")
-STEPS = {"MountainCar-v0": 800, "CartPole-v1": 1200}
-# float32 against float64 in a single step: positions up to 5, so a few 10⁻⁷.
-TOLERANCE = 1e-6
+# The id, and how many steps a comparison takes to see all ends and walls.
+STEPS = {
+    "Acrobot-v1": 1200,
+    "CartPole-v1": 1200,
+    "MountainCar-v0": 800,
+    "MountainCarContinuous-v0": 1100,
+    "Pendulum-v1": 450,
+}
+IDS = tuple(STEPS)
+# float32 against float64 in a single step. Positions and angles up to 5 leave a few
+# 10⁻⁷; Acrobot's four Runge–Kutta stages and speeds up to 28 multiply that.
+TOLERANCE = {"Acrobot-v1": 3e-5, "Pendulum-v1": 3e-6}
+
+
+def tolerance(env_id: str) -> dict[str, float]:
+    return dict.fromkeys(("rtol", "atol"), TOLERANCE.get(env_id, 1e-6))
 
 
 def graph_env(env_id: str, **kwargs: Any) -> GraphEnvironment:
@@ -25,21 +37,39 @@ def graph_env(env_id: str, **kwargs: Any) -> GraphEnvironment:
     return env
 
 
-def actions_for(env_id: str, states: Any, rng: np.random.Generator) -> Any:
+def skilled(env_id: str, states: Any) -> Any:
+    """Actions that reach every goal and keep the pole up."""
+    if env_id == "CartPole-v1":
+        return states @ [0.1, 0.5, 4.0, 1.0] > 0.0
+    if env_id == "Acrobot-v1":
+        return np.where(states[:, 2] >= 0.0, 0, 2)
+    if env_id == "Pendulum-v1":
+        return np.sign(states[:, 1:]) * 3.0
+    if env_id == "MountainCar-v0":
+        return np.where(states[:, 1] >= 0.0, 2, 0)
+    return np.where(states[:, 1:] >= 0.0, 1.0, -1.0)
+
+
+def actions_for(env: GraphEnvironment, states: Any, rng: np.random.Generator) -> Any:
     """Plays well in half of the copies and at random in the others.
 
-    So that walls, goals, falls and time limits are all met.
+    So that walls, goals, falls and time limits are all met, and forces out of range.
     """
+    assert env.spec is not None
+    env_id, space = env.spec.id, env.action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        actions: Any = rng.integers(0, int(space.n), COPIES)
+        half = np.arange(COPIES) < COPIES // 2
+        dtype: Any = np.int32
+    else:
+        assert isinstance(space, gymnasium.spaces.Box)
+        actions = 1.5 * rng.uniform(space.low, space.high, (COPIES, 1))
+        half = np.arange(COPIES)[:, np.newaxis] < COPIES // 2
+        dtype = np.float32
     if env_id == "MountainCar-v0":
-        skilled = np.where(states[:, 1] >= 0.0, 2, 0)
-        actions = rng.integers(0, 3, COPIES)
         # A car that always pushes to the left ends at the wall.
         actions[-1] = 0
-    else:
-        skilled = (states @ [0.1, 0.5, 4.0, 1.0] > 0.0).astype(int)
-        actions = rng.integers(0, 2, COPIES)
-    half = np.arange(COPIES) < COPIES // 2
-    return np.where(half, skilled, actions).astype(np.int32)
+    return np.where(half, skilled(env_id, states), actions).astype(dtype)
 
 
 def set_state(gym_env: Any, state: Any) -> None:
@@ -50,7 +80,9 @@ def set_state(gym_env: Any, state: Any) -> None:
 @pytest.mark.parametrize("env_id", IDS)
 def test_parity_with_gymnasium(env_id: str, limit: int | None) -> None:
     env = graph_env(env_id, **({"max_episode_steps": limit} if limit else {}))
-    others = [gymnasium.make(env_id, limit) for _ in range(COPIES)]
+    others = [
+        gymnasium.make(env_id, limit, disable_env_checker=True) for _ in range(COPIES)
+    ]
     numpy_rng = np.random.default_rng(0)
     seen = {"terminated": 0, "truncated": 0, "wall": 0}
 
@@ -71,7 +103,7 @@ def test_parity_with_gymnasium(env_id: str, limit: int | None) -> None:
         other.reset()
         set_state(other, state)
     for count in range(STEPS[env_id]):
-        actions = actions_for(env_id, states, numpy_rng)
+        actions = actions_for(env, states, numpy_rng)
         results = [
             array.numpy() for array in step(states, actions, tf.constant([count, 3]))
         ]
@@ -82,9 +114,9 @@ def test_parity_with_gymnasium(env_id: str, limit: int | None) -> None:
         for index, other in enumerate(others):
             observation, reward, ends, cuts, _ = other.step(actions[index])
             np.testing.assert_allclose(
-                observations[index], observation, rtol=TOLERANCE, atol=TOLERANCE
+                observations[index], observation, **tolerance(env_id)
             )
-            assert rewards[index] == reward
+            np.testing.assert_allclose(rewards[index], reward, **tolerance(env_id))
             assert terminated[index] == ends
             assert truncated[index] == (cuts and not ends)
             if ends or cuts:
@@ -99,8 +131,40 @@ def test_parity_with_gymnasium(env_id: str, limit: int | None) -> None:
             set_state(other, state)
     # The comparison covered what it is meant to cover.
     assert seen["truncated"] > 0
-    assert seen["terminated"] > 0 or limit
-    assert seen["wall"] > 0 or limit or env_id == "CartPole-v1"
+    assert seen["terminated"] > 0 or limit or env_id == "Pendulum-v1"
+    assert seen["wall"] > 0 or limit or "Mountain" not in env_id
+
+
+@pytest.mark.parametrize("env_id", ["Acrobot-v1", "Pendulum-v1"])
+def test_any_state_leads_where_gymnasium_leads(env_id: str) -> None:
+    """Angles that turn over, speeds at their limits, ends above the line."""
+    env = graph_env(env_id)
+    other: Any = gymnasium.make(env_id, disable_env_checker=True)
+    other.reset()
+    rng, count = np.random.default_rng(0), 300
+    high = [np.pi, np.pi, 4 * np.pi, 9 * np.pi]
+    scales = np.array(high if env_id == "Acrobot-v1" else [np.pi, 8.0])
+    states = rng.uniform(-scales, scales, (count, len(scales))).astype(np.float32)
+    if env_id == "Acrobot-v1":
+        actions: Any = rng.integers(0, 3, count).astype(np.int32)
+    else:
+        actions = rng.uniform(-3.0, 3.0, (count, 1)).astype(np.float32)
+    following = env.transition(states, actions, Rng(tf.constant([0, 0]), count))
+    observations, limited = env.observation(following).numpy(), 0
+    assert (np.abs(observations) <= env.observation_space.high).all()
+    rewards = env.reward(states, actions, following).numpy()
+    ends = env.terminal(following).numpy()
+    for index in range(count):
+        set_state(other, states[index])
+        # The wrappers would ask for a reset after the end.
+        observation, reward, ended, _, _ = other.unwrapped.step(actions[index])
+        # Speeds of 28 rad/s turn 5.6 rad in a step: errors grow tenfold.
+        np.testing.assert_allclose(observations[index], observation, 1e-4, 1e-4)
+        np.testing.assert_allclose(rewards[index], reward, 1e-5)
+        assert ends[index] == ended
+        limited += np.abs(observation[-1]) > 0.999 * scales[-1]
+    assert limited > 5
+    assert ends.any() == (env_id == "Acrobot-v1")
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -120,7 +184,7 @@ def test_spaces_and_limits_are_those_of_gymnasium(env_id: str) -> None:
 def test_initial_states_are_drawn_as_by_gymnasium(env_id: str) -> None:
     env = graph_env(env_id)
     count = 4000
-    states = env.initial(Rng(tf.constant([0, 1]), count)).numpy()
+    states = env.observation(env.initial(Rng(tf.constant([0, 1]), count))).numpy()
     other = gymnasium.make(env_id)
     theirs = np.stack([other.reset(seed=seed)[0] for seed in range(count)])
     assert states.dtype == theirs.dtype == np.float32
@@ -137,14 +201,13 @@ def test_initial_states_are_drawn_as_by_gymnasium(env_id: str) -> None:
 def test_eager_and_compiled_agree(env_id: str) -> None:
     env = graph_env(env_id)
     states = env.initial(Rng(tf.constant([0, 1]), COPIES))
-    actions = tf.constant([0, 1] * (COPIES // 2))
+    actions = actions_for(env, states.numpy(), np.random.default_rng(0))
     rng = Rng(tf.constant([0, 2]), COPIES)
     compiled = tf.function(lambda s, a: env.transition(s, a, rng), jit_compile=True)
     np.testing.assert_allclose(
         env.transition(states, actions, rng),
         compiled(states, actions),
-        rtol=TOLERANCE,
-        atol=TOLERANCE,
+        **tolerance(env_id),
     )
 
 

@@ -1,7 +1,12 @@
 """Where trajectories come from: environments inside the graph and on the host."""
 
+from kpg.environments.classic_control import Acrobot as Acrobot
 from kpg.environments.classic_control import CartPole as CartPole
 from kpg.environments.classic_control import MountainCar as MountainCar
+from kpg.environments.classic_control import (
+    MountainCarContinuous as MountainCarContinuous,
+)
+from kpg.environments.classic_control import Pendulum as Pendulum
 from kpg.environments.construction import BACKENDS as BACKENDS
 from kpg.environments.construction import IN_GRAPH as IN_GRAPH
 from kpg.environments.construction import as_environment as as_environment

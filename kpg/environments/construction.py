@@ -13,7 +13,13 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, registry
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
-from kpg.environments.classic_control import CartPole, MountainCar
+from kpg.environments.classic_control import (
+    Acrobot,
+    CartPole,
+    MountainCar,
+    MountainCarContinuous,
+    Pendulum,
+)
 from kpg.environments.environment import Environment, checked_num_envs
 from kpg.environments.functional import FunctionalEnv, GraphEnvironment, is_functional
 from kpg.environments.vector import HostEnvironment
@@ -21,8 +27,11 @@ from kpg.environments.vector import HostEnvironment
 BACKENDS = ("auto", "graph", "gymnasium", "envpool")
 
 _IN_GRAPH: dict[str, Callable[..., FunctionalEnv]] = {
+    "Acrobot-v1": Acrobot,
     "CartPole-v1": CartPole,
     "MountainCar-v0": MountainCar,
+    "MountainCarContinuous-v0": MountainCarContinuous,
+    "Pendulum-v1": Pendulum,
 }
 IN_GRAPH = tuple(_IN_GRAPH)
 

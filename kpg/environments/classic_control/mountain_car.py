@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from gymnasium import spaces
 from kpg.environments.functional import FunctionalEnv, Rng
 
 
-class _Valley(FunctionalEnv):
+class _Valley(FunctionalEnv, ABC):
     """What the two mountain cars share: the valley, its wall and its summit.
 
     Args:

@@ -19,6 +19,7 @@ PACKAGE_DIR = {
     "kpg": "kpg",
     "kpg.advantages": "kpg/advantages",
     "kpg.commands": "kpg/commands",
+    "kpg.distributions": "kpg/distributions",
     "kpg.environments": "kpg/environments",
     "kpg.environments.classic_control": "kpg/environments/classic_control",
     "kpg.presets": "kpg/presets",

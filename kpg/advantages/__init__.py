@@ -1,0 +1,30 @@
+"""Advantages and returns: how much better than expected each step turned out.
+
+All trajectories are time-major `[T, B]`. Two flags end an episode and differ in what
+they cut: `terminated` says that nothing follows, so the value of what follows is 0;
+`truncated` says that the episode went on unseen, so only the *trace* to the next row is
+cut (that row belongs to another episode) and the value of what follows still counts.
+
+`next_values[t]` is the value of the true next observation of step `t`: the final
+observation where an episode ended, never that of the reset after it. It is not read
+where `terminated` holds, so it may be anything there, even `nan`.
+
+Rows that are no steps (the resets of a NEXT_STEP vector environment) need no care where
+a function takes no `valid`: the row before them ended its episode, so nothing of theirs
+flows into a valid row.
+
+Gradients flow through every function; the losses of `kpg.losses` stop them.
+"""
+
+from __future__ import annotations
+
+from kpg.advantages.groups import group_normalized as group_normalized
+from kpg.advantages.groups import leave_one_out as leave_one_out
+from kpg.advantages.returns import discount_weights as discount_weights
+from kpg.advantages.returns import discounted_returns as discounted_returns
+from kpg.advantages.returns import total_returns as total_returns
+from kpg.advantages.temporal import VTrace as VTrace
+from kpg.advantages.temporal import gae as gae
+from kpg.advantages.temporal import n_step as n_step
+from kpg.advantages.temporal import td_error as td_error
+from kpg.advantages.temporal import vtrace as vtrace

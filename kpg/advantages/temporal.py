@@ -1,0 +1,227 @@
+"""Advantages by temporal differences: TD error, n steps, GAE and V-trace."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from kpg.advantages.inputs import check_fractions, check_positive, flags, floats
+from kpg.advantages.recursion import decayed_sum, unless
+from kpg.scan import scan
+from kpg.shapes import assert_same_shape
+
+
+class VTrace(NamedTuple):
+    """What V-trace gives to the critic and to the actor.
+
+    Attributes:
+        targets: `[T, B]` the values vₛ that the critic is drawn towards.
+        advantages: `[T, B]` ρₜ(rₜ + γvₜ₊₁ − Vₜ), for the policy gradient.
+    """
+
+    targets: tf.Tensor
+    advantages: tf.Tensor
+
+
+def td_error(
+    rewards: tf.Tensor,
+    values: tf.Tensor,
+    next_values: tf.Tensor,
+    terminated: tf.Tensor,
+    *,
+    gamma: float,
+) -> tf.Tensor:
+    """Computes the one-step temporal-difference error.
+
+    δₜ = rₜ + γ(1 − terminatedₜ)V(sₜ₊₁) − V(sₜ)
+
+    Reference: Sutton, "Learning to predict by the methods of temporal differences"
+    (1988), https://doi.org/10.1007/BF00115009.
+
+    Args:
+        rewards: `[T, B]` float32.
+        values: `[T, B]` float32, V of the observation that was acted on.
+        next_values: `[T, B]` float32, V of the true next observation of each step.
+        terminated: `[T, B]` bool.
+        gamma: Discount in [0, 1].
+
+    Returns:
+        `[T, B]` float32 errors.
+
+    Raises:
+        ValueError: If the shapes differ or `gamma` is out of range.
+    """
+    check_fractions(gamma=gamma)
+    rewards, values, next_values = floats(rewards, values, next_values)
+    (terminated,) = flags(terminated)
+    assert_same_shape(
+        rewards=rewards,
+        values=values,
+        next_values=next_values,
+        terminated=terminated,
+    )
+    return rewards + gamma * unless(terminated, next_values) - values
+
+
+def n_step(
+    rewards: tf.Tensor,
+    values: tf.Tensor,
+    next_values: tf.Tensor,
+    terminated: tf.Tensor,
+    truncated: tf.Tensor,
+    *,
+    gamma: float,
+    n: int,
+) -> tf.Tensor:
+    """Computes advantages from the rewards of n steps and the value after them.
+
+    Aₜ = Σₖ₌₀…ₘ₋₁ γᵏrₜ₊ₖ + γᵐV(sₜ₊ₘ) − V(sₜ), where m is n or, if that is less, the
+    number of steps to the end of the episode or of the fragment; after a termination
+    V(sₜ₊ₘ) is 0. With n = 1 this is `td_error`, with n ≥ T the Monte Carlo return
+    (`discounted_returns`) minus the value.
+
+    Reference: Mnih et al., "Asynchronous methods for deep reinforcement learning"
+    (2016), algorithm S3, https://arxiv.org/abs/1602.01783.
+
+    Note: the paper cuts time into segments of n steps and bootstraps all rows of a
+    segment from its end; here each row looks n steps ahead.
+
+    Args:
+        rewards: `[T, B]` float32.
+        values: `[T, B]` float32, V of the observation that was acted on.
+        next_values: `[T, B]` float32, V of the true next observation of each step.
+        terminated: `[T, B]` bool.
+        truncated: `[T, B]` bool.
+        gamma: Discount in [0, 1].
+        n: Number of steps ≥ 1. The work is in proportion to min(n, T).
+
+    Returns:
+        `[T, B]` float32 advantages.
+
+    Raises:
+        ValueError: If the shapes differ, `gamma` is out of range or `n` < 1.
+    """
+    if n < 1:
+        raise ValueError(f"`n` must be at least 1. Received: n={n}")
+    rewards, values, next_values = floats(rewards, values, next_values)
+    ends, cuts = flags(terminated, truncated)
+    errors = td_error(rewards, values, next_values, ends, gamma=gamma)
+    assert_same_shape(rewards=rewards, truncated=cuts)
+    rounds = min(n, rewards.shape[0] or n) - 1
+    if not rounds:
+        return errors
+
+    def longer(returns: tf.Tensor, _: tuple[()]) -> tuple[tf.Tensor, tuple[()]]:
+        """Makes returns of m steps into returns of m + 1 steps."""
+        following = tf.concat([returns[1:], next_values[-1:]], 0)
+        following = tf.where(cuts, next_values, following)
+        return rewards + gamma * unless(ends, following), ()
+
+    return scan(longer, errors + values, None, length=rounds)[0] - values
+
+
+def gae(
+    rewards: tf.Tensor,
+    values: tf.Tensor,
+    next_values: tf.Tensor,
+    terminated: tf.Tensor,
+    truncated: tf.Tensor,
+    *,
+    gamma: float,
+    gae_lambda: float,
+) -> tf.Tensor:
+    """Computes generalised advantage estimates.
+
+    Âₜ = δₜ + γλÂₜ₊₁ within an episode, Âₜ = δₜ in its last row and in the last row of
+    the fragment, with δₜ of `td_error`. `Â + values` are the λ-returns that the critic
+    may learn.
+
+    Reference: Schulman et al., "High-dimensional continuous control using generalized
+    advantage estimation" (2016), equation 16, https://arxiv.org/abs/1506.02438.
+
+    Note: the paper knows no truncation; the trace ends there as at a termination, while
+    δₜ still bootstraps.
+
+    Args:
+        rewards: `[T, B]` float32.
+        values: `[T, B]` float32, V of the observation that was acted on.
+        next_values: `[T, B]` float32, V of the true next observation of each step.
+        terminated: `[T, B]` bool.
+        truncated: `[T, B]` bool.
+        gamma: Discount in [0, 1].
+        gae_lambda: Decay λ of the trace in [0, 1]; 0 is the TD error, 1 the Monte Carlo
+            return minus the value.
+
+    Returns:
+        `[T, B]` float32 advantages.
+
+    Raises:
+        ValueError: If the shapes differ, or `gamma` or `gae_lambda` is out of range.
+    """
+    check_fractions(gae_lambda=gae_lambda)
+    errors = td_error(rewards, values, next_values, terminated, gamma=gamma)
+    ends, cuts = flags(terminated, truncated)
+    assert_same_shape(rewards=errors, truncated=cuts)
+    decay = gamma * gae_lambda
+    return decayed_sum(errors, tf.where(ends | cuts, 0.0, decay))
+
+
+def vtrace(
+    rewards: tf.Tensor,
+    values: tf.Tensor,
+    next_values: tf.Tensor,
+    terminated: tf.Tensor,
+    truncated: tf.Tensor,
+    log_ratios: tf.Tensor,
+    *,
+    gamma: float,
+    clip_rho: float = 1.0,
+    clip_c: float = 1.0,
+) -> VTrace:
+    """Computes V-trace targets and advantages for rows that an older policy chose.
+
+    vₜ = Vₜ + δₜ + γcₜ(vₜ₊₁ − Vₜ₊₁), δₜ = ρₜ(rₜ + γVₜ₊₁ − Vₜ), with
+    ρₜ = min(`clip_rho`, π/μ) and cₜ = min(`clip_c`, π/μ). On data of the policy itself
+    the targets are `discounted_returns` and the advantages those minus the values.
+
+    Reference: Espeholt et al., "IMPALA: scalable distributed deep-RL with importance
+    weighted actor-learner architectures" (2018), section 4.1,
+    https://arxiv.org/abs/1802.01561.
+
+    Note: the paper multiplies the advantage by ρₜ in the policy gradient; here that
+    factor is inside `advantages`.
+
+    Args:
+        rewards: `[T, B]` float32.
+        values: `[T, B]` float32, V of the observation that was acted on.
+        next_values: `[T, B]` float32, V of the true next observation of each step.
+        terminated: `[T, B]` bool.
+        truncated: `[T, B]` bool.
+        log_ratios: `[T, B]` float32, log π(aₜ|sₜ) − log μ(aₜ|sₜ), where μ chose aₜ.
+        gamma: Discount in [0, 1].
+        clip_rho: Upper bound of ρₜ, > 0; which policy's value is learned. Defaults to
+            1.0, as in the paper.
+        clip_c: Upper bound of cₜ, > 0; how long the trace is. Defaults to 1.0, as in
+            the paper.
+
+    Returns:
+        A `VTrace` of `targets` and `advantages`, both `[T, B]` float32.
+
+    Raises:
+        ValueError: If the shapes differ or a number is out of range.
+    """
+    check_positive(clip_rho=clip_rho, clip_c=clip_c)
+    values, next_values, log_ratios = floats(values, next_values, log_ratios)
+    ends, cuts = flags(terminated, truncated)
+    errors = td_error(rewards, values, next_values, ends, gamma=gamma)
+    assert_same_shape(rewards=errors, truncated=cuts, log_ratios=log_ratios)
+    ratios = tf.exp(log_ratios)
+    rhos = tf.minimum(ratios, clip_rho)
+    traces = tf.where(ends | cuts, 0.0, gamma * tf.minimum(ratios, clip_c))
+    corrections = decayed_sum(rhos * errors, traces)
+    # vₜ₊₁ = Vₜ₊₁ + correctionₜ₊₁ within an episode; where it ends the correction is 0,
+    # and `errors` holds γVₜ₊₁ already.
+    following = tf.concat([corrections[1:], tf.zeros_like(corrections[:1])], 0)
+    advantages = rhos * (errors + gamma * unless(ends | cuts, following))
+    return VTrace(values + corrections, advantages)

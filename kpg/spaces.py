@@ -1,20 +1,34 @@
-"""Gymnasium's spaces as plain data: a saved model knows what it was made for."""
+"""Gymnasium's spaces: as plain data, as tensor specs, and what they emit as arrays.
+
+An observation or action is a nest in the order of `tf.nest`: dictionary keys are
+sorted. What trajectories and models hold of each space, behind the batch axes:
+
+- `Box`, `MultiDiscrete`, `MultiBinary`: an array of the space's shape and dtype;
+- `Discrete`: a scalar of the space's dtype, the value itself, `start` included;
+- `Text`: `[max_length]` int32 character ids, where 0 pads and the others are 1 + the
+  position in the sorted character set;
+- `Dict` and `Tuple`: a dictionary and a tuple of these.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+import tensorflow as tf
 
+Array = np.ndarray[Any, Any]
 Config = dict[str, Any]
+Path = tuple[str, ...]
 
 
 def to_config(space: gym.Space[Any]) -> Config:
     """Describes a space with values that JSON can hold.
 
     Args:
-        space: A Gymnasium `Box` or `Discrete`.
+        space: Any space that `check` accepts as that of an observation.
 
     Returns:
         A dictionary that `from_config` turns back into an equal space.
@@ -22,20 +36,8 @@ def to_config(space: gym.Space[Any]) -> Config:
     Raises:
         ValueError: If the space is of another kind.
     """
-    if isinstance(space, gym.spaces.Box):
-        return {
-            "kind": "Box",
-            "low": _to_list(space.low),
-            "high": _to_list(space.high),
-            "shape": list(space.shape),
-            "dtype": np.dtype(space.dtype).name,
-        }
-    if isinstance(space, gym.spaces.Discrete):
-        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
-    raise ValueError(
-        "kpg handles Box and Discrete spaces; wrap the environment so that its space "
-        f"becomes one of them. Received: {space!r}"
-    )
+    check(space, "observation")
+    return _describe(space)
 
 
 def from_config(config: Config) -> gym.Space[Any]:
@@ -51,32 +53,111 @@ def from_config(config: Config) -> gym.Space[Any]:
         ValueError: If `config` does not describe a space.
     """
     kind = config.get("kind")
-    if kind == "Box":
-        dtype = np.dtype(config["dtype"])
-        shape = tuple(config["shape"])
-        return gym.spaces.Box(
-            low=_from_list(config["low"], dtype).reshape(shape),
-            high=_from_list(config["high"], dtype).reshape(shape),
-            dtype=dtype.type,
+    if kind not in _KINDS:
+        raise ValueError(
+            f"A space's configuration must have a `kind` of {', '.join(_KINDS)}; make "
+            f"it with `kpg.spaces.to_config`. Received: kind={kind!r}"
         )
-    if kind == "Discrete":
-        return gym.spaces.Discrete(config["n"], start=config["start"])
-    raise ValueError(
-        "A space's configuration must have a `kind` of 'Box' or 'Discrete'; make it "
-        f"with `kpg.spaces.to_config`. Received: kind={kind!r}"
-    )
+    return _KINDS[kind].make(config)
 
 
-def _to_list(bounds: np.ndarray[Any, Any]) -> list[Any]:
-    """Flattens bounds; an infinity becomes a word, since JSON has no number for it."""
-    values = bounds.reshape(-1).tolist()
-    return [value if np.isfinite(value) else str(value) for value in values]
+def specs(space: gym.Space[Any]) -> Any:
+    """Returns the nest of `tf.TensorSpec` of one element, without a batch axis."""
+    if isinstance(space, gym.spaces.Text):
+        return tf.TensorSpec([space.max_length], tf.int32)
+    if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
+        return _nest(space, [specs(part) for _, part in _parts(space)])
+    return tf.TensorSpec(space.shape, space.dtype)
 
 
-def _from_list(values: list[Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Reads what `_to_list` wrote."""
-    numbers = [float(value) if isinstance(value, str) else value for value in values]
-    return np.asarray(numbers, dtype)
+def encode(space: gym.Space[Any], batch: Any) -> Any:
+    """Turns what a vector environment emits into arrays of its own.
+
+    Args:
+        space: Space of one element.
+        batch: B elements as Gymnasium's vector environments batch them: arrays, for a
+            `Text` a sequence of strings, for `Dict` and `Tuple` a nest of these.
+
+    Returns:
+        A nest of new arrays `[B, ...]`, as the module's docstring says.
+
+    Raises:
+        ValueError: If an array has not the shape of the space, or a text is too long
+            or has a character that is not in the space.
+
+    Example:
+        >>> encode(gym.spaces.Text(3, charset="abc"), ["b", "ca"])
+        array([[2, 0, 0],
+               [3, 1, 0]], dtype=int32)
+    """
+    if isinstance(space, gym.spaces.Text):
+        return _encode_texts(space, batch)
+    if isinstance(space, gym.spaces.Dict):
+        return _nest(space, [encode(part, batch[key]) for key, part in _parts(space)])
+    if isinstance(space, gym.spaces.Tuple):
+        parts = zip(space.spaces, batch, strict=True)
+        return tuple(encode(part, values) for part, values in parts)
+    values: Array = np.array(batch, space.dtype)
+    if values.shape[1:] != space.shape:
+        raise ValueError(
+            f"A batch of {space} must have the shape [B, *{space.shape}]. Received: "
+            f"shape={values.shape}"
+        )
+    return values
+
+
+def leaves(space: gym.Space[Any]) -> list[tuple[Path, gym.Space[Any]]]:
+    """Returns the paths and the spaces that are no `Dict` or `Tuple`.
+
+    The order is that of `tf.nest.flatten`. The path of a plain space is `()`; the
+    elements of a `Tuple` are named "0", "1", ….
+    """
+    if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
+        return [((), space)]
+    return [
+        ((str(key), *path), leaf)
+        for key, part in _parts(space)
+        for path, leaf in leaves(part)
+    ]
+
+
+def check(space: gym.Space[Any], role: str) -> None:
+    """Refuses a space that kpg cannot handle, and says which wrapper to write.
+
+    Args:
+        space: Any Gymnasium space.
+        role: "observation" or "action". An action is never a text, and its Box holds
+            floating-point numbers.
+
+    Raises:
+        ValueError: If the space, or one inside it, is not supported.
+    """
+    if role not in _WRAPPERS:
+        raise ValueError(
+            f"`role` must be one of {tuple(_WRAPPERS)}. Received: {role!r}"
+        )
+    _check(space, role, "")
+
+
+def _check(space: gym.Space[Any], role: str, where: str) -> None:
+    """Checks the space at `where` inside that of an observation or action."""
+    wanted = f"must be built of {', '.join(_KINDS)}"
+    if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
+        if len(space.spaces) == 0:
+            raise _refusal(space, role, "must not be empty", where)
+        if isinstance(space, gym.spaces.Dict) and {*map(type, space.spaces)} != {str}:
+            raise _refusal(space, role, "must have strings as keys", where)
+        for key, part in _parts(space):
+            _check(part, role, f"{where}[{key!r}]")
+    elif not isinstance(space, tuple(kind.space for kind in _KINDS.values())):
+        raise _refusal(space, role, wanted, where)
+    elif 0 in (space.shape or ()):
+        raise _refusal(space, role, "must not be empty", where)
+    elif role == "action" and isinstance(space, gym.spaces.Text):
+        raise _refusal(space, role, "must hold no text", where)
+    elif role == "action" and isinstance(space, gym.spaces.Box):
+        if not np.issubdtype(space.dtype, np.floating):
+            raise _refusal(space, role, "must have floats in each Box", where)
 
 
 def check_box(space: gym.Space[Any], role: str) -> gym.spaces.Box:
@@ -95,3 +176,171 @@ def check_box(space: gym.Space[Any], role: str) -> gym.spaces.Box:
         f"The {role} space must be a gymnasium.spaces.Box; wrap the environment, for "
         f"example with gymnasium.wrappers.FlattenObservation. Received: {space!r}"
     )
+
+
+_WRAPPERS = {
+    "observation": (
+        "Write a gymnasium.ObservationWrapper whose `observation` method turns it into "
+        "one of these, for example an array of fixed shape"
+    ),
+    "action": (
+        "Write a gymnasium.ActionWrapper whose `action` method makes it from a "
+        "Discrete, a MultiDiscrete or a Box of floats"
+    ),
+}
+
+
+def _refusal(
+    space: gym.Space[Any], role: str, wanted: str, where: str = ""
+) -> ValueError:
+    return ValueError(
+        f"The {role} space {wanted}. Received: {type(space).__name__}, {space!r}, as "
+        f"{role}_space{where}. {_WRAPPERS[role]}, and give it to kpg.make(…, "
+        "wrappers=[…])."
+    )
+
+
+def _parts(space: gym.Space[Any]) -> Iterator[tuple[Any, gym.Space[Any]]]:
+    """Yields keys and spaces inside a `Dict` or `Tuple`, in the order of `tf.nest`."""
+    if isinstance(space, gym.spaces.Dict):
+        yield from sorted(space.spaces.items())
+    elif isinstance(space, gym.spaces.Tuple):
+        yield from enumerate(space.spaces)
+
+
+def _nest(space: gym.Space[Any], values: list[Any]) -> Any:
+    """Puts one value for each of `_parts` into the structure of the space."""
+    if isinstance(space, gym.spaces.Dict):
+        keys = [key for key, _ in _parts(space)]
+        return dict(zip(keys, values, strict=True))
+    return tuple(values)
+
+
+def _characters(space: gym.spaces.Text) -> str:
+    return "".join(sorted(space.character_set))
+
+
+def _encode_texts(space: gym.spaces.Text, texts: Any) -> Array:
+    known = np.array([ord(character) for character in _characters(space)], np.uint32)
+    ids = np.zeros((len(texts), space.max_length), np.int32)
+    for row, text in zip(ids, texts, strict=True):
+        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        if len(codes) > space.max_length or not np.isin(codes, known).all():
+            raise ValueError(
+                f"A text must have at most {space.max_length} characters, all of "
+                f"{_characters(space)!r}. Received: {str(text)!r}"
+            )
+        row[: len(codes)] = 1 + np.searchsorted(known, codes)
+    return ids
+
+
+class _Kind(NamedTuple):
+    """A class of spaces, what to write down of one, and how to make it again."""
+
+    space: type[gym.Space[Any]]
+    fields: Callable[[Any], Config]
+    make: Callable[[Config], gym.Space[Any]]
+
+
+def _describe(space: gym.Space[Any]) -> Config:
+    for name, kind in _KINDS.items():
+        if isinstance(space, kind.space):
+            return {"kind": name, **kind.fields(space)}
+    raise _refusal(space, "observation", f"must be built of {', '.join(_KINDS)}")
+
+
+def _make_discrete(config: Config) -> gym.spaces.Discrete[Any]:
+    dtype = config.get("dtype", "int64")
+    # Gymnasium 1.1 knows int64 only, and no argument for it.
+    other: dict[str, Any] = {} if dtype == "int64" else {"dtype": np.dtype(dtype).type}
+    return gym.spaces.Discrete(config["n"], start=config["start"], **other)
+
+
+def _write_bounds(bounds: Array) -> Any:
+    """Flattens bounds, all equal ones to one; JSON has no number for an infinity."""
+    values = [v if np.isfinite(v) else str(v) for v in bounds.reshape(-1).tolist()]
+    return values[0] if values.count(values[0]) == len(values) else values
+
+
+def _read_bounds(config: Config, name: str) -> Array:
+    """Reads what `_write_bounds` wrote."""
+    dtype, shape = np.dtype(config["dtype"]), config["shape"]
+    values = config[name] if isinstance(config[name], list) else [config[name]]
+    numbers = np.array([float(v) if isinstance(v, str) else v for v in values], dtype)
+    return np.broadcast_to(numbers.reshape(shape if len(numbers) > 1 else ()), shape)
+
+
+def _dtype(space: gym.Space[Any]) -> str:
+    return np.dtype(space.dtype).name
+
+
+_KINDS = {
+    "Box": _Kind(
+        gym.spaces.Box,
+        lambda space: {
+            "low": _write_bounds(space.low),
+            "high": _write_bounds(space.high),
+            "shape": list(space.shape),
+            "dtype": _dtype(space),
+        },
+        lambda config: gym.spaces.Box(
+            _read_bounds(config, "low"),
+            _read_bounds(config, "high"),
+            dtype=np.dtype(config["dtype"]).type,
+        ),
+    ),
+    "Discrete": _Kind(
+        gym.spaces.Discrete,
+        lambda space: {
+            "n": int(space.n),
+            "start": int(space.start),
+            "dtype": _dtype(space),
+        },
+        _make_discrete,
+    ),
+    "MultiDiscrete": _Kind(
+        gym.spaces.MultiDiscrete,
+        lambda space: {
+            "nvec": space.nvec.tolist(),
+            "start": space.start.tolist(),
+            "dtype": _dtype(space),
+        },
+        lambda config: gym.spaces.MultiDiscrete(
+            np.array(config["nvec"]),
+            np.dtype(config["dtype"]).type,
+            start=np.array(config["start"]),
+        ),
+    ),
+    "MultiBinary": _Kind(
+        gym.spaces.MultiBinary,
+        lambda space: {"shape": list(space.shape)},
+        lambda config: gym.spaces.MultiBinary(
+            config["shape"][0] if len(config["shape"]) == 1 else config["shape"]
+        ),
+    ),
+    "Text": _Kind(
+        gym.spaces.Text,
+        lambda space: {
+            "min_length": space.min_length,
+            "max_length": space.max_length,
+            "charset": _characters(space),
+        },
+        lambda config: gym.spaces.Text(
+            config["max_length"],
+            min_length=config["min_length"],
+            charset=config["charset"],
+        ),
+    ),
+    "Dict": _Kind(
+        gym.spaces.Dict,
+        lambda space: {"spaces": {k: _describe(part) for k, part in _parts(space)}},
+        lambda config: gym.spaces.Dict(
+            {key: from_config(part) for key, part in config["spaces"].items()}
+        ),
+    ),
+    "Tuple": _Kind(
+        gym.spaces.Tuple,
+        lambda space: {"spaces": [_describe(part) for _, part in _parts(space)]},
+        lambda config: gym.spaces.Tuple([from_config(p) for p in config["spaces"]]),
+    ),
+}

@@ -28,10 +28,10 @@ def test_equals_tfp(space: gym.Space[Any], batch: tuple[int, ...]) -> None:
     numbers = parameters(family, *batch)
     actions = family.sample(numbers, tf.constant([1, 2]))
     oracle = family.distribution(numbers)
-    assert actions.shape == (*batch, *family.action_shape)
-    assert actions.dtype == family.action_dtype
+    assert actions.shape == (*batch, *family.raw_spec.shape)
+    assert actions.dtype == family.raw_spec.dtype
     assert oracle.batch_shape == batch
-    assert oracle.event_shape == family.action_shape
+    assert oracle.event_shape == family.raw_spec.shape
     log_probs = family.log_prob(numbers, actions)
     assert log_probs.shape == batch  # summed over the dimensions of an action
     np.testing.assert_allclose(log_probs, oracle.log_prob(actions), atol=1e-5)

@@ -1,0 +1,27 @@
+"""From the numbers a network puts out to a distribution over actions.
+
+A *family* belongs to an action space. It turns parameters `[..., P]` into a TensorFlow
+Probability distribution, and it has the few operations of the training loop written
+out, since those run a hundred thousand times a second: tests hold them to the
+distribution's own results.
+"""
+
+from __future__ import annotations
+
+from kpg.distributions.categorical import (
+    CategoricalByArgmax,
+    CategoricalFamily,
+    gumbel,
+)
+from kpg.distributions.construction import for_space
+from kpg.distributions.family import Family
+from kpg.distributions.normal import NormalFamily
+
+__all__ = [
+    "CategoricalByArgmax",
+    "CategoricalFamily",
+    "Family",
+    "NormalFamily",
+    "for_space",
+    "gumbel",
+]

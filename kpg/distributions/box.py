@@ -1,0 +1,83 @@
+"""What the families over a `Box` have in common."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kpg.distributions.family import Family
+
+
+class BoxFamily(Family):
+    """Independent distributions of two parameters for each number of a `Box`.
+
+    Args:
+        action_space: A Gymnasium `Box` of floating-point numbers.
+        constants: Two numbers: what `Family.constants` has for each first parameter,
+            and for each second one.
+    """
+
+    action_space: gym.spaces.Box
+
+    def __init__(
+        self, action_space: gym.spaces.Box, constants: tuple[float, float]
+    ) -> None:
+        shape = action_space.shape
+        super().__init__(
+            action_space,
+            raw_spec=tf.TensorSpec(shape, tf.float32),
+            constants=np.repeat(np.float32(constants), math.prod(shape)),
+            num_choices=0,
+        )
+
+    def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """See `Family.masked`.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "An action mask needs a discrete action space: there are no choices in a "
+            f"Box that could be forbidden. Received: {self.action_space!r}"
+        )
+
+    def halves(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the first and the second parameters, `[..., *shape]` each."""
+        event = self.action_space.shape
+        shape = tf.concat([tf.shape(parameters)[:-1], event], axis=0)
+        static = [*parameters.shape[:-1], *event]
+        first, second = (
+            tf.ensure_shape(tf.reshape(half, shape), static)
+            for half in tf.split(parameters, 2, axis=-1)
+        )
+        return first, second
+
+    def total(self, values: tf.Tensor) -> tf.Tensor:
+        """Sums `[..., *shape]` over the numbers of an action."""
+        return tf.reduce_sum(values, list(range(-len(self.action_space.shape), 0)))
+
+    def clip(self, actions: tf.Tensor) -> tf.Tensor:
+        """Returns members of the space; rounding must not leave its bounds."""
+        space = self.action_space
+        return tf.clip_by_value(tf.cast(actions, space.dtype), space.low, space.high)
+
+
+def extent(space: gym.spaces.Box) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns the lower bounds of a bounded `Box` and its widths, in float64.
+
+    Raises:
+        ValueError: If a bound is infinite, or there is nothing between two bounds.
+    """
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    if not space.is_bounded() or np.any(low >= high):
+        raise ValueError(
+            "A tanh_normal or beta distribution needs a Box with finite bounds, each "
+            "lower one below the upper one; take distribution='normal' or wrap the "
+            f"environment, as with gymnasium.wrappers.RescaleAction. Received: {space}"
+        )
+    return low, high - low

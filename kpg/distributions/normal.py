@@ -1,0 +1,75 @@
+"""Normal distributions over a `Box`, clipped by the environment's side."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium as gym
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from kpg import random
+from kpg.distributions.box import BoxFamily
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+
+
+class NormalFamily(BoxFamily):
+    """Independent normal distributions for a `Box` space.
+
+    Parameters are the means followed by the logarithms of the standard deviations.
+    Samples are not bounded; `to_environment` clips them to the space, while
+    trajectories keep what was drawn, because that is what has the stated density.
+
+    Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, section 6.1.
+
+    Args:
+        action_space: A Gymnasium `Box` of floating-point numbers.
+        state_dependent_std: Whether the network puts out the standard deviations too;
+            otherwise they are weights of their own. Defaults to False.
+        log_std_init: Initial logarithm of those weights. Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        action_space: gym.spaces.Box,
+        state_dependent_std: bool = False,
+        log_std_init: float = 0.0,
+    ) -> None:
+        log_std = math.nan if state_dependent_std else log_std_init
+        super().__init__(action_space, (math.nan, log_std))
+
+    def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
+        """See `Family.named_parameters`: `loc` and `scale`, `[..., *shape]`."""
+        loc, log_scale = self.halves(parameters)
+        return {"loc": loc, "scale": tf.exp(log_scale)}
+
+    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
+        """See `Family.distribution`."""
+        normal = tfp.distributions.Normal(**self.named_parameters(parameters))
+        return tfp.distributions.Independent(normal, len(self.action_space.shape))
+
+    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """See `Family.sample`."""
+        loc, log_scale = self.halves(parameters)
+        noise = random.normal(tf.shape(loc), seed)
+        return loc + tf.exp(log_scale) * noise
+
+    def mode(self, parameters: tf.Tensor) -> tf.Tensor:
+        """See `Family.mode`."""
+        return self.halves(parameters)[0]
+
+    def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
+        """See `Family.log_prob`; independent dimensions are summed."""
+        loc, log_scale = self.halves(parameters)
+        scores = (raw - loc) * tf.exp(-log_scale)
+        return self.total(-0.5 * tf.square(scores) - log_scale - _HALF_LOG_TWO_PI)
+
+    def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
+        """See `Family.entropy`: `Σ (log σ + ½ log 2πe)`."""
+        _, log_scale = self.halves(parameters)
+        return self.total(log_scale + _HALF_LOG_TWO_PI + 0.5)
+
+    def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
+        """See `Family.to_environment`: clips to the bounds of the space."""
+        return self.clip(raw)

@@ -11,6 +11,8 @@ old log-probabilities are constants.
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from kpg.shapes import assert_same_shape
@@ -54,35 +56,49 @@ def clipped_surrogate(
     old_log_probs: tf.Tensor,
     advantages: tf.Tensor,
     *,
-    clip_range: float | tf.Tensor,
+    clip_range: float | tf.Tensor | None,
+    dual_clip: float | None = None,
     valid: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Computes PPO's clipped surrogate objective, negated so that it is minimised.
 
     L = −mean(min(ρₜAₜ, clip(ρₜ, 1 − ε, 1 + ε)Aₜ)), ρₜ = π(aₜ|sₜ) / π_old(aₜ|sₜ). The
-    minimum takes away the reward for moving further than ε, never the penalty.
+    minimum takes away the reward for moving further than ε, never the penalty. With
+    `dual_clip` c the penalty is bounded too: where Aₜ < 0 the mean is over
+    max(min(…), cAₜ).
 
     Reference: Schulman et al., "Proximal policy optimization algorithms" (2017),
-    equation 7, https://arxiv.org/abs/1707.06347.
+    equation 7, https://arxiv.org/abs/1707.06347; Ye et al., "Mastering complex control
+    in MOBA games with deep reinforcement learning" (2020), equation 5,
+    https://arxiv.org/abs/1912.09729.
 
     Args:
         log_probs: float32, log-probabilities (nats) of the actions taken, now.
         old_log_probs: float32, the same when the actions were taken.
         advantages: float32.
         clip_range: ε > 0 of the paper, 0.2 there. A scheduled tensor may reach 0.
+            `None` leaves the ratio alone: L = −mean(ρₜAₜ), the conservative policy
+            iteration of the paper's equation 6, to which a KL penalty is added.
+        dual_clip: c > 1 of the second paper, 3 there. Defaults to `None`, no bound.
         valid: bool mask of the same shape. Defaults to `None`, every row.
 
     Returns:
         float32 scalar.
 
     Raises:
-        ValueError: If the shapes differ or `clip_range` is not positive.
+        ValueError: If the shapes differ, `clip_range` is not positive, or `dual_clip`
+            is not a finite number above 1.
 
     Example:
         >>> log_probs = tf.math.log([1.2])  # ratio 1.2, on the edge of what counts
         >>> clipped_surrogate(log_probs, [0.0], [5.0], clip_range=0.2)  # ≈ −6.0
     """
     _check_clip_range(clip_range)
+    if dual_clip is not None and not 1.0 < dual_clip < math.inf:
+        raise ValueError(
+            "`dual_clip` must be a finite number above 1, or `None` for no bound. "
+            f"Received: dual_clip={dual_clip}"
+        )
     (log_probs, old_log_probs, advantages), valid = _masked(
         valid,
         log_probs=log_probs,
@@ -91,8 +107,14 @@ def clipped_surrogate(
     )
     advantages = tf.stop_gradient(advantages)
     ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
-    clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
-    return -mean(tf.minimum(ratios * advantages, clipped * advantages), valid)
+    gains = ratios * advantages
+    if clip_range is not None:
+        clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
+        gains = tf.minimum(gains, clipped * advantages)
+    if dual_clip is not None:
+        bounded = tf.maximum(gains, dual_clip * advantages)
+        gains = tf.where(advantages < 0.0, bounded, gains)
+    return -mean(gains, valid)
 
 
 def value(
@@ -234,9 +256,11 @@ def _masked(
     return tuple(tf.where(valid, array, 0.0) for array in arrays.values()), valid
 
 
-def _check_clip_range(clip_range: float | tf.Tensor) -> None:
+def _check_clip_range(clip_range: float | tf.Tensor | None) -> None:
     """Refuses Python numbers that are not positive; a tensor's value is not known."""
-    if not tf.is_tensor(clip_range) and not clip_range > 0.0:
+    if clip_range is None or tf.is_tensor(clip_range):
+        return
+    if not clip_range > 0.0:
         raise ValueError(
             f"`clip_range` must be positive. Received: clip_range={clip_range}"
         )

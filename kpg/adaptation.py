@@ -25,7 +25,7 @@ def learning_rate(
     rate / `factor` if KL > 2 · target, rate · `factor` if KL < target / 2, else rate.
 
     Reference: Rudin et al., "Learning to walk in minutes using massively parallel deep
-    reinforcement learning" (2021), section 3, https://arxiv.org/abs/2109.11978; the
+    reinforcement learning" (2021), https://arxiv.org/abs/2109.11978; the
     numbers 2, 1.5 and 10⁻² are those of its code,
     https://github.com/leggedrobotics/rsl_rl, and 10⁻⁶ is that of
     https://github.com/Denys88/rl_games.

@@ -8,20 +8,28 @@ distribution's own results.
 
 from __future__ import annotations
 
+from kpg.distributions.beta import BetaFamily
 from kpg.distributions.categorical import (
     CategoricalByArgmax,
     CategoricalFamily,
     gumbel,
 )
+from kpg.distributions.composite import CompositeFamily
 from kpg.distributions.construction import for_space
 from kpg.distributions.family import Family
+from kpg.distributions.multi_categorical import MultiCategoricalFamily
 from kpg.distributions.normal import NormalFamily
+from kpg.distributions.tanh_normal import TanhNormalFamily
 
 __all__ = [
+    "BetaFamily",
     "CategoricalByArgmax",
     "CategoricalFamily",
+    "CompositeFamily",
     "Family",
+    "MultiCategoricalFamily",
     "NormalFamily",
+    "TanhNormalFamily",
     "for_space",
     "gumbel",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kpg.distributions.family import Family
+from kpg.distributions.family import Family, event_sum, no_choices
 
 
 class BoxFamily(Family):
@@ -18,22 +17,16 @@ class BoxFamily(Family):
 
     Args:
         action_space: A Gymnasium `Box` of floating-point numbers.
-        constants: Two numbers: what `Family.constants` has for each first parameter,
-            and for each second one.
+        constants: See `Family`: all first parameters, then all second ones.
     """
 
     action_space: gym.spaces.Box
 
     def __init__(
-        self, action_space: gym.spaces.Box, constants: tuple[float, float]
+        self, action_space: gym.spaces.Box, constants: NDArray[np.float32]
     ) -> None:
-        shape = action_space.shape
-        super().__init__(
-            action_space,
-            raw_spec=tf.TensorSpec(shape, tf.float32),
-            constants=np.repeat(np.float32(constants), math.prod(shape)),
-            num_choices=0,
-        )
+        raw_spec = tf.TensorSpec(action_space.shape, tf.float32)
+        super().__init__(action_space, raw_spec, constants, num_choices=0)
 
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """See `Family.masked`.
@@ -41,10 +34,7 @@ class BoxFamily(Family):
         Raises:
             ValueError: Always.
         """
-        raise ValueError(
-            "An action mask needs a discrete action space: there are no choices in a "
-            f"Box that could be forbidden. Received: {self.action_space!r}"
-        )
+        raise no_choices(self.action_space)
 
     def halves(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the first and the second parameters, `[..., *shape]` each."""
@@ -59,7 +49,7 @@ class BoxFamily(Family):
 
     def total(self, values: tf.Tensor) -> tf.Tensor:
         """Sums `[..., *shape]` over the numbers of an action."""
-        return tf.reduce_sum(values, list(range(-len(self.action_space.shape), 0)))
+        return event_sum(values, self.action_space)
 
     def clip(self, actions: tf.Tensor) -> tf.Tensor:
         """Returns members of the space; rounding must not leave its bounds."""

@@ -104,8 +104,11 @@ def legal_choices(family: Family, parameters: tf.Tensor, mask: tf.Tensor) -> tf.
     """Returns a mask as booleans `[..., num_choices]`.
 
     Raises:
-        ValueError: If the mask does not have a value for each choice of each row.
+        ValueError: If the mask does not have a value for each choice of each row, or
+            there are no choices.
     """
+    if family.num_choices == 0:
+        raise no_choices(family.action_space)
     legal = tf.cast(mask, tf.bool)
     wanted = [*parameters.shape[:-1], family.num_choices]
     if legal.shape.rank is None or not legal.shape.is_compatible_with(wanted):
@@ -126,3 +129,17 @@ def forbid(logits: tf.Tensor, legal: tf.Tensor, possible: tf.Tensor) -> tf.Tenso
         possible: Booleans `[..., 1]`: whether there is an action in this row.
     """
     return tf.where(possible, tf.where(legal, logits, FORBIDDEN), float("nan"))
+
+
+def no_choices(action_space: gym.Space[Any]) -> ValueError:
+    """Returns what to raise where a mask has nothing to forbid."""
+    return ValueError(
+        "An action mask needs a Discrete, MultiDiscrete or MultiBinary action space, "
+        f"or one inside a Tuple or Dict. Received: {action_space!r}"
+    )
+
+
+def event_sum(values: tf.Tensor, action_space: gym.Space[Any]) -> tf.Tensor:
+    """Sums `[..., *shape]` over the numbers of an action."""
+    rank = len(action_space.shape or ())
+    return tf.reduce_sum(values, list(range(-rank, 0)))

@@ -1,10 +1,11 @@
-"""Normal distributions over a `Box`, clipped by the environment's side."""
+"""Normal distributions over a `Box`, which is enforced by clipping."""
 
 from __future__ import annotations
 
 import math
 
 import gymnasium as gym
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -37,7 +38,8 @@ class NormalFamily(BoxFamily):
         log_std_init: float = 0.0,
     ) -> None:
         log_std = math.nan if state_dependent_std else log_std_init
-        super().__init__(action_space, (math.nan, log_std))
+        constants = np.float32([math.nan, log_std])
+        super().__init__(action_space, constants.repeat(math.prod(action_space.shape)))
 
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
         """See `Family.named_parameters`: `loc` and `scale`, `[..., *shape]`."""

@@ -1,0 +1,132 @@
+"""Beta distributions over a bounded `Box`."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from kpg import random
+from kpg.distributions.box import BoxFamily, extent
+
+# Of float32 numbers in (0, 1): a logarithm of 0 or of 1 − 1 is no number.
+_LEAST, _MOST = np.float32(np.finfo(np.float32).tiny), np.float32(1.0 - 2.0**-24)
+
+
+class BetaFamily(BoxFamily):
+    """Independent Beta distributions that are scaled to the bounds of a `Box`.
+
+    A raw action x ~ Beta(α, β) is in (0, 1), the environment gets
+    low + (high − low) x, and the log-probability is that of the environment's action.
+    Parameters are inputs of α = 1 + softplus(·), then inputs of β, so that no density
+    has two peaks or is infinite at a bound.
+
+    Reference: Chou, Maturana and Scherer (2017), "Improving stochastic policy gradients
+    in continuous control with deep reinforcement learning using the Beta
+    distribution", https://proceedings.mlr.press/v70/chou17a.html.
+
+    Args:
+        action_space: A Gymnasium `Box` of floating-point numbers with finite bounds.
+
+    Raises:
+        ValueError: If a bound is infinite, or there is nothing between two bounds.
+    """
+
+    def __init__(self, action_space: gym.spaces.Box) -> None:
+        low, width = extent(action_space)
+        self._low, self._width = low.astype(np.float32), width.astype(np.float32)
+        self._log_volume = np.float32(np.log(width).sum())
+        size = 2 * math.prod(action_space.shape)
+        super().__init__(action_space, np.full([size], np.nan, np.float32))
+
+    def _excesses(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns α − 1 and β − 1, which keep more digits than α and β."""
+        first, second = self.halves(parameters)
+        return tf.nn.softplus(first), tf.nn.softplus(second)
+
+    def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
+        """See `Family.named_parameters`: `concentration1` is α, `concentration0` β."""
+        alpha, beta = self._excesses(parameters)
+        return {"concentration1": 1.0 + alpha, "concentration0": 1.0 + beta}
+
+    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
+        """See `Family.distribution`; an event is an action of the environment."""
+        beta = tfp.distributions.Beta(**self.named_parameters(parameters))
+        bijectors = tfp.bijectors
+        return tfp.distributions.TransformedDistribution(
+            tfp.distributions.Independent(beta, len(self.action_space.shape)),
+            bijectors.Chain([bijectors.Shift(self._low), bijectors.Scale(self._width)]),
+        )
+
+    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """See `Family.sample`; no gradient goes through a sample."""
+        alpha, beta = self._excesses(tf.stop_gradient(parameters))
+        first, second = tf.unstack(_gamma(tf.stack([alpha, beta]) + 1.0, seed))
+        return _inside(first / (first + second))
+
+    def mode(self, parameters: tf.Tensor) -> tf.Tensor:
+        """See `Family.mode`: (α − 1) / (α + β − 2), and ½ where all are as likely."""
+        alpha, beta = self._excesses(parameters)
+        return _inside((alpha + _LEAST) / (alpha + beta + 2.0 * _LEAST))
+
+    def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
+        """See `Family.log_prob`: the density of the environment's action."""
+        alpha, beta = self._excesses(parameters)
+        powers = alpha * tf.math.log(raw) + beta * tf.math.log1p(-raw)
+        norms = tfp.math.lbeta(1.0 + alpha, 1.0 + beta)
+        return self.total(powers - norms) - self._log_volume
+
+    def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
+        """See `Family.entropy`: that of the environment's action."""
+        alpha, beta = self._excesses(parameters)
+        digamma = tf.math.digamma
+        mean_powers = (
+            alpha * digamma(1.0 + alpha)
+            + beta * digamma(1.0 + beta)
+            - (alpha + beta) * digamma(2.0 + alpha + beta)
+        )
+        norms = tfp.math.lbeta(1.0 + alpha, 1.0 + beta)
+        return self.total(norms - mean_powers) + self._log_volume
+
+    def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
+        """See `Family.to_environment`: scales to the bounds of the space."""
+        return self.clip(self._low + self._width * raw)
+
+
+def _inside(numbers: tf.Tensor) -> tf.Tensor:
+    """Keeps what was rounded to 0 or 1 inside the open interval."""
+    return tf.clip_by_value(numbers, _LEAST, _MOST)
+
+
+def _gamma(concentrations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws from gamma distributions of rate 1, whose concentrations are ≥ 1.
+
+    A proposal is rejected less than once in twenty times, and what was rejected is
+    drawn again. What is NaN counts as accepted.
+
+    Reference: Marsaglia and Tsang (2000), "A simple method for generating gamma
+    variables", https://doi.org/10.1145/358407.358414.
+    """
+    shape = tf.shape(concentrations)
+    depths = concentrations - 1.0 / 3.0
+    slopes = tf.math.rsqrt(9.0 * depths)
+
+    def propose(
+        rejected: tf.Tensor, cubes: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        noise_seed, level_seed, seed = tf.unstack(random.seeds([3], seed))
+        noise = random.normal(shape, noise_seed)
+        levels = tf.math.log(random.uniform(shape, level_seed))
+        roots = 1.0 + slopes * noise
+        cubes = tf.where(rejected, roots**3, cubes)
+        bounds = 0.5 * noise**2 + depths * (1.0 - roots**3 + 3.0 * tf.math.log(roots))
+        return rejected & ((roots <= 0.0) | (levels >= bounds)), cubes, seed
+
+    start = (tf.ones(shape, tf.bool), tf.zeros_like(concentrations), seed)
+    _, cubes, _ = tf.while_loop(
+        lambda rejected, *_: tf.reduce_any(rejected), propose, start
+    )
+    return depths * cubes

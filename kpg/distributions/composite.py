@@ -1,0 +1,127 @@
+"""Distributions over actions of several parts: `Tuple` and `Dict` spaces, nested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from kpg import random, spaces
+from kpg.distributions.family import Family, legal_choices
+
+
+class CompositeFamily(Family):
+    """One family for each part of an action, independent of the others.
+
+    Raw actions have the structure of the space. Parameters and masks are those of the
+    parts one after the other, in the order of `tf.nest` (keys of a dictionary sorted);
+    log-probabilities and entropies are sums over the parts.
+
+    Args:
+        action_space: A Gymnasium `Tuple` or `Dict`, nested or not.
+        parts: The families of `kpg.spaces.leaves(action_space)`, in that order.
+    """
+
+    def __init__(
+        self,
+        action_space: gym.spaces.Tuple | gym.spaces.Dict,
+        parts: Sequence[Family],
+    ) -> None:
+        self.parts = tuple(parts)
+        self._structure = spaces.specs(action_space)
+        self._sizes = [part.parameters_shape[0] for part in self.parts]
+        self._names = ["/".join(path) for path, _ in spaces.leaves(action_space)]
+        super().__init__(
+            action_space,
+            raw_spec=self._nest([part.raw_spec for part in self.parts]),
+            constants=np.concatenate([part.constants for part in self.parts]),
+            num_choices=sum(part.num_choices for part in self.parts),
+        )
+
+    def _nest(self, values: Sequence[Any]) -> Any:
+        """Puts one value for each part into the structure of the space."""
+        return tf.nest.pack_sequence_as(self._structure, values)
+
+    def _pairs(self, parameters: tf.Tensor) -> list[tuple[Family, tf.Tensor]]:
+        """Returns the parts and their own parameters."""
+        pieces = tf.split(parameters, self._sizes, axis=-1)
+        return list(zip(self.parts, pieces, strict=True))
+
+    def _raw(self, raw: Any) -> list[tf.Tensor]:
+        """Returns the raw actions of the parts."""
+        tf.nest.assert_same_structure(self._structure, raw)
+        return tf.nest.flatten(raw)
+
+    def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
+        """See `Family.named_parameters`; names follow the path, as in `arm/0/loc`."""
+        return {
+            f"{path}/{name}": value
+            for path, (part, piece) in zip(
+                self._names, self._pairs(parameters), strict=True
+            )
+            for name, value in part.named_parameters(piece).items()
+        }
+
+    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
+        """See `Family.distribution`; an event has the structure of the space."""
+        pairs = self._pairs(parameters)
+        return _joint(self._nest([part.distribution(piece) for part, piece in pairs]))
+
+    def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """See `Family.masked`."""
+        legal = legal_choices(self, parameters, mask)
+        masks = tf.split(legal, [part.num_choices for part in self.parts], axis=-1)
+        pieces = [
+            part.masked(piece, piece_mask) if part.num_choices else piece
+            for (part, piece), piece_mask in zip(
+                self._pairs(parameters), masks, strict=True
+            )
+        ]
+        joined = tf.concat(pieces, axis=-1)
+        impossible = tf.reduce_any(tf.math.is_nan(joined), axis=-1, keepdims=True)
+        return tf.where(impossible, float("nan"), joined)
+
+    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> Any:
+        """See `Family.sample`."""
+        seeds = tf.unstack(random.seeds([len(self.parts)], seed))
+        pairs = self._pairs(parameters)
+        drawn = [
+            part.sample(piece, own_seed)
+            for (part, piece), own_seed in zip(pairs, seeds, strict=True)
+        ]
+        return self._nest(drawn)
+
+    def mode(self, parameters: tf.Tensor) -> Any:
+        """See `Family.mode`."""
+        return self._nest([part.mode(piece) for part, piece in self._pairs(parameters)])
+
+    def log_prob(self, parameters: tf.Tensor, raw: Any) -> tf.Tensor:
+        """See `Family.log_prob`: the sum over the parts."""
+        pairs = zip(self._pairs(parameters), self._raw(raw), strict=True)
+        return tf.add_n([part.log_prob(piece, own) for (part, piece), own in pairs])
+
+    def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
+        """See `Family.entropy`: the sum over the parts."""
+        return tf.add_n(
+            [part.entropy(piece) for part, piece in self._pairs(parameters)]
+        )
+
+    def to_environment(self, raw: Any) -> Any:
+        """See `Family.to_environment`."""
+        pairs = zip(self.parts, self._raw(raw), strict=True)
+        return self._nest([part.to_environment(own) for part, own in pairs])
+
+
+def _joint(nest: Any) -> tfp.distributions.Distribution:
+    """Joins a nest of distributions level by level."""
+    if isinstance(nest, dict):
+        named = {key: _joint(value) for key, value in nest.items()}
+        return tfp.distributions.JointDistributionNamed(named)
+    if isinstance(nest, tuple):
+        parts = tuple(_joint(value) for value in nest)
+        return tfp.distributions.JointDistributionSequential(parts)
+    return nest

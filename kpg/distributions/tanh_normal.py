@@ -1,0 +1,104 @@
+"""Normal distributions squashed into a `Box` by the hyperbolic tangent."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from kpg.distributions.box import BoxFamily, extent
+from kpg.distributions.normal import NormalFamily
+
+# The rule of equal steps over ±6 standard deviations. An integral over the whole line
+# of a smooth function it finds as fast as Gauss-Hermite's rule, whose outer nodes are
+# too far apart for wide distributions: for σ = 3 it is off by 1e-4 nats, not 3e-3.
+_NODES = np.linspace(-6.0, 6.0, 32, dtype=np.float32)
+_WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
+
+
+class TanhNormalFamily(BoxFamily):
+    """Normal distributions before a hyperbolic tangent that is scaled to the bounds.
+
+    With a raw action u ~ N(μ, σ²), the environment gets
+    a = low + (high − low) (1 + tanh u) / 2, and the log-probability of a is that of u
+    minus log(da/du), where log(1 − tanh² u) = 2 (log 2 − u − softplus(−2u)) stays
+    finite where the left side does not. Parameters are the means μ followed by log σ.
+
+    Reference: Haarnoja et al. (2018), https://arxiv.org/abs/1801.01290, appendix C;
+    the stable form is that of TensorFlow Probability's `Tanh` bijector.
+
+    Args:
+        action_space: A Gymnasium `Box` of floating-point numbers with finite bounds.
+        state_dependent_std: See `NormalFamily`.
+        log_std_init: See `NormalFamily`.
+
+    Raises:
+        ValueError: If a bound is infinite, or there is nothing between two bounds.
+    """
+
+    def __init__(
+        self,
+        action_space: gym.spaces.Box,
+        state_dependent_std: bool = False,
+        log_std_init: float = 0.0,
+    ) -> None:
+        low, width = extent(action_space)
+        self._low, self._width = low.astype(np.float32), width.astype(np.float32)
+        self._log_two_widths = np.log(2.0 * width).astype(np.float32)
+        self._normal = NormalFamily(action_space, state_dependent_std, log_std_init)
+        super().__init__(action_space, self._normal.constants)
+
+    def _log_slopes(self, raw: tf.Tensor) -> tf.Tensor:
+        """Returns log(da/du) for each number of raw actions `[..., *shape]`."""
+        return self._log_two_widths - 2.0 * (raw + tf.nn.softplus(-2.0 * raw))
+
+    def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
+        """See `Family.named_parameters`: `loc` and `scale` before the tangent."""
+        return self._normal.named_parameters(parameters)
+
+    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
+        """See `Family.distribution`; an event is an action of the environment."""
+        bijectors = tfp.bijectors
+        half = 0.5 * self._width
+        squash = [
+            bijectors.Shift(self._low + half),
+            bijectors.Scale(half),
+            bijectors.Tanh(),
+        ]
+        return tfp.distributions.TransformedDistribution(
+            self._normal.distribution(parameters), bijectors.Chain(squash)
+        )
+
+    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """See `Family.sample`: before the tangent."""
+        return self._normal.sample(parameters, seed)
+
+    def mode(self, parameters: tf.Tensor) -> tf.Tensor:
+        """See `Family.mode`: the mean before the tangent.
+
+        The environment gets the median of its action. The most likely action can be a
+        bound, where the density of a wide normal distribution gathers.
+        """
+        return self._normal.mode(parameters)
+
+    def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
+        """See `Family.log_prob`: the density of the environment's action."""
+        slopes = self.total(self._log_slopes(raw))
+        return self._normal.log_prob(parameters, raw) - slopes
+
+    def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
+        """See `Family.entropy`: that of the normal distribution plus E[log(da/du)].
+
+        The expectation is a sum over 32 nodes, off by less than 1e-6 nats for σ ≤ 1.5,
+        2e-4 for σ ≤ 3 and 5e-3 for σ ≤ 5.
+        """
+        loc, log_scale = self.halves(parameters)
+        scale = tf.exp(log_scale)
+        raw = loc + scale * tf.reshape(_NODES, [-1] + [1] * loc.shape.rank)
+        expected = tf.tensordot(_WEIGHTS, self._log_slopes(raw), 1)
+        return self._normal.entropy(parameters) + self.total(expected)
+
+    def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
+        """See `Family.to_environment`: squashes into the bounds of the space."""
+        return self.clip(self._low + self._width * tf.sigmoid(2.0 * raw))

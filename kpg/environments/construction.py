@@ -128,7 +128,7 @@ def as_environment(
             f"arguments that makes one of them. Received: {candidate!r}"
         )
     first = candidate()
-    if isinstance(first, gymnasium.Env):
+    if isinstance(first, gymnasium.Env) and not isinstance(first, VectorEnv):
         others = [candidate] * (num_envs - 1)
         return _from_envs([lambda: first, *others], first.spec, seed)
     if callable(first) and not is_functional(first):

@@ -5,24 +5,30 @@ Reference: https://farama.org/Vector-Autoreset-Mode.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
-from gymnasium import Space
+import tensorflow as tf
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import concatenate, create_empty_array, iterate
+from gymnasium.vector.utils import concatenate, create_empty_array
 
+from kpg import spaces
 from kpg.environments.environment import Environment
 
 
 class HostStep(NamedTuple):
     """What one step of every copy led to.
 
+    Observations are nests of arrays as `kpg.spaces.encode` makes them.
+
     Attributes:
         observations: `[B, ...]` what to act on next; after a reset, that of the reset.
         next_observations: `[B, ...]` the true next observation of this step: where an
             episode ended the final one, never that of a reset. Without meaning where
-            `valid` is false. It is the array `observations` itself if all rows agree.
+            `valid` is false. It is the nest `observations` itself if all rows agree.
         rewards: `[B]` float32.
         terminated: `[B]` bool; nothing follows.
         truncated: `[B]` bool; the episode was cut. Never together with `terminated`.
@@ -51,7 +57,8 @@ class HostEnvironment(Environment):
         seed: Seed of the first reset. Defaults to `None`, Gymnasium's own choice.
 
     Raises:
-        ValueError: If the autoreset mode is missing or unknown.
+        ValueError: If the autoreset mode is missing or unknown, or a space is not
+            supported.
     """
 
     def __init__(self, vector_env: VectorEnv[Any, Any, Any], seed: int | None = None):
@@ -60,9 +67,14 @@ class HostEnvironment(Environment):
         self.autoreset_mode = _mode(vector_env)
         self.num_envs = vector_env.num_envs
         self.seed = seed
-        self.spec = vector_env.spec
+        # The environments of EnvPool have a `spec` of another kind.
+        spec = vector_env.spec
+        self.spec = spec if isinstance(spec, EnvSpec) else None
         self.observation_space = vector_env.single_observation_space
         self.action_space = vector_env.single_action_space
+        spaces.check(self.observation_space, "observation")
+        spaces.check(self.action_space, "action")
+        self._names = _names(self.observation_space)
         self._first_seed = seed
         self._ended: np.ndarray | None = None
         self._closed = False
@@ -80,33 +92,35 @@ class HostEnvironment(Environment):
                 the first time, and afterwards wherever the randomness stands.
 
         Returns:
-            Observations `[B, ...]`.
+            Observations, a nest of `[B, ...]`.
         """
         if seed is None:
             seed, self._first_seed = self._first_seed, None
         observations, _ = self.vector_env.reset(seed=seed)
         self._ended = np.zeros(self.num_envs, bool)
-        return self._checked(self._own(observations), "observations")
+        return self._encode(observations)
 
     def step(self, actions: Any) -> HostStep:
         """Steps every copy, and resets those whose episode has ended.
 
         Args:
-            actions: `[B, ...]` actions as the action space wants them.
+            actions: `[B, ...]` actions as the action space wants them; a dictionary or
+                tuple of such arrays for a `Dict` or `Tuple`.
 
         Returns:
             A `HostStep`.
 
         Raises:
-            ValueError: If `reset` was never called, the number of actions is wrong, or
-                the environment gives an observation or reward that is not finite.
+            ValueError: If `reset` was never called, the number of actions or their
+                structure is wrong, or the environment gives an observation or reward
+                that is not finite.
         """
         if self._ended is None:
             raise ValueError("Call `reset` before `step`. Received: no reset so far.")
         observations, rewards, terminated, truncated, infos = self.vector_env.step(
-            self._batch(actions)
+            self._batch(self.action_space, actions)
         )
-        observations = self._own(observations)
+        observations = self._encode(observations)
         terminated = np.array(terminated, bool)
         truncated = np.array(truncated, bool) & ~terminated
         ended = terminated | truncated
@@ -119,13 +133,10 @@ class HostEnvironment(Environment):
                 observations, ended, infos
             )
         self._ended = ended
+        rewards = np.array(rewards, np.float32)
+        self._check_finite(rewards, "rewards")
         return HostStep(
-            self._checked(observations, "observations"),
-            self._checked(next_observations, "observations"),
-            self._checked(np.array(rewards, np.float32), "rewards"),
-            terminated,
-            truncated,
-            valid,
+            observations, next_observations, rewards, terminated, truncated, valid
         )
 
     def close(self) -> None:
@@ -140,54 +151,82 @@ class HostEnvironment(Environment):
         """Returns the true next observations and those to act on after the resets."""
         if self.autoreset_mode is AutoresetMode.DISABLED:
             fresh, _ = self.vector_env.reset(options={"reset_mask": ended.copy()})
-            return observations, self._own(fresh)
-        finals = infos.get("final_obs")
-        if finals is None:
-            raise ValueError(
-                "A vector environment with SAME_STEP autoreset must give "
-                '`infos["final_obs"]` when an episode ends. Received: infos with '
-                f"{sorted(infos)}"
-            )
-        space = self.observation_space
-        rows = list(iterate(self.vector_env.observation_space, observations))
-        for index in np.flatnonzero(ended):
-            rows[index] = finals[index]
-        return _stacked(space, rows), observations
+            return observations, self._encode(fresh)
+        rows = np.flatnonzero(ended)
+        finals = self._encode(_finals(self.observation_space, infos, rows))
 
-    def _own(self, observations: Any) -> Any:
+        def replaced(leaf: np.ndarray, final: np.ndarray) -> np.ndarray:
+            leaf = leaf.copy()
+            leaf[rows] = final
+            return leaf
+
+        return tf.nest.map_structure(replaced, observations, finals), observations
+
+    def _encode(self, observations: Any) -> Any:
         """Copies a batch: some environments write the next one into the same array."""
-        if isinstance(observations, np.ndarray):
-            return observations.copy()
-        space = self.vector_env.observation_space
-        return _stacked(self.observation_space, list(iterate(space, observations)))
+        encoded = spaces.encode(self.observation_space, observations)
+        for name, leaf in zip(self._names, tf.nest.flatten(encoded), strict=True):
+            self._check_finite(leaf, name)
+        return encoded
 
-    def _batch(self, actions: Any) -> Any:
-        """Gives the actions the dtype of the batched space, which many check."""
-        space = self.vector_env.action_space
-        if space.dtype is not None:
-            actions = np.asarray(actions, space.dtype)
-        if space.shape is not None and np.shape(actions) != space.shape:
+    def _batch(self, space: gym.Space[Any], actions: Any) -> Any:
+        """Gives actions the structure and the dtypes of the space, which many check."""
+        if isinstance(space, gym.spaces.Dict):
+            if not isinstance(actions, Mapping) or {*actions} != {*space}:
+                raise self._wrong_structure(actions)
+            return {key: self._batch(space[key], actions[key]) for key in space}
+        if isinstance(space, gym.spaces.Tuple):
+            if not isinstance(actions, (tuple, list)) or len(actions) != len(space):
+                raise self._wrong_structure(actions)
+            parts = zip(space.spaces, actions, strict=True)
+            return tuple(self._batch(part, values) for part, values in parts)
+        values = np.asarray(actions, space.dtype)
+        wanted = (self.num_envs, *(space.shape or ()))
+        if values.shape != wanted:
             raise ValueError(
-                f"`actions` must have the shape {space.shape}, one action for each of "
-                f"the {self.num_envs} environments. Received: shape {np.shape(actions)}"
+                f"`actions` must have the shape {wanted}, one {space} for each of the "
+                f"{self.num_envs} environments. Received: shape {values.shape}"
             )
-        return actions
+        return values
 
-    def _checked(self, values: Any, name: str) -> Any:
+    def _wrong_structure(self, actions: Any) -> ValueError:
+        """Says how the actions of a `Dict` or `Tuple` must look."""
+        keys = sorted(actions) if isinstance(actions, Mapping) else type(actions)
+        return ValueError(
+            f"`actions` must be a nest of batches like {self.action_space}. Received: "
+            f"{keys}"
+        )
+
+    def _check_finite(self, values: np.ndarray, name: str) -> None:
         """Refuses inf and nan: they would turn every weight into nan."""
-        if (
-            not isinstance(values, np.ndarray)
-            or values.dtype.kind != "f"
-            or np.isfinite(values).all()
-        ):
-            return values
-        finite = np.isfinite(values).reshape(self.num_envs, -1).all(axis=1)
-        env_id = "the environment" if self.spec is None else self.spec.id
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            return
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        env_id = "The environment" if self.spec is None else self.spec.id
         raise ValueError(
-            f"{env_id} gave {name} that are not finite. Received: inf or nan in "
-            f"environments {np.flatnonzero(~finite)[:8].tolist()} of {self.num_envs}. "
+            f"{env_id} gave {name} that are not finite. Received: inf or nan in rows "
+            f"{np.flatnonzero(~finite)[:8].tolist()} of {len(values)}. "
             "Wrap or mend the environment."
         )
+
+
+def _names(space: gym.Space[Any]) -> list[str]:
+    """Names the leaves of observations, for errors."""
+    paths = [path for path, _ in spaces.leaves(space)]
+    return ["observations" + "".join(f"[{key!r}]" for key in path) for path in paths]
+
+
+def _finals(space: gym.Space[Any], infos: dict[str, Any], rows: np.ndarray) -> Any:
+    """Batches the final observations of the rows whose episodes ended."""
+    finals = infos.get("final_obs")
+    if finals is None:
+        raise ValueError(
+            "A vector environment with SAME_STEP autoreset must give "
+            '`infos["final_obs"]` when an episode ends. Received: infos with '
+            f"{sorted(infos)}"
+        )
+    empty: Any = create_empty_array(space, len(rows), np.empty)
+    return concatenate(space, [finals[row] for row in rows], empty)
 
 
 def _mode(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
@@ -201,9 +240,3 @@ def _mode(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
         f"{[str(known) for known in AutoresetMode]}: without it nobody can tell a "
         f"final observation from that of a reset. Received: {mode!r}"
     )
-
-
-def _stacked(space: Space[Any], rows: list[Any]) -> Any:
-    """Joins single observations to a batch of its own."""
-    batch: Any = create_empty_array(space, len(rows), np.empty)
-    return concatenate(space, rows, batch)

@@ -1,6 +1,10 @@
 """Keras models: observation to distribution parameters, observation to value."""
 
+from kpg.models.backbones import cnn as cnn
 from kpg.models.backbones import mlp as mlp
 from kpg.models.critic import Critic as Critic
+from kpg.models.critic import RecurrentCritic as RecurrentCritic
 from kpg.models.normalization import RunningNormalization as RunningNormalization
+from kpg.models.observation_encoder import ObservationEncoder as ObservationEncoder
 from kpg.models.policy import Policy as Policy
+from kpg.models.policy import RecurrentPolicy as RecurrentPolicy

@@ -8,6 +8,15 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
+SMALLEST_IMAGE = 8
+
+# From which smallest side on, and then kernel and stride of each convolution.
+_CONVOLUTIONS = (
+    (36, ((8, 4), (4, 2), (3, 1))),
+    (16, ((4, 2), (3, 2), (3, 1))),
+    (SMALLEST_IMAGE, ((4, 2), (2, 1), (2, 1))),
+)
+
 
 def mlp(
     hidden_units: Sequence[int] = (64, 64),
@@ -42,6 +51,75 @@ def mlp(
             keras.layers.Dense(units, activation, kernel_initializer=initializer)
         )
     return keras.Sequential(layers)
+
+
+def cnn(
+    image_shape: Sequence[int], units: int = 512, seed: int | None = None
+) -> keras.Sequential:
+    """The convolutional network of Atari's DQN, shrunk for small images.
+
+    Three convolutions of 32, 64 and 64 filters and a dense layer, all with ReLU and
+    orthogonal weights of gain √2. From 36 pixels on, kernels and strides are those of
+    the paper; smaller images are not reduced as fast.
+
+    The channels are the last axis, as in Gymnasium's images, unless the first axis is
+    smaller, as in stacks of grey frames `[stack, height, width]`, which are transposed.
+
+    Reference: Mnih et al. (2015), "Human-level control through deep reinforcement
+    learning", https://doi.org/10.1038/nature14236.
+
+    Args:
+        image_shape: `[height, width, channels]` or `[channels, height, width]`.
+        units: Width of the dense layer. Defaults to 512.
+        seed: Seed of the weights. Defaults to a random one.
+
+    Returns:
+        A `keras.Sequential` from float `[B, *image_shape]`, of values about 1, to
+        `[B, units]`.
+
+    Raises:
+        ValueError: If the shape is not that of an image of at least 8 × 8 pixels.
+    """
+    side = smallest_side(image_shape)
+    if side < SMALLEST_IMAGE:
+        raise ValueError(
+            f"Images must be of at least {SMALLEST_IMAGE} by {SMALLEST_IMAGE} pixels "
+            "and have channels: [height, width, channels]. Received: "
+            f"image_shape={tuple(image_shape)}"
+        )
+    seeds = layer_seeds(seed)
+    layers: list[keras.layers.Layer] = [keras.Input(image_shape)]
+    if _channels_first(image_shape):
+        layers.append(keras.layers.Permute((2, 3, 1)))
+    _, convolutions = next(row for row in _CONVOLUTIONS if side >= row[0])
+    for filters, (kernel, stride) in zip((32, 64, 64), convolutions, strict=True):
+        initializer = orthogonal(math.sqrt(2.0), next(seeds))
+        layers.append(
+            keras.layers.Conv2D(
+                filters,
+                kernel,
+                stride,
+                "valid",
+                "channels_last",
+                activation="relu",
+                kernel_initializer=initializer,
+            )
+        )
+    initializer = orthogonal(math.sqrt(2.0), next(seeds))
+    dense = keras.layers.Dense(units, "relu", kernel_initializer=initializer)
+    return keras.Sequential([*layers, keras.layers.Flatten(), dense])
+
+
+def smallest_side(image_shape: Sequence[int]) -> int:
+    """Returns the pixels along an image's shorter side, 0 if it is not of rank 3."""
+    if len(image_shape) != 3:
+        return 0
+    first = _channels_first(image_shape)
+    return min(image_shape[1:] if first else image_shape[:-1])
+
+
+def _channels_first(image_shape: Sequence[int]) -> bool:
+    return image_shape[0] < image_shape[-1]
 
 
 def orthogonal(gain: float, seed: int | None) -> keras.initializers.Initializer:

@@ -61,7 +61,7 @@ class RunningNormalization(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Standardises `[..., *feature_shape]` inputs."""
         bound = tf.where(self.count > 0.0, self.clip, float("inf"))
-        outputs = (inputs - self.mean) * self.inverse_deviation()
+        outputs = (tf.cast(inputs, tf.float32) - self.mean) * self.inverse_deviation()
         return tf.clip_by_value(outputs, -bound, bound)
 
     def inverse_deviation(self) -> tf.Tensor:

@@ -1,8 +1,9 @@
-"""What every model of observations has: a space, a normaliser and a backbone."""
+"""What every model of observations has: a trunk, a state and a head."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -10,107 +11,242 @@ import keras
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.models.backbones import layer_seeds, mlp, orthogonal
+from kpg.models import memory
+from kpg.models.backbones import layer_seeds, orthogonal
 from kpg.models.normalization import RunningNormalization
+from kpg.models.trunk import Trunk, TrunkOptions
 
 
 class ObservationModel(keras.Model):
-    """Observation → standardised observation → backbone → dense head.
+    """Observations → encoder → backbone → memory, if it has one → dense head.
 
     Abstract: `Policy` and `Critic` say what the head's outputs mean.
 
     Args:
-        observation_space: Gymnasium `Box`, the space of one environment.
-        backbone: Any Keras layer or model from `[B, ...]` to `[B, features]`, or `None`
-            for `kpg.models.mlp(hidden_units, activation)`.
-        hidden_units: Widths of the default backbone.
-        activation: Activation of the default backbone.
-        seed: Seed of the initial weights, or `None` for a random one.
+        observation_space: Space of one environment's observations.
+        options: How the trunk is made.
         units: Outputs of the head.
         gain: Gain of the head's orthogonal initial weights.
+        seed: Seed of the initial weights, or `None` for a random one.
+        trunk: The model whose trunk is this one's as well. Defaults to none.
+
+    Attributes:
+        trunk: Encoder, backbone and memory.
+        head: The dense layer.
 
     Raises:
-        ValueError: If the space is not supported.
+        ValueError: If an argument is not possible, or would have no effect.
     """
 
     def __init__(
         self,
         observation_space: gym.Space[Any],
+        options: TrunkOptions,
         *,
-        backbone: keras.layers.Layer | None,
-        hidden_units: Sequence[int],
-        activation: str,
-        seed: int | None,
         units: int,
         gain: float,
+        seed: int | None,
+        trunk: ObservationModel | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.observation_space = spaces.check_box(observation_space, "observation")
-        self._own_config = {
-            "observation_space": spaces.to_config(observation_space),
-            "hidden_units": list(hidden_units),
-            "activation": activation,
-            "seed": seed,
-        }
-        self._own_backbone = backbone is not None
+        self.observation_space = observation_space
+        self._options = options
+        self._seed = seed
         # A policy and a critic made from one seed must not begin with equal weights.
         seeds = layer_seeds(seed, stream=type(self).__name__)
-        self.normalizer = RunningNormalization(self.observation_space.shape)
-        self.backbone = backbone or mlp(hidden_units, activation, next(seeds))
+        backbone_seed, head_seed, *others = (next(seeds) for _ in range(4))
+        if trunk is None:
+            self.trunk = Trunk(observation_space, options, (backbone_seed, *others))
+        else:
+            self.trunk = _shared_trunk(trunk, observation_space, options)
         self.head = keras.layers.Dense(
-            units, kernel_initializer=orthogonal(gain, next(seeds)), name="head"
+            units, kernel_initializer=orthogonal(gain, head_seed), name="head"
         )
+        self.head.build((None, self.trunk.width))
+        self.built = True
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """See `keras.Model.build`; `input_shape` is `[B, ...]`."""
-        # Keras would build the layers by calling the model, and hide its errors.
-        self.head_outputs(keras.Input(batch_shape=input_shape), training=False)
+    @abstractmethod
+    def outputs(self, features: tf.Tensor, observations: Any) -> tf.Tensor:
+        """Returns what the model says of `[B, F]` features of its trunk.
 
-    def head_outputs(self, observations: tf.Tensor, training: bool) -> tf.Tensor:
-        """Returns the head's `[B, units]` float32 outputs.
+        Args:
+            features: `[B, F]`, behind the memory.
+            observations: The nest of `[B, ...]` that they were made of.
+        """
+
+    @property
+    def encoder(self) -> keras.layers.Layer:
+        """The `ObservationEncoder`."""
+        return self.trunk.encoder
+
+    @property
+    def backbone(self) -> keras.layers.Layer:
+        """The layer or model from encoded observations to features."""
+        return self.trunk.backbone
+
+    @property
+    def normalizers(
+        self,
+    ) -> list[tuple[Callable[[Any], tf.Tensor], RunningNormalization]]:
+        """See `ObservationEncoder.normalizers`."""
+        normalizers: list[Any] = self.trunk.encoder.normalizers
+        return normalizers
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether the model remembers what it saw."""
+        return self.trunk.memory is not None
+
+    @property
+    def state_spec(self) -> tuple[tf.TensorSpec, ...]:
+        """Spec of one state: `(h,)` of a GRU, `(h, c)` of an LSTM, otherwise `()`."""
+        return memory.state_spec(self.trunk.memory) if self.recurrent else ()
+
+    def initial_state(self, batch_size: int | tf.Tensor) -> memory.State:
+        """Returns the state at the start of an episode: zeros `[B, units]` each."""
+        return tuple(tf.zeros([batch_size, *spec.shape]) for spec in self.state_spec)
+
+    def call(self, observations: Any, training: bool = False) -> tf.Tensor:
+        """Returns the outputs for `[B, ...]` observations.
+
+        A recurrent model takes them for the first ones of their episodes.
+        """
+        leaf = tf.nest.flatten(observations)[0]
+        size = leaf.shape[0] if leaf.shape[0] is not None else tf.shape(leaf)[0]
+        return self.step(observations, self.initial_state(size), training)[0]
+
+    def step(
+        self, observations: Any, state: memory.State, training: bool = False
+    ) -> tuple[tf.Tensor, memory.State]:
+        """Takes one step in time.
+
+        Args:
+            observations: Nest of `[B, ...]`.
+            state: What the last step returned, or `initial_state`.
+            training: Whether the call is part of an update. Defaults to `False`.
+
+        Returns:
+            The outputs `[B, ...]` and the state after these observations.
+        """
+        features = self.trunk(observations, training=training)
+        if self.recurrent:
+            state = memory.advance(self.trunk.memory, features, state, training)
+            features = state[0]
+        return self.outputs(features, observations), state
+
+    def unroll(
+        self,
+        observations: Any,
+        state: memory.State,
+        resets: tf.Tensor,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, memory.State]:
+        """Takes T steps; only the memory goes one by one.
+
+        Args:
+            observations: Nest of `[T, B, ...]`.
+            state: State before the first row.
+            resets: `[T, B]` bool: whether a row is the first of an episode. The state
+                is zero before such a row.
+            training: Whether the call is part of an update. Defaults to `False`.
+
+        Returns:
+            The outputs `[T, B, ...]`, and the states after each row: `[T, B, units]`
+            each, or `()`.
 
         Raises:
-            ValueError: If the observations are not `[B, *observation_space.shape]`, or
-                the backbone's output is not `[B, features]`. The check sees static
-                shapes only and adds nothing to a graph.
+            ValueError: If `resets` is not `[T, B]`.
         """
-        shape, wanted = tuple(observations.shape), self.observation_space.shape
-        if len(shape) != len(wanted) + 1 or any(
-            size not in (None, want)
-            for size, want in zip(shape[1:], wanted, strict=True)
-        ):
-            raise ValueError(
-                f"Observations must be a batch of observations of shape {wanted}; a "
-                "single observation needs a leading axis, and another environment "
-                f"needs another model. Received: shape={shape}"
-            )
-        inputs = self.normalizer(keras.ops.cast(observations, "float32"))
-        features = self.backbone(inputs, training=training)
-        if len(features.shape) != 2:
-            raise ValueError(
-                "The backbone must return features of shape [B, features]; end it with "
-                f"keras.layers.Flatten(). Received: shape={tuple(features.shape)}"
-            )
-        return keras.ops.cast(self.head(features), "float32")
+        axes = _time_and_batch(tf.convert_to_tensor(resets), observations)
+        rows = tf.nest.map_structure(_flat, observations)
+        features = self.trunk(rows, training=training)
+        states: memory.State = ()
+        if self.recurrent:
+            inputs = tf.reshape(features, [*axes, features.shape[-1]])
+            states = memory.unroll(self.trunk.memory, inputs, state, resets, training)
+            features = _flat(states[0])
+        outputs = self.outputs(features, rows)
+        return tf.reshape(outputs, [*axes, *outputs.shape[1:]]), states
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""
-        backbone = self.backbone if self._own_backbone else None
         return {
             **super().get_config(),
-            **self._own_config,
-            "backbone": backbone and keras.saving.serialize_keras_object(backbone),
+            "observation_space": spaces.to_config(self.observation_space),
+            **self._options.to_config(),
+            "seed": self._seed,
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """See `keras.Model.from_config`."""
+    def from_config(
+        cls,
+        config: dict[str, Any],
+        custom_objects: Any = None,
+        trunk: ObservationModel | None = None,
+    ) -> Any:
+        """See `keras.Model.from_config`.
+
+        Args:
+            config: From `get_config`.
+            custom_objects: Keras's names of the classes in the backbone.
+            trunk: The model whose trunk the configured one shared, which is not part of
+                the configuration.
+
+        Raises:
+            ValueError: If the configured model shared a trunk and none is given.
+        """
         config = dict(config)
+        if config.pop("trunk", False):
+            if trunk is None:
+                raise ValueError(
+                    f"This {cls.__name__} shares the trunk of a policy, which its own "
+                    "configuration does not hold; save and load the trainer that has "
+                    f"both, or call {cls.__name__}.from_config(config, trunk=policy). "
+                    "Received: trunk=None"
+                )
+            config["trunk"] = trunk
         for name in ("observation_space", "action_space"):
             if name in config:
                 config[name] = spaces.from_config(config[name])
-        config["backbone"] = config["backbone"] and (
-            keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
-        )
+        if config["backbone"] is not None:
+            config["backbone"] = keras.saving.deserialize_keras_object(
+                config["backbone"], custom_objects
+            )
         return cls(**config)
+
+
+def _shared_trunk(
+    model: ObservationModel, space: gym.Space[Any], options: TrunkOptions
+) -> Trunk:
+    if not isinstance(model, ObservationModel):
+        raise ValueError(
+            "`trunk` must be the kpg.models.Policy whose encoder, backbone and memory "
+            f"are to be shared. Received: trunk={model!r}"
+        )
+    if space != model.observation_space:
+        raise ValueError(
+            "A shared `trunk` must be for the same observations. Received: "
+            f"observation_space={space}, but the trunk has {model.observation_space}"
+        )
+    options.refuse("with a shared `trunk`", *options.to_config())
+    return model.trunk
+
+
+def _flat(rows: Any) -> tf.Tensor:
+    """Makes `[T * B, ...]` of `[T, B, ...]`."""
+    return tf.reshape(rows, [-1, *rows.shape[2:]])
+
+
+def _time_and_batch(resets: tf.Tensor, observations: Any) -> list[Any]:
+    """Returns T and B, as numbers where they are known."""
+    for leaf in tf.nest.flatten(observations):
+        if resets.shape.rank != 2 or not resets.shape.is_compatible_with(
+            leaf.shape[:2]
+        ):
+            raise ValueError(
+                "`resets` must be [T, B], and observations [T, B, ...]. Received: "
+                f"resets.shape={resets.shape}, observations of shape={leaf.shape}"
+            )
+    sizes = enumerate(resets.shape)
+    return [tf.shape(resets)[i] if size is None else size for i, size in sizes]

@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from kpg import spaces
-from kpg.distributions import NormalFamily, for_space
+from kpg.distributions import Family, for_space
 from kpg.models.observation_model import ObservationModel
+from kpg.models.trunk import TrunkOptions
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class Policy(ObservationModel):
     """A Keras model whose output parameterises a distribution over actions.
 
-    Observations are standardised (the identity until a trainer with
-    `normalize_observations=True` has run), go through a backbone, and a dense head of
-    orthogonal weights with gain 0.01 makes the parameters, so that a new policy is
-    nearly uniform. For a `Box` the head gives the means, and the standard deviations
-    are weights that do not depend on the observation, 1 at first.
+    Observations are encoded (`kpg.models.ObservationEncoder`; standardising is the
+    identity until a trainer with `normalize_observations=True` has run), go through a
+    backbone and perhaps a memory, and a dense head of orthogonal weights with gain 0.01
+    makes the parameters, so that a new policy is nearly uniform. The log standard
+    deviations of a `Box` do not depend on the observation, unless
+    `state_dependent_std=True`: they are weights of their own.
+
+    Called on observations `[B, ...]` it returns float32 parameters `[B, P]`.
 
     Example:
         policy = kpg.models.Policy(env.observation_space, env.action_space)
         actions, log_probs = policy.sample(observations, seed=[0, 1])
 
     Args:
-        observation_space: Gymnasium `Box`, the space of one environment.
-        action_space: Gymnasium `Discrete`, or `Box` of floating-point numbers.
-        backbone: Any Keras layer or model from `[B, ...]` to `[B, features]`. Defaults
-            to `kpg.models.mlp(hidden_units, activation)`.
+        observation_space: Space of one environment's observations: Box, Discrete,
+            MultiDiscrete, MultiBinary, Text, and Dict and Tuple of these.
+        action_space: Discrete, Box of floating-point numbers, MultiDiscrete,
+            MultiBinary, and Dict and Tuple of these.
+        backbone: Any Keras layer or model from encoded observations to
+            `[B, features]`: it receives `[B, *shape]` of a plain `Box`, and `[B, F]`
+            of every other space. Defaults to
+            `kpg.models.mlp(hidden_units, activation)`, and for images (uint8, of rank
+            3, at least 8 × 8 pixels) to `kpg.models.cnn(observation_space.shape)`.
         hidden_units: Widths of the default backbone. Defaults to `(64, 64)`.
         activation: Activation of the default backbone. Defaults to `"tanh"`.
+        memory: "gru" or "lstm": a recurrent cell between backbone and head. Defaults to
+            none.
+        memory_units: Width of the memory. Defaults to 64.
+        action_mask: Key of a `Dict` observation's entry that says with zeros and ones
+            which choices are legal, in the order of the family's logits. The network
+            does not see it. A row without a legal choice has NaN as parameters.
+            Defaults to none.
+        distribution: "normal", "tanh_normal" or "beta", for the `Box` parts of the
+            action space. Defaults to "normal".
+        state_dependent_std: Whether the head makes the log standard deviations, too.
+            Defaults to `False`.
+        log_std_init: Log standard deviation of a new policy. Defaults to 0.
         seed: Seed of the initial weights. Defaults to a random one.
 
+    Attributes:
+        family: The family of distributions, from `kpg.distributions.for_space`.
+        log_std: The parameters that are weights of their own, `[K]`, or `None`.
+
     Raises:
-        ValueError: If a space is not supported, or the backbone's output is not
-            `[B, features]`.
+        ValueError: If a space is not supported, the backbone's output is not
+            `[B, features]`, or an option would have no effect.
     """
 
     def __init__(
@@ -50,39 +78,69 @@ class Policy(ObservationModel):
         backbone: keras.layers.Layer | None = None,
         hidden_units: Sequence[int] = (64, 64),
         activation: str = "tanh",
+        memory: str | None = None,
+        memory_units: int = 64,
+        action_mask: str | None = None,
+        distribution: str = "normal",
+        state_dependent_std: bool = False,
+        log_std_init: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        family = for_space(action_space)
-        normal = isinstance(family, NormalFamily)
-        units = family.parameters_shape[0] // (2 if normal else 1)
+        family_options: dict[str, Any] = {
+            "distribution": distribution,
+            "state_dependent_std": state_dependent_std,
+            "log_std_init": log_std_init,
+        }
+        family = for_space(action_space, **family_options)
+        learned = np.isnan(family.constants)
         super().__init__(
             observation_space,
-            backbone=backbone,
-            hidden_units=hidden_units,
-            activation=activation,
-            seed=seed,
-            units=units,
+            TrunkOptions(
+                backbone, hidden_units, activation, memory, memory_units, action_mask
+            ),
+            units=int(learned.sum()),
             gain=0.01,
+            seed=seed,
             **kwargs,
         )
         self.action_space = action_space
         self.family = family
-        self._own_config["action_space"] = spaces.to_config(action_space)
-        self.log_std = (
-            self.add_weight(name="log_std", shape=(units,), initializer="zeros")
-            if normal
-            else None
-        )
-        self.build((None, *self.observation_space.shape))
+        self._family_options = family_options
+        self._action_mask = action_mask
+        if action_mask is not None:
+            _check_mask(observation_space, action_mask, family)
+        self.log_std = None
+        if not learned.all():
+            self.log_std = self.add_weight(
+                name="log_std",
+                shape=(int((~learned).sum()),),
+                initializer=keras.initializers.Constant(family.constants[~learned]),
+            )
 
-    def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns `[B, P]` float32 parameters for `[B, ...]` observations."""
-        parameters = self.head_outputs(observations, training)
-        if self.log_std is None:
+    def outputs(self, features: tf.Tensor, observations: Any) -> tf.Tensor:
+        """Returns `[B, P]` float32 parameters."""
+        parameters = tf.cast(self.head(features), tf.float32)
+        if self.log_std is not None:
+            parameters = self._with_constants(parameters)
+        if self._action_mask is None:
             return parameters
-        log_std = keras.ops.broadcast_to(self.log_std, keras.ops.shape(parameters))
-        return keras.ops.concatenate([parameters, log_std], axis=-1)
+        leaves = tf.nest.flatten(observations[self._action_mask])
+        flat = [tf.reshape(leaf, [-1, _size(leaf.shape[1:])]) for leaf in leaves]
+        mask = tf.concat([tf.cast(leaf, tf.bool) for leaf in flat], axis=-1)
+        return self.family.masked(parameters, mask)
+
+    def _with_constants(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Puts the parameters that are weights between those from the head."""
+        learned = np.isnan(self.family.constants)
+        shape = [tf.shape(outputs)[0], np.sum(~learned)]
+        weights = tf.broadcast_to(self.log_std, shape)
+        runs = [(own, len(list(run))) for own, run in itertools.groupby(learned)]
+        sources = {
+            True: _split(outputs, runs, True),
+            False: _split(weights, runs, False),
+        }
+        return tf.concat([next(sources[own]) for own, _ in runs], axis=-1)
 
     def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
         """Returns a TFP distribution of batch shape `[B]`; one event is one action."""
@@ -115,3 +173,61 @@ class Policy(ObservationModel):
     def entropy(self, observations: tf.Tensor) -> tf.Tensor:
         """Returns `[B]` entropies, in nats."""
         return self.family.entropy(self(observations))
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_config`."""
+        return {
+            **super().get_config(),
+            "action_space": spaces.to_config(self.action_space),
+            **self._family_options,
+        }
+
+
+def RecurrentPolicy(
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    memory: str = "lstm",
+    **options: Any,
+) -> Policy:
+    """Returns a `Policy` with a memory.
+
+    Args:
+        observation_space: Space of one environment's observations.
+        action_space: Space of one environment's actions.
+        memory: "gru" or "lstm". Defaults to "lstm".
+        **options: See `Policy`.
+    """
+    return Policy(observation_space, action_space, memory=memory, **options)
+
+
+def _check_mask(
+    observation_space: gym.Space[Any], action_mask: str, family: Family
+) -> None:
+    """Refuses a mask that does not have a number for each choice."""
+    if not family.num_choices:
+        raise ValueError(
+            "`action_mask` needs an action space with choices: Discrete, MultiDiscrete "
+            f"or MultiBinary, at least a part of it. Received: {family.action_space}"
+        )
+    space = observation_space[action_mask]  # type: ignore[index]
+    kinds = (gym.spaces.Box, gym.spaces.MultiBinary)
+    leaves = [leaf for _, leaf in spaces.leaves(space)]
+    size = sum(_size(leaf.shape or ()) for leaf in leaves)
+    if size != family.num_choices or not all(isinstance(p, kinds) for p in leaves):
+        raise ValueError(
+            f"The observations' {action_mask!r} must be a MultiBinary or Box, or a "
+            f"nest of them, with {family.num_choices} numbers in all, one for each "
+            f"choice of {family.action_space}. Received: {space}"
+        )
+
+
+def _split(
+    columns: tf.Tensor, runs: list[tuple[bool, int]], own: bool
+) -> Iterator[tf.Tensor]:
+    """Yields the runs of parameters that one source has."""
+    sizes = [size for learned, size in runs if learned == own]
+    return iter([columns] if len(sizes) == 1 else tf.split(columns, sizes, axis=-1))
+
+
+def _size(shape: Sequence[int]) -> int:
+    return math.prod(shape)

@@ -86,8 +86,9 @@ def test_saving_keeps_everything(
     space: gym.Space[Any], own: bool, tmp_path: Path
 ) -> None:
     backbone = own_backbone() if own else None
-    policy = Policy(OBSERVATIONS, space, backbone=backbone, hidden_units=(8,), seed=0)
-    policy.normalizer.update(100.0 * rows() + 7.0)
+    policy = Policy(OBSERVATIONS, space, backbone=backbone, seed=0)
+    for _, normalizer in policy.normalizers:
+        normalizer.update(100.0 * rows() + 7.0)
     policy.save(tmp_path / "policy.keras")
     revived = keras.saving.load_model(tmp_path / "policy.keras")
     np.testing.assert_array_equal(revived(rows()), policy(rows()))
@@ -121,7 +122,8 @@ def test_refuses_a_backbone_without_features() -> None:
 
 
 def test_refuses_spaces_it_does_not_know() -> None:
-    with pytest.raises(ValueError, match="observation space must be"):
-        Policy(gym.spaces.Discrete(3), ACTIONS[0])
-    with pytest.raises(ValueError, match="action space must be"):
-        Policy(OBSERVATIONS, gym.spaces.MultiBinary(3))
+    graph: gym.Space[Any] = gym.spaces.Graph(gym.spaces.Discrete(2), None)
+    with pytest.raises(ValueError, match=r"observation space must.*Graph.*Wrapper"):
+        Policy(graph, ACTIONS[0])
+    with pytest.raises(ValueError, match=r"action space must.*Text.*Wrapper"):
+        Policy(OBSERVATIONS, gym.spaces.Text(3))

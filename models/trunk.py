@@ -1,0 +1,136 @@
+"""What a policy and its critic may share: everything in front of the head."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import keras
+import tensorflow as tf
+
+from kpg import spaces
+from kpg.models.backbones import cnn, mlp
+from kpg.models.memory import memory_cell
+from kpg.models.observation_encoder import ObservationEncoder, is_image
+
+
+@dataclasses.dataclass(frozen=True)
+class TrunkOptions:
+    """How a trunk is made; see `Policy`.
+
+    Raises:
+        ValueError: If an option would have no effect.
+    """
+
+    backbone: keras.layers.Layer | None = None
+    hidden_units: Sequence[int] = (64, 64)
+    activation: str = "tanh"
+    memory: str | None = None
+    memory_units: int = 64
+    action_mask: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses options that have no effect."""
+        if self.memory is None:
+            self.refuse("without `memory`", "memory_units")
+        if self.backbone is not None:
+            self.refuse("with a `backbone`", "hidden_units", "activation")
+
+    def refuse(self, when: str, *names: str) -> None:
+        """Raises a `ValueError` if one of the options is not the default."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            value = tuple(value) if isinstance(value, list) else value
+            if field.name in names and value != field.default:
+                raise ValueError(
+                    f"`{field.name}` has no effect {when}; leave it out. "
+                    f"Received: {field.name}={value!r}"
+                )
+
+    def to_config(self) -> dict[str, Any]:
+        """Returns the options as plain data."""
+        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        config["hidden_units"] = list(self.hidden_units)
+        if self.backbone is not None:
+            config["backbone"] = keras.saving.serialize_keras_object(self.backbone)
+        return config
+
+
+class Trunk(keras.layers.Layer):
+    """Observations → encoder → backbone, and the cell of the memory, if there is one.
+
+    Args:
+        observation_space: Space of one environment's observations.
+        options: How it is made.
+        seeds: Of the backbone's, the encoder's and the memory's initial weights.
+
+    Attributes:
+        encoder: The `ObservationEncoder`.
+        backbone: The layer or model from encoded observations to features.
+        memory: The Keras cell, or `None`.
+        width: Features that a head receives.
+
+    Raises:
+        ValueError: If an option is not possible.
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        options: TrunkOptions,
+        seeds: Sequence[int | None],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        backbone_seed, encoder_seed, memory_seed = seeds
+        self.encoder = ObservationEncoder(
+            observation_space, options.action_mask, encoder_seed
+        )
+        own = options.backbone is None
+        self.backbone: keras.layers.Layer = (
+            _backbone_for(observation_space, options, backbone_seed)
+            if own
+            else options.backbone
+        )
+        self.memory: Any = None
+        if options.memory is not None:
+            self.memory = memory_cell(options.memory, options.memory_units, memory_seed)
+        # Keras would build the layers by calling the model, and hide their errors.
+        inputs = tf.nest.map_structure(
+            lambda spec: keras.Input(spec.shape, dtype=spec.dtype.name),
+            spaces.specs(observation_space),
+        )
+        features = self.call(inputs)
+        self.width = int(features.shape[-1])
+        if self.memory is not None:
+            self.memory.build((None, self.width))
+            self.width = options.memory_units
+        self.built = True
+
+    def call(self, observations: Any, training: bool = False) -> tf.Tensor:
+        """Returns features `[B, F]` of a nest of observations `[B, ...]`.
+
+        Raises:
+            ValueError: If the observations are not those of the space, or the
+                backbone's output is not `[B, F]`. The checks see static shapes only and
+                add nothing to a graph.
+        """
+        features = self.backbone(self.encoder(observations), training=training)
+        if len(features.shape) != 2:
+            raise ValueError(
+                "The backbone must return features of shape [B, features]; end it with "
+                f"keras.layers.Flatten(). Received: shape={tuple(features.shape)}"
+            )
+        return features
+
+
+def _backbone_for(
+    space: gym.Space[Any], options: TrunkOptions, seed: int | None
+) -> keras.Sequential:
+    if is_image(space):
+        options.refuse("on images, whose backbone is a CNN", "hidden_units")
+        options.refuse("on images, whose backbone is a CNN", "activation")
+        return cnn(space.shape or (), seed=seed)
+    return mlp(options.hidden_units, options.activation, seed)

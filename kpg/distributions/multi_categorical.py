@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
@@ -38,11 +40,7 @@ class MultiCategoricalFamily(Family):
             counts = action_space.nvec
         else:
             counts = np.full(action_space.shape, 2)
-        firsts = np.cumsum(counts).reshape(counts.shape) - counts
-        choices = np.arange(counts.max())
-        self._exists = choices < counts[..., np.newaxis]
-        places = firsts[..., np.newaxis] + choices
-        self._places = np.where(self._exists, places, 0).astype(np.int32)
+        self._counts = counts
         total = int(counts.sum())
         super().__init__(
             action_space,
@@ -51,51 +49,68 @@ class MultiCategoricalFamily(Family):
             num_choices=total,
         )
 
-    def _table(self, parameters: tf.Tensor) -> tf.Tensor:
-        """Returns logits `[..., *shape, max(nvec)]`; what is no choice is forbidden."""
-        logits = tf.gather(parameters, self._places, axis=-1)
-        return tf.where(self._exists, logits, FORBIDDEN)
+    def _table(self, values: tf.Tensor, filler: Any) -> tf.Tensor:
+        """Arranges `[..., Σ nvec]` as `[..., *shape, max(nvec)]`, filled up."""
+        counts = [int(count) for count in self._counts.flat]
+        most = max(counts)
+        if min(counts) < most:  # slices, because XLA is slow to gather on a CPU
+            still = [[0, 0]] * (values.shape.rank - 1)
+            values = tf.concat(
+                [
+                    tf.pad(part, [*still, [0, most - count]], constant_values=filler)
+                    for part, count in zip(
+                        tf.split(values, counts, axis=-1), counts, strict=True
+                    )
+                ],
+                axis=-1,
+            )
+        event = [*self._counts.shape, most]
+        table = tf.reshape(values, tf.concat([tf.shape(values)[:-1], event], axis=0))
+        return tf.ensure_shape(table, [*values.shape[:-1], *event])
+
+    def _logits(self, parameters: tf.Tensor) -> tf.Tensor:
+        """Returns `[..., *shape, max(nvec)]`; what is no choice is forbidden."""
+        return self._table(parameters, FORBIDDEN)
 
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
         """See `Family.named_parameters`: `logits` `[..., *shape, max(nvec)]`.
 
         The logit of what a component with fewer choices does not have is −1e9.
         """
-        return {"logits": self._table(parameters)}
+        return {"logits": self._logits(parameters)}
 
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
         """See `Family.distribution`."""
-        choices = CategoricalByArgmax(logits=self._table(parameters), dtype=tf.int32)
-        return tfp.distributions.Independent(choices, self.raw_spec.shape.rank)
+        choices = CategoricalByArgmax(logits=self._logits(parameters), dtype=tf.int32)
+        return tfp.distributions.Independent(choices, self._counts.ndim)
 
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """See `Family.masked`."""
         legal = legal_choices(self, parameters, mask)
-        table = tf.gather(legal, self._places, axis=-1) & self._exists
-        possible = tf.reduce_any(table, axis=-1)
-        axes = list(range(-self.raw_spec.shape.rank, 0))
+        possible = tf.reduce_any(self._table(legal, False), axis=-1)
+        axes = list(range(-self._counts.ndim, 0))
         possible = tf.reduce_all(possible, axes)[..., tf.newaxis]
         return forbid(parameters, legal, possible)
 
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """See `Family.sample`."""
-        logits = self._table(parameters)
+        logits = self._logits(parameters)
         noise = gumbel(tf.shape(logits), seed)
         return tf.argmax(logits + noise, axis=-1, output_type=tf.int32)
 
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
         """See `Family.mode`; of equally likely choices, the first."""
-        return tf.argmax(self._table(parameters), axis=-1, output_type=tf.int32)
+        return tf.argmax(self._logits(parameters), axis=-1, output_type=tf.int32)
 
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
         """See `Family.log_prob`; independent components are summed."""
-        logits = self._table(parameters)
+        logits = self._logits(parameters)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(raw, logits)
         return -event_sum(losses, self.action_space)
 
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
         """See `Family.entropy`; independent components are summed."""
-        return event_sum(entropies(self._table(parameters)), self.action_space)
+        return event_sum(entropies(self._logits(parameters)), self.action_space)
 
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
         """See `Family.to_environment`: adds the space's `start`."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 import kpg
 from kpg import presets
+from kpg.commands import train
 from kpg.presets import Preset
 
 TRAINER = ["num_steps", "gamma", "gae_lambda", "clip_range"]
@@ -27,23 +29,96 @@ def test_names_are_environments_that_exist() -> None:
         assert presets.load(name).env == name
 
 
-@pytest.mark.parametrize("name", [*presets.names(), "Acrobot-v1", "Pendulum-v1"])
-def test_every_preset_is_accepted_by_its_trainer(name: str) -> None:
-    preset = presets.load(name, continuous=name == "Pendulum-v1")
-    env = kpg.make(name, num_envs=preset.num_envs)
-    policy = kpg.models.Policy(env.observation_space, env.action_space, **preset.policy)
-    critic = kpg.models.Critic(env.observation_space, **preset.policy)
-    trainer = getattr(kpg.trainers, preset.algorithm)(policy, critic, **preset.trainer)
-    trainer.update_schedule(preset.num_envs)
-    env.close()
+def entries(name: str) -> list[tuple[str, str]]:
+    continuous = name.endswith("Continuous-v1")
+    return [(name, entry) for entry in presets.algorithms(name, continuous=continuous)]
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [entry for name in presets.names() for entry in entries(name)],
+)
+def test_every_preset_is_accepted_by_its_trainer(name: str, algorithm: str) -> None:
+    parts = built(presets.load(name, algorithm))
+    assert type(parts.trainer).__name__ == algorithm
+    # Whole epochs must not leave much of the budget unspent.
+    assert parts.schedule.total_steps > 0.9 * presets.load(name, algorithm).total_steps
+
+
+@pytest.mark.parametrize(
+    ("name", "continuous"), [("Blackjack-v1", False), ("BipedalWalker-v3", True)]
+)
+def test_the_defaults_are_accepted_by_their_trainer(
+    name: str, continuous: bool
+) -> None:
+    assert name not in presets.names()
+    preset = presets.load(name, continuous=continuous)
+    settings = getattr(kpg.trainers, preset.algorithm).settings_class.make(
+        dict(preset.trainer)
+    )
+    rows = preset.num_envs * settings.num_steps
+    assert rows % settings.minibatch_size == 0
+
+
+def built(preset: Preset) -> train.Parts:
+    parts = train.build(preset, train.derived_seeds(0))
+    parts.env.close()
+    parts.validation.close()
+    return parts
+
+
+def test_options_of_the_policy_alone_do_not_reach_the_critic() -> None:
+    preset = presets.load("CartPole-v1")
+    options = {"hidden_units": [8, 8], "activation": "relu"}
+    parts = built(dataclasses.replace(preset, policy=options))
+    assert parts.trainer.critic.get_config()["hidden_units"] == [8, 8]
+    assert parts.trainer.critic.get_config()["activation"] == "relu"
 
 
 def test_other_environments_take_the_default_of_their_actions() -> None:
-    discrete = presets.load("Acrobot-v1")
-    continuous = presets.load("Pendulum-v1", continuous=True)
-    assert discrete.env == "Acrobot-v1"
-    assert continuous.env == "Pendulum-v1"
+    discrete = presets.load("FrozenLake-v1")
+    continuous = presets.load("Reacher-v5", continuous=True)
+    assert discrete.env == "FrozenLake-v1"
+    assert continuous.env == "Reacher-v5"
     assert discrete.trainer != continuous.trainer
+
+
+def test_the_first_algorithm_of_a_file_is_the_default() -> None:
+    for name in presets.names():
+        known = presets.algorithms(name)
+        assert set(known) <= set(presets.ALGORITHMS)
+        assert presets.load(name) == presets.load(name, known[0])
+        assert [presets.load(name, entry).algorithm for entry in known] == known
+
+
+def test_an_algorithm_without_settings_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be one of PPO.*algorithm='DQN'"):
+        presets.load("CartPole-v1", "DQN")
+
+
+def chosen(
+    env: str, flag: str | None, settings: dict[str, Any] | None = None
+) -> Preset:
+    options = argparse.Namespace(
+        env=env, algorithm=flag, num_envs=None, total_steps=None
+    )
+    return train.chosen_preset(options, settings or {})
+
+
+def test_train_takes_the_settings_tuned_for_the_algorithm() -> None:
+    tuned = presets.load("CartPole-v1", "ActorCritic")
+    assert tuned.learning_rate != presets.load("CartPole-v1").learning_rate
+    assert chosen("CartPole-v1", "ActorCritic") == tuned
+    assert chosen("CartPole-v1", None, {"algorithm": "ActorCritic"}) == tuned
+    assert chosen("CartPole-v1", None) == presets.load("CartPole-v1", "PPO")
+
+
+def test_train_adapts_the_default_settings_to_another_algorithm() -> None:
+    other = chosen("FrozenLake-v1", "ActorCritic")
+    default = presets.load("FrozenLake-v1")
+    assert other.algorithm == "ActorCritic"
+    assert "clip_range" not in other.trainer
+    assert other.trainer["gae_lambda"] == default.trainer["gae_lambda"]
 
 
 def test_presets_are_written_as_json() -> None:

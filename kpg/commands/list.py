@@ -15,15 +15,22 @@ def run(options: argparse.Namespace) -> Outcome:
     silence.load(options.debug)
     from kpg.environments import IN_GRAPH
 
-    tuned = [presets.load(name) for name in presets.names()]
+    tuned = {
+        name: [presets.load(name, entry) for entry in presets.algorithms(name)]
+        for name in presets.names()
+    }
     values = {
-        "presets": {preset.env: dataclasses.asdict(preset) for preset in tuned},
+        "presets": {
+            name: {entry.algorithm: dataclasses.asdict(entry) for entry in entries}
+            for name, entries in tuned.items()
+        },
         "in_graph": sorted(IN_GRAPH),
     }
-    lines = ["Tuned presets:"]
+    lines = ["Tuned presets (algorithm, environment steps; the first is the default):"]
     lines += [
-        f"  {preset.env:<20} {preset.algorithm}, {preset.total_steps:,} steps"
-        for preset in tuned
+        f"  {name:<26} "
+        + "; ".join(f"{entry.algorithm}, {entry.total_steps:,}" for entry in entries)
+        for name, entries in tuned.items()
     ]
     lines += ["Environments inside the graph:"]
     lines += [f"  {name}" for name in sorted(IN_GRAPH)]

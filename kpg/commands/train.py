@@ -109,14 +109,16 @@ def chosen_preset(options: argparse.Namespace, assignments: dict[str, Any]) -> P
     continuous = isinstance(probe.action_space, gymnasium.spaces.Box)
     limit = probe.max_episode_steps
     probe.close()
-    preset = presets.load(options.env, continuous=continuous)
     flags = {
         "algorithm": options.algorithm,
         "num_envs": options.num_envs,
         "total_steps": options.total_steps,
     }
     settings = assignments | {key: flag for key, flag in flags.items() if flag}
-    algorithm = settings.pop("algorithm", preset.algorithm)
+    tuned = presets.algorithms(options.env, continuous=continuous)
+    algorithm = settings.pop("algorithm", tuned[0])
+    entry = algorithm if algorithm in tuned else None
+    preset = presets.load(options.env, entry, continuous=continuous)
     if algorithm not in presets.ALGORITHMS:
         dataclasses.replace(preset, algorithm=algorithm)  # raises, with the choices
     trainer_settings = _settings_of(algorithm)
@@ -124,7 +126,8 @@ def chosen_preset(options: argparse.Namespace, assignments: dict[str, Any]) -> P
         preset = presets.with_algorithm(preset, algorithm, trainer_settings)
     if limit and "whole_episodes" in trainer_settings:
         # Whole episodes need as many steps as the longest one has.
-        if settings.get("whole_episodes", True) and "num_steps" not in preset.trainer:
+        chosen = {**preset.trainer, **settings}
+        if chosen.get("whole_episodes", True) and "num_steps" not in preset.trainer:
             settings = {"num_steps": limit} | settings
     policy_settings = [
         name
@@ -150,9 +153,8 @@ def build(preset: Preset, seeds: Seeds) -> Parts:
     policy = kpg.models.Policy(
         env.observation_space, env.action_space, seed=seeds.policy, **preset.policy
     )
-    critic = kpg.models.Critic(
-        env.observation_space, seed=seeds.critic, **preset.policy
-    )
+    shared = {k: v for k, v in preset.policy.items() if k in _critic_arguments()}
+    critic = kpg.models.Critic(env.observation_space, seed=seeds.critic, **shared)
     make: Callable[..., Any] = getattr(kpg.trainers, preset.algorithm)
     trainer = make(policy, critic, seed=seeds.trainer, **preset.trainer)
     in_graph = isinstance(env, kpg.environments.GraphEnvironment)
@@ -188,6 +190,13 @@ def planned(preset: Preset, num_steps: int, in_graph: bool) -> Schedule:
     fused = preset.steps_per_execution or (per_epoch if in_graph else 1)
     per_execution = min(fused, per_epoch)
     return Schedule(epochs, per_epoch, per_execution, epochs * per_epoch * batch)
+
+
+def _critic_arguments() -> set[str]:
+    """Names of what a critic can be told; the rest concerns the actions only."""
+    import kpg
+
+    return set(inspect.signature(kpg.models.Critic).parameters)
 
 
 def _settings_of(algorithm: str) -> list[str]:

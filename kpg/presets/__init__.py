@@ -1,7 +1,8 @@
 """Tuned settings, one data file per environment, and how a user changes them.
 
-An environment without a file of its own takes `default_discrete` or
-`default_continuous`, after its action space.
+A file holds the settings of one or more algorithms by their names; the first is the
+environment's default. An environment without a file of its own takes
+`default_discrete` or `default_continuous`, after its action space.
 """
 
 from __future__ import annotations
@@ -103,18 +104,45 @@ def names() -> list[str]:
     return sorted(stem for stem in stems if not stem.startswith("default_"))
 
 
-def load(env: str, *, continuous: bool = False) -> Preset:
+def algorithms(env: str, *, continuous: bool = False) -> list[str]:
+    """Returns the algorithms that `load` has settings of; the first is the default.
+
+    Args:
+        env: Gymnasium id.
+        continuous: See `load`.
+    """
+    return list(_entries(env, continuous))
+
+
+def load(env: str, algorithm: str | None = None, *, continuous: bool = False) -> Preset:
     """Reads the preset of an environment, or the default one.
 
     Args:
         env: Gymnasium id.
+        algorithm: Which of `algorithms(env)`. Defaults to `None`, the first.
         continuous: Whether the default for continuous actions is wanted, if the
             environment has no preset. Defaults to `False`.
+
+    Raises:
+        ValueError: If there are no settings of that algorithm.
     """
+    entries = _entries(env, continuous)
+    algorithm = next(iter(entries)) if algorithm is None else algorithm
+    if algorithm not in entries:
+        raise ValueError(
+            f"`algorithm` must be one of {', '.join(entries)}, for which {env} has "
+            f"settings; `with_algorithm` adapts them. Received: algorithm={algorithm!r}"
+        )
+    return Preset(env=env, algorithm=algorithm, **entries[algorithm])
+
+
+def _entries(env: str, continuous: bool) -> dict[str, dict[str, Any]]:
+    """Reads the settings of an environment by algorithm."""
     default = "default_continuous" if continuous else "default_discrete"
     stem = env if env in names() else default
     text = (resources.files(__name__) / f"{stem}.json").read_text(encoding="utf-8")
-    return Preset(**(json.loads(text) | {"env": env}))
+    entries: dict[str, dict[str, Any]] = json.loads(text)
+    return entries
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -1,0 +1,276 @@
+"""Trains and measures presets over many seeds, and writes docs/results.md.
+
+    python benchmarks/results.py --env CartPole-v1 --algorithm PPO --seeds 10
+    python benchmarks/results.py --table
+
+A run is one `kpg train` and one `kpg evaluate` of its best model on new episodes, in
+processes of their own. It becomes a line of results.jsonl, with the preset that made
+it; runs that are there already are skipped, and those of an earlier preset dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pictures import draw_curves, draw_scores
+from scores import Scores, interquartile_mean, interval
+
+from kpg import presets
+from kpg.runs import Run, to_json
+from kpg.version import __version__
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results.jsonl"
+REFERENCES = HERE / "references.json"
+PAGE = HERE.parent / "docs" / "results.md"
+IMAGES = HERE.parent / "docs" / "images"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+CURVE_POINTS = 50
+# Seeds of the episodes are far from those of the trainings.
+FIRST_EPISODE_SEED = 10_000
+
+Result = dict[str, Any]
+Group = tuple[str, str]
+
+
+def main() -> None:
+    options = _options()
+    if options.table:
+        write_page(PAGE, groups(current(read(RESULTS))))
+        return
+    known = current(read(RESULTS))
+    write(RESULTS, known)
+    done = {(run["env"], run["algorithm"], run["seed"]) for run in known}
+    todo = [
+        (env, algorithm, seed)
+        for env in options.env or presets.names()
+        for algorithm in options.algorithm or presets.algorithms(env)
+        for seed in range(options.first_seed, options.first_seed + options.seeds)
+        if (env, algorithm, seed) not in done
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for result in pool.map(lambda job: measured(*job, options.episodes), todo):
+            with RESULTS.open("a", encoding="utf-8") as file:
+                file.write(to_json(result) + "\n")
+            shown = {k: result[k] for k in ("env", "algorithm", "seed", "return_mean")}
+            print(shown, flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--env", action="append", help="repeatable; default: all")
+    parser.add_argument("--algorithm", action="append", choices=presets.ALGORITHMS)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument(
+        "--table", action="store_true", help="write the page from what was measured"
+    )
+    return parser.parse_args()
+
+
+def measured(env: str, algorithm: str, seed: int, episodes: int) -> Result:
+    """Trains once and measures the best model."""
+    with tempfile.TemporaryDirectory() as directory:
+        run = Run(Path(directory) / "run")
+        trained = _kpg(
+            ["train", env, "--algorithm", algorithm, "--seed", str(seed)]
+            + ["--output", str(run.directory)]
+        )
+        judged = _kpg(
+            ["evaluate", str(run.directory), "--episodes", str(episodes)]
+            + ["--seed", str(FIRST_EPISODE_SEED + seed)]
+        )
+        curve = thinned(
+            [
+                (logs["env_steps"], logs["val_return"])
+                for logs in run.metrics()
+                if logs.get("val_return") is not None
+            ]
+        )
+        settings = run.settings()["preset"]
+    return {
+        "env": env,
+        "algorithm": algorithm,
+        "seed": seed,
+        "return_mean": judged["return_mean"],
+        "return_std": judged["return_std"],
+        "episodes": judged["episodes"],
+        "env_steps": trained["env_steps"],
+        "wall_seconds": trained["wall_seconds"],
+        "train_seconds": trained["train_seconds"],
+        "kpg": __version__,
+        "settings": settings,
+        "curve": curve,
+    }
+
+
+def _kpg(arguments: list[str]) -> Result:
+    output = subprocess.run(
+        [sys.executable, "-m", "kpg", *arguments, "--json"],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout
+    values: Result = json.loads(output.splitlines()[-1])
+    return values
+
+
+def thinned(
+    curve: list[tuple[int, float]], points: int = CURVE_POINTS
+) -> list[tuple[int, float]]:
+    """Keeps at most `points` of a curve, evenly, with its first and its last."""
+    if len(curve) <= points:
+        return curve
+    kept = np.linspace(0, len(curve) - 1, points).round().astype(int)
+    return [curve[index] for index in kept]
+
+
+def read(path: Path) -> list[Result]:
+    """Reads all runs; `[]` if there is no file."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def write(path: Path, results: list[Result]) -> None:
+    """Writes all runs anew."""
+    path.write_text("".join(to_json(run) + "\n" for run in results), "utf-8")
+
+
+def current(results: list[Result]) -> list[Result]:
+    """Keeps the runs that the present presets made."""
+    return [run for run in results if run["settings"] == _settings(run)]
+
+
+def _settings(run: Result) -> Any:
+    env, algorithm = run["env"], run["algorithm"]
+    if env not in presets.names() or algorithm not in presets.algorithms(env):
+        return None
+    preset = presets.load(env, algorithm)
+    return json.loads(to_json(dataclasses.asdict(preset)))
+
+
+def groups(results: list[Result]) -> dict[Group, list[Result]]:
+    """Sorts the runs by environment and algorithm, in the order of the references."""
+    order = [
+        (env, algorithm) for env in references() for algorithm in presets.ALGORITHMS
+    ]
+    found = {
+        group: [run for run in results if (run["env"], run["algorithm"]) == group]
+        for group in order
+    }
+    return {group: runs for group, runs in found.items() if runs}
+
+
+def references() -> dict[str, Any]:
+    """Reads the figures that the results are held to."""
+    values: dict[str, Any] = json.loads(REFERENCES.read_text("utf-8"))
+    return values
+
+
+def bar(env: str, algorithm: str) -> float:
+    """Returns the mean return that a row is to reach."""
+    value = references()[env]["bar"]
+    return float(value[algorithm] if isinstance(value, dict) else value)
+
+
+def returns(runs: list[Result]) -> Scores:
+    """Returns the `[seeds]` mean returns of a row's runs."""
+    return np.array([run["return_mean"] for run in runs], np.float64)
+
+
+def table(rows: dict[Group, list[Result]]) -> list[str]:
+    """Returns the lines of the table in Markdown."""
+    titles = (
+        "environment, algorithm, mean, IQM [95 %], worst seed, bar, seeds, steps, "
+        "wall clock, rl-zoo3, CleanRL, command"
+    ).split(", ")
+    lines = [titles, ["---"] * len(titles)]
+    lines += [_row(env, algorithm, runs) for (env, algorithm), runs in rows.items()]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def _row(env: str, algorithm: str, runs: list[Result]) -> list[str]:
+    scores, known, goal = returns(runs), references()[env], bar(env, algorithm)
+    middle, (low, high) = float(interquartile_mean(scores)), interval([scores])
+    reached = "reached" if scores.mean() >= goal else "**missed**"
+    flag = f" --algorithm {algorithm}" * (presets.algorithms(env)[0] != algorithm)
+    return [
+        env,
+        algorithm,
+        number(scores.mean()),
+        f"{number(middle)} [{number(low)}, {number(high)}]",
+        number(scores.min()),
+        f"{number(goal)} {reached}",
+        str(len(runs)),
+        f"{runs[0]['env_steps']:,}",
+        f"{np.mean([run['wall_seconds'] for run in runs]):,.0f} s",
+        known["rl_zoo3"].get(algorithm, "–"),
+        known["cleanrl"].get(algorithm, "–"),
+        f"`kpg train {env}{flag} --seed N`",
+    ]
+
+
+def number(value: float) -> str:
+    """Writes a return with as many digits as it is good for."""
+    digits = 0 if abs(value) >= 1000 or value == round(value) else 1
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def normalized(env: str, scores: Scores) -> Scores:
+    """Scales returns so that 0 is a random policy and 1 PPO's bar."""
+    low = references()[env]["random"]
+    return (scores - low) / (bar(env, "PPO") - low)
+
+
+def write_page(page: Path, rows: dict[Group, list[Result]]) -> None:
+    """Puts the table between the page's markers, and draws its pictures.
+
+    Raises:
+        ValueError: If the page has no markers.
+    """
+    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} must hold {BEGIN} and {END}. Received: it does not")
+    middle = "\n".join(["", "", *table(rows), "", ""])
+    page.write_text(before + begin + middle + end + after, "utf-8")
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    scores = {group: returns(runs) for group, runs in rows.items()}
+    curves = {group: _curves(runs) for group, runs in rows.items()}
+    shared = [
+        env
+        for env, algorithm in rows
+        if algorithm == "PPO" and (env, "ActorCritic") in rows
+    ]
+    scaled = {
+        algorithm: [normalized(env, scores[env, algorithm]) for env in shared]
+        for algorithm in ("PPO", "ActorCritic")
+    }
+    bars = {env: bar(env, "PPO") for env, _ in rows}
+    draw_scores(IMAGES / "scores.png", scores, bars, scaled)
+    draw_curves(IMAGES / "learning_curves.png", curves, bars)
+
+
+def _curves(runs: list[Result]) -> tuple[Scores, Scores]:
+    """Returns `[points]` steps and `[seeds, points]` returns."""
+    points = min(len(run["curve"]) for run in runs)
+    curves = np.array([run["curve"][:points] for run in runs], np.float64)
+    return curves[0, :, 0], curves[:, :, 1]
+
+
+if __name__ == "__main__":
+    main()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -14,7 +15,14 @@ import tensorflow as tf
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
 from gymnasium.envs.registration import register, registry
 from gymnasium.vector import SyncVectorEnv
-from gymnasium.wrappers import TransformReward
+from gymnasium.wrappers import (
+    FlattenObservation,
+    GrayscaleObservation,
+    RescaleAction,
+    TimeAwareObservation,
+    TransformReward,
+)
+from gymnasium.wrappers import FrameStackObservation as FrameStack
 
 import kpg
 from kpg.environments import (
@@ -90,6 +98,89 @@ def test_wrappers_and_arguments_need_the_host() -> None:
     assert isinstance(argued, HostEnvironment)
     argued.reset()
     assert argued.step([0]).rewards.tolist() == [0.0]
+
+
+def test_a_stack_of_frames() -> None:
+    env = kpg.make(
+        "CartPole-v1", num_envs=2, seed=0, wrappers=[partial(FrameStack, stack_size=3)]
+    )
+    assert isinstance(env, HostEnvironment)
+    assert env.observation_space.shape == (3, 4)
+    first = env.reset()
+    step = env.step([0, 1])
+    np.testing.assert_array_equal(step.observations[:, :2], first[:, 1:])
+    assert (step.observations[:, 2] != first[:, 2]).any(axis=1).all()
+
+
+class Painted(gymnasium.Env[Any, Any]):
+    """An image whose red channel is the number of steps."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (6, 5, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def _paint(self) -> Any:
+        image = np.zeros((6, 5, 3), np.uint8)
+        image[..., 0] = self.count
+        return image
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.count = 0
+        return self._paint(), {}
+
+    def step(self, action: Any) -> Any:
+        self.count += 100
+        return self._paint(), 1.0, False, False, {}
+
+
+def test_an_image_in_grey() -> None:
+    wrappers = [partial(GrayscaleObservation, keep_dim=True)]
+    with registered(single=Painted) as env_id:
+        env = kpg.make(env_id, num_envs=2, wrappers=wrappers)
+        assert isinstance(env, HostEnvironment)
+        assert env.observation_space.shape == (6, 5, 1)
+        assert not env.reset().any()
+        grey = env.step([0, 1]).observations
+    assert (grey.dtype, grey.shape) == (np.uint8, (2, 6, 5, 1))
+    # The weight of red in luminance is 0.2125 or 0.299, as the wrapper wants it.
+    assert 20 <= grey.min() == grey.max() <= 30
+
+
+def test_an_observation_with_its_time() -> None:
+    aware = partial(TimeAwareObservation, flatten=False, normalize_time=False)
+    env = kpg.make("MountainCar-v0", num_envs=2, seed=0, wrappers=[aware])
+    assert isinstance(env, HostEnvironment)
+    assert sorted(env.reset()) == ["obs", "time"]
+    steps = [env.step([0, 1]) for _ in range(3)]
+    assert [step.observations["time"].tolist() for step in steps] == [
+        [[1], [1]],
+        [[2], [2]],
+        [[3], [3]],
+    ]
+
+
+def test_a_rescaled_action() -> None:
+    def rescaled(env: Any) -> Any:
+        low, high = np.float32(-1.0), np.float32(1.0)
+        return RescaleAction(env, low, high)
+
+    one = kpg.make("Pendulum-v1", seed=0, wrappers=[rescaled])
+    two = kpg.make("Pendulum-v1", seed=0, backend="gymnasium")
+    assert isinstance(one, HostEnvironment)
+    assert isinstance(two, HostEnvironment)
+    assert one.action_space == gymnasium.spaces.Box(-1.0, 1.0, (1,))
+    np.testing.assert_array_equal(one.reset(), two.reset())
+    halves = one.step(np.array([[0.5]])), two.step(np.array([[1.0]]))
+    np.testing.assert_allclose(halves[0].observations, halves[1].observations)
+
+
+def test_a_flat_observation() -> None:
+    env = kpg.make("CliffWalking-v1", num_envs=2, wrappers=[FlattenObservation])
+    assert isinstance(env, HostEnvironment)
+    plain = kpg.make("CliffWalking-v1", num_envs=2)
+    assert isinstance(plain, HostEnvironment)
+    np.testing.assert_array_equal(env.reset().argmax(axis=1), plain.reset())
+    assert (env.reset().sum(axis=1) == 1).all()
 
 
 def test_gymnasium_takes_the_vector_version_of_an_environment() -> None:
@@ -210,7 +301,7 @@ def test_the_graph_takes_no_wrappers() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5])
-@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+@pytest.mark.parametrize("backend", ["graph", "gymnasium", "envpool"])
 def test_a_time_limit_that_is_none_is_refused(backend: str, steps: Any) -> None:
     with pytest.raises(ValueError, match="`max_episode_steps` must be a positive"):
         kpg.make("CartPole-v1", backend=backend, max_episode_steps=steps)
@@ -220,16 +311,23 @@ def test_a_time_limit_that_is_none_is_refused(backend: str, steps: Any) -> None:
     ("env_id", "backend"),
     [("CartPole-v1", "envpool"), ("envpool:LunarLander-v3", "auto")],
 )
-@pytest.mark.parametrize("installed", [False, True])
-def test_envpool_says_what_to_do(
-    env_id: str, backend: str, installed: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_envpool_is_named(
+    env_id: str, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = object() if installed else None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
-    error = ValueError if installed else ImportError
-    text = "not supported yet" if installed else "pip install envpool"
-    with pytest.raises(error, match=text):
+    monkeypatch.setitem(sys.modules, "envpool", None)
+    with pytest.raises(ImportError, match="Run `pip install envpool`"):
         kpg.make(env_id, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_an_id_of_envpool_has_no_other_backend(backend: str) -> None:
+    with pytest.raises(ValueError, match=f"by EnvPool. Received: backend='{backend}'"):
+        kpg.make("envpool:CartPole-v1", backend=backend)
+
+
+def test_envpool_takes_no_wrappers() -> None:
+    with pytest.raises(ValueError, match="inside EnvPool. Received: 1 wrappers"):
+        kpg.make("envpool:CartPole-v1", wrappers=[doubled])
 
 
 def test_a_missing_package_of_an_environment_is_named() -> None:
@@ -297,6 +395,11 @@ def test_something_else_is_refused(candidate: Any) -> None:
         as_environment(candidate)
     with pytest.raises(ValueError, match="made by `kpg.make`.* Received"):
         as_environment(lambda: candidate)
+
+
+def test_a_factory_of_a_vector_environment() -> None:
+    env = as_environment(lambda: SyncVectorEnv([cart_pole] * 2), seed=1)
+    assert (env.num_envs, env.seed) == (2, 1)
 
 
 def test_a_function_that_returns_a_function_is_refused() -> None:

@@ -16,9 +16,9 @@ from kpg.environments.envpool import EnvPoolVectorEnv as EnvPoolVectorEnv
 from kpg.environments.functional import FunctionalEnv as FunctionalEnv
 from kpg.environments.functional import GraphEnvironment as GraphEnvironment
 from kpg.environments.functional import Rng as Rng
+from kpg.environments.masking import ActionMaskFromInfo as ActionMaskFromInfo
 from kpg.environments.maze import Maze as Maze
 from kpg.environments.navigation import Navigation as Navigation
-from kpg.environments.masking import ActionMaskFromInfo as ActionMaskFromInfo
 from kpg.environments.tabular import TabularMDP as TabularMDP
 from kpg.environments.vector import HostEnvironment as HostEnvironment
 from kpg.environments.vector import HostStep as HostStep

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import difflib
 import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from kpg.environments.classic_control import (
     Pendulum,
 )
 from kpg.environments.environment import Environment, checked_num_envs
+from kpg.environments.envpool import EnvPoolVectorEnv
 from kpg.environments.functional import FunctionalEnv, GraphEnvironment, is_functional
 from kpg.environments.vector import HostEnvironment
 
@@ -53,9 +53,10 @@ def make(
         seed: Seed of the first reset. Defaults to `None`.
         backend: "graph" steps inside TensorFlow's graph (the ids in `IN_GRAPH`);
             "gymnasium" steps the environment's own vector version if it has one, else
-            its copies one after another; "auto" takes "graph" where it can, that is
-            without wrappers and without arguments other than `max_episode_steps`.
-            Defaults to "auto".
+            its copies one after another; "envpool" steps the copies in EnvPool's
+            threads, which needs `pip install envpool`; "auto" takes "graph" where it
+            can, that is without wrappers and without arguments other than
+            `max_episode_steps`. Defaults to "auto".
         wrappers: Gymnasium wrappers, applied to each copy in this order.
         **env_kwargs: Arguments of the environment; `max_episode_steps` replaces the
             registered time limit.
@@ -76,7 +77,12 @@ def make(
         raise ValueError(f"`backend` must be one of {BACKENDS}. Received: {backend!r}")
     checked_num_envs(num_envs)
     if backend == "envpool" or id.startswith("envpool:"):
-        raise _no_envpool()
+        if backend not in ("auto", "envpool"):
+            raise ValueError(
+                f"{id!r} is stepped by EnvPool. Received: backend={backend!r}. Leave "
+                "out the backend, or the 'envpool:'."
+            )
+        return _make_envpool(id, num_envs, seed, wrappers, env_kwargs)
     spec = _find_spec(id, env_kwargs)
     plain = not wrappers and set(env_kwargs) <= {"max_episode_steps"}
     if backend == "graph" or (backend == "auto" and plain and spec.id in _IN_GRAPH):
@@ -167,14 +173,19 @@ def _find_spec(id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
             "module that registers it."
         )
     spec = copy.deepcopy(registry[name])
-    steps = env_kwargs.get("max_episode_steps", spec.max_episode_steps)
+    spec.max_episode_steps = _time_limit(env_kwargs, spec.max_episode_steps)
+    return spec
+
+
+def _time_limit(env_kwargs: dict[str, Any], registered: int | None = None) -> Any:
+    """Returns the user's time limit or the registered one."""
+    steps = env_kwargs.get("max_episode_steps", registered)
     if steps is not None and (not isinstance(steps, int) or steps < 1):
         raise ValueError(
             "`max_episode_steps` must be a positive integer. Received: "
             f"max_episode_steps={steps!r}"
         )
-    spec.max_episode_steps = steps
-    return spec
+    return steps
 
 
 def _make_graph(
@@ -233,11 +244,19 @@ def _make_vec(
         raise ImportError(f"{spec.id} needs a missing package. {error}") from error
 
 
-def _no_envpool() -> Exception:
-    """Explains why EnvPool cannot be used."""
-    if importlib.util.find_spec("envpool") is None:
-        return ImportError("EnvPool is not installed. Run `pip install envpool`.")
-    return ValueError(
-        "backend='envpool' is not supported yet. Received: an installed EnvPool. Use "
-        "backend='gymnasium', or pass your own `gymnasium.vector.VectorEnv`."
-    )
+def _make_envpool(
+    id: str,
+    num_envs: int,
+    seed: int | None,
+    wrappers: Sequence[Any],
+    env_kwargs: dict[str, Any],
+) -> HostEnvironment:
+    if wrappers:
+        raise ValueError(
+            "Gymnasium's wrappers cannot run inside EnvPool. Received: "
+            f"{len(wrappers)} wrappers with backend='envpool'. Use "
+            "backend='gymnasium', or leave them out."
+        )
+    _time_limit(env_kwargs)
+    name = id.removeprefix("envpool:")
+    return HostEnvironment(EnvPoolVectorEnv(name, num_envs, **env_kwargs), seed)

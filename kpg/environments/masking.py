@@ -1,0 +1,95 @@
+"""From `info["action_mask"]` to an observation that a policy can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+from kpg import spaces
+
+
+class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
+    """Puts the mask of legal actions beside the observation.
+
+    The observation becomes `{"action_mask": mask, "observation": observation}`, for a
+    policy that is made with `action_mask="action_mask"`. Masks then reach a trainer
+    like any other observation, those of resets and of final observations included.
+
+    Args:
+        env: An environment whose `reset` and `step` give `info["action_mask"]`: 0 where
+            a choice is forbidden, 1 where it is legal; an array or a nest of arrays
+            that flattens, in the order of `tf.nest`, to one number for each choice: n
+            of a `Discrete`, the sum of `nvec` of a `MultiDiscrete`, two for each number
+            of a `MultiBinary` (that of 0 first), and these after one another for the
+            parts of a `Tuple` or `Dict`.
+
+    Raises:
+        ValueError: If the action space has no choices. `reset` and `step` raise it if
+            the mask is missing, has another length or holds something else than 0
+            and 1.
+
+    Example:
+        >>> env = kpg.make("Taxi-v4", num_envs=2, wrappers=[ActionMaskFromInfo])
+        >>> sorted(env.observation_space)
+        ['action_mask', 'observation']
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        choices = _num_choices(env.action_space)
+        if choices == 0:
+            raise ValueError(
+                "Only the choices of Discrete, MultiDiscrete and MultiBinary action "
+                f"spaces can be masked. Received: {env.action_space}"
+            )
+        mask_space = gym.spaces.MultiBinary(choices)
+        self.observation_space = gym.spaces.Dict(
+            {"action_mask": mask_space, "observation": env.observation_space}
+        )
+        self._choices = choices
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """See `gymnasium.Env.reset`."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._with_mask(observation, info), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """See `gymnasium.Env.step`."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation = self._with_mask(observation, info)
+        return observation, reward, terminated, truncated, info
+
+    def _with_mask(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+        if "action_mask" not in info:
+            raise ValueError(
+                f"{self.env} must give info['action_mask'] in `reset` and `step`. "
+                f"Received: info with {sorted(info)}. Take ActionMaskFromInfo away, or "
+                "write a gymnasium.Wrapper that adds the mask to the info."
+            )
+        parts = tf.nest.flatten(info["action_mask"])
+        mask = np.concatenate([np.ravel(part) for part in parts])
+        if mask.shape != (self._choices,) or not np.isin(mask, (0, 1)).all():
+            raise ValueError(
+                f"info['action_mask'] must hold {self._choices} numbers 0 or 1, one "
+                f"for each choice of {self.action_space}. Received: "
+                f"{mask.size} numbers with the values {np.unique(mask)[:8].tolist()}"
+            )
+        return {"action_mask": mask.astype(np.int8), "observation": observation}
+
+
+def _num_choices(space: gym.Space[Any]) -> int:
+    """Counts the choices of a space that a mask speaks of."""
+    choices = 0
+    for _, leaf in spaces.leaves(space):
+        if isinstance(leaf, gym.spaces.Discrete):
+            choices += int(leaf.n)
+        elif isinstance(leaf, gym.spaces.MultiDiscrete):
+            choices += int(leaf.nvec.sum())
+        elif isinstance(leaf, gym.spaces.MultiBinary):
+            choices += 2 * int(np.prod(leaf.shape))
+    return choices

@@ -227,7 +227,8 @@ def _row(env: str, algorithm: str, runs: list[Result]) -> list[str]:
 def number(value: float) -> str:
     """Writes a return with as many digits as it is good for."""
     digits = 0 if abs(value) >= 1000 or value == round(value) else 1
-    return f"{value:,.{digits}f}".replace("-", "−")
+    # Adding 0 makes of −0 the 0 that people write.
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
 
 
 def normalized(env: str, scores: Scores) -> Scores:

@@ -13,8 +13,8 @@ class Trajectory(NamedTuple):
     Fragments carry on: the first row of one follows the last row of the one before.
 
     Attributes:
-        observations: `[T, B, ...]`, what the policy saw before each action.
-        actions: `[T, B, ...]`, raw samples of the policy, before any clipping.
+        observations: Nest of `[T, B, ...]`, what the policy saw before each action.
+        actions: Nest of `[T, B, ...]`, raw samples of the policy, before any clipping.
         log_probs: `[T, B]` float32, log-probability (density) of `actions` in nats.
         rewards: `[T, B]` float32.
         terminated: `[T, B]` bool; the MDP ended here: nothing is bootstrapped.
@@ -23,8 +23,11 @@ class Trajectory(NamedTuple):
         valid: `[T, B]` bool, or `None` if every row counts; `False` marks rows that
             must not train, such as the reset rows of Gymnasium's NEXT_STEP autoreset,
             whose actions were ignored.
-        next_observations: `[T, B, ...]`, the true next observation of each step: where
-            an episode ended it is the final observation, never that of the reset.
+        next_observations: Nest of `[T, B, ...]`, the true next observation of each
+            step: where an episode ended it is the final observation, never that of the
+            reset.
+        policy_state: Nest of `[B, ...]`, the state of a recurrent policy before the
+            first row; `()` for others.
     """
 
     observations: Any
@@ -35,8 +38,39 @@ class Trajectory(NamedTuple):
     truncated: Any
     valid: Any
     next_observations: Any
+    policy_state: Any = ()
 
 
-def flatten(tensor: tf.Tensor) -> tf.Tensor:
-    """Joins the time and the batch axis: `[T, B, ...]` becomes `[T * B, ...]`."""
-    return tf.reshape(tensor, [-1, *tensor.shape[2:]])
+def flatten(rows: Any) -> Any:
+    """Joins the time and the batch axis of every tensor: `[T * B, ...]`."""
+    return tf.nest.map_structure(
+        lambda tensor: tf.reshape(tensor, [-1, *tensor.shape[2:]]), rows
+    )
+
+
+def cuts(trajectory: Trajectory) -> tf.Tensor:
+    """Returns `[T, B]` bool: after these rows a recurrent state starts from zero.
+
+    They are the last rows of episodes, and rows that are no steps.
+    """
+    ended = trajectory.terminated | trajectory.truncated
+    return ended if trajectory.valid is None else ended | ~trajectory.valid
+
+
+def resets(trajectory: Trajectory) -> tf.Tensor:
+    """Returns `[T, B]` bool: before these rows a recurrent state becomes zero.
+
+    The first row never does: `policy_state` is what it starts from.
+    """
+    after = cuts(trajectory)
+    return tf.concat([tf.zeros_like(after[:1]), after[:-1]], axis=0)
+
+
+def zero_where(condition: tf.Tensor, states: Any) -> Any:
+    """Returns a nest of `[B, ...]` states, with zeros where `[B]` bool holds."""
+
+    def zero(state: tf.Tensor) -> tf.Tensor:
+        shape = [-1] + [1] * (state.shape.rank - 1)
+        return tf.where(tf.reshape(condition, shape), tf.zeros_like(state), state)
+
+    return tf.nest.map_structure(zero, states)

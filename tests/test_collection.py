@@ -43,7 +43,9 @@ def joined(fragments: list[tuple[Trajectory, Episodes]]) -> Trajectory:
         rows if rows.valid is not None else rows._replace(valid=rows.rewards == 1.0)
         for rows, _ in fragments
     ]
-    return Trajectory(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+    return Trajectory(
+        *(np.concatenate(field) for field in list(zip(*parts, strict=True))[:-1])
+    )
 
 
 @pytest.mark.parametrize("backend", ["graph", "gymnasium"])

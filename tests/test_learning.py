@@ -13,42 +13,7 @@ import tensorflow as tf
 import kpg
 from kpg.trainers.learning import Learner
 from kpg.trajectories import Trajectory
-
-T, B = 6, 4
-
-
-def trajectory(policy: Any, masked: bool = False) -> Trajectory:
-    """A made-up trajectory of `T` steps of `B` environments, ends of both kinds."""
-    random = np.random.default_rng(0)
-    observations = random.normal(size=(T + 1, B, 4)).astype("float32")
-    terminated = random.random((T, B)) < 0.2
-    truncated = (random.random((T, B)) < 0.2) & ~terminated
-    ended = (terminated | truncated)[..., np.newaxis]
-    finals = random.normal(size=(T, B, 4)).astype("float32")
-    actions, log_probs = policy.sample(observations[:-1].reshape(-1, 4), [1, 2])
-    valid = random.random((T, B)) < 0.6 if masked else None
-    return Trajectory(
-        observations=tf.constant(observations[:-1]),
-        actions=tf.reshape(actions, [T, B]),
-        log_probs=tf.reshape(log_probs, [T, B]),
-        rewards=tf.constant(random.normal(size=(T, B)), tf.float32),
-        terminated=tf.constant(terminated),
-        truncated=tf.constant(truncated),
-        valid=None if valid is None else tf.constant(valid),
-        next_observations=tf.constant(np.where(ended, finals, observations[1:])),
-    )
-
-
-def learn(trainer: Any, rows: Any, carry: Any = None) -> tuple[Any, np.ndarray]:
-    learner = Learner(trainer, B)
-    function = tf.function(learner.learn, autograph=False)
-    carry = learner.start() if carry is None else carry
-    carry, metrics = function(rows, carry, tf.constant([5, 6]), tf.constant(0.0))
-    return carry, metrics.numpy()
-
-
-def values_of(variables: Any) -> list[np.ndarray]:
-    return [tf.identity(variable).numpy() for variable in variables]
+from tests.fragments import B, T, fragment, learn, values_of
 
 
 def weights(trainer: Any) -> list[np.ndarray]:
@@ -76,15 +41,16 @@ def test_the_first_minibatch_has_ratio_one(
         )
         ratios = np.exp(log_probs - tf.reshape(rows.log_probs, [-1]))
         assert np.abs(ratios - 1.0).max() < 1e-5
-        assert float(trainer.policy.normalizer.count) > 0
+        ((_, normalizer),) = trainer.policy.normalizers
+        assert float(normalizer.count) > 0
 
 
 def test_next_values_are_those_of_the_true_next_observations(
     make_trainer: Callable[..., Any],
 ) -> None:
     trainer = make_trainer("PPO", num_steps=T, minibatch_size=T * B)
-    rows = trajectory(trainer.policy)
-    values, next_values = Learner(trainer, B)._values(rows)
+    rows = fragment(trainer.policy)
+    values, next_values, _ = Learner(trainer, B)._values(rows, ())
     critic = trainer.critic
     naive = tf.reshape(critic(tf.reshape(rows.observations, [-1, 4])), [T, B])
     np.testing.assert_allclose(values, naive, rtol=1e-5)
@@ -111,7 +77,7 @@ def test_one_actor_critic_step_is_the_gradient_of_the_paper(
         max_grad_norm=None,
         optimizer=keras.optimizers.SGD(0.1),
     )
-    rows = trajectory(trainer.policy, masked)
+    rows = fragment(trainer.policy, masked)
     policy, critic = trainer.policy, trainer.critic
     valid = np.ones((T, B), bool) if rows.valid is None else rows.valid.numpy()
     values = critic(tf.reshape(rows.observations, [-1, 4])).numpy().reshape(T, B)
@@ -157,7 +123,7 @@ def test_the_whole_gradient_is_clipped(make_trainer: Callable[..., Any]) -> None
         optimizer=keras.optimizers.SGD(1.0),
     )
     before = weights(trainer)
-    learn(trainer, trajectory(trainer.policy))
+    learn(trainer, fragment(trainer.policy))
     moves = [a - b for a, b in zip(weights(trainer), before, strict=True)]
     norm = np.sqrt(sum(np.sum(np.square(move)) for move in moves))
     assert norm == pytest.approx(0.01, rel=1e-3)
@@ -171,9 +137,11 @@ def test_rewards_are_divided_by_the_deviation_of_the_return(
     trainer = make_trainer(
         "PPO", num_steps=T, minibatch_size=T * B, gamma=0.9, normalize_rewards=True
     )
-    rows = trajectory(trainer.policy)
+    rows = fragment(trainer.policy)
     learner = Learner(trainer, B)
-    scaled, carry = learner._scale_rewards(rows, learner.start(), tf.constant(True))
+    scaled, carry = learner.scaling.scale_rewards(
+        rows, learner.start()[0], tf.constant(True)
+    )
     totals, total = [], np.zeros(B)
     ended = (rows.terminated | rows.truncated).numpy()
     for reward, end in zip(rows.rewards.numpy(), ended, strict=True):
@@ -194,17 +162,17 @@ def test_a_broken_trajectory_teaches_nothing(make_trainer: Callable[..., Any]) -
             normalize_rewards=True,
             normalize_observations=True,
         )
-        rows = trajectory(trainer.policy)
+        rows = fragment(trainer.policy)
         values = getattr(rows, field).numpy()
         values.flat[3] = np.inf
         before = values_of(trainer.weights)
         carry, metrics = learn(trainer, rows._replace(**{field: tf.constant(values)}))
-        assert metrics[-1] == 1.0
+        assert metrics[-2] == 1.0
         for weight, value in zip(values_of(trainer.weights), before, strict=True):
             np.testing.assert_array_equal(weight, value)
-        assert np.isfinite(carry).all()
+        assert np.isfinite(carry[0]).all()
         carry, metrics = learn(trainer, rows, carry)
-        assert np.isfinite(metrics).all() and metrics[-1] == 0.0
+        assert np.isfinite(metrics).all() and metrics[-2] == 0.0
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -224,7 +192,7 @@ def test_two_replicas_learn_what_one_does(
     one = make_trainer(
         "PPO", **arguments, optimizer=keras.optimizers.Adam(1e-2, global_clipnorm=0.05)
     )
-    rows = trajectory(one.policy, masked)
+    rows = fragment(one.policy, masked)
     _, expected = learn(one, rows)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
@@ -236,12 +204,12 @@ def test_two_replicas_learn_what_one_does(
 
     def half(context: Any) -> Any:
         first = 2 * context.replica_id_in_sync_group
-        fields = (None if f is None else f[:, first : first + 2] for f in rows)
+        fields = (None if f is None else f[:, first : first + 2] for f in rows[:-1])
         return Trajectory(*fields)
 
     halves = strategy.experimental_distribute_values_from_function(half)
     _, metrics = learn(two, halves)
-    np.testing.assert_allclose(metrics[:-2], expected[:-2], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(metrics[:-3], expected[:-3], rtol=1e-3, atol=1e-6)
     pairs = zip(values_of(two.weights), values_of(one.weights), strict=True)
     for got, want in pairs:
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)

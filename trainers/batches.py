@@ -18,6 +18,8 @@ class Estimates(NamedTuple):
         next_values: float32, V of the true next observation; never that of a reset.
         terminated: bool.
         truncated: bool.
+        log_ratios: float32, log π(a|s) − log μ(a|s) of the policy now against the one
+            that acted, in nats; `None` unless `Trainer.uses_log_ratios`.
     """
 
     rewards: Any
@@ -25,31 +27,66 @@ class Estimates(NamedTuple):
     next_values: Any
     terminated: Any
     truncated: Any
+    log_ratios: Any = None
 
-    def gae(self, gamma: float, gae_lambda: float) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns `kpg.advantages.gae` and the critic's targets, the TD(λ) returns."""
-        gains = advantages.gae(**self._asdict(), gamma=gamma, gae_lambda=gae_lambda)
-        return gains, gains + self.values
+    def gae(self, gamma: float, gae_lambda: float) -> Gains:
+        """Returns `kpg.advantages.gae`, with the TD(λ) returns as targets."""
+        gains = advantages.gae(
+            self.rewards,
+            self.values,
+            self.next_values,
+            self.terminated,
+            self.truncated,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+        )
+        return Gains(gains, gains + self.values)
+
+
+class Gains(NamedTuple):
+    """What an algorithm makes of `Estimates`; all `[T, B]` float32.
+
+    Attributes:
+        advantages: How much better than expected each step turned out.
+        targets: What the critic should say.
+        weights: Of each row in the policy's loss, or `None` for 1.
+    """
+
+    advantages: Any
+    targets: Any
+    weights: Any = None
 
 
 class Batch(NamedTuple):
-    """Rows to learn from, in no order: `[N, ...]`.
+    """Rows to learn from: `[N, ...]` in no order, or `[T, N, ...]` sequences.
+
+    Recurrent models learn from whole sequences, one of each environment.
 
     Attributes:
-        observations: `[N, ...]`.
-        actions: `[N, ...]`, raw actions.
+        observations: Nest of `[N, ...]`.
+        actions: Nest of `[N, ...]`, raw actions.
         log_probs: `[N]` float32, at the time of acting, in nats.
+        values: `[N]` float32, the critic's, when the advantages were estimated.
         advantages: `[N]` float32.
         targets: `[N]` float32, what the critic should say.
+        weights: `[N]` float32, of the rows in the policy's loss, or `None` for 1.
         valid: `[N]` bool, or `None` if every row counts.
+        resets: `[T, N]` bool, rows before which a recurrent state becomes zero; `None`
+            without recurrent models.
+        states: The states of policy and critic before the first row, a pair of nests of
+            `[N, ...]`; of empty ones without recurrent models.
     """
 
     observations: Any
     actions: Any
     log_probs: Any
+    values: Any
     advantages: Any
     targets: Any
+    weights: Any
     valid: Any
+    resets: Any
+    states: Any
 
 
 def shuffled(
@@ -74,11 +111,13 @@ def shuffled(
 
 
 def take(batch: Batch, indices: tf.Tensor) -> Batch:
-    """Returns the rows at `indices`."""
-    fields = (
-        None
-        if field is None
-        else tf.nest.map_structure(lambda rows: tf.gather(rows, indices), field)
-        for field in batch
-    )
-    return Batch(*fields)
+    """Returns the rows, or the whole sequences, at `indices`."""
+
+    def gather(fields: Any, axis: int) -> Any:
+        return tf.nest.map_structure(
+            lambda rows: None if rows is None else tf.gather(rows, indices, axis=axis),
+            fields,
+        )
+
+    taken = gather(tuple(batch[:-1]), axis=0 if batch.resets is None else 1)
+    return Batch(*taken, states=gather(batch.states, axis=0))

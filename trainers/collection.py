@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from gymnasium.vector import AutoresetMode
 
-from kpg import random
+from kpg import random, spaces
 from kpg.environments.functional import GraphEnvironment, Rng
 from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
 from kpg.scan import scan
-from kpg.trajectories import Trajectory
+from kpg.trajectories import Trajectory, zero_where
 
 
 class Carry(NamedTuple):
@@ -22,11 +23,14 @@ class Carry(NamedTuple):
         states: Nest of `[B, ...]`, the environments' own states.
         lengths: `[B]` int32, steps since the last reset.
         returns: `[B]` float32, undiscounted reward since the last reset.
+        policy_state: Nest of `[B, ...]`, what a recurrent policy remembers of the
+            episode; `()` for others.
     """
 
     states: Any
     lengths: Any
     returns: Any
+    policy_state: Any
 
 
 class Episodes(NamedTuple):
@@ -75,6 +79,7 @@ class GraphCollector:
             self.env.initial(Rng(seed, self.num_envs)),
             tf.zeros([self.num_envs], tf.int32),
             tf.zeros([self.num_envs]),
+            self.policy.initial_state(self.num_envs),
         )
 
     def collect(
@@ -89,8 +94,9 @@ class GraphCollector:
         seeds = random.seeds([self.num_steps, 3], seed)
         if self.restart:
             carry = self.start(seed)
+        before = carry.policy_state
         carry, (rows, episodes) = scan(self._step, carry, seeds)
-        trajectory = Trajectory(**rows, valid=None)
+        trajectory = Trajectory(**rows, valid=None, policy_state=before)
         if self.restart:
             ended = trajectory.terminated | trajectory.truncated
             before = tf.cumsum(tf.cast(ended, tf.int32), exclusive=True)
@@ -103,7 +109,8 @@ class GraphCollector:
         """One step of all environments; `seeds` is `[3, 2]`."""
         env, family = self.env, self.policy.family
         observations = env.observation(carry.states)
-        actions, log_probs = self.policy.sample(observations, seeds[0])
+        parameters, policy_state = self.policy.step(observations, carry.policy_state)
+        actions = family.sample(parameters, seeds[0])
         taken = family.to_environment(actions)
         rng = Rng(seeds[1], self.num_envs)
         states = env.transition(carry.states, taken, rng)
@@ -115,7 +122,7 @@ class GraphCollector:
         rows = {
             "observations": observations,
             "actions": actions,
-            "log_probs": log_probs,
+            "log_probs": family.log_prob(parameters, actions),
             "rewards": rewards,
             "terminated": terminated,
             "truncated": truncated,
@@ -128,7 +135,7 @@ class GraphCollector:
             tf.reduce_sum(done),
         )
         fresh = self.start(seeds[2])
-        carry = select(ended, fresh, Carry(states, lengths, returns))
+        carry = select(ended, fresh, Carry(states, lengths, returns, policy_state))
         return carry, (rows, episodes)
 
 
@@ -173,20 +180,23 @@ class HostCollector:
         self.num_steps = num_steps
         self.restart = restart
         self._observations: Any = None
+        self._state = policy.initial_state(env.num_envs)
+        self._ended = np.zeros(env.num_envs, bool)
         self._lengths = np.zeros(env.num_envs, np.int32)
         self._returns = np.zeros(env.num_envs, np.float32)
-        space = env.observation_space
         signature = [
-            tf.TensorSpec([env.num_envs, *(space.shape or ())], space.dtype),
+            *batched((spaces.specs(env.observation_space), policy.state_spec), env),
             tf.TensorSpec([2], tf.int32),
         ]
         self._act = tf.function(self._choose, signature, autograph=False)
 
-    def _choose(
-        self, observations: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        actions, log_probs = self.policy.sample(observations, seed)
-        return actions, log_probs, self.policy.family.to_environment(actions)
+    def _choose(self, observations: Any, state: Any, seed: tf.Tensor) -> Any:
+        """Returns actions, their log-probabilities, what is taken, and the state."""
+        family = self.policy.family
+        parameters, state = self.policy.step(observations, state)
+        actions = family.sample(parameters, seed)
+        log_probs = family.log_prob(parameters, actions)
+        return actions, log_probs, family.to_environment(actions), state
 
     def restart_episodes(self) -> None:
         """Begins the next fragment with new episodes."""
@@ -201,9 +211,12 @@ class HostCollector:
         if self._observations is None or self.restart:
             first = self._observations is None
             self._observations = self.env.reset(self.env.seed if first else None)
+            self._state = self.policy.initial_state(self.env.num_envs)
+            self._ended[:] = False
             self._lengths[:] = 0
             self._returns[:] = 0
         episodes = Episodes(0.0, 0.0, 0.0)
+        before = tf.nest.map_structure(np.asarray, self._state)
         rows = []
         for step in range(self.num_steps):
             count = (int(key[1]) * self.num_steps + step) & 0x7FFFFFFF
@@ -211,7 +224,8 @@ class HostCollector:
             rows.append(row)
             if ended.any():
                 episodes = self._finish(ended, episodes)
-        trajectory = Trajectory(*(np.stack(field) for field in zip(*rows, strict=True)))
+        trajectory = tf.nest.map_structure(lambda *steps: np.stack(steps), *rows)
+        trajectory = trajectory._replace(policy_state=before)
         if self.restart:
             ends = trajectory.terminated | trajectory.truncated
             before = np.cumsum(ends, axis=0) - ends
@@ -220,22 +234,38 @@ class HostCollector:
 
     def _step(self, seed: np.ndarray[Any, Any]) -> tuple[Trajectory, Any]:
         observations = self._observations
-        actions, log_probs, taken = self._act(observations, seed)
-        result = self.env.step(taken.numpy())
+        actions, log_probs, taken, state = self._act(observations, self._state, seed)
+        log_probs = log_probs.numpy()
+        self._refuse_broken(log_probs)
+        result = self.env.step(to_numpy(taken))
         self._lengths += result.valid
         self._returns += np.where(result.valid, result.rewards, 0.0)
         self._observations = result.observations
+        self._ended = result.terminated | result.truncated
+        if self.policy.recurrent:
+            state = zero_where(self._ended | ~result.valid, state)
+        self._state = state
         row = Trajectory(
             observations=observations,
-            actions=actions.numpy(),
-            log_probs=log_probs.numpy(),
+            actions=to_numpy(actions),
+            log_probs=log_probs,
             rewards=result.rewards,
             terminated=result.terminated,
             truncated=result.truncated,
             valid=result.valid,
             next_observations=result.next_observations,
         )
-        return row, result.terminated | result.truncated
+        return row, self._ended
+
+    def _refuse_broken(self, log_probs: np.ndarray[Any, Any]) -> None:
+        """Raises before an environment is given an action that no policy chose."""
+        if np.isfinite(log_probs).all():
+            return
+        # A final observation may well have no legal action: nothing is acted on it.
+        resetting = self.env.autoreset_mode is AutoresetMode.NEXT_STEP
+        acting = ~self._ended if resetting else np.ones_like(self._ended)
+        if not np.isfinite(log_probs[acting]).all():
+            raise broken_policy()
 
     def _finish(self, ended: np.ndarray[Any, Any], episodes: Episodes) -> Episodes:
         """Adds the episodes that ended in this step and starts their counts anew."""
@@ -247,3 +277,25 @@ class HostCollector:
         self._returns[ended] = 0
         self._lengths[ended] = 0
         return episodes
+
+
+def to_numpy(nest: Any) -> Any:
+    """Turns a nest of eager tensors into one of arrays."""
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), nest)
+
+
+def batched(specs: Any, env: HostEnvironment) -> Any:
+    """Gives a nest of `TensorSpec`s the leading axis of the environment's copies."""
+    return tf.nest.map_structure(
+        lambda spec: tf.TensorSpec([env.num_envs, *spec.shape], spec.dtype), specs
+    )
+
+
+def broken_policy() -> ValueError:
+    """Explains log-probabilities that are not finite."""
+    return ValueError(
+        "The policy gave a log-probability that is not finite. Either an action mask "
+        "allows no action at all, which the environment must mend, or weights or "
+        "logits became inf or nan: lower the learning rate, or normalise observations "
+        "and rewards. Received: inf or nan"
+    )

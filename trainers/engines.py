@@ -16,7 +16,9 @@ from kpg.trainers.collection import (
     GraphCollector,
     HostCollector,
 )
-from kpg.trainers.learning import Learner, fold_in_replica, schedule_learning_rate
+from kpg.trainers.learning import TAIL, Learner, schedule_learning_rates
+from kpg.trainers.replicas import fold_in_replica, sum_up
+from kpg.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
@@ -32,14 +34,14 @@ class Engine(ABC):
         self.learner = Learner(trainer, env.num_envs)
 
     @abstractmethod
-    def run(self, iterations: int, done: int, total: int, base_rate: float) -> Any:
+    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Any:
         """Runs iterations.
 
         Args:
             iterations: How many.
             done: Iterations of this `fit` before them.
             total: Iterations of this `fit` in all.
-            base_rate: The optimizer's learning rate at the start of this `fit`.
+            rates: The learning rate of each optimizer at the start of this `fit`.
 
         Returns:
             `[M]` float32 NumPy array: sums over the iterations of what `Learner.learn`
@@ -92,7 +94,7 @@ class GraphEngine(Engine):
         """See `Engine.restart`."""
         self._carry = None
 
-    def run(self, iterations: int, done: int, total: int, base_rate: float) -> Any:
+    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Any:
         """See `Engine.run`."""
         if self._carry is None:
             seed = self.env.seed if self.env.seed is not None else self.trainer.entropy
@@ -103,7 +105,7 @@ class GraphEngine(Engine):
             tf.constant(iterations),
             tf.constant(done, tf.float32),
             tf.constant(total, tf.float32),
-            tf.constant(base_rate, tf.float32),
+            tf.constant(rates, tf.float32),
         )
         return sums.numpy()
 
@@ -122,13 +124,13 @@ class GraphEngine(Engine):
         iterations: tf.Tensor,
         done: tf.Tensor,
         total: tf.Tensor,
-        base_rate: tf.Tensor,
+        rates: tf.Tensor,
     ) -> tuple[Any, tf.Tensor]:
         """Runs `iterations` iterations; the whole of training is in this graph."""
 
         def body(index: tf.Tensor, carry: Any, sums: tf.Tensor) -> Any:
             progress = (done + tf.cast(index, tf.float32)) / total
-            schedule_learning_rate(self.trainer, base_rate, progress)
+            schedule_learning_rates(self.trainer, rates, progress)
             seeds = random.seeds([2], self._next_key())
             states, discounted = carry
             states, trajectory, episodes = self.strategy.run(
@@ -137,14 +139,14 @@ class GraphEngine(Engine):
             discounted, metrics = self.learner.learn(
                 trajectory, discounted, seeds[1], progress
             )
-            ended = tf.stack(list(self.learner.sum_up(episodes)))
+            ended = tf.stack(list(sum_up(self.strategy, episodes)))
             return (
                 index + 1,
                 (states, discounted),
                 sums + tf.concat([metrics, ended], 0),
             )
 
-        size = len(self.trainer.metric_names) + 2 + len(Episodes._fields)
+        size = len(self.trainer.metric_names) + len(TAIL) + len(Episodes._fields)
         _, carry, sums = tf.while_loop(
             lambda index, *_: index < iterations,
             body,
@@ -179,7 +181,7 @@ class HostEngine(Engine):
         self._carry = None
         self.collector.restart_episodes()
 
-    def run(self, iterations: int, done: int, total: int, base_rate: float) -> Any:
+    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Any:
         """See `Engine.run`."""
         sums: Any = 0.0
         for index in range(iterations):
@@ -192,20 +194,26 @@ class HostEngine(Engine):
                 self._carry,
                 tf.constant(key),
                 tf.constant((done + index) / total, tf.float32),
-                tf.constant(base_rate, tf.float32),
+                tf.constant(rates, tf.float32),
             )
             sums = sums + tf.concat([metrics, list(episodes)], axis=0).numpy()
         return sums
 
-    def _distributed(self, trajectory: Any) -> Any:
+    def _distributed(self, trajectory: Trajectory) -> Any:
         """Gives each replica its share of the environments, as tensors."""
         share = self.learner.num_envs
 
-        def part(context: Any) -> Any:
+        def part(context: Any) -> Trajectory:
             first = context.replica_id_in_sync_group * share
-            return tf.nest.map_structure(
-                lambda rows: tf.constant(rows[:, first : first + share]), trajectory
+            own = slice(first, first + share)
+            rows = tf.nest.map_structure(
+                lambda rows: tf.constant(rows[:, own]),
+                trajectory._replace(policy_state=()),
             )
+            state = tf.nest.map_structure(
+                lambda state: tf.constant(state[own]), trajectory.policy_state
+            )
+            return rows._replace(policy_state=state)
 
         if self.learner.replicas == 1:
             return tf.nest.map_structure(tf.constant, trajectory)
@@ -217,9 +225,9 @@ class HostEngine(Engine):
         carry: Any,
         key: tf.Tensor,
         progress: tf.Tensor,
-        base_rate: tf.Tensor,
+        rates: tf.Tensor,
     ) -> tuple[Any, tf.Tensor]:
-        schedule_learning_rate(self.trainer, base_rate, progress)
+        schedule_learning_rates(self.trainer, rates, progress)
         return self.learner.learn(trajectory, carry, key, progress)
 
 

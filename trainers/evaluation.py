@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kpg import random
+from kpg import random, spaces
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment, Rng
 from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
-from kpg.trainers.collection import select, time_is_up
+from kpg.trainers.collection import batched, select, time_is_up, to_numpy
+from kpg.trajectories import zero_where
 
 
 class Evaluator(ABC):
@@ -50,13 +51,18 @@ class Evaluator(ABC):
             "returns": returns,
         }
 
-    def act(self, observations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the environment's actions for `[B, ...]` observations."""
+    def act(self, observations: Any, state: Any, seed: tf.Tensor) -> tuple[Any, Any]:
+        """Returns the environment's actions for `[B, ...]` observations.
+
+        The second result is the state of a recurrent policy after them.
+        """
+        family = self.policy.family
+        parameters, state = self.policy.step(observations, state)
         if self.deterministic:
-            actions = self.policy.mode(observations)
+            actions = family.mode(parameters)
         else:
-            actions, _ = self.policy.sample(observations, seed)
-        return self.policy.family.to_environment(actions)
+            actions = family.sample(parameters, seed)
+        return family.to_environment(actions), state
 
 
 class GraphEvaluator(Evaluator):
@@ -89,13 +95,14 @@ class GraphEvaluator(Evaluator):
         def body(
             step: tf.Tensor,
             states: Any,
+            memory: Any,
             counts: tf.Tensor,
             lengths: tf.Tensor,
             returns: tf.Tensor,
             table: Any,
         ) -> Any:
             seeds = random.seeds([3], seed + tf.stack([0, step + 1]))
-            actions = self.act(env.observation(states), seeds[0])
+            actions, memory = self.act(env.observation(states), memory, seeds[0])
             following = env.transition(states, actions, Rng(seeds[1], size))
             lengths += 1
             returns += env.reward(states, actions, following)
@@ -109,6 +116,7 @@ class GraphEvaluator(Evaluator):
             return (
                 step + 1,
                 states,
+                zero_where(ended, memory),
                 counts,
                 lengths,
                 tf.where(ended, 0.0, returns),
@@ -118,11 +126,12 @@ class GraphEvaluator(Evaluator):
         limit = env.max_episode_steps
         zeros = tf.zeros([rounds, size])
         *_, (returns, lengths) = tf.while_loop(
-            lambda step, states, counts, *_: tf.reduce_any(counts < quotas),
+            lambda step, states, memory, counts, *_: tf.reduce_any(counts < quotas),
             body,
             (
                 tf.constant(0),
                 env.initial(Rng(seed, size)),
+                self.policy.initial_state(size),
                 tf.zeros([size], tf.int32),
                 tf.zeros([size], tf.int32),
                 tf.zeros([size]),
@@ -142,23 +151,32 @@ class HostEvaluator(Evaluator):
         self, env: HostEnvironment, policy: Policy, episodes: int, deterministic: bool
     ) -> None:
         super().__init__(env, policy, episodes, deterministic)
-        self._act = tf.function(self.act, autograph=False)
+        signature = [
+            *batched((spaces.specs(env.observation_space), policy.state_spec), env),
+            tf.TensorSpec([2], tf.int32),
+        ]
+        self._act = tf.function(self.act, signature, autograph=False)
 
     def play(self, seed: int) -> tuple[Any, Any]:
         """See `Evaluator.play`."""
         size = self.env.num_envs
         observations = self.env.reset(seed=seed)
+        state = self.policy.initial_state(size)
         counts = np.zeros(size, int)
         lengths, returns = np.zeros(size), np.zeros(size)
         played: tuple[list[float], list[float]] = ([], [])
         step = 0
         while (counts < self.quotas).any():
             key = np.array([seed & 0x7FFFFFFF, step], np.int32)
-            result = self.env.step(self._act(observations, key).numpy())
+            actions, state = self._act(observations, state, key)
+            result = self.env.step(to_numpy(actions))
             observations = result.observations
             lengths += result.valid
             returns += np.where(result.valid, result.rewards, 0.0)
-            for index in np.flatnonzero(result.terminated | result.truncated):
+            ended = result.terminated | result.truncated
+            if self.policy.recurrent:
+                state = zero_where(ended | ~result.valid, state)
+            for index in np.flatnonzero(ended):
                 if counts[index] < self.quotas[index]:
                     played[0].append(returns[index])
                     played[1].append(lengths[index])

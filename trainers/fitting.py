@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
+from kpg import schedules
 from kpg.environments.environment import Environment
+from kpg.trainers.collection import broken_policy
 from kpg.trainers.engines import Engine
 from kpg.trainers.logs import EpochLog
 
@@ -40,7 +42,7 @@ class Fitting:
         self.callbacks = callbacks
         self.epochs = epochs
         self.steps = steps
-        self._scheduled = trainer.settings.learning_rate_schedule != "constant"
+        self._schedule = trainer.settings.learning_rate_schedule
         self._validation: tuple[Environment, int, int] | None = None
         self._seconds: list[tuple[float, int]] = []
 
@@ -57,7 +59,7 @@ class Fitting:
         """
         trainer = self.trainer
         trainer.stop_training = False
-        self._base_rate = self._learning_rate()
+        self._base_rates = self._learning_rates()
         self.callbacks.on_train_begin()
         logs: dict[str, float] = {}
         try:
@@ -67,22 +69,24 @@ class Fitting:
                     break
         finally:
             self._report_times()
-            if self._scheduled:  # a later fit starts from the same rate
-                trainer.optimizer.learning_rate = self._base_rate
+            if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
+                # A later fit starts from the same rates.
+                for index, optimizer in enumerate(trainer.optimizers):
+                    optimizer.learning_rate = self._base_rates[index]
         self.callbacks.on_train_end(logs)
 
     def _run_epoch(self, epoch: int) -> dict[str, float]:
-        rate = self._learning_rate()
+        rates = self._learning_rates()
         self.callbacks.on_epoch_begin(epoch)
-        self._refuse_two_schedules(rate)
+        self._refuse_two_schedules(rates)
         logs = self._train(epoch)
-        rate = self._learning_rate()
-        logs.update(env_steps=self.trainer.env_steps, learning_rate=rate)
+        rates = self._learning_rates()
+        logs.update(env_steps=self.trainer.env_steps, learning_rate=rates[0])
         if self._validation is not None and (epoch + 1) % self._validation[2] == 0:
             logs.update(self._validate(*self._validation[:2]))
         self.callbacks.on_epoch_end(epoch, logs)
         if epoch + 1 < self.epochs:
-            self._refuse_two_schedules(rate)
+            self._refuse_two_schedules(rates)
         return logs
 
     def _train(self, epoch: int) -> dict[str, float]:
@@ -96,12 +100,16 @@ class Fitting:
             self.callbacks.on_train_batch_begin(step)
             start = time.perf_counter()
             done = epoch * self.steps + step
-            sums = self.engine.run(size, done, total, self._base_rate)
+            sums = self.engine.run(size, done, total, self._base_rates)
             seconds = time.perf_counter() - start
             self._seconds.append((seconds, size))
             log.add(sums, size, size * rows, seconds)
             if log.broken:
-                _refuse_broken(env)
+                raise (
+                    _broken_environment(env)
+                    if (log.broken == "environment")
+                    else broken_policy()
+                )
             step += size
             self.callbacks.on_train_batch_end(step - 1, log.batch_logs())
         return log.epoch_logs()
@@ -128,23 +136,25 @@ class Fitting:
         self.trainer.compile_seconds = first - training
         self.trainer.train_seconds = later + training
 
-    def _learning_rate(self) -> float:
-        return float(tf.convert_to_tensor(self.trainer.optimizer.learning_rate))
+    def _learning_rates(self) -> list[float]:
+        return [
+            float(tf.convert_to_tensor(optimizer.learning_rate))
+            for optimizer in self.trainer.optimizers
+        ]
 
-    def _refuse_two_schedules(self, rate: float) -> None:
+    def _refuse_two_schedules(self, rates: list[float]) -> None:
         """Raises if somebody changed the rate that the trainer sets itself."""
-        if self._scheduled and self._learning_rate() != rate:
-            name = self.trainer.settings.learning_rate_schedule
+        if self._schedule != "constant" and self._learning_rates() != rates:
             raise ValueError(
                 "A callback changed the optimizer's learning rate, which "
                 "`learning_rate_schedule` sets in every iteration; use only one of "
-                f"them. Received: learning_rate_schedule={name!r}"
+                f"them. Received: learning_rate_schedule={self._schedule!r}"
             )
 
 
-def _refuse_broken(env: Environment) -> None:
+def _broken_environment(env: Environment) -> ValueError:
     name = env.spec.id if env.spec else "The environment"
-    raise ValueError(
+    return ValueError(
         f"{name} gave observations or rewards that are not finite; nothing was learned "
         "from them. Wrap or mend the environment. Received: inf or nan"
     )

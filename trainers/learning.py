@@ -13,20 +13,24 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from kpg import losses, schedules
-from kpg.models import RunningNormalization
-from kpg.scan import scan
-from kpg.trainers.batches import Batch, Estimates, shuffled, take
-from kpg.trajectories import Trajectory, flatten
+from kpg.trainers.batches import Batch, Estimates, shuffled
+from kpg.trainers.replicas import fold_in_replica, share, sum_up
+from kpg.trainers.scaling import Scaling
+from kpg.trainers.updating import Progress, Updater, outputs
+from kpg.trajectories import Trajectory, cuts, flatten, resets, zero_where
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
+
+# What follows the metrics in the numbers that an iteration returns.
+TAIL = ("explained_variance", "broken_environment", "broken_policy")
 
 
 class Learner:
     """Turns trajectories into gradient steps on a trainer's models.
 
     Args:
-        trainer: Gives the models, the optimizer, the settings and the algorithm.
+        trainer: Gives the models, the optimizers, the settings and the algorithm.
         num_envs: Environments of all replicas together.
     """
 
@@ -38,12 +42,21 @@ class Learner:
         self.num_envs = num_envs // self.replicas
         self.num_epochs, size = trainer.update_schedule(num_envs)
         self.minibatch_size = size // self.replicas
-        models = [model for model in (trainer.policy, trainer.critic) if model]
-        self.variables = [v for model in models for v in model.trainable_variables]
+        self.scaling = Scaling(trainer)
+        self.updater = Updater(trainer)
 
     def start(self) -> Any:
-        """Returns what `learn` carries: discounted returns `[B]` of each replica."""
-        return self.strategy.run(lambda: tf.zeros([self.num_envs]))
+        """Returns what `learn` carries, of each replica.
+
+        It is the discounted returns `[B]` and the critic's state.
+        """
+        critic = self.trainer.critic
+        return self.strategy.run(
+            lambda: (
+                tf.zeros([self.num_envs]),
+                () if critic is None else critic.initial_state(self.num_envs),
+            )
+        )
 
     def learn(
         self, trajectory: Trajectory, carry: Any, seed: tf.Tensor, progress: tf.Tensor
@@ -60,87 +73,67 @@ class Learner:
             progress: Scalar in [0, 1], how much of this `fit` is done.
 
         Returns:
-            The carry, and the means of `Trainer.metric_names` over the gradient steps
-            followed by `explained_variance` and the number of broken trajectories.
+            The carry, and the means of `Trainer.metric_names` over the minibatches
+            followed by `TAIL`: the explained variance and two numbers that are positive
+            if the environment or the policy gave something that is not finite.
         """
-        run, sum_up = self.strategy.run, self.sum_up
-        broken = sum_up(run(_is_broken, (trajectory,)))
-        healthy = tf.equal(broken, 0.0)
+        run = self.strategy.run
+        broken = sum_up(self.strategy, run(_broken, (trajectory,)))
+        healthy = tf.equal(tf.reduce_sum(broken), 0.0)
+        totals, state = carry
         if self.settings.normalize_rewards:
-            trajectory, carry = self._scale_rewards(trajectory, carry, healthy)
-        batch, explained = run(self._prepare, (trajectory,))
-        orders = run(self._shuffled, (seed,))
-        metrics = self._update(batch, orders, progress, healthy)
-        if self.settings.normalize_observations:
-            self._follow_observations(trajectory, healthy)
-        tail = [sum_up(explained) / self.replicas, broken]
-        return carry, tf.concat([metrics, tf.stack(tail)], axis=0)
-
-    def sum_up(self, value: Any) -> Any:
-        """Adds up a nest of tensors over all replicas."""
-        if self.replicas == 1:
-            return value
-        return tf.nest.map_structure(
-            lambda tensor: self.strategy.reduce("SUM", tensor, axis=None), value
-        )
-
-    def _scale_rewards(
-        self, trajectory: Trajectory, carry: Any, healthy: tf.Tensor
-    ) -> tuple[Trajectory, Any]:
-        """Divides rewards by the running std of the discounted return.
-
-        The mean is not subtracted: that would change which policy is best.
-        """
-        moments = self.trainer.return_moments
-        carry, totals = self.strategy.run(self._discounted_returns, (trajectory, carry))
-        self._merge(moments, totals, trajectory.valid, healthy)
-
-        def scale(trajectory: Trajectory) -> Trajectory:
-            rewards = trajectory.rewards * moments.inverse_deviation()
-            rewards = tf.clip_by_value(rewards, -moments.clip, moments.clip)
-            return trajectory._replace(rewards=rewards)
-
-        return self.strategy.run(scale, (trajectory,)), carry
-
-    def _discounted_returns(
-        self, trajectory: Trajectory, carry: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Accumulates `R ← γR + r` forward in time; returns the last R and all."""
-
-        def step(
-            total: tf.Tensor, row: tuple[tf.Tensor, tf.Tensor]
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            reward, ended = row
-            total = self.settings.gamma * total + reward
-            return tf.where(ended, 0.0, total), total
-
+            trajectory, totals = self.scaling.scale_rewards(trajectory, totals, healthy)
         if self.trainer.restart_every_iteration:
-            carry = tf.zeros_like(carry)
-        ended = trajectory.terminated | trajectory.truncated
-        carry, totals = scan(step, carry, (trajectory.rewards, ended))
-        return tf.where(tf.math.is_finite(carry), carry, 0.0), totals
+            state = run(lambda: tf.nest.map_structure(tf.zeros_like, state))
+        batch, explained, following = run(self._prepare, (trajectory, state))
+        orders = run(self._shuffled, (seed,))
+        done = self.updater.start(healthy)
+        done = self._update(trajectory, state, batch, orders, done, progress)
+        if self.trainer.measures_kl:
+            self._measure_kl(batch, healthy)
+        if self.settings.normalize_observations:
+            self.scaling.follow_observations(trajectory, healthy)
+        explained = sum_up(self.strategy, explained) / self.replicas
+        metrics = tf.math.divide_no_nan(done.totals, done.looked)
+        tail = tf.concat([explained[tf.newaxis], broken], axis=0)
+        return (totals, following), tf.concat([metrics, tail], axis=0)
 
-    def _merge(
-        self, moments: RunningNormalization, rows: Any, valid: Any, healthy: tf.Tensor
-    ) -> None:
-        """Merges `[T, B, ...]` rows of every replica into running moments."""
+    def _update(
+        self,
+        trajectory: Any,
+        state: Any,
+        batch: Any,
+        orders: Any,
+        done: Progress,
+        progress: tf.Tensor,
+    ) -> Progress:
+        """Takes the gradient steps of all epochs."""
+        rows = self.num_envs * self.settings.num_steps
+        count = rows // self.minibatch_size
+        last = self.num_epochs * count
+        if not self.trainer.estimates_every_epoch or self.num_epochs == 1:
+            return self.updater.run(batch, orders, (0, last), done, progress)
+        done = self.updater.run(batch, orders, (0, count), done, progress)
 
-        def flat(values: tf.Tensor | None) -> tf.Tensor | None:
-            return None if values is None else flatten(values)
+        def epoch(first: tf.Tensor, done: Progress) -> tuple[tf.Tensor, Progress]:
+            batch, *_ = self.strategy.run(self._prepare, (trajectory, state))
+            window = (first, first + count)
+            return window[1], self.updater.run(batch, orders, window, done, progress)
 
-        def sums(rows: tf.Tensor, valid: tf.Tensor | None) -> Any:
-            return moments.sums(flat(rows), flat(valid))
+        return tf.while_loop(
+            lambda first, done: (first < last) & ~done.stopped,
+            epoch,
+            (tf.constant(count), done),
+        )[1]
 
-        def squares(rows: tf.Tensor, valid: tf.Tensor | None, sums: Any) -> tf.Tensor:
-            return moments.squares(flat(rows), sums, flat(valid))
+    def _prepare(self, trajectory: Trajectory, state: Any) -> tuple[Batch, Any, Any]:
+        """Computes advantages and targets of this replica's rows.
 
-        total = self.sum_up(self.strategy.run(sums, (rows, valid)))
-        around = self.strategy.run(squares, (rows, valid, total))
-        moments.merge(total, self.sum_up(around), healthy)
-
-    def _prepare(self, trajectory: Trajectory) -> tuple[Batch, tf.Tensor]:
-        """Computes advantages and targets, and forgets the order of time."""
-        values, next_values = self._values(trajectory)
+        Returns:
+            The batch, the explained variance of the values, and the critic's state
+            after the last row.
+        """
+        values, next_values, following = self._values(trajectory, state)
         estimates = Estimates(
             rewards=trajectory.rewards,
             values=values,
@@ -148,178 +141,119 @@ class Learner:
             terminated=trajectory.terminated,
             truncated=trajectory.truncated,
         )
-        gains, targets = self.trainer.estimate(estimates)
         batch = Batch(
-            observations=tf.nest.map_structure(flatten, trajectory.observations),
-            actions=tf.nest.map_structure(flatten, trajectory.actions),
-            log_probs=flatten(trajectory.log_probs),
-            advantages=flatten(gains),
-            targets=flatten(targets),
-            valid=None if trajectory.valid is None else flatten(trajectory.valid),
+            observations=trajectory.observations,
+            actions=trajectory.actions,
+            log_probs=trajectory.log_probs,
+            values=values,
+            advantages=None,
+            targets=None,
+            weights=None,
+            valid=trajectory.valid,
+            resets=resets(trajectory) if self.trainer.recurrent else None,
+            states=(trajectory.policy_state, state),
         )
-        return batch, _explained_variance(flatten(values), batch)
+        if self.trainer.uses_log_ratios:
+            estimates = estimates._replace(log_ratios=self._log_ratios(batch))
+        batch = batch._replace(**self.trainer.estimate(estimates)._asdict())
+        explained = _explained_variance(batch)
+        return self._in_rows(batch), explained, following
 
-    def _values(self, trajectory: Trajectory) -> tuple[tf.Tensor, tf.Tensor]:
+    def _in_rows(self, batch: Batch) -> Batch:
+        """Forgets the order of time, unless the models are recurrent."""
+        if self.trainer.recurrent:
+            return batch
+        fields = (None if field is None else flatten(field) for field in batch[:-1])
+        return Batch(*fields, states=batch.states)
+
+    def _log_ratios(self, batch: Batch) -> tf.Tensor:
+        """Returns `[T, B]` log π(a|s) − log μ(a|s), π as it is now."""
+        rows, policy = self._in_rows(batch), self.trainer.policy
+        parameters = outputs(policy, rows, rows.states[0], training=False)
+        log_probs = policy.family.log_prob(parameters, rows.actions)
+        return tf.reshape(log_probs, batch.log_probs.shape) - batch.log_probs
+
+    def _values(
+        self, trajectory: Trajectory, state: Any
+    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
         """Returns V of the observations and of the true next ones, both `[T, B]`.
 
         The next observation of a row is the observation of the row below it, unless an
-        episode was cut there; only then is the critic asked about it.
+        episode was cut there; only then is the critic asked about it. The third result
+        is the critic's state after the last row.
         """
         critic = self.trainer.critic
         if critic is None:
             zeros = tf.zeros_like(trajectory.rewards)
-            return zeros, zeros
-        shape = trajectory.rewards.shape
-
-        def evaluate(observations: tf.Tensor) -> tf.Tensor:
-            return tf.reshape(critic(flatten(observations)), shape)
-
-        values = evaluate(trajectory.observations)
-        last = critic(trajectory.next_observations[-1])
-        shifted = tf.concat([values[1:], last[tf.newaxis]], axis=0)
-        cut = trajectory.truncated & ~trajectory.terminated
-        next_values = tf.cond(
-            tf.reduce_any(cut),
-            lambda: tf.where(cut, evaluate(trajectory.next_observations), shifted),
-            lambda: shifted,
+            return zeros, zeros, state
+        values, states = critic.unroll(
+            trajectory.observations, state, resets(trajectory)
         )
-        return values, next_values
+        values = tf.ensure_shape(values, trajectory.rewards.shape)
+        last, last_state = tf.nest.map_structure(
+            lambda rows: rows[-1], (trajectory.next_observations, states)
+        )
+        shifted = tf.concat(
+            [values[1:], critic.step(last, last_state)[0][tf.newaxis]], axis=0
+        )
+        cut = trajectory.truncated & ~trajectory.terminated
+
+        def where_cut() -> tf.Tensor:
+            finals = critic.step(
+                flatten(trajectory.next_observations), flatten(states)
+            )[0]
+            return tf.where(cut, tf.reshape(finals, values.shape), shifted)
+
+        next_values = tf.cond(tf.reduce_any(cut), where_cut, lambda: shifted)
+        return values, next_values, zero_where(cuts(trajectory)[-1], last_state)
 
     def _shuffled(self, seed: tf.Tensor) -> tf.Tensor:
-        """Draws this replica's minibatches of all epochs."""
-        rows = self.num_envs * self.settings.num_steps
+        """Draws this replica's minibatches of all epochs: of rows, or of sequences."""
+        length = self.settings.num_steps
+        sequences = self.trainer.recurrent
         return shuffled(
-            fold_in_replica(seed), rows, self.num_epochs, self.minibatch_size
+            fold_in_replica(seed),
+            self.num_envs * (1 if sequences else length),
+            self.num_epochs,
+            self.minibatch_size // (length if sequences else 1),
         )
 
-    def _update(
-        self, batch: Any, orders: Any, progress: tf.Tensor, healthy: tf.Tensor
-    ) -> tf.Tensor:
-        """Takes one gradient step on each minibatch; returns the mean metrics."""
-        rows = self.num_envs * self.settings.num_steps
-        steps = self.num_epochs * (rows // self.minibatch_size)
+    def _measure_kl(self, batch: Any, healthy: tf.Tensor) -> None:
+        """Tells the trainer how far the policy moved from the one that acted."""
 
-        def body(index: tf.Tensor, totals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            arguments = (batch, orders, index, progress)
-            gradients, metrics = self.strategy.run(self._gradients, arguments)
-            self._apply(self.sum_up(gradients))
-            return index + 1, totals + self.sum_up(metrics)
+        def kl(batch: Batch) -> tf.Tensor:
+            policy = self.trainer.policy
+            parameters = outputs(policy, batch, batch.states[0], training=False)
+            log_probs = policy.family.log_prob(parameters, batch.actions)
+            divergence = losses.approximate_kl(
+                log_probs, batch.log_probs, valid=batch.valid
+            )
+            return divergence * share(batch.valid)
 
-        _, totals = tf.while_loop(
-            lambda index, _: index < steps,
-            body,
-            (
-                tf.where(healthy, 0, steps),
-                tf.zeros([len(self.trainer.metric_names)]),
-            ),
-            maximum_iterations=steps,
-        )
-        return totals / tf.cast(steps, tf.float32)
-
-    def _gradients(
-        self, batch: Batch, orders: tf.Tensor, index: tf.Tensor, progress: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Computes this replica's share of the gradient on one minibatch."""
-        rows = take(batch, orders[index])
-        share = self._share(rows.valid)
-        if self.settings.normalize_advantages:
-            rows = rows._replace(advantages=self._standardised(rows, share))
-        with tf.GradientTape() as tape:
-            loss, metrics = self._loss(rows, progress)
-            loss = share * loss
-        gradients = tape.gradient(
-            loss, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-        values = [metrics[name] for name in self.trainer.metric_names]
-        return gradients, share * tf.stack(values)
-
-    def _loss(
-        self, rows: Batch, progress: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Adds up the policy loss, the value loss and the entropy bonus."""
-        policy, critic = self.trainer.policy, self.trainer.critic
-        parameters = policy(rows.observations, training=True)
-        log_probs = policy.family.log_prob(parameters, rows.actions)
-        entropy = losses.mean(policy.family.entropy(parameters), rows.valid)
-        policy_loss, metrics = self.trainer.policy_loss(log_probs, rows, progress)
-        value_loss = tf.zeros([])
-        if critic is not None:
-            values = critic(rows.observations, training=True)
-            value_loss = losses.value(values, rows.targets, valid=rows.valid)
-        loss = (
-            policy_loss
-            + self.settings.vf_coef * value_loss
-            - self.settings.ent_coef * entropy
-        )
-        for penalty in (*policy.losses, *(critic.losses if critic else ())):
-            loss += penalty  # kernel regularizers of the user's backbones
-        parts = {"policy_loss": policy_loss, "value_loss": value_loss}
-        return loss, {"loss": loss, **parts, "entropy": entropy, **metrics}
-
-    def _share(self, valid: tf.Tensor | None) -> tf.Tensor:
-        """Returns the weight of this replica's mean in the mean over all replicas.
-
-        Replicas with more valid rows weigh more, so that the sum over the replicas is
-        the mean over all valid rows.
-        """
-        if self.replicas == 1:
-            return tf.constant(1.0)
-        if valid is None:
-            return tf.constant(1.0 / self.replicas)
-        count = tf.reduce_sum(tf.cast(valid, tf.float32))
-        return count / tf.maximum(_all_sum(count), 1.0)
-
-    def _standardised(self, rows: Batch, share: tf.Tensor) -> tf.Tensor:
-        """Gives the advantages of a minibatch mean 0 and std 1, over all replicas."""
-        center = losses.mean(rows.advantages, rows.valid) * share
-        center = _all_sum(center) if self.replicas > 1 else center
-        deviations = rows.advantages - center
-        variance = losses.mean(tf.square(deviations), rows.valid) * share
-        variance = _all_sum(variance) if self.replicas > 1 else variance
-        return deviations / (tf.sqrt(variance) + 1e-8)
-
-    def _apply(self, gradients: list[tf.Tensor]) -> None:
-        """Clips the whole gradient and lets the optimizer take its step."""
-        limit = self.settings.max_grad_norm
-        own = getattr(self.trainer.optimizer, "global_clipnorm", None)
-        if limit is not None and (own is None or own > limit):
-            gradients, _ = tf.clip_by_global_norm(gradients, limit)
-        self.trainer.optimizer.apply(gradients, self.variables)
-
-    def _follow_observations(self, trajectory: Trajectory, healthy: tf.Tensor) -> None:
-        """Merges the observations into the moments inside the models."""
-        for model in (self.trainer.policy, self.trainer.critic):
-            if model is not None:
-                rows, valid = trajectory.observations, trajectory.valid
-                self._merge(model.normalizer, rows, valid, healthy)
+        divergence = sum_up(self.strategy, self.strategy.run(kl, (batch,)))
+        self.trainer.follow_kl(tf.where(healthy, divergence, float("nan")))
 
 
-def schedule_learning_rate(
-    trainer: Trainer, base: tf.Tensor, progress: tf.Tensor
+def schedule_learning_rates(
+    trainer: Trainer, bases: tf.Tensor, progress: tf.Tensor
 ) -> None:
-    """Sets the optimizer's learning rate for this iteration, if it has a schedule."""
+    """Sets the learning rates for this iteration, if they have a schedule in time.
+
+    Args:
+        trainer: Gives the optimizers and the schedule's name.
+        bases: `[K]` float32, the rate of each optimizer at the start of this `fit`.
+        progress: Scalar in [0, 1], how much of this `fit` is done.
+    """
     name = trainer.settings.learning_rate_schedule
-    if name != "constant":
-        rate = base * schedules.factor(name, progress)
-        trainer.optimizer.learning_rate.assign(rate)
+    if name not in schedules.SCHEDULES or name == "constant":
+        return
+    for index, optimizer in enumerate(trainer.optimizers):
+        rate = bases[index] * schedules.factor(name, progress)
+        optimizer.learning_rate.assign(rate)
 
 
-def fold_in_replica(seed: tf.Tensor) -> tf.Tensor:
-    """Makes a seed this replica's own; the first replica's is the seed itself."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return seed
-    replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-    return tf.bitwise.bitwise_xor(seed, tf.stack([replica * 0x61C88647, replica]))
-
-
-def _all_sum(value: tf.Tensor) -> tf.Tensor:
-    """Adds up a tensor over all replicas, from within one."""
-    return tf.distribute.get_replica_context().all_reduce("SUM", value)
-
-
-def _is_broken(trajectory: Trajectory) -> tf.Tensor:
-    """Returns 1.0 if an observation or reward is not finite, else 0.0."""
+def _broken(trajectory: Trajectory) -> tf.Tensor:
+    """Returns `[2]`, whether environment and policy gave what is not finite."""
     parts = [trajectory.rewards]
     parts += tf.nest.flatten((trajectory.observations, trajectory.next_observations))
     finite = [
@@ -327,10 +261,14 @@ def _is_broken(trajectory: Trajectory) -> tf.Tensor:
         for part in parts
         if part.dtype.is_floating
     ]
-    return 1.0 - tf.cast(tf.reduce_all(tf.stack(finite)), tf.float32)
+    log_probs = tf.math.is_finite(trajectory.log_probs)
+    if trajectory.valid is not None:
+        log_probs |= ~trajectory.valid
+    sound = tf.stack([tf.reduce_all(tf.stack(finite)), tf.reduce_all(log_probs)])
+    return 1.0 - tf.cast(sound, tf.float32)
 
 
-def _explained_variance(values: tf.Tensor, batch: Batch) -> tf.Tensor:
+def _explained_variance(batch: Batch) -> tf.Tensor:
     """Returns 1 − Var(targets − values) / Var(targets); 0 if the targets are equal."""
 
     def variance(terms: tf.Tensor) -> tf.Tensor:
@@ -339,5 +277,5 @@ def _explained_variance(values: tf.Tensor, batch: Batch) -> tf.Tensor:
         )
 
     total = variance(batch.targets)
-    unexplained = variance(batch.targets - values)
+    unexplained = variance(batch.targets - batch.values)
     return tf.where(total > 0.0, 1.0 - tf.math.divide_no_nan(unexplained, total), 0.0)

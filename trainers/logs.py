@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kpg.trainers.collection import Episodes
+from kpg.trainers.learning import TAIL
 
 
 class EpochLog:
@@ -17,7 +18,7 @@ class EpochLog:
     """
 
     def __init__(self, metric_names: tuple[str, ...]) -> None:
-        self._names = (*metric_names, "explained_variance", "broken")
+        self._names = (*metric_names, *TAIL)
         self._sums = np.zeros(len(self._names) + len(Episodes._fields))
         self._iterations = 0
         self._env_steps = 0
@@ -44,9 +45,11 @@ class EpochLog:
         self.seconds += seconds
 
     @property
-    def broken(self) -> bool:
-        """Whether an observation or reward was not finite."""
-        return bool(self._sums[len(self._names) - 1] > 0)
+    def broken(self) -> str | None:
+        """Who gave something that is not finite: "environment", "policy" or nobody."""
+        first = len(self._names)
+        environment, policy = self._sums[first - 2 : first] > 0
+        return "environment" if environment else "policy" if policy else None
 
     def batch_logs(self) -> dict[str, float]:
         """Returns the running means of the epoch, without what is not known yet."""
@@ -61,11 +64,11 @@ class EpochLog:
         """Returns the means over the epoch."""
         episodes = Episodes(*self._sums[len(self._names) :])
         count = episodes.count if episodes.count else np.nan
-        means = self._sums[: len(self._names) - 1] / max(self._iterations, 1)
+        means = self._sums[: len(self._names) - 2] / max(self._iterations, 1)
         return {
             "return": float(episodes.returns / count),
             "length": float(episodes.lengths / count),
             "episodes": int(episodes.count),
             "steps_per_second": self._env_steps / max(self.seconds, 1e-9),
-            **dict(zip(self._names[:-1], map(float, means), strict=True)),
+            **dict(zip(self._names[:-2], map(float, means), strict=True)),
         }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
 
-from kpg import losses, schedules
-from kpg.trainers.batches import Batch, Estimates
+from kpg import adaptation, losses, schedules
+from kpg.trainers.batches import Batch, Estimates, Gains
 from kpg.trainers.settings import TrainerSettings
 from kpg.trainers.trainer import Trainer
 
@@ -20,19 +21,51 @@ class PPOSettings(TrainerSettings):
     Attributes:
         num_steps: See `TrainerSettings`. Defaults to 2048.
         num_epochs: Passes over each iteration's rows, ≥ 1. Defaults to 10.
-        minibatch_size: Rows of a gradient step; it divides `num_envs * num_steps`.
-            Defaults to 64.
+        minibatch_size: Rows of a gradient step; it divides `num_envs * num_steps`, and
+            is a multiple of `num_steps` for recurrent models. Defaults to 64.
         gae_lambda: λ of generalised advantage estimation, in [0, 1]. Defaults to 0.95.
-        clip_range: ε of the clipped surrogate, > 0. Defaults to 0.2.
+        recompute_advantages: Whether advantages and targets are estimated anew before
+            each epoch, by the critic as it has become. Defaults to `False`.
+        clip_range: ε of the clipped surrogate, > 0; `None` does not clip, which needs
+            `kl_coef`. Defaults to 0.2.
         clip_range_schedule: "constant", or "linear" to bring ε to 0 over one `fit`.
+        dual_clip: c > 1, a bound on the loss of bad actions that became likely.
+            Defaults to `None`, no bound.
+        value_clip_range: How far a value may move from the one at the time of acting
+            before its loss stops falling, > 0, in the unit of the values. Defaults to
+            `None`, any distance.
+        target_kl: The updates of an iteration end before a minibatch whose KL
+            divergence from the policy that acted is above 1.5 times this, in nats.
+            Defaults to `None`, never.
+        kl_coef: β, weight of a penalty on that divergence, ≥ 0. Defaults to 0.
+        kl_coef_schedule: "constant", or "adaptive" to halve or double β after each
+            iteration so that the divergence stays near `desired_kl`.
+        desired_kl: Divergence of an iteration, in nats, that
+            `learning_rate_schedule="adaptive_kl"` and `kl_coef_schedule="adaptive"`
+            aim at. Defaults to 0.01.
+        learning_rate_schedule: Besides those of `TrainerSettings`, "adaptive_kl" raises
+            the rate of the policy's optimizer after an iteration that moved the policy
+            too little, and lowers it after one that moved it too far.
     """
+
+    learning_rate_schedules: ClassVar[tuple[str, ...]] = (
+        *schedules.SCHEDULES,
+        "adaptive_kl",
+    )
 
     num_steps: int = 2048
     num_epochs: int = 10
     minibatch_size: int = 64
     gae_lambda: float = 0.95
-    clip_range: float = 0.2
+    recompute_advantages: bool = False
+    clip_range: float | None = 0.2
     clip_range_schedule: str = "constant"
+    dual_clip: float | None = None
+    value_clip_range: float | None = None
+    target_kl: float | None = None
+    kl_coef: float = 0.0
+    kl_coef_schedule: str = "constant"
+    desired_kl: float = 0.01
 
     def __post_init__(self) -> None:
         """See `TrainerSettings`."""
@@ -40,19 +73,45 @@ class PPOSettings(TrainerSettings):
         self._check_count("num_epochs")
         self._check_count("minibatch_size")
         self._check_fraction("gae_lambda")
-        self._check_positive("clip_range")
-        self._check_schedule("clip_range_schedule")
+        for name in ("clip_range", "value_clip_range", "target_kl", "dual_clip"):
+            if getattr(self, name) is not None:
+                self._check_positive(name)
+        self._check_number("kl_coef", low=0.0)
+        self._check_positive("desired_kl")
+        self._check_choice("clip_range_schedule", schedules.SCHEDULES)
+        self._check_choice("kl_coef_schedule", ("constant", "adaptive"))
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        clips, penalises = self.clip_range is not None, self.kl_coef > 0
+        if self.dual_clip is not None and self.dual_clip <= 1:
+            self._refuse("dual_clip", "must be greater than 1")
+        if not clips and not penalises:
+            self._refuse("clip_range", "may be None only with a `kl_coef` above 0")
+        self.check_effect("clip_range_schedule", clips, "clip_range=None")
+        self.check_effect("dual_clip", clips, "clip_range=None")
+        self.check_effect("kl_coef_schedule", penalises, "kl_coef=0")
+        self.check_effect("recompute_advantages", self.num_epochs > 1, "num_epochs=1")
+        self.check_effect("desired_kl", self.adapts, "nothing that adapts to it")
+
+    @property
+    def adapts(self) -> bool:
+        """Whether something follows the KL divergence of the iterations."""
+        rate = self.learning_rate_schedule == "adaptive_kl"
+        return rate or self.kl_coef_schedule == "adaptive"
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class PPO(Trainer):
-    """Proximal policy optimisation with the clipped surrogate.
+    """Proximal policy optimisation with the clipped surrogate, a KL penalty, or both.
 
     Each iteration takes `num_epochs` passes over its rows in shuffled minibatches. In
     the first of them the ratio of the new policy to the old one is exactly 1.
 
-    Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, equation 7;
-    Huang et al. (2022), "The 37 implementation details of PPO".
+    Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, equations 7 and
+    8; Ye et al. (2020), https://arxiv.org/abs/1912.09729, for the dual clip;
+    Andrychowicz et al. (2021), https://arxiv.org/abs/2006.05990, for estimating
+    advantages anew.
 
     Args:
         policy: A `kpg.models.Policy`.
@@ -65,7 +124,16 @@ class PPO(Trainer):
     settings: PPOSettings
     metric_names = (*Trainer.metric_names, "approx_kl", "clip_fraction")
 
-    def estimate(self, estimates: Estimates) -> tuple[tf.Tensor, tf.Tensor]:
+    def add_state(self) -> None:
+        """See `Trainer.add_state`: the weight of the KL penalty, which may adapt."""
+        self.kl_coefficient = self.add_weight(
+            name="kl_coefficient",
+            shape=(),
+            initializer=keras.initializers.Constant(self.settings.kl_coef),
+            trainable=False,
+        )
+
+    def estimate(self, estimates: Estimates) -> Gains:
         """See `Trainer.estimate`."""
         return estimates.gae(self.settings.gamma, self.settings.gae_lambda)
 
@@ -73,20 +141,42 @@ class PPO(Trainer):
         self, log_probs: tf.Tensor, rows: Batch, progress: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """See `Trainer.policy_loss`."""
-        scale = schedules.factor(self.settings.clip_range_schedule, progress)
-        clip_range = self.settings.clip_range * scale
+        clip_range = self.settings.clip_range
+        if clip_range is not None:
+            clip_range *= schedules.factor(self.settings.clip_range_schedule, progress)
         loss = losses.clipped_surrogate(
             log_probs,
             rows.log_probs,
             rows.advantages,
             clip_range=clip_range,
+            dual_clip=self.settings.dual_clip,
             valid=rows.valid,
         )
-        ratios = tf.exp(log_probs - rows.log_probs)
-        clipped = tf.cast(tf.abs(ratios - 1.0) > clip_range, tf.float32)
-        return loss, {
-            "approx_kl": losses.approximate_kl(
-                log_probs, rows.log_probs, valid=rows.valid
-            ),
-            "clip_fraction": losses.mean(clipped, rows.valid),
-        }
+        kl = losses.approximate_kl(log_probs, rows.log_probs, valid=rows.valid)
+        if self.settings.kl_coef > 0:
+            loss += self.kl_coefficient * kl
+        fraction = tf.zeros([])
+        if clip_range is not None:
+            moves = tf.abs(tf.exp(log_probs - rows.log_probs) - 1.0)
+            fraction = losses.mean(tf.cast(moves > clip_range, tf.float32), rows.valid)
+        return loss, {"approx_kl": kl, "clip_fraction": fraction}
+
+    @property
+    def estimates_every_epoch(self) -> bool:
+        """See `Trainer.estimates_every_epoch`."""
+        return self.settings.recompute_advantages
+
+    @property
+    def measures_kl(self) -> bool:
+        """See `Trainer.measures_kl`."""
+        return self.settings.adapts
+
+    def follow_kl(self, kl: tf.Tensor) -> None:
+        """See `Trainer.follow_kl`."""
+        desired = self.settings.desired_kl
+        if self.settings.learning_rate_schedule == "adaptive_kl":
+            rate = self.optimizer.learning_rate
+            rate.assign(adaptation.learning_rate(rate, kl, target_kl=desired))
+        if self.settings.kl_coef_schedule == "adaptive":
+            beta = self.kl_coefficient
+            beta.assign(adaptation.kl_coefficient(beta, kl, target_kl=desired))

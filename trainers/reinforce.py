@@ -11,9 +11,12 @@ import tensorflow as tf
 from kpg import advantages, losses
 from kpg.environments.environment import Environment
 from kpg.models import Critic, Policy
-from kpg.trainers.batches import Batch, Estimates
+from kpg.trainers.batches import Batch, Estimates, Gains
 from kpg.trainers.settings import TrainerSettings
 from kpg.trainers.trainer import Trainer
+
+RETURNS = ("reward_to_go", "total")
+BASELINES = ("critic", "batch_mean", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,21 +29,49 @@ class REINFORCESettings(TrainerSettings):
             environment's time limit. If not, iterations are fragments of `num_steps`
             steps, and a critic's value stands for what follows them. Defaults to
             `True`.
+        returns: What a step is credited with: "reward_to_go", the discounted rewards
+            from it on, or "total", those of its whole episode. Defaults to
+            "reward_to_go".
+        baseline: What is subtracted from the returns: "critic", the learned value;
+            "batch_mean", their mean; or "none". Defaults to `None`: the critic if there
+            is one, else the mean.
+        discount_gradient: Whether step t weighs γᵗ, as the theorem says. Nearly every
+            implementation leaves that factor out, and so do kpg's other trainers: late
+            steps then count as much as early ones. Defaults to `False`.
     """
 
     whole_episodes: bool = True
+    returns: str = "reward_to_go"
+    baseline: str | None = None
+    discount_gradient: bool = False
+
+    def __post_init__(self) -> None:
+        """See `TrainerSettings`."""
+        super().__post_init__()
+        self._check_choice("returns", RETURNS)
+        if self.baseline is not None:
+            self._check_choice("baseline", BASELINES)
+        self.check_effect(
+            "discount_gradient", self.returns == "reward_to_go", "returns='total'"
+        )
+        if not self.whole_episodes:
+            for name in ("returns", "discount_gradient"):
+                self.check_effect(name, False, "whole_episodes=False")
+        if self.baseline == "none" and self.normalize_advantages:
+            raise ValueError(
+                "`normalize_advantages` subtracts the mean, which is a baseline; set "
+                "it to False, or take baseline='batch_mean'. Received: "
+                "baseline='none', normalize_advantages=True"
+            )
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class REINFORCE(Trainer):
-    """REINFORCE with reward-to-go, and with a learned baseline if there is a critic.
+    """REINFORCE: the returns of sampled episodes weigh the actions that led to them.
 
-    The gradient is `E[∇ log π(aₜ|sₜ) (Gₜ − V(sₜ))]`; `Gₜ` is the sum of the
-    discounted rewards from `t` on. Without a critic `V = 0`; `normalize_advantages`
-    (the default) then subtracts the batch mean, which serves as a constant baseline.
-
-    Note: as in nearly all implementations the factor `γᵗ` of the theorem
-    is left out.
+    The gradient is `E[Σ γᵗ ∇ log π(aₜ|sₜ) (Gₜ − b)]`; `Gₜ` is the sum of the discounted
+    rewards from `t` on, or of the whole episode, and `b` a baseline. The factor `γᵗ` is
+    left out unless `discount_gradient` asks for it.
 
     Reference: Williams (1992), https://doi.org/10.1007/BF00992696; Sutton and Barto
     (2018), section 13.4.
@@ -52,8 +83,9 @@ class REINFORCE(Trainer):
         **settings: Fields of `REINFORCESettings`.
 
     Raises:
-        ValueError: If there is no critic and `whole_episodes` is `False`: the end of a
-            fragment would count as the end of an episode.
+        ValueError: If a critic is missing or of no use, or there is no critic and
+            `whole_episodes` is `False`: the end of a fragment would count as the end of
+            an episode.
     """
 
     settings_class = REINFORCESettings
@@ -73,6 +105,21 @@ class REINFORCE(Trainer):
                 "nothing tells what follows a fragment; give a critic or leave "
                 "`whole_episodes=True`. Received: critic=None, whole_episodes=False"
             )
+        baseline = self.settings.baseline
+        if critic is None and baseline == "critic":
+            raise ValueError(
+                "The baseline 'critic' needs one; give a `kpg.models.Critic`. "
+                "Received: critic=None, baseline='critic'"
+            )
+        if critic is None:
+            self.settings.check_effect("vf_coef", False, "critic=None")
+        unused = baseline in ("batch_mean", "none") and self.settings.whole_episodes
+        if critic is not None and unused:
+            raise ValueError(
+                "A critic has no effect on whole episodes unless it is the baseline; "
+                "leave it out, or `baseline` away. Received: a critic, "
+                f"baseline={baseline!r}"
+            )
 
     @property
     def restart_every_iteration(self) -> bool:
@@ -91,19 +138,40 @@ class REINFORCE(Trainer):
                 f"num_steps={num_steps}, max_episode_steps={limit}"
             )
 
-    def estimate(self, estimates: Estimates) -> tuple[tf.Tensor, tf.Tensor]:
+    @property
+    def baseline(self) -> str:
+        """What is subtracted from the returns, one of `BASELINES`."""
+        default = "batch_mean" if self.critic is None else "critic"
+        return self.settings.baseline or default
+
+    @property
+    def centers_advantages(self) -> bool:
+        """See `Trainer.centers_advantages`."""
+        return self.baseline == "batch_mean"
+
+    def estimate(self, estimates: Estimates) -> Gains:
         """See `Trainer.estimate`."""
-        returns = advantages.discounted_returns(
-            estimates.rewards,
-            estimates.next_values,
-            estimates.terminated,
-            estimates.truncated,
-            gamma=self.settings.gamma,
+        gamma = self.settings.gamma
+        rewards, values, next_values, terminated, truncated, _ = estimates
+        targets = advantages.discounted_returns(
+            rewards, next_values, terminated, truncated, gamma=gamma
         )
-        return returns - estimates.values, returns
+        returns, weights = targets, None
+        if self.settings.returns == "total":
+            returns = advantages.total_returns(
+                rewards, next_values, terminated, truncated, gamma=gamma
+            )
+        if self.settings.discount_gradient:
+            weights = advantages.discount_weights(terminated, truncated, gamma=gamma)
+        if self.baseline == "critic":
+            returns -= values
+        return Gains(returns, targets, weights)
 
     def policy_loss(
         self, log_probs: tf.Tensor, rows: Batch, progress: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """See `Trainer.policy_loss`."""
-        return losses.policy_gradient(log_probs, rows.advantages, rows.valid), {}
+        gains = rows.advantages
+        if rows.weights is not None:
+            gains *= rows.weights
+        return losses.policy_gradient(log_probs, gains, rows.valid), {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
 
 from kpg import schedules
 
@@ -20,6 +21,8 @@ class TrainerSettings:
         num_steps: Steps of each environment in one iteration, ≥ 1.
         gamma: Discount, in [0, 1].
         ent_coef: Weight of the entropy bonus (in nats), ≥ 0.
+        ent_coef_schedule: "constant", or "linear" to bring the weight of the entropy
+            bonus to 0 over one `fit`.
         vf_coef: Weight of the value loss, ≥ 0.
         max_grad_norm: Largest global norm of a gradient; larger ones are scaled down.
             `None` does not clip.
@@ -34,9 +37,12 @@ class TrainerSettings:
             of the discounted return (and clipped to ±10).
     """
 
+    learning_rate_schedules: ClassVar[tuple[str, ...]] = schedules.SCHEDULES
+
     num_steps: int = 128
     gamma: float = 0.99
     ent_coef: float = 0.0
+    ent_coef_schedule: str = "constant"
     vf_coef: float = 0.5
     max_grad_norm: float | None = 0.5
     learning_rate_schedule: str = "constant"
@@ -52,7 +58,9 @@ class TrainerSettings:
         self._check_number("vf_coef", low=0.0)
         if self.max_grad_norm is not None:
             self._check_positive("max_grad_norm")
-        self._check_schedule("learning_rate_schedule")
+        self._check_choice("learning_rate_schedule", self.learning_rate_schedules)
+        self._check_choice("ent_coef_schedule", schedules.SCHEDULES)
+        self.check_effect("ent_coef_schedule", self.ent_coef > 0, "ent_coef=0")
         for field in dataclasses.fields(self):
             if field.type == "bool" and not isinstance(getattr(self, field.name), bool):
                 self._refuse(field.name, "must be True or False")
@@ -81,9 +89,15 @@ class TrainerSettings:
         if getattr(self, name) == 0:
             self._refuse(name, "must be greater than 0")
 
-    def _check_schedule(self, name: str) -> None:
-        if getattr(self, name) not in schedules.SCHEDULES:
-            self._refuse(name, f"must be one of {', '.join(schedules.SCHEDULES)}")
+    def _check_choice(self, name: str, choices: Sequence[str]) -> None:
+        if getattr(self, name) not in choices:
+            self._refuse(name, f"must be one of {', '.join(choices)}")
+
+    def check_effect(self, name: str, effective: bool, reason: str) -> None:
+        """Refuses a setting that was changed and would silently do nothing."""
+        default = type(self).__dataclass_fields__[name].default
+        if not effective and getattr(self, name) != default:
+            self._refuse(name, f"has no effect with {reason}; leave it out")
 
     @classmethod
     def make(cls: type[_Settings], values: dict[str, Any]) -> _Settings:

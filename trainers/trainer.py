@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from kpg import spaces
 from kpg.environments import as_environment
 from kpg.environments.environment import Environment
 from kpg.models import Critic, Policy, RunningNormalization
-from kpg.trainers.batches import Batch, Estimates
+from kpg.trainers.batches import Batch, Estimates, Gains
 from kpg.trainers.engines import Engine, engine_for
 from kpg.trainers.evaluation import Evaluator, evaluator_for
 from kpg.trainers.fitting import Fitting
@@ -69,7 +70,7 @@ class Trainer(keras.Model):
         keras_arguments = {k: settings.pop(k) for k in ("name",) if k in settings}
         super().__init__(**keras_arguments)
         self.settings = self.settings_class.make(settings)
-        if critic and critic.observation_space != policy.observation_space:
+        if critic is not None and critic.observation_space != policy.observation_space:
             raise ValueError(
                 "Policy and critic must be for the same observations. Received: "
                 f"policy for {policy.observation_space}, "
@@ -82,13 +83,15 @@ class Trainer(keras.Model):
         self.return_moments = RunningNormalization(())
         self.iteration = self._counter("iteration")
         self.env_steps_counter = self._counter("env_steps")
+        self.critic_optimizer: Any = None
         self.compile_seconds = 0.0
         self.train_seconds = 0.0
         self.uses_xla = False
         self._engine: Engine | None = None
         self._evaluators: dict[tuple[int, int, bool], Evaluator] = {}
         self._environments: list[tuple[Any, Environment]] = []
-        self(keras.Input(policy.observation_space.shape))
+        self.add_state()
+        self(_inputs(policy.observation_space))
 
     def _counter(self, name: str) -> Any:
         return self.add_weight(
@@ -97,8 +100,11 @@ class Trainer(keras.Model):
 
     # What an algorithm says.
 
+    def add_state(self) -> None:
+        """Adds what an algorithm keeps besides the models: variables to be saved."""
+
     @abstractmethod
-    def estimate(self, estimates: Estimates) -> tuple[tf.Tensor, tf.Tensor]:
+    def estimate(self, estimates: Estimates) -> Gains:
         """Returns advantages and the critic's targets, both `[T, B]`."""
 
     @abstractmethod
@@ -117,6 +123,62 @@ class Trainer(keras.Model):
     def restart_every_iteration(self) -> bool:
         """Whether each iteration starts new episodes and keeps one of each copy."""
         return False
+
+    @property
+    def estimates_every_epoch(self) -> bool:
+        """Whether advantages are estimated anew, by the models as they have become."""
+        return False
+
+    @property
+    def uses_log_ratios(self) -> bool:
+        """Whether `estimate` wants to know how far the policy has moved."""
+        return False
+
+    @property
+    def centers_advantages(self) -> bool:
+        """Whether the mean of the advantages is subtracted from them."""
+        return False
+
+    @property
+    def measures_kl(self) -> bool:
+        """Whether `follow_kl` is to be called after each iteration's updates."""
+        return False
+
+    def follow_kl(self, kl: tf.Tensor) -> None:
+        """Adapts what depends on the distance that an iteration moved the policy.
+
+        Args:
+            kl: Scalar, KL(π_old ‖ π) over all rows of the iteration, in nats; NaN if
+                nothing was learned from them.
+        """
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a model remembers; minibatches are then whole sequences."""
+        models = [model for model in (self.policy, self.critic) if model is not None]
+        return any(model.recurrent for model in models)
+
+    def learned_variables(self) -> list[Any]:
+        """Returns the trainable variables of all models, each once."""
+        return [v for _, variables in self.optimized_variables() for v in variables]
+
+    def optimized_variables(self) -> list[tuple[Any, list[Any]]]:
+        """Returns each optimizer with its variables, in the order of the gradients."""
+        policy = list(self.policy.trainable_variables)
+        known = {id(variable) for variable in policy}
+        critic = [
+            variable
+            for variable in getattr(self.critic, "trainable_variables", ())
+            if id(variable) not in known  # a shared trunk
+        ]
+        if self.critic_optimizer is None:
+            return [(self.optimizer, policy + critic)]
+        return [(self.optimizer, policy), (self.critic_optimizer, critic)]
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The policy's optimizer and, if it has its own, the critic's."""
+        return [optimizer for optimizer, _ in self.optimized_variables()]
 
     def update_schedule(self, num_envs: int) -> tuple[int, int]:
         """Returns the passes over an iteration's rows and the size of a minibatch.
@@ -142,6 +204,13 @@ class Trainer(keras.Model):
                 f"num_steps = {num_envs} * {self.settings.num_steps} = {rows}. "
                 f"Received: minibatch_size={size}"
             )
+        if self.recurrent and size // replicas % self.settings.num_steps:
+            raise ValueError(
+                "A recurrent policy or critic learns from whole sequences: "
+                "`minibatch_size` must be a multiple of num_steps for each replica. "
+                f"Received: minibatch_size={size}, num_steps={self.settings.num_steps}"
+                f", {replicas} replicas"
+            )
         return num_epochs, size
 
     def check_environment(self, env: Environment) -> None:
@@ -161,8 +230,11 @@ class Trainer(keras.Model):
 
     # What Keras users call.
 
-    def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns greedy actions for `[B, ...]` observations."""
+    def call(self, observations: Any, training: bool = False) -> Any:
+        """Returns greedy actions for `[B, ...]` observations.
+
+        A recurrent policy takes each of them for the first of an episode.
+        """
         return self.policy.family.to_environment(self.policy.mode(observations))
 
     def compile(
@@ -170,6 +242,7 @@ class Trainer(keras.Model):
         optimizer: Any = None,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
+        critic_optimizer: Any = None,
     ) -> None:
         """Chooses the optimizer and how the graph is run.
 
@@ -180,6 +253,9 @@ class Trainer(keras.Model):
                 of them cost less; callbacks see fewer batches. Defaults to 1.
             jit_compile: Whether XLA compiles the graph. "auto" (the default) uses XLA
                 with one replica; several cannot talk to each other within XLA.
+            critic_optimizer: As `optimizer`, for the critic alone. Gradients of policy
+                and critic are then clipped apart. Defaults to `None`: one optimizer for
+                both.
 
         Raises:
             ValueError: If an argument is out of range, or does not go with the strategy
@@ -198,21 +274,40 @@ class Trainer(keras.Model):
         with self.distribute_strategy.scope():
             if optimizer is None:
                 optimizer = keras.optimizers.Adam(3e-4, epsilon=1e-5)
-            optimizer = keras.optimizers.get(optimizer)
-            scheduled = self.settings.learning_rate_schedule != "constant"
-            if scheduled and not hasattr(optimizer.learning_rate, "assign"):
-                raise ValueError(
-                    "An optimizer with a LearningRateSchedule of its own needs "
-                    "`learning_rate_schedule='constant'`. Received: "
-                    f"learning_rate_schedule={self.settings.learning_rate_schedule!r}"
-                )
+            optimizer = self._checked_optimizer(optimizer)
+            critic_optimizer = self._checked_critic_optimizer(critic_optimizer)
             super().compile(optimizer=optimizer, jit_compile=False)
-            self.optimizer.build(self.trainable_variables)
+            self.critic_optimizer = critic_optimizer
+            for own, variables in self.optimized_variables():
+                own.build(variables)
         self.uses_xla = replicas == 1 if jit_compile == "auto" else bool(jit_compile)
         self.iterations_per_call = steps_per_execution
         self._jit_compile_argument = jit_compile
         self._engine = None
         self._evaluators = {}
+
+    def _checked_critic_optimizer(self, optimizer: Any) -> Any:
+        if optimizer is None:
+            return None
+        shared = self.critic is not None and self.critic.trunk is self.policy.trunk
+        if self.critic is None or shared:
+            raise ValueError(
+                "`critic_optimizer` needs a critic with weights of its own; leave it "
+                "out. Received: "
+                + ("no critic" if self.critic is None else "a critic on a shared trunk")
+            )
+        return self._checked_optimizer(optimizer)
+
+    def _checked_optimizer(self, optimizer: Any) -> Any:
+        optimizer = keras.optimizers.get(optimizer)
+        schedule = self.settings.learning_rate_schedule
+        if schedule != "constant" and not hasattr(optimizer.learning_rate, "assign"):
+            raise ValueError(
+                "An optimizer with a LearningRateSchedule of its own needs "
+                "`learning_rate_schedule='constant'`. Received: "
+                f"learning_rate_schedule={schedule!r}"
+            )
+        return optimizer
 
     def fit(
         self,
@@ -388,26 +483,44 @@ class Trainer(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Trainer:
         """See `keras.Model.from_config`."""
         config = dict(config)
-        for name in ("policy", "critic"):
-            config[name] = config[name] and keras.saving.deserialize_keras_object(
-                config[name], custom_objects
-            )
+        revive = keras.saving.deserialize_keras_object
+        policy = config["policy"] = revive(config["policy"], custom_objects)
+        critic = config["critic"]
+        if critic is not None and critic["config"].get("trunk"):
+            config["critic"] = Critic.from_config(critic["config"], trunk=policy)
+        elif critic is not None:
+            config["critic"] = revive(critic, custom_objects)
         return cls(**config)
 
     def get_compile_config(self) -> dict[str, Any]:
         """See `keras.Model.get_compile_config`."""
         if not self.compiled:
             return {}
+        serialize = keras.saving.serialize_keras_object
+        own = self.critic_optimizer
         return {
-            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "optimizer": serialize(self.optimizer),
+            "critic_optimizer": None if own is None else serialize(own),
             "steps_per_execution": self.iterations_per_call,
             "jit_compile": self._jit_compile_argument,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """See `keras.Model.compile_from_config`."""
-        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(**{**config, "optimizer": optimizer})
+        revive = keras.saving.deserialize_keras_object
+        optimizers = {
+            name: config[name] and revive(config[name])
+            for name in ("optimizer", "critic_optimizer")
+        }
+        self.compile(**{**config, **optimizers})
+
+
+def _inputs(space: Any) -> Any:
+    """Returns symbolic inputs of Keras for a batch of observations."""
+    return tf.nest.map_structure(
+        lambda spec: keras.Input(tuple(spec.shape), dtype=spec.dtype.name),
+        spaces.specs(space),
+    )
 
 
 def _check_count(name: str, value: Any) -> None:

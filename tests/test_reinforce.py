@@ -1,0 +1,128 @@
+"""REINFORCE follows the gradient that its options name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kpg
+from kpg.trainers import REINFORCESettings
+from tests.fragments import B, Oracle, T, assert_weights, fragment, learn
+
+Make = Callable[..., Any]
+GAMMA = 0.8
+
+
+def without_critic(make_trainer: Make, **options: Any) -> Any:
+    """Makes a trainer whose episodes have at most `T` steps."""
+    policy = make_trainer("REINFORCE").policy
+    trainer = kpg.trainers.REINFORCE(
+        policy, seed=0, num_steps=T, gamma=GAMMA, max_grad_norm=None, **options
+    )
+    trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    return trainer
+
+
+def credited(rows: Any, returns: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what each step is credited with, and γᵗ, both `[T, B]`."""
+    rewards, valid = rows.rewards.numpy().astype(float), rows.valid.numpy()
+    credit, weights = np.zeros((T, B)), np.zeros((T, B))
+    for column in range(B):
+        last = int(valid[:, column].sum())
+        for time in range(last):
+            first = time if returns == "reward_to_go" else 0
+            credit[time, column] = sum(
+                GAMMA ** (later - first) * rewards[later, column]
+                for later in range(first, last)
+            )
+            weights[time, column] = GAMMA**time
+    return credit, weights
+
+
+@pytest.mark.parametrize("returns", ["reward_to_go", "total"])
+@pytest.mark.parametrize("baseline", ["none", "batch_mean"])
+@pytest.mark.parametrize("discounted", [False, True])
+def test_the_step_follows_the_returns(
+    returns: str, baseline: str, discounted: bool, make_trainer: Make
+) -> None:
+    if discounted and returns == "total":
+        with pytest.raises(ValueError, match="`discount_gradient` has no effect"):
+            REINFORCESettings.make({"returns": returns, "discount_gradient": True})
+        return
+    trainer = without_critic(
+        make_trainer,
+        returns=returns,
+        baseline=baseline,
+        discount_gradient=discounted,
+        normalize_advantages=False,
+    )
+    rows = fragment(trainer.policy, whole=True)
+    oracle = Oracle(trainer, rows)
+    gains, weights = credited(rows, returns)
+    if baseline == "batch_mean":
+        gains = gains - gains[rows.valid.numpy()].mean()
+    if discounted:
+        gains = gains * weights
+    expected = oracle.step(
+        lambda: oracle.mean(-oracle.log_probs() * oracle.constant(gains)), 0.1
+    )
+    learn(trainer, rows)
+    assert_weights(trainer, expected)
+
+
+def test_a_critic_is_subtracted_and_learned(make_trainer: Make) -> None:
+    trainer = make_trainer(
+        "REINFORCE",
+        num_steps=T,
+        gamma=GAMMA,
+        normalize_advantages=False,
+        max_grad_norm=None,
+        optimizer=keras.optimizers.SGD(0.1),
+    )
+    rows = fragment(trainer.policy, whole=True)
+    oracle = Oracle(trainer, rows)
+    returns, _ = credited(rows, "reward_to_go")
+    gains = returns - oracle.values()[0]
+
+    def loss() -> tf.Tensor:
+        errors = trainer.critic(oracle.flat) - oracle.constant(returns)
+        terms = -oracle.log_probs() * oracle.constant(gains)
+        return oracle.mean(terms + 0.25 * tf.square(errors))
+
+    expected = oracle.step(loss, 0.1)
+    learn(trainer, rows)
+    assert_weights(trainer, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"baseline": "median"}, r"`baseline` must be one of critic.*'median'"),
+        ({"baseline": "critic"}, r"baseline 'critic' needs one.*critic=None"),
+        ({"baseline": "none"}, r"subtracts the mean.*baseline='none'"),
+        ({"vf_coef": 0.7}, r"`vf_coef` has no effect with critic=None"),
+        ({"returns": "half"}, r"`returns` must be one of reward_to_go, total"),
+        ({"whole_episodes": False}, r"learns from whole episodes only"),
+    ],
+)
+def test_refuses_what_has_no_effect_without_a_critic(
+    options: dict[str, Any], message: str, make_trainer: Make
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        without_critic(make_trainer, **options)
+
+
+def test_refuses_what_has_no_effect_with_a_critic(make_trainer: Make) -> None:
+    with pytest.raises(ValueError, match="A critic has no effect.*batch_mean"):
+        make_trainer("REINFORCE", baseline="batch_mean")
+    for name, value in (("returns", "total"), ("discount_gradient", True)):
+        with pytest.raises(ValueError, match=f"`{name}` has no effect with whole_"):
+            make_trainer("REINFORCE", whole_episodes=False, **{name: value})
+    trainer = make_trainer("REINFORCE", num_steps=100)
+    with pytest.raises(ValueError, match=r"time limit.*num_steps=100.*steps=500"):
+        trainer.fit(kpg.make("CartPole-v1", num_envs=4))

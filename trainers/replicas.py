@@ -1,0 +1,51 @@
+"""What the replicas of a `tf.distribute` strategy do together, inside a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def sum_up(strategy: tf.distribute.Strategy, value: Any) -> Any:
+    """Adds up a nest of tensors over all replicas, from outside of them."""
+    if strategy.num_replicas_in_sync == 1:
+        return value
+    return tf.nest.map_structure(
+        lambda tensor: strategy.reduce("SUM", tensor, axis=None), value
+    )
+
+
+def all_sum(value: tf.Tensor) -> tf.Tensor:
+    """Adds up a tensor over all replicas, from within one."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return value
+    return context.all_reduce("SUM", value)
+
+
+def share(valid: tf.Tensor | None) -> tf.Tensor:
+    """Returns the weight of this replica's mean in the mean over all replicas.
+
+    Replicas with more valid rows weigh more, so that the sum over the replicas is the
+    mean over all valid rows.
+
+    Args:
+        valid: bool, or `None` if every row counts.
+    """
+    count = tf.distribute.get_replica_context().num_replicas_in_sync
+    if count == 1:
+        return tf.constant(1.0)
+    if valid is None:
+        return tf.constant(1.0 / count)
+    rows = tf.reduce_sum(tf.cast(valid, tf.float32))
+    return rows / tf.maximum(all_sum(rows), 1.0)
+
+
+def fold_in_replica(seed: tf.Tensor) -> tf.Tensor:
+    """Makes a seed this replica's own; the first replica's is the seed itself."""
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return seed
+    replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
+    return tf.bitwise.bitwise_xor(seed, tf.stack([replica * 0x61C88647, replica]))

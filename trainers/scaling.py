@@ -1,0 +1,103 @@
+"""Running moments of rewards and observations, over the rows of all replicas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from kpg.models import RunningNormalization
+from kpg.scan import scan
+from kpg.trainers.replicas import sum_up
+from kpg.trajectories import Trajectory, flatten
+
+if TYPE_CHECKING:
+    from kpg.trainers.trainer import Trainer
+
+
+class Scaling:
+    """Keeps a trainer's moments; every method builds graph outside of the replicas.
+
+    Args:
+        trainer: Gives the models, the settings and the moments of its rewards.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.strategy = trainer.distribute_strategy
+        normalizers = [
+            pair
+            for model in (trainer.policy, trainer.critic)
+            if model is not None
+            for pair in model.normalizers
+        ]
+        # A critic with the policy's trunk has the policy's normalisers.
+        self.normalizers = {id(layer): (select, layer) for select, layer in normalizers}
+
+    def scale_rewards(
+        self, trajectory: Trajectory, carry: Any, healthy: tf.Tensor
+    ) -> tuple[Trajectory, Any]:
+        """Divides rewards by the running std of the discounted return.
+
+        The mean is not subtracted: that would change which policy is best.
+
+        Args:
+            trajectory: Of each replica.
+            carry: `[B]` float32 of each replica, discounted returns so far.
+            healthy: Scalar bool; `False` leaves the moments as they are.
+
+        Returns:
+            The trajectory with scaled rewards, and the carry.
+        """
+        moments = self.trainer.return_moments
+        carry, totals = self.strategy.run(self._discounted_returns, (trajectory, carry))
+        self._merge(moments, totals, trajectory.valid, healthy)
+
+        def scale(trajectory: Trajectory) -> Trajectory:
+            rewards = trajectory.rewards * moments.inverse_deviation()
+            rewards = tf.clip_by_value(rewards, -moments.clip, moments.clip)
+            return trajectory._replace(rewards=rewards)
+
+        return self.strategy.run(scale, (trajectory,)), carry
+
+    def follow_observations(self, trajectory: Trajectory, healthy: tf.Tensor) -> None:
+        """Merges the observations into the moments inside the models."""
+        for select, normalizer in self.normalizers.values():
+            rows = self.strategy.run(select, (trajectory.observations,))
+            self._merge(normalizer, rows, trajectory.valid, healthy)
+
+    def _discounted_returns(
+        self, trajectory: Trajectory, carry: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Accumulates `R ← γR + r` forward in time; returns the last R and all."""
+
+        def step(
+            total: tf.Tensor, row: tuple[tf.Tensor, tf.Tensor]
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            reward, ended = row
+            total = self.trainer.settings.gamma * total + reward
+            return tf.where(ended, 0.0, total), total
+
+        if self.trainer.restart_every_iteration:
+            carry = tf.zeros_like(carry)
+        ended = trajectory.terminated | trajectory.truncated
+        carry, totals = scan(step, carry, (trajectory.rewards, ended))
+        return tf.where(tf.math.is_finite(carry), carry, 0.0), totals
+
+    def _merge(
+        self, moments: RunningNormalization, rows: Any, valid: Any, healthy: tf.Tensor
+    ) -> None:
+        """Merges `[T, B, ...]` rows of every replica into running moments."""
+
+        def flat(values: tf.Tensor | None) -> tf.Tensor | None:
+            return None if values is None else flatten(values)
+
+        def sums(rows: tf.Tensor, valid: tf.Tensor | None) -> Any:
+            return moments.sums(flat(rows), flat(valid))
+
+        def squares(rows: tf.Tensor, valid: tf.Tensor | None, sums: Any) -> tf.Tensor:
+            return moments.squares(flat(rows), sums, flat(valid))
+
+        total = sum_up(self.strategy, self.strategy.run(sums, (rows, valid)))
+        around = self.strategy.run(squares, (rows, valid, total))
+        moments.merge(total, sum_up(self.strategy, around), healthy)

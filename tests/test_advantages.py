@@ -1,229 +1,70 @@
-"""Identities of returns and advantages, and the bugs that they must kill."""
+"""Advantages: what the identities of `tests/mutants` do not say about them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
 import kpg.advantages
+from tests.mutants.subject import Array, close
+from tests.mutants.trajectories import (
+    GAMMA,
+    Fragment,
+    fragment,
+    naive_gae,
+    naive_n_step,
+    naive_returns,
+    naive_times,
+    td_errors,
+)
+from tests.mutants.vtrace import naive as naive_vtrace
 
-GAMMA = 0.9
-Array: TypeAlias = npt.NDArray[Any]
-Gae: TypeAlias = Callable[..., Array]
-
-
-class Fragment(NamedTuple):
-    """A random trajectory in float64: T = 12 steps of B = 3 environments."""
-
-    rewards: Array
-    values: Array
-    next_values: Array
-    terminated: Array
-    truncated: Array
-
-
-def fragment(seed: int = 0) -> Fragment:
-    rng = np.random.default_rng(seed)
-    rewards, values, finals = rng.normal(size=(3, 12, 3))
-    terminated = np.zeros((12, 3), bool)
-    truncated = np.zeros((12, 3), bool)
-    terminated[[3, 8], 0] = True
-    truncated[[2, 6], 1] = True
-    terminated[4, 2] = True
-    truncated[9, 2] = True
-    ended = terminated | truncated
-    ended[-1] = True
-    next_values = np.where(ended, finals, np.roll(values, -1, axis=0))
-    return Fragment(rewards, values, next_values, terminated, truncated)
-
-
-def naive_returns(data: Fragment, gamma: float) -> Array:
-    """Sums the discounted rewards of each step to the end, then bootstraps."""
-    returns = np.zeros_like(data.rewards)
-    steps, batch = data.rewards.shape
-    for b in range(batch):
-        for t in range(steps):
-            for k in range(t, steps):
-                returns[t, b] += gamma ** (k - t) * data.rewards[k, b]
-                if data.terminated[k, b]:
-                    break
-                if data.truncated[k, b] or k == steps - 1:
-                    returns[t, b] += gamma ** (k - t + 1) * data.next_values[k, b]
-                    break
-    return returns
-
-
-def errors(data: Fragment, gamma: float) -> Array:
-    following = np.where(data.terminated, 0.0, data.next_values)
-    return data.rewards + gamma * following - data.values
-
-
-def naive_gae(data: Fragment, gamma: float, gae_lambda: float) -> Array:
-    """Equation 16 of the paper, literally: the sum over k of (γλ)ᵏ δₜ₊ₖ."""
-    advantages = np.zeros_like(data.rewards)
-    deltas = errors(data, gamma)
-    steps, batch = deltas.shape
-    for b in range(batch):
-        for t in range(steps):
-            for k in range(t, steps):
-                advantages[t, b] += (gamma * gae_lambda) ** (k - t) * deltas[k, b]
-                if data.terminated[k, b] or data.truncated[k, b]:
-                    break
-    return advantages
+LOG_RATIOS = np.random.default_rng(5).normal(size=(12, 3))
 
 
 def eager_gae(data: Fragment, gamma: float, gae_lambda: float) -> Any:
     return kpg.advantages.gae(*data, gamma=gamma, gae_lambda=gae_lambda).numpy()
 
 
-def compiled_gae(data: Fragment, gamma: float, gae_lambda: float) -> Any:
-    run = tf.function(kpg.advantages.gae, jit_compile=True)
-    tensors = [tf.constant(array, tf.float32) for array in data[:3]]
-    tensors += [tf.constant(array) for array in data[3:]]
-    return run(*tensors, gamma=gamma, gae_lambda=gae_lambda).numpy()
+def tensors(data: Fragment) -> list[tf.Tensor]:
+    floats = [tf.constant(array, tf.float32) for array in data[:3]]
+    return floats + [tf.constant(array) for array in data[3:]]
 
 
-def close(left: Any, right: Any) -> None:
-    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
+def test_estimators_compile() -> None:
+    """All in one graph; the eager ones are compared with their oracles elsewhere."""
 
+    @tf.function(jit_compile=True, autograph=False)
+    def run(*data: tf.Tensor, log_ratios: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        rewards, _, *others = data
+        return (
+            kpg.advantages.gae(*data, gamma=GAMMA, gae_lambda=0.95),
+            kpg.advantages.n_step(*data, gamma=GAMMA, n=5),
+            kpg.advantages.discounted_returns(rewards, *others, gamma=GAMMA),
+            kpg.advantages.total_returns(rewards, *others, gamma=GAMMA),
+            kpg.advantages.discount_weights(*others[1:], gamma=GAMMA),
+            *kpg.advantages.vtrace(*data, log_ratios, gamma=GAMMA),
+        )
 
-# The identities. Each takes an implementation, so that mutants can be put in its place.
-
-
-def lambda_one_is_return_minus_value(gae: Gae) -> None:
     data = fragment()
-    close(gae(data, GAMMA, 1.0), naive_returns(data, GAMMA) - data.values)
-
-
-def lambda_zero_is_td_error(gae: Gae) -> None:
-    data = fragment()
-    close(gae(data, GAMMA, 0.0), errors(data, GAMMA))
-
-
-def equals_naive_sum(gae: Gae) -> None:
-    data = fragment()
-    for gae_lambda in (0.3, 0.95):
-        close(gae(data, GAMMA, gae_lambda), naive_gae(data, GAMMA, gae_lambda))
-
-
-def episodes_do_not_touch(gae: Gae) -> None:
-    data = Fragment(*(array[:, 1:2] for array in fragment()))
-    ends = [0, 3, 7, 12]
-    apart = [
-        gae(Fragment(*(array[start:end] for array in data)), GAMMA, 0.95)
-        for start, end in zip(ends, ends[1:], strict=False)
-    ]
-    close(gae(data, GAMMA, 0.95), np.concatenate(apart))
-
-
-def exact_values_leave_no_advantage(gae: Gae) -> None:
-    ones = np.ones((9, 1))
-    values = ones / (1.0 - GAMMA)
-    truncated = (np.arange(9) % 3 == 2)[:, np.newaxis]
-    data = Fragment(ones, values, values, np.zeros((9, 1), bool), truncated)
-    for gae_lambda in (0.0, 0.5, 1.0):
-        close(gae(data, GAMMA, gae_lambda), 0.0)
-
-
-IDENTITIES = (
-    lambda_one_is_return_minus_value,
-    lambda_zero_is_td_error,
-    equals_naive_sum,
-    episodes_do_not_touch,
-    exact_values_leave_no_advantage,
-)
-
-
-@pytest.mark.parametrize("identity", IDENTITIES)
-@pytest.mark.parametrize("gae", [eager_gae, compiled_gae])
-def test_gae_identity(identity: Callable[[Gae], None], gae: Gae) -> None:
-    identity(gae)
-
-
-# Bugs that were found in real libraries, or nearly made.
-
-
-def recursion(deltas: Array, decay: Array) -> Array:
-    following = np.zeros_like(deltas[0])
-    advantages = np.zeros_like(deltas)
-    for t in reversed(range(len(deltas))):
-        following = advantages[t] = deltas[t] + decay[t] * following
-    return advantages
-
-
-def brax_recursion(data: Fragment, gamma: float, gae_lambda: float) -> Array:
-    """Brax's `compute_gae`: r + γ·(V + Â)ₜ₊₁ − V, the advantage of V-trace."""
-    ended = data.terminated | data.truncated
-    advantages = naive_gae(data, gamma, gae_lambda)
-    following = np.append(advantages[1:], np.zeros_like(advantages[:1]), axis=0)
-    return errors(data, gamma) + gamma * np.where(ended, 0.0, following)
-
-
-def truncation_as_termination(data: Fragment, gamma: float, gae_lambda: float) -> Array:
-    ended = data.terminated | data.truncated
-    deltas = errors(data._replace(terminated=ended), gamma)
-    return recursion(deltas, gamma * gae_lambda * ~ended)
-
-
-def trace_leaks(data: Fragment, gamma: float, gae_lambda: float) -> Array:
-    return recursion(errors(data, gamma), gamma * gae_lambda * ~data.terminated)
-
-
-def mask_off_by_one(data: Fragment, gamma: float, gae_lambda: float) -> Array:
-    ended = data.terminated | data.truncated
-    late = np.append(ended[1:], np.zeros_like(ended[:1]), axis=0)
-    late_terminated = np.append(data.terminated[1:], np.zeros_like(ended[:1]), axis=0)
-    deltas = errors(data._replace(terminated=late_terminated), gamma)
-    return recursion(deltas, gamma * gae_lambda * ~late)
-
-
-def lambda_ignored(data: Fragment, gamma: float, gae_lambda: float) -> Array:
-    return naive_gae(data, gamma, 1.0)
-
-
-def gamma_missing_in_trace(data: Fragment, gamma: float, gae_lambda: float) -> Array:
-    ended = data.terminated | data.truncated
-    return recursion(errors(data, gamma), gae_lambda * ~ended)
-
-
-def value_of_reset(data: Fragment, gamma: float, gae_lambda: float) -> Array:
-    following = np.append(data.values[1:], data.next_values[-1:], axis=0)
-    return naive_gae(data._replace(next_values=following), gamma, gae_lambda)
-
-
-ONE, ZERO, NAIVE, APART, EXACT = IDENTITIES
-KILLERS: list[tuple[Gae, set[Callable[[Gae], None]]]] = [
-    (brax_recursion, {ZERO, NAIVE}),
-    (truncation_as_termination, {ONE, ZERO, NAIVE, EXACT}),
-    (trace_leaks, {ONE, NAIVE, APART}),
-    (mask_off_by_one, {ONE, ZERO, NAIVE, APART}),
-    (lambda_ignored, {ZERO, NAIVE}),
-    (gamma_missing_in_trace, {ONE, NAIVE}),
-    (value_of_reset, {ONE, ZERO, NAIVE, APART}),
-]
-
-
-@pytest.mark.parametrize(("mutant", "killers"), KILLERS)
-def test_gae_mutant_is_killed_by_exactly(
-    mutant: Gae, killers: set[Callable[[Gae], None]]
-) -> None:
-    found = set()
-    for identity in IDENTITIES:
-        try:
-            identity(mutant)
-        except AssertionError:
-            found.add(identity)
-    assert found == killers
-
-
-def test_the_oracle_of_the_mutants_is_no_mutant() -> None:
-    for identity in IDENTITIES:
-        identity(naive_gae)
+    found = run(*tensors(data), log_ratios=tf.constant(LOG_RATIOS, tf.float32))
+    times = naive_times(data.ended, np.ones_like(data.ended))
+    starts = np.arange(12)[:, np.newaxis] - times
+    returns = naive_returns(data, GAMMA)
+    expected = (
+        naive_gae(data, GAMMA, 0.95),
+        naive_n_step(data, GAMMA, 5),
+        returns,
+        np.take_along_axis(returns, starts, axis=0),
+        GAMMA**times,
+        *naive_vtrace(data, LOG_RATIOS, 1.0, 1.0),
+    )
+    for left, right in zip(found, expected, strict=True):
+        assert left.shape == (12, 3) and left.dtype == tf.float32
+        close(left, right)
 
 
 def normalized(advantages: Array) -> Any:
@@ -245,46 +86,14 @@ def test_scale_of_rewards_does_not_matter_after_normalisation() -> None:
 
 def test_gae_of_one_step_and_of_one_environment() -> None:
     data = Fragment(*(array[:1, :1] for array in fragment()))
-    close(eager_gae(data, GAMMA, 0.95), errors(data, GAMMA))
+    close(eager_gae(data, GAMMA, 0.95), td_errors(data, GAMMA))
 
 
 def test_gae_is_traced_once() -> None:
     run = tf.function(kpg.advantages.gae)
     for seed in range(3):
-        tensors = [tf.constant(array, tf.float32) for array in fragment(seed)[:3]]
-        tensors += [tf.constant(array) for array in fragment(seed)[3:]]
-        run(*tensors, gamma=GAMMA, gae_lambda=0.95)
+        run(*tensors(fragment(seed)), gamma=GAMMA, gae_lambda=0.95)
     assert run.experimental_get_tracing_count() == 1
-
-
-# Returns and TD errors.
-
-
-def test_returns_equal_the_naive_sum() -> None:
-    data = fragment()
-    returns = kpg.advantages.discounted_returns(
-        data.rewards, *data[2:], gamma=GAMMA
-    ).numpy()
-    close(returns, naive_returns(data, GAMMA))
-    close(returns, eager_gae(data, GAMMA, 1.0) + data.values)
-
-
-def test_returns_by_hand() -> None:
-    # An episode 1, 2 that terminates, then 3 that is truncated before a value of 10.
-    returns = kpg.advantages.discounted_returns(
-        [[1.0], [2.0], [3.0]],
-        [[7.0], [7.0], [10.0]],
-        [[False], [True], [False]],
-        [[False], [False], [True]],
-        gamma=0.5,
-    )
-    close(returns, [[2.0], [2.0], [8.0]])
-
-
-def test_returns_without_values_are_sums_of_rewards() -> None:
-    data = fragment()._replace(next_values=np.zeros((12, 3)))
-    returns = kpg.advantages.discounted_returns(data.rewards, *data[2:], gamma=1.0)
-    close(returns[9:, 0], np.cumsum(data.rewards[9:, 0][::-1])[::-1])
 
 
 @pytest.mark.parametrize("mutation", ["terminated", "next_values", "truncated"])
@@ -340,113 +149,58 @@ def test_garbage_in_the_row_after_an_episode_stays_there() -> None:
     assert np.isfinite(found.advantages.numpy()[rest]).all()
 
 
-# V-trace.
-
-
-def naive_vtrace(
-    data: Fragment, log_ratios: Array, clip_rho: float, clip_c: float
-) -> tuple[Array, Array]:
-    """Equation 1 of the paper: vₛ = V + Σₜ γᵗ⁻ˢ (Π cᵢ) δₜ, with all its loops."""
-    ratios = np.exp(log_ratios)
-    rhos, traces = np.minimum(ratios, clip_rho), np.minimum(ratios, clip_c)
-    deltas = rhos * errors(data, GAMMA)
-    targets = data.values.copy()
-    advantages = np.zeros_like(targets)
-    steps, batch = targets.shape
-    ended = data.terminated | data.truncated
-    for b in range(batch):
-        for s in reversed(range(steps)):
-            weight = 1.0
-            for t in range(s, steps):
-                targets[s, b] += weight * deltas[t, b]
-                weight *= GAMMA * traces[t, b]
-                if ended[t, b]:
-                    break
-            following = data.next_values[s, b]
-            if not ended[s, b] and s < steps - 1:
-                following = targets[s + 1, b]
-            if data.terminated[s, b]:
-                following = 0.0
-            error = data.rewards[s, b] + GAMMA * following - data.values[s, b]
-            advantages[s, b] = rhos[s, b] * error
-    return targets, advantages
-
-
-@pytest.mark.parametrize(
-    ("clip_rho", "clip_c"), [(1.0, 1.0), (2.0, 0.5), (np.inf, np.inf)]
-)
-def test_vtrace_equals_the_naive_sum(clip_rho: float, clip_c: float) -> None:
+@pytest.mark.parametrize("n", [1, 3, 12])
+def test_n_steps_do_not_read_garbage(n: int) -> None:
     data = fragment()
-    log_ratios = np.random.default_rng(5).normal(size=(12, 3))
-    run = tf.function(kpg.advantages.vtrace, jit_compile=True)
-    tensors = [tf.constant(array, tf.float32) for array in data[:3]]
-    tensors += [tf.constant(array) for array in data[3:]]
-    found = run(
-        *tensors,
-        tf.constant(log_ratios, tf.float32),
-        gamma=GAMMA,
-        clip_rho=clip_rho,
-        clip_c=clip_c,
-    )
-    targets, advantages = naive_vtrace(data, log_ratios, clip_rho, clip_c)
-    close(found.targets, targets)
-    close(found.advantages, advantages)
+    clean = kpg.advantages.n_step(*data, gamma=GAMMA, n=n).numpy()
+    dirty = Fragment(*(array.copy() for array in data))
+    dirty.next_values[data.terminated] = np.nan
+    for array in dirty[:3]:
+        array[4, 0] = np.inf  # the row after a termination
+    found = kpg.advantages.n_step(*dirty, gamma=GAMMA, n=n).numpy()
+    rest = np.arange(12) != 4
+    close(found[rest], clean[rest])
 
 
-def test_vtrace_on_policy_is_the_return() -> None:
+def test_n_steps_may_be_more_than_the_graph_knows_of() -> None:
+    """With an unknown T the rounds beyond it change nothing."""
+    floats = [tf.TensorSpec([None, 3])] * 3
+    flags = [tf.TensorSpec([None, 3], tf.bool)] * 2
+
+    @tf.function(input_signature=floats + flags, autograph=False)
+    def run(*data: tf.Tensor) -> tf.Tensor:
+        return kpg.advantages.n_step(*data, gamma=GAMMA, n=20)
+
     data = fragment()
-    found = kpg.advantages.vtrace(*data, np.zeros((12, 3)), gamma=GAMMA)
-    close(found.targets, naive_returns(data, GAMMA))
-    close(found.advantages, naive_returns(data, GAMMA) - data.values)
+    close(run(*tensors(data)), naive_n_step(data, GAMMA, 20))
 
 
-@pytest.mark.parametrize("mutant", [(np.inf, 1.0), (1.0, np.inf), (0.5, 1.0)])
-def test_vtrace_with_another_clip_is_another_target(
-    mutant: tuple[float, float],
-) -> None:
+def test_garbage_in_resets_reaches_no_total() -> None:
     data = fragment()
-    log_ratios = np.random.default_rng(5).normal(size=(12, 3))
-    found = kpg.advantages.vtrace(*data, log_ratios, gamma=GAMMA)
-    with pytest.raises(AssertionError):
-        close(found.targets, naive_vtrace(data, log_ratios, *mutant)[0])
+    rewards, valid = data.rewards.copy(), np.ones((12, 3), bool)
+    rewards[4, 0], valid[4, 0] = np.nan, False
+    arguments = rewards, *data[2:]
+    found = kpg.advantages.total_returns(*arguments, gamma=GAMMA, valid=valid).numpy()
+    assert found[4, 0] == 0.0
+    close(found[5:9, 0], np.full(4, naive_returns(data, GAMMA)[5, 0]))
+    close(found[:4, 0], np.full(4, naive_returns(data, GAMMA)[0, 0]))
 
 
-# Groups of answers to one prompt.
-
-
-def test_leave_one_out_by_brute_force() -> None:
-    rewards = np.random.default_rng(0).normal(size=12)
-    expected = [
-        rewards[i] - np.delete(rewards[i // 4 * 4 :][:4], i % 4).mean()
-        for i in range(12)
-    ]
-    close(kpg.advantages.leave_one_out(rewards, 4), expected)
-
-
-@pytest.mark.parametrize(
-    "function", [kpg.advantages.leave_one_out, kpg.advantages.group_normalized]
-)
-def test_a_constant_for_one_prompt_changes_nothing(
-    function: Callable[[Any, int], tf.Tensor],
-) -> None:
-    rewards = np.random.default_rng(0).normal(size=12)
-    shifted = rewards + np.repeat([5.0, -3.0, 0.0], 4)
-    close(function(shifted, 4), function(rewards, 4))
-    # A constant for single answers does change something: the groups are rows of 4.
-    shifted = rewards + np.tile([5.0, -3.0, 0.0], 4)
-    with pytest.raises(AssertionError):
-        close(function(shifted, 4), function(rewards, 4))
-
-
-def test_group_normalized_has_mean_0_and_std_1() -> None:
-    rewards = 10.0 * np.random.default_rng(0).normal(size=12)
-    groups = tf.reshape(kpg.advantages.group_normalized(rewards, 4), [3, 4]).numpy()
-    np.testing.assert_allclose(groups.mean(axis=1), 0.0, atol=1e-6)
-    np.testing.assert_allclose(groups.std(axis=1), 1.0, atol=1e-4)
-
-
-def test_equal_rewards_have_no_advantage() -> None:
-    close(kpg.advantages.group_normalized(np.full(4, 0.1), 2), np.zeros(4))
+def test_gradients_flow_through_every_estimator() -> None:
+    data, (rewards, *others) = fragment(), tensors(fragment())
+    flags = others[2:]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(rewards)
+        results = [
+            kpg.advantages.n_step(rewards, *others, gamma=GAMMA, n=3),
+            kpg.advantages.total_returns(rewards, others[1], *flags, gamma=GAMMA),
+        ]
+    slopes = [tape.gradient(result, rewards).numpy() for result in results]
+    # An episode of four steps: each reward counts in the rows up to two before it; or
+    # in all four, by its own discount.
+    close(slopes[0][:4, 0], [1.0, 1.9, 2.71, 2.71])
+    close(slopes[1][:4, 0], 4.0 * GAMMA ** np.arange(4))
+    assert data.terminated[3, 0]
 
 
 # Bad input.
@@ -464,6 +218,27 @@ def test_shapes_that_would_broadcast_are_refused(
         kpg.advantages.gae(*arrays, gamma=GAMMA, gae_lambda=0.95)
     with pytest.raises(ValueError, match=r"must have the shape of .* Received"):
         kpg.advantages.vtrace(*arrays, np.zeros((12, 3)), gamma=GAMMA)
+    with pytest.raises(ValueError, match=r"must have the shape of .* Received"):
+        kpg.advantages.n_step(*arrays, gamma=GAMMA, n=3)
+    if field != 1:
+        for function in (
+            kpg.advantages.discounted_returns,
+            kpg.advantages.total_returns,
+        ):
+            with pytest.raises(ValueError, match=r"must have the shape .* Received"):
+                function(arrays.rewards, *arrays[2:], gamma=GAMMA)
+    if field > 2:
+        with pytest.raises(ValueError, match=r"must have the shape of .* Received"):
+            kpg.advantages.discount_weights(*arrays[3:], gamma=GAMMA)
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 1), (12, 1), (12,)])
+def test_a_mask_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    data, valid = fragment(), np.ones(shape, bool)
+    with pytest.raises(ValueError, match=r"`valid` must have the shape .* Received"):
+        kpg.advantages.discount_weights(*data[3:], gamma=GAMMA, valid=valid)
+    with pytest.raises(ValueError, match=r"`valid` must have the shape .* Received"):
+        kpg.advantages.total_returns(data.rewards, *data[2:], gamma=GAMMA, valid=valid)
 
 
 def test_wrong_shapes_are_refused_while_the_graph_is_built() -> None:
@@ -482,6 +257,14 @@ def test_wrong_shapes_are_refused_while_the_graph_is_built() -> None:
 def test_gamma_out_of_range_is_refused(gamma: float) -> None:
     with pytest.raises(ValueError, match=r"`gamma` must lie in \[0, 1\]. Received"):
         kpg.advantages.gae(*fragment(), gamma=gamma, gae_lambda=0.95)
+    with pytest.raises(ValueError, match=r"`gamma` must lie in \[0, 1\]. Received"):
+        kpg.advantages.discount_weights(*fragment()[3:], gamma=gamma)
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_fewer_than_one_step_is_refused(n: int) -> None:
+    with pytest.raises(ValueError, match="`n` must be at least 1. Received: n="):
+        kpg.advantages.n_step(*fragment(), gamma=0.9, n=n)
 
 
 def test_lambda_out_of_range_is_refused() -> None:

@@ -1,0 +1,18 @@
+"""Prints the mutation tables: `python -m tests.mutants`."""
+
+from __future__ import annotations
+
+from kpg.commands import silence
+
+
+def main() -> None:
+    silence.load()
+    from tests.mutants.subject import table
+    from tests.mutants.subjects import SUBJECTS
+
+    for subject in SUBJECTS:
+        print(table(subject), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,8 @@ from kpg.environments.functional import Rng as Rng
 from kpg.environments.masking import ActionMaskFromInfo as ActionMaskFromInfo
 from kpg.environments.maze import Maze as Maze
 from kpg.environments.navigation import Navigation as Navigation
+from kpg.environments.probes import Probe as Probe
+from kpg.environments.probes import ProbeEnv as ProbeEnv
 from kpg.environments.tabular import TabularMDP as TabularMDP
 from kpg.environments.vector import HostEnvironment as HostEnvironment
 from kpg.environments.vector import HostStep as HostStep

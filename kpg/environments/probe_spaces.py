@@ -1,0 +1,261 @@
+"""How a probe shows one bit, and how an action answers it, in every kind of space.
+
+Choices do not start at 0, and no range is symmetric or the same as another: so that
+whoever takes that for given is found out.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kpg import spaces
+
+Array = NDArray[Any]
+# `take(table, indices)`: rows of a NumPy table, in the graph or on the host.
+Take = Callable[[Array, Any], Any]
+
+# An observation shows one of three symbols: the bit, 0 or 1, or nothing.
+BLANK = 2
+
+SECOND_BEST = 0.5
+FORBIDDEN = -100.0
+
+
+def _image(column: int, width: int) -> Array:
+    pixels = np.zeros((12, 12, 1), np.uint8)
+    pixels[:, column : column + width] = 255
+    return pixels
+
+
+# Each kind of observation: its space, and the elements that show the symbols.
+_OBSERVATIONS: dict[str, tuple[gym.Space[Any], list[Any]]] = {
+    "box": (
+        gym.spaces.Box(-1.0, 3.0, (1,)),
+        [np.array([value], np.float32) for value in (-1.0, 3.0, 1.0)],
+    ),
+    "discrete": (gym.spaces.Discrete(3, start=1), [np.int64(n) for n in (1, 2, 3)]),
+    "multi_discrete": (
+        gym.spaces.MultiDiscrete([3, 3], start=[1, -1]),
+        [np.array(pair) for pair in ([1, 1], [2, 0], [3, -1])],
+    ),
+    "multi_binary": (
+        gym.spaces.MultiBinary(2),
+        [np.array(pair, np.int8) for pair in ([1, 0], [0, 1], [0, 0])],
+    ),
+    "image": (
+        gym.spaces.Box(0, 255, (12, 12, 1), np.uint8),
+        [_image(0, 6), _image(6, 6), _image(0, 0)],
+    ),
+    "text": (
+        gym.spaces.Text(5, min_length=0, charset="efghilrt"),
+        ["left", "right", ""],
+    ),
+}
+_ACTIONS: dict[str, gym.Space[Any]] = {
+    "discrete": gym.spaces.Discrete(3, start=1),
+    "box": gym.spaces.Box(
+        np.array([-1.0, 0.0], np.float32), np.array([1.0, 4.0], np.float32)
+    ),
+    "multi_discrete": gym.spaces.MultiDiscrete([3, 3], start=[1, -1]),
+    "multi_binary": gym.spaces.MultiBinary(2),
+}
+OBSERVATIONS = tuple(_OBSERVATIONS)
+ACTIONS = tuple(_ACTIONS)
+
+
+class Observations:
+    """A nest of kinds of observations.
+
+    Args:
+        kinds: One of `OBSERVATIONS`, or a dict or tuple of kinds, nested.
+
+    Attributes:
+        space: Gymnasium's space.
+        num_leaves: Number of kinds in the nest.
+
+    Raises:
+        ValueError: If a kind is unknown.
+    """
+
+    def __init__(self, kinds: Any) -> None:
+        """See `Observations`."""
+        known = {kind: space for kind, (space, _) in _OBSERVATIONS.items()}
+        self.space = _space(kinds, known, "observation")
+        self._kinds = kinds
+        self._names: list[str] = tf.nest.flatten(kinds)
+        self.num_leaves = len(self._names)
+
+    def elements(self, symbols: Array) -> list[Any]:
+        """Returns N elements of the space that show the symbols `[N, leaves]`."""
+        return [
+            tf.nest.pack_sequence_as(
+                self._kinds,
+                [
+                    _OBSERVATIONS[name][1][symbol]
+                    for name, symbol in zip(self._names, row, strict=True)
+                ],
+            )
+            for row in symbols
+        ]
+
+    def encodings(self, symbols: Array) -> Any:
+        """Returns the same as a nest of arrays `[N, ...]`; see `kpg.spaces.encode`."""
+        columns = []
+        for name, column in zip(self._names, symbols.T, strict=True):
+            space, codes = _OBSERVATIONS[name]
+            columns.append(spaces.encode(space, [codes[symbol] for symbol in column]))
+        return tf.nest.pack_sequence_as(self._kinds, columns)
+
+
+class _Part(NamedTuple):
+    """A choice or a number inside an action.
+
+    Attributes:
+        leaf: Position of its array in the flattened nest.
+        place: Position in that array, `None` for a scalar.
+        choices: Number of choices; 0 for a number.
+        low: The first choice, or the least number.
+        high: The greatest number.
+    """
+
+    leaf: int
+    place: int | None
+    choices: int
+    low: float
+    high: float
+
+
+class Actions:
+    """A nest of kinds of actions, and what they earn; see `kpg.environments.Probe`.
+
+    Args:
+        kinds: One of `ACTIONS`, or a dict or tuple of kinds, nested.
+
+    Attributes:
+        space: Gymnasium's space.
+        num_choices: Length M of a mask: the choices of all parts.
+
+    Raises:
+        ValueError: If a kind is unknown.
+    """
+
+    def __init__(self, kinds: Any) -> None:
+        """See `Actions`."""
+        self.space = _space(kinds, _ACTIONS, "action")
+        self._kinds = kinds
+        self._leaves = [_ACTIONS[name] for name in tf.nest.flatten(kinds)]
+        self._parts = [
+            part
+            for leaf, space in enumerate(self._leaves)
+            for part in _parts(leaf, space)
+        ]
+        self.num_choices = sum(part.choices for part in self._parts)
+
+    def rewards(self, actions: Any, bits: Any, forbidden: Any, take: Take) -> Any:
+        """Returns the mean over the parts of what they earn, `[B]`.
+
+        Args:
+            actions: Nest of tensors or arrays `[B, ...]`.
+            bits: `[B]`, 0 or 1: what is to be answered.
+            forbidden: `[B]`, 1 where the right choices are forbidden, else 0.
+            take: How to look up rows of a table.
+        """
+        leaves, total = tf.nest.flatten(actions), 0.0
+        for number, part in enumerate(self._parts):
+            values = leaves[part.leaf]
+            if part.place is not None:
+                values = values[..., part.place]
+            right = _right(number, bits)
+            if part.choices:
+                scores = take(_scores(part.choices), values - int(part.low))
+                total += (1 - forbidden) * (1 - right) * scores[..., 0]
+                total += (1 - forbidden) * right * scores[..., 1]
+                total += forbidden * (1 - right) * scores[..., 2]
+                total += forbidden * right * scores[..., 3]
+            else:
+                half = (part.high - part.low) / 2.0
+                total -= ((values - part.low) / half - 0.5 - right) ** 2
+        return total / len(self._parts)
+
+    def best(self, bits: Array, forbidden: Array) -> Any:
+        """Returns the actions that earn most, a nest of arrays `[N, ...]`."""
+        columns: list[list[Array]] = [[] for _ in self._leaves]
+        for number, part in enumerate(self._parts):
+            right = _right(number, bits)
+            if part.choices:
+                other = 2 if part.choices > 2 else 1 - right
+                value = part.low + np.where(forbidden > 0, other, right)
+            else:
+                value = part.low + (part.high - part.low) * (0.25 + 0.5 * right)
+            columns[part.leaf].append(value)
+        leaves = [
+            np.stack(parts, axis=-1)
+            .reshape(-1, *(space.shape or ()))
+            .astype(space.dtype)
+            for space, parts in zip(self._leaves, columns, strict=True)
+        ]
+        return tf.nest.pack_sequence_as(self._kinds, leaves)
+
+    def masks(self, bits: Array, forbidden: Array) -> Array:
+        """Returns `[N, M]` int8, 1 for each allowed choice."""
+        masks = []
+        for number, part in enumerate(self._parts):
+            right = _right(number, bits)[:, np.newaxis] == np.arange(part.choices)
+            masks.append(~right | (forbidden[:, np.newaxis] == 0))
+        return np.concatenate(masks, axis=1).astype(np.int8)
+
+
+def _space(
+    kinds: Any, known: Mapping[str, gym.Space[Any]], role: str
+) -> gym.Space[Any]:
+    """Builds the space of a nest of kinds."""
+    if isinstance(kinds, dict) and kinds:
+        return gym.spaces.Dict(
+            {key: _space(kind, known, role) for key, kind in kinds.items()}
+        )
+    if isinstance(kinds, tuple) and kinds:
+        return gym.spaces.Tuple([_space(kind, known, role) for kind in kinds])
+    if not isinstance(kinds, str) or kinds not in known:
+        raise ValueError(
+            f"`{role}` must be one of {tuple(known)}, or a dict or tuple of them. "
+            f"Received: {kinds!r}"
+        )
+    return known[kinds]
+
+
+def _parts(leaf: int, space: gym.Space[Any]) -> list[_Part]:
+    """Lists the choices and numbers of a space that is no `Dict` or `Tuple`."""
+    if isinstance(space, gym.spaces.Discrete):
+        return [_Part(leaf, None, int(space.n), float(space.start), 0.0)]
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        pairs = zip(space.nvec.tolist(), space.start.tolist(), strict=True)
+        return [_Part(leaf, i, n, start, 0.0) for i, (n, start) in enumerate(pairs)]
+    if isinstance(space, gym.spaces.Box):
+        bounds = zip(space.low.tolist(), space.high.tolist(), strict=True)
+        return [_Part(leaf, i, 0, *bound) for i, bound in enumerate(bounds)]
+    return [_Part(leaf, i, 2, 0.0, 0.0) for i in range(np.prod(space.shape or ()))]
+
+
+def _right(number: int, bits: Any) -> Any:
+    """Returns the right choices of a part: the bit, or its opposite, in turns."""
+    return bits if number % 2 == 0 else 1 - bits
+
+
+@functools.cache
+def _scores(choices: int) -> Array:
+    """Returns `[choices, 4]` float32, what each choice earns.
+
+    The columns: where 0 is right, where 1 is right, and the same two where the right
+    choice is forbidden.
+    """
+    number, right = np.arange(choices)[:, np.newaxis], np.arange(2)
+    scores = np.where(number == right, 1.0, np.where(number > 1, SECOND_BEST, 0.0))
+    forbidden = np.where(number == right, FORBIDDEN, scores)
+    return np.concatenate([scores, forbidden], axis=1).astype(np.float32)

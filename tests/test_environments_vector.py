@@ -1,24 +1,26 @@
-"""Autoreset modes: the same MDP gives the same experience in all of them."""
+"""Host environments: every space, in every autoreset mode."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+import tensorflow as tf
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import concatenate, create_empty_array
 from gymnasium.wrappers import TimeLimit
 
-import kpg.advantages
+from kpg import spaces as space_of
 from kpg.environments import HostEnvironment, HostStep
 
 MODES = list(AutoresetMode)
 COPIES = 3
-STEPS = 60
 
 
 class Counting(gymnasium.Env[Any, Any]):
@@ -66,143 +68,6 @@ def repeat(env: HostEnvironment, actions: Any, times: int) -> HostStep:
     return [env.step(actions) for _ in range(times)][-1]
 
 
-class Row(NamedTuple):
-    observations: Any
-    actions: Any
-    step: HostStep
-
-
-def policy(observations: Any) -> Any:
-    """A deterministic policy of the observation, so that all modes can be compared."""
-    return (observations.sum(axis=1) % 4).astype(np.int64)
-
-
-def collect(env: HostEnvironment, steps: int = STEPS) -> list[Row]:
-    observations = env.reset(seed=0)
-    rows = []
-    for _ in range(steps):
-        actions = policy(observations)
-        step = env.step(actions)
-        rows.append(Row(observations, actions, step))
-        observations = step.observations
-    return rows
-
-
-def valid_steps(rows: list[Row], copy: int) -> list[tuple[Any, ...]]:
-    """Everything a trainer may read about the steps of one copy."""
-    return [
-        (
-            tuple(row.observations[copy]),
-            int(row.actions[copy]),
-            tuple(row.step.next_observations[copy]),
-            float(row.step.rewards[copy]),
-            bool(row.step.terminated[copy]),
-            bool(row.step.truncated[copy]),
-        )
-        for row in rows
-        if row.step.valid[copy]
-    ]
-
-
-def simulate(copy: int, count: int) -> list[tuple[Any, ...]]:
-    """Steps a single environment, resetting by hand: the oracle."""
-    env = factory(copy)()
-    observation, _ = env.reset()
-    steps: list[tuple[Any, ...]] = []
-    while len(steps) < count:
-        action = int(policy(observation[np.newaxis])[0])
-        following, reward, ends, cuts, _ = env.step(action)
-        before, after = tuple(observation), tuple(following)
-        reward = float(np.float32(reward))
-        steps.append((before, action, after, reward, ends, cuts and not ends))
-        observation = env.reset()[0] if ends or cuts else following
-    return steps
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("copy", range(COPIES))
-def test_valid_rows_are_those_of_the_mdp(mode: AutoresetMode, copy: int) -> None:
-    steps = valid_steps(collect(counting(mode)), copy)
-    assert steps == simulate(copy, len(steps))
-    assert any(terminated for *_, terminated, _ in steps)
-    assert any(truncated for *_, truncated in steps)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_only_next_step_has_rows_that_are_no_steps(mode: AutoresetMode) -> None:
-    rows = collect(counting(mode))
-    ended = np.stack([row.step.terminated | row.step.truncated for row in rows])
-    valid = np.stack([row.step.valid for row in rows])
-    if mode is AutoresetMode.NEXT_STEP:
-        np.testing.assert_array_equal(valid[1:], ~ended[:-1])
-        assert valid[0].all()
-    else:
-        assert valid.all()
-    for row in rows:
-        idle = ~row.step.valid
-        assert (row.step.rewards[idle] == 0.0).all()
-        assert not (row.step.terminated | row.step.truncated)[idle].any()
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_no_true_next_observation_is_that_of_a_reset(mode: AutoresetMode) -> None:
-    for row in collect(counting(mode)):
-        assert (row.step.next_observations[row.step.valid, 0] > 0).all()
-
-
-def values_of(observations: Any) -> Any:
-    """Some values; those of a reset observation would ruin every advantage."""
-    return np.sin(observations.sum(axis=-1)) + 1000.0 * (observations[..., 0] == 0)
-
-
-def advantages_of(rows: list[Row], following: list[Any]) -> list[list[float]]:
-    """Returns the advantages of the valid rows of each copy."""
-    steps = [row.step for row in rows]
-    advantages = kpg.advantages.gae(
-        np.stack([step.rewards for step in steps]),
-        values_of(np.stack([row.observations for row in rows])),
-        values_of(np.stack(following)),
-        np.stack([step.terminated for step in steps]),
-        np.stack([step.truncated for step in steps]),
-        gamma=0.9,
-        gae_lambda=0.8,
-    ).numpy()
-    return [
-        [float(advantages[t, b]) for t, step in enumerate(steps) if step.valid[b]]
-        for b in range(COPIES)
-    ]
-
-
-def whole_episodes(rows: list[Row], copy: int) -> int:
-    """Counts the valid rows of one copy that lie in finished episodes."""
-    ends = [
-        terminated or truncated for *_, terminated, truncated in valid_steps(rows, copy)
-    ]
-    return len(ends) - ends[::-1].index(True)
-
-
-def test_all_modes_give_the_same_advantages() -> None:
-    rows = {mode: collect(counting(mode)) for mode in MODES}
-    found = {
-        mode: advantages_of(taken, [row.step.next_observations for row in taken])
-        for mode, taken in rows.items()
-    }
-    for copy in range(COPIES):
-        count = min(whole_episodes(rows[mode], copy) for mode in MODES)
-        assert count > 30
-        first, *others = (found[mode][copy][:count] for mode in MODES)
-        for other in others:
-            np.testing.assert_allclose(other, first, rtol=1e-4, atol=1e-4)
-
-
-def test_the_value_of_the_reset_would_give_others() -> None:
-    # The mutant: V of what is acted on next, in place of the true next observation.
-    rows = collect(counting(AutoresetMode.SAME_STEP))
-    right = advantages_of(rows, [row.step.next_observations for row in rows])
-    wrong = advantages_of(rows, [row.step.observations for row in rows])
-    assert np.abs(np.array(right) - np.array(wrong)).max() > 100.0
-
-
 def test_actions_of_rows_that_are_no_steps_are_ignored() -> None:
     env = counting(AutoresetMode.NEXT_STEP)
     for _ in range(2):
@@ -226,22 +91,9 @@ def test_a_reset_in_the_middle_starts_over(mode: AutoresetMode) -> None:
     assert (step.next_observations[:, 0] == 1.0).all()
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_arrays_that_the_environment_writes_into_again_are_copied(
-    mode: AutoresetMode,
-) -> None:
-    shared = collect(counting(mode, copy=False))
-    for copy in range(COPIES):
-        steps = valid_steps(shared, copy)
-        assert steps == simulate(copy, len(steps))
-
-
 def test_termination_goes_before_truncation() -> None:
     # The time limit of 3 falls on the step that terminates copy 0.
-    def make() -> gymnasium.Env[Any, Any]:
-        return TimeLimit(Counting(0), 3)
-
-    env = HostEnvironment(SyncVectorEnv([make]))
+    env = HostEnvironment(SyncVectorEnv([lambda: TimeLimit(Counting(0), 3)]))
     env.reset()
     step = repeat(env, [0], 3)
     assert step.terminated[0]
@@ -265,36 +117,224 @@ def test_numbers_that_are_not_finite_are_refused(garbage: float) -> None:
     for what, told in (("observations", (garbage, 0.0)), ("rewards", (0.0, garbage))):
         env = HostEnvironment(SyncVectorEnv([Scripted, partial(Scripted, *told)]))
         env.reset()
-        with pytest.raises(ValueError, match=rf"{what} that are not .* \[1\] of 2"):
+        with pytest.raises(
+            ValueError, match=rf"{what} that are not .* rows \[1\] of 2"
+        ):
             env.step([0, 0])
 
 
-class Nested(Counting):
-    """Observes a dictionary."""
+# Spaces.
 
-    observation_space: Any = spaces.Dict(
-        {"count": spaces.Box(0, 99, (1,), np.float32), "episode": spaces.Discrete(99)}
-    )
+
+class Echo(gymnasium.Env[Any, Any]):
+    """Observes samples of a space, and remembers them and the actions.
+
+    Every third step terminates.
+    """
+
+    def __init__(
+        self, observed: spaces.Space[Any], acted: spaces.Space[Any], seed: int = 0
+    ) -> None:
+        self.observation_space, self.action_space = deepcopy((observed, acted))
+        self.observation_space.seed(seed)
+        self.seen: list[Any] = []
+        self.actions: list[Any] = []
+        self.starts: list[int] = []
 
     def _observe(self) -> Any:
-        return {
-            "count": np.array([self.count], np.float32),
-            "episode": np.int64(self.episode),
-        }
+        self.seen.append(self.observation_space.sample())
+        return self.seen[-1]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.starts.append(len(self.seen))
+        return self._observe(), {}
+
+    def step(self, action: Any) -> Any:
+        self.actions.append(action)
+        count = len(self.seen) - self.starts[-1]
+        return self._observe(), 1.0, count == 3, False, {}
+
+
+BOX = spaces.Box(-1.0, 1.0, (2,))
+OBSERVED: list[spaces.Space[Any]] = [
+    BOX,
+    spaces.Box(-np.inf, np.inf, (), np.float64),
+    spaces.Box(0, 255, (3, 2, 1), np.uint8),
+    spaces.Discrete(5, start=-2),
+    spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])),
+    spaces.MultiBinary([2, 2]),
+    spaces.Text(6, charset="hello"),
+    spaces.Dict(z=spaces.Text(3), a=spaces.Discrete(4), m=BOX),
+    spaces.Tuple([spaces.Text(2), spaces.Dict(x=spaces.Tuple([BOX, BOX]))]),
+]
+ACTED: list[spaces.Space[Any]] = [
+    BOX,
+    spaces.Discrete(5, start=-2),
+    spaces.MultiDiscrete([2, 3]),
+    spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), start=np.array([[1, 0], [0, 7]])),
+    spaces.MultiBinary(4),
+    spaces.MultiBinary([2, 2]),
+    spaces.Tuple([spaces.Discrete(3), BOX]),
+    spaces.Dict(z=spaces.Discrete(3), a=spaces.Tuple([BOX, spaces.MultiBinary(2)])),
+]
+
+
+def encoded(space: Any, samples: list[Any]) -> Any:
+    """Encodes single observations, one after another."""
+    rows = [space_of.encode(space, batch_of(space, [sample])) for sample in samples]
+    return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *rows)
+
+
+def batch_of(space: Any, samples: list[Any]) -> Any:
+    empty: Any = create_empty_array(space, len(samples))
+    return concatenate(space, samples, empty)
+
+
+def assert_equal_nests(left: Any, right: Any) -> None:
+    tf.nest.assert_same_structure(left, right)
+    for a, b in zip(tf.nest.flatten(left), tf.nest.flatten(right), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nested_observations_keep_their_final_values(mode: AutoresetMode) -> None:
-    factories = [lambda: Nested(0), lambda: Nested(1)]
-    env = HostEnvironment(SyncVectorEnv(factories, autoreset_mode=mode))
+@pytest.mark.parametrize("space", OBSERVED, ids=str)
+def test_observations_of_every_space(
+    space: spaces.Space[Any], mode: AutoresetMode
+) -> None:
+    echoes = [Echo(space, spaces.Discrete(2), seed) for seed in range(2)]
+    factories = [lambda echo=echo: echo for echo in echoes]
+    env = HostEnvironment(SyncVectorEnv(factories, autoreset_mode=mode, copy=False))
+    first = env.reset()
+    steps = [env.step([0, 0]) for _ in range(4)]
+
+    def seen(index: int) -> Any:
+        return encoded(space, [echo.seen[index] for echo in echoes])
+
+    assert_equal_nests(first, seen(0))
+    # The third step ends; index 4 is the observation of the reset.
+    for index in (1, 2, 3):
+        assert_equal_nests(steps[index - 1].next_observations, seen(index))
+    assert steps[2].terminated.all()
+    reset, after = (3, None) if mode is AutoresetMode.NEXT_STEP else (2, 3)
+    assert_equal_nests(steps[reset].observations, seen(4))
+    if after is not None:
+        assert_equal_nests(steps[after].observations, seen(5))
+    assert steps[3].valid.all() == (mode is not AutoresetMode.NEXT_STEP)
+
+
+@pytest.mark.parametrize("space", ACTED, ids=str)
+def test_actions_of_every_space(space: spaces.Space[Any]) -> None:
+    echoes = [Echo(BOX, space), Echo(BOX, space)]
+    factories = [lambda echo=echo: echo for echo in echoes]
+    env = HostEnvironment(SyncVectorEnv(factories))
     env.reset()
-    step = repeat(env, [0, 0], 3)
-    assert step.terminated.tolist() == [True, False]
-    assert step.next_observations["count"][:, 0].tolist() == [3.0, 3.0]
-    assert step.next_observations["episode"].tolist() == [0, 0]
-    if mode is not AutoresetMode.NEXT_STEP:
-        assert step.observations["count"][:, 0].tolist() == [0.0, 3.0]
-        assert step.observations["episode"].tolist() == [1, 0]
+    space.seed(0)
+    samples = [space.sample() for _ in range(2)]
+    # As policies give them: keys sorted, other dtypes.
+    actions = tf.nest.map_structure(
+        lambda leaf: leaf.astype({"i": np.int32, "f": np.float64}[leaf.dtype.kind]),
+        space_of.encode(space, batch_of(space, samples)),
+    )
+    env.step(actions)
+    for echo, sample in zip(echoes, samples, strict=True):
+        (taken,) = echo.actions
+        assert space.contains(taken)
+        assert_equal_nests(batch_of(space, [taken]), batch_of(space, [sample]))
+
+
+PAIR: list[spaces.Space[Any]] = [spaces.Discrete(2), spaces.Discrete(2)]
+
+
+@pytest.mark.parametrize(
+    ("space", "actions"),
+    [
+        (spaces.Dict(a=PAIR[0], b=PAIR[1]), [[0, 0], [0, 0]]),
+        (spaces.Dict(a=PAIR[0], b=PAIR[1]), {"a": [0, 0]}),
+        (spaces.Dict(a=PAIR[0], b=PAIR[1]), {"a": [0, 0], "c": [0, 0]}),
+        (spaces.Tuple(PAIR), {"a": [0, 0], "b": [0, 0]}),
+        (spaces.Tuple(PAIR), ([0, 0],)),
+        (spaces.Tuple(PAIR), np.zeros((2, 2), int)),
+    ],
+)
+def test_actions_of_another_structure_are_refused(space: Any, actions: Any) -> None:
+    env = HostEnvironment(SyncVectorEnv([lambda: Echo(BOX, space)] * 2))
+    env.reset()
+    with pytest.raises(ValueError, match="`actions` must be a nest.*Received: "):
+        env.step(actions)
+
+
+class Broken(gymnasium.Env[Any, Any]):
+    """Observes a number that is not finite, deep inside."""
+
+    observation_space = spaces.Dict(x=spaces.Tuple([spaces.Discrete(2), BOX]))
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return {"x": (np.int64(0), np.array([0.0, np.nan], np.float32))}, {}
+
+
+def test_numbers_that_are_not_finite_are_refused_in_every_leaf() -> None:
+    env = HostEnvironment(SyncVectorEnv([Broken, Broken]))
+    with pytest.raises(ValueError, match=r"observations\['x'\]\['1'\] that are not"):
+        env.reset()
+
+
+def test_a_final_observation_that_is_not_finite_is_refused() -> None:
+    class Last(Counting):
+        def step(self, action: Any) -> Any:
+            return np.full(3, np.nan, np.float32), 0.0, True, False, {}
+
+    for mode in MODES:
+        env = HostEnvironment(SyncVectorEnv([lambda: Last(0)], autoreset_mode=mode))
+        env.reset()
+        with pytest.raises(ValueError, match="observations that are not finite"):
+            env.step([0])
+
+
+class Odd(spaces.Space[Any]):
+    """A space of one's own."""
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Graph(BOX, None),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.OneOf([spaces.Discrete(2), BOX]),
+        Odd(),
+    ],
+    ids=repr,
+)
+def test_spaces_that_are_not_supported_are_refused_by_name(space: Any) -> None:
+    name = type(space).__name__
+    nested = spaces.Dict(x=space)
+    for observed, acted, text in (
+        (space, BOX, f"observation space.*Received: {name}.*ObservationWrapper"),
+        (nested, BOX, r"observation space.*observation_space\['x'\]"),
+        (BOX, space, f"action space.*Received: {name}.*ActionWrapper"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            HostEnvironment(Spaced(observed, acted))
+
+
+@pytest.mark.parametrize("space", [spaces.Box(0, 9, (2,), np.int64), spaces.Text(3)])
+def test_integer_boxes_and_texts_are_no_actions(space: Any) -> None:
+    HostEnvironment(Spaced(space, BOX))
+    with pytest.raises(ValueError, match="The action space.*gymnasium.ActionWrapper"):
+        HostEnvironment(Spaced(BOX, space))
+
+
+class Spaced(VectorEnv[Any, Any, Any]):
+    """Has spaces and does nothing; Gymnasium's own cannot batch every space."""
+
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+    num_envs = 1
+
+    def __init__(self, observed: spaces.Space[Any], acted: spaces.Space[Any]) -> None:
+        self.single_observation_space = observed
+        self.single_action_space = acted
 
 
 def test_box_actions_reach_the_environment_in_its_dtype() -> None:
@@ -320,33 +360,6 @@ def test_the_seed_of_the_constructor_serves_the_first_reset() -> None:
 
 
 # Bad input.
-
-
-class Mode(SyncVectorEnv):
-    """Says something else about its autoreset mode than it does."""
-
-    def __init__(self, mode: Any) -> None:
-        super().__init__([factory(0)], autoreset_mode=AutoresetMode.NEXT_STEP)
-        self.metadata = {} if mode is None else {"autoreset_mode": mode}
-
-
-@pytest.mark.parametrize("mode", [None, "Sometimes", 3])
-def test_an_unknown_autoreset_mode_is_refused(mode: Any) -> None:
-    with pytest.raises(ValueError, match="NEXT_STEP.*SAME_STEP.*Received: ") as caught:
-        HostEnvironment(Mode(mode))
-    assert repr(mode) in str(caught.value)
-
-
-@pytest.mark.parametrize("mode", ["NextStep", "NEXT_STEP", AutoresetMode.NEXT_STEP])
-def test_a_mode_may_be_written_as_a_string(mode: Any) -> None:
-    assert HostEnvironment(Mode(mode)).autoreset_mode is AutoresetMode.NEXT_STEP
-
-
-def test_same_step_without_final_observations_is_refused() -> None:
-    env = HostEnvironment(Mode("SameStep"))
-    env.reset()
-    with pytest.raises(ValueError, match=r'infos\["final_obs"\].* Received'):
-        repeat(env, [0], 3)
 
 
 def test_a_step_before_the_first_reset_is_refused() -> None:

@@ -157,7 +157,7 @@ def test_updates_stop_at_the_target_kl(make_trainer: Make) -> None:
             num_epochs=10,
             minibatch_size=T * B // 2,
             target_kl=target,
-            optimizer=keras.optimizers.SGD(0.1),
+            optimizer=keras.optimizers.SGD(0.04),
         )
         rows = fragment(trainer.policy)
         learn(trainer, rows)

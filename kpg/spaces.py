@@ -160,24 +160,6 @@ def _check(space: gym.Space[Any], role: str, where: str) -> None:
             raise _refusal(space, role, "must have floats in each Box", where)
 
 
-def check_box(space: gym.Space[Any], role: str) -> gym.spaces.Box:
-    """Returns `space` if it is a `Box`, and says what to do if it is not.
-
-    Args:
-        space: Any Gymnasium space.
-        role: What the space is for, such as "observation", for the error's text.
-
-    Raises:
-        ValueError: If `space` is not a `Box`.
-    """
-    if isinstance(space, gym.spaces.Box):
-        return space
-    raise ValueError(
-        f"The {role} space must be a gymnasium.spaces.Box; wrap the environment, for "
-        f"example with gymnasium.wrappers.FlattenObservation. Received: {space!r}"
-    )
-
-
 _WRAPPERS = {
     "observation": (
         "Write a gymnasium.ObservationWrapper whose `observation` method turns it into "

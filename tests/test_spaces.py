@@ -218,8 +218,3 @@ def test_spaces_of_nothing_are_refused(space: gym.Space[Any], text: str) -> None
 def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(ValueError, match="`role`.*Received: 'reward'"):
         spaces.check(gym.spaces.Discrete(2), "reward")
-
-
-def test_check_box_says_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"observation space.*FlattenObservation"):
-        spaces.check_box(gym.spaces.Discrete(3), "observation")

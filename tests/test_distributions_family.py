@@ -14,6 +14,7 @@ from kpg.distributions import BetaFamily, Family, TanhNormalFamily, for_space
 
 S = gym.spaces
 BOX = S.Box(np.array([-1.0, 0.0]), np.array([3.0, 0.1]), dtype=np.float64)
+COUNTS = np.array([[2, 3], [4, 2]])
 NESTED = S.Dict(
     {
         "z": S.Tuple((S.Discrete(3), S.Dict({"b": BOX, "a": S.MultiBinary(2)}))),
@@ -22,7 +23,7 @@ NESTED = S.Dict(
 )
 CASES: dict[str, tuple[gym.Space[Any], dict[str, Any]]] = {
     "discrete": (S.Discrete(4, start=-1), {}),
-    "multi_discrete": (S.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [0, -5]]), {}),
+    "multi_discrete": (S.MultiDiscrete(COUNTS, start=COUNTS - 3), {}),
     "multi_binary": (S.MultiBinary((2, 2)), {}),
     "normal": (S.Box(-1.0, 1.0, (2, 3)), {}),
     "normal_scalar": (S.Box(-1.0, 1.0, ()), {"state_dependent_std": True}),
@@ -119,7 +120,9 @@ def test_named_parameters_are_those_of_tfp(name: str) -> None:
 def central_differences(function: Any, point: tf.Tensor, step: float = 0.02) -> Any:
     """Gradient by five points, whose error is of order step⁴."""
     size = point.shape[0]
-    shifts = np.float32([-2, -1, 1, 2])[:, None, None] * step * np.eye(size, dtype="f4")
+    shifts = (
+        np.array([-2, -1, 1, 2], "f4")[:, None, None] * step * np.eye(size, dtype="f4")
+    )
     values = function(point + shifts).numpy().astype(np.float64)
     return np.einsum("s,sp->p", [1 / 12, -8 / 12, 8 / 12, -1 / 12], values) / step
 

@@ -16,7 +16,7 @@ S = gym.spaces
 SEED = tf.constant([1, 2])
 SPACES: dict[str, gym.Space[Any]] = {
     "discrete": S.Discrete(4),
-    "multi_discrete": S.MultiDiscrete([[2, 3], [4, 2]]),
+    "multi_discrete": S.MultiDiscrete(np.array([[2, 3], [4, 2]])),
     "multi_binary": S.MultiBinary(3),
     "nested": S.Dict(
         {"b": S.Tuple((S.Discrete(3), S.Box(-1, 1, (2,)))), "a": S.MultiBinary(2)}

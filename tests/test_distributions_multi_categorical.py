@@ -14,7 +14,7 @@ from kpg.distributions import for_space
 S = gym.spaces
 SEED = tf.constant([3, 4])
 COUNTS: dict[str, tuple[gym.Space[Any], list[int]]] = {
-    "unequal": (S.MultiDiscrete([[2, 3], [4, 2]]), [2, 3, 4, 2]),
+    "unequal": (S.MultiDiscrete(np.array([[2, 3], [4, 2]])), [2, 3, 4, 2]),
     "equal": (S.MultiDiscrete([3, 3]), [3, 3]),
     "binary": (S.MultiBinary((2, 2)), [2, 2, 2, 2]),
     "one": (S.MultiBinary(1), [2]),

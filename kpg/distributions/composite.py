@@ -28,7 +28,7 @@ class CompositeFamily(Family):
 
     def __init__(
         self,
-        action_space: gym.spaces.Tuple | gym.spaces.Dict,
+        action_space: gym.spaces.Tuple[Any] | gym.spaces.Dict,
         parts: Sequence[Family],
     ) -> None:
         self.parts = tuple(parts)
@@ -54,7 +54,8 @@ class CompositeFamily(Family):
     def _raw(self, raw: Any) -> list[tf.Tensor]:
         """Returns the raw actions of the parts."""
         tf.nest.assert_same_structure(self._structure, raw)
-        return tf.nest.flatten(raw)
+        flat: list[tf.Tensor] = tf.nest.flatten(raw)
+        return flat
 
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
         """See `Family.named_parameters`; names follow the path, as in `arm/0/loc`."""

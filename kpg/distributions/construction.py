@@ -54,7 +54,7 @@ def for_space(
     """
     spaces.check(action_space, "action")
     leaves = [leaf for _, leaf in spaces.leaves(action_space)]
-    options = {
+    options: dict[str, Any] = {
         "distribution": distribution,
         "state_dependent_std": state_dependent_std,
         "log_std_init": log_std_init,
@@ -66,7 +66,7 @@ def for_space(
     return families[0]
 
 
-def _for_leaf(space: gym.Space[Any], distribution: str, **std_options: Any) -> Family:
+def _for_leaf(space: Any, distribution: str, **std_options: Any) -> Family:
     """Returns the family of a space that is no `Tuple` or `Dict`."""
     if isinstance(space, gym.spaces.Discrete):
         return CategoricalFamily(space)

@@ -38,7 +38,7 @@ class NormalFamily(BoxFamily):
         log_std_init: float = 0.0,
     ) -> None:
         log_std = math.nan if state_dependent_std else log_std_init
-        constants = np.float32([math.nan, log_std])
+        constants = np.array([math.nan, log_std], np.float32)
         super().__init__(action_space, constants.repeat(math.prod(action_space.shape)))
 
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:

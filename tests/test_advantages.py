@@ -38,19 +38,19 @@ def test_estimators_compile() -> None:
     """All in one graph; the eager ones are compared with their oracles elsewhere."""
 
     @tf.function(jit_compile=True, autograph=False)
-    def run(*data: tf.Tensor, log_ratios: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rewards, _, *others = data
+    def run(data: list[tf.Tensor], log_ratios: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        (rewards, _, *others), inputs = data, [*data, log_ratios]
         return (
             kpg.advantages.gae(*data, gamma=GAMMA, gae_lambda=0.95),
             kpg.advantages.n_step(*data, gamma=GAMMA, n=5),
             kpg.advantages.discounted_returns(rewards, *others, gamma=GAMMA),
             kpg.advantages.total_returns(rewards, *others, gamma=GAMMA),
             kpg.advantages.discount_weights(*others[1:], gamma=GAMMA),
-            *kpg.advantages.vtrace(*data, log_ratios, gamma=GAMMA),
+            *kpg.advantages.vtrace(*inputs, gamma=GAMMA),
         )
 
     data = fragment()
-    found = run(*tensors(data), log_ratios=tf.constant(LOG_RATIOS, tf.float32))
+    found = run(tensors(data), tf.constant(LOG_RATIOS, tf.float32))
     times = naive_times(data.ended, np.ones_like(data.ended))
     starts = np.arange(12)[:, np.newaxis] - times
     returns = naive_returns(data, GAMMA)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from kpg.commands import silence
 
 
 def main() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     silence.load()
     from tests.mutants.subject import table
     from tests.mutants.subjects import SUBJECTS

@@ -212,10 +212,10 @@ def shipped_total(data: Fragment, gamma: float, valid: Array | None) -> Array:
 
 def naive_total(data: Fragment, gamma: float, valid: Array | None) -> Array:
     """Looks up the return of the episode's first step."""
-    valid = np.ones_like(data.ended) if valid is None else valid
-    returns, times = naive_returns(data, gamma), naive_times(data.ended, valid)
+    counts: Array = np.ones_like(data.ended) if valid is None else valid
+    returns, times = naive_returns(data, gamma), naive_times(data.ended, counts)
     totals = np.zeros_like(returns)
-    for t, b in np.argwhere(valid):
+    for t, b in np.argwhere(counts):
         totals[t, b] = returns[t - times[t, b], b]
     return totals
 

@@ -70,7 +70,7 @@ def naive(
     stops = data.ended.copy()
     stops[-1] = True
     stops |= not bootstrap_with_targets
-    following = np.where(stops, data.next_values, after(targets))
+    following: Array = np.where(stops, data.next_values, after(targets))
     following[data.terminated] = 0.0
     advantages = data.rewards + GAMMA * following - data.values
     return Traced(targets, advantages * (rhos if weighted_advantages else 1.0))

@@ -42,10 +42,15 @@ class Trajectory(NamedTuple):
 
 
 def flatten(rows: Any) -> Any:
-    """Joins the time and the batch axis of every tensor: `[T * B, ...]`."""
-    return tf.nest.map_structure(
-        lambda tensor: tf.reshape(tensor, [-1, *tensor.shape[2:]]), rows
-    )
+    """Joins the time and the batch axis of every tensor: `[T * B, ...]`.
+
+    What is `None` in the nest stays so.
+    """
+
+    def join(tensor: tf.Tensor | None) -> tf.Tensor | None:
+        return None if tensor is None else tf.reshape(tensor, [-1, *tensor.shape[2:]])
+
+    return tf.nest.map_structure(join, rows)
 
 
 def cuts(trajectory: Trajectory) -> tf.Tensor:

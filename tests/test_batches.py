@@ -26,7 +26,7 @@ def test_epochs_and_seeds_shuffle_differently() -> None:
 
 def test_take_keeps_what_is_not_there() -> None:
     rows = tf.range(4)
-    batch = Batch({"a": rows}, *[rows] * 5, None, None, None, ((), ()))
+    batch = Batch({"a": rows}, rows, rows, rows, rows, rows, None, None, None, ())
     taken = take(batch, tf.constant([3, 1]))
     np.testing.assert_array_equal(taken.observations["a"], [3, 1])
     assert taken.valid is None and taken.weights is None
@@ -35,7 +35,9 @@ def test_take_keeps_what_is_not_there() -> None:
 def test_sequences_stay_whole() -> None:
     rows = tf.reshape(tf.range(12), [3, 4])
     state = (tf.range(4), ())
-    batch = Batch((rows, rows), *[rows] * 5, None, rows, rows > 4, state)
+    batch = Batch(
+        (rows, rows), rows, rows, rows, rows, rows, None, rows, rows > 4, state
+    )
     taken = take(batch, tf.constant([3, 1]))
     expected = [[3, 1], [7, 5], [11, 9]]
     np.testing.assert_array_equal(taken.observations[1], expected)

@@ -71,12 +71,13 @@ def assign(trainer: Any, values: list[np.ndarray]) -> None:
 
 @pytest.mark.parametrize("option", ["plain", "kl", "dual", "both"])
 def test_the_loss_is_that_of_the_paper(option: str, make_trainer: Make) -> None:
-    options: dict[str, Any] = {
+    every: dict[str, dict[str, Any]] = {
         "plain": {},
         "kl": {"clip_range": None, "kl_coef": 0.5},
         "dual": {"dual_clip": 1.05},
         "both": {"kl_coef": 0.5},
-    }[option]
+    }
+    options = every[option]
     trainer = ppo(make_trainer, **options)
     rows = fragment(trainer.policy)
     moved(trainer, 0.3)
@@ -288,7 +289,7 @@ def test_a_shared_trunk_is_learned_once(make_trainer: Make, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="weights of its own.*shared trunk"):
         trainer.compile(critic_optimizer="adam")
     trainer.save(tmp_path / "trainer.keras")
-    loaded = kpg.load(tmp_path / "trainer.keras")
+    loaded: Any = kpg.load(tmp_path / "trainer.keras")
     assert len(loaded.learned_variables()) == 6
     np.testing.assert_allclose(
         loaded.critic(oracle.flat), critic(oracle.flat), atol=1e-6
@@ -314,3 +315,10 @@ def test_a_shared_trunk_is_learned_once(make_trainer: Make, tmp_path: Path) -> N
 def test_refuses_what_has_no_effect(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PPOSettings.make(options)
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "ActorCritic"])
+def test_a_critic_is_needed(algorithm: str, make_trainer: Make) -> None:
+    policy = make_trainer("PPO").policy
+    with pytest.raises(ValueError, match=f"{algorithm} needs a critic.*critic=None"):
+        getattr(kpg.trainers, algorithm)(policy, None)

@@ -119,5 +119,6 @@ def take(batch: Batch, indices: tf.Tensor) -> Batch:
             fields,
         )
 
-    taken = gather(tuple(batch[:-1]), axis=0 if batch.resets is None else 1)
-    return Batch(*taken, states=gather(batch.states, axis=0))
+    rows = batch._replace(states=None)
+    taken: Batch = gather(rows, axis=0 if batch.resets is None else 1)
+    return taken._replace(states=gather(batch.states, axis=0))

@@ -206,7 +206,7 @@ class HostEngine(Engine):
         def part(context: Any) -> Trajectory:
             first = context.replica_id_in_sync_group * share
             own = slice(first, first + share)
-            rows = tf.nest.map_structure(
+            rows: Trajectory = tf.nest.map_structure(
                 lambda rows: tf.constant(rows[:, own]),
                 trajectory._replace(policy_state=()),
             )

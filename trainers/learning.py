@@ -120,11 +120,12 @@ class Learner:
             window = (first, first + count)
             return window[1], self.updater.run(batch, orders, window, done, progress)
 
-        return tf.while_loop(
+        _, done = tf.while_loop(
             lambda first, done: (first < last) & ~done.stopped,
             epoch,
             (tf.constant(count), done),
-        )[1]
+        )
+        return done
 
     def _prepare(self, trajectory: Trajectory, state: Any) -> tuple[Batch, Any, Any]:
         """Computes advantages and targets of this replica's rows.
@@ -163,8 +164,8 @@ class Learner:
         """Forgets the order of time, unless the models are recurrent."""
         if self.trainer.recurrent:
             return batch
-        fields = (None if field is None else flatten(field) for field in batch[:-1])
-        return Batch(*fields, states=batch.states)
+        rows: Batch = flatten(batch._replace(states=None))
+        return rows._replace(states=batch.states)
 
     def _log_ratios(self, batch: Batch) -> tf.Tensor:
         """Returns `[T, B]` log π(a|s) − log μ(a|s), π as it is now."""

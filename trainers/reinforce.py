@@ -89,6 +89,7 @@ class REINFORCE(Trainer):
     """
 
     settings_class = REINFORCESettings
+    critic_is_optional = True
     settings: REINFORCESettings
 
     def __init__(

@@ -89,14 +89,11 @@ class Scaling:
     ) -> None:
         """Merges `[T, B, ...]` rows of every replica into running moments."""
 
-        def flat(values: tf.Tensor | None) -> tf.Tensor | None:
-            return None if values is None else flatten(values)
-
         def sums(rows: tf.Tensor, valid: tf.Tensor | None) -> Any:
-            return moments.sums(flat(rows), flat(valid))
+            return moments.sums(flatten(rows), flatten(valid))
 
         def squares(rows: tf.Tensor, valid: tf.Tensor | None, sums: Any) -> tf.Tensor:
-            return moments.squares(flat(rows), sums, flat(valid))
+            return moments.squares(flatten(rows), sums, flatten(valid))
 
         total = sum_up(self.strategy, self.strategy.run(sums, (rows, valid)))
         around = self.strategy.run(squares, (rows, valid, total))

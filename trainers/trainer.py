@@ -59,6 +59,7 @@ class Trainer(keras.Model):
         "entropy",
     )
     settings: TrainerSettings
+    critic_is_optional: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -70,6 +71,11 @@ class Trainer(keras.Model):
         keras_arguments = {k: settings.pop(k) for k in ("name",) if k in settings}
         super().__init__(**keras_arguments)
         self.settings = self.settings_class.make(settings)
+        if critic is None and not self.critic_is_optional:
+            raise ValueError(
+                f"{type(self).__name__} needs a critic; give a `kpg.models.Critic` of "
+                "the same observations. Received: critic=None"
+            )
         if critic is not None and critic.observation_space != policy.observation_space:
             raise ValueError(
                 "Policy and critic must be for the same observations. Received: "

@@ -87,9 +87,10 @@ class Updater:
                 steps, stop, done.totals + metrics, done.looked + 1.0
             )
 
-        return tf.while_loop(
+        _, done = tf.while_loop(
             lambda index, done: (index < last) & ~done.stopped, body, (first, done)
-        )[1]
+        )
+        return done
 
     def _moved_too_far(self, metrics: tf.Tensor) -> tf.Tensor | None:
         """Returns whether the KL divergence says to stop, or `None` without a limit."""
@@ -175,7 +176,8 @@ class Updater:
         own = getattr(optimizer, "global_clipnorm", None)
         if limit is None or (own is not None and own <= limit):
             return gradients
-        return tf.clip_by_global_norm(gradients, limit)[0]
+        clipped: list[tf.Tensor] = tf.clip_by_global_norm(gradients, limit)[0]
+        return clipped
 
 
 def outputs(model: Any, rows: Batch, state: Any, training: bool = True) -> tf.Tensor:

@@ -90,20 +90,20 @@ def encode(space: gym.Space[Any], batch: Any) -> Any:
         array([[2, 0, 0],
                [3, 1, 0]], dtype=int32)
     """
-    if isinstance(space, gym.spaces.Text):
-        return _encode_texts(space, batch)
-    if isinstance(space, gym.spaces.Dict):
-        return _nest(space, [encode(part, batch[key]) for key, part in _parts(space)])
-    if isinstance(space, gym.spaces.Tuple):
-        parts = zip(space.spaces, batch, strict=True)
-        return tuple(encode(part, values) for part, values in parts)
-    values: Array = np.array(batch, space.dtype)
-    if values.shape[1:] != space.shape:
+    if space.shape is not None:
+        values: Array = np.array(batch, space.dtype)
+        if values.shape[1:] == space.shape:
+            return values
         raise ValueError(
             f"A batch of {space} must have the shape [B, *{space.shape}]. Received: "
             f"shape={values.shape}"
         )
-    return values
+    if isinstance(space, gym.spaces.Text):
+        return _encode_texts(space, batch)
+    if isinstance(space, gym.spaces.Dict):
+        return _nest(space, [encode(part, batch[key]) for key, part in _parts(space)])
+    parts = zip(_parts(space), batch, strict=True)
+    return tuple(encode(part, values) for (_, part), values in parts)
 
 
 def leaves(space: gym.Space[Any]) -> list[tuple[Path, gym.Space[Any]]]:

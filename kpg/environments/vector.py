@@ -165,29 +165,32 @@ class HostEnvironment(Environment):
     def _encode(self, observations: Any) -> Any:
         """Copies a batch: some environments write the next one into the same array."""
         encoded = spaces.encode(self.observation_space, observations)
-        for name, leaf in zip(self._names, tf.nest.flatten(encoded), strict=True):
+        plain = isinstance(encoded, np.ndarray)
+        leaves = [encoded] if plain else tf.nest.flatten(encoded)
+        for name, leaf in zip(self._names, leaves, strict=True):
             self._check_finite(leaf, name)
         return encoded
 
     def _batch(self, space: gym.Space[Any], actions: Any) -> Any:
         """Gives actions the structure and the dtypes of the space, which many check."""
-        if isinstance(space, gym.spaces.Dict):
-            if not isinstance(actions, Mapping) or {*actions} != {*space}:
-                raise self._wrong_structure(actions)
-            return {key: self._batch(space[key], actions[key]) for key in space}
-        if isinstance(space, gym.spaces.Tuple):
-            if not isinstance(actions, (tuple, list)) or len(actions) != len(space):
-                raise self._wrong_structure(actions)
-            parts = zip(space.spaces, actions, strict=True)
-            return tuple(self._batch(part, values) for part, values in parts)
-        values = np.asarray(actions, space.dtype)
-        wanted = (self.num_envs, *(space.shape or ()))
-        if values.shape != wanted:
+        if space.shape is not None:
+            values = np.asarray(actions, space.dtype)
+            wanted = (self.num_envs, *space.shape)
+            if values.shape == wanted:
+                return values
             raise ValueError(
                 f"`actions` must have the shape {wanted}, one {space} for each of the "
                 f"{self.num_envs} environments. Received: shape {values.shape}"
             )
-        return values
+        if isinstance(space, gym.spaces.Dict):
+            if not isinstance(actions, Mapping) or {*actions} != {*space}:
+                raise self._wrong_structure(actions)
+            return {key: self._batch(space[key], actions[key]) for key in space}
+        inside = space.spaces if isinstance(space, gym.spaces.Tuple) else ()
+        if not isinstance(actions, (tuple, list)) or len(actions) != len(inside):
+            raise self._wrong_structure(actions)
+        parts = zip(inside, actions, strict=True)
+        return tuple(self._batch(part, values) for part, values in parts)
 
     def _wrong_structure(self, actions: Any) -> ValueError:
         """Says how the actions of a `Dict` or `Tuple` must look."""

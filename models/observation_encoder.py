@@ -57,6 +57,11 @@ class ObservationEncoder(keras.layers.Layer):
         self.encoders = [
             _encoder_of(leaves[index], self._plain, next(seeds)) for index in self._seen
         ]
+        for index, layer in zip(self._seen, self.encoders, strict=True):
+            if not layer.built:
+                specs = tf.nest.flatten(self._specs)
+                layer.build((None, *specs[index].shape))
+        self.built = True
 
     @property
     def normalizers(
@@ -263,4 +268,4 @@ def _flatten(rows: tf.Tensor) -> tf.Tensor:
 
 def _outline(nest: Any) -> Any:
     """Shows the structure and the shapes of a nest, but none of its numbers."""
-    return tf.nest.map_structure(lambda leaf: tuple(np.shape(leaf)), nest)
+    return tf.nest.map_structure(lambda leaf: str(getattr(leaf, "shape", leaf)), nest)

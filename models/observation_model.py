@@ -112,9 +112,11 @@ class ObservationModel(keras.Model):
 
         A recurrent model takes them for the first ones of their episodes.
         """
-        leaf = tf.nest.flatten(observations)[0]
-        size = leaf.shape[0] if leaf.shape[0] is not None else tf.shape(leaf)[0]
-        return self.step(observations, self.initial_state(size), training)[0]
+        state: memory.State = ()
+        if self.recurrent:
+            batch_size = keras.ops.shape(tf.nest.flatten(observations)[0])[0]
+            state = self.initial_state(batch_size)
+        return self.step(observations, state, training)[0]
 
     def step(
         self, observations: Any, state: memory.State, training: bool = False

@@ -133,7 +133,7 @@ class Policy(ObservationModel):
     def _with_constants(self, outputs: tf.Tensor) -> tf.Tensor:
         """Puts the parameters that are weights between those from the head."""
         learned = np.isnan(self.family.constants)
-        shape = [tf.shape(outputs)[0], np.sum(~learned)]
+        shape = [keras.ops.shape(outputs)[0], int((~learned).sum())]
         weights = tf.broadcast_to(self.log_std, shape)
         runs = [(own, len(list(run))) for own, run in itertools.groupby(learned)]
         sources = {

@@ -49,6 +49,7 @@ TOOLS = [
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
     "ruff>=0.8",
+    "scipy>=1.11",
     "setuptools>=77",
 ]
 
@@ -57,7 +58,7 @@ EXTRAS = {
     "render": ["gymnasium[classic-control]"],
     "box2d": ["gymnasium[box2d]"],
     "mujoco": ["gymnasium[mujoco]"],
-    "envpool": ["envpool>=1.0"],
+    "envpool": ["envpool>=1.2"],
     "benchmark": ["stable-baselines3>=2.4"],
     "dev": [*TOOLS, "tensorboard>=2.18"],
 }

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kpg.export.client import Client as Client
     from kpg.export.errors import ServingError as ServingError
     from kpg.export.errors import VerificationError as VerificationError
+    from kpg.export.player import Player as Player
     from kpg.export.saved_model import Export as Export
     from kpg.export.saved_model import export_policy as export_policy
     from kpg.export.saved_model import publish as publish
@@ -23,6 +24,7 @@ _MODULES = {
     "Client": "client",
     "ServingError": "errors",
     "VerificationError": "errors",
+    "Player": "player",
     "Export": "saved_model",
     "export_policy": "saved_model",
     "publish": "saved_model",

@@ -8,32 +8,12 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 
-from kpg.export import protocol, tensors
+from kpg.export import arguments, names, protocol, tensors
+from kpg.export.arguments import Signature
 from kpg.export.errors import ServingError
 
 Array = tensors.Array
-
-
-class TensorSpec(NamedTuple):
-    """What one input or output of a signature must be.
-
-    Attributes:
-        dtype: TensorFlow's name of the data type, such as "float" or "int64".
-        shape: Sizes, None where a size varies; None as a whole where the rank does.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
-
-
-class Signature(NamedTuple):
-    """Inputs and outputs of one signature, by name."""
-
-    inputs: dict[str, TensorSpec]
-    outputs: dict[str, TensorSpec]
 
 
 class VersionStatus(NamedTuple):
@@ -68,6 +48,7 @@ class Client:
         *,
         model_name: str = "default",
         timeout: float = 10.0,
+        action_space: Any = None,
     ) -> None:
         """Prepares a connection; nothing is sent before the first call.
 
@@ -76,6 +57,9 @@ class Client:
             model_name: What the server calls the model. Defaults to "default", the
                 default of `kpg serve` and of TensorFlow Serving.
             timeout: Seconds that a call may take. Defaults to 10.
+            action_space: The environment's Gymnasium space, where it is a `Dict` or a
+                `Tuple`: `act` and `step` then return actions of that structure.
+                Defaults to None: they return a dictionary by path.
 
         Raises:
             ValueError: If `timeout` is not positive.
@@ -87,6 +71,7 @@ class Client:
         self.target = target
         self.model_name = model_name
         self.timeout = timeout
+        self.action_space = action_space
         self._channel = grpc.insecure_channel(
             target,
             options=[
@@ -108,27 +93,68 @@ class Client:
         )
         self._signatures: dict[int | None, tuple[int, dict[str, Signature]]] = {}
 
-    def act(self, observations: npt.ArrayLike) -> Array:
+    def act(self, observations: Any) -> Any:
         """Returns the most likely actions.
 
+        A recurrent policy takes each observation for the first of an episode; see
+        `kpg.export.Player` for whole episodes.
+
         Args:
-            observations: `[B, ...]`, as the environment gives them.
+            observations: `[B, ...]`, as the environment gives them: an array, or a
+                dictionary or tuple of arrays and of sequences of strings.
 
         Returns:
-            Actions `[B, ...]`, as the environment takes them.
+            Actions `[B, ...]`, as the environment takes them: an array; for a `Dict` or
+            `Tuple` see `action_space`.
 
         Raises:
             ServingError: If the server cannot be reached or refuses the request.
+            ValueError: See `predict`; or if the policy has not that action space.
         """
-        return self.predict(observations, outputs=["action"])["action"]
+        return self.step(observations)[0]
 
-    def sample(
-        self, observations: npt.ArrayLike, seed: int | Sequence[int]
-    ) -> dict[str, Array]:
+    def step(
+        self,
+        observations: Any,
+        state: Mapping[str, Array] | None = None,
+        *,
+        seed: int | Sequence[int] | None = None,
+    ) -> tuple[Any, dict[str, Array]]:
+        """Acts once, with what a recurrent policy remembers.
+
+        Args:
+            observations: See `act`.
+            state: What the last step of these rows returned. Defaults to zeros, the
+                state at the beginning of an episode.
+            seed: See `sample`. Defaults to None: the most likely actions.
+
+        Returns:
+            Actions, see `act`, and the state after this step: arrays `[B, units]` by
+            name, none if the policy remembers nothing.
+
+        Raises:
+            ServingError: See `act`.
+            ValueError: See `act`.
+        """
+        name = "serving_default" if seed is None else "sample"
+        signature = self._known(None)[1].get(name)
+        wanted = [
+            output
+            for output in (signature.outputs if signature else ())
+            if arguments.is_action(output) or arguments.is_state(output)
+        ] or ["action"]
+        outputs = self.predict(
+            observations, signature_name=name, seed=seed, state=state, outputs=wanted
+        )
+        after = {key: a for key, a in outputs.items() if arguments.is_state(key)}
+        actions = {key: a for key, a in outputs.items() if key not in after}
+        return self._actions(actions), after
+
+    def sample(self, observations: Any, seed: int | Sequence[int]) -> dict[str, Array]:
         """Draws actions from the policy.
 
         Args:
-            observations: `[B, ...]`, as the environment gives them.
+            observations: See `act`.
             seed: An int32 number or two of them. Equal seeds draw equal actions, so
                 give another one for each step.
 
@@ -142,10 +168,11 @@ class Client:
 
     def predict(
         self,
-        observations: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+        observations: Any,
         *,
         signature_name: str = "serving_default",
         seed: int | Sequence[int] | None = None,
+        state: Mapping[str, Array] | None = None,
         version: int | None = None,
         outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
@@ -156,9 +183,10 @@ class Client:
 
         Args:
             observations: `[B, ...]` for the signature's only input (or only one beside
-                `seed`); or several inputs by name.
+                `seed` and state); or a nest of them, see `act`; or all inputs by name.
             signature_name: Defaults to "serving_default".
             seed: For a signature with an input `seed`: an int32 number or two of them.
+            state: See `step`.
             version: Which version to ask. Defaults to the newest.
             outputs: Which outputs to return. Defaults to all.
 
@@ -178,9 +206,8 @@ class Client:
         signature = signatures.get(signature_name)
         # Without the signature the server is asked all the same: it has the better
         # words for that.
-        specs = signature.inputs if signature else {}
-        for name, values in _named(observations, seed, specs).items():
-            array = _cast(name, np.asarray(values), specs.get(name))
+        inputs = signature.inputs if signature else {}
+        for name, array in arguments.named(observations, state, seed, inputs).items():
             tensors.encode_content(array, request.inputs[name])
         try:
             response = self._call(self._predict, request, self.timeout)
@@ -268,6 +295,20 @@ class Client:
         """See `close`."""
         self.close()
 
+    def _actions(self, outputs: dict[str, Array]) -> Any:
+        """Returns actions as the environment takes them."""
+        if self.action_space is None and "action" not in outputs:
+            return {key.removeprefix("action_"): a for key, a in outputs.items()}
+        wanted = names.paths(self.action_space)
+        if {names.join("action", path) for path in wanted} != outputs.keys():
+            raise ValueError(
+                f"The served policy must act in {self.action_space}; serve one that "
+                f"was trained for it. Received: the outputs {sorted(outputs)}"
+            )
+        return names.build(
+            self.action_space, lambda path: outputs[names.join("action", path)]
+        )
+
     def _method(self, path: str, response_class: Any) -> Any:
         return self._channel.unary_unary(
             path,
@@ -327,7 +368,7 @@ class Client:
         packed = response.metadata["signature_def"].value
         definitions = protocol.SignatureDefMap.FromString(packed).signature_def
         signatures = {
-            name: Signature(_specs(one.inputs), _specs(one.outputs))
+            name: Signature(arguments.specs(one.inputs), arguments.specs(one.outputs))
             for name, one in sorted(definitions.items())
             if not name.startswith("__")  # TensorFlow's own, such as the initialiser
         }
@@ -336,52 +377,3 @@ class Client:
 
 def _serialize(message: Any) -> bytes:
     return bytes(message.SerializeToString())
-
-
-def _specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    return {name: _spec(info) for name, info in sorted(infos.items())}
-
-
-def _spec(info: Any) -> TensorSpec:
-    shape = info.tensor_shape
-    sizes = tuple(dim.size if dim.size >= 0 else None for dim in shape.dim)
-    return TensorSpec(
-        tensors.type_name(info.dtype), None if shape.unknown_rank else sizes
-    )
-
-
-def _named(
-    observations: npt.ArrayLike | Mapping[str, npt.ArrayLike],
-    seed: int | Sequence[int] | None,
-    specs: Mapping[str, TensorSpec],
-) -> dict[str, npt.ArrayLike]:
-    """Gives each input its name."""
-    if isinstance(observations, Mapping):
-        named: dict[str, npt.ArrayLike] = dict(observations)
-    else:
-        others = [name for name in specs if name != "seed"]
-        named = {others[0] if len(others) == 1 else "observation": observations}
-    if seed is not None:
-        named["seed"] = [seed, 0] if isinstance(seed, int) else seed
-    return named
-
-
-def _cast(name: str, array: Array, spec: TensorSpec | None) -> Array:
-    """Casts to a signature's data type where that keeps the values.
-
-    Rounding to a shorter floating-point type is no loss; what is not a number of the
-    target at all is left as it is, for the server to refuse.
-    """
-    kind = tensors.kind_of_name(spec.dtype) if spec else None
-    if kind is None or array.dtype == kind.dtype or array.dtype.kind not in "biuf":
-        return array
-    if kind.dtype.kind not in "biuf":
-        return array
-    with np.errstate(invalid="ignore", over="ignore"):
-        cast = array.astype(kind.dtype)
-    if kind.dtype.kind != "f" and not np.array_equal(cast, array):
-        raise ValueError(
-            f"Input {name} must hold values of {kind.name}; round or scale them first. "
-            f"Received: {array.dtype} values outside of it"
-        )
-    return cast

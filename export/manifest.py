@@ -23,6 +23,7 @@ def write(
     directory: Path,
     *,
     version: int,
+    spaces: Mapping[str, Any],
     signatures: Mapping[str, Any],
     parity: Parity,
     notes: Mapping[str, Any],
@@ -32,6 +33,7 @@ def write(
     Args:
         directory: The SavedModel's directory.
         version: The version that it is going to be.
+        spaces: The `observation` and the `action` space, see `kpg.spaces.to_config`.
         signatures: SignatureDef messages by name.
         parity: What verification found.
         notes: Anything else worth knowing, such as `env` and `return_mean`.
@@ -39,6 +41,7 @@ def write(
     content = {
         "version": version,
         "notes": dict(notes),
+        "spaces": dict(spaces),
         "signatures": describe(signatures),
         "parity": {"max_abs": parity.max_abs, "outputs": parity.outputs},
         "operations": list(parity.operations),

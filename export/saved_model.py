@@ -112,6 +112,7 @@ def publish(
         manifest.write(
             stage,
             version=number,
+            spaces=signatures.spaces,
             signatures=described,
             parity=parity,
             notes=notes or {},

@@ -56,8 +56,9 @@ def verify(
     """Compares a SavedModel with a live model, in both loaders.
 
     Integers, booleans and strings must be equal. A floating-point number x may be off
-    by `tolerance · max(1, |x|)`; that of a density with a `scale` below 1, by that much
-    over the scale, since it is so much more sensitive to its location.
+    by `tolerance · max(1, |x|)`. A log-probability may be off by more: by that over
+    the smallest `scale` below 1, and times the largest `concentration` above 1, since a
+    narrow density is so much more sensitive to its location.
 
     Args:
         path: The SavedModel's directory.
@@ -168,9 +169,7 @@ def _compare(
         raise VerificationError(
             f"{case}: the outputs must be {sorted(expected)}. Received: {sorted(got)}"
         )
-    scale = (
-        float(np.min(expected["scale"], initial=1.0)) if "scale" in expected else 1.0
-    )
+    room = sensitivity(expected)
     for key, right in expected.items():
         array = got[key]
         if array.dtype != right.dtype or array.shape != right.shape:
@@ -178,8 +177,25 @@ def _compare(
                 f"{case}: output {key} must be {right.dtype} {right.shape}. "
                 f"Received: {array.dtype} {array.shape}"
             )
-        allowed = tolerance / scale if key == "log_prob" else tolerance
+        allowed = tolerance * (room if key == "log_prob" else 1.0)
         yield key, _difference(key, right, array, allowed, case)
+
+
+def sensitivity(outputs: Arrays) -> float:
+    """Returns how many times as inexact as other outputs a log-density may be.
+
+    Args:
+        outputs: The outputs of a signature by name.
+    """
+    largest = 1.0
+    for name, values in outputs.items():
+        kind = name.split("_")[0]
+        if kind == "scale":
+            smallest = float(np.min(values, initial=1.0))
+            largest = max(largest, 1.0 / max(smallest, 1e-30))
+        elif kind in ("concentration0", "concentration1"):
+            largest = max(largest, float(np.max(values, initial=0.0)))
+    return largest
 
 
 def _difference(

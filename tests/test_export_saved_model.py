@@ -128,6 +128,7 @@ with tf.compat.v1.Session(graph=tf.Graph()) as session:
 """
 
 
+@pytest.mark.parametrize("case", [(BOX, True)], ids=["box"], indirect=True)
 def test_tensorflow_alone_can_serve_it(case: Case) -> None:
     """No Keras and no kpg in the process: nothing but the loader of servers."""
     process = subprocess.run(

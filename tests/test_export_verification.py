@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.export import VerificationError, verify
+from kpg.export import VerificationError, verification, verify
 
 SPEC = tf.TensorSpec([None, 2], tf.float32, name="observation")
 EXAMPLES = [
@@ -119,6 +119,24 @@ def test_a_narrow_density_is_given_more_room(tmp_path: Path) -> None:
     save(tmp_path / "far", lambda x: function(x, 2e-2))
     with pytest.raises(VerificationError, match=r"log_prob must be within 1\.0e-02"):
         verify(tmp_path / "far", expected, EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "times"),
+    [
+        ({}, 1.0),
+        ({"scale": 2.0}, 1.0),
+        ({"scale": 0.25, "logits": -1e9}, 4.0),
+        ({"concentration1": 50.0, "concentration0": 2.0}, 50.0),
+        ({"scale_arm_0": 0.1, "concentration0_leg": 3.0}, 10.0),
+        ({"action_scale": 1e-6, "loc_scale": 1e-6}, 1.0),
+    ],
+)
+def test_how_much_room_a_density_is_given(
+    parameters: dict[str, float], times: float
+) -> None:
+    outputs = {name: np.array([value, 1.0]) for name, value in parameters.items()}
+    assert verification.sensitivity(outputs) == pytest.approx(times)
 
 
 def test_a_directory_without_a_model(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import operator
 from typing import Any
 
 import gymnasium
@@ -14,7 +16,7 @@ import numpy as np
 
 from kpg.commands import statistics
 from kpg.commands.outcome import Outcome, UsageError
-from kpg.export import Client
+from kpg.export import Client, Player, names
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -23,7 +25,9 @@ def run(options: argparse.Namespace) -> Outcome:
         env = gymnasium.make(options.env)
     except gymnasium.error.Error as error:
         raise UsageError(f"{error} Received: {options.env}") from error
-    client = Client(options.server, model_name=options.model_name)
+    client = Client(
+        options.server, model_name=options.model_name, action_space=env.action_space
+    )
     with contextlib.closing(env), client:
         # Whether somebody answers at all, before the first episode.
         client.wait_until_ready(timeout=0.0)
@@ -51,11 +55,29 @@ def play(
         The undiscounted return and the number of steps.
     """
     observation, _ = env.reset(seed=seed)
+    player = Player(client)
     total, steps, ended = 0.0, 0, False
     while not ended:
-        action = client.act(np.asarray(observation)[np.newaxis])[0]
+        actions = player.act(_batch_of_one(env.observation_space, observation))
+        action = _first(env.action_space, actions)
         observation, reward, terminated, truncated, _ = env.step(action)
         total += float(reward)
         steps += 1
         ended = terminated or truncated
     return total, steps
+
+
+def _batch_of_one(space: gymnasium.Space[Any], observation: Any) -> Any:
+    """Puts a batch axis in front of each part of an observation."""
+    return names.build(
+        space, lambda path: np.asarray(_part(observation, path))[np.newaxis]
+    )
+
+
+def _first(space: gymnasium.Space[Any], actions: Any) -> Any:
+    """Returns the first row of each part of a batch of actions."""
+    return names.build(space, lambda path: _part(actions, path)[0])
+
+
+def _part(nest: Any, path: names.Path) -> Any:
+    return functools.reduce(operator.getitem, path, nest)

@@ -110,7 +110,7 @@ class Policy(ObservationModel):
         self._action_mask = action_mask
         if action_mask is not None:
             _check_mask(observation_space, action_mask, family)
-        self.log_std = None
+        self.log_std: Any = None
         if not learned.all():
             self.log_std = self.add_weight(
                 name="log_std",

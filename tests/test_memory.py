@@ -18,7 +18,7 @@ T, B = 5, 4
 
 
 def make(memory: str | None, seed: int = 0) -> Policy:
-    units = {} if memory is None else {"memory_units": 3}
+    units: dict[str, Any] = {} if memory is None else {"memory_units": 3}
     policy = Policy(
         SPACE, ACTIONS, hidden_units=(4,), memory=memory, seed=seed, **units
     )
@@ -49,7 +49,7 @@ def one_by_one(
     outputs, states = [], []
     for row, flag in zip(tf.unstack(rows), flags, strict=True):
         keep = tf.constant(~flag[:, np.newaxis], tf.float32)
-        output, state = policy.step(row, [keep * part for part in state])
+        output, state = policy.step(row, tuple(keep * part for part in state))
         outputs.append(output)
         states.append(state)
     return tf.stack(outputs), [tf.stack(part) for part in zip(*states, strict=True)]
@@ -82,10 +82,10 @@ def test_compiled_gradients_are_those_of_the_naive_loop(memory: str) -> None:
 
     @tf.function(jit_compile=True)
     def compiled(rows: tf.Tensor, state: Any) -> Any:
-        return gradients(lambda *now: policy.unroll(*now, resets()), rows, state)
+        return gradients(lambda x, s: policy.unroll(x, s, resets()), rows, state)
 
     naive = gradients(
-        lambda *now: one_by_one(policy, *now, resets()),
+        lambda x, s: one_by_one(policy, x, s, resets()),
         observations(),
         state_of(policy),
     )

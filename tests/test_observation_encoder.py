@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import keras
@@ -15,7 +15,7 @@ import tensorflow as tf
 from kpg import spaces
 from kpg.models import ObservationEncoder, cnn
 
-Space = gym.Space[Any]
+Space: TypeAlias = gym.Space[Any]
 BOX = gym.spaces.Box(-1.0, 1.0, (2,))
 IMAGE = gym.spaces.Box(0, 255, (8, 9, 3), np.uint8)
 
@@ -26,7 +26,7 @@ def batch(space: Space, size: int = 4) -> Any:
     return spaces.encode(space, vector.sample())
 
 
-def one_hot(values: Any, count: int) -> np.ndarray[Any, Any]:
+def one_hot(values: Any, count: int) -> Any:
     return np.eye(count, dtype=np.float32)[np.asarray(values)]
 
 
@@ -62,7 +62,8 @@ def test_other_bytes_are_standardised(shape: tuple[int, ...]) -> None:
 def test_discrete_spaces_are_one_hot_from_their_start() -> None:
     encoder = ObservationEncoder(gym.spaces.Discrete(3, start=-1))
     np.testing.assert_array_equal(encoder(np.array([1, -1, 0])), one_hot([2, 0, 1], 3))
-    space = gym.spaces.MultiDiscrete([[2, 3], [1, 4]], start=[[1, 0], [5, -2]])
+    counts, starts = np.array([[2, 3], [1, 4]]), np.array([[1, 0], [5, -2]])
+    space = gym.spaces.MultiDiscrete(counts, start=starts)
     rows = np.array([[[2, 1], [5, 1]], [[1, 2], [5, -2]]])
     expected = np.concatenate(
         [

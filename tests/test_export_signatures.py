@@ -23,7 +23,7 @@ from kpg.export.signatures import Signatures
 BOX = spaces.Box(-1.0, np.inf, (3,), np.float32)
 TEXT = spaces.Text(5, charset="zaéß😀")
 IMAGE = spaces.Box(0, 255, (9, 8, 1), np.uint8)
-ARM = spaces.Box(np.float32([-2.0, 0.0]), np.float32([3.0, 0.1]))
+ARM = spaces.Box(np.array([-2, 0], np.float32), np.array([3, 0.1], np.float32))
 NESTED = spaces.Tuple(
     [spaces.Discrete(3, start=-1), spaces.Dict({"bits": spaces.MultiBinary(2)})]
 )

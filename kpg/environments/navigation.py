@@ -28,8 +28,8 @@ class Navigation(FunctionalEnv):
     discount: no path is nearer after k steps than ‖q − p₀‖ − k, so none earns more in
     any step, and none arrives earlier.
 
-    The problem is the usual illustration of a policy that acts by direction and
-    distance and is paid minus the distance that remains.
+    A `tanh_normal` policy learns it fastest: the best action lies at the end of a
+    range, where most samples of a plain normal are clipped.
     """
 
     half_width = 5.0

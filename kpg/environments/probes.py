@@ -166,7 +166,9 @@ class Probe(FunctionalEnv):
     def values(self, discount: float) -> Array:
         """Returns the optimal value `[N]` of each of `states`.
 
-        Where actions do not count, these are the values of every policy.
+        Where actions do not count, these are the values of every policy. A state is
+        more than what is observed: a critic that sees no mask learns the mean over
+        what may be forbidden, and one without a memory the mean over blank steps.
 
         Args:
             discount: γ in [0, 1]; below 1 for the task `truncation`, whose limit of

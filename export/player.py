@@ -19,6 +19,8 @@ class Player:
     to one batch of environments; several can share a client.
 
     Example:
+        same_step = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+        envs = gymnasium.make_vec("CartPole-v1", 4, "sync", vector_kwargs=same_step)
         player = kpg.export.Player(client)
         observations, _ = envs.reset()
         resets = numpy.ones(envs.num_envs, bool)

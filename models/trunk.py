@@ -88,12 +88,9 @@ class Trunk(keras.layers.Layer):
         self.encoder = ObservationEncoder(
             observation_space, options.action_mask, encoder_seed
         )
-        own = options.backbone is None
-        self.backbone: keras.layers.Layer = (
-            _backbone_for(observation_space, options, backbone_seed)
-            if own
-            else options.backbone
-        )
+        self.backbone: Any = options.backbone
+        if self.backbone is None:
+            self.backbone = _backbone_for(observation_space, options, backbone_seed)
         self.memory: Any = None
         if options.memory is not None:
             self.memory = memory_cell(options.memory, options.memory_units, memory_seed)
@@ -130,7 +127,8 @@ def _backbone_for(
     space: gym.Space[Any], options: TrunkOptions, seed: int | None
 ) -> keras.Sequential:
     if is_image(space):
-        options.refuse("on images, whose backbone is a CNN", "hidden_units")
-        options.refuse("on images, whose backbone is a CNN", "activation")
+        options.refuse(
+            "on images, whose backbone is a CNN", "hidden_units", "activation"
+        )
         return cnn(space.shape or (), seed=seed)
     return mlp(options.hidden_units, options.activation, seed)

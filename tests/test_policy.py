@@ -180,6 +180,20 @@ def test_images_go_through_a_cnn_and_small_ones_are_flattened() -> None:
     assert Policy(tiny, ACTIONS[0], backbone=own)(batch(tiny)).shape == (5, 4)
 
 
+def test_own_backbones_see_the_shape_of_a_box_and_vectors_of_the_rest() -> None:
+    seen: list[tuple[int | None, ...]] = []
+
+    class Spy(keras.layers.Layer):
+        def call(self, inputs: tf.Tensor) -> tf.Tensor:
+            seen.append(tuple(inputs.shape))
+            return keras.ops.reshape(inputs, (-1, int(np.prod(inputs.shape[1:]))))
+
+    box = gym.spaces.Box(-1, 1, (3, 2))
+    for space in (box, gym.spaces.Tuple((box, gym.spaces.Discrete(4)))):
+        Policy(space, ACTIONS[0], backbone=Spy())
+    assert {*seen} == {(None, 3, 2), (None, 10)}
+
+
 def test_a_plain_box_costs_no_operation_of_the_other_spaces() -> None:
     for space, concats in zip(ACTIONS, (0, 1), strict=True):
         policy = Policy(OBSERVATIONS, space)

@@ -25,6 +25,7 @@ PACKAGE_DIR = {
     "kpg.presets": "kpg/presets",
     "kpg.models": "models",
     "kpg.trainers": "trainers",
+    "kpg.trainers.diagnosis": "trainers/diagnosis",
     "kpg.export": "export",
 }
 

@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_train, _add_evaluate, _add_export, _add_serve, _add_play):
         add(commands)
+    _add_doctor(commands)
     _add(commands, "list", "show the tuned presets and the in-graph environments")
     return parser
 
@@ -210,6 +211,13 @@ def _add_play(commands: Commands) -> None:
         default="default",
     )
     _add_episodes(parser, 10)
+
+
+def _add_doctor(commands: Commands) -> None:
+    parser = _add(commands, "doctor", "say what is wrong with an environment or a run")
+    parser.add_argument(
+        "target", metavar="ENV_OR_RUN", help="Gymnasium id, or a run directory"
+    )
 
 
 def _add_episodes(parser: argparse.ArgumentParser, default: int) -> None:

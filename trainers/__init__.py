@@ -2,6 +2,8 @@
 
 from kpg.trainers.actor_critic import ActorCritic as ActorCritic
 from kpg.trainers.actor_critic import ActorCriticSettings as ActorCriticSettings
+from kpg.trainers.diagnosis import Finding as Finding
+from kpg.trainers.diagnosis import diagnose as diagnose
 from kpg.trainers.loading import load as load
 from kpg.trainers.ppo import PPO as PPO
 from kpg.trainers.ppo import PPOSettings as PPOSettings

@@ -1,0 +1,77 @@
+"""`kpg doctor`: what is wrong with an environment or a run, in words."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from kpg.commands import silence
+from kpg.commands.outcome import Outcome, UsageError
+from kpg.runs import Run
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Carries out the command."""
+    trainer, id, num_envs = None, options.target, None
+    if Path(options.target).is_dir():
+        run = Run(options.target)
+        settings = run.settings()
+        id, num_envs = settings["env"], settings.get("preset", {}).get("num_envs")
+        model = run.model_file()
+    silence.load(options.debug)
+    import kpg
+    from kpg.trainers.diagnosis import diagnose
+
+    if id != options.target:
+        trainer = kpg.load(str(model))
+    env = environment(id, num_envs)
+    findings = diagnose(env, trainer, num_envs)
+    serious = [finding for finding in findings if not finding.note]
+    values = {
+        "env": id,
+        "run": None if trainer is None else options.target,
+        "healthy": not serious,
+        "findings": [_plain(finding) for finding in serious],
+        "notes": [_plain(finding) for finding in findings if finding.note],
+    }
+    return Outcome(values, _in_words(options.target, findings), int(bool(serious)))
+
+
+def environment(id: str, num_envs: int | None) -> Any:
+    """Returns what is to be examined.
+
+    That is the in-graph environment where there is one, as in training. Otherwise a
+    single environment shows more than a vector of them, which checks and copies.
+
+    Raises:
+        UsageError: If the id is not registered.
+    """
+    import kpg
+
+    if id in kpg.environments.IN_GRAPH or id.startswith("envpool:"):
+        return kpg.make(id, num_envs=num_envs or 4, seed=0)
+    # Gymnasium's own checker would stop at what is to be told here.
+    make = functools.partial(gymnasium.make, id, disable_env_checker=True)
+    try:
+        make().close()
+    except gymnasium.error.UnregisteredEnv as error:
+        raise UsageError(f"{error} Received: {id}") from error
+    return make
+
+
+def _plain(finding: Any) -> dict[str, str]:
+    return {"name": finding.name, "words": finding.words}
+
+
+def _in_words(target: str, findings: list[Any]) -> str:
+    lines = [
+        f"{'note: ' if finding.note else ''}{finding.name}: {finding.words}"
+        for finding in findings
+    ]
+    if all(finding.note for finding in findings):
+        lines.append(f"{target}: healthy")
+    return "\n".join(lines)

@@ -1,0 +1,309 @@
+"""What a few iterations say about a trainer; it is as before afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+from kpg import losses
+from kpg.environments.environment import Environment
+from kpg.environments.functional import GraphEnvironment
+from kpg.models import Critic, Policy
+from kpg.trainers.collection import GraphCollector, HostCollector
+from kpg.trainers.diagnosis.finding import Finding
+from kpg.trainers.diagnosis.subject import Subject
+from kpg.trainers.engines import engine_for
+from kpg.trainers.ppo import PPO
+from kpg.trainers.trainer import Trainer
+from kpg.trajectories import Trajectory, resets
+
+LARGEST_KL = 0.1
+RATIO_TOLERANCE = 1e-4
+LEAST_EXPLAINED = -0.5
+_ITERATIONS = (3, 10)  # at least, at most
+_MOST_STEPS = 20_000
+_MOST_COPIES = 1024
+
+
+class Trial:
+    """A trainer on an environment.
+
+    Args:
+        trainer: The trainer, compiled.
+        env: Its environment.
+
+    Attributes:
+        trajectory: A fragment that the policy collected before any learning.
+        kl: How far the first iteration moved the policy, in nats.
+        entropies: Mean entropy before the first and in each iteration, in nats.
+        explained: Explained variance of each iteration.
+    """
+
+    def __init__(self, trainer: Trainer, env: Environment) -> None:
+        self.trainer = trainer
+        self.env = env
+        self.trajectory = _collect(trainer, env)
+        self.kl = 0.0
+        self.entropies = [self._entropy()]
+        self.explained: list[float] = []
+
+    def log_ratios(self, training: bool) -> tf.Tensor:
+        """Returns `[T, B]`: log-probabilities now less those at the time of acting."""
+        rows, family = self.trajectory, self.trainer.policy.family
+        log_probs = family.log_prob(self._parameters(training), rows.actions)
+        ratios = log_probs - rows.log_probs
+        if rows.valid is None:
+            return ratios
+        return tf.where(rows.valid, ratios, tf.zeros_like(ratios))
+
+    def train(self) -> None:
+        """Runs some iterations and writes down what they say."""
+        engine = engine_for(self.trainer, self.env)
+        rows = self.env.num_envs * self.trainer.settings.num_steps
+        count = int(np.clip(_MOST_STEPS // rows, *_ITERATIONS))
+        rates = [float(tf.convert_to_tensor(o.learning_rate)) for o in self._optimizers]
+        names = self.trainer.metric_names
+        for index in range(count):
+            sums = engine.run(1, index, count, rates)
+            self.entropies.append(float(sums[names.index("entropy")]))
+            self.explained.append(float(sums[len(names)]))
+            if index == 0:
+                self.kl = self._kl()
+
+    @property
+    def _optimizers(self) -> list[Any]:
+        return self.trainer.optimizers
+
+    def _parameters(self, training: bool) -> tf.Tensor:
+        rows, policy = self.trajectory, self.trainer.policy
+        return policy.unroll(
+            rows.observations, rows.policy_state, resets(rows), training=training
+        )[0]
+
+    def _entropy(self) -> float:
+        entropies = self.trainer.policy.family.entropy(self._parameters(False))
+        return float(losses.mean(entropies, self.trajectory.valid))
+
+    def _kl(self) -> float:
+        ratios, valid = self.log_ratios(training=False), self.trajectory.valid
+        return float(losses.approximate_kl(ratios, tf.zeros_like(ratios), valid=valid))
+
+
+def default_trainer(subject: Subject) -> Trainer:
+    """Returns a small PPO for the spaces, with the mask if there is one."""
+    observations, actions = subject.observation_space, subject.action_space
+    mask = isinstance(observations, gym.spaces.Dict) and "action_mask" in observations
+    options: dict[str, Any] = {"action_mask": "action_mask"} if mask else {}
+    trainer = PPO(
+        Policy(observations, actions, seed=0, **options),
+        Critic(observations, seed=1, **options),
+        seed=0,
+        num_steps=256,
+        num_epochs=4,
+        minibatch_size=64,
+    )
+    trainer.compile(jit_compile=False)
+    return trainer
+
+
+def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Finding]:
+    """Trains for some iterations.
+
+    Args:
+        subject: Gives the environment.
+        trainer: The trainer; its state is as before afterwards.
+        num_envs: Copies of the environment, or `None` for as few as possible.
+
+    Returns:
+        The findings; the first one ends the examination if it explains the others.
+
+    Raises:
+        ValueError: If the trainer is not compiled, or not for the environment.
+    """
+    if not trainer.compiled:
+        raise ValueError(
+            "Call `compile()` before the diagnosis. Received: a trainer that is not "
+            "compiled"
+        )
+    if subject.factory is None or num_envs is not None:
+        env = subject.environment(num_envs or 1)
+    else:
+        env = subject.environment(_copies(trainer))
+    trainer.check_environment(env)
+    trainer.update_schedule(env.num_envs)  # refuses minibatches that do not fit
+    try:
+        with _restored(trainer):
+            return _examine(trainer, env)
+    finally:
+        if subject.factory is not None:
+            env.close()
+
+
+def _examine(trainer: Trainer, env: Environment) -> list[Finding]:
+    finding = non_finite_weights(trainer)
+    if finding is not None:
+        return [finding]
+    try:
+        trial = Trial(trainer, env)
+        finding = ratio_not_one(trial)
+        if finding is not None:
+            return [finding]
+        trial.train()
+    except Exception as error:  # any code of a user may run here
+        return [non_finite_weights(trainer) or training_fails(error)]
+    finding = non_finite_weights(trainer)
+    if finding is not None:
+        return [finding]
+    found = (check(trial) for check in _TRIED.values())
+    return [finding for finding in found if finding is not None]
+
+
+def non_finite_weights(trainer: Trainer) -> Finding | None:
+    """Weights that are nan or inf."""
+    broken = [
+        variable.path
+        for variable in trainer.learned_variables()
+        if not np.isfinite(variable.numpy()).all()
+    ]
+    if not broken:
+        return None
+    return Finding(
+        "non_finite_weights",
+        f"{len(broken)} weights hold inf or nan, the first of them {broken[0]}. Load "
+        "an earlier model, lower the learning rate, and keep `max_grad_norm`.",
+    )
+
+
+def training_fails(error: Exception) -> Finding:
+    """What acting or learning raised."""
+    text = " ".join(str(error).split())[:1000]
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return Finding("training_fails", f"{kind}{text}")
+
+
+def ratio_not_one(trial: Trial) -> Finding | None:
+    """A policy that is another one in training than in acting."""
+    moved = tf.exp(trial.log_ratios(training=True)) - 1.0
+    ratio = float(tf.reduce_max(tf.abs(moved)))
+    if ratio <= RATIO_TOLERANCE:
+        return None
+    seen = f"Before any learning the ratio of new to old policy is off 1 by {ratio:.2g}"
+    acting = tf.exp(trial.log_ratios(training=False)) - 1.0
+    if float(tf.reduce_max(tf.abs(acting))) <= RATIO_TOLERANCE:
+        why = (
+            "Some layers work otherwise in training: take Dropout and "
+            "BatchNormalization out of the backbone; LayerNormalization is fine"
+        )
+    else:
+        why = (
+            "The log-probabilities of one action differ between acting and learning: "
+            "look for randomness or a memory in the backbone's layers, and for a "
+            "`log_prob` that does not belong to `sample`"
+        )
+    return Finding("ratio_not_one", f"{seen}. {why}.")
+
+
+def kl_too_large(trial: Trial) -> Finding | None:
+    """An iteration that moves the policy too far."""
+    if trial.kl <= LARGEST_KL:
+        return None
+    return Finding(
+        "kl_too_large",
+        f"One iteration moved the policy by {trial.kl:.2g} nats, more than "
+        f"{LARGEST_KL:g}. Lower the learning rate or the number of epochs, or set "
+        "`target_kl`.",
+    )
+
+
+def explained_variance(trial: Trial) -> Finding | None:
+    """A critic that is worse than none."""
+    if trial.trainer.critic is None:
+        return None
+    later = trial.explained[len(trial.explained) // 2 :]
+    mean = math.fsum(later) / len(later)
+    if mean >= LEAST_EXPLAINED:  # which NaN is not
+        return None
+    return Finding(
+        "explained_variance",
+        f"After {len(trial.explained)} iterations the critic explains {mean:.2g} of "
+        "the variance of the returns; 0 is no better than a constant, 1 is perfect. "
+        "Raise the critic's learning rate or `vf_coef`, use `normalize_rewards=True`, "
+        "and see that observations tell what the return depends on.",
+    )
+
+
+def entropy_collapse(trial: Trial) -> Finding | None:
+    """A policy that stops trying within a few iterations."""
+    first, last = trial.entropies[0], trial.entropies[-1]
+    family = trial.trainer.policy.family
+    sizes = [math.prod(spec.shape) for spec in tf.nest.flatten(family.raw_spec)]
+    # The entropy of a density may be negative: a fall by e² in each standard deviation.
+    least = 0.1 * first if family.num_choices else first - 2.0 * sum(sizes)
+    if last >= least:
+        return None
+    return Finding(
+        "entropy_collapse",
+        f"The policy's entropy fell from {first:.2g} to {last:.2g} nats in "
+        f"{len(trial.entropies) - 1} iterations, so it hardly tries anything new. "
+        "Raise `ent_coef`, or lower the learning rate.",
+    )
+
+
+_TRIED: dict[str, Callable[[Trial], Finding | None]] = {
+    "kl_too_large": kl_too_large,
+    "explained_variance": explained_variance,
+    "entropy_collapse": entropy_collapse,
+}
+# In the order of the report.
+TRAINING = ("non_finite_weights", "ratio_not_one", "training_fails", *_TRIED)
+
+
+@contextlib.contextmanager
+def _restored(trainer: Trainer) -> Iterator[None]:
+    """Undoes what learning changes; XLA, which compiles for long, is off meanwhile."""
+    variables = [*trainer.variables]
+    for optimizer in trainer.optimizers:
+        variables += optimizer.variables
+    values = [variable.numpy() for variable in variables]
+    uses_xla, trainer.uses_xla = trainer.uses_xla, False
+    try:
+        yield
+    finally:
+        trainer.uses_xla = uses_xla
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def _copies(trainer: Trainer) -> int:
+    """Returns the smallest number of copies that the minibatches allow."""
+    for count in range(1, _MOST_COPIES):
+        with contextlib.suppress(ValueError):
+            trainer.update_schedule(count)
+            return count
+    trainer.update_schedule(1)  # says what does not fit
+    return 1
+
+
+def _collect(trainer: Trainer, env: Environment) -> Trajectory:
+    """Collects one fragment and forgets where it ended."""
+    steps, restart = trainer.settings.num_steps, trainer.restart_every_iteration
+    key = np.array([trainer.entropy, 0], np.int32)
+    rows: Trajectory
+    if isinstance(env, GraphEnvironment):
+        graph = GraphCollector(env, trainer.policy, steps, env.num_envs, restart)
+
+        def fragment() -> Any:
+            seed = tf.constant(key)
+            return graph.collect(graph.start(seed), seed)[1]
+
+        rows = tf.function(fragment, autograph=False)()
+        return rows
+    host = HostCollector(env, trainer.policy, steps, restart)  # type: ignore[arg-type]
+    rows = tf.nest.map_structure(tf.constant, host.collect(key)[0])
+    return rows

@@ -1,0 +1,107 @@
+"""Everything that the documentation claims to support runs, and is what it claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kpg.environments import GraphEnvironment, Probe
+from kpg.trajectories import Trajectory, resets
+from tests.claims import (
+    ALGORITHMS,
+    CASES,
+    MODES,
+    PAIRS,
+    claimed,
+    make_environment,
+    make_trainer,
+)
+from tests.fragments import values_of
+
+# The worst return is that of numbers at the far end: −1.5², and nobody who is masked
+# pays for a forbidden choice.
+WORST, BEST = -2.25, 1.0
+STEPS = 6
+SETTINGS: dict[str, dict[str, Any]] = {
+    "PPO": {"num_steps": STEPS, "num_epochs": 2, "minibatch_size": STEPS},
+    "ActorCritic": {"num_steps": STEPS},
+    "REINFORCE": {"num_steps": 4},
+}
+DOCS = Path(__file__).parents[1] / "docs" / "support.md"
+
+
+def collected(trainer: Any) -> Trajectory:
+    """Returns the fragment that the next iteration would learn from."""
+    engine = trainer._engine
+    if isinstance(engine.env, GraphEnvironment):
+        states, _ = engine._carry
+        rows: Trajectory = engine.collector.collect(states, tf.constant([1, 2]))[1]
+        return rows
+    rows, _ = engine.collector.collect(np.array([1, 2]))
+    rows = tf.nest.map_structure(tf.constant, rows)
+    return rows
+
+
+def ratios(trainer: Any, rows: Trajectory) -> np.ndarray:
+    """Returns π(a|s) / μ(a|s) of the valid rows."""
+    policy = trainer.policy
+    parameters, _ = policy.unroll(rows.observations, rows.policy_state, resets(rows))
+    log_probs = policy.family.log_prob(parameters, rows.actions)
+    result: np.ndarray = np.exp(log_probs - rows.log_probs)
+    return result if rows.valid is None else result[rows.valid.numpy()]
+
+
+@pytest.mark.parametrize(("name", "algorithm", "mode"), CASES)
+def test_trains(name: str, algorithm: str, mode: str) -> None:
+    pair = PAIRS[name]
+    # Episodes of four steps: fragments of six cut them, and hold resets.
+    probe = Probe("memory", pair.observation[1], pair.action[1], pair.masked)
+    env = make_environment(probe, mode, num_envs=2)
+    arguments = {"jit_compile": False}
+    trainer = make_trainer(
+        algorithm, env, pair, compile_arguments=arguments, **SETTINGS[algorithm]
+    )
+    before = values_of(trainer.learned_variables())
+    history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    after = values_of(trainer.learned_variables())
+    moved = [not np.array_equal(*both) for both in zip(before, after, strict=True)]
+    # The head of each model is the last of its layers, so that at least these move.
+    assert np.mean(moved) > 0.5
+    assert trainer._engine.function.experimental_get_tracing_count() == 1
+    rows = collected(trainer)
+    np.testing.assert_allclose(ratios(trainer, rows), 1.0, atol=1e-4)
+    result = trainer.evaluate(env, episodes=6, deterministic=False)
+    assert result["returns"].shape == (6,)
+    assert result["length"] == 4.0
+    assert WORST <= result["returns"].min() <= result["returns"].max() <= BEST
+    env.close()
+
+
+def documented() -> set[tuple[str, str, str]]:
+    """Reads the table of the documentation: (kind, algorithm, mode)."""
+    lines = DOCS.read_text(encoding="utf-8").splitlines()
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| ")
+    ]
+    start = next(i for i, row in enumerate(table) if row[0] == "kind")
+    modes, found = table[start][1:], set()
+    for kind, *cells in table[start + 1 :]:
+        if not kind.startswith(("observation: ", "action: ", "action mask", "memory")):
+            break
+        for mode, cell in zip(modes, cells, strict=True):
+            algorithms = ALGORITHMS if cell == "all" else cell.split(", ")
+            found |= {(kind, algorithm, mode) for algorithm in algorithms if algorithm}
+    return found
+
+
+def test_the_documentation_claims_what_is_tested() -> None:
+    found = documented()
+    assert found == claimed()
+    assert len(found) == 20 * len(ALGORITHMS) * len(MODES)

@@ -322,3 +322,19 @@ def test_a_critic_is_needed(algorithm: str, make_trainer: Make) -> None:
     policy = make_trainer("PPO").policy
     with pytest.raises(ValueError, match=f"{algorithm} needs a critic.*critic=None"):
         getattr(kpg.trainers, algorithm)(policy, None)
+
+
+def test_penalties_of_a_shared_trunk_count_once(make_trainer: Make) -> None:
+    """Without advantages only the regularizer pulls at the backbone's weights."""
+    env = kpg.make("CartPole-v1", num_envs=4, seed=0)
+    backbone = keras.layers.Dense(8, kernel_regularizer=keras.regularizers.L2(0.5))
+    policy = kpg.models.Policy(env.observation_space, env.action_space, backbone)
+    critic = kpg.models.Critic(env.observation_space, trunk=policy)
+    trainer = kpg.trainers.PPO(
+        policy, critic, num_steps=T, num_epochs=1, minibatch_size=T * B, vf_coef=0.0
+    )
+    trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    rows = fragment(policy)
+    penalty = 0.5 * np.sum(np.square(backbone.kernel.numpy()))
+    _, metrics = learn(trainer, rows)
+    assert metrics[0] - metrics[1] == pytest.approx(penalty, rel=1e-4)

@@ -87,9 +87,13 @@ class Updater:
                 steps, stop, done.totals + metrics, done.looked + 1.0
             )
 
-        _, done = tf.while_loop(
-            lambda index, done: (index < last) & ~done.stopped, body, (first, done)
-        )
+        def more(index: tf.Tensor, done: Progress) -> tf.Tensor:
+            # A condition on the index alone lets XLA know how often the loop runs.
+            unfinished = index < last
+            return unfinished if self._target_kl is None else unfinished & ~done.stopped
+
+        start = tf.where(done.stopped, last, first)
+        _, done = tf.while_loop(more, body, (start, done))
         return done
 
     def _moved_too_far(self, metrics: tf.Tensor) -> tf.Tensor | None:
@@ -135,10 +139,17 @@ class Updater:
             settings.ent_coef_schedule, progress
         )
         loss = policy_loss + settings.vf_coef * value_loss - bonus * entropy
-        for penalty in (*policy.losses, *(critic.losses if critic else ())):
-            loss += penalty  # kernel regularizers of the user's backbones
+        for penalty in self._penalties():
+            loss += penalty
         parts = {"policy_loss": policy_loss, "value_loss": value_loss}
         return loss, {"loss": loss, **parts, "entropy": entropy, **metrics}
+
+    def _penalties(self) -> list[tf.Tensor]:
+        """Returns what the regularizers of the user's backbones ask for."""
+        policy, critic = self.trainer.policy, self.trainer.critic
+        if critic is None or critic.trunk is policy.trunk:
+            return list(policy.losses)
+        return [*policy.losses, *critic.losses]
 
     def _value_loss(self, values: tf.Tensor, rows: Batch) -> tf.Tensor:
         clip_range = getattr(self.settings, "value_clip_range", None)

@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import kpg
 from kpg.cli import main
 from kpg.commands import doctor
+from kpg.environments.functional import GraphEnvironment
 from kpg.trainers import Finding, diagnose
 from kpg.trainers.diagnosis import NAMES
 
@@ -203,6 +204,21 @@ class NoLegalAction(Walk):
         return *step, {"action_mask": np.array(mask, np.int8)}
 
 
+class Masked(Walk):
+    """Allows the way to the middle only."""
+
+    def reset(self, **arguments: Any) -> Any:
+        return super().reset(**arguments)[0], self.info()
+
+    def step(self, action: Any) -> Any:
+        if not self.info()["action_mask"][action]:
+            raise RuntimeError("illegal")
+        return *super().step(action)[:-1], self.info()
+
+    def info(self) -> dict[str, Any]:
+        return {"action_mask": np.array([self.place > -0.6, self.place < 0.6], int)}
+
+
 class IntegerActions(Walk):
     def __init__(self) -> None:
         super().__init__()
@@ -344,8 +360,13 @@ def test_legal_actions_are_played_where_there_is_a_mask() -> None:
 
     # A policy that does not see the mask is another matter.
     findings = diagnose(Strict(), trainer_for(Strict()))
-    assert names(findings) == ["training_fails"]
-    assert findings[0].words == "RuntimeError: illegal"
+    assert [finding.name for finding in findings] == ["mask_in_info", "training_fails"]
+    assert findings[1].words == "RuntimeError: illegal"
+
+    def masked() -> Any:
+        return kpg.environments.ActionMaskFromInfo(Masked())
+
+    assert diagnose(masked) == []
 
 
 @pytest.mark.parametrize("wrong", [3, "CartPole-v1", lambda: 3])
@@ -521,8 +542,5 @@ def test_the_command_on_a_run(
 
 
 def test_the_environment_of_the_command_is_that_of_training() -> None:
-    assert isinstance(
-        doctor.environment("CartPole-v1", 3),
-        kpg.environments.functional.GraphEnvironment,
-    )
+    assert isinstance(doctor.environment("CartPole-v1", 3), GraphEnvironment)
     assert isinstance(doctor.environment("WalkForDoctor-v0", 3)(), gym.Wrapper)

@@ -16,20 +16,17 @@ from kpg.runs import Run
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carries out the command."""
-    trainer, id, num_envs = None, options.target, None
+    id, num_envs, model = options.target, None, None
     if Path(options.target).is_dir():
         run = Run(options.target)
-        settings = run.settings()
+        settings, model = run.settings(), run.model_file()
         id, num_envs = settings["env"], settings.get("preset", {}).get("num_envs")
-        model = run.model_file()
     silence.load(options.debug)
     import kpg
     from kpg.trainers.diagnosis import diagnose
 
-    if id != options.target:
-        trainer = kpg.load(str(model))
-    env = environment(id, num_envs)
-    findings = diagnose(env, trainer, num_envs)
+    trainer = None if model is None else kpg.load(str(model))
+    findings = diagnose(environment(id, num_envs), trainer, num_envs)
     serious = [finding for finding in findings if not finding.note]
     values = {
         "env": id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +74,7 @@ class Experience:
         lengths: Steps of each episode that ended.
         terminated: Of each such episode, whether it ended with `terminated=True`.
         num_steps: Number of steps.
+        mask_in_info: Whether an info held an action mask that no observation has.
     """
 
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict)
@@ -81,6 +83,7 @@ class Experience:
     lengths: list[int] = dataclasses.field(default_factory=list)
     terminated: list[bool] = dataclasses.field(default_factory=list)
     num_steps: int = 0
+    mask_in_info: bool = False
 
     def add(self, finding: Finding | None) -> None:
         """Keeps the first finding of each name."""
@@ -110,8 +113,10 @@ def _play_episode(subject: Subject, experience: Experience, seed: int) -> None:
     actor = masks.Actor(subject.action_space, seed)
     observation, info = reset(subject, seed)
     _look(subject, experience, observation)
-    length, ended = 0, False
+    length, ended, terminated = 0, False, False
     while not ended and not experience.enough:
+        seen = isinstance(observation, Mapping) and "action_mask" in observation
+        experience.mask_in_info |= "action_mask" in info and not seen
         mask = masks.find(observation, info)
         experience.add(masks.without_action(subject.action_space, mask))
         before = copy.deepcopy(observation)
@@ -124,10 +129,11 @@ def _play_episode(subject: Subject, experience: Experience, seed: int) -> None:
         experience.rewards.append(result.reward)
         experience.num_steps += 1
         length += 1
-        ended = result.terminated or result.truncated
+        terminated = result.terminated
+        ended = terminated or result.truncated
     if ended:
         experience.lengths.append(length)
-        experience.terminated.append(result.terminated)
+        experience.terminated.append(terminated)
 
 
 def _look(subject: Subject, experience: Experience, observation: Any) -> None:
@@ -174,7 +180,13 @@ def step(subject: Subject, action: Any) -> Step:
             "`step` must return five things: observation, reward, terminated, "
             f"truncated and a dictionary. It returned {_shown(result)}.",
         )
+    _check_parts(*result[1:])
     observation, reward, terminated, truncated, info = result
+    return Step(observation, float(reward), bool(terminated), bool(truncated), info)
+
+
+def _check_parts(reward: Any, terminated: Any, truncated: Any, info: Any) -> None:
+    """Raises `Broken` if a part of a step has not the type that Gymnasium wants."""
     if np.ndim(reward) != 0 or np.asarray(reward).dtype.kind not in "fiub":
         raise Broken(
             "step_contract",
@@ -193,7 +205,6 @@ def step(subject: Subject, action: Any) -> Step:
             "step_contract",
             f"The info must be a dictionary; `step` returned {_shown(info)}.",
         )
-    return Step(observation, float(reward), bool(terminated), bool(truncated), info)
 
 
 def same(left: Any, right: Any) -> bool:

@@ -98,7 +98,9 @@ class Trial:
 def default_trainer(subject: Subject) -> Trainer:
     """Returns a small PPO for the spaces, with the mask if there is one."""
     observations, actions = subject.observation_space, subject.action_space
-    mask = isinstance(observations, gym.spaces.Dict) and "action_mask" in observations
+    # `in` asks a space for members, not for keys.
+    keys = observations.keys() if isinstance(observations, gym.spaces.Dict) else ()
+    mask = "action_mask" in keys
     options: dict[str, Any] = {"action_mask": "action_mask"} if mask else {}
     trainer = PPO(
         Policy(observations, actions, seed=0, **options),
@@ -225,13 +227,13 @@ def explained_variance(trial: Trial) -> Finding | None:
     """A critic that is worse than none."""
     if trial.trainer.critic is None:
         return None
-    later = trial.explained[len(trial.explained) // 2 :]
-    mean = math.fsum(later) / len(later)
-    if mean >= LEAST_EXPLAINED:  # which NaN is not
+    # Where rewards are rare a single iteration may be far off.
+    later = float(np.median(trial.explained[len(trial.explained) // 2 :]))
+    if later >= LEAST_EXPLAINED:  # which NaN is not
         return None
     return Finding(
         "explained_variance",
-        f"After {len(trial.explained)} iterations the critic explains {mean:.2g} of "
+        f"After {len(trial.explained)} iterations the critic explains {later:.2g} of "
         "the variance of the returns; 0 is no better than a constant, 1 is perfect. "
         "Raise the critic's learning rate or `vf_coef`, use `normalize_rewards=True`, "
         "and see that observations tell what the return depends on.",

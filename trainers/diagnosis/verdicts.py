@@ -175,6 +175,19 @@ def actions_without_effect(subject: Subject, _: Experience) -> Finding | None:
     )
 
 
+def mask_in_info(_: Subject, experience: Experience) -> Finding | None:
+    """A note: a mask that no policy sees."""
+    if not experience.mask_in_info:
+        return None
+    return Finding(
+        "mask_in_info",
+        "The info holds an action mask, which no policy sees there. Wrap the "
+        "environment in `kpg.environments.ActionMaskFromInfo`, and make policy and "
+        'critic with `action_mask="action_mask"`.',
+        note=True,
+    )
+
+
 def observation_scale(subject: Subject, experience: Experience) -> Finding | None:
     """Observations that saturate a network."""
     for index, (path, space) in enumerate(spaces.leaves(subject.observation_space)):
@@ -219,6 +232,7 @@ VERDICTS: tuple[tuple[str, Callable[[Subject, Experience], Finding | None]], ...
     ("stuck_after_end", stuck_after_end),
     ("constant_rewards", constant_rewards),
     ("actions_without_effect", actions_without_effect),
+    ("mask_in_info", mask_in_info),
     ("observation_scale", observation_scale),
     ("reward_scale", reward_scale),
 )

@@ -98,7 +98,7 @@ def oracle_parts(family: Any, numbers: tf.Tensor) -> list[Any]:
     return [joint["a"], choice, inner.model["a"], inner.model["b"]]
 
 
-@pytest.mark.parametrize("name", [*set(CASES) - {"tanh_normal", "nested"}])
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"tanh_normal", "nested"}))
 def test_mode_equals_that_of_tfp(name: str) -> None:
     family = family_of(name)
     numbers = parameters(family, 7, 5)
@@ -107,7 +107,7 @@ def test_mode_equals_that_of_tfp(name: str) -> None:
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*set(CASES) - {"tanh_normal", "nested", "beta"}])
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"tanh_normal", "nested", "beta"}))
 def test_named_parameters_are_those_of_tfp(name: str) -> None:
     family = family_of(name)
     numbers = parameters(family, 5)

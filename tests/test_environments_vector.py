@@ -305,7 +305,7 @@ class Odd(spaces.Space[Any]):
         spaces.OneOf([spaces.Discrete(2), BOX]),
         Odd(),
     ],
-    ids=repr,
+    ids=lambda space: type(space).__name__,
 )
 def test_spaces_that_are_not_supported_are_refused_by_name(space: Any) -> None:
     name = type(space).__name__

@@ -65,13 +65,14 @@ def test_trains(name: str, algorithm: str, mode: str) -> None:
     trainer = make_trainer(
         algorithm, env, pair, compile_arguments=arguments, **SETTINGS[algorithm]
     )
-    before = values_of(trainer.learned_variables())
+    models = [model for model in (trainer.policy, trainer.critic) if model is not None]
+    # An image may be blank in all rows, and then moves no weight of the encoder.
+    watched = [v for m in models for v in (*m.backbone.weights, *m.head.weights)]
+    before = values_of(watched)
     history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
-    after = values_of(trainer.learned_variables())
-    moved = [not np.array_equal(*both) for both in zip(before, after, strict=True)]
-    # The head of each model is the last of its layers, so that at least these move.
-    assert np.mean(moved) > 0.5
+    for old, new in zip(before, values_of(watched), strict=True):
+        assert not np.array_equal(old, new)
     assert trainer._engine.function.experimental_get_tracing_count() == 1
     rows = collected(trainer)
     np.testing.assert_allclose(ratios(trainer, rows), 1.0, atol=1e-4)
@@ -88,7 +89,7 @@ def documented() -> set[tuple[str, str, str]]:
     table = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in lines
-        if line.startswith("| ")
+        if line.startswith("| ") and not line.startswith("| ---")
     ]
     start = next(i for i, row in enumerate(table) if row[0] == "kind")
     modes, found = table[start][1:], set()

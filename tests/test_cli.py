@@ -302,7 +302,6 @@ def test_list(kpg_command: Kpg) -> None:
             ],
             "max_episode_steps=500",
         ),
-        (["Blackjack-v1"], "Box"),
     ],
 )
 def test_train_refuses_bad_settings(

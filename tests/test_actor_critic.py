@@ -83,6 +83,8 @@ def test_vtrace_corrects_for_the_steps_taken_meanwhile(make_trainer: Make) -> No
     rows = fragment(trainer.policy)
     again = make_trainer("ActorCritic", num_steps=T)
     oracle = Oracle(again, rows)
+    variables = again.learned_variables()
+    ratios = tf.zeros([T, B])
     for _ in range(2):
         values, next_values = oracle.values()
         ratios = tf.reshape(oracle.log_probs(), [T, B]) - rows.log_probs
@@ -103,7 +105,6 @@ def test_vtrace_corrects_for_the_steps_taken_meanwhile(make_trainer: Make) -> No
             terms = -oracle.log_probs() * tf.reshape(gains, [-1])
             return oracle.mean(terms + 0.25 * tf.square(errors))
 
-        variables = again.learned_variables()
         for variable, value in zip(variables, oracle.step(loss, 0.5), strict=True):
             variable.assign(value)
     assert np.abs(ratios).max() > 1e-3  # in the second step they mattered

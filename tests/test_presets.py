@@ -130,6 +130,16 @@ def test_train_adapts_the_default_settings_to_another_algorithm() -> None:
     assert other.trainer["gae_lambda"] == default.trainer["gae_lambda"]
 
 
+@pytest.mark.parametrize("algorithm", presets.ALGORITHMS)
+@pytest.mark.parametrize("env", ["FrozenLake-v1", "Reacher-v1"])
+def test_the_adapted_defaults_are_accepted_too(env: str, algorithm: str) -> None:
+    preset = presets.load(env, continuous=env == "Reacher-v1")
+    settings = getattr(kpg.trainers, algorithm).settings_class
+    known = [field.name for field in dataclasses.fields(settings)]
+    adapted = presets.with_algorithm(preset, algorithm, known)
+    settings.make(dict(adapted.trainer))  # refuses what would have no effect
+
+
 def test_presets_are_written_as_json() -> None:
     preset = presets.load("MountainCar-v0")
     assert Preset(**json.loads(json.dumps(dataclasses.asdict(preset)))) == preset

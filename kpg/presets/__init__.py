@@ -16,8 +16,9 @@ from typing import Any
 
 ALGORITHMS = ("PPO", "ActorCritic", "REINFORCE")
 
-# The length of a fragment means something else to each algorithm.
-_OF_ONE_ALGORITHM = {"num_steps"}
+# The length of a fragment and the number of passes over it mean something else to each
+# algorithm.
+_OF_ONE_ALGORITHM = {"num_steps", "num_epochs"}
 
 # What a user may write in Python is what may be written on the command line.
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}

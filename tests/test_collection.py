@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.trainers.collection import Episodes, GraphCollector, HostCollector
+from kpg.trainers.collection import Episodes, GraphCollector
+from kpg.trainers.host_collection import HostCollector
 from kpg.trajectories import Trajectory
 
 STEPS = 60

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 import kpg
 from kpg.environments import Probe
-from kpg.trainers.collection import GraphCollector, HostCollector
+from kpg.trainers.collection import GraphCollector
+from kpg.trainers.host_collection import HostCollector
 from kpg.trainers.learning import Learner
 from kpg.trajectories import Trajectory, resets
 from tests.claims import BOX, CHOICE, MODES, NUMBER, Pair, make_environment

@@ -1,19 +1,16 @@
-"""Acting in environments: inside the graph, or on the host."""
+"""Acting in environments inside the graph."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
-from gymnasium.vector import AutoresetMode
 
-from kpg import random, spaces
+from kpg import random
 from kpg.environments.functional import GraphEnvironment, Rng
-from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
 from kpg.scan import scan
-from kpg.trajectories import Trajectory, zero_where
+from kpg.trajectories import Trajectory
 
 
 class Carry(NamedTuple):
@@ -154,148 +151,3 @@ def select(condition: tf.Tensor, chosen: Any, other: Any) -> Any:
         return tf.where(tf.reshape(condition, shape), left, right)
 
     return tf.nest.map_structure(rows, chosen, other)
-
-
-class HostCollector:
-    """Collects fragments of a Gymnasium environment into NumPy arrays.
-
-    Acting is one compiled call a step.
-
-    Args:
-        env: The environment.
-        policy: The policy that acts.
-        num_steps: T, steps of a fragment.
-        restart: See `GraphCollector`.
-    """
-
-    def __init__(
-        self,
-        env: HostEnvironment,
-        policy: Policy,
-        num_steps: int,
-        restart: bool = False,
-    ) -> None:
-        self.env = env
-        self.policy = policy
-        self.num_steps = num_steps
-        self.restart = restart
-        self._observations: Any = None
-        self._state = policy.initial_state(env.num_envs)
-        self._ended = np.zeros(env.num_envs, bool)
-        self._lengths = np.zeros(env.num_envs, np.int32)
-        self._returns = np.zeros(env.num_envs, np.float32)
-        signature = [
-            *batched((spaces.specs(env.observation_space), policy.state_spec), env),
-            tf.TensorSpec([2], tf.int32),
-        ]
-        self._act = tf.function(self._choose, signature, autograph=False)
-
-    def _choose(self, observations: Any, state: Any, seed: tf.Tensor) -> Any:
-        """Returns actions, their log-probabilities, what is taken, and the state."""
-        family = self.policy.family
-        parameters, state = self.policy.step(observations, state)
-        actions = family.sample(parameters, seed)
-        log_probs = family.log_prob(parameters, actions)
-        return actions, log_probs, family.to_environment(actions), state
-
-    def restart_episodes(self) -> None:
-        """Begins the next fragment with new episodes."""
-        self._observations = None
-
-    def collect(self, key: np.ndarray[Any, Any]) -> tuple[Trajectory, Episodes]:
-        """Acts for `num_steps` steps; a fragment carries on where the last one ended.
-
-        Args:
-            key: `[2]` int32, the trainer's seed and the number of the fragment.
-        """
-        if self._observations is None or self.restart:
-            first = self._observations is None
-            self._observations = self.env.reset(self.env.seed if first else None)
-            self._state = self.policy.initial_state(self.env.num_envs)
-            self._ended[:] = False
-            self._lengths[:] = 0
-            self._returns[:] = 0
-        episodes = Episodes(0.0, 0.0, 0.0)
-        before = tf.nest.map_structure(np.asarray, self._state)
-        rows = []
-        for step in range(self.num_steps):
-            count = (int(key[1]) * self.num_steps + step) & 0x7FFFFFFF
-            row, ended = self._step(np.array([key[0], count], np.int32))
-            rows.append(row)
-            if ended.any():
-                episodes = self._finish(ended, episodes)
-        trajectory = tf.nest.map_structure(lambda *steps: np.stack(steps), *rows)
-        trajectory = trajectory._replace(policy_state=before)
-        if self.restart:
-            ends = trajectory.terminated | trajectory.truncated
-            before = np.cumsum(ends, axis=0) - ends
-            trajectory = trajectory._replace(valid=trajectory.valid & (before == 0))
-        return trajectory, episodes
-
-    def _step(self, seed: np.ndarray[Any, Any]) -> tuple[Trajectory, Any]:
-        observations = self._observations
-        actions, log_probs, taken, state = self._act(observations, self._state, seed)
-        log_probs = log_probs.numpy()
-        self._refuse_broken(log_probs)
-        result = self.env.step(to_numpy(taken))
-        self._lengths += result.valid
-        self._returns += np.where(result.valid, result.rewards, 0.0)
-        self._observations = result.observations
-        self._ended = result.terminated | result.truncated
-        if self.policy.recurrent:
-            state = zero_where(self._ended | ~result.valid, state)
-        self._state = state
-        row = Trajectory(
-            observations=observations,
-            actions=to_numpy(actions),
-            log_probs=log_probs,
-            rewards=result.rewards,
-            terminated=result.terminated,
-            truncated=result.truncated,
-            valid=result.valid,
-            next_observations=result.next_observations,
-        )
-        return row, self._ended
-
-    def _refuse_broken(self, log_probs: np.ndarray[Any, Any]) -> None:
-        """Raises before an environment is given an action that no policy chose."""
-        if np.isfinite(log_probs).all():
-            return
-        # A final observation may well have no legal action: nothing is acted on it.
-        resetting = self.env.autoreset_mode is AutoresetMode.NEXT_STEP
-        acting = ~self._ended if resetting else np.ones_like(self._ended)
-        if not np.isfinite(log_probs[acting]).all():
-            raise broken_policy()
-
-    def _finish(self, ended: np.ndarray[Any, Any], episodes: Episodes) -> Episodes:
-        """Adds the episodes that ended in this step and starts their counts anew."""
-        episodes = Episodes(
-            episodes.returns + float(self._returns[ended].sum()),
-            episodes.lengths + float(self._lengths[ended].sum()),
-            episodes.count + float(ended.sum()),
-        )
-        self._returns[ended] = 0
-        self._lengths[ended] = 0
-        return episodes
-
-
-def to_numpy(nest: Any) -> Any:
-    """Turns a nest of eager tensors into one of arrays."""
-    return tf.nest.map_structure(lambda tensor: tensor.numpy(), nest)
-
-
-def batched(specs: Any, env: HostEnvironment) -> Any:
-    """Gives a nest of `TensorSpec`s the leading axis of the environment's copies."""
-    return tf.nest.map_structure(
-        lambda spec: tf.TensorSpec([env.num_envs, *spec.shape], spec.dtype), specs
-    )
-
-
-def broken_policy() -> ValueError:
-    """Explains log-probabilities that are not finite."""
-    return ValueError(
-        "The policy gave a log-probability that is not finite. Either an action mask "
-        "allows no action at all, which the environment must mend, or weights or "
-        "logits became inf or nan: lower the learning rate, or normalise observations "
-        "and rewards. Received: inf or nan"
-    )

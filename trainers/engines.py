@@ -11,11 +11,8 @@ from kpg import random
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment
 from kpg.environments.vector import HostEnvironment
-from kpg.trainers.collection import (
-    Episodes,
-    GraphCollector,
-    HostCollector,
-)
+from kpg.trainers.collection import Episodes, GraphCollector
+from kpg.trainers.host_collection import HostCollector
 from kpg.trainers.learning import TAIL, Learner, schedule_learning_rates
 from kpg.trainers.replicas import fold_in_replica, sum_up
 from kpg.trajectories import Trajectory
@@ -165,6 +162,7 @@ class HostEngine(Engine):
             trainer.policy,
             trainer.settings.num_steps,
             trainer.restart_every_iteration,
+            trainer.uses_xla,
         )
         self._carry: Any = None
         self._function = tf.function(
@@ -187,12 +185,12 @@ class HostEngine(Engine):
         for index in range(iterations):
             if self._carry is None:
                 self._carry = self.learner.start()
-            key = self._next_key().numpy()
-            trajectory, episodes = self.collector.collect(key)
+            seeds = random.seeds([2], self._next_key())
+            trajectory, episodes = self.collector.collect(seeds[0])
             self._carry, metrics = self._function(
                 self._distributed(trajectory),
                 self._carry,
-                tf.constant(key),
+                seeds[1],
                 tf.constant((done + index) / total, tf.float32),
                 tf.constant(rates, tf.float32),
             )

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kpg import random, spaces
+from kpg import random
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment, Rng
 from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
-from kpg.trainers.collection import batched, select, time_is_up, to_numpy
+from kpg.trainers.acting import Actor
+from kpg.trainers.collection import select, time_is_up
 from kpg.trajectories import zero_where
 
 
@@ -151,31 +152,26 @@ class HostEvaluator(Evaluator):
         self, env: HostEnvironment, policy: Policy, episodes: int, deterministic: bool
     ) -> None:
         super().__init__(env, policy, episodes, deterministic)
-        signature = [
-            *batched((spaces.specs(env.observation_space), policy.state_spec), env),
-            tf.TensorSpec([2], tf.int32),
-        ]
-        self._act = tf.function(self.act, signature, autograph=False)
+        self._actor = Actor(env, policy, self.act, jit_compile=False)
 
     def play(self, seed: int) -> tuple[Any, Any]:
         """See `Evaluator.play`."""
         size = self.env.num_envs
         observations = self.env.reset(seed=seed)
-        state = self.policy.initial_state(size)
+        self._actor.restart()
         counts = np.zeros(size, int)
         lengths, returns = np.zeros(size), np.zeros(size)
         played: tuple[list[float], list[float]] = ([], [])
         step = 0
         while (counts < self.quotas).any():
             key = np.array([seed & 0x7FFFFFFF, step], np.int32)
-            actions, state = self._act(observations, state, key)
-            result = self.env.step(to_numpy(actions))
+            (actions,) = self._actor(observations, key)
+            result = self.env.step(actions)
             observations = result.observations
             lengths += result.valid
             returns += np.where(result.valid, result.rewards, 0.0)
             ended = result.terminated | result.truncated
-            if self.policy.recurrent:
-                state = zero_where(ended | ~result.valid, state)
+            self._actor.forget(ended | ~result.valid)
             for index in np.flatnonzero(ended):
                 if counts[index] < self.quotas[index]:
                     played[0].append(returns[index])

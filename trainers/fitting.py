@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kpg import schedules
 from kpg.environments.environment import Environment
-from kpg.trainers.collection import broken_policy
+from kpg.trainers.host_collection import broken_policy
 from kpg.trainers.engines import Engine
 from kpg.trainers.logs import EpochLog
 

@@ -1,0 +1,85 @@
+"""Acting in host environments: one compiled call a step, and as little else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kpg import spaces
+from kpg.environments.vector import HostEnvironment
+from kpg.models import Policy
+
+
+class Actor:
+    """Chooses the actions of all copies of a host environment.
+
+    A `tf.function` compares its arguments with its signature in Python each time it is
+    called, which takes four times as long as a small policy. The signature cannot
+    change here: `kpg.spaces.encode` has given the observations their shapes and dtypes.
+    So the graph is traced once, and its operation called with flat arguments.
+
+    Args:
+        env: The environment.
+        policy: Gives the state that is carried from step to step.
+        choose: Builds graph: takes observations, nest of `[B, ...]`, the policy's state
+            and a stateless `[2]` int32 seed, and returns a tuple; its last element is
+            the new state.
+        jit_compile: Whether XLA compiles it.
+    """
+
+    def __init__(
+        self,
+        env: HostEnvironment,
+        policy: Policy,
+        choose: Callable[[Any, Any, tf.Tensor], tuple[Any, ...]],
+        jit_compile: bool,
+    ) -> None:
+        signature = [
+            *batched((spaces.specs(env.observation_space), policy.state_spec), env),
+            tf.TensorSpec([2], tf.int32),
+        ]
+        # Functions are freed with this object, and the operation needs them.
+        self._traced = tf.function(
+            choose, signature, jit_compile=jit_compile, autograph=False
+        ).get_concrete_function()
+        self._captured = list(self._traced.captured_inputs)
+        self._dtypes = [output.dtype for output in self._traced.outputs]
+        self._start = tf.nest.map_structure(
+            lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype), signature[1]
+        )
+        self.state = self._start
+
+    def restart(self) -> None:
+        """Forgets all episodes."""
+        self.state = self._start
+
+    def forget(self, rows: np.ndarray[Any, Any]) -> None:
+        """Forgets the episodes of the copies where `[B]` bool `rows` holds."""
+
+        def zeroed(state: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return np.where(rows.reshape([-1] + [1] * (state.ndim - 1)), 0, state)
+
+        if self.state != () and rows.any():
+            self.state = tf.nest.map_structure(zeroed, self.state)
+
+    def __call__(self, observations: Any, seed: np.ndarray[Any, Any]) -> Any:
+        """Returns what `choose` does, but the state, as arrays; the state is kept."""
+        outputs = tf.raw_ops.StatefulPartitionedCall(
+            args=[*tf.nest.flatten((observations, self.state)), seed, *self._captured],
+            Tout=self._dtypes,
+            f=self._traced,
+        )
+        *chosen, self.state = tf.nest.pack_sequence_as(
+            self._traced.structured_outputs, [output.numpy() for output in outputs]
+        )
+        return chosen
+
+
+def batched(specs: Any, env: HostEnvironment) -> Any:
+    """Gives a nest of `TensorSpec`s the leading axis of the environment's copies."""
+    return tf.nest.map_structure(
+        lambda spec: tf.TensorSpec([env.num_envs, *spec.shape], spec.dtype), specs
+    )

@@ -20,10 +20,11 @@ STAMP := $(VENV)/installed-$(shell \
 # NumPy's types for Python 3.10 have other parameters than those from 3.11 on.
 TYPED := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help setup demo test test-slow lint types format lock benchmark clean
+.PHONY: help setup demo test test-slow lint types format lock clean
+.PHONY: benchmark benchmark-lock
 
 # What kpg is compared with has dependencies of its own.
-PEER := .venv-peer
+PEERS := .venv-peers
 
 help:
 	@echo "make demo       train MountainCar-v0, export it, serve it, play against the server"
@@ -33,7 +34,7 @@ help:
 	@echo "make lint       format, lint and types, without the tests"
 	@echo "make format     rewrite the files as the formatter wants them"
 	@echo "make lock       renew $(LOCK) from setup.py"
-	@echo "make benchmark  side by side with Stable-Baselines3 (installs PyTorch, minutes)"
+	@echo "make benchmark  side by side with other libraries (10 GB to install, hours)"
 	@echo "make clean      remove what the commands above made, runs included"
 
 setup: $(STAMP)
@@ -87,16 +88,23 @@ lock: $(STAMP)
 		--upgrade --no-annotate --custom-compile-command "make lock" \
 		--output-file $(LOCK)
 
-$(PEER)/installed: $(STAMP) setup.py
-	$(BIN)/python -m venv --clear $(PEER)
-	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check \
-		"stable-baselines3==2.9.2"
-	@touch $@
+# What is compared needs more environments than kpg itself, and uv makes those of the
+# peers. RUN="--runs 1 --work cart_pole" does a part; what was done is not done again.
+benchmark: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-r benchmarks/requirements/kpg.txt
+	$(BIN)/python benchmarks/compare.py --peers $(PEERS) $(RUN)
 
-benchmark: $(PEER)/installed
-	$(BIN)/python benchmarks/compare.py --peer-python $(PEER)/bin/python
+benchmark-lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	cd benchmarks/requirements && for list in *.in; do \
+		$(abspath $(BIN))/uv pip compile $$list --config-file uv.toml --universal \
+			--python-version 3.10 --upgrade --no-annotate --quiet \
+			--custom-compile-command "make benchmark-lock" \
+			--output-file $${list%.in}.txt || exit 1; \
+	done
 
 clean:
-	rm -rf $(VENV) $(PEER) build dist *.egg-info runs servables
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info runs servables
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

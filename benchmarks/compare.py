@@ -1,58 +1,210 @@
-"""Runs kpg and Stable-Baselines3 in turn on the same work, and prints the ratios.
+"""Runs kpg and its peers in turn on the same work, and writes docs/benchmarks.md.
 
     make benchmark
+    python benchmarks/compare.py --work cart_pole --runs 1
+    python benchmarks/compare.py --table
 
-Steps a second are counted after compilation, over the whole of training (acting,
-advantages, all updates), with the same settings and seeds on the same machine.
+kpg and a peer run one after the other, each in a process and an installation of its
+own, with the same settings and seed, on the same cores. Each run becomes a line of
+comparison.jsonl; what stands there is not run again, unless its settings or the version
+have changed since.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import statistics
+import os
+import platform
+import re
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from settings import SIZES
+from installations import pinned, python_of
+from page import write_page
+from work import CONTENDERS, PAIRS, WORKS, Contender, Pair, Settings
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+RESULTS = HERE / "comparison.jsonl"
 
-
-def run(python: str, script: str, size: str, seed: int) -> dict[str, float]:
-    output = subprocess.run(
-        [python, str(HERE / script), size, str(seed)],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    ).stdout
-    result: dict[str, float] = json.loads(output.splitlines()[-1])
-    return result
+Run = dict[str, Any]
+# A pair, one of its two contenders, and the repetition, which is also the seed.
+Turn = tuple[Pair, str, int]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer-python", required=True, help="has stable-baselines3")
-    parser.add_argument("--runs", type=int, default=5)
-    options = parser.parse_args()
-    print("| work | kpg steps/s | Stable-Baselines3 steps/s | ratio (min–max) |")
-    print("|---|---|---|---|")
-    for size in SIZES:
-        pairs = []
-        for seed in range(options.runs):
-            ours = run(sys.executable, "run_kpg.py", size, seed)
-            theirs = run(options.peer_python, "run_stable_baselines3.py", size, seed)
-            pairs.append((ours["steps_per_second"], theirs["steps_per_second"]))
-            print(size, seed, ours, theirs, file=sys.stderr, flush=True)
-        ratios = [ours / theirs for ours, theirs in pairs]
-        ours, theirs = (
-            statistics.median(column) for column in zip(*pairs, strict=True)
+    options = _options()
+    if options.again:
+        kept = [run for run in read(options.results) if not _chosen(run, options)]
+        text = "".join(json.dumps(run) + "\n" for run in kept)
+        options.results.write_text(text, "utf-8")
+    if not options.table:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+        broken: set[str] = set()
+        for turn in missing(options.results, options.work, options.runs):
+            if turn[1] not in broken and not _take(turn, options):
+                broken.add(turn[1])
+    write_page(current(read(options.results)))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", action="append", choices=WORKS, help="repeatable; default: all"
+    )
+    parser.add_argument("--runs", type=int, default=5, help="repetitions (5)")
+    parser.add_argument("--cores", type=int, default=2, help="CPU cores of a run (2)")
+    parser.add_argument(
+        "--peers", type=Path, default=ROOT / ".venv-peers", help="their installations"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of runs")
+    parser.add_argument(
+        "--again", action="store_true", help="forget earlier runs of this work first"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="only write the page from what was run"
+    )
+    return parser.parse_args()
+
+
+def _chosen(run: Run, options: argparse.Namespace) -> bool:
+    return not options.work or run["work"] in options.work
+
+
+def missing(results: Path, works: list[str] | None, count: int) -> Iterator[Turn]:
+    """Yields what is still to be run: a repetition of everything, then the next."""
+    for repetition in range(count):
+        for pair in PAIRS:
+            if works and pair.work not in works:
+                continue
+            for name in (pair.ours, pair.theirs):
+                turn = (pair, name, repetition)
+                done = (key(run) for run in current(read(results)))
+                if key(description(turn)) not in done:
+                    yield turn
+
+
+def description(turn: Turn) -> Run:
+    """Returns what tells a run from others, and what it is to do."""
+    pair, name, repetition = turn
+    return {
+        "work": pair.work,
+        "contender": name,
+        "against": pair.theirs if name == pair.ours else None,
+        "repetition": repetition,
+        "version": version(CONTENDERS[name]),
+        "settings": plain(WORKS[pair.work].settings),
+    }
+
+
+def key(run: Run) -> tuple[Any, ...]:
+    """Returns what is the same for two runs only if one may stand for the other."""
+    names = ("work", "contender", "against", "repetition", "version")
+    return tuple(run[name] for name in names)
+
+
+def current(runs: list[Run]) -> list[Run]:
+    """Keeps the runs of the present settings and versions."""
+    return [
+        run
+        for run in runs
+        if run["work"] in WORKS
+        and run["settings"] == plain(WORKS[run["work"]].settings)
+        and run["contender"] in CONTENDERS
+        and run["version"] == version(CONTENDERS[run["contender"]])
+    ]
+
+
+def plain(settings: Settings) -> Run:
+    """Returns settings as JSON gives them back."""
+    values: Run = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return values
+
+
+def version(contender: Contender) -> str:
+    """Returns the version that a contender runs in."""
+    if contender.requirements is not None:
+        return pinned(contender.requirements, contender.package)
+    text = (ROOT / "kpg" / "version.py").read_text("utf-8")
+    return str(re.findall(r'"(.+)"', text)[-1])
+
+
+def _take(turn: Turn, options: argparse.Namespace) -> bool:
+    """Runs and notes it; returns whether it worked."""
+    run, contender = description(turn), CONTENDERS[turn[1]]
+    name = f"{run['work']} {run['repetition']}: {contender.title}"
+    try:
+        measured = measure(contender, run, options.peers, options.cores)
+    except (subprocess.CalledProcessError, ValueError) as error:
+        print(f"{name} failed, and is left out from here on. {error}", file=sys.stderr)
+        return False
+    with options.results.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**run, "machine": machine(), **measured}) + "\n")
+    figures = {k: v for k, v in measured.items() if v is not None}
+    shown = ", ".join(f"{k} {v:,.1f}" for k, v in figures.items())
+    print(f"{name}: {shown}", flush=True)
+    return True
+
+
+def measure(contender: Contender, run: Run, peers: Path, cores: int) -> Run:
+    """Runs a contender's script in a process of its own; returns its report.
+
+    Raises:
+        subprocess.CalledProcessError: If the script, or its installation, fails.
+    """
+    python, path = Path(sys.executable), {"PYTHONPATH": str(ROOT)}
+    if contender.requirements is not None:
+        python, path = python_of(contender.requirements, peers), {}
+    job = {
+        **run["settings"],
+        "backend": contender.backend,
+        "threads": min(contender.threads, cores),
+        "seed": run["repetition"],
+    }
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    threads = {"OMP_NUM_THREADS": str(job["threads"])}
+    with tempfile.TemporaryDirectory() as directory:
+        job["started"] = time.monotonic()
+        done = subprocess.run(
+            [str(python), str(HERE / "peers" / contender.script), json.dumps(job)],
+            capture_output=True,
+            cwd=directory,
+            env={**kept, **quiet, **threads, **path},
+            text=True,
         )
-        print(
-            f"| MountainCar-v0, {size} | {ours:,.0f} | {theirs:,.0f} | "
-            f"{statistics.median(ratios):.1f} ({min(ratios):.1f}–{max(ratios):.1f}) |"
-        )
+    if done.returncode:
+        print(done.stderr[-2000:], file=sys.stderr)
+        done.check_returncode()
+    report: Run = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def machine() -> str:
+    """Describes what the runs ran on."""
+    name = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        found = re.search(r"model name\s*: (.+)", information.read_text())
+        name = found.group(1).strip() if found else name
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores of {name}, Python {platform.python_version()}"
+
+
+def read(path: Path) -> list[Run]:
+    """Reads all runs; `[]` if there is no file."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""Trains with kpg."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from measuring import EPISODES, Job, Stopwatch, finish, read_job
+
+import kpg
+
+
+class Pauses(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stops the watch at the end of each epoch, which is a chunk."""
+
+    def __init__(self, watch: Stopwatch) -> None:
+        super().__init__()
+        self.watch = watch
+        job = watch.job
+        self.steps = job["chunk"] * job["num_envs"] * job["num_steps"]
+        self.env = kpg.make(job["env"], EPISODES, seed=job["seed"] + 1)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.watch.start()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.watch.stop(self.steps)
+        self.watch.judge(lambda: self.model.evaluate(self.env, EPISODES)["return"])
+
+
+def make_trainer(job: Job, env: Any) -> kpg.trainers.PPO:
+    network = {name: job[name] for name in ("hidden_units", "activation", "seed")}
+    policy = kpg.models.Policy(
+        env.observation_space,
+        env.action_space,
+        log_std_init=job["log_std_init"],
+        **network,
+    )
+    trainer = kpg.trainers.PPO(
+        policy,
+        kpg.models.Critic(env.observation_space, **network),
+        seed=job["seed"],
+        learning_rate_schedule=job["learning_rate_schedule"],
+        vf_coef=2 * job["vf_coef"],  # of half the squared error
+        normalize_observations=job["normalize"],
+        normalize_rewards=job["normalize"],
+        **{name: job[name] for name in SHARED},
+    )
+    optimizer = keras.optimizers.Adam(job["learning_rate"], epsilon=1e-5)
+    trainer.compile(optimizer, steps_per_execution=job["chunk"])
+    return trainer
+
+
+SHARED = (
+    "num_steps num_epochs minibatch_size gamma gae_lambda clip_range value_clip_range "
+    "ent_coef max_grad_norm target_kl"
+).split()
+
+
+def main(job: Job) -> None:
+    watch = Stopwatch(job)
+    env = kpg.make(job["env"], job["num_envs"], job["seed"], job["backend"])
+    trainer = make_trainer(job, env)
+    trainer.fit(
+        env,
+        epochs=job["chunks"],
+        steps_per_epoch=job["chunk"],
+        callbacks=[Pauses(watch)],
+        verbose=0,
+    )
+    greedy = tf.function(trainer.call)
+    finish(watch, lambda observations: np.asarray(greedy(observations)))
+
+
+if __name__ == "__main__":
+    main(read_job())

@@ -26,8 +26,8 @@ class Actor:
         policy: Gives the state that is carried from step to step.
         choose: Builds graph: takes observations, nest of `[B, ...]`, the policy's state
             and a stateless `[2]` int32 seed, and returns a tuple; its last element is
-            the new state.
-        jit_compile: Whether XLA compiles it.
+            the new state. XLA does not compile it: it hands every call to a thread of
+            its own, which costs more than it saves in so small a graph.
     """
 
     def __init__(
@@ -35,7 +35,6 @@ class Actor:
         env: HostEnvironment,
         policy: Policy,
         choose: Callable[[Any, Any, tf.Tensor], tuple[Any, ...]],
-        jit_compile: bool,
     ) -> None:
         signature = [
             *batched((spaces.specs(env.observation_space), policy.state_spec), env),
@@ -43,7 +42,7 @@ class Actor:
         ]
         # Functions are freed with this object, and the operation needs them.
         self._traced = tf.function(
-            choose, signature, jit_compile=jit_compile, autograph=False
+            choose, signature, autograph=False
         ).get_concrete_function()
         self._captured = list(self._traced.captured_inputs)
         self._dtypes = [output.dtype for output in self._traced.outputs]

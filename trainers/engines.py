@@ -162,7 +162,6 @@ class HostEngine(Engine):
             trainer.policy,
             trainer.settings.num_steps,
             trainer.restart_every_iteration,
-            trainer.uses_xla,
         )
         self._carry: Any = None
         self._function = tf.function(

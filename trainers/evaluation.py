@@ -152,7 +152,7 @@ class HostEvaluator(Evaluator):
         self, env: HostEnvironment, policy: Policy, episodes: int, deterministic: bool
     ) -> None:
         super().__init__(env, policy, episodes, deterministic)
-        self._actor = Actor(env, policy, self.act, jit_compile=False)
+        self._actor = Actor(env, policy, self.act)
 
     def play(self, seed: int) -> tuple[Any, Any]:
         """See `Evaluator.play`."""

@@ -24,7 +24,6 @@ class HostCollector:
         policy: The policy that acts.
         num_steps: T, steps of a fragment.
         restart: See `GraphCollector`.
-        jit_compile: Whether XLA compiles the acting. Defaults to `False`.
     """
 
     def __init__(
@@ -33,7 +32,6 @@ class HostCollector:
         policy: Policy,
         num_steps: int,
         restart: bool = False,
-        jit_compile: bool = False,
     ) -> None:
         self.env = env
         self.policy = policy
@@ -43,7 +41,7 @@ class HostCollector:
         self._ended = np.zeros(env.num_envs, bool)
         self._lengths = np.zeros(env.num_envs, np.int32)
         self._returns = np.zeros(env.num_envs, np.float32)
-        self._actor = Actor(env, policy, self._choose, jit_compile)
+        self._actor = Actor(env, policy, self._choose)
         self._seeds = tf.function(
             lambda seed: random.seeds([num_steps, 3], seed)[:, 0],
             [tf.TensorSpec([2], tf.int32)],

@@ -23,6 +23,7 @@ PACKAGE_DIR = {
     "kpg.environments": "kpg/environments",
     "kpg.environments.classic_control": "kpg/environments/classic_control",
     "kpg.presets": "kpg/presets",
+    "kpg.rewards": "kpg/rewards",
     "kpg.models": "models",
     "kpg.trainers": "trainers",
     "kpg.trainers.diagnosis": "trainers/diagnosis",
@@ -54,6 +55,12 @@ TOOLS = [
     "setuptools>=77",
 ]
 
+TEXT = [
+    "pyspellchecker>=0.8",
+    "sacrebleu>=2.4",
+    "vaderSentiment>=3.3",
+]
+
 EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
     "render": ["gymnasium[classic-control]"],
@@ -61,7 +68,8 @@ EXTRAS = {
     "mujoco": ["gymnasium[mujoco]"],
     "envpool": ["envpool>=1.2"],
     "benchmark": ["stable-baselines3>=2.4"],
-    "dev": [*TOOLS, "tensorboard>=2.18"],
+    "text": TEXT,
+    "dev": [*TOOLS, *TEXT, "tensorboard>=2.18"],
 }
 
 

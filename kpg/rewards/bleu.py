@@ -1,0 +1,89 @@
+"""BLEU of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kpg.rewards.columns import references
+from kpg.rewards.packages import load
+from kpg.rewards.reward import Reward, Score
+from kpg.rewards.words import check_choice
+
+SMOOTHINGS = ("exp", "floor", "add-k", "none")
+# Those of sacrebleu that need nothing to be downloaded or compiled.
+TOKENIZERS = ("13a", "char", "intl", "none", "zh")
+
+
+class Bleu(Reward):
+    """How much of a completion's n-grams its references have, in [0, 1].
+
+    BLEU = BP · exp(Σₙ log pₙ / N), where pₙ is the share of the completion's n-grams
+    that a reference has (each counted at most as often as there), and BP =
+    min(1, exp(1 − r / c)) for c words against r of the closest reference.
+
+    Reference: Papineni et al., "BLEU: a method for automatic evaluation of machine
+    translation" (2002), https://aclanthology.org/P02-1040; smoothing: Chen and Cherry,
+    "A systematic comparison of smoothing techniques for sentence-level BLEU" (2014),
+    https://aclanthology.org/W14-3346; computed by sacrebleu: Post, "A call for clarity
+    in reporting BLEU scores" (2018), https://aclanthology.org/W18-6319.
+
+    Note: the paper defines BLEU for a corpus. Here N is the smaller of `max_order` and
+    the number of words of the completion, and orders without a match are smoothed if
+    another has one; otherwise most sentences would have 0. The mean over sentences is
+    not the BLEU of the corpus.
+
+    Args:
+        max_order: Longest n-gram, at least 1. Defaults to 4.
+        smoothing: How many matches an order without one has: "exp" ½ in the first such
+            order, ¼ in the second and so on, "floor" 0.1, "none" 0, which makes all 0;
+            "add-k" adds 1 to the counts of every n up to `max_order` but 1, so that
+            orders without an n-gram have 1. Defaults to "exp".
+        lowercase: Whether case does not matter. Defaults to False.
+        tokenizer: What separates words: "13a" punctuation, "intl" that of Unicode,
+            "none" spaces only, "char" everything, "zh" Chinese characters. Defaults to
+            "13a".
+        name: What the logs call it. Defaults to "bleu".
+
+    Raises:
+        ImportError: If sacrebleu is not installed.
+        ValueError: If an option is unknown, or, when called, if there are no
+            `references`. A completion whose references are None is not scored.
+    """
+
+    requires = ("references",)
+
+    def __init__(
+        self,
+        max_order: int = 4,
+        smoothing: str = "exp",
+        lowercase: bool = False,
+        tokenizer: str = "13a",
+        name: str = "bleu",
+    ) -> None:
+        super().__init__(name)
+        if max_order < 1:
+            raise ValueError(f"`max_order` must be 1 or more. Received: {max_order}")
+        check_choice("smoothing", smoothing, SMOOTHINGS)
+        check_choice("tokenizer", tokenizer, TOKENIZERS)
+        self.max_order = max_order
+        self.smoothing = smoothing
+        self.lowercase = lowercase
+        self.tokenizer = tokenizer
+        self._metric = load("sacrebleu.metrics", "sacrebleu", "Bleu").BLEU(
+            lowercase=lowercase,
+            tokenize=tokenizer,
+            smooth_method=smoothing,
+            max_ngram_order=max_order,
+            effective_order=True,
+        )
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+    ) -> list[Score]:
+        """See `Reward.__call__`."""
+        expected = references(columns, "Bleu")
+        return [
+            self._metric.sentence_score(text, texts).score / 100.0 if texts else None
+            for text, texts in zip(completions, expected, strict=True)
+        ]

@@ -1,0 +1,241 @@
+"""What a reward must return, and what it is told when it does not."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Collection, Mapping, Sequence, Sized
+from typing import Any
+
+import numpy as np
+
+from kpg.rewards.reward import Reward, RewardFunction, Score
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def name_of(reward: RewardFunction) -> str:
+    """Returns what the logs call a reward: its `name`, or that of the function."""
+    name = getattr(reward, "name", None) or getattr(reward, "__name__", None)
+    return str(name or type(reward).__name__)
+
+
+def check_weights(
+    rewards: Sequence[RewardFunction], weights: Sequence[float] | None
+) -> list[float]:
+    """Returns a weight for each reward, 1 if None is given.
+
+    Raises:
+        ValueError: If there is no reward, if one cannot be called, or if the weights
+            are not as many finite numbers.
+    """
+    if isinstance(rewards, str | Mapping) or not isinstance(rewards, Sequence):
+        raise ValueError(f"`rewards` must be a list. Received: {rewards!r}")
+    wrong = [reward for reward in rewards if not callable(reward)]
+    if wrong or not rewards:
+        raise ValueError(
+            "`rewards` must hold one callable or more, such as `kpg.rewards.RougeL()`. "
+            f"Received: {wrong[0] if wrong else rewards!r}"
+        )
+    numbers = [1.0] * len(rewards) if weights is None else list(weights)
+    if len(numbers) != len(rewards) or not all(map(_is_number, numbers)):
+        raise ValueError(
+            f"`weights` must be {len(rewards)} finite numbers, one for each reward. "
+            f"Received: {weights}"
+        )
+    return [float(number) for number in numbers]
+
+
+def required(reward: RewardFunction) -> set[str]:
+    """Returns the columns without which a reward cannot be called."""
+    if isinstance(reward, Reward):
+        return set(reward.requires)
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    needed = [p for p in _parameters(reward) if p.kind not in variadic]
+    names = {p.name for p in needed if p.default is p.empty}
+    return names - {"prompts", "completions"}
+
+
+def check_columns(
+    rewards: Sequence[RewardFunction], available: Collection[str]
+) -> None:
+    """Refuses rewards that need a column which there will not be.
+
+    Worth calling before anything is sampled: what a reward finds missing when it is
+    called comes late.
+
+    Args:
+        rewards: Rewards; those of `kpg.rewards` say what they need in `requires`, and
+            the others by their arguments without a default.
+        available: Names of the columns that there will be.
+
+    Raises:
+        ValueError: If a column is missing.
+    """
+    for reward in rewards:
+        if missing := sorted(required(reward) - set(available)):
+            raise ValueError(
+                f"The reward {name_of(reward)!r} needs {', '.join(missing)}, with one "
+                f"entry for each prompt. Received: columns {sorted(available)}"
+            )
+
+
+def check_batch(
+    prompts: Sequence[str], completions: Sequence[str], columns: Mapping[str, Any]
+) -> None:
+    """Refuses prompts, completions and columns that are no batch.
+
+    Raises:
+        ValueError: If the prompts or completions are not strings, if there is none, or
+            if the numbers of prompts, completions and entries of columns differ.
+    """
+    for name, texts in (("prompts", prompts), ("completions", completions)):
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"`{name}` must be a list of strings. Received: {texts!r}")
+    counts = {"prompts": len(prompts), "completions": len(completions)}
+    for name, column in columns.items():
+        counts[name] = len(column) if isinstance(column, Sized) else 0
+    if set(counts.values()) != {len(prompts)} or counts["prompts"] == 0:
+        raise ValueError(
+            "Prompts, completions and columns must have one entry for each completion, "
+            f"and there must be one. Received: {counts}"
+        )
+
+
+def lengths(columns: Mapping[str, Any], count: int) -> list[int]:
+    """Returns how many tokens each completion has; 1 each without `completion_ids`.
+
+    Raises:
+        ValueError: If one has none.
+    """
+    ids = columns.get("completion_ids")
+    found = [1] * count if ids is None else [len(row) for row in ids]
+    if min(found) < 1:
+        raise ValueError(
+            "Every completion must have a token at which its reward can stand; an end "
+            f"token counts. Received: no token in row {found.index(0)}"
+        )
+    return found
+
+
+def rows(
+    reward: RewardFunction,
+    name: str,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    columns: Mapping[str, Any],
+) -> list[Score]:
+    """Calls one reward and checks every score that it returns.
+
+    Returns:
+        B scores: finite floats, finite float64 arrays `[tokens]`, and None.
+
+    Raises:
+        ValueError: If the reward raises or returns something else; the message shows
+            the prompt and the completion.
+    """
+    found = _called(reward, name, prompts, completions, columns)
+    array = isinstance(found, np.ndarray) and found.ndim > 0
+    listed = array or isinstance(found, list | tuple)
+    if not listed or len(found) != len(prompts):
+        wanted = f"must return {len(prompts)} scores, one for each completion"
+        received = f"{len(found)} scores" if listed else repr(found)
+        raise _refusal(name, wanted, received, prompts[0], completions[0])
+    ids = columns.get("completion_ids")
+    counts = [None] * len(prompts) if ids is None else [len(row) for row in ids]
+    for index, (row, count) in enumerate(zip(found, counts, strict=True)):
+        if problem := _problem(row, count):
+            raise _refusal(name, *problem, prompts[index], completions[index])
+    return [_as_score(row) for row in found]
+
+
+def _called(
+    reward: RewardFunction,
+    name: str,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    columns: Mapping[str, Any],
+) -> Any:
+    """Calls a reward; if it raises, looks for the completion that makes it raise."""
+    given = {"prompts": prompts, "completions": completions, **columns}
+    if not any(p.kind is p.VAR_KEYWORD for p in _parameters(reward)):
+        named = {p.name for p in _parameters(reward)}
+        given = {key: column for key, column in given.items() if key in named}
+    try:
+        return reward(**given)
+    except Exception as error:
+        index, alone = _culprit(reward, given, len(prompts))
+        received = f"{type(error).__name__}: {error}"
+        raise _refusal(
+            name,
+            "must not raise; return None for what cannot be scored",
+            received if alone else f"{received} (only for the batch as a whole)",
+            prompts[index],
+            completions[index],
+        ) from error
+
+
+def _culprit(
+    reward: RewardFunction, given: Mapping[str, Any], count: int
+) -> tuple[int, bool]:
+    """Returns the first row that a reward raises on, and whether there is one."""
+    for index in range(count):
+        row = slice(index, index + 1)
+        try:
+            reward(**{key: column[row] for key, column in given.items()})
+        except Exception:
+            return index, True
+    return 0, False
+
+
+def _parameters(reward: RewardFunction) -> list[inspect.Parameter]:
+    return list(inspect.signature(reward).parameters.values())
+
+
+def _problem(row: Any, count: int | None) -> tuple[str, str] | None:
+    """Returns what is wanted of a score and what it is instead, or None."""
+    if row is None or _is_number(row):
+        return None
+    wanted = "must give a finite number, an array with one for each token, or None"
+    array = isinstance(row, np.ndarray) and row.ndim > 0
+    if not (array or isinstance(row, list | tuple)):
+        return wanted, f"{row!r}"
+    if count is None:
+        return "needs `completion_ids` for rewards of tokens", f"{np.shape(row)}"
+    try:
+        numbers = np.asarray(row, np.float64)
+    except (TypeError, ValueError):
+        return wanted, f"{row!r}"
+    if numbers.shape != (count,):
+        return f"must give the {count} tokens a number each", f"shape {numbers.shape}"
+    if not (np.abs(numbers) <= _LARGEST).all():
+        place = int(np.argmin(np.abs(numbers) <= _LARGEST))
+        return wanted, f"{numbers[place]} at token {place}"
+    return None
+
+
+def _as_score(row: Any) -> Score:
+    if row is None:
+        return None
+    return np.asarray(row, np.float64) if np.ndim(row) else float(row)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether something is a finite number that float32 can hold."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    number = isinstance(value, int | float | np.integer | np.floating | np.bool_)
+    return number and not math.isnan(value) and abs(float(value)) <= _LARGEST
+
+
+def _refusal(
+    name: str, wanted: str, received: str, prompt: str, completion: str
+) -> ValueError:
+    return ValueError(
+        f"The reward {name!r} {wanted}, for the prompt {_shown(prompt)} and the "
+        f"completion {_shown(completion)}. Received: {received}"
+    )
+
+
+def _shown(text: str, limit: int = 200) -> str:
+    return repr(text if len(text) <= limit else f"{text[:limit]}…")

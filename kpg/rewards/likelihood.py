@@ -1,0 +1,138 @@
+"""What a language model thinks of a completion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kpg.rewards.columns import token_ids
+from kpg.rewards.reward import Reward, Score
+
+
+class Scorer(Protocol):
+    """A language model that says how likely tokens are."""
+
+    def score(
+        self,
+        prompt_ids: Sequence[npt.NDArray[np.int64]],
+        completion_ids: Sequence[npt.NDArray[np.int64]],
+    ) -> Sequence[npt.NDArray[np.floating[Any]]]:
+        """Returns log p(token | prompt, tokens before) of each completion's tokens.
+
+        Args:
+            prompt_ids: B int arrays, of any lengths, without padding.
+            completion_ids: B int arrays, of any lengths from 1 on, without padding.
+
+        Returns:
+            B float arrays in nats, each as long as its completion.
+        """
+        ...
+
+
+class Fluency(Reward):
+    """The mean log-probability of a completion's tokens, in (−∞, 0].
+
+    Σₜ log p(xₜ | prompt, x₁ … xₜ₋₁) / N in nats: minus the logarithm of the perplexity.
+
+    Reference: Jelinek et al., "Perplexity: a measure of the difficulty of speech
+    recognition tasks" (1977), https://doi.org/10.1121/1.2016299.
+
+    Note: the most likely text is not the best one; models find their own repetitions
+    very likely: Holtzman et al., "The curious case of neural text degeneration" (2020),
+    https://arxiv.org/abs/1904.09751. Combine it with `Repetition`.
+
+    Args:
+        scorer: A model that does not learn, such as the reference policy. It is not
+            part of the configuration: `from_config({**config, "scorer": model})`.
+        name: What the logs call it. Defaults to "fluency".
+
+    Raises:
+        ValueError: When called, if there are no `prompt_ids` or `completion_ids`, or if
+            the scorer does not give each token a log-probability.
+    """
+
+    requires = ("prompt_ids", "completion_ids")
+
+    def __init__(self, scorer: Scorer, name: str = "fluency") -> None:
+        super().__init__(name)
+        self.scorer = scorer
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+    ) -> list[Score]:
+        """See `Reward.__call__`."""
+        scored = _log_probabilities(self.scorer, columns, "Fluency")
+        return [float(np.mean(row)) for row in scored]
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Reward.get_config`; without the scorer."""
+        return {"name": self.name}
+
+
+class ExecutorLogLikelihood(Reward):
+    """The log-probability that an executor gives to each token, in (−∞, 0].
+
+    rₜ = log p(xₜ | prompt, x₁ … xₜ₋₁) in nats, the reward at each step of a policy
+    network that chooses what an execution network writes.
+
+    Args:
+        scorer: The executor. It is not part of the configuration:
+            `from_config({**config, "scorer": model})`.
+        per_token: Whether each token has its own reward, or the completion their sum.
+            Defaults to True.
+        name: What the logs call it. Defaults to "executor_log_likelihood".
+
+    Raises:
+        ValueError: When called, if there are no `prompt_ids` or `completion_ids`, or if
+            the scorer does not give each token a log-probability.
+    """
+
+    requires = ("prompt_ids", "completion_ids")
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        per_token: bool = True,
+        name: str = "executor_log_likelihood",
+    ) -> None:
+        super().__init__(name)
+        self.scorer = scorer
+        self.per_token = per_token
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+    ) -> list[Score]:
+        """See `Reward.__call__`."""
+        scored = _log_probabilities(self.scorer, columns, "ExecutorLogLikelihood")
+        return [row if self.per_token else float(row.sum()) for row in scored]
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Reward.get_config`; without the scorer."""
+        return {"per_token": self.per_token, "name": self.name}
+
+
+def _log_probabilities(
+    scorer: Scorer, columns: dict[str, Any], reward: str
+) -> list[npt.NDArray[np.float64]]:
+    """Scores a batch, and refuses what cannot be log-probabilities of its tokens."""
+    prompt_ids = token_ids(columns, "prompt_ids", reward)
+    completion_ids = token_ids(columns, "completion_ids", reward)
+    found = scorer.score(prompt_ids, completion_ids)
+    rows = [np.asarray(row, np.float64) for row in found]
+    wanted = [(len(ids),) for ids in completion_ids]
+    if [row.shape for row in rows] != wanted:
+        raise ValueError(
+            f"The scorer of `{reward}` must return one log-probability for each token "
+            f"of the completions: {wanted}. Received: {[row.shape for row in rows]}"
+        )
+    highest = max(float(row.max(initial=0.0)) for row in rows)
+    # Rounding leaves certain tokens a little above 0.
+    if highest > 1e-3:
+        raise ValueError(
+            f"The scorer of `{reward}` must return log-probabilities, never above 0; "
+            f"are these logits? Received: {highest:.3g}"
+        )
+    return rows

@@ -1,0 +1,131 @@
+"""What a reward for text is, and the base of those that come with kpg."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+# One completion's reward: for the whole of it, for each of its tokens, or none.
+Score: TypeAlias = float | np.ndarray | None
+RewardFunction: TypeAlias = Callable[..., Sequence[Score]]
+
+_CLASSES: dict[str, type[Reward]] = {}
+
+
+class Reward(ABC):
+    """A reward function with options.
+
+    Any callable with the signature of `__call__` is a reward; this class adds a name
+    for the logs and a configuration. A subclass keeps each argument of its `__init__`
+    in an attribute of the same name, and `get_config` reads them from there.
+
+    Args:
+        name: What the logs call it.
+
+    Attributes:
+        requires: Names of columns without which it cannot be called. None by default.
+
+    Raises:
+        TypeError: If another module already defines a reward class of this name, by
+            which `deserialize` finds it.
+
+    Example:
+        >>> class Vowels(kpg.rewards.Reward):
+        ...     def __init__(self, name: str = "vowels") -> None:
+        ...         super().__init__(name)
+        ...
+        ...     def __call__(self, prompts, completions, **columns):
+        ...         return [sum(c in "aeiou" for c in text) for text in completions]
+    """
+
+    requires: tuple[str, ...] = ()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __init_subclass__(cls) -> None:
+        known = _CLASSES.setdefault(cls.__name__, cls)
+        if known.__module__ != cls.__module__:
+            raise TypeError(
+                "Each reward class must have a name of its own. Received: "
+                f"{cls.__name__} in {cls.__module__}, and in {known.__module__}"
+            )
+        _CLASSES[cls.__name__] = cls
+
+    @abstractmethod
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+    ) -> list[Score]:
+        """Scores completions; all arguments are given by keyword.
+
+        Args:
+            prompts: B strings.
+            completions: B strings, without the end token.
+            **columns: What else is known of each completion, each with B entries:
+                `completion_ids` (int arrays, the end token included), `prompt_ids`,
+                `ended` (whether an end token was produced), `references` (a string or
+                a list of strings), and what a task adds. A function that takes no
+                `**columns` is given those that it names.
+
+        Returns:
+            B scores: a number for the whole completion, an array with one number for
+            each of its tokens, or None if it cannot be scored.
+        """
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that make an equal reward; JSON can hold them."""
+        return {
+            name: getattr(self, name)
+            for name in inspect.signature(type(self)).parameters
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Reward:
+        """Makes a reward from what `get_config` returned."""
+        return cls(**config)
+
+
+def serialize(reward: RewardFunction) -> dict[str, Any]:
+    """Turns a reward into a dictionary that JSON can hold.
+
+    Args:
+        reward: A `Reward`.
+
+    Returns:
+        `{"class_name": …, "config": …}`, for `deserialize`.
+
+    Raises:
+        ValueError: If it is no `Reward`: a function cannot be put back.
+    """
+    if not isinstance(reward, Reward):
+        raise ValueError(
+            "Only an instance of `kpg.rewards.Reward` can be serialized; make the "
+            f"function a subclass of it. Received: {reward!r}"
+        )
+    return {"class_name": type(reward).__name__, "config": reward.get_config()}
+
+
+def deserialize(config: Mapping[str, Any]) -> Reward:
+    """Makes the reward that `serialize` was given.
+
+    Args:
+        config: `{"class_name": …, "config": …}`; without "config", the defaults. The
+            class is one of `kpg.rewards`, or a subclass of `Reward` whose module was
+            imported.
+
+    Returns:
+        The reward.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    if config["class_name"] not in _CLASSES:
+        raise ValueError(
+            f"`class_name` must be one of {sorted(_CLASSES)}; import the module that "
+            f"defines another one. Received: {config['class_name']!r}"
+        )
+    return _CLASSES[config["class_name"]].from_config(config.get("config", {}))

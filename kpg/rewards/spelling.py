@@ -1,0 +1,67 @@
+"""Spelling by a word list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from kpg.rewards.packages import load
+from kpg.rewards.reward import Reward, Score
+
+LANGUAGES = ("ar", "de", "en", "es", "eu", "fa", "fr", "it", "lv", "nl", "pt", "ru")
+_WORD = re.compile(r"\w+(?:'\w+)*")
+
+
+class Spelling(Reward):
+    """The share of a completion's words that a word list knows, in [0, 1].
+
+    Case does not matter; numbers are not counted, and neither is a possessive 's. 0 for
+    a completion without a word.
+
+    The word lists are those of pyspellchecker, https://github.com/barrust/pyspellchecker.
+    The English one has 160 000 American words, many names among them, and "hath"; it
+    has no "colour".
+
+    Note: it measures neither that the word is the right one nor that it stands in the
+    right place: "the the the" has 1.
+
+    Args:
+        language: One of `LANGUAGES`. Defaults to "en".
+        words: More words to know. Defaults to none.
+        name: What the logs call it. Defaults to "spelling".
+
+    Raises:
+        ImportError: If pyspellchecker is not installed.
+        ValueError: If the language is unknown.
+    """
+
+    def __init__(
+        self, language: str = "en", words: Sequence[str] = (), name: str = "spelling"
+    ) -> None:
+        super().__init__(name)
+        if language not in LANGUAGES:
+            raise ValueError(
+                f"`language` must be one of {LANGUAGES}. Received: {language!r}"
+            )
+        self.language = language
+        self.words = list(words)
+        module = load("spellchecker", "pyspellchecker", "Spelling")
+        known = module.SpellChecker(language=language, distance=1).word_frequency
+        self._known = frozenset(known.keys()) | {word.lower() for word in words}
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+    ) -> list[Score]:
+        """See `Reward.__call__`."""
+        return [self._share(text) for text in completions]
+
+    def _share(self, text: str) -> float:
+        found = _WORD.findall(text.lower().replace("’", "'"))
+        words = [word for word in found if not word.isdigit()]
+        if not words:
+            return 0.0
+        return sum(self._knows(word) for word in words) / len(words)
+
+    def _knows(self, word: str) -> bool:
+        return word in self._known or word.removesuffix("'s") in self._known

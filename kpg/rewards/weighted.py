@@ -1,0 +1,226 @@
+"""Weighted sums of rewards, and how a batch of completions is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kpg.rewards.checking import (
+    check_batch,
+    check_columns,
+    check_weights,
+    lengths,
+    name_of,
+    required,
+    rows,
+)
+from kpg.rewards.reward import (
+    Reward,
+    RewardFunction,
+    Score,
+    deserialize,
+    serialize,
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the rewards said about B completions of up to T tokens.
+
+    Attributes:
+        total: float32 `[B, T]`, the weighted sum at each token: rewards of a token
+            stand there, those of a whole completion at its last token. 0 after the end
+            and where `scored` is False.
+        scored: bool `[B]`, False where a reward whose weight is not 0 was None: such a
+            completion is to be left out.
+        parts: Each reward by its name, not weighted: float32 `[B]`, or `[B, T]` if it
+            came for each token of at least one completion; nan where it was None.
+    """
+
+    total: npt.NDArray[np.float32]
+    scored: npt.NDArray[np.bool_]
+    parts: dict[str, npt.NDArray[np.float32]]
+
+    def sums(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Returns each reward of each completion, `[B]`; nan where it was None."""
+        return {
+            name: part if part.ndim == 1 else part.sum(axis=1)
+            for name, part in self.parts.items()
+        }
+
+    def means(self) -> dict[str, float]:
+        """Returns each reward's mean over the completions that it scored, or nan."""
+        kept = {name: part[~np.isnan(part)] for name, part in self.sums().items()}
+        return {
+            name: float(part.mean()) if part.size else float("nan")
+            for name, part in kept.items()
+        }
+
+
+def evaluate(
+    rewards: Sequence[RewardFunction],
+    weights: Sequence[float] | None,
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    columns: Mapping[str, Any] | None = None,
+    *,
+    num_tokens: int | None = None,
+) -> Evaluation:
+    """Scores completions by a weighted sum of rewards.
+
+    Args:
+        rewards: At least one callable with the signature of `Reward.__call__`. A
+            `Weighted` counts as its parts, named "weighted/part".
+        weights: A finite number for each reward; None for 1 each. A reward of weight 0
+            is reported and nothing else.
+        prompts: B strings.
+        completions: B strings.
+        columns: More about each completion, for the rewards, see `Reward.__call__`: B
+            entries each, or None, which is no column. Without `completion_ids` each
+            completion counts as one token, and there are no rewards per token. Defaults
+            to none.
+        num_tokens: T, at least the length of the longest completion, which is the
+            default.
+
+    Returns:
+        The sum and its parts.
+
+    Raises:
+        ValueError: If something has another length than the batch, if two rewards have
+            one name, if a reward needs a column that there is not, or if one raises or
+            returns something else than a finite number, a finite array of the
+            completion's length, or None for each.
+    """
+    columns = {k: column for k, column in (columns or {}).items() if column is not None}
+    check_batch(prompts, completions, columns)
+    terms = _terms(rewards, weights)
+    check_columns([reward for reward, _ in terms.values()], columns)
+    tokens = lengths(columns, len(prompts))
+    width = _width(tokens, num_tokens)
+    total = np.zeros((len(prompts), width), np.float64)
+    scored = np.ones(len(prompts), bool)
+    parts = {}
+    for name, (reward, weight) in terms.items():
+        found = rows(reward, name, prompts, completions, columns)
+        placed, whole = _placed(found, tokens, width)
+        parts[name] = (placed.sum(axis=1) if whole else placed).astype(np.float32)
+        missing = np.array([row is None for row in found])
+        total += weight * np.where(missing[:, None], 0.0, placed)
+        scored &= ~missing | (weight == 0.0)
+    total[~scored] = 0.0
+    return Evaluation(total.astype(np.float32), scored, parts)
+
+
+class Weighted(Reward):
+    """A weighted sum of rewards, Σᵢ wᵢ · rᵢ.
+
+    Where a part gives each token its own reward, so does the sum, and the other parts
+    stand at the last token. None where a part whose weight is not 0 is None.
+
+    Args:
+        rewards: At least one reward.
+        weights: A finite number for each; None for 1 each. Defaults to None.
+        name: What the logs call it; its parts are "name/part". Defaults to "weighted".
+
+    Raises:
+        ValueError: See `evaluate`.
+
+    Example:
+        >>> reward = kpg.rewards.Weighted(
+        ...     [kpg.rewards.RougeL(), kpg.rewards.Repetition()], [1.0, 0.5]
+        ... )
+    """
+
+    def __init__(
+        self,
+        rewards: Sequence[RewardFunction],
+        weights: Sequence[float] | None = None,
+        name: str = "weighted",
+    ) -> None:
+        super().__init__(name)
+        self.weights = check_weights(rewards, weights)
+        self.rewards = list(rewards)
+        # Names that clash are found now, and not when the first batch has been sampled.
+        parts = _terms(self.rewards, self.weights).values()
+        self.requires = tuple(sorted(set().union(*(required(r) for r, _ in parts))))
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+    ) -> list[Score]:
+        """See `Reward.__call__`."""
+        found = evaluate(self.rewards, self.weights, prompts, completions, columns)
+        per_token = any(part.ndim == 2 for part in found.parts.values())
+        tokens = lengths(columns, len(prompts))
+        return [
+            None if not scored else row[:count] if per_token else float(row.sum())
+            for row, scored, count in zip(
+                found.total, found.scored, tokens, strict=True
+            )
+        ]
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Reward.get_config`.
+
+        Raises:
+            ValueError: If a part is a function.
+        """
+        parts = [serialize(reward) for reward in self.rewards]
+        return {"rewards": parts, "weights": self.weights, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Weighted:
+        """See `Reward.from_config`."""
+        parts = [deserialize(part) for part in config["rewards"]]
+        return cls(**{**config, "rewards": parts})
+
+
+def _terms(
+    rewards: Sequence[RewardFunction], weights: Sequence[float] | None
+) -> dict[str, tuple[RewardFunction, float]]:
+    """Returns rewards and weights by name, with the parts of sums for the sums."""
+    terms: dict[str, tuple[RewardFunction, float]] = {}
+    for reward, weight in zip(rewards, check_weights(rewards, weights), strict=True):
+        name = name_of(reward)
+        inner = {name: (reward, weight)}
+        if isinstance(reward, Weighted):
+            inner = {
+                f"{name}/{part}": (function, weight * factor)
+                for part, (function, factor) in _terms(
+                    reward.rewards, reward.weights
+                ).items()
+            }
+        if twice := sorted(terms.keys() & inner.keys()):
+            raise ValueError(
+                "Each reward must have a name of its own; give `name=` to one of them. "
+                f"Received: {twice} twice"
+            )
+        terms |= inner
+    return terms
+
+
+def _width(tokens: Sequence[int], num_tokens: int | None) -> int:
+    if num_tokens is not None and num_tokens < max(tokens):
+        raise ValueError(
+            f"`num_tokens` must be {max(tokens)} or more, the length of the longest "
+            f"completion. Received: {num_tokens}"
+        )
+    return max(tokens) if num_tokens is None else num_tokens
+
+
+def _placed(
+    found: Sequence[Score], tokens: Sequence[int], width: int
+) -> tuple[npt.NDArray[np.float64], bool]:
+    """Lays rows out as `[B, T]`; says whether none of them came for each token."""
+    placed = np.zeros((len(found), width), np.float64)
+    for index, (row, count) in enumerate(zip(found, tokens, strict=True)):
+        if row is None:
+            placed[index] = np.nan
+        elif isinstance(row, np.ndarray):
+            placed[index, :count] = row
+        else:
+            placed[index, count - 1] = row
+    return placed, not any(isinstance(row, np.ndarray) for row in found)

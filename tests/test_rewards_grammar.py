@@ -1,0 +1,108 @@
+"""The rules of grammar, each with what breaks it and what only looks like that."""
+
+from __future__ import annotations
+
+import pytest
+
+from kpg.rewards import Grammar
+from kpg.rewards.grammar_rules import RULES, sentences, violations
+from tests.mutants.subject import close
+
+BROKEN = {
+    "capital": [
+        "she left.",
+        "She left. he stayed.",
+        "Then i left.",
+        "You and i, then.",
+        '"come in."',
+    ],
+    "ending": ["She left", "She left. He stayed,", "She left now"],
+    "repeated": ["She she left.", "The man saw saw the dog.", "It was very VERY cold."],
+    "article": ["A apple fell.", "She has an dog.", "An user left.", "It was a hour."],
+    "agreement": [
+        "She have a dog.",
+        "They is here.",
+        "I are cold.",
+        "When we was young, he do much.",
+    ],
+    "verb": ["She could went home.", "He has went home.", "It should is here."],
+    "determiner": [
+        "The of dog left.",
+        "The is here.",
+        "Dog the my barks.",
+        "She saw the.",
+        "He stayed and. She left.",
+    ],
+    "spacing": ["She left , then.", "She left .", "Red,green.", "What ?"],
+    "brackets": ["She (left.", "She left).", "([She] left.", 'He said "no.', "(a]"],
+}
+TWICE = {"They is here.": 1, "When we was young, he do much.": 2, "(a]": 2}
+# Words and signs that the rules must not stumble over.
+RIGHT = [
+    "He said that that was wrong, and she had had enough.",
+    "No, no. No. The price is 3.3 or 10.10 pounds.",
+    "A user of a European unit met an honest heir for an hour, once a one.",
+    "An umbrella, a ukulele, an unusual uncle, an MRI, a B and an 8.",
+    "Does she have a dog? Let it do that. I saw him and they have it.",
+    "You and he are old; one of you is young. If I were you!",
+    "Mr. Smith met Dr. Jones, e.g. at home (see p. 5), i.e. here.",
+    "“Come in,” she said (and he did). He's 3,000 years old…",
+    "The (blue) dog barks - and the cat, too.",
+    'She said "no".\n\nIt\'s an "an" there.',
+    "iPhones don't lie.",
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"), [(rule, text) for rule in RULES for text in BROKEN[rule]]
+)
+def test_a_broken_rule_is_found_and_no_other(rule: str, text: str) -> None:
+    found = {name: count for name, count in violations(text).items() if count}
+    if text == "(a]":
+        found = {"brackets": found["brackets"]}
+    assert found == {rule: TWICE.get(text, 1)}
+
+
+@pytest.mark.parametrize("text", RIGHT)
+def test_what_is_right_breaks_no_rule(text: str) -> None:
+    assert not any(violations(text).values())
+    assert Grammar()([""], [text]) == [1.0]
+
+
+def test_sentences() -> None:
+    text = 'Mr. Lee left. "Why?" No…\n\n- (Ah!) 3.5 m\n\n???'
+    assert [part.strip() for part in sentences(text)] == [
+        "Mr. Lee left.",
+        '"Why?"',
+        "No…",
+        "- (Ah!)",
+        "3.5 m",
+    ]
+    assert sentences(" ?! \n\n") == []
+
+
+def test_the_score_is_of_violations_for_each_sentence() -> None:
+    one, two = "She left.", "They is the the dog"
+    assert sum(violations(two).values()) == 3
+    texts = [one, two, f"{one} {two}", f"{one} " * 5 + two, "", "?!"]
+    expected = [1.0, 1 / (1 + 3), 1 / (1 + 3 / 2), 1 / (1 + 3 / 6), 0.0, 0.0]
+    close(Grammar()([""] * 6, texts), expected)
+
+
+def test_rules_can_be_chosen() -> None:
+    text = "she left"
+    close(Grammar()([""], [text]), [1 / 3])
+    close(Grammar(rules=["ending"])([""], [text]), [1 / 2])
+    close(Grammar(rules=["article", "spacing"])([""], [text]), [1.0])
+    for rules in ([], ["ending", "style"]):
+        with pytest.raises(ValueError, match="`rules` must be some of .*Received"):
+            Grammar(rules=rules)
+
+
+def test_words_in_any_order_score_less_than_in_theirs() -> None:
+    right = "The old man and his dog have seen a small house at the end of the road."
+    wrong = "the a house of end dog and man have road seen. small the old at the The"
+    (better, worse) = Grammar()(["", ""], [right, wrong])
+    assert better == 1.0
+    assert isinstance(worse, float)
+    assert worse < 0.4

@@ -1,4 +1,4 @@
-"""Exact answers of small MDPs, and what the shipped losses make of them."""
+"""Exact answers of small MDPs."""
 
 from __future__ import annotations
 
@@ -110,69 +110,6 @@ def test_visits_are_discounted_probabilities() -> None:
         expected += 0.9**time * state
         state = state @ moves
     np.testing.assert_allclose(mdp.visits(policy), expected, rtol=1e-8)
-
-
-def reinforce_gradient(
-    mdp: TabularMDP, logits: np.ndarray, gamma: float, weighting: str
-) -> np.ndarray:
-    """E[Σ ∇log π(aₜ|sₜ) · advantage] over *all* trajectories, by the shipped losses."""
-    policy = softmax(logits)
-    values = mdp.evaluate(policy)
-    paths, chances = [], []
-    for states in itertools.product(range(S), repeat=HORIZON):
-        for actions in itertools.product(range(A), repeat=HORIZON):
-            rows = [time * S + state for time, state in enumerate(states)]
-            chance = mdp.initial_probabilities[rows[0]]
-            for time in range(HORIZON):
-                chance *= policy[rows[time], actions[time]]
-                if time + 1 < HORIZON:
-                    chance *= mdp.transitions[rows[time], actions[time], rows[time + 1]]
-            paths.append((rows, actions))
-            chances.append(chance)
-    assert len(paths) == 216 and np.isclose(sum(chances), 1.0)
-    visited, taken = (np.array(part).T for part in zip(*paths, strict=True))  # [T, B]
-    rewards = tf.constant(mdp.rewards[visited, taken], tf.float32)
-    ends = tf.constant(np.arange(HORIZON)[:, np.newaxis] == HORIZON - 1)
-    ends = tf.broadcast_to(ends, rewards.shape)
-    zeros = tf.zeros_like(rewards)
-    gains = kpg.advantages.discounted_returns(
-        rewards, zeros, ends, tf.zeros_like(ends), gamma=gamma
-    )
-    if weighting == "total return":
-        gains = tf.broadcast_to(gains[:1], gains.shape)
-    elif weighting == "minus the value":
-        gains -= tf.constant(values[visited], tf.float32)
-    elif weighting == "discounted by time":
-        gains *= tf.constant(gamma ** np.arange(HORIZON)[:, np.newaxis], tf.float32)
-    variable = tf.Variable(logits, dtype=tf.float32)
-    family = kpg.distributions.for_space(mdp.action_space)
-    with tf.GradientTape() as tape:
-        log_probs = family.log_prob(tf.gather(variable, visited), tf.constant(taken))
-        # The loss is a mean over all rows; the chances make it the expectation.
-        weights = tf.constant(np.array(chances) * visited.size, tf.float32)
-        loss = kpg.losses.policy_gradient(log_probs, gains * weights)
-    gradient: np.ndarray = -tf.convert_to_tensor(tape.gradient(loss, variable)).numpy()
-    return gradient
-
-
-@pytest.mark.parametrize("weighting", ["total return", "to go", "minus the value"])
-def test_reinforce_over_all_trajectories_is_the_policy_gradient(weighting: str) -> None:
-    mdp = episodic(random_mdp(), 1.0)
-    logits = logits_of(mdp)
-    estimate = reinforce_gradient(mdp, logits, 1.0, weighting)
-    np.testing.assert_allclose(estimate, mdp.policy_gradient(logits), atol=1e-5)
-
-
-def test_without_the_discount_of_time_the_direction_is_another() -> None:
-    """The factor γᵗ of the theorem, which nearly every implementation leaves out."""
-    mdp = episodic(random_mdp(), 0.5)
-    logits = logits_of(mdp)
-    exact = mdp.policy_gradient(logits)
-    full = reinforce_gradient(mdp, logits, 0.5, "discounted by time")
-    np.testing.assert_allclose(full, exact, atol=1e-5)
-    usual = reinforce_gradient(mdp, logits, 0.5, "to go")
-    cosine = np.sum(usual * exact) / np.linalg.norm(usual) / np.linalg.norm(exact)
-    assert 0.5 < cosine < 0.99
 
 
 def test_hessian_of_the_kl_is_the_fisher_matrix() -> None:

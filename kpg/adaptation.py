@@ -1,9 +1,10 @@
 """Numbers that follow the KL divergence between the old and the new policy.
 
-Both rules are TensorFlow and work on scalars inside the graph. A KL that is not
-positive and finite moves nothing: 0 is the mean over no row (and what a policy that
-stood still gives), and an estimate such as k1 may be negative. Bounds stop a move; a
-number that starts outside them is not pulled inside.
+The rules are TensorFlow and work on scalars inside the graph. A KL that is not finite
+moves nothing, and for the two rules with a band neither does one that is not positive:
+0 is the mean over no row (and what a policy that stood still gives), and an estimate
+such as k1 may be negative. Bounds stop a move; a number that starts outside them is not
+pulled inside.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def learning_rate(
     faster = tf.less(kl, 0.5 * target_kl)
     slower = tf.greater(kl, 2.0 * target_kl)
     move = tf.where(faster, factor, tf.where(slower, 1.0 / factor, 1.0))
-    return _moved(rate, kl, move, low, high)
+    return _moved(rate, _positive(kl), move, low, high)
 
 
 def kl_coefficient(
@@ -94,19 +95,79 @@ def kl_coefficient(
     weaker = tf.less(kl, target_kl / 1.5)
     stronger = tf.greater(kl, 1.5 * target_kl)
     move = tf.where(weaker, 0.5, tf.where(stronger, 2.0, 1.0))
-    return _moved(beta, kl, move, low, high)
+    return _moved(beta, _positive(kl), move, low, high)
+
+
+def proportional_kl_coefficient(
+    beta: float | tf.Tensor,
+    kl: float | tf.Tensor,
+    *,
+    target_kl: float,
+    num_episodes: int,
+    horizon: float = 10_000.0,
+    clip: float = 0.2,
+    low: float = 1e-6,
+    high: float = 1e4,
+) -> tf.Tensor:
+    """Adapts the coefficient β of a KL to a fixed reference in proportion to the error.
+
+    β · (1 + e · `num_episodes` / `horizon`), e = clip(KL / target − 1, ±`clip`).
+
+    Reference: Ziegler et al., "Fine-tuning language models from human preferences"
+    (2019), section 2.2, https://arxiv.org/abs/1909.08593; the horizon, in place of the
+    paper's K = 0.1, is that of its code,
+    https://github.com/openai/lm-human-preferences.
+
+    Note: unlike the rules above this KL is that of the policy to its start, which adds
+    up over the training, so the coefficient follows slowly: at `clip` = 0.2 it takes
+    about 5 · `horizon` episodes to change by a factor of e. The paper has no bounds.
+
+    Args:
+        beta: float32 scalar > 0, the coefficient so far; 0.15 is usual for text.
+        kl: float32 scalar, the mean KL(π ‖ π_ref) of an episode, summed over its steps,
+            in nats. Estimates at or below 0 count as they are.
+        target_kl: KL > 0 in nats that is wanted; 6 is usual for text.
+        num_episodes: Episodes since the last move, at least 1.
+        horizon: Episodes over which the error adds up, > `clip` · `num_episodes`.
+            Defaults to 10000.
+        clip: Largest error that counts, > 0. Defaults to 0.2.
+        low: Smallest coefficient that a move leads to, > 0. Defaults to 1e-6.
+        high: Largest coefficient that a move leads to, at least `low`. Defaults to 1e4.
+
+    Returns:
+        float32 scalar, the coefficient from now on.
+
+    Raises:
+        ValueError: If a Python number is out of range.
+    """
+    _check(target_kl, low, high)
+    if num_episodes < 1 or not 0.0 < clip * num_episodes < horizon:
+        raise ValueError(
+            "`clip` must be positive, `num_episodes` 1 or more and `horizon` above "
+            f"their product. Received: clip={clip}, num_episodes={num_episodes}, "
+            f"horizon={horizon}"
+        )
+    kl = tf.convert_to_tensor(kl, tf.float32)
+    error = tf.clip_by_value(kl / target_kl - 1.0, -clip, clip)
+    move = 1.0 + error * (num_episodes / horizon)
+    return _moved(beta, tf.math.is_finite(kl), move, low, high)
+
+
+def _positive(kl: float | tf.Tensor) -> tf.Tensor:
+    """Whether a KL says anything."""
+    kl = tf.convert_to_tensor(kl, tf.float32)
+    return tf.math.is_finite(kl) & (kl > 0.0)
 
 
 def _moved(
     number: float | tf.Tensor,
-    kl: float | tf.Tensor,
+    measured: tf.Tensor,
     move: tf.Tensor,
     low: float,
     high: float,
 ) -> tf.Tensor:
-    """Multiplies within the bounds, if the KL says anything."""
-    number, kl = (tf.convert_to_tensor(value, tf.float32) for value in (number, kl))
-    measured = tf.math.is_finite(kl) & (kl > 0.0)
+    """Multiplies within the bounds, if something was measured."""
+    number = tf.convert_to_tensor(number, tf.float32)
     floor, ceiling = tf.minimum(number, low), tf.maximum(number, high)
     return tf.where(measured, tf.clip_by_value(number * move, floor, ceiling), number)
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.adaptation import kl_coefficient, learning_rate
+from kpg.adaptation import (
+    kl_coefficient,
+    learning_rate,
+    proportional_kl_coefficient,
+)
 
 TARGET = 0.01
 
@@ -100,3 +105,91 @@ def test_numbers_out_of_range_are_refused(rule: Any) -> None:
             rule(1e-3, 0.01, target_kl=TARGET, low=low, high=high)
     with pytest.raises(ValueError, match="`factor` must be above 1. Received: .*=1.0"):
         learning_rate(1e-3, 0.01, target_kl=TARGET, factor=1.0)
+
+
+def controlled(kls: list[float], size: int, clip: float = 0.2) -> list[float]:
+    """Ziegler et al., section 2.2, with a horizon of 2000 episodes, from β = 0.15."""
+    beta, betas = 0.15, []
+    for kl in kls:
+        error = min(max((kl - 6.0) / 6.0, -clip), clip)
+        beta = beta * (1.0 + error * size / 2000.0)
+        betas.append(beta)
+    return betas
+
+
+def shipped(kls: list[float], size: int, **options: Any) -> list[float]:
+    beta, betas = tf.constant(0.15), []
+    for kl in kls:
+        settings = {
+            "target_kl": 6.0,
+            "num_episodes": size,
+            "horizon": 2000.0,
+            **options,
+        }
+        beta = proportional_kl_coefficient(beta, kl, **settings)
+        betas.append(float(beta))
+    return betas
+
+
+def test_the_proportional_coefficient_is_that_of_the_paper() -> None:
+    kls = [*np.random.default_rng(0).gamma(4.0, 2.0, 60), 0.0, -1.0, 6.0, 1e6]
+    for size in (1, 64, 512):
+        assert shipped(kls, size) == pytest.approx(controlled(kls, size), rel=1e-5)
+    wide = controlled(kls, 512, clip=0.5)
+    assert shipped(kls, 512, clip=0.5) == pytest.approx(wide, rel=1e-5)
+    assert wide != pytest.approx(controlled(kls, 512), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("kl", "factor"),
+    [
+        (6.0, 1.0),  # at the target
+        (6.6, 1.01),  # a tenth above, for a tenth of the horizon
+        (5.4, 0.99),
+        (7.3, 1.02),  # clipped
+        (0.0, 0.98),
+        (-3.0, 0.98),
+        (math.nan, 1.0),
+        (math.inf, 1.0),
+    ],
+)
+def test_the_proportional_coefficient_moves_by(kl: float, factor: float) -> None:
+    assert shipped([kl], 200) == pytest.approx([0.15 * factor], rel=1e-6)
+
+
+def test_the_proportional_coefficient_settles_at_the_target() -> None:
+    """For a policy whose KL is c / β, from far above and far below."""
+    settings = {"target_kl": 6.0, "num_episodes": 512, "horizon": 2000.0}
+    for start in (0.01, 10.0):
+        beta = tf.constant(start)
+        for _ in range(150):
+            beta = proportional_kl_coefficient(beta, 3.0 / beta, **settings)
+        assert float(3.0 / beta) == pytest.approx(6.0, rel=1e-3)
+
+
+def test_the_proportional_coefficient_stays_within_bounds_and_compiles() -> None:
+    settings = {"target_kl": 6.0, "num_episodes": 64, "low": 0.1, "high": 0.2}
+    rule = tf.function(proportional_kl_coefficient, jit_compile=True, autograph=False)
+    for start, kl, expected in ((0.1999, 99.0, 0.2), (0.1001, 0.0, 0.1)):
+        found = rule(tf.constant(start), tf.constant(kl), **settings)
+        assert found.numpy() == pytest.approx(expected)
+        assert found.dtype == tf.float32
+    assert rule.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_episodes": 0},
+        {"clip": 0.0},
+        {"clip": math.nan},
+        {"horizon": 12.8},
+        {"horizon": -1.0},
+    ],
+)
+def test_proportions_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    settings = {"target_kl": 6.0, "num_episodes": 64, **wrong}
+    with pytest.raises(ValueError, match="`horizon` above their product. Received: cl"):
+        proportional_kl_coefficient(0.15, 6.0, **settings)
+    with pytest.raises(ValueError, match="`target_kl` must be positive"):
+        proportional_kl_coefficient(0.15, 6.0, target_kl=0.0, num_episodes=64)

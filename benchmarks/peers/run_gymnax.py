@@ -19,7 +19,7 @@ def main(job: Job) -> None:
     def step(carry: Any, key: Any) -> Any:
         states, totals = carry
         action_key, step_key = jax.random.split(key)
-        observations, states, rewards, ended, _ = jax.vmap(
+        observations, states, rewards, terminated, truncated, _ = jax.vmap(
             env.step, in_axes=(0, 0, 0, None)
         )(
             jax.random.split(step_key, size),
@@ -27,7 +27,7 @@ def main(job: Job) -> None:
             jax.random.randint(action_key, (size,), 0, actions),
             params,
         )
-        parts = (rewards, ended, observations)
+        parts = (rewards, terminated | truncated, observations)
         return (states, totals + jnp.stack([part.sum() for part in parts])), None
 
     @jax.jit

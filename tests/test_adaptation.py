@@ -159,7 +159,11 @@ def test_the_proportional_coefficient_moves_by(kl: float, factor: float) -> None
 
 def test_the_proportional_coefficient_settles_at_the_target() -> None:
     """For a policy whose KL is c / β, from far above and far below."""
-    settings = {"target_kl": 6.0, "num_episodes": 512, "horizon": 2000.0}
+    settings: dict[str, Any] = {
+        "target_kl": 6.0,
+        "num_episodes": 512,
+        "horizon": 2000.0,
+    }
     for start in (0.01, 10.0):
         beta = tf.constant(start)
         for _ in range(150):

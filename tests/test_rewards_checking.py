@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kpg.rewards import Bleu, MissingEnd, RougeL, Weighted, check_columns, evaluate
+from kpg.rewards import (
+    Bleu,
+    MissingEnd,
+    Repetition,
+    RougeL,
+    SoftOverlong,
+    TargetLength,
+    Weighted,
+    check_columns,
+    evaluate,
+)
 
 PROMPTS = ["first", "second", "third"]
 COMPLETIONS = ["one", "two two", "three"]
@@ -137,6 +147,9 @@ def test_a_function_is_given_what_it_names() -> None:
     [
         (Bleu(), "'bleu' needs references"),
         (MissingEnd(), "'missing_end' needs ended"),
+        (Repetition(unit="token"), "'repetition' needs completion_ids"),
+        (TargetLength(5), "'length' needs completion_ids"),
+        (SoftOverlong(5, 5), "'soft_overlong' needs completion_ids"),
         (Weighted([RougeL(), MissingEnd()]), "'weighted' needs ended, references"),
         (lambda prompts, completions, hint: [], "'<lambda>' needs hint"),
     ],
@@ -146,7 +159,9 @@ def test_missing_columns_are_found_before_anything_is_sampled(
 ) -> None:
     with pytest.raises(ValueError, match=rf"{missing}, .*Received: columns \['a'\]"):
         check_columns([reward], ["a"])
-    check_columns([reward], ["a", "ended", "references", "hint"])
+    columns = ["a", "completion_ids", "ended", "hint", "references"]
+    check_columns([reward], columns)
+    check_columns([TargetLength(5, unit="word"), RougeL(), Repetition()], columns[-1:])
 
 
 def test_references_missing_for_bleu_are_refused_in_words() -> None:

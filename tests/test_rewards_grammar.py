@@ -49,6 +49,7 @@ RIGHT = [
     "No, no. No. The price is 3.3 or 10.10 pounds.",
     "A user of a European unit met an honest heir for an hour, once a one.",
     "An umbrella, a ukulele, an unusual uncle, an MRI, a B and an 8.",
+    "A historian and an historian met in a hotel.",
     "Does she have a dog? Let it do that. I saw him and they have it.",
     "You and he are old; one of you is young. If I were you!",
     "Mr. Smith met Dr. Jones, e.g. at home (see p. 5), i.e. here.",

@@ -39,6 +39,7 @@ class TargetLength(Reward):
         self.target = target
         self.width = target if width is None else width
         self.unit = unit
+        self.requires = ("completion_ids",) if unit == "token" else ()
         if target < 1 or self.width < 1:
             raise ValueError(
                 "`target` and `width` must be positive. Received: "
@@ -91,6 +92,7 @@ class SoftOverlong(Reward):
         self.limit = limit
         self.buffer = buffer
         self.unit = unit
+        self.requires = ("completion_ids",) if unit == "token" else ()
 
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Any

@@ -54,6 +54,7 @@ class Repetition(Reward):
             raise ValueError(f'`per_token` needs unit="token". Received: {unit!r}')
         self.order = order
         self.unit = unit
+        self.requires = ("completion_ids",) if unit == "token" else ()
         self.per_token = per_token
 
     def __call__(

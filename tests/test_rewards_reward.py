@@ -34,7 +34,7 @@ EXAMPLES: list[Reward] = [
     RougeN(1, "recall", "character"),
     RougeL("precision", "character", name="r"),
     Grammar(["ending"], name="g"),
-    Spelling("de", ["kpg"], name="s"),
+    Spelling("es", ["kpg"], name="s"),
     Sentiment("mood"),
     Repetition(2, "token", per_token=True),
     TargetLength(30, 10, "word"),

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from measuring import EPISODES, Job, Stopwatch, finish, read_job
+from measuring import EPISODE_SEED, EPISODES, Job, Stopwatch, finish, read_job
 
 import kpg
 
@@ -20,14 +20,22 @@ class Pauses(keras.callbacks.Callback):  # type: ignore[misc]
         self.watch = watch
         job = watch.job
         self.steps = job["chunk"] * job["num_envs"] * job["num_steps"]
-        self.env = kpg.make(job["env"], EPISODES, seed=job["seed"] + 1)
+        self.env: Any = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.watch.start()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.watch.stop(self.steps)
-        self.watch.judge(lambda: self.model.evaluate(self.env, EPISODES)["return"])
+        self.watch.judge(self.mean_return)
+
+    def mean_return(self) -> float:
+        job = self.watch.job
+        if self.env is None:
+            self.env = kpg.make(
+                job["env"], EPISODES, seed=EPISODE_SEED - 1 - job["seed"]
+            )
+        return float(self.model.evaluate(self.env, EPISODES)["return"])
 
 
 def make_trainer(job: Job, env: Any) -> kpg.trainers.PPO:

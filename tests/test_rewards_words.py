@@ -57,7 +57,7 @@ def test_spelling_is_the_share_of_known_words(
 
 def test_spelling_in_another_language() -> None:
     spanish = Spelling(language="es")
-    assert spanish(["", ""], ["¡El AÑO de los niños!", "xwq"]) == [1.0, 0.0]
+    assert spanish(["", ""], ["¡El AÑO del corazón!", "xwq"]) == [1.0, 0.0]
     with pytest.raises(ValueError, match="`language` must be one of .*: 'tlh'"):
         Spelling(language="tlh")
 

@@ -12,7 +12,7 @@ from measuring import EPISODE_SEED, EPISODES, Job, Stopwatch, finish, read_job
 import kpg
 
 
-class Pauses(keras.callbacks.Callback):  # type: ignore[misc]
+class Pauses(keras.callbacks.Callback):
     """Stops the watch at the end of each epoch, which is a chunk."""
 
     def __init__(self, watch: Stopwatch) -> None:

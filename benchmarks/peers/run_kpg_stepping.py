@@ -18,7 +18,7 @@ def main(job: Job) -> None:
     size, steps = job["num_envs"], job["num_steps"]
     env: Any = kpg.make(job["env"], size, job["seed"], "graph")
 
-    @tf.function(jit_compile=True, autograph=False)  # type: ignore[misc]
+    @tf.function(jit_compile=True, autograph=False)
     def play(states: Any, lengths: Any, key: Any) -> Any:
         keys = random.seeds([steps, 2], key)
         totals = tf.zeros([3])  # of rewards, ends, and entries of the observations

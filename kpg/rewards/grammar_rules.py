@@ -11,6 +11,7 @@ _END = re.compile(r"[.!?…]+[\"”’')\]]*(?=\s|$)|\n\s*\n")
 _CLAUSE = re.compile(r"[,;:()\[\]{}\"“”—–]|\s-+\s|\.\.\.")
 _FINISHED = re.compile(r"[.!?…][\"”’')\]]*\s*$")
 _SPACING = re.compile(r"\s[,;:!?](?=\s|$)|\s\.(?=\s|$)|[,;](?=[^\W\d_])")
+_BRACKET = re.compile(r"[()\[\]{}]")
 _LONE_I = re.compile(r"(?<![\w.'’-])i(?![\w.-])")
 _ABBREVIATIONS = frozenset(
     "e.g i.e cf vs etc mr mrs ms dr prof st vol fig al jr sr".split()
@@ -131,14 +132,13 @@ def _unmatched(text: str) -> int:
     closing = {")": "(", "]": "[", "}": "{"}
     opened: list[str] = []
     count = text.count('"') % 2
-    for letter in text:
-        if letter in closing.values():
-            opened.append(letter)
-        elif letter in closing:
-            if opened and opened[-1] == closing[letter]:
-                opened.pop()
-            else:
-                count += 1
+    for bracket in _BRACKET.findall(text):
+        if bracket not in closing:
+            opened.append(bracket)
+        elif opened and opened[-1] == closing[bracket]:
+            opened.pop()
+        else:
+            count += 1
     return count + len(opened)
 
 

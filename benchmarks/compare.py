@@ -47,10 +47,11 @@ def main() -> None:
         options.results.write_text(text, "utf-8")
     if not options.table:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-        broken: set[str] = set()
+        broken: set[tuple[str, str]] = set()
         for turn in missing(options.results, options.work, options.runs):
-            if turn[1] not in broken and not _take(turn, options):
-                broken.add(turn[1])
+            part = (turn[0].work, turn[1])
+            if part not in broken and not _take(turn, options):
+                broken.add(part)
     write_page(current(read(options.results)))
 
 

@@ -143,13 +143,14 @@ def make_trainer(
     learning_rate: float = 0.01,
     compile_arguments: dict[str, Any] | None = None,
     critic: bool | None = None,
+    seed: int = 0,
     **settings: Any,
 ) -> Any:
     """Makes a compiled trainer with the models that a pair asks for.
 
     REINFORCE has no critic unless it is asked for.
     """
-    options: dict[str, Any] = {"hidden_units": (units,), "seed": 0}
+    options: dict[str, Any] = {"hidden_units": (units,), "seed": seed}
     if pair.masked:
         options["action_mask"] = "action_mask"
     if pair.memory:
@@ -158,7 +159,7 @@ def make_trainer(
     policy = kpg.models.Policy(space, env.action_space, **options, **pair.options)
     wanted = algorithm != "REINFORCE" if critic is None else critic
     value = kpg.models.Critic(space, **options) if wanted else None
-    trainer = getattr(kpg.trainers, algorithm)(policy, value, seed=0, **settings)
+    trainer = getattr(kpg.trainers, algorithm)(policy, value, seed=seed, **settings)
     optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-5)
     trainer.compile(optimizer, **(compile_arguments or {}))
     return trainer

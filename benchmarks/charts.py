@@ -63,8 +63,7 @@ def bars(rows: Sequence[Row], name: str) -> Bars:
         for contender, (side, color) in sides.items():
             value = float(getattr(side, name))
             if math.isfinite(value):
-                title = WORKS[work].title.split(",")[0]
-                label = f"{title}: {CONTENDERS[contender].title}"
+                label = f"{WORKS[work].name}: {CONTENDERS[contender].title}"
                 found.append((label, value, color))
     return found
 

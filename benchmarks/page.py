@@ -120,9 +120,10 @@ def memory_table(found: Sequence[Row]) -> list[str]:
 
 
 def _names(row: Row) -> list[str]:
-    ours = CONTENDERS[row.pair.ours].title
+    work, ours = WORKS[row.pair.work], CONTENDERS[row.pair.ours].title
     suffix = "" if ours == "kpg" else f"; {ours}"
-    return [WORKS[row.pair.work].title + suffix, CONTENDERS[row.pair.theirs].title]
+    name = f"{work.name}, {work.remark}{suffix}"
+    return [name, CONTENDERS[row.pair.theirs].title]
 
 
 def _judged_memory(ratio: float) -> str:

@@ -20,6 +20,7 @@ from kpg.distributions.family import Family
 from kpg.distributions.multi_categorical import MultiCategoricalFamily
 from kpg.distributions.normal import NormalFamily
 from kpg.distributions.tanh_normal import TanhNormalFamily
+from kpg.distributions.truncated import TruncatedFamily
 
 __all__ = [
     "BetaFamily",
@@ -30,6 +31,7 @@ __all__ = [
     "MultiCategoricalFamily",
     "NormalFamily",
     "TanhNormalFamily",
+    "TruncatedFamily",
     "for_space",
     "gumbel",
 ]

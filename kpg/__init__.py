@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kpg import models as models
     from kpg import schedules as schedules
     from kpg import spaces as spaces
+    from kpg import text as text
     from kpg import trainers as trainers
     from kpg.environments import make as make
     from kpg.trainers import load as load
@@ -33,6 +34,7 @@ _MODULES = (
     "models",
     "schedules",
     "spaces",
+    "text",
     "trainers",
 )
 _FUNCTIONS = {"make": "environments", "load": "trainers"}

@@ -1,0 +1,12 @@
+"""Strings and tokens: a tokenizer that needs no files, and a small language model.
+
+The package imports no KerasHub by itself, which takes seconds to load: `gpt2` does when
+it is called.
+"""
+
+from __future__ import annotations
+
+from kpg.text.byte_tokenizer import ByteTokenizer as ByteTokenizer
+from kpg.text.coding import Codec as Codec
+from kpg.text.coding import check_tokenizer as check_tokenizer
+from kpg.text.language_models import gpt2 as gpt2

@@ -1,0 +1,103 @@
+"""Reading a text token by token, with a cache of what attention needs of the past."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from kpg.models.language.trunk import LanguageTrunk
+
+
+class Decoder(Protocol):
+    """Reads B texts on, one token of each at a time; every method builds graph.
+
+    Prompts are padded on the right. In step `i` a row is at its own token `i −
+    offsets`; before its first it is still reading its prompt.
+    """
+
+    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
+        """Returns the most steps that any row needs, of prompts of at most that."""
+        ...
+
+    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
+        """Returns `[B]` int32: the step in which a row chooses its first token."""
+        ...
+
+    def start(
+        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
+    ) -> tuple[tf.Tensor, Any]:
+        """Reads the prompts.
+
+        Args:
+            prompts: `[B, P]` int32, P ≥ 1.
+            lengths: `[B]` int32, in 1 … P.
+            new_tokens: Tokens that will follow.
+
+        Returns:
+            Features `[B, F]` from which step 0 chooses, and the cache.
+        """
+        ...
+
+    def advance(
+        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
+    ) -> tuple[tf.Tensor, Any]:
+        """Reads the tokens `[B]` of a step.
+
+        Returns:
+            Features `[B, F]` from which the next step chooses, and the cache.
+        """
+        ...
+
+
+class CachedDecoder:
+    """Decodes by `call_with_cache`, which every CausalLM of KerasHub has.
+
+    A model takes one place in the text for all rows, so that short prompts go ahead and
+    the longest one is read last.
+
+    Args:
+        trunk: The language model.
+    """
+
+    def __init__(self, trunk: LanguageTrunk) -> None:
+        self.trunk = trunk
+
+    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
+        """See `Decoder.num_steps`."""
+        return prompt_room - 1 + new_tokens
+
+    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
+        """See `Decoder.offsets`."""
+        return lengths - tf.reduce_min(lengths)
+
+    def start(
+        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
+    ) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.start`; what it caches behind a row's place is written again.
+
+        The place is part of the cache: if it followed from the lengths, XLA would
+        compile the loop anew for each of their values.
+        """
+        batch_size, room = prompts.shape
+        cache = tf.zeros(*self._cache(batch_size, room + new_tokens))
+        _, features, cache = self.trunk.causal_lm.call_with_cache(prompts, cache, 0)
+        place = tf.reduce_min(lengths)
+        return tf.gather(features, place - 1, axis=1), (cache, place)
+
+    def advance(
+        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
+    ) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.advance`."""
+        cache, place = cache
+        _, features, cache = self.trunk.causal_lm.call_with_cache(
+            tokens[:, tf.newaxis], cache, place
+        )
+        return features[:, 0], (cache, place + 1)
+
+    def _cache(self, batch_size: int, room: int) -> tuple[Any, Any]:
+        """Returns shape and dtype of a cache, which no public method tells."""
+        build = tf.function(self.trunk.causal_lm._build_cache, autograph=False)
+        tokens = tf.TensorSpec([batch_size, room], tf.int32)
+        _, cache = build.get_concrete_function(tokens).structured_outputs
+        return cache.shape, cache.dtype

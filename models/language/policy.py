@@ -1,0 +1,175 @@
+"""A causal language model as a policy: the text is the state, a token the action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from kpg.distributions import CategoricalFamily, TruncatedFamily
+from kpg.distributions.family import Family
+from kpg.models.language.critic import LanguageCritic
+from kpg.models.language.text_model import TextModel
+from kpg.models.language.trunk import LanguageTrunk
+from kpg.text import Codec, check_tokenizer
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+class CausalLMPolicy(TextModel):
+    """A policy over tokens, for `kpg.environments.TextGeneration`.
+
+    Its distribution over the next token is that of the model's logits divided by the
+    temperature, cut to `top_k` and `top_p`; log-probabilities, entropies and gradients
+    are those of exactly this distribution, in sampling and in learning.
+
+    Example:
+        tokenizer = kpg.text.ByteTokenizer()
+        lm = kpg.text.gpt2(tokenizer.vocabulary_size(), seed=0)
+        policy = kpg.models.CausalLMPolicy(lm, tokenizer)
+        trainer = kpg.trainers.PPO(policy, policy.critic, num_steps=24, …)
+
+    Args:
+        causal_lm: A `CausalLM` of keras_nlp: GPT-2, Llama, Mistral, Gemma, Qwen, ….
+        tokenizer: As KerasHub's tokenizers, or `kpg.text.ByteTokenizer`. Defaults to
+            that of the model's preprocessor.
+        value_head: Whether the policy has a `critic` on the model's features. Defaults
+            to `True`.
+        temperature: What logits are divided by, > 0. Defaults to 1.
+        top_k: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
+        top_p: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
+
+    Attributes:
+        family: The distributions over tokens.
+
+    Raises:
+        ValueError: If the model is no causal language model, the tokenizer does not go
+            with it, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        causal_lm: Any,
+        tokenizer: Any = None,
+        value_head: bool = True,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(LanguageTrunk(causal_lm), **kwargs)
+        if not temperature > 0.0:
+            raise ValueError(
+                "`temperature` must be above 0; for the most likely tokens, evaluate "
+                f"deterministically. Received: temperature={temperature!r}"
+            )
+        self.action_space = self.observation_space
+        self.family = _family(self.action_space, top_k, top_p)
+        self.tokenizer = _tokenizer(tokenizer, causal_lm)
+        if _has_vocabulary(self.tokenizer):
+            check_tokenizer(self.tokenizer, self.trunk.vocabulary_size)
+        self.temperature = float(temperature)
+        critic = LanguageCritic(self.trunk) if value_head else None
+        # Keras does not look into functions: the head's weights are the critic's alone,
+        # and no optimizer has them unless a trainer is given the critic.
+        self._critic: Callable[[], LanguageCritic | None] = lambda: critic
+        self._cut = {"top_k": top_k, "top_p": top_p}
+        self._codec: Codec | None = None
+
+    @property
+    def critic(self) -> LanguageCritic | None:
+        """The value head on the policy's trunk, to be given to a trainer."""
+        return self._critic()
+
+    @property
+    def codec(self) -> Codec:
+        """Strings to tokens and back, by the tokenizer's graph."""
+        if self._codec is None:
+            self._codec = Codec(self.tokenizer)
+        return self._codec
+
+    def outputs(self, features: tf.Tensor, observations: Any = None) -> tf.Tensor:
+        """Returns float32 logits `[..., V]` of the next token, at the temperature."""
+        return self.trunk.logits(features) / self.temperature
+
+    def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
+        """See `kpg.models.Policy.distribution`; each token is the first of its text."""
+        return self.family.distribution(self(observations))
+
+    def sample(
+        self, observations: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `kpg.models.Policy.sample`; each token is the first of its text."""
+        parameters = self(observations)
+        actions = self.family.sample(parameters, seed)
+        return actions, self.family.log_prob(parameters, actions)
+
+    def mode(self, observations: tf.Tensor) -> tf.Tensor:
+        """See `kpg.models.Policy.mode`; each token is the first of its text."""
+        return self.family.mode(self(observations))
+
+    def log_prob(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
+        """See `kpg.models.Policy.log_prob`; each token is the first of its text."""
+        return self.family.log_prob(self(observations), actions)
+
+    def entropy(self, observations: tf.Tensor) -> tf.Tensor:
+        """See `kpg.models.Policy.entropy`; each token is the first of its text."""
+        return self.family.entropy(self(observations))
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.Model.get_config`."""
+        serialize = keras.saving.serialize_keras_object
+        causal_lm = serialize(self.trunk.causal_lm)
+        # KerasHub compiles its models at once, and cannot do so from a configuration.
+        causal_lm.pop("compile_config", None)
+        return {
+            "name": self.name,
+            "causal_lm": causal_lm,
+            "tokenizer": serialize(self.tokenizer),
+            "value_head": self.critic is not None,
+            "temperature": self.temperature,
+            **self._cut,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> CausalLMPolicy:
+        """See `keras.Model.from_config`."""
+        revive = keras.saving.deserialize_keras_object
+        parts = {
+            name: revive(config[name], custom_objects)
+            for name in ("causal_lm", "tokenizer")
+        }
+        return cls(**{**config, **parts})
+
+
+def _family(space: Any, top_k: int | None, top_p: float | None) -> Family:
+    if top_k is None and top_p is None:
+        return CategoricalFamily(space)
+    return TruncatedFamily(space, top_k, top_p)
+
+
+def _tokenizer(tokenizer: Any, causal_lm: Any) -> Any:
+    """Returns the tokenizer that was given, or that of the model's preprocessor."""
+    if tokenizer is None:
+        tokenizer = getattr(causal_lm.preprocessor, "tokenizer", None)
+    if tokenizer is None:
+        raise ValueError(
+            "A model without a preprocessor needs a `tokenizer`, for example "
+            f"`kpg.text.ByteTokenizer()`. Received: {causal_lm.name}, tokenizer=None"
+        )
+    return tokenizer
+
+
+def _has_vocabulary(tokenizer: Any) -> bool:
+    """Whether a tokenizer knows its words, which a loaded one is told last."""
+    try:
+        tokenizer.vocabulary_size()
+    except ValueError:
+        return False
+    except AttributeError:
+        pass
+    return True

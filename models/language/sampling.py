@@ -1,0 +1,171 @@
+"""Writing texts: one loop that gives tokens, log-probabilities and values."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from kpg import random
+from kpg.models.language.choice import decoder_for
+from kpg.models.language.decoding import Decoder
+from kpg.models.language.policy import CausalLMPolicy
+
+
+class Completions(NamedTuple):
+    """What follows B prompts; all `[T, B]`, time first.
+
+    Attributes:
+        tokens: int32; after the end of a text, padding.
+        log_probs: float32, of the tokens, in nats; 0 after the end.
+        values: float32, the critic's, of the text before each token; 0 after the end,
+            and without a critic.
+        valid: bool, whether the text had not ended before. The token that ends a text
+            counts.
+    """
+
+    tokens: Any
+    log_probs: Any
+    values: Any
+    valid: Any
+
+
+class _Loop(NamedTuple):
+    """What a step carries to the next: see `Completions` for the last four."""
+
+    step: Any
+    features: Any
+    cache: Any
+    writing: Any
+    tokens: Any
+    log_probs: Any
+    values: Any
+    valid: Any
+
+
+class Sampler:
+    """Writes completions of prompts; calling it builds graph.
+
+    It ends as soon as every text has.
+
+    Args:
+        policy: What chooses the tokens.
+        new_tokens: T, tokens of a completion at most, ≥ 1.
+        deterministic: Whether to choose the most likely tokens. Defaults to `False`.
+        decoder: How the texts are read. Defaults to the fastest that gives the model's
+            own logits.
+    """
+
+    def __init__(
+        self,
+        policy: CausalLMPolicy,
+        new_tokens: int,
+        deterministic: bool = False,
+        decoder: Decoder | None = None,
+    ) -> None:
+        self.policy = policy
+        self.new_tokens = new_tokens
+        self.deterministic = deterministic
+        self.decoder = decoder_for(policy.trunk) if decoder is None else decoder
+        self._end = int(policy.tokenizer.end_token_id)
+        self._pad = int(getattr(policy.tokenizer, "pad_token_id", None) or 0)
+
+    def __call__(
+        self, prompts: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor
+    ) -> Completions:
+        """Completes prompts.
+
+        Args:
+            prompts: `[B, P]` int32, padded on the right; B and P are known when the
+                graph is built.
+            lengths: `[B]` int32, tokens of each prompt, in 1 … P.
+            seed: `[2]` int32, a stateless seed.
+        """
+        batch_size, room = prompts.shape
+        steps = self.decoder.num_steps(room, self.new_tokens)
+        offsets = self.decoder.offsets(lengths)
+        seeds = random.seeds([steps], seed)
+
+        def body(*loop: Any) -> tuple[Any, ...]:
+            return tuple(self._step(_Loop(*loop), prompts, lengths, offsets, seeds))
+
+        table = [steps, batch_size]
+        start = _Loop(
+            tf.constant(0),
+            *self.decoder.start(prompts, lengths, self.new_tokens),
+            writing=tf.ones([batch_size], tf.bool),
+            tokens=tf.fill(table, self._pad),
+            log_probs=tf.zeros(table),
+            values=tf.zeros(table),
+            valid=tf.zeros(table, tf.bool),
+        )
+        last = _Loop(
+            *tf.while_loop(
+                lambda *loop: tf.reduce_any(_Loop(*loop).writing),
+                body,
+                tuple(start),
+                maximum_iterations=steps,
+            )
+        )
+        return self._aligned(last, offsets)
+
+    def _step(
+        self,
+        loop: _Loop,
+        prompts: tf.Tensor,
+        lengths: tf.Tensor,
+        offsets: tf.Tensor,
+        seeds: tf.Tensor,
+    ) -> _Loop:
+        """Chooses a token for each row that is through with its prompt, and reads it.
+
+        A row that is not is given the next token of its prompt.
+        """
+        policy, step, turns = self.policy, loop.step, loop.step - offsets
+        parameters = policy.outputs(loop.features)
+        if self.deterministic:
+            chosen = policy.family.mode(parameters)
+        else:
+            chosen = policy.family.sample(parameters, seeds[step])
+        log_probs = policy.family.log_prob(parameters, chosen)
+        values = tf.zeros_like(log_probs)
+        if policy.critic is not None:
+            values = policy.critic.outputs(loop.features)
+        valid = loop.writing & (turns >= 0)
+        places = tf.clip_by_value(lengths + turns, 0, prompts.shape[1] - 1)
+        given = tf.gather(prompts, places, batch_dims=1)
+        tokens = tf.where(valid, chosen, self._pad)
+        ended = valid & ((chosen == self._end) | (turns == self.new_tokens - 1))
+        features, cache = self.decoder.advance(
+            tf.where(turns < 0, given, tokens), step, lengths, loop.cache
+        )
+        return _Loop(
+            step + 1,
+            features,
+            cache,
+            loop.writing & ~ended,
+            _put(loop.tokens, step, tokens),
+            _put(loop.log_probs, step, tf.where(valid, log_probs, 0.0)),
+            _put(loop.values, step, tf.where(valid, values, 0.0)),
+            _put(loop.valid, step, valid),
+        )
+
+    def _aligned(self, loop: _Loop, offsets: tf.Tensor) -> Completions:
+        """Moves every row up to its first own token."""
+        tables = Completions(loop.tokens, loop.log_probs, loop.values, loop.valid)
+        if loop.tokens.shape[0] == self.new_tokens:
+            return tables
+        rows = offsets + tf.range(self.new_tokens)[:, tf.newaxis]
+        aligned: Completions = tf.nest.map_structure(
+            lambda table: tf.transpose(
+                tf.gather(tf.transpose(table), tf.transpose(rows), batch_dims=1)
+            ),
+            tables,
+        )
+        return aligned
+
+
+def _put(table: tf.Tensor, step: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    """Writes a row `[B]` into a table `[T, B]`."""
+    return keras.ops.slice_update(table, [step, 0], row[tf.newaxis])

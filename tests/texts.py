@@ -1,0 +1,116 @@
+"""Small languages and language policies for the tests of texts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import keras_nlp
+import numpy as np
+import tensorflow as tf
+
+from kpg import text
+from kpg.models import CausalLMPolicy
+
+
+class Letters:
+    """A tokenizer of a few letters: 0 pads, 1 ends, and letters follow.
+
+    Args:
+        letters: One token each.
+    """
+
+    pad_token_id = 0
+    end_token_id = 1
+
+    def __init__(self, letters: str = "a") -> None:
+        self.letters = letters
+        self.symbols = tf.constant(["", "", *letters])
+
+    def vocabulary_size(self) -> int:
+        return 2 + len(self.letters)
+
+    def tokenize(self, texts: Any) -> tf.RaggedTensor:
+        characters = tf.strings.bytes_split(texts)
+        found = characters.flat_values[:, tf.newaxis] == self.symbols[2:]
+        tokens = tf.argmax(found, axis=-1, output_type=tf.int32) + 2
+        return characters.with_flat_values(tokens)
+
+    def detokenize(self, tokens: Any) -> tf.Tensor:
+        return tf.strings.reduce_join(tf.gather(self.symbols, tokens), axis=-1)
+
+
+def gpt2(vocabulary_size: int, **options: Any) -> Any:
+    """Returns a small GPT-2 whose next tokens are far from uniform."""
+    small = {"num_layers": 2, "hidden_dim": 16, "max_tokens": 24, "seed": 0}
+    return stirred(text.gpt2(vocabulary_size, **{**small, **options}))
+
+
+def llama(vocabulary_size: int) -> Any:
+    """Returns a small Llama, whose places in a text are rotations."""
+    backbone = keras_nlp.models.LlamaBackbone(
+        vocabulary_size=vocabulary_size,
+        num_layers=2,
+        num_query_heads=4,
+        num_key_value_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+    )
+    return stirred(keras_nlp.models.LlamaCausalLM(backbone=backbone))
+
+
+def stirred(model: Any, scale: float = 0.3) -> Any:
+    """Gives every weight some noise."""
+    random = np.random.default_rng(1)
+    for weight in model.trainable_weights:
+        weight.assign_add(random.normal(0.0, scale, weight.shape))
+    return model
+
+
+def policy(letters: str = "a", model: Any = None, **options: Any) -> CausalLMPolicy:
+    """Returns a policy over letters whose critic knows something."""
+    tokenizer = Letters(letters)
+    model = gpt2(tokenizer.vocabulary_size()) if model is None else model
+    made = CausalLMPolicy(model, tokenizer, **options)
+    if made.critic is not None:
+        stirred(made.critic.head)
+    return made
+
+
+def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `[B, P]` tokens, padded on the right, and their lengths."""
+    lengths = np.array([len(row) for row in rows], np.int32)
+    table = np.zeros([len(rows), lengths.max()], np.int32)
+    for line, row in zip(table, rows, strict=True):
+        line[: len(row)] = row
+    return table, lengths
+
+
+def before_the_last(
+    prompts: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Returns the last token of each prompt and the state before it."""
+    rows = np.arange(len(lengths))
+    known = np.arange(prompts.shape[1] - 1) < (lengths - 1)[:, np.newaxis]
+    state = (np.where(known, prompts[:, :-1], 0), lengths - 1)
+    return prompts[rows, lengths - 1], state
+
+
+def teacher_forced(
+    made: CausalLMPolicy, prompt: Sequence[int], completion: Sequence[int]
+) -> tf.Tensor:
+    """Returns `[length]` log-probabilities, by the KerasHub model alone."""
+    tokens = tf.constant([[*prompt, *completion]])
+    inputs = {"token_ids": tokens, "padding_mask": tf.ones_like(tokens)}
+    logits = made.trunk.causal_lm(inputs)[0] / made.temperature
+    places = tf.range(len(prompt) - 1, tokens.shape[1] - 1)
+    log_probs = tf.nn.log_softmax(tf.gather(logits, places))
+    return tf.gather(log_probs, tf.constant(completion), batch_dims=1)
+
+
+def language(vocabulary_size: int, length: int, end: int = 1) -> list[tuple[int, ...]]:
+    """Returns every completion: up to its end token, or to the limit."""
+    words = itertools.product(range(vocabulary_size), repeat=length)
+    cut = {word[: word.index(end) + 1] if end in word else word for word in words}
+    return sorted(cut)

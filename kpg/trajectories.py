@@ -25,9 +25,14 @@ class Trajectory(NamedTuple):
             whose actions were ignored.
         next_observations: Nest of `[T, B, ...]`, the true next observation of each
             step: where an episode ended it is the final observation, never that of the
-            reset.
+            reset. `()` if each column is one episode that terminates within it, so that
+            nothing is bootstrapped.
         policy_state: Nest of `[B, ...]`, the state of a recurrent policy before the
             first row; `()` for others.
+        values: `[T, B]` float32, the critic's of the observations, if it was asked when
+            they were made; otherwise `()`.
+        critic_state: As `policy_state`, of the critic, where every fragment brings its
+            own; `()` where the state carries on from the fragment before.
     """
 
     observations: Any
@@ -39,6 +44,8 @@ class Trajectory(NamedTuple):
     valid: Any
     next_observations: Any
     policy_state: Any = ()
+    values: Any = ()
+    critic_state: Any = ()
 
 
 def flatten(rows: Any) -> Any:

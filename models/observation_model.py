@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -160,6 +160,41 @@ class ObservationModel(keras.Model):
         Raises:
             ValueError: If `resets` is not `[T, B]`.
         """
+        (outputs,), states = self._unroll(
+            (self,), observations, state, resets, training
+        )
+        return outputs, states
+
+    def unroll_with(
+        self,
+        critic: ObservationModel,
+        observations: Any,
+        state: memory.State,
+        resets: tf.Tensor,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the outputs of `unroll`, and a critic's that has the same trunk.
+
+        Args:
+            critic: The other model.
+            observations: See `unroll`, as for the others.
+            state: The state of either: a shared memory is in the same one.
+            resets: `[T, B]` bool.
+            training: Whether the call is part of an update. Defaults to `False`.
+        """
+        models = (self, critic)
+        both, _ = self._unroll(models, observations, state, resets, training)
+        return both[0], both[1]
+
+    def _unroll(
+        self,
+        models: Sequence[ObservationModel],
+        observations: Any,
+        state: memory.State,
+        resets: tf.Tensor,
+        training: bool,
+    ) -> tuple[list[tf.Tensor], memory.State]:
+        """Returns the outputs of models with this one's trunk, and the states."""
         axes = _time_and_batch(tf.convert_to_tensor(resets), observations)
         rows = tf.nest.map_structure(_flat, observations)
         features = self.trunk(rows, training=training)
@@ -168,8 +203,8 @@ class ObservationModel(keras.Model):
             inputs = tf.reshape(features, [*axes, features.shape[-1]])
             states = memory.unroll(self.trunk.memory, inputs, state, resets, training)
             features = _flat(states[0])
-        outputs = self.outputs(features, rows)
-        return tf.reshape(outputs, [*axes, *outputs.shape[1:]]), states
+        outputs = [model.outputs(features, rows) for model in models]
+        return [tf.reshape(o, [*axes, *o.shape[1:]]) for o in outputs], states
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""

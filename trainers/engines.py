@@ -10,6 +10,7 @@ import tensorflow as tf
 from kpg import random
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment
+from kpg.environments.text import TextGeneration
 from kpg.environments.vector import HostEnvironment
 from kpg.trainers.collection import Episodes, GraphCollector
 from kpg.trainers.host_collection import HostCollector
@@ -229,11 +230,15 @@ class HostEngine(Engine):
 
 
 def engine_for(trainer: Trainer, env: Environment) -> Engine:
-    """Returns the engine for an environment of either kind."""
+    """Returns the engine for an environment of any kind."""
     if isinstance(env, GraphEnvironment):
         return GraphEngine(trainer, env)
     if isinstance(env, HostEnvironment):
         return HostEngine(trainer, env)
+    if isinstance(env, TextGeneration):
+        from kpg.trainers.text_engine import TextEngine
+
+        return TextEngine(trainer, env)
     raise ValueError(
         "A trainer runs on environments made by `kpg.make` or "
         f"`kpg.environments.as_environment`. Received: {type(env).__name__}"

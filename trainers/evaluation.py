@@ -11,6 +11,7 @@ import tensorflow as tf
 from kpg import random
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment, Rng
+from kpg.environments.text import TextGeneration
 from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
 from kpg.trainers.acting import Actor
@@ -43,8 +44,10 @@ class Evaluator(ABC):
 
     def run(self, seed: int) -> dict[str, Any]:
         """Plays the episodes; returns what `Trainer.evaluate` promises."""
+        self.env.measured()  # what training measured is not this evaluation's
         returns, lengths = self.play(seed)
         return {
+            **self.env.measured(),
             "return": float(np.mean(returns)),
             "return_std": float(np.std(returns)),
             "length": float(np.mean(lengths)),
@@ -189,11 +192,15 @@ def evaluator_for(
     deterministic: bool,
     jit_compile: bool,
 ) -> Evaluator:
-    """Returns the evaluator for an environment of either kind."""
+    """Returns the evaluator for an environment of any kind."""
     if isinstance(env, GraphEnvironment):
         return GraphEvaluator(env, policy, episodes, deterministic, jit_compile)
     if isinstance(env, HostEnvironment):
         return HostEvaluator(env, policy, episodes, deterministic)
+    if isinstance(env, TextGeneration):
+        from kpg.trainers.text_evaluation import TextEvaluator
+
+        return TextEvaluator(env, policy, episodes, deterministic, jit_compile)
     raise ValueError(
         "An evaluation runs on environments made by `kpg.make` or "
         f"`kpg.environments.as_environment`. Received: {type(env).__name__}"

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from kpg import schedules
 from kpg.environments.environment import Environment
-from kpg.trainers.host_collection import broken_policy
 from kpg.trainers.engines import Engine
+from kpg.trainers.host_collection import broken_policy
 from kpg.trainers.logs import EpochLog
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Fitting:
         self._refuse_two_schedules(rates)
         logs = self._train(epoch)
         rates = self._learning_rates()
+        logs.update(self.engine.env.measured())
         logs.update(env_steps=self.trainer.env_steps, learning_rate=rates[0])
         if self._validation is not None and (epoch + 1) % self._validation[2] == 0:
             logs.update(self._validate(*self._validation[:2]))

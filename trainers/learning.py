@@ -80,11 +80,12 @@ class Learner:
         run = self.strategy.run
         broken = sum_up(self.strategy, run(_broken, (trajectory,)))
         healthy = tf.equal(tf.reduce_sum(broken), 0.0)
-        totals, state = carry
+        totals, carried = carry
         if self.settings.normalize_rewards:
             trajectory, totals = self.scaling.scale_rewards(trajectory, totals, healthy)
         if self.trainer.restart_every_iteration:
-            state = run(lambda: tf.nest.map_structure(tf.zeros_like, state))
+            carried = run(lambda: tf.nest.map_structure(tf.zeros_like, carried))
+        state = trajectory.critic_state or carried
         batch, explained, following = run(self._prepare, (trajectory, state))
         orders = run(self._shuffled, (seed,))
         done = self.updater.start(healthy)
@@ -96,7 +97,8 @@ class Learner:
         explained = sum_up(self.strategy, explained) / self.replicas
         metrics = tf.math.divide_no_nan(done.totals, done.looked)
         tail = tf.concat([explained[tf.newaxis], broken], axis=0)
-        return (totals, following), tf.concat([metrics, tail], axis=0)
+        carried = carried if trajectory.critic_state else following
+        return (totals, carried), tf.concat([metrics, tail], axis=0)
 
     def _update(
         self,
@@ -116,7 +118,8 @@ class Learner:
         done = self.updater.run(batch, orders, (0, count), done, progress)
 
         def epoch(first: tf.Tensor, done: Progress) -> tuple[tf.Tensor, Progress]:
-            batch, *_ = self.strategy.run(self._prepare, (trajectory, state))
+            anew = trajectory._replace(values=())
+            batch, *_ = self.strategy.run(self._prepare, (anew, state))
             window = (first, first + count)
             return window[1], self.updater.run(batch, orders, window, done, progress)
 
@@ -187,10 +190,15 @@ class Learner:
         if critic is None:
             zeros = tf.zeros_like(trajectory.rewards)
             return zeros, zeros, state
-        values, states = critic.unroll(
-            trajectory.observations, state, resets(trajectory)
-        )
+        values, states = trajectory.values, ()
+        if isinstance(values, tuple):
+            values, states = critic.unroll(
+                trajectory.observations, state, resets(trajectory)
+            )
         values = tf.ensure_shape(values, trajectory.rewards.shape)
+        if not tf.nest.flatten(trajectory.next_observations):
+            nothing = tf.zeros_like(values[:1])
+            return values, tf.concat([values[1:], nothing], axis=0), state
         last, last_state = tf.nest.map_structure(
             lambda rows: rows[-1], (trajectory.next_observations, states)
         )

@@ -227,7 +227,7 @@ class Trainer(keras.Model):
         """
         for kind in ("observation_space", "action_space"):
             wanted, given = getattr(self.policy, kind), getattr(env, kind)
-            if wanted != given:
+            if given is not None and wanted != given:
                 raise ValueError(
                     f"The environment's {kind} is not the one that the policy was made "
                     f"for; make a Policy with this environment's spaces. Received: "
@@ -493,7 +493,8 @@ class Trainer(keras.Model):
         policy = config["policy"] = revive(config["policy"], custom_objects)
         critic = config["critic"]
         if critic is not None and critic["config"].get("trunk"):
-            config["critic"] = Critic.from_config(critic["config"], trunk=policy)
+            kind = keras.saving.get_registered_object(critic["registered_name"])
+            config["critic"] = kind.from_config(critic["config"], trunk=policy)
         elif critic is not None:
             config["critic"] = revive(critic, custom_objects)
         return cls(**config)

@@ -128,13 +128,13 @@ class Updater:
             self.trainer.critic,
             self.settings,
         )
-        parameters = outputs(policy, rows, rows.states[0])
+        parameters, values = self._outputs(rows)
         log_probs = policy.family.log_prob(parameters, rows.actions)
         entropy = losses.mean(policy.family.entropy(parameters), rows.valid)
         policy_loss, metrics = self.trainer.policy_loss(log_probs, rows, progress)
         value_loss = tf.zeros([])
         if critic is not None:
-            value_loss = self._value_loss(outputs(critic, rows, rows.states[1]), rows)
+            value_loss = self._value_loss(values, rows)
         bonus = settings.ent_coef * schedules.factor(
             settings.ent_coef_schedule, progress
         )
@@ -143,6 +143,19 @@ class Updater:
             loss += penalty
         parts = {"policy_loss": policy_loss, "value_loss": value_loss}
         return loss, {"loss": loss, **parts, "entropy": entropy, **metrics}
+
+    def _outputs(self, rows: Batch) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns the outputs of the policy and, if there is one, of the critic."""
+        policy, critic = self.trainer.policy, self.trainer.critic
+        if critic is None:
+            return outputs(policy, rows, rows.states[0]), None
+        if rows.resets is not None and critic.trunk is policy.trunk:
+            # A pass through the trunk, and back, for both of them.
+            sequences = (rows.observations, rows.states[0], rows.resets)
+            both: Any = policy.unroll_with(critic, *sequences, training=True)
+            return both[0], both[1]
+        parameters = outputs(policy, rows, rows.states[0])
+        return parameters, outputs(critic, rows, rows.states[1])
 
     def _penalties(self) -> list[tf.Tensor]:
         """Returns what the regularizers of the user's backbones ask for."""

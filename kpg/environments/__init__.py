@@ -22,5 +22,6 @@ from kpg.environments.navigation import Navigation as Navigation
 from kpg.environments.probes import Probe as Probe
 from kpg.environments.probes import ProbeEnv as ProbeEnv
 from kpg.environments.tabular import TabularMDP as TabularMDP
+from kpg.environments.text import TextGeneration as TextGeneration
 from kpg.environments.vector import HostEnvironment as HostEnvironment
 from kpg.environments.vector import HostStep as HostStep

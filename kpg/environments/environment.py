@@ -13,8 +13,9 @@ class Environment(ABC):
     """`num_envs` copies of one environment, stepped together.
 
     Attributes:
-        observation_space: Space of one observation, not of a batch.
-        action_space: Space of one action, not of a batch.
+        observation_space: Space of one observation, not of a batch; `None` if it is
+            that of the policy, whatever it be.
+        action_space: Space of one action, as `observation_space`.
         num_envs: Number of copies B.
         seed: What the randomness of the environments starts from, or `None`.
         spec: Gymnasium's `EnvSpec` (`id`, `max_episode_steps`, `reward_threshold`), or
@@ -31,6 +32,14 @@ class Environment(ABC):
     @abstractmethod
     def max_episode_steps(self) -> int | None:
         """Number of steps after which an episode is truncated, if it has a limit."""
+
+    def measured(self) -> dict[str, float]:
+        """Returns what the environment has to say of itself, to be logged.
+
+        They are means over all that happened since the last call, by name; none unless
+        an environment says otherwise.
+        """
+        return {}
 
     @abstractmethod
     def close(self) -> None:

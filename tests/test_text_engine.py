@@ -1,0 +1,260 @@
+"""The three trainers on texts: exact gradients, and nothing after the end counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kpg
+from kpg import text
+from kpg.environments import TextGeneration
+from kpg.models import CausalLMPolicy
+from kpg.trainers.learning import Learner
+from kpg.trajectories import Trajectory, resets
+from tests.fragments import values_of
+from tests.texts import gpt2, language, policy, teacher_forced
+
+T = 3
+ALGORITHMS: list[tuple[str, dict[str, Any]]] = [
+    ("REINFORCE", {"baseline": "none", "normalize_advantages": False}),
+    ("ActorCritic", {"gae_lambda": 1.0}),
+    ("PPO", {"gae_lambda": 1.0, "normalize_advantages": False, "num_epochs": 1}),
+]
+
+
+def make_trainer(made: Any, algorithm: str, **settings: Any) -> Any:
+    """Returns a trainer of plain gradients."""
+    critic = None if algorithm == "REINFORCE" else made.critic
+    plain = {"num_steps": T, "gamma": 1.0, "max_grad_norm": None, "seed": 0}
+    trainer = getattr(kpg.trainers, algorithm)(made, critic, **{**plain, **settings})
+    trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    return trainer
+
+
+def small_policy(letters: str = "a") -> CausalLMPolicy:
+    return policy(letters, gpt2(2 + len(letters), num_layers=1, hidden_dim=8))
+
+
+def vowels(prompts: Any, completions: Any) -> list[float]:
+    return [sum(letter == "a" for letter in text) / T for text in completions]
+
+
+def task(rewards: Any = (vowels,), **options: Any) -> TextGeneration:
+    prompts = options.pop("prompts", ["ba", "c", "abcab"])
+    options = {"max_new_tokens": T, "num_envs": 6, **options}
+    return TextGeneration(prompts, rewards=rewards, **options)
+
+
+def fragment(prompt: list[int], word: tuple[int, ...], reward: float) -> Trajectory:
+    """Returns one completion as a trajectory, with nothing known of its values."""
+    tokens = np.zeros([T, 1], np.int32)
+    tokens[: len(word), 0] = word
+    steps = np.arange(T)[:, np.newaxis]
+    state = (tf.constant([prompt[:-1]]), tf.constant([len(prompt) - 1]))
+    last = steps == len(word) - 1
+    return Trajectory(
+        observations=tf.constant(np.concatenate([[[prompt[-1]]], tokens[:-1]])),
+        actions=tf.constant(tokens),
+        log_probs=tf.zeros([T, 1]),
+        rewards=tf.constant(np.where(last, reward, 0.0), tf.float32),
+        terminated=tf.constant(last),
+        truncated=tf.zeros([T, 1], tf.bool),
+        valid=tf.constant(steps < len(word)),
+        next_observations=(),
+        policy_state=state,
+        critic_state=state,
+    )
+
+
+@pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS)
+def test_the_expected_gradient_is_that_of_the_expected_reward(
+    algorithm: str, settings: dict[str, Any]
+) -> None:
+    made, prompt = small_policy(), [2, 0, 2]
+    extra: dict[str, Any] = {"minibatch_size": T} if algorithm == "PPO" else {}
+    if algorithm != "REINFORCE":
+        extra["vf_coef"] = 0.0
+    trainer = make_trainer(made, algorithm, **settings, **extra)
+    learner = Learner(trainer, 1)
+
+    @tf.function(autograph=False)
+    def gradients(rows: Trajectory) -> Any:
+        parameters, _ = made.unroll(rows.observations, rows.policy_state, resets(rows))
+        # The policy that acted is the one that learns: the ratio is 1.
+        rows = rows._replace(log_probs=made.family.log_prob(parameters, rows.actions))
+        state = rows.critic_state if trainer.critic is not None else ()
+        batch, *_ = learner._prepare(rows, state)
+        order = tf.zeros([1, 1], tf.int32)
+        return learner.updater._gradients(batch, order, 0, tf.constant(0.0))[0]
+
+    words = language(3, T)
+    rewards = np.random.default_rng(0).normal(size=len(words))
+    variables = [variable.value for variable in made.trainable_variables]
+    got = [np.zeros(variable.shape) for variable in variables]
+    with tf.GradientTape() as tape:
+        expected, total = tf.constant(0.0), 0.0
+        for word, reward in zip(words, rewards, strict=True):
+            probability = tf.exp(tf.reduce_sum(teacher_forced(made, prompt, word)))
+            expected += probability * reward
+            total += float(probability)
+            # The loss is a mean over the tokens, and falls where rewards rise.
+            scale = -len(word) * float(probability)
+            parts = gradients(fragment(prompt, word, reward))[: len(got)]
+            got = [sum_ + scale * part for sum_, part in zip(got, parts, strict=True)]
+    np.testing.assert_allclose(total, 1.0, atol=1e-5)
+    for ours, exact in zip(got, tape.gradient(expected, variables), strict=True):
+        exact = tf.convert_to_tensor(exact).numpy()
+        np.testing.assert_allclose(ours, exact, atol=1e-5)
+
+
+def ppo(made: Any, **settings: Any) -> Any:
+    sizes = {"num_epochs": 1, "minibatch_size": 6 * T}
+    return make_trainer(made, "PPO", **{**sizes, **settings})
+
+
+def test_the_first_ratio_is_one() -> None:
+    trainer, env = ppo(small_policy("abc")), task()
+    rows, episodes = trainer._engine_for(env).collect(0, tf.constant([1, 2]))
+    sequences = (rows.observations, rows.policy_state, resets(rows))
+    parameters, values = trainer.policy.unroll_with(trainer.critic, *sequences)
+    ratios = trainer.policy.family.log_prob(parameters, rows.actions) - rows.log_probs
+    valid = rows.valid.numpy()
+    assert 0 < valid.sum() < valid.size
+    assert np.abs(ratios.numpy()[valid]).max() < 1e-5
+    np.testing.assert_allclose(
+        rows.values.numpy()[valid], values.numpy()[valid], atol=1e-5
+    )
+    np.testing.assert_allclose(rows.rewards.numpy().sum(), episodes.returns, atol=1e-5)
+    assert episodes.lengths == valid.sum() and episodes.count == 6.0
+    np.testing.assert_array_equal(rows.terminated.numpy().sum(0), 1)
+    assert trainer.fit(env, steps_per_epoch=1, verbose=0).history["approx_kl"][0] < 1e-9
+
+
+def test_nothing_after_the_end_counts() -> None:
+    made = small_policy("abc")
+    trainer = ppo(made, num_epochs=2, recompute_advantages=True)
+    engine = trainer._engine_for(task())
+    rows, _ = engine.collect(0, tf.constant([1, 2]))
+    valid, random = rows.valid, np.random.default_rng(0)
+    started = tf.concat([tf.ones_like(valid[:1]), valid[:-1]], axis=0)
+
+    def noise(known: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+        other = tf.constant(random.integers(1, 5, table.shape), table.dtype)
+        return tf.where(known, table, other)
+
+    noisy = rows._replace(
+        observations=noise(started & valid, rows.observations),
+        actions=noise(valid, rows.actions),
+        log_probs=noise(valid, rows.log_probs),
+        rewards=noise(valid, rows.rewards),
+        values=noise(valid, rows.values),
+    )
+    start = values_of(trainer.learned_variables())
+    results = []
+    for trajectory in (rows, noisy):
+        for variable, value in zip(trainer.learned_variables(), start, strict=True):
+            variable.assign(value)
+        carry, metrics = engine.function(
+            trajectory,
+            engine.learner.start(),
+            tf.constant([5, 6]),
+            tf.constant(0.0),
+            tf.constant([0.1]),
+        )
+        results.append([*values_of(trainer.learned_variables()), metrics.numpy()])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    moved = zip(start, results[0], strict=False)
+    assert any(not np.array_equal(before, after) for before, after in moved)
+
+
+def test_what_nobody_scored_teaches_nothing() -> None:
+    def nothing(prompts: Any, completions: Any) -> list[None]:
+        return [None for _ in completions]
+
+    trainer, env = ppo(small_policy("abc")), task([nothing])
+    before = values_of(trainer.learned_variables())
+    history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
+    assert np.isnan(history["reward/nothing"][0]) and history["return"] == [0.0]
+    for ours, theirs in zip(
+        before, values_of(trainer.learned_variables()), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_trains_saves_and_goes_on(tmp_path: Any) -> None:
+    lm = text.gpt2(258, num_layers=1, hidden_dim=8, max_tokens=12, seed=0)
+    made = CausalLMPolicy(lm, text.ByteTokenizer(), temperature=1.3)
+    trainer, env = ppo(made), task()
+    options = {"validation_data": task(), "validation_episodes": 4, "verbose": 0}
+    history = trainer.fit(env, epochs=2, steps_per_epoch=2, **options).history
+    assert {"reward/vowels", "ended", "val_return", "length"} <= set(history)
+    np.testing.assert_allclose(history["return"], history["reward/vowels"], atol=1e-6)
+    engine = trainer._engine
+    assert engine.function.experimental_get_tracing_count() == 1
+    assert engine.writer.function.experimental_get_tracing_count() == 1
+    trainer.save(tmp_path / "trainer.keras")
+    loaded = kpg.load(tmp_path / "trainer.keras")
+    assert loaded.critic is loaded.policy.critic
+    for one in (trainer, loaded):
+        one.fit(env, steps_per_epoch=1, verbose=0)
+    for ours, theirs in zip(
+        values_of(trainer.learned_variables()),
+        values_of(loaded.learned_variables()),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    result = trainer.evaluate(env, episodes=8)
+    assert result["episodes"] == 8 and len(result["returns"]) == 8
+    np.testing.assert_allclose(result["reward/vowels"], result["return"], atol=1e-2)
+    assert trainer.evaluate(env, episodes=8)["return"] == result["return"]
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "message"),
+    [
+        ({"max_prompt_tokens": 4}, {}, "max_prompt_tokens=4, and 5 tokens of 'abcab'"),
+        ({"max_new_tokens": 22}, {"num_steps": 22}, "at most 24 tokens.*5 tokens"),
+        ({}, {"num_steps": 4}, "num_steps=4, max_new_tokens=3"),
+    ],
+)
+def test_refuses_a_task(
+    options: dict[str, Any], settings: dict[str, Any], message: str
+) -> None:
+    steps = settings.get("num_steps", T)
+    trainer = ppo(small_policy("abc"), minibatch_size=6 * steps, **settings)
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(task(**options), verbose=0)
+
+
+def test_refuses_a_policy_without_language() -> None:
+    env = kpg.make("CartPole-v1", num_envs=6)
+    made = kpg.models.Policy(env.observation_space, env.action_space, hidden_units=(4,))
+    trainer = make_trainer(made, "REINFORCE")
+    with pytest.raises(ValueError, match="CausalLMPolicy`. Received: Policy"):
+        trainer.fit(task(), verbose=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("algorithm", ["REINFORCE", "ActorCritic", "PPO"])
+def test_learns_to_write_vowels(algorithm: str, seed: int) -> None:
+    lm = text.gpt2(258, seed=seed)
+    made = CausalLMPolicy(lm, text.ByteTokenizer())
+
+    def share(prompts: Any, completions: Any) -> list[float]:
+        return [sum(letter in "aeiou" for letter in t) / 16 for t in completions]
+
+    env = task([share], prompts=["hello", "a", "text"], max_new_tokens=16, num_envs=32)
+    settings: dict[str, Any] = {"num_steps": 16, "gamma": 1.0, "seed": seed}
+    if algorithm == "PPO":
+        settings |= {"num_epochs": 4, "minibatch_size": 256}
+    critic = None if algorithm == "REINFORCE" else made.critic
+    trainer = getattr(kpg.trainers, algorithm)(made, critic, **settings)
+    trainer.compile(keras.optimizers.Adam(3e-3))
+    trainer.fit(env, epochs=2, steps_per_epoch=60, verbose=0)
+    assert trainer.evaluate(env, episodes=64, deterministic=False)["return"] > 0.9

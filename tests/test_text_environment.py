@@ -1,0 +1,152 @@
+"""Prompts, rewards, and everything that may be wrong with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kpg.environments import TextGeneration
+
+
+def length(prompts: Any, completions: Any) -> list[float]:
+    return [float(len(text)) for text in completions]
+
+
+def per_token(prompts: Any, completions: Any, completion_tokens: Any) -> list[Any]:
+    return [np.arange(len(tokens)) for tokens in completion_tokens]
+
+
+def exact(prompts: Any, completions: Any, references: Any) -> list[float | None]:
+    pairs = zip(completions, references, strict=True)
+    return [None if want is None else float(text == want) for text, want in pairs]
+
+
+def task(rewards: Any = (length,), **options: Any) -> TextGeneration:
+    prompts = options.pop("prompts", ["one", "two", "three"])
+    options = {"max_new_tokens": 4, "num_envs": 2, **options}
+    return TextGeneration(prompts, rewards=rewards, **options)
+
+
+def score(env: TextGeneration, texts: Any = ("ab", "c")) -> Any:
+    tokens = [np.arange(len(text) + 1, dtype=np.int32) for text in texts]
+    return env.score(np.array([0, 2]), list(texts), tokens, [True, False])
+
+
+def test_rewards_stand_where_they_were_earned() -> None:
+    rewards, scored, means = score(task([length, per_token], reward_weights=[2.0, 0.5]))
+    want = [[0.0, 0.0], [0.5, 2.0 + 0.5], [4.0 + 1.0, 0.0], [0.0, 0.0]]
+    np.testing.assert_allclose(rewards, want)
+    assert scored.all() and means == {"length": 1.5, "per_token": 2.0}
+
+
+def test_a_reward_may_have_nothing_to_say() -> None:
+    env = task([exact], references=["ab", "x", None])
+    rewards, scored, means = score(env)
+    np.testing.assert_array_equal(rewards[:, 0], [0.0, 0.0, 1.0, 0.0])
+    assert scored.tolist() == [True, False] and means == {"exact": 1.0}
+    with_length = score(task([exact, length], references=["ab", "x", None]))
+    assert with_length.scored.all()
+
+
+def test_rewards_are_given_the_columns_that_they_name() -> None:
+    seen: list[Any] = []
+
+    def everything(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        seen.append((prompts, completions, columns))
+        return [0.0, 0.0]
+
+    def one(prompts: Any, completions: Any, topic: Any, mood: str = "calm") -> Any:
+        seen.append((topic, mood))
+        return [0.0, 0.0]
+
+    score(task([everything, one], columns={"topic": [7, 8, 9]}, references=["xyz"] * 3))
+    (prompts, completions, columns), named = seen
+    assert prompts == ["one", "three"] and completions == ["ab", "c"]
+    assert columns["topic"] == [7, 9] and columns["references"] == ["xyz", "xyz"]
+    assert columns["ended"] == [True, False] and len(columns["completion_tokens"]) == 2
+    assert named == ([7, 9], "calm")
+
+
+def test_measures_are_means_since_they_were_asked() -> None:
+    env = task([length, length, lambda prompts, completions: [1.0, 2.0]])
+    score(env)
+    score(env, ("abc", ""))
+    want = {"length": 1.5, "length_2": 1.5, "<lambda>": 1.5}
+    named = {f"reward/{name}": mean for name, mean in want.items()}
+    assert env.measured() == {**named, "ended": 0.5}
+    assert env.measured() == {}
+    assert env.completed is not None and env.completed.completions == ["abc", ""]
+
+
+def test_every_prompt_has_its_turn_in_each_pass() -> None:
+    env = task(prompts=[*"abcdefg"], num_envs=6, group_size=2)
+    rows = [env.chosen(iteration) for iteration in range(7)]
+    for row in rows:
+        np.testing.assert_array_equal(row[::2], row[1::2])
+    drawn = np.concatenate([row[::2] for row in rows]).reshape(3, 7)
+    np.testing.assert_array_equal(np.sort(drawn), [np.arange(7)] * 3)
+    assert not np.array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(env.chosen(3), rows[3])
+    other = task(prompts=[*"abcdefg"], num_envs=6, group_size=2, seed=1)
+    assert any(not np.array_equal(other.chosen(i), row) for i, row in enumerate(rows))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompts": []}, r"at least one. Received: prompts=\[\]"),
+        ({"prompts": ["a", ""]}, r"not empty.*prompts\[1\]=''"),
+        ({"prompts": ["a", 3]}, r"prompts\[1\]=3"),
+        ({"references": ["a"]}, "`references` must hold.*3 prompts. Received: 1"),
+        ({"columns": {"topic": "abc"}}, "`topic` must hold"),
+        ({"columns": {"ended": [1, 2, 3]}}, "come from the policy"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"max_prompt_tokens": True}, "max_prompt_tokens=True"),
+        ({"group_size": 3}, "num_envs=2, group_size=3"),
+        ({"num_envs": 0}, "num_envs=0"),
+        ({"rewards": []}, r"at least one function.*rewards=\[\]"),
+        ({"rewards": ["bleu"]}, r"at least one function.*\['bleu'\]"),
+        ({"reward_weights": [1.0, 2.0]}, r"1 rewards, reward_weights=\[1.0, 2.0\]"),
+        ({"reward_weights": [float("nan")]}, "a finite number for each"),
+        ({"rewards": [exact]}, "'exact' wants columns.*no references"),
+    ],
+)
+def test_refuses_to_be_made(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        task(**options)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([float("nan"), 1.0], "finite number.*nan for the prompt 'one'.*'ab'"),
+        ([1.0, float("inf")], "inf for the prompt 'three'.*'c'"),
+        ([1.0], "each of 2 completions. Received: 1 answers.*'one'"),
+        (
+            [[1.0, 2.0, 3.0], [1.0]],
+            r"each of the completion's 2 tokens.*\[1.0\].*'three'",
+        ),
+    ],
+)
+def test_refuses_an_answer(answer: Any, message: str) -> None:
+    env = task([lambda prompts, completions: answer])
+    with pytest.raises(ValueError, match=message):
+        score(env)
+
+
+def test_shows_the_prompt_that_a_reward_fails_on() -> None:
+    def fussy(prompts: Any, completions: Any) -> list[float]:
+        return [1.0 / (len(text) - 1) for text in completions]
+
+    with pytest.raises(ValueError, match="ZeroDivisionError.*the prompt 'three'.*'c'"):
+        score(task([fussy]))
+
+    def together(prompts: Any, completions: Any) -> list[float]:
+        if len(prompts) > 1:
+            raise KeyError("many")
+        return [0.0]
+
+    with pytest.raises(ValueError, match="none fails alone.*'one'"):
+        score(task([together]))

@@ -1,0 +1,130 @@
+"""Iterations on a text task: sampled in one compiled call, learned from in another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from kpg import random
+from kpg.environments.text import TextGeneration
+from kpg.trainers.collection import Episodes
+from kpg.trainers.engines import Engine
+from kpg.trainers.learning import schedule_learning_rates
+from kpg.trainers.writing import Writer, Written
+from kpg.trajectories import Trajectory
+
+if TYPE_CHECKING:
+    from kpg.trainers.trainer import Trainer
+
+
+class TextEngine(Engine):
+    """Writes completions, has them scored on the host, and learns from them.
+
+    Every iteration is one fragment of whole episodes.
+
+    Raises:
+        ValueError: If `num_steps` is not the task's `max_new_tokens`, or there are
+            several replicas.
+    """
+
+    env: TextGeneration
+
+    def __init__(self, trainer: Trainer, env: TextGeneration) -> None:
+        super().__init__(trainer, env)
+        if trainer.settings.num_steps != env.max_new_tokens:
+            raise ValueError(
+                "A trainer's `num_steps` must be the task's `max_new_tokens`: a "
+                "fragment holds whole completions. Received: num_steps="
+                f"{trainer.settings.num_steps}, max_new_tokens={env.max_new_tokens}"
+            )
+        if self.learner.replicas > 1:
+            raise ValueError(
+                "Texts are generated on one device. Received: a strategy with "
+                f"{self.learner.replicas} replicas"
+            )
+        self.writer = Writer(env, trainer.policy, trainer.uses_xla)
+        self._carry: Any = None
+        self._function = tf.function(
+            self._learn, jit_compile=trainer.uses_xla, autograph=False
+        )
+
+    @property
+    def function(self) -> Any:
+        """See `Engine.function`."""
+        return self._function
+
+    def restart(self) -> None:
+        """See `Engine.restart`: every iteration begins new episodes anyway."""
+
+    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Any:
+        """See `Engine.run`."""
+        sums: Any = 0.0
+        for index in range(iterations):
+            if self._carry is None:
+                self._carry = self.learner.start()
+            iteration = int(tf.convert_to_tensor(self.trainer.iteration))
+            seeds = random.seeds([2], self._next_key())
+            trajectory, episodes = self.collect(iteration, seeds[0])
+            self._carry, metrics = self._function(
+                trajectory,
+                self._carry,
+                seeds[1],
+                tf.constant((done + index) / total, tf.float32),
+                tf.constant(rates, tf.float32),
+            )
+            sums = sums + tf.concat([metrics, list(episodes)], axis=0).numpy()
+        return sums
+
+    def collect(self, iteration: int, seed: tf.Tensor) -> tuple[Trajectory, Episodes]:
+        """Writes and scores the completions of an iteration.
+
+        Args:
+            iteration: Its number, which says the prompts.
+            seed: `[2]` int32, a stateless seed.
+        """
+        written = self.writer.write(self.env.chosen(iteration), seed)
+        return self._trajectory(written), written.episodes
+
+    def _trajectory(self, written: Written) -> Trajectory:
+        """Takes the last token of a prompt for the first observation.
+
+        What stands before it is the state.
+        """
+        trainer, texts = self.trainer, written.completions
+        before = written.lengths - 1
+        first = written.prompts[np.arange(len(before)), before]
+        history = written.prompts[:, :-1]
+        history = np.where(np.arange(history.shape[1]) < before[:, None], history, 0)
+        state = (tf.constant(history), tf.constant(before))
+        observations = tf.concat([first[np.newaxis], texts.tokens[:-1]], axis=0)
+        steps = np.arange(len(texts.tokens))[:, np.newaxis]
+        terminated = tf.constant(steps == written.counts - 1)
+        critic = trainer.critic
+        own = critic is not None and critic is trainer.policy.critic
+        return Trajectory(
+            observations=observations,
+            actions=texts.tokens,
+            log_probs=texts.log_probs,
+            rewards=tf.constant(written.scores.rewards),
+            terminated=terminated,
+            truncated=tf.zeros_like(terminated),
+            # A completion that no reward scored teaches nothing.
+            valid=texts.valid & written.scores.scored,
+            next_observations=(),
+            policy_state=state,
+            values=texts.values if own else (),
+            critic_state=state if own else (),
+        )
+
+    def _learn(
+        self,
+        trajectory: Trajectory,
+        carry: Any,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
+        rates: tf.Tensor,
+    ) -> tuple[Any, tf.Tensor]:
+        schedule_learning_rates(self.trainer, rates, progress)
+        return self.learner.learn(trajectory, carry, seed, progress)

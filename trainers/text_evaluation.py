@@ -1,0 +1,45 @@
+"""Completions without learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kpg.environments.text import TextGeneration
+from kpg.trainers.evaluation import Evaluator
+from kpg.trainers.writing import Writer
+
+
+class TextEvaluator(Evaluator):
+    """Completes the task's prompts from the first on, and again if there are too few.
+
+    See `Evaluator` for the arguments.
+    """
+
+    env: TextGeneration
+
+    def __init__(
+        self,
+        env: TextGeneration,
+        policy: Any,
+        episodes: int,
+        deterministic: bool,
+        jit_compile: bool,
+    ) -> None:
+        super().__init__(env, policy, episodes, deterministic)
+        self.episodes = episodes
+        self._writer = Writer(env, policy, jit_compile, deterministic)
+
+    def play(self, seed: int) -> tuple[Any, Any]:
+        """See `Evaluator.play`; the last call is filled up with prompts to come."""
+        size, total = self.env.num_envs, len(self.env.prompts)
+        played = []
+        for first in range(0, self.episodes, size):
+            key = tf.constant([seed & 0x7FFFFFFF, first], tf.int32)
+            indices = np.arange(first, first + size) % total
+            written = self._writer.write(indices, key, self.episodes - first)
+            played.append((written.returns, written.counts))
+        returns, lengths = (np.concatenate(rows) for rows in zip(*played, strict=True))
+        return returns, lengths

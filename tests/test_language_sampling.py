@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kpg.models.language.choice import decoder_for
 from kpg.models.language.decoding import CachedDecoder
+from kpg.models.language.gpt2 import GPT2Decoder
 from kpg.models.language.sampling import Completions, Sampler
 from tests.texts import (
     before_the_last,
@@ -23,10 +25,11 @@ from tests.texts import (
 )
 
 PROMPTS = [[2, 3, 3], [4], [3, 2, 4, 4, 2], [2, 2]]
-CASES: list[tuple[Any, dict[str, Any]]] = [
-    (gpt2, {}),
-    (gpt2, {"temperature": 0.6, "top_k": 3}),
-    (llama, {"temperature": 1.5, "top_p": 0.8}),
+CASES: list[tuple[Any, Any, dict[str, Any]]] = [
+    (gpt2, GPT2Decoder, {}),
+    (gpt2, GPT2Decoder, {"temperature": 0.6, "top_k": 3}),
+    (gpt2, CachedDecoder, {}),
+    (llama, CachedDecoder, {"temperature": 1.5, "top_p": 0.8}),
 ]
 
 
@@ -56,12 +59,12 @@ def assert_consistent(made: Any, written: Any) -> None:
     np.testing.assert_array_equal(valid, ends == 0)
 
 
-@pytest.mark.parametrize(("build", "cut"), CASES)
+@pytest.mark.parametrize(("build", "kind", "cut"), CASES)
 def test_log_probabilities_are_those_of_teacher_forcing(
-    build: Any, cut: dict[str, Any]
+    build: Any, kind: Any, cut: dict[str, Any]
 ) -> None:
     made = policy("abc", build(5), **cut)
-    written = write(made)
+    written = write(made, decoder=kind(made.trunk))
     assert 0 < written.valid.sum() < written.valid.size  # some end, some do not
     assert_consistent(made, written)
 
@@ -126,14 +129,30 @@ def test_the_loop_ends_with_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(steps) == 1
 
 
+def test_the_decoder_is_the_fastest_that_agrees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trunk = policy("abc").trunk
+    assert isinstance(decoder_for(trunk), GPT2Decoder)
+    assert isinstance(decoder_for(policy("abc", llama(5)).trunk), CachedDecoder)
+    embedded = GPT2Decoder._embedded
+    monkeypatch.setattr(
+        GPT2Decoder, "_embedded", lambda self, *what: 1.01 * embedded(self, *what)
+    )
+    assert isinstance(decoder_for(trunk), CachedDecoder)
+    monkeypatch.delattr(GPT2Decoder, "_projections")
+    assert isinstance(decoder_for(trunk), CachedDecoder)
+
+
 def test_without_a_critic_values_are_zero() -> None:
     made = policy("abc", value_head=False)
     assert not write(made).values.any()
 
 
-def test_one_trace_and_one_compilation() -> None:
+@pytest.mark.parametrize("kind", [GPT2Decoder, CachedDecoder])
+def test_one_trace_and_one_compilation(kind: Any) -> None:
     made = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
-    sampler = Sampler(made, 3)
+    sampler = Sampler(made, 3, decoder=kind(made.trunk))
     function = tf.function(sampler.__call__, jit_compile=True, autograph=False)
     seconds = []
     for prompts, seed in (([[2], [3, 3, 2]], 0), ([[4, 4], [2, 4, 4]], 1)):

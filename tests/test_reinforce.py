@@ -75,6 +75,45 @@ def test_the_step_follows_the_returns(
     assert_weights(trainer, expected)
 
 
+@pytest.mark.parametrize("baseline", ["leave_one_out", "group_normalized"])
+@pytest.mark.parametrize("size", [2, None])
+def test_an_episode_is_compared_with_its_group(
+    baseline: str, size: int | None, make_trainer: Make
+) -> None:
+    trainer = without_critic(
+        make_trainer,
+        returns="total",
+        baseline=baseline,
+        group_size=size,
+        normalize_advantages=False,
+    )
+    rows = fragment(trainer.policy, whole=True)
+    oracle = Oracle(trainer, rows)
+    totals = credited(rows, "total")[0][0]
+    gains = np.zeros([T, B])
+    for column in range(B):
+        first = column // (size or B) * (size or B)
+        group = totals[first : first + (size or B)]
+        if baseline == "leave_one_out":
+            others = (group.sum() - totals[column]) / (len(group) - 1)
+            gains[:, column] = totals[column] - others
+        else:
+            gains[:, column] = (totals[column] - group.mean()) / (group.std() + 1e-4)
+    expected = oracle.step(
+        lambda: oracle.mean(-oracle.log_probs() * oracle.constant(gains)), 0.1
+    )
+    learn(trainer, rows)
+    assert_weights(trainer, expected)
+
+
+def test_a_group_divides_the_environments(make_trainer: Make) -> None:
+    trainer = without_critic(
+        make_trainer, returns="total", baseline="leave_one_out", group_size=3
+    )
+    with pytest.raises(ValueError, match="group_size=3, num_envs=4"):
+        trainer.fit(kpg.make("CartPole-v1", num_envs=4))
+
+
 def test_a_critic_is_subtracted_and_learned(make_trainer: Make) -> None:
     trainer = make_trainer(
         "REINFORCE",
@@ -105,6 +144,12 @@ def test_a_critic_is_subtracted_and_learned(make_trainer: Make) -> None:
         ({"baseline": "median"}, r"`baseline` must be one of critic.*'median'"),
         ({"baseline": "critic"}, r"baseline 'critic' needs one.*critic=None"),
         ({"baseline": "none"}, r"subtracts the mean.*baseline='none'"),
+        ({"baseline": "leave_one_out"}, r"whole episodes.*returns='reward_to_go'"),
+        ({"group_size": 2}, r"`group_size` has no effect with baseline=None"),
+        (
+            {"baseline": "leave_one_out", "returns": "total", "group_size": 1},
+            r"at least 2. Received: group_size=1",
+        ),
         ({"vf_coef": 0.7}, r"`vf_coef` has no effect with critic=None"),
         ({"returns": "half"}, r"`returns` must be one of reward_to_go, total"),
         ({"whole_episodes": False}, r"learns from whole episodes only"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import keras
@@ -70,6 +71,42 @@ def fragment(prompt: list[int], word: tuple[int, ...], reward: float) -> Traject
     )
 
 
+def gradient_of(trainer: Any, num_envs: int) -> Any:
+    """Returns the function from completions to the gradients of the loss.
+
+    The policy that acted is the one that learns: the ratio is 1.
+    """
+    made, learner = trainer.policy, Learner(trainer, num_envs)
+
+    @tf.function(autograph=False)
+    def gradients(rows: Trajectory) -> Any:
+        parameters, _ = made.unroll(rows.observations, rows.policy_state, resets(rows))
+        rows = rows._replace(log_probs=made.family.log_prob(parameters, rows.actions))
+        state = rows.critic_state if trainer.critic is not None else ()
+        batch, *_ = learner._prepare(rows, state)
+        order = tf.range(num_envs)[tf.newaxis]
+        return learner.updater._gradients(batch, order, 0, tf.constant(0.0))[0]
+
+    return gradients
+
+
+def expected_reward(made: Any, prompt: list[int], length: int) -> Any:
+    """Returns words, their rewards and probabilities, and the gradients of Σπ·R."""
+    words = language(3, length)
+    rewards = np.random.default_rng(0).normal(size=len(words))
+    variables = [variable.value for variable in made.trainable_variables]
+    with tf.GradientTape() as tape:
+        log_probs = [tf.reduce_sum(teacher_forced(made, prompt, w)) for w in words]
+        probs = tf.exp(tf.stack(log_probs))
+        expected = tf.reduce_sum(probs * tf.constant(rewards, tf.float32))
+    np.testing.assert_allclose(tf.reduce_sum(probs), 1.0, atol=1e-5)
+    exact = [
+        tf.convert_to_tensor(part).numpy()
+        for part in tape.gradient(expected, variables)
+    ]
+    return words, rewards, probs.numpy(), exact
+
+
 @pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS)
 def test_the_expected_gradient_is_that_of_the_expected_reward(
     algorithm: str, settings: dict[str, Any]
@@ -78,37 +115,55 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(
     extra: dict[str, Any] = {"minibatch_size": T} if algorithm == "PPO" else {}
     if algorithm != "REINFORCE":
         extra["vf_coef"] = 0.0
-    trainer = make_trainer(made, algorithm, **settings, **extra)
-    learner = Learner(trainer, 1)
+    gradients = gradient_of(make_trainer(made, algorithm, **settings, **extra), 1)
+    words, rewards, probs, exact = expected_reward(made, prompt, T)
+    got = [np.zeros(part.shape) for part in exact]
+    for word, reward, prob in zip(words, rewards, probs, strict=True):
+        # The loss is a mean over the tokens, and falls where rewards rise.
+        parts = gradients(fragment(prompt, word, reward))[: len(got)]
+        got = [
+            total - len(word) * prob * part
+            for total, part in zip(got, parts, strict=True)
+        ]
+    for ours, want in zip(got, exact, strict=True):
+        np.testing.assert_allclose(ours, want, atol=1e-5)
 
-    @tf.function(autograph=False)
-    def gradients(rows: Trajectory) -> Any:
-        parameters, _ = made.unroll(rows.observations, rows.policy_state, resets(rows))
-        # The policy that acted is the one that learns: the ratio is 1.
-        rows = rows._replace(log_probs=made.family.log_prob(parameters, rows.actions))
-        state = rows.critic_state if trainer.critic is not None else ()
-        batch, *_ = learner._prepare(rows, state)
-        order = tf.zeros([1, 1], tf.int32)
-        return learner.updater._gradients(batch, order, 0, tf.constant(0.0))[0]
 
-    words = language(3, T)
-    rewards = np.random.default_rng(0).normal(size=len(words))
-    variables = [variable.value for variable in made.trainable_variables]
-    got = [np.zeros(variable.shape) for variable in variables]
-    with tf.GradientTape() as tape:
-        expected, total = tf.constant(0.0), 0.0
-        for word, reward in zip(words, rewards, strict=True):
-            probability = tf.exp(tf.reduce_sum(teacher_forced(made, prompt, word)))
-            expected += probability * reward
-            total += float(probability)
-            # The loss is a mean over the tokens, and falls where rewards rise.
-            scale = -len(word) * float(probability)
-            parts = gradients(fragment(prompt, word, reward))[: len(got)]
-            got = [sum_ + scale * part for sum_, part in zip(got, parts, strict=True)]
-    np.testing.assert_allclose(total, 1.0, atol=1e-5)
-    for ours, exact in zip(got, tape.gradient(expected, variables), strict=True):
-        exact = tf.convert_to_tensor(exact).numpy()
-        np.testing.assert_allclose(ours, exact, atol=1e-5)
+def test_leaving_one_out_does_not_change_what_is_expected() -> None:
+    made, prompt = small_policy(), [2, 0, 2]
+    trainer = make_trainer(
+        made,
+        "REINFORCE",
+        returns="total",
+        baseline="leave_one_out",
+        group_size=2,
+        normalize_advantages=False,
+    )
+    gradients = gradient_of(trainer, 2)
+    words, rewards, probs, exact = expected_reward(made, prompt, 2)
+    got = [np.zeros(part.shape) for part in exact]
+    singles = [fragment(prompt, *pair) for pair in zip(words, rewards, strict=True)]
+    for one, other in itertools.product(range(len(words)), repeat=2):
+        scale = (len(words[one]) + len(words[other])) * probs[one] * probs[other]
+        parts = gradients(side_by_side(singles[one], singles[other]))
+        got = [total - scale * part for total, part in zip(got, parts, strict=True)]
+    for ours, want in zip(got, exact, strict=True):
+        np.testing.assert_allclose(ours, 2.0 * want, atol=1e-5)
+
+
+def side_by_side(one: Trajectory, other: Trajectory) -> Trajectory:
+    """Joins two completions of one prompt."""
+
+    def join(axis: int, *fields: Any) -> Any:
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis), *fields)
+
+    states = join(0, one.policy_state, other.policy_state)
+    rows = [
+        trajectory._replace(policy_state=(), critic_state=())
+        for trajectory in (one, other)
+    ]
+    joined: Trajectory = join(1, *rows)
+    return joined._replace(policy_state=states, critic_state=states)
 
 
 def ppo(made: Any, **settings: Any) -> Any:

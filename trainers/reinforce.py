@@ -16,7 +16,8 @@ from kpg.trainers.settings import TrainerSettings
 from kpg.trainers.trainer import Trainer
 
 RETURNS = ("reward_to_go", "total")
-BASELINES = ("critic", "batch_mean", "none")
+GROUP_BASELINES = ("leave_one_out", "group_normalized")
+BASELINES = ("critic", "batch_mean", "none", *GROUP_BASELINES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +34,12 @@ class REINFORCESettings(TrainerSettings):
             from it on, or "total", those of its whole episode. Defaults to
             "reward_to_go".
         baseline: What is subtracted from the returns: "critic", the learned value;
-            "batch_mean", their mean; or "none". Defaults to `None`: the critic if there
-            is one, else the mean.
+            "batch_mean", their mean; "none"; or, by the names of `kpg.advantages`,
+            "leave_one_out" and "group_normalized", which compare an episode's return
+            with those of its group, as RLOO and GRPO do. Defaults to `None`: the critic
+            if there is one, else the mean.
+        group_size: Environments of a group, ≥ 2, next to each other: for a text task
+            those that complete one prompt. Defaults to `None`, all of them.
         discount_gradient: Whether step t weighs γᵗ, as the theorem says. Nearly every
             implementation leaves that factor out, and so do kpg's other trainers: late
             steps then count as much as early ones. Defaults to `False`.
@@ -43,6 +48,7 @@ class REINFORCESettings(TrainerSettings):
     whole_episodes: bool = True
     returns: str = "reward_to_go"
     baseline: str | None = None
+    group_size: int | None = None
     discount_gradient: bool = False
 
     def __post_init__(self) -> None:
@@ -51,6 +57,7 @@ class REINFORCESettings(TrainerSettings):
         self._check_choice("returns", RETURNS)
         if self.baseline is not None:
             self._check_choice("baseline", BASELINES)
+        self._check_groups()
         self.check_effect(
             "discount_gradient", self.returns == "reward_to_go", "returns='total'"
         )
@@ -64,6 +71,20 @@ class REINFORCESettings(TrainerSettings):
                 "baseline='none', normalize_advantages=True"
             )
 
+    def _check_groups(self) -> None:
+        grouped = self.baseline in GROUP_BASELINES
+        self.check_effect("group_size", grouped, f"baseline={self.baseline!r}")
+        if self.group_size is not None:
+            self._check_count("group_size")
+            if self.group_size < 2:
+                self._refuse("group_size", "must be at least 2")
+        if grouped and (self.returns != "total" or not self.whole_episodes):
+            raise ValueError(
+                "A group compares whole episodes: it needs returns='total' and "
+                f"whole_episodes=True. Received: baseline={self.baseline!r}, "
+                f"returns={self.returns!r}, whole_episodes={self.whole_episodes}"
+            )
+
 
 @keras.saving.register_keras_serializable(package="kpg")
 class REINFORCE(Trainer):
@@ -74,7 +95,8 @@ class REINFORCE(Trainer):
     left out unless `discount_gradient` asks for it.
 
     Reference: Williams (1992), https://doi.org/10.1007/BF00992696; Sutton and Barto
-    (2018), section 13.4.
+    (2018), section 13.4; Ahmadian et al. (2024), https://arxiv.org/abs/2402.14740, and
+    Shao et al. (2024), https://arxiv.org/abs/2402.03300, for the groups.
 
     Args:
         policy: A `kpg.models.Policy`.
@@ -114,7 +136,7 @@ class REINFORCE(Trainer):
             )
         if critic is None:
             self.settings.check_effect("vf_coef", False, "critic=None")
-        unused = baseline in ("batch_mean", "none") and self.settings.whole_episodes
+        unused = baseline not in (None, "critic") and self.settings.whole_episodes
         if critic is not None and unused:
             raise ValueError(
                 "A critic has no effect on whole episodes unless it is the baseline; "
@@ -130,6 +152,12 @@ class REINFORCE(Trainer):
     def check_environment(self, env: Environment) -> None:
         """See `Trainer.check_environment`."""
         super().check_environment(env)
+        size = self.settings.group_size
+        if size is not None and env.num_envs % size:
+            raise ValueError(
+                "`group_size` must divide the number of environments. Received: "
+                f"group_size={size}, num_envs={env.num_envs}"
+            )
         limit, num_steps = env.max_episode_steps, self.settings.num_steps
         if self.settings.whole_episodes and (limit is None or limit > num_steps):
             raise ValueError(
@@ -166,6 +194,11 @@ class REINFORCE(Trainer):
             weights = advantages.discount_weights(terminated, truncated, gamma=gamma)
         if self.baseline == "critic":
             returns -= values
+        if self.baseline in GROUP_BASELINES:
+            # Every column is one episode, and the first row is credited with it.
+            compare = getattr(advantages, self.baseline)
+            size = self.settings.group_size or returns.shape[1]
+            returns = tf.broadcast_to(compare(returns[0], size), returns.shape)
         return Gains(returns, targets, weights)
 
     def policy_loss(

@@ -44,7 +44,10 @@ def settings_for(algorithm: str, pair: Pair, num_steps: int) -> dict[str, Any]:
     if "box" not in str(pair.action[1]):
         # Half a reward is safe, and who takes it too often stops looking for more.
         settings |= {"ent_coef": 0.1, "normalize_advantages": False}
-    elif algorithm == "PPO":
+        return settings
+    if pair.masked:
+        settings["ent_coef"] = 0.02
+    if algorithm == "PPO":
         # At a fixed rate means wander off when little is left of the deviations.
         settings["learning_rate_schedule"] = "adaptive_kl"
     elif algorithm == "ActorCritic":

@@ -103,6 +103,28 @@ def test_both_heads_in_one_pass() -> None:
         np.testing.assert_allclose(got, unrolled(model)[0], atol=1e-6)
 
 
+def test_generates_texts() -> None:
+    made = policy("abc")
+    prompts = ["ba", "c", "abcab"]
+    texts = made.generate(prompts, max_new_tokens=6, seed=3)
+    assert made.generate(prompts, max_new_tokens=6, seed=3) == texts
+    assert made.generate(prompts, max_new_tokens=6, seed=4) != texts
+    assert len(texts) == 3 and set("".join(texts)) <= set("abc")
+    greedy = made.generate(prompts, max_new_tokens=2, deterministic=True)
+    for prompt, got in zip(prompts, greedy, strict=True):
+        tokens = [2 + "abc".index(letter) for letter in prompt]
+        for _ in range(2):
+            logits = made.trunk.logits(made.trunk(tf.constant([tokens])))
+            tokens.append(int(tf.argmax(logits[0, -1])))
+            if tokens[-1] == 1:
+                break
+        assert got == "".join("  abc"[token] for token in tokens[len(prompt) :]).strip()
+    with pytest.raises(ValueError, match="each prompt must have one.*Received: ''"):
+        made.generate(["a", ""])
+    with pytest.raises(ValueError, match="at most 24 tokens.*max_new_tokens=24"):
+        made.generate(["a"], max_new_tokens=24)
+
+
 def test_dropout_is_off() -> None:
     import keras_nlp
 
@@ -128,6 +150,7 @@ def test_is_saved_and_loaded(tmp_path: Any) -> None:
     lm = gpt2(258, num_layers=1)
     options: dict[str, Any] = {"temperature": 0.5, "top_k": 7, "top_p": 0.9}
     made = CausalLMPolicy(lm, text.ByteTokenizer(), **options)
+    texts = made.generate(["ab"], max_new_tokens=3)
     made.save(tmp_path / "policy.keras")
     loaded = keras.saving.load_model(tmp_path / "policy.keras")
     assert isinstance(loaded.family, TruncatedFamily)
@@ -135,6 +158,7 @@ def test_is_saved_and_loaded(tmp_path: Any) -> None:
     np.testing.assert_array_equal(loaded(tokens), made(tokens))
     assert {k: loaded.get_config()[k] for k in options} == options
     assert isinstance(loaded.tokenizer, text.ByteTokenizer)
+    assert loaded.generate(["ab"], max_new_tokens=3) == texts
 
 
 def test_a_vocabulary_is_saved_too(tmp_path: Any) -> None:

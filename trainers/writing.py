@@ -97,33 +97,19 @@ class Writer:
         counts = completions.valid.numpy().sum(0)[:wanted]
         rows = [tokens[:count, row] for row, count in enumerate(counts)]
         ended = [bool(row[-1] == self._end) for row in rows]
-        texts = self.policy.codec.decode(
-            [row[: len(row) - end] for row, end in zip(rows, ended, strict=True)]
-        )
-        scores = self.env.score(indices, texts, rows, ended)
+        scores = self.env.score(indices, self.policy.texts(rows), rows, ended)
         return Written(prompts, lengths, completions, counts, scores)
 
 
 def _table(env: TextGeneration, policy: CausalLMPolicy) -> tuple[Array, Array]:
     """Returns all prompts `[N, P]`, padded on the right, and their lengths `[N]`."""
-    rows = policy.codec.encode(env.prompts)
-    lengths = np.array([len(row) for row in rows], np.int32)
-    wrong = np.flatnonzero((lengths < 1) | (lengths > env.max_prompt_tokens))
+    table, lengths = policy.padded(env.prompts)
+    wrong = np.flatnonzero(lengths > env.max_prompt_tokens)
     if len(wrong):
         raise ValueError(
-            "A prompt must have at least one token and at most `max_prompt_tokens`; "
-            "shorten it or raise the limit. Received: max_prompt_tokens="
-            f"{env.max_prompt_tokens}, and {lengths[wrong[0]]} tokens of "
-            f"{env.prompts[wrong[0]]!r}"
+            "A prompt must have at most `max_prompt_tokens`; shorten it or raise the "
+            f"limit. Received: max_prompt_tokens={env.max_prompt_tokens}, and "
+            f"{lengths[wrong[0]]} tokens of {env.prompts[wrong[0]]!r}"
         )
-    room, limit = int(lengths.max()), policy.trunk.max_tokens
-    if limit is not None and room + env.max_new_tokens > limit:
-        raise ValueError(
-            f"The model reads texts of at most {limit} tokens, prompt and completion "
-            f"together. Received: a prompt of {room} tokens, max_new_tokens="
-            f"{env.max_new_tokens}"
-        )
-    table = np.zeros([len(rows), room], np.int32)
-    for row, tokens in zip(table, rows, strict=True):
-        row[: len(tokens)] = tokens
+    policy.check_room(table.shape[1], env.max_new_tokens)
     return table, lengths

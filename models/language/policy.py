@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -15,6 +17,7 @@ from kpg.models.language.critic import LanguageCritic
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.trunk import LanguageTrunk
 from kpg.text import Codec, check_tokenizer
+from kpg.text.coding import Tokens
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -77,6 +80,7 @@ class CausalLMPolicy(TextModel):
         self._critic: Callable[[], LanguageCritic | None] = lambda: critic
         self._cut = {"top_k": top_k, "top_p": top_p}
         self._codec: Codec | None = None
+        self._completing = functools.cache(self._sampler)
 
     @property
     def critic(self) -> LanguageCritic | None:
@@ -89,6 +93,78 @@ class CausalLMPolicy(TextModel):
         if self._codec is None:
             self._codec = Codec(self.tokenizer)
         return self._codec
+
+    def padded(self, prompts: Sequence[str]) -> tuple[Tokens, Tokens]:
+        """Returns the tokens of prompts `[B, P]`, padded on the right, and how many.
+
+        Raises:
+            ValueError: If a prompt has no token.
+        """
+        rows = self.codec.encode(prompts)
+        lengths = np.array([len(row) for row in rows], np.int32)
+        for prompt, length in zip(prompts, lengths, strict=True):
+            if length == 0:
+                raise ValueError(
+                    "A completion follows a token: each prompt must have one at least. "
+                    f"Received: {prompt!r}"
+                )
+        table = np.zeros([len(rows), lengths.max()], np.int32)
+        for line, row in zip(table, rows, strict=True):
+            line[: len(row)] = row
+        return table, lengths
+
+    def texts(self, rows: Sequence[Tokens]) -> list[str]:
+        """Returns the text of each completion, a row of tokens, without its end."""
+        end = self.tokenizer.end_token_id
+        return self.codec.decode([row[: len(row) - (row[-1] == end)] for row in rows])
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 64,
+        seed: int = 0,
+        deterministic: bool = False,
+    ) -> list[str]:
+        """Completes prompts.
+
+        Args:
+            prompts: B strings, none empty.
+            max_new_tokens: Tokens of a completion at most, ≥ 1. Defaults to 64.
+            seed: Equal seeds give equal texts. Defaults to 0.
+            deterministic: Whether to choose the most likely tokens. Defaults to
+                `False`.
+
+        Returns:
+            B strings, without the prompts.
+
+        Raises:
+            ValueError: If a prompt has no token, or the model cannot read so much.
+        """
+        tokens, lengths = self.padded(prompts)
+        self.check_room(tokens.shape[1], max_new_tokens)
+        complete = self._completing(max_new_tokens, deterministic)
+        completions = complete(
+            tf.constant(tokens), tf.constant(lengths), tf.constant([seed, 0], tf.int32)
+        )
+        written, counts = completions.tokens.numpy(), completions.valid.numpy().sum(0)
+        return self.texts([written[:count, row] for row, count in enumerate(counts)])
+
+    def _sampler(self, max_new_tokens: int, deterministic: bool) -> Any:
+        """Returns a compiled `Sampler`."""
+        from kpg.models.language.sampling import Sampler  # which imports this file
+
+        sampler = Sampler(self, max_new_tokens, deterministic)
+        return tf.function(sampler.__call__, autograph=False)
+
+    def check_room(self, prompt_tokens: int, max_new_tokens: int) -> None:
+        """Refuses texts that are longer than the model reads."""
+        limit = self.trunk.max_tokens
+        if limit is not None and prompt_tokens + max_new_tokens > limit:
+            raise ValueError(
+                f"The model reads texts of at most {limit} tokens, prompt and "
+                f"completion together. Received: a prompt of {prompt_tokens} tokens, "
+                f"max_new_tokens={max_new_tokens}"
+            )
 
     def outputs(self, features: tf.Tensor, observations: Any = None) -> tf.Tensor:
         """Returns float32 logits `[..., V]` of the next token, at the temperature."""

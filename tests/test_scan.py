@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.scan import scan
+from kpg.scan import decayed_sums, scan
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -50,3 +50,24 @@ def test_gradients_flow_through_time() -> None:
 def test_refuses_an_unknown_number_of_steps(length: int | None) -> None:
     with pytest.raises(ValueError, match=r"needs at least one step.*Received: length="):
         scan(lambda carry, _: (carry, carry), 0, None, length=length)
+
+
+@pytest.mark.parametrize("batch", [3, 2**14])  # in rounds, and in a loop
+def test_decayed_sums_are_the_recursion(batch: int) -> None:
+    rng = np.random.default_rng(0)
+    terms = rng.normal(size=[5, batch]).astype(np.float32)
+    decays = rng.choice([0.0, 0.5, 0.9], size=[5, batch]).astype(np.float32)
+    total, expected = np.zeros(batch, np.float32), []
+    for term, decay in zip(terms, decays, strict=True):
+        total = term + decay * total
+        expected.append(total)
+    sums = decayed_sums(tf.constant(terms), tf.constant(decays))
+    np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 2**14])
+def test_a_decay_of_zero_keeps_nan_from_later_sums(batch: int) -> None:
+    terms = tf.constant([[1.0], [float("nan")], [2.0], [3.0]]) * tf.ones([1, batch])
+    decays = tf.constant([[0.5], [0.5], [0.0], [0.5]]) * tf.ones([1, batch])
+    sums = decayed_sums(terms, decays)
+    np.testing.assert_array_equal(sums[:, 0], [1.0, np.nan, 2.0, 4.0])

@@ -10,7 +10,7 @@ from kpg import random
 from kpg.environments.functional import GraphEnvironment, Rng
 from kpg.models import Policy
 from kpg.scan import scan
-from kpg.trajectories import Trajectory
+from kpg.trajectories import Trajectory, zero_where
 
 
 class Carry(NamedTuple):
@@ -92,7 +92,8 @@ class GraphCollector:
         if self.restart:
             carry = self.start(seed)
         before = carry.policy_state
-        carry, (rows, episodes) = scan(self._step, carry, seeds)
+        fresh = self._fresh(seeds[0, 2])
+        carry, (rows, episodes) = scan(self._step, carry, (seeds[:, :2], fresh))
         trajectory = Trajectory(**rows, valid=None, policy_state=before)
         if self.restart:
             ended = trajectory.terminated | trajectory.truncated
@@ -100,10 +101,22 @@ class GraphCollector:
             trajectory = trajectory._replace(valid=before == 0)
         return carry, trajectory, tf.nest.map_structure(tf.reduce_sum, episodes)
 
+    def _fresh(self, seed: tf.Tensor) -> Any:
+        """Draws the states `[T, B, ...]` that episodes start from, for all steps.
+
+        One draw takes far fewer kernels than one in each step.
+        """
+        states = self.env.initial(Rng(seed, self.num_steps * self.num_envs))
+        axes = [self.num_steps, self.num_envs]
+        return tf.nest.map_structure(
+            lambda state: tf.reshape(state, [*axes, *state.shape[1:]]), states
+        )
+
     def _step(
-        self, carry: Carry, seeds: tf.Tensor
+        self, carry: Carry, inputs: tuple[tf.Tensor, Any]
     ) -> tuple[Carry, tuple[dict[str, Any], Episodes]]:
-        """One step of all environments; `seeds` is `[3, 2]`."""
+        """One step of all environments, given `[2, 2]` seeds and states to reset to."""
+        seeds, fresh = inputs
         env, family = self.env, self.policy.family
         observations = env.observation(carry.states)
         parameters, policy_state = self.policy.step(observations, carry.policy_state)
@@ -131,8 +144,12 @@ class GraphCollector:
             tf.reduce_sum(done * tf.cast(lengths, tf.float32)),
             tf.reduce_sum(done),
         )
-        fresh = self.start(seeds[2])
-        carry = select(ended, fresh, Carry(states, lengths, returns, policy_state))
+        carry = Carry(
+            select(ended, fresh, states),
+            tf.where(ended, 0, lengths),
+            tf.where(ended, 0.0, returns),
+            zero_where(ended, policy_state),
+        )
         return carry, (rows, episodes)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from kpg.models import RunningNormalization
-from kpg.scan import scan
+from kpg.scan import decayed_sums
 from kpg.trainers.replicas import sum_up
 from kpg.trajectories import Trajectory, flatten
 
@@ -70,18 +70,15 @@ class Scaling:
         self, trajectory: Trajectory, carry: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Accumulates `R ← γR + r` forward in time; returns the last R and all."""
-
-        def step(
-            total: tf.Tensor, row: tuple[tf.Tensor, tf.Tensor]
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            reward, ended = row
-            total = self.trainer.settings.gamma * total + reward
-            return tf.where(ended, 0.0, total), total
-
-        if self.trainer.restart_every_iteration:
-            carry = tf.zeros_like(carry)
+        gamma, rewards = self.trainer.settings.gamma, trajectory.rewards
         ended = trajectory.terminated | trajectory.truncated
-        carry, totals = scan(step, carry, (trajectory.rewards, ended))
+        before = tf.zeros_like(carry)
+        if not self.trainer.restart_every_iteration:
+            before = gamma * carry
+        terms = tf.concat([rewards[:1] + before, rewards[1:]], axis=0)
+        after = tf.concat([tf.ones_like(ended[:1]), ended[:-1]], axis=0)
+        totals = decayed_sums(terms, tf.where(after, 0.0, gamma))
+        carry = tf.where(ended[-1], 0.0, totals[-1])
         return tf.where(tf.math.is_finite(carry), carry, 0.0), totals
 
     def _merge(

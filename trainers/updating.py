@@ -200,8 +200,29 @@ class Updater:
         own = getattr(optimizer, "global_clipnorm", None)
         if limit is None or (own is not None and own <= limit):
             return gradients
-        clipped: list[tf.Tensor] = tf.clip_by_global_norm(gradients, limit)[0]
+        norm = global_norm(gradients)
+        clipped: list[tf.Tensor] = tf.clip_by_global_norm(gradients, limit, norm)[0]
         return clipped
+
+
+def global_norm(gradients: list[Any]) -> tf.Tensor:
+    """Returns the Euclidean norm of all numbers in a list of tensors.
+
+    It is `tf.linalg.global_norm` in fewer and quicker kernels: the norm of the norms of
+    columns, which XLA turns into vector instructions. Sums of squares alone it would
+    regroup into one slow sum for each tensor.
+
+    Args:
+        gradients: Tensors of any shapes, or `IndexedSlices`.
+    """
+    parts = []
+    for gradient in gradients:
+        part = getattr(gradient, "values", gradient)
+        if part.shape.rank > 1:
+            axes = list(range(part.shape.rank - 1))
+            part = tf.sqrt(tf.reduce_sum(tf.square(part), axis=axes))
+        parts.append(tf.reshape(part, [-1]))
+    return tf.sqrt(tf.reduce_sum(tf.square(tf.concat(parts, axis=0))))
 
 
 def outputs(model: Any, rows: Batch, state: Any, training: bool = True) -> tf.Tensor:

@@ -117,9 +117,11 @@ def test_the_loop_ends_with_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
 
     class Counted(CachedDecoder):
-        def advance(self, *arguments: Any) -> Any:
+        def advance(
+            self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
+        ) -> Any:
             tf.py_function(lambda: steps.append(1), [], [])
-            return super().advance(*arguments)
+            return super().advance(tokens, step, lengths, cache)
 
     bias = tf.one_hot(1, 5) * 100.0
     own = made.trunk.logits

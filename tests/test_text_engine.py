@@ -194,7 +194,8 @@ def test_nothing_after_the_end_counts() -> None:
     trainer = ppo(made, num_epochs=2, recompute_advantages=True)
     engine = trainer._engine_for(task())
     rows, _ = engine.collect(0, tf.constant([1, 2]))
-    valid, random = rows.valid, np.random.default_rng(0)
+    random = np.random.default_rng(0)
+    valid = tf.cumsum(tf.cast(rows.actions == 1, tf.int32), exclusive=True) == 0
     started = tf.concat([tf.ones_like(valid[:1]), valid[:-1]], axis=0)
 
     def noise(known: tf.Tensor, table: tf.Tensor) -> tf.Tensor:

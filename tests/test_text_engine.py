@@ -6,18 +6,20 @@ import itertools
 from typing import Any
 
 import keras
+import keras_nlp
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kpg
-from kpg import text
+from kpg import losses, text
 from kpg.environments import TextGeneration
 from kpg.models import CausalLMPolicy
+from kpg.models.language.gpt2 import GPT2Decoder
 from kpg.trainers.learning import Learner
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import values_of
-from tests.texts import gpt2, language, policy, teacher_forced
+from tests.texts import gpt2, language, policy, stirred, teacher_forced
 
 T = 3
 ALGORITHMS: list[tuple[str, dict[str, Any]]] = [
@@ -187,6 +189,22 @@ def test_the_first_ratio_is_one() -> None:
     assert episodes.lengths == valid.sum() and episodes.count == 6.0
     np.testing.assert_array_equal(rows.terminated.numpy().sum(0), 1)
     assert trainer.fit(env, steps_per_epoch=1, verbose=0).history["approx_kl"][0] < 1e-9
+
+
+def test_the_first_ratio_is_one_in_half_precision() -> None:
+    backbone = keras_nlp.models.GPT2Backbone(
+        5, 2, 2, 16, 32, dropout=0.0, max_sequence_length=24, dtype="bfloat16"
+    )
+    lm = stirred(keras_nlp.models.GPT2CausalLM(backbone=backbone))
+    trainer, env = ppo(policy("abc", lm)), task()
+    assert isinstance(trainer._engine_for(env).writer.sampler.decoder, GPT2Decoder)
+    rows, _ = trainer._engine.collect(0, tf.constant([1, 2]))
+    sequences = (rows.observations, rows.policy_state, resets(rows))
+    parameters, _ = trainer.policy.unroll(*sequences)
+    log_probs = trainer.policy.family.log_prob(parameters, rows.actions)
+    apart = losses.approximate_kl(log_probs, rows.log_probs, valid=rows.valid)
+    history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
+    assert history["approx_kl"][0] < 0.5 * float(apart)
 
 
 def test_nothing_after_the_end_counts() -> None:

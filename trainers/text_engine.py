@@ -13,7 +13,7 @@ from kpg.trainers.collection import Episodes
 from kpg.trainers.engines import Engine
 from kpg.trainers.learning import schedule_learning_rates
 from kpg.trainers.writing import Writer, Written
-from kpg.trajectories import Trajectory
+from kpg.trajectories import Trajectory, resets
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
@@ -118,6 +118,18 @@ class TextEngine(Engine):
             critic_state=state if own else (),
         )
 
+    def _read_again(self, rows: Trajectory) -> Trajectory:
+        """Replaces what the loop computed by what learning computes.
+
+        In half precision a token that is read with a cache and the same one in a whole
+        text differ so much that the first ratio would not be 1.
+        """
+        policy = self.trainer.policy
+        sequences = (rows.observations, rows.policy_state, resets(rows))
+        parameters, _ = policy.unroll(*sequences)
+        log_probs = policy.family.log_prob(parameters, rows.actions)
+        return rows._replace(log_probs=tf.where(rows.valid, log_probs, 0.0), values=())
+
     def _learn(
         self,
         trajectory: Trajectory,
@@ -127,4 +139,6 @@ class TextEngine(Engine):
         rates: tf.Tensor,
     ) -> tuple[Any, tf.Tensor]:
         schedule_learning_rates(self.trainer, rates, progress)
+        if not self.trainer.policy.trunk.exact:
+            trajectory = self._read_again(trajectory)
         return self.learner.learn(trajectory, carry, seed, progress)

@@ -74,9 +74,9 @@ class Writer:
         self.policy = policy
         self._prompts, self._lengths = _table(env, policy)
         self._end = int(policy.tokenizer.end_token_id)
-        sampler = Sampler(policy, env.max_new_tokens, deterministic)
+        self.sampler = Sampler(policy, env.max_new_tokens, deterministic)
         self.function = tf.function(
-            sampler.__call__, jit_compile=jit_compile, autograph=False
+            self.sampler.__call__, jit_compile=jit_compile, autograph=False
         )
 
     def write(

@@ -43,8 +43,8 @@ def agrees(decoder: Decoder, trunk: LanguageTrunk) -> bool:
     places = lengths[:, tf.newaxis] - 1 + tf.range(4)
     want = tf.gather(want, places, batch_dims=1)
     error = tf.abs(tf.cast(tf.stack(got, axis=1), tf.float32) - want)
-    exact = trunk.compute_dtype == "float32"
-    return bool(tf.reduce_max(error) <= (1e-3 if exact else 0.1) * _size(want))
+    tolerance = 1e-3 if trunk.exact else 0.1
+    return bool(tf.reduce_max(error) <= tolerance * _size(want))
 
 
 def _size(features: tf.Tensor) -> tf.Tensor:

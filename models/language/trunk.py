@@ -47,6 +47,11 @@ class LanguageTrunk(keras.layers.Layer):
         self.max_tokens = None if limit is None else int(limit)
         self.built = True
 
+    @property
+    def exact(self) -> bool:
+        """Whether the model computes in single precision or better."""
+        return self.causal_lm.backbone.compute_dtype in ("float32", "float64")
+
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
         """Returns features `[B, L, F]` behind tokens `[B, L]`, each after its past."""
         inputs = {"token_ids": tokens, "padding_mask": tf.ones_like(tokens)}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import kpg.rewards
 from kpg.environments import TextGeneration
 
 
@@ -14,8 +15,8 @@ def length(prompts: Any, completions: Any) -> list[float]:
     return [float(len(text)) for text in completions]
 
 
-def per_token(prompts: Any, completions: Any, completion_tokens: Any) -> list[Any]:
-    return [np.arange(len(tokens)) for tokens in completion_tokens]
+def per_token(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
+    return [np.arange(len(tokens)) for tokens in completion_ids]
 
 
 def exact(prompts: Any, completions: Any, references: Any) -> list[float | None]:
@@ -31,7 +32,8 @@ def task(rewards: Any = (length,), **options: Any) -> TextGeneration:
 
 def score(env: TextGeneration, texts: Any = ("ab", "c")) -> Any:
     tokens = [np.arange(len(text) + 1, dtype=np.int32) for text in texts]
-    return env.score(np.array([0, 2]), list(texts), tokens, [True, False])
+    given = [np.array([5], np.int32), np.array([6, 7], np.int32)]
+    return env.score(np.array([0, 2]), list(texts), given, tokens, [True, False])
 
 
 def test_rewards_stand_where_they_were_earned() -> None:
@@ -65,7 +67,8 @@ def test_rewards_are_given_the_columns_that_they_name() -> None:
     (prompts, completions, columns), named = seen
     assert prompts == ["one", "three"] and completions == ["ab", "c"]
     assert columns["topic"] == [7, 9] and columns["references"] == ["xyz", "xyz"]
-    assert columns["ended"] == [True, False] and len(columns["completion_tokens"]) == 2
+    assert columns["ended"] == [True, False] and len(columns["completion_ids"]) == 2
+    assert [len(ids) for ids in columns["prompt_ids"]] == [1, 2]
     assert named == ([7, 9], "calm")
 
 
@@ -111,6 +114,7 @@ def test_every_prompt_has_its_turn_in_each_pass() -> None:
         ({"reward_weights": [1.0, 2.0]}, r"1 rewards, reward_weights=\[1.0, 2.0\]"),
         ({"reward_weights": [float("nan")]}, "a finite number for each"),
         ({"rewards": [exact]}, "'exact' wants columns.*no references"),
+        ({"rewards": [kpg.rewards.Bleu()]}, "wants columns.*no references"),
     ],
 )
 def test_refuses_to_be_made(options: dict[str, Any], message: str) -> None:

@@ -97,7 +97,10 @@ class Writer:
         counts = completions.valid.numpy().sum(0)[:wanted]
         rows = [tokens[:count, row] for row, count in enumerate(counts)]
         ended = [bool(row[-1] == self._end) for row in rows]
-        scores = self.env.score(indices, self.policy.texts(rows), rows, ended)
+        pairs = zip(prompts, lengths, strict=True)
+        given = [prompt[:length] for prompt, length in pairs][:wanted]
+        texts = self.policy.texts(rows)
+        scores = self.env.score(indices, texts, given, rows, ended)
         return Written(prompts, lengths, completions, counts, scores)
 
 

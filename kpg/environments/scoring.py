@@ -20,9 +20,9 @@ class Completed(NamedTuple):
         prompts: B strings.
         completions: B strings, without the end token.
         columns: Lists of B values that rewards may ask for by name: the task's own
-            columns, `references` if there are any, `completion_tokens` (int32 arrays
-            `[length]`, with the end token) and `ended` (whether the end token came
-            before the limit).
+            columns, `references` if there are any, `prompt_ids` and `completion_ids`
+            (int32 arrays `[length]`, the latter with the end token) and `ended`
+            (whether the end token came before the limit).
     """
 
     prompts: Sequence[str]
@@ -32,7 +32,7 @@ class Completed(NamedTuple):
     @property
     def lengths(self) -> list[int]:
         """Tokens of each completion, the end token included."""
-        return [len(tokens) for tokens in self.columns["completion_tokens"]]
+        return [len(tokens) for tokens in self.columns["completion_ids"]]
 
     def row(self, index: int) -> Completed:
         """Returns one completion alone."""
@@ -158,16 +158,19 @@ def _names(rewards: Sequence[Reward]) -> list[str]:
 def _wanted(name: str, reward: Reward, columns: Sequence[str]) -> list[str]:
     """Returns the columns that a reward is called with."""
     parameters = list(inspect.signature(reward).parameters.values())
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return list(columns)
-    named = parameters[2:]
-    missing = [p.name for p in named if p.name not in columns and p.default is p.empty]
+    named = [p for p in parameters[2:] if p.kind is not p.VAR_KEYWORD]
+    needed = [p.name for p in named if p.default is p.empty]
+    # The rewards of `kpg.rewards` take all, and say in `requires` what they need.
+    needed += getattr(reward, "requires", ())
+    missing = [name for name in needed if name not in columns]
     if missing:
         raise ValueError(
             f"The reward {name!r} wants columns that the task does not have; give them "
             "as `references=` or in `columns=`. Received: no "
             f"{', '.join(missing)}, but {', '.join(columns)}"
         )
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return list(columns)
     return [p.name for p in named if p.name in columns]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from kpg.environments.environment import Environment, checked_num_envs
 from kpg.environments.scoring import Array, Completed, Reward, Scorer, Scores
 
+_FROM_POLICY = ("prompt_ids", "completion_ids", "ended")
+
 
 class TextGeneration(Environment):
     """Prompts that a language policy completes, and functions that judge the result.
@@ -39,8 +41,8 @@ class TextGeneration(Environment):
         rewards: Functions `(prompts, completions, **columns)` that return for each
             completion a number, an array with a number for each of its tokens, or
             `None` where they have nothing to say. Besides the task's columns they may
-            name `completion_tokens` (int32 arrays, the end token included) and `ended`
-            (whether the end token came).
+            name `prompt_ids` and `completion_ids` (int32 arrays, the end token
+            included) and `ended` (whether the end token came). `kpg.rewards` has many.
         max_prompt_tokens: Longest prompt, ≥ 1; a longer one is refused.
         max_new_tokens: Tokens of a completion at most, the end token included, ≥ 1.
         group_size: Completions of each prompt in an iteration, ≥ 1; they stand next to
@@ -102,9 +104,7 @@ class TextGeneration(Environment):
         self.spec = None
         self.observation_space: Any = None
         self.action_space: Any = None
-        self.scorer = Scorer(
-            rewards, reward_weights, [*self.columns, "completion_tokens", "ended"]
-        )
+        self.scorer = Scorer(rewards, reward_weights, [*self.columns, *_FROM_POLICY])
         self.completed: Completed | None = None
         self._measures: list[dict[str, float]] = []
 
@@ -128,7 +128,8 @@ class TextGeneration(Environment):
         self,
         indices: Array,
         completions: Sequence[str],
-        tokens: Sequence[Array],
+        prompt_ids: Sequence[Array],
+        completion_ids: Sequence[Array],
         ended: Sequence[bool],
     ) -> Scores:
         """Asks all rewards.
@@ -136,7 +137,8 @@ class TextGeneration(Environment):
         Args:
             indices: `[B]`, which prompts were completed.
             completions: B strings.
-            tokens: B int32 arrays, the tokens of each completion, its end included.
+            prompt_ids: B int32 arrays, the tokens of each prompt.
+            completion_ids: B int32 arrays, of each completion, its end included.
             ended: Whether each completion ended before the limit.
 
         Raises:
@@ -146,7 +148,8 @@ class TextGeneration(Environment):
             name: [values[index] for index in indices]
             for name, values in self.columns.items()
         }
-        columns |= {"completion_tokens": tokens, "ended": ended}
+        from_policy = (prompt_ids, completion_ids, ended)
+        columns |= dict(zip(_FROM_POLICY, from_policy, strict=True))
         prompts = [self.prompts[index] for index in indices]
         self.completed = Completed(prompts, completions, columns)
         scores = self.scorer(self.completed, self.max_new_tokens)
@@ -191,8 +194,8 @@ def _check_columns(columns: Mapping[str, Sequence[Any]], count: int) -> None:
                 f"`{name}` must hold one value for each of {count} prompts. Received: "
                 f"{len(values)}"
             )
-        if name in ("completion_tokens", "ended"):
+        if name in _FROM_POLICY:
             raise ValueError(
-                "The columns `completion_tokens` and `ended` come from the policy. "
+                f"The columns {', '.join(_FROM_POLICY)} come from the policy. "
                 f"Received: columns with {name!r}"
             )

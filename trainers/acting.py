@@ -46,6 +46,9 @@ class Actor:
         ).get_concrete_function()
         self._captured = list(self._traced.captured_inputs)
         self._dtypes = [output.dtype for output in self._traced.outputs]
+        self._places = tf.nest.pack_sequence_as(
+            self._traced.structured_outputs, [*range(len(self._dtypes))]
+        )
         self._start = tf.nest.map_structure(
             lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype), signature[1]
         )
@@ -67,14 +70,27 @@ class Actor:
     def __call__(self, observations: Any, seed: np.ndarray[Any, Any]) -> Any:
         """Returns what `choose` does, but the state, as arrays; the state is kept."""
         outputs = tf.raw_ops.StatefulPartitionedCall(
-            args=[*tf.nest.flatten((observations, self.state)), seed, *self._captured],
+            args=[*leaves(observations), *leaves(self.state), seed, *self._captured],
             Tout=self._dtypes,
             f=self._traced,
         )
-        *chosen, self.state = tf.nest.pack_sequence_as(
-            self._traced.structured_outputs, [output.numpy() for output in outputs]
-        )
+        arrays = [output.numpy() for output in outputs]
+        *chosen, self.state = (filled(places, arrays) for places in self._places)
         return chosen
+
+
+def leaves(nest: Any) -> list[Any]:
+    """Returns the arrays of a nest; `tf.nest` is slow to see that it is only one."""
+    if isinstance(nest, np.ndarray):
+        return [nest]
+    return [] if nest == () else tf.nest.flatten(nest)
+
+
+def filled(places: Any, arrays: list[Any]) -> Any:
+    """Puts arrays where a nest has their numbers; see `leaves`."""
+    if isinstance(places, int):
+        return arrays[places]
+    return () if places == () else tf.nest.map_structure(arrays.__getitem__, places)
 
 
 def batched(specs: Any, env: HostEnvironment) -> Any:

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from kpg import random
 from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
-from kpg.trainers.acting import Actor
+from kpg.trainers.acting import Actor, leaves
 from kpg.trainers.collection import Episodes
 from kpg.trajectories import Trajectory
 
@@ -74,12 +74,11 @@ class HostCollector:
         fragment: list[np.ndarray[Any, Any]] = []
         for step, own in enumerate(self._seeds(seed).numpy()):
             row = self._step(own)
-            leaves = tf.nest.flatten(row)
+            arrays = [array for field in row for array in leaves(field)]
             if not fragment:
-                shapes = [(self.num_steps, *leaf.shape) for leaf in leaves]
-                kinds = [leaf.dtype for leaf in leaves]
-                fragment = [*map(np.empty, shapes, kinds)]
-            for rows, leaf in zip(fragment, leaves, strict=True):
+                shapes = [(self.num_steps, *array.shape) for array in arrays]
+                fragment = [*map(np.empty, shapes, [array.dtype for array in arrays])]
+            for rows, leaf in zip(fragment, arrays, strict=True):
                 rows[step] = leaf
             if self._ended.any():
                 episodes = self._finish(self._ended, episodes)

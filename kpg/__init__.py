@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kpg import export as export
     from kpg import losses as losses
     from kpg import models as models
+    from kpg import rewards as rewards
     from kpg import schedules as schedules
     from kpg import spaces as spaces
     from kpg import text as text
@@ -32,6 +33,7 @@ _MODULES = (
     "export",
     "losses",
     "models",
+    "rewards",
     "schedules",
     "spaces",
     "text",

@@ -37,19 +37,20 @@ def score(env: TextGeneration, texts: Any = ("ab", "c")) -> Any:
 
 
 def test_rewards_stand_where_they_were_earned() -> None:
-    rewards, scored, means = score(task([length, per_token], reward_weights=[2.0, 0.5]))
+    found = score(task([length, per_token], reward_weights=[2.0, 0.5]))
     want = [[0.0, 0.0], [0.5, 2.0 + 0.5], [4.0 + 1.0, 0.0], [0.0, 0.0]]
-    np.testing.assert_allclose(rewards, want)
-    assert scored.all() and means == {"length": 1.5, "per_token": 2.0}
+    np.testing.assert_allclose(found.total.T, want)
+    assert found.scored.all() and found.means() == {"length": 1.5, "per_token": 2.0}
 
 
 def test_a_reward_may_have_nothing_to_say() -> None:
     env = task([exact], references=["ab", "x", None])
-    rewards, scored, means = score(env)
-    np.testing.assert_array_equal(rewards[:, 0], [0.0, 0.0, 1.0, 0.0])
-    assert scored.tolist() == [True, False] and means == {"exact": 1.0}
+    found = score(env)
+    np.testing.assert_array_equal(found.total[0], [0.0, 0.0, 1.0, 0.0])
+    assert found.scored.tolist() == [True, False] and found.means() == {"exact": 1.0}
     with_length = score(task([exact, length], references=["ab", "x", None]))
-    assert with_length.scored.all()
+    assert with_length.scored.tolist() == [True, False]
+    assert with_length.means() == {"exact": 1.0, "length": 1.5}
 
 
 def test_rewards_are_given_the_columns_that_they_name() -> None:
@@ -73,10 +74,10 @@ def test_rewards_are_given_the_columns_that_they_name() -> None:
 
 
 def test_measures_are_means_since_they_were_asked() -> None:
-    env = task([length, length, lambda prompts, completions: [1.0, 2.0]])
+    env = task([length, lambda prompts, completions: [1.0, 2.0]])
     score(env)
     score(env, ("abc", ""))
-    want = {"length": 1.5, "length_2": 1.5, "<lambda>": 1.5}
+    want = {"length": 1.5, "<lambda>": 1.5}
     named = {f"reward/{name}": mean for name, mean in want.items()}
     assert env.measured() == {**named, "ended": 0.5}
     assert env.measured() == {}
@@ -109,12 +110,13 @@ def test_every_prompt_has_its_turn_in_each_pass() -> None:
         ({"max_prompt_tokens": True}, "max_prompt_tokens=True"),
         ({"group_size": 3}, "num_envs=2, group_size=3"),
         ({"num_envs": 0}, "num_envs=0"),
-        ({"rewards": []}, r"at least one function.*rewards=\[\]"),
-        ({"rewards": ["bleu"]}, r"at least one function.*\['bleu'\]"),
-        ({"reward_weights": [1.0, 2.0]}, r"1 rewards, reward_weights=\[1.0, 2.0\]"),
-        ({"reward_weights": [float("nan")]}, "a finite number for each"),
-        ({"rewards": [exact]}, "'exact' wants columns.*no references"),
-        ({"rewards": [kpg.rewards.Bleu()]}, "wants columns.*no references"),
+        ({"rewards": []}, r"one callable or more.*Received: \[\]"),
+        ({"rewards": ["bleu"]}, "one callable or more.*Received: 'bleu'"),
+        ({"rewards": [length, length]}, r"name of its own.*\['length'\] twice"),
+        ({"reward_weights": [1.0, 2.0]}, r"1 finite numbers.*\[1.0, 2.0\]"),
+        ({"reward_weights": [float("nan")]}, "1 finite numbers"),
+        ({"rewards": [exact]}, "'exact' needs references.*columns"),
+        ({"rewards": [kpg.rewards.Bleu()]}, "needs references.*columns"),
     ],
 )
 def test_refuses_to_be_made(options: dict[str, Any], message: str) -> None:
@@ -125,12 +127,12 @@ def test_refuses_to_be_made(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ([float("nan"), 1.0], "finite number.*nan for the prompt 'one'.*'ab'"),
-        ([1.0, float("inf")], "inf for the prompt 'three'.*'c'"),
-        ([1.0], "each of 2 completions. Received: 1 answers.*'one'"),
+        ([float("nan"), 1.0], "finite number.*the prompt 'one'.*'ab'. Received: nan"),
+        ([1.0, float("inf")], "the prompt 'three'.*'c'. Received: inf"),
+        ([1.0], "must return 2 scores.*'one'.*Received: 1 scores"),
         (
             [[1.0, 2.0, 3.0], [1.0]],
-            r"each of the completion's 2 tokens.*\[1.0\].*'three'",
+            r"the 2 tokens a number each.*'three'.*shape \(1,\)",
         ),
     ],
 )
@@ -144,7 +146,7 @@ def test_shows_the_prompt_that_a_reward_fails_on() -> None:
     def fussy(prompts: Any, completions: Any) -> list[float]:
         return [1.0 / (len(text) - 1) for text in completions]
 
-    with pytest.raises(ValueError, match="ZeroDivisionError.*the prompt 'three'.*'c'"):
+    with pytest.raises(ValueError, match="the prompt 'three'.*'c'.*ZeroDivisionError"):
         score(task([fussy]))
 
     def together(prompts: Any, completions: Any) -> list[float]:
@@ -152,5 +154,5 @@ def test_shows_the_prompt_that_a_reward_fails_on() -> None:
             raise KeyError("many")
         return [0.0]
 
-    with pytest.raises(ValueError, match="none fails alone.*'one'"):
+    with pytest.raises(ValueError, match="'one'.*only for the batch as a whole"):
         score(task([together]))

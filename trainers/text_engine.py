@@ -107,7 +107,7 @@ class TextEngine(Engine):
             observations=observations,
             actions=texts.tokens,
             log_probs=texts.log_probs,
-            rewards=tf.constant(written.scores.rewards),
+            rewards=tf.constant(written.scores.total.T),
             terminated=terminated,
             truncated=tf.zeros_like(terminated),
             # A completion that no reward scored teaches nothing.

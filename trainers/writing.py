@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kpg.environments.scoring import Array, Scores
-from kpg.environments.text import TextGeneration
+from kpg.environments.text import Array, TextGeneration
 from kpg.models.language.policy import CausalLMPolicy
 from kpg.models.language.sampling import Completions, Sampler
+from kpg.rewards import Evaluation
 from kpg.trainers.collection import Episodes
 
 
@@ -22,19 +22,19 @@ class Written(NamedTuple):
         lengths: `[B]` int32, tokens of each prompt.
         completions: The `Completions`, tensors `[T, B]`.
         counts: `[B]`, tokens of each completion, the end token included.
-        scores: The `Scores`, arrays.
+        scores: What the rewards said of them.
     """
 
     prompts: Array
     lengths: Array
     completions: Completions
     counts: Array
-    scores: Scores
+    scores: Evaluation
 
     @property
     def returns(self) -> Array:
         """What each completion was rewarded with in all, `[B]` float32."""
-        returns: Array = self.scores.rewards.sum(axis=0)
+        returns: Array = self.scores.total.sum(axis=1)
         return returns
 
     @property

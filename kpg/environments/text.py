@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kpg.environments.environment import Environment, checked_num_envs
-from kpg.environments.scoring import Array, Completed, Reward, Scorer, Scores
+from kpg.rewards import Evaluation, RewardFunction, Weighted, check_columns, evaluate
+
+Array = np.ndarray[Any, Any]
 
 _FROM_POLICY = ("prompt_ids", "completion_ids", "ended")
+
+
+class Completed(NamedTuple):
+    """B completions and what is known of them.
+
+    Attributes:
+        prompts: B strings.
+        completions: B strings, without the end token.
+        columns: Lists of B values that rewards may ask for by name: the task's own
+            columns, `references` if there are any, `prompt_ids` and `completion_ids`
+            (int32 arrays `[length]`, the latter with the end token) and `ended`
+            (whether the end token came before the limit).
+    """
+
+    prompts: Sequence[str]
+    completions: Sequence[str]
+    columns: Mapping[str, Sequence[Any]]
 
 
 class TextGeneration(Environment):
@@ -40,9 +59,10 @@ class TextGeneration(Environment):
             column `references` of the rewards. Defaults to none.
         rewards: Functions `(prompts, completions, **columns)` that return for each
             completion a number, an array with a number for each of its tokens, or
-            `None` where they have nothing to say. Besides the task's columns they may
-            name `prompt_ids` and `completion_ids` (int32 arrays, the end token
-            included) and `ended` (whether the end token came). `kpg.rewards` has many.
+            `None` if it cannot be scored: then nothing is learned from it. They are
+            called by these names. Besides the task's columns they may name `prompt_ids`
+            and `completion_ids` (int32 arrays, the end token included) and `ended`
+            (whether the end token came). `kpg.rewards` has many.
         max_prompt_tokens: Longest prompt, ≥ 1; a longer one is refused.
         max_new_tokens: Tokens of a completion at most, the end token included, ≥ 1.
         group_size: Completions of each prompt in an iteration, ≥ 1; they stand next to
@@ -68,7 +88,7 @@ class TextGeneration(Environment):
         self,
         prompts: Sequence[str],
         references: Sequence[Any] | None = None,
-        rewards: Sequence[Reward] = (),
+        rewards: Sequence[RewardFunction] = (),
         max_prompt_tokens: int = 128,
         max_new_tokens: int = 64,
         group_size: int = 1,
@@ -104,7 +124,8 @@ class TextGeneration(Environment):
         self.spec = None
         self.observation_space: Any = None
         self.action_space: Any = None
-        self.scorer = Scorer(rewards, reward_weights, [*self.columns, *_FROM_POLICY])
+        self.reward = Weighted(rewards, reward_weights)
+        check_columns(rewards, [*self.columns, *_FROM_POLICY])
         self.completed: Completed | None = None
         self._measures: list[dict[str, float]] = []
 
@@ -131,7 +152,7 @@ class TextGeneration(Environment):
         prompt_ids: Sequence[Array],
         completion_ids: Sequence[Array],
         ended: Sequence[bool],
-    ) -> Scores:
+    ) -> Evaluation:
         """Asks all rewards.
 
         Args:
@@ -152,8 +173,13 @@ class TextGeneration(Environment):
         columns |= dict(zip(_FROM_POLICY, from_policy, strict=True))
         prompts = [self.prompts[index] for index in indices]
         self.completed = Completed(prompts, completions, columns)
-        scores = self.scorer(self.completed, self.max_new_tokens)
-        measures = {f"reward/{name}": mean for name, mean in scores.means.items()}
+        scores = evaluate(
+            self.reward.rewards,
+            self.reward.weights,
+            *self.completed,
+            num_tokens=self.max_new_tokens,
+        )
+        measures = {f"reward/{name}": mean for name, mean in scores.means().items()}
         self._measures.append({**measures, "ended": float(np.mean(ended))})
         return scores
 

@@ -111,8 +111,7 @@ def test_an_iteration_in_the_graph_is_near_its_products() -> None:
         trainer.fit(env, epochs=1, steps_per_epoch=iterations, verbose=0)
 
     ratio = median_ratio(fit, bare_networks(iterations, num_epochs))
-    print("graph", ratio)
-    assert ratio < 99
+    assert ratio < 2.0, f"{ratio:.2f} times its matrix products; about 1.2 before"
 
 
 @pytest.mark.slow
@@ -132,5 +131,4 @@ def test_a_step_on_the_host_is_near_the_environments_own() -> None:
             alone.step(alone.action_space.sample())
 
     ratio = median_ratio(fit, step)
-    print("host", ratio)
-    assert ratio < 99
+    assert ratio < 8.0, f"{ratio:.2f} times its environment; 3 to 5 before"

@@ -33,7 +33,8 @@ class FixedStart(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, **kwargs: Any) -> Any:
         _, info = super().reset(**kwargs)
-        self.unwrapped.state = np.array(START)
+        env: Any = self.unwrapped
+        env.state = np.array(START)
         return np.array(START, np.float32), info
 
 

@@ -118,6 +118,7 @@ def until_solved(
     Returns:
         The exact return of the greedy policy, and the mean return of the last piece.
     """
+    reached = sampled = float("-inf")
     for _ in range(PATIENCE):
         history = trainer.fit(env, steps_per_epoch=PIECE, verbose=0).history
         (reached, _), sampled = played(probe, trainer), history["return"][-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 
@@ -238,7 +238,7 @@ def engine_for(trainer: Trainer, env: Environment) -> Engine:
     if isinstance(env, TextGeneration):
         from kpg.trainers.text_engine import TextEngine
 
-        return TextEngine(trainer, env)
+        return cast(Engine, TextEngine(trainer, env))
     raise ValueError(
         "A trainer runs on environments made by `kpg.make` or "
         f"`kpg.environments.as_environment`. Received: {type(env).__name__}"

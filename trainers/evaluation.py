@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -200,7 +200,8 @@ def evaluator_for(
     if isinstance(env, TextGeneration):
         from kpg.trainers.text_evaluation import TextEvaluator
 
-        return TextEvaluator(env, policy, episodes, deterministic, jit_compile)
+        played = TextEvaluator(env, policy, episodes, deterministic, jit_compile)
+        return cast(Evaluator, played)
     raise ValueError(
         "An evaluation runs on environments made by `kpg.make` or "
         f"`kpg.environments.as_environment`. Received: {type(env).__name__}"

@@ -72,6 +72,7 @@ class HostCollector:
         before = self._actor.state
         episodes = Episodes(0.0, 0.0, 0.0)
         fragment: list[np.ndarray[Any, Any]] = []
+        row: Any = ()
         for step, own in enumerate(self._seeds(seed).numpy()):
             row = self._step(own)
             arrays = [array for field in row for array in leaves(field)]

@@ -53,6 +53,8 @@ def lines(found: Sequence[Row], machines: Sequence[str]) -> list[str]:
         "## Start-up and memory",
         "",
         *memory_table(found),
+        "",
+        f"![Steps per second, time to the threshold, memory](images/{PICTURE.name})",
     ]
 
 

@@ -33,12 +33,14 @@ PIECE, PATIENCE = 25, 40
 SAMPLING_LOSS = 0.1
 
 
-def settings_for(algorithm: str, pair: Pair, num_steps: int) -> dict[str, Any]:
+def settings_for(
+    algorithm: str, pair: Pair, num_steps: int, rows: int
+) -> dict[str, Any]:
     """Returns what finds the optimum of a probe within seconds."""
     settings: dict[str, Any] = {"num_steps": num_steps, "gamma": GAMMA}
     settings["learning_rate"] = 0.02 if pair.memory else 0.01
     if algorithm == "PPO":
-        settings |= {"num_epochs": 4, "minibatch_size": ROWS // 4}
+        settings |= {"num_epochs": 4, "minibatch_size": rows // 4}
     if algorithm == "ActorCritic":
         settings["gae_lambda"] = 0.95
     if "box" not in str(pair.action[1]):
@@ -71,13 +73,15 @@ def prepared(
     steps = len(probe.states) // probe._starts
     if algorithm != "REINFORCE":
         steps = STEPS
-    env = make_environment(probe, mode, ROWS // steps, limit=steps)
+    # Where a reset takes a step, half of the rows may be nothing else.
+    rows = 2 * ROWS if mode == "NEXT_STEP" else ROWS
+    env = make_environment(probe, mode, rows // steps, limit=steps)
     arguments = {
         # Small graphs on the host, where a step costs more than a gradient.
         "jit_compile": mode == "in-graph",
         "steps_per_execution": piece,
     }
-    settings = settings_for(algorithm, pair, steps) | options
+    settings = settings_for(algorithm, pair, steps, rows) | options
     trainer = make_trainer(
         algorithm, env, pair, units=16, compile_arguments=arguments, **settings
     )

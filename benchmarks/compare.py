@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,14 @@ Turn = tuple[Pair, str, int]
 def main() -> None:
     options = _options()
     if options.again:
-        kept = [run for run in read(options.results) if not _chosen(run, options)]
+        works = {pair.work for pair in chosen(options)}
+        kept = [run for run in read(options.results) if run["work"] not in works]
         text = "".join(json.dumps(run) + "\n" for run in kept)
         options.results.write_text(text, "utf-8")
     if not options.table:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
         broken: set[tuple[str, str]] = set()
-        for turn in missing(options.results, options.work, options.runs):
+        for turn in missing(options.results, chosen(options), options.runs):
             part = (turn[0].work, turn[1])
             if part not in broken and not _take(turn, options):
                 broken.add(part)
@@ -61,6 +62,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--work", action="append", choices=WORKS, help="repeatable; default: all"
+    )
+    parser.add_argument(
+        "--peer", action="append", choices=CONTENDERS, help="repeatable; default: all"
     )
     parser.add_argument("--runs", type=int, default=5, help="repetitions (5)")
     parser.add_argument("--cores", type=int, default=2, help="CPU cores of a run (2)")
@@ -77,16 +81,20 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _chosen(run: Run, options: argparse.Namespace) -> bool:
-    return not options.work or run["work"] in options.work
+def chosen(options: argparse.Namespace) -> list[Pair]:
+    """Returns the pairs that `--work` and `--peer` ask for."""
+    return [
+        pair
+        for pair in PAIRS
+        if not options.work or pair.work in options.work
+        if not options.peer or pair.theirs in options.peer
+    ]
 
 
-def missing(results: Path, works: list[str] | None, count: int) -> Iterator[Turn]:
+def missing(results: Path, pairs: Sequence[Pair], count: int) -> Iterator[Turn]:
     """Yields what is still to be run: a repetition of everything, then the next."""
     for repetition in range(count):
-        for pair in PAIRS:
-            if works and pair.work not in works:
-                continue
+        for pair in pairs:
             for name in (pair.ours, pair.theirs):
                 turn = (pair, name, repetition)
                 done = (key(run) for run in current(read(results)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import math
@@ -127,7 +128,8 @@ class TestRunning:
 
     def test_kpg_and_its_peers_take_turns(self, load: Any, tmp_path: Path) -> None:
         compare = load("compare")
-        turns = list(compare.missing(tmp_path / "none.jsonl", ["lunar_lander"], 2))
+        pairs = compare.chosen(argparse.Namespace(work=["lunar_lander"], peer=None))
+        turns = list(compare.missing(tmp_path / "none.jsonl", pairs, 2))
         order = ["kpg", "stable_baselines3", "kpg_envpool", "stable_baselines3"]
         assert [(turn[1], turn[2]) for turn in turns] == [
             (name, seed) for seed in range(2) for name in order
@@ -136,7 +138,8 @@ class TestRunning:
     def test_what_was_run_is_not_run_again(self, load: Any, tmp_path: Path) -> None:
         compare, path = load("compare"), tmp_path / "runs.jsonl"
         works, taken = ["cart_pole", "lunar_lander"], []
-        for turn in compare.missing(path, works, 1):
+        pairs = compare.chosen(argparse.Namespace(work=works, peer=None))
+        for turn in compare.missing(path, pairs, 1):
             taken.append(turn[1])
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(compare.description(turn)) + "\n")
@@ -144,8 +147,19 @@ class TestRunning:
         order = ["kpg", "rejax", "kpg", "stable_baselines3", "kpg", "sbx"]
         order += ["kpg", "tf_agents", "kpg", "stable_baselines3", "kpg_envpool"]
         assert taken == order
-        assert not list(compare.missing(path, works, 1))
-        assert len(list(compare.missing(path, ["lunar_lander"], 2))) == 4
+        assert not list(compare.missing(path, pairs, 1))
+        assert len(list(compare.missing(path, pairs[-1:], 2))) == 2
+
+    def test_a_part_can_be_chosen(self, load: Any) -> None:
+        def chosen(work: Any, peer: Any) -> Any:
+            pairs = load("compare").chosen(argparse.Namespace(work=work, peer=peer))
+            return [(pair.work, pair.theirs) for pair in pairs]
+
+        assert len(chosen(None, None)) == len(load("work").PAIRS)
+        assert chosen(["cart_pole"], ["rejax", "sbx"]) == [
+            ("cart_pole", "rejax"),
+            ("cart_pole", "sbx"),
+        ]
 
     def test_runs_of_other_settings_or_versions_are_dropped(self, load: Any) -> None:
         compare = load("compare")

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg import losses, text
+from kpg import text
 from kpg.environments import TextGeneration
 from kpg.models import CausalLMPolicy
 from kpg.models.language.gpt2 import GPT2Decoder
@@ -198,13 +198,9 @@ def test_the_first_ratio_is_one_in_half_precision() -> None:
     lm = stirred(keras_nlp.models.GPT2CausalLM(backbone=backbone))
     trainer, env = ppo(policy("abc", lm)), task()
     assert isinstance(trainer._engine_for(env).writer.sampler.decoder, GPT2Decoder)
-    rows, _ = trainer._engine.collect(0, tf.constant([1, 2]))
-    sequences = (rows.observations, rows.policy_state, resets(rows))
-    parameters, _ = trainer.policy.unroll(*sequences)
-    log_probs = trainer.policy.family.log_prob(parameters, rows.actions)
-    apart = losses.approximate_kl(log_probs, rows.log_probs, valid=rows.valid)
+    # Eight bits of mantissa: XLA rounds the same sums elsewhere in another graph.
     history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
-    assert history["approx_kl"][0] < 0.5 * float(apart)
+    assert history["approx_kl"][0] < 1e-4
 
 
 def test_nothing_after_the_end_counts() -> None:

@@ -69,7 +69,6 @@ EXTRAS = {
     "box2d": ["gymnasium[box2d]"],
     "mujoco": ["gymnasium[mujoco]"],
     "envpool": ["envpool>=1.2"],
-    "benchmark": ["stable-baselines3>=2.4"],
     "text": TEXT,
     "dev": [*TOOLS, *TEXT, "tensorboard>=2.18"],
 }

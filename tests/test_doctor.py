@@ -96,7 +96,7 @@ class ResetWithoutInfo(Walk):
 
 
 class ResetWithoutSeed(Walk):
-    def reset(self) -> Any:  # type: ignore[override]
+    def reset(self) -> Any:  # type: ignore[override]  # the fault that is looked for
         return super().reset()
 
 
@@ -443,7 +443,8 @@ def test_weights_that_are_not_finite_are_found() -> None:
 def test_a_critic_that_explains_nothing_is_found() -> None:
     env = Walk()
     trainer = trainer_for(env, vf_coef=0.0, gae_lambda=1.0, gamma=0.5)
-    kernel = getattr(trainer.critic, "head").kernel  # noqa: B009
+    critic: Any = trainer.critic
+    kernel = critic.head.kernel
     kernel.assign(100.0 * kernel)
     assert names(diagnose(env, trainer)) == ["explained_variance"]
 

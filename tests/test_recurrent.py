@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,9 @@ def replay(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, list[Any]]:
         state = model.initial_state(1)
         for row in range(length):
             here = (slice(row, row + 1), column)
-            at = tf.nest.map_structure(lambda leaf: leaf[here], rows.observations)  # noqa: B023
-            then = tf.nest.map_structure(
-                lambda leaf: leaf[here],  # noqa: B023
-                rows.next_observations,
+            pair = (rows.observations, rows.next_observations)
+            at, then = (
+                tf.nest.map_structure(operator.itemgetter(here), part) for part in pair
             )
             states[row][column] = [part.numpy()[0] for part in state]
             output, after = step(at, state)

@@ -75,6 +75,7 @@ def main(job: Job) -> None:
         watch.start()
         state = jax.block_until_ready(train(state))
         watch.stop(algorithm.total_timesteps)
+        # mypy cannot type a lambda that has a default.
         watch.judge(lambda state=state: float(judge(state)))  # type: ignore[misc]
     finish(watch, lambda observations: np.asarray(act(state, observations)))
 

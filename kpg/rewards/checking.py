@@ -163,7 +163,7 @@ def _called(
         given = {key: column for key, column in given.items() if key in named}
     try:
         return reward(**given)
-    except Exception as error:
+    except Exception as error:  # any code of a user may run here
         index, alone = _culprit(reward, given, len(prompts))
         received = f"{type(error).__name__}: {error}"
         raise _refusal(
@@ -183,7 +183,7 @@ def _culprit(
         row = slice(index, index + 1)
         try:
             reward(**{key: column[row] for key, column in given.items()})
-        except Exception:
+        except Exception:  # the same code, with less to look at
             return index, True
     return 0, False
 

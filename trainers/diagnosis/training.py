@@ -307,6 +307,7 @@ def _collect(trainer: Trainer, env: Environment) -> Trajectory:
 
         rows = tf.function(fragment, autograph=False)()
         return rows
+    # `as_environment` makes two kinds: what is not in the graph is a HostEnvironment.
     host = HostCollector(env, trainer.policy, steps, restart)  # type: ignore[arg-type]
     rows = tf.nest.map_structure(tf.constant, host.collect(key)[0])
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -212,9 +213,9 @@ def serve(
         file_system_poll_wait_seconds=file_system_poll_wait_seconds,
         grpc_max_threads=grpc_max_threads,
     )
-    with _stop_signals() as stopped, server:
+    with _stop_signals() as wait, server:
         (on_ready or announce)(server)
-        stopped.wait()
+        wait()
 
 
 def announce(server: Server) -> None:
@@ -228,20 +229,34 @@ def announce(server: Server) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM and SIGINT set, and restores their handlers."""
-    stopped = threading.Event()
+def _stop_signals() -> Iterator[Callable[[], None]]:
+    """Yields a call that waits for SIGTERM or SIGINT; restores their handlers.
 
-    def stop(number: int, frame: Any) -> None:
-        stopped.set()
-
+    It waits for bytes that the signals write. An Event would not do: its lock is held
+    for a moment by whoever waits, and a handler that sets it just then never returns;
+    nor does a lock wake up where the system gave the signal to another thread.
+    """
     signals = (signal.SIGTERM, signal.SIGINT)
-    handlers = {number: signal.signal(number, stop) for number in signals}
-    try:
-        yield stopped
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    received, sent = socket.socketpair()
+    with received, sent:
+        sent.setblocking(False)
+
+        def wait() -> None:
+            while received.recv(1)[0] not in signals:
+                pass
+
+        woken = signal.set_wakeup_fd(sent.fileno())
+        handlers = {number: signal.signal(number, _ignore) for number in signals}
+        try:
+            yield wait
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(woken)
+
+
+def _ignore(number: int, frame: Any) -> None:
+    """Handles a signal whose number was written where somebody waits for it."""
 
 
 def _address(host: str, port: int) -> str:

@@ -208,6 +208,26 @@ def test_a_signal_stops_it_cleanly(
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_another_thread_receives_stops_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    publish(tmp_path, 1)
+    program = (
+        "import signal, sys, threading, time, kpg.export\n"
+        "def send(to):\n"
+        "    time.sleep(0.5)\n"
+        "    signal.pthread_kill(to, int(sys.argv[2]))\n"
+        "def on_ready(server):\n"
+        "    idle = threading.Thread(target=time.sleep, args=(600,), daemon=True)\n"
+        "    idle.start()\n"
+        "    threading.Thread(target=send, args=(idle.ident,), daemon=True).start()\n"
+        "kpg.export.serve(sys.argv[1], port=0, on_ready=on_ready)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path), str(int(number))]
+    assert subprocess.run(command, timeout=60).returncode == 0
+
+
 def test_a_server_that_is_killed_in_the_middle(
     process: subprocess.Popen[str],
 ) -> None:

@@ -1,0 +1,263 @@
+"""A supervised start: next-token prediction by Keras's own `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kpg.models.language.policy import CausalLMPolicy
+from kpg.models.language.trunk import LanguageTrunk
+from kpg.text import Codec, check_tokenizer
+from kpg.text.coding import Tokens
+
+_LONGEST_WINDOW = 512
+
+Text = str | tuple[str, str]
+
+
+class Windows(NamedTuple):
+    """What a language model is shown and what it shall say; all `[N, L]`.
+
+    Attributes:
+        inputs: int32 tokens; 0 behind the last.
+        targets: int32, the token that follows each.
+        weights: float32, 1 where the target counts and 0 where it is padding or belongs
+            to a prompt.
+    """
+
+    inputs: Any
+    targets: Any
+    weights: Any
+
+
+def pretrain(
+    lm: Any,
+    texts: Sequence[Text],
+    tokenizer: Any = None,
+    *,
+    epochs: int = 1,
+    batch_size: int = 32,
+    learning_rate: Any = 1e-3,
+    sequence_length: int | None = None,
+    validation_split: float = 0.0,
+    seed: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    jit_compile: bool | str = False,
+    verbose: int | str = "auto",
+) -> keras.callbacks.History:
+    """Trains a language model to predict the next token.
+
+    Texts, each with the end token behind it, stand one after the other and are cut into
+    windows of `sequence_length`. A pair of a prompt and its completion has a window of
+    its own, and only the completion and its end are learned. The loss is the mean of
+    −log p in nats over the tokens that count, without temperature; Adam follows its
+    gradient, whose norm is cut to 1. Only the trainable weights of the model change:
+    what is frozen, and a policy's value head, stay.
+
+    Example:
+        tokenizer = kpg.text.ByteTokenizer()
+        lm = kpg.text.gpt2(tokenizer.vocabulary_size(), seed=0)
+        kpg.models.pretrain(lm, ["first text", "second text"], tokenizer, epochs=20)
+
+    Args:
+        lm: A `CausalLM` of keras_nlp, or a `CausalLMPolicy`.
+        texts: Strings, or pairs `(prompt, completion)`.
+        tokenizer: See `CausalLMPolicy`. Defaults to that of the policy, or of the
+            model's preprocessor.
+        epochs: Passes over the windows, ≥ 1. Defaults to 1.
+        batch_size: Windows of a step, ≥ 1. Defaults to 32.
+        learning_rate: Adam's: a number > 0, or a schedule of Keras. Defaults to 0.001.
+        sequence_length: L, tokens of a window, ≥ 1. Defaults to the longest text that
+            the model reads, at most 512, or less where the texts need less.
+        validation_split: Share of the windows, the last ones, that are not learned but
+            measured after every epoch, in [0, 1). Defaults to 0.
+        seed: Seed of the order of the windows. Defaults to 0.
+        callbacks: Keras callbacks. Their model is made for this call, from the layers
+            of `lm`. Defaults to none.
+        jit_compile: Whether XLA compiles the step; see `keras.Model.compile`. Defaults
+            to `False`: a small model gains less from it than the compiling takes.
+        verbose: See `keras.Model.fit`. Defaults to "auto".
+
+    Returns:
+        Keras's `History`: `loss`, and `val_loss` if there is a validation.
+
+    Raises:
+        ValueError: If there is no text, strings and pairs are mixed, one is empty or
+            does not fit, or a number is out of range.
+    """
+    policy = lm if isinstance(lm, CausalLMPolicy) else None
+    trunk = LanguageTrunk(lm) if policy is None else policy.trunk
+    if tokenizer is None:
+        own: Any = getattr(trunk.causal_lm, "preprocessor", None)
+        tokenizer = own and own.tokenizer if policy is None else policy.tokenizer
+    _check_numbers(epochs, batch_size, sequence_length, validation_split)
+    check_tokenizer(tokenizer, trunk.vocabulary_size)
+    rows = windows(texts, tokenizer, _longest(trunk, sequence_length), sequence_length)
+    held_out = int(len(rows.inputs) * validation_split)
+    if validation_split and not 0 < held_out < len(rows.inputs):
+        raise ValueError(
+            "`validation_split` must leave windows on both sides; give more texts. "
+            f"Received: validation_split={validation_split}, {len(rows.inputs)} windows"
+        )
+    first = len(rows.inputs) - held_out
+    learned = tf.data.Dataset.from_tensor_slices(tuple(part[:first] for part in rows))
+    measured = tf.data.Dataset.from_tensor_slices(tuple(part[first:] for part in rows))
+    model = predictor(trunk)
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate, global_clipnorm=1.0),
+        loss=keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+        jit_compile=jit_compile,
+    )
+    return model.fit(
+        learned.shuffle(first, seed=seed).batch(batch_size),
+        epochs=epochs,
+        validation_data=measured.batch(batch_size) if held_out else None,
+        callbacks=list(callbacks or ()),
+        shuffle=False,  # the data set does, by the seed
+        verbose=verbose,
+    )
+
+
+def predictor(trunk: LanguageTrunk) -> keras.Model:
+    """Returns the language model as a plain one, from tokens `[N, L]` to logits.
+
+    Padding stands behind the text, where causal attention does not look back from.
+    """
+    backbone: Any = trunk.causal_lm.backbone
+    tokens = keras.Input([None], dtype="int32", name="tokens")
+    mask = keras.ops.ones_like(tokens)
+    features = backbone({"token_ids": tokens, "padding_mask": mask})
+    logits = backbone.token_embedding(features, reverse=True)
+    return keras.Model(tokens, keras.ops.cast(logits, "float32"))
+
+
+def windows(
+    texts: Sequence[Text], tokenizer: Any, longest: int, length: int | None = None
+) -> Windows:
+    """Packs texts into windows.
+
+    Args:
+        texts: Strings, or pairs of a prompt and its completion.
+        tokenizer: See `pretrain`.
+        longest: Tokens of a window at most.
+        length: L. Defaults to what the texts need, `longest` at most.
+
+    Raises:
+        ValueError: See `pretrain`.
+    """
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if not texts:
+        raise ValueError("`texts` must hold at least one text. Received: texts=[]")
+    pairs = not isinstance(texts[0], str)
+    for index, text in enumerate(texts):
+        _check_text(text, pairs, index)
+    encode, end = Codec(tokenizer).encode, int(tokenizer.end_token_id)
+    if pairs:
+        prompts, completions = (encode(part) for part in zip(*texts, strict=True))
+        _check_tokens(texts, prompts)
+        return _of_pairs(texts, prompts, completions, end, length or longest, length)
+    rows = encode([str(text) for text in texts])
+    _check_tokens(texts, rows)
+    stream = np.concatenate([np.append(row, np.int32(end)) for row in rows])
+    size = length or min(longest, len(stream) - 1)
+    count = -(-(len(stream) - 1) // size)
+    room = np.zeros(count * size + 1, np.int32)
+    room[: len(stream)] = stream
+    known = np.arange(1, len(room)) < len(stream)
+    return _table(room[:-1], room[1:], known, (count, size))
+
+
+def _of_pairs(
+    texts: Sequence[Any],
+    prompts: Sequence[Tokens],
+    completions: Sequence[Tokens],
+    end: int,
+    longest: int,
+    length: int | None,
+) -> Windows:
+    """Gives each pair a window of its own."""
+    lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
+    worst = int(np.argmax(lengths))
+    if lengths[worst] > longest:
+        raise ValueError(
+            f"A prompt and its completion must have at most {longest} tokens together; "
+            "shorten them or raise `sequence_length`. Received: "
+            f"{lengths[worst]} tokens of {texts[worst]!r}"
+        )
+    size = length or lengths[worst]
+    room = np.zeros((len(prompts), size + 1), np.int32)
+    known = np.zeros((len(prompts), size), bool)
+    for row, mask, prompt, completion in zip(
+        room, known, prompts, completions, strict=True
+    ):
+        text = [*prompt, *completion, end]
+        row[: len(text)] = text
+        mask[len(prompt) - 1 : len(text) - 1] = True
+    return _table(room[:, :-1], room[:, 1:], known, (len(prompts), size))
+
+
+def _table(inputs: Any, targets: Any, known: Any, shape: tuple[int, int]) -> Windows:
+    """Gives the parts their shape; what does not count is 0."""
+    weights = known.astype(np.float32)
+    parts = (inputs, np.where(known, targets, 0), weights)
+    return Windows(*(part.reshape(shape) for part in parts))
+
+
+def _longest(trunk: LanguageTrunk, length: int | None) -> int:
+    """Returns the tokens of a window at most."""
+    limit = trunk.max_tokens
+    if length is not None and limit is not None and length > limit:
+        raise ValueError(
+            f"`sequence_length` must be at most {limit}, the longest text that the "
+            f"model reads. Received: sequence_length={length}"
+        )
+    return _LONGEST_WINDOW if limit is None else min(limit, _LONGEST_WINDOW)
+
+
+def _check_text(text: Any, pair: bool, index: int) -> None:
+    parts = list(text) if pair and isinstance(text, (tuple, list)) else [text]
+    if len(parts) != (2 if pair else 1) or not all(
+        isinstance(part, str) for part in parts
+    ):
+        raise ValueError(
+            "`texts` must be strings, or pairs of two strings, and not both. Received: "
+            f"texts[{index}]={text!r}"
+        )
+    if not parts[0]:
+        raise ValueError(
+            "A text must not be empty, nor the prompt of a pair: the first token is "
+            f"given, and not learned. Received: texts[{index}]={text!r}"
+        )
+
+
+def _check_tokens(texts: Sequence[Any], rows: Sequence[Tokens]) -> None:
+    for text, row in zip(texts, rows, strict=True):
+        if not len(row):
+            raise ValueError(
+                "The tokenizer must know something of each text, and of each prompt. "
+                f"Received: no token of {text!r}"
+            )
+
+
+def _check_numbers(
+    epochs: int, batch_size: int, sequence_length: int | None, validation_split: float
+) -> None:
+    counts = {"epochs": epochs, "batch_size": batch_size}
+    if sequence_length is not None:
+        counts["sequence_length"] = sequence_length
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(
+                f"`{name}` must be a positive integer. Received: {name}={count!r}"
+            )
+    if not 0.0 <= validation_split < 1.0:
+        raise ValueError(
+            "`validation_split` must be in [0, 1). Received: "
+            f"validation_split={validation_split!r}"
+        )

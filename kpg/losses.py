@@ -182,13 +182,9 @@ def approximate_kl(
 ) -> tf.Tensor:
     """Estimates KL(π_old ‖ π) in nats from actions that π_old chose.
 
-    With x = log π − log π_old: k1 = −x (unbiased, may be negative), k2 = x²/2 (biased,
-    small variance), k3 = eˣ − 1 − x (unbiased, never negative).
+    It is the mean of `kl_estimates` of x = log π − log π_old.
 
-    Reference: Schulman, "Approximating KL divergence" (2020),
-    http://joschu.net/blog/kl-approx.html.
-
-    Note: the reference writes r = π/π_old as here, and calls the two policies p and q.
+    Note: Schulman's note writes r = π/π_old as here, and calls the policies p and q.
 
     Args:
         log_probs: float32, log-probabilities (nats) of the actions taken, now.
@@ -202,21 +198,95 @@ def approximate_kl(
     Raises:
         ValueError: If the shapes differ or the estimator is unknown.
     """
+    (log_probs, old_log_probs), valid = _masked(
+        valid, log_probs=log_probs, old_log_probs=old_log_probs
+    )
+    log_ratios = log_probs - tf.stop_gradient(old_log_probs)
+    return mean(kl_estimates(log_ratios, estimator), valid)
+
+
+def reference_kl(
+    log_probs: tf.Tensor,
+    old_log_probs: tf.Tensor,
+    reference_log_probs: tf.Tensor,
+    *,
+    estimator: str = "k3",
+    valid: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Estimates KL(π ‖ π_ref) in nats, with the gradient of that divergence.
+
+    L = mean(ρₜ kₜ), ρ = π(aₜ|sₜ) / π_old(aₜ|sₜ), k of x = log π_ref − log π as in
+    `kl_estimates`. The actions are those of π_old and π is what is learned, so the
+    ratio makes it the divergence of π, whose gradient goes through the ratio as well.
+    Without it the gradient of k1 has mean 0 and that of k3 is the gradient of
+    KL(π_ref ‖ π), the other divergence. k2 has the right gradient by itself, and so its
+    ratio is a constant.
+
+    Reference: Tang and Munos, "On a few pitfalls in KL divergence gradient estimation
+    for RL" (2025), https://arxiv.org/abs/2506.09477, sections 3 and 4; DeepSeek-AI,
+    "DeepSeek-V3.2" (2025), section 3.1, https://arxiv.org/abs/2512.02556, for the ratio
+    with k3. GRPO (2024), https://arxiv.org/abs/2402.03300, has k3 without it.
+
+    Note: it is the divergence in the states that were visited. That an action may lead
+    to states where the policies differ more is not part of the gradient, as with every
+    term of a loss; a penalty in the reward has that part.
+
+    Args:
+        log_probs: float32, log-probabilities (nats) of the actions taken, now.
+        old_log_probs: float32, the same when the actions were taken.
+        reference_log_probs: float32, the same of the reference.
+        estimator: "k1", "k2" or "k3". Defaults to "k3".
+        valid: bool mask of the same shape. Defaults to `None`, every row.
+
+    Returns:
+        float32 scalar, nats.
+
+    Raises:
+        ValueError: If the shapes differ or the estimator is unknown.
+    """
+    (log_probs, old_log_probs, reference_log_probs), valid = _masked(
+        valid,
+        log_probs=log_probs,
+        old_log_probs=old_log_probs,
+        reference_log_probs=reference_log_probs,
+    )
+    ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
+    if estimator == "k2":
+        ratios = tf.stop_gradient(ratios)
+    log_ratios = tf.stop_gradient(reference_log_probs) - log_probs
+    return mean(ratios * kl_estimates(log_ratios, estimator), valid)
+
+
+def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
+    """Computes what single actions say of KL(p ‖ q); 0 where both are equally likely.
+
+    With x = log q − log p at an action of p: k1 = −x (unbiased, may be negative),
+    k2 = x²/2 (biased, small variance), k3 = eˣ − 1 − x (unbiased, never negative).
+
+    Reference: Schulman, "Approximating KL divergence" (2020),
+    http://joschu.net/blog/kl-approx.html.
+
+    Args:
+        log_ratios: float32 of any shape, x in nats.
+        estimator: "k1", "k2" or "k3".
+
+    Returns:
+        float32 of the same shape, nats.
+
+    Raises:
+        ValueError: If the estimator is unknown.
+    """
     if estimator not in KL_ESTIMATORS:
         raise ValueError(
             f"`estimator` must be one of {KL_ESTIMATORS}. Received: "
             f"estimator={estimator!r}"
         )
-    (log_probs, old_log_probs), valid = _masked(
-        valid, log_probs=log_probs, old_log_probs=old_log_probs
-    )
-    log_ratios = log_probs - tf.stop_gradient(old_log_probs)
     if estimator == "k1":
-        return -mean(log_ratios, valid)
+        return -log_ratios
     if estimator == "k2":
-        return 0.5 * mean(tf.square(log_ratios), valid)
+        return 0.5 * tf.square(log_ratios)
     # `expm1`: with `exp(x) − 1` a policy that hardly moved is all rounding error.
-    return mean(tf.math.expm1(log_ratios) - log_ratios, valid)
+    return tf.math.expm1(log_ratios) - log_ratios
 
 
 def mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:

@@ -75,6 +75,8 @@ class Batch(NamedTuple):
             without recurrent models.
         states: The states of policy and critic before the first row, a pair of nests of
             `[N, ...]`; of empty ones without recurrent models.
+        reference_log_probs: `[N]` float32, of the actions under the reference policy,
+            or `None` if the loss has no part in keeping near it.
     """
 
     observations: Any
@@ -87,6 +89,7 @@ class Batch(NamedTuple):
     valid: Any
     resets: Any
     states: Any
+    reference_log_probs: Any = None
 
 
 def shuffled(

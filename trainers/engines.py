@@ -14,7 +14,7 @@ from kpg.environments.text import TextGeneration
 from kpg.environments.vector import HostEnvironment
 from kpg.trainers.collection import Episodes, GraphCollector
 from kpg.trainers.host_collection import HostCollector
-from kpg.trainers.learning import TAIL, Learner, schedule_learning_rates
+from kpg.trainers.learning import Learner, schedule_learning_rates
 from kpg.trainers.replicas import fold_in_replica, sum_up
 from kpg.trajectories import Trajectory
 
@@ -55,14 +55,19 @@ class Engine(ABC):
     def function(self) -> Any:
         """The `tf.function` that holds the update."""
 
-    def _next_key(self) -> tf.Tensor:
-        """Returns the `[2]` int32 seed of the next iteration, and counts it."""
+    def _next_key(self, entropy: Any) -> tf.Tensor:
+        """Returns the `[2]` int32 seed of the next iteration, and counts it.
+
+        Args:
+            entropy: The trainer's, which no graph may hold as a constant: it would be
+                compiled anew for every seed.
+        """
         trainer = self.trainer
         iteration = tf.cast(tf.convert_to_tensor(trainer.iteration), tf.int32)
         trainer.iteration.assign_add(1)
         steps = trainer.settings.num_steps * self.env.num_envs
         trainer.env_steps_counter.assign_add(steps)
-        return tf.stack([tf.constant(trainer.entropy, tf.int32), iteration])
+        return tf.stack([entropy, iteration])
 
 
 class GraphEngine(Engine):
@@ -100,6 +105,7 @@ class GraphEngine(Engine):
             self._carry = self._start(key)
         self._carry, sums = self._function(
             self._carry,
+            tf.constant(self.trainer.entropy),
             tf.constant(iterations),
             tf.constant(done, tf.float32),
             tf.constant(total, tf.float32),
@@ -119,6 +125,7 @@ class GraphEngine(Engine):
     def _iterate(
         self,
         carry: Any,
+        entropy: tf.Tensor,
         iterations: tf.Tensor,
         done: tf.Tensor,
         total: tf.Tensor,
@@ -129,7 +136,7 @@ class GraphEngine(Engine):
         def body(index: tf.Tensor, carry: Any, sums: tf.Tensor) -> Any:
             progress = (done + tf.cast(index, tf.float32)) / total
             schedule_learning_rates(self.trainer, rates, progress)
-            seeds = random.seeds([2], self._next_key())
+            seeds = random.seeds([2], self._next_key(entropy))
             states, discounted = carry
             states, trajectory, episodes = self.strategy.run(
                 self._collect, (states, seeds[0])
@@ -144,7 +151,7 @@ class GraphEngine(Engine):
                 sums + tf.concat([metrics, ended], 0),
             )
 
-        size = len(self.trainer.metric_names) + len(TAIL) + len(Episodes._fields)
+        size = len(self.learner.names) + len(Episodes._fields)
         _, carry, sums = tf.while_loop(
             lambda index, *_: index < iterations,
             body,
@@ -185,7 +192,7 @@ class HostEngine(Engine):
         for index in range(iterations):
             if self._carry is None:
                 self._carry = self.learner.start()
-            seeds = random.seeds([2], self._next_key())
+            seeds = random.seeds([2], self._next_key(self.trainer.entropy))
             trajectory, episodes = self.collector.collect(seeds[0])
             self._carry, metrics = self._function(
                 self._distributed(trajectory),

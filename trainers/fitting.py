@@ -92,7 +92,7 @@ class Fitting:
 
     def _train(self, epoch: int) -> dict[str, float]:
         """Runs the iterations of one epoch and returns their logs."""
-        log = EpochLog(self.trainer.metric_names)
+        log = EpochLog(self.engine.learner.names)
         env = self.engine.env
         rows = env.num_envs * self.trainer.settings.num_steps
         total, step = self.epochs * self.steps, 0

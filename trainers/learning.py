@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from kpg import losses, schedules
 from kpg.trainers.batches import Batch, Estimates, shuffled
+from kpg.trainers.reference import Drift
 from kpg.trainers.replicas import fold_in_replica, share, sum_up
 from kpg.trainers.scaling import Scaling
-from kpg.trainers.updating import Progress, Updater, outputs
+from kpg.trainers.updating import Progress, Updater, log_probs_of, outputs
 from kpg.trajectories import Trajectory, cuts, flatten, resets, zero_where
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Learner:
     Args:
         trainer: Gives the models, the optimizers, the settings and the algorithm.
         num_envs: Environments of all replicas together.
+
+    Attributes:
+        names: Names of the numbers that `learn` returns.
     """
 
     def __init__(self, trainer: Trainer, num_envs: int) -> None:
@@ -44,6 +48,9 @@ class Learner:
         self.minibatch_size = size // self.replicas
         self.scaling = Scaling(trainer)
         self.updater = Updater(trainer)
+        self.reference = trainer.reference
+        own = () if self.reference is None else self.reference.metric_names
+        self.names = (*trainer.metric_names, *own, *TAIL)
 
     def start(self) -> Any:
         """Returns what `learn` carries, of each replica.
@@ -74,22 +81,26 @@ class Learner:
 
         Returns:
             The carry, and the means of `Trainer.metric_names` over the minibatches
-            followed by `TAIL`: the explained variance and two numbers that are positive
-            if the environment or the policy gave something that is not finite.
+            followed by what is measured of the drift from a reference and by `TAIL`:
+            the explained variance and two numbers that are positive if the environment
+            or the policy gave something that is not finite.
         """
         run = self.strategy.run
-        broken = sum_up(self.strategy, run(_broken, (trajectory,)))
+        drift = self._drift(trajectory)
+        broken = sum_up(self.strategy, run(_broken, (trajectory, drift)))
         healthy = tf.equal(tf.reduce_sum(broken), 0.0)
         totals, carried = carry
+        if self.reference is not None and self.reference.in_reward:
+            trajectory = run(self.reference.charged, (trajectory, drift))
         if self.settings.normalize_rewards:
             trajectory, totals = self.scaling.scale_rewards(trajectory, totals, healthy)
         if self.trainer.restart_every_iteration:
             carried = run(lambda: tf.nest.map_structure(tf.zeros_like, carried))
         state = trajectory.critic_state or carried
-        batch, explained, following = run(self._prepare, (trajectory, state))
+        batch, explained, following = run(self._prepare, (trajectory, state, drift))
         orders = run(self._shuffled, (seed,))
         done = self.updater.start(healthy)
-        done = self._update(trajectory, state, batch, orders, done, progress)
+        done = self._update(trajectory, state, drift, batch, orders, done, progress)
         if self.trainer.measures_kl:
             self._measure_kl(batch, healthy)
         if self.settings.normalize_observations:
@@ -97,13 +108,33 @@ class Learner:
         explained = sum_up(self.strategy, explained) / self.replicas
         metrics = tf.math.divide_no_nan(done.totals, done.looked)
         tail = tf.concat([explained[tf.newaxis], broken], axis=0)
+        measured = self._follow_drift(trajectory, drift, healthy)
         carried = carried if trajectory.critic_state else following
-        return (totals, carried), tf.concat([metrics, tail], axis=0)
+        return (totals, carried), tf.concat([metrics, measured, tail], axis=0)
+
+    def _drift(self, trajectory: Any) -> Any:
+        """Asks the reference about each replica's actions, if there is one."""
+        if self.reference is None:
+            return None
+        return self.strategy.run(self.reference.drift, (trajectory,))
+
+    def _follow_drift(
+        self, trajectory: Any, drift: Any, healthy: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns what the drift is in all, and lets its price follow."""
+        if self.reference is None:
+            return tf.zeros([0])
+        sums = self.strategy.run(self.reference.sums, (trajectory, drift))
+        total, count = tf.unstack(sum_up(self.strategy, sums))
+        kl = tf.math.divide_no_nan(total, count)
+        known = healthy & (count > 0.0)
+        return self.reference.follow(kl, known, self.num_envs * self.replicas)
 
     def _update(
         self,
         trajectory: Any,
         state: Any,
+        drift: Any,
         batch: Any,
         orders: Any,
         done: Progress,
@@ -119,7 +150,7 @@ class Learner:
 
         def epoch(first: tf.Tensor, done: Progress) -> tuple[tf.Tensor, Progress]:
             anew = trajectory._replace(values=())
-            batch, *_ = self.strategy.run(self._prepare, (anew, state))
+            batch, *_ = self.strategy.run(self._prepare, (anew, state, drift))
             window = (first, first + count)
             return window[1], self.updater.run(batch, orders, window, done, progress)
 
@@ -130,7 +161,9 @@ class Learner:
         )
         return done
 
-    def _prepare(self, trajectory: Trajectory, state: Any) -> tuple[Batch, Any, Any]:
+    def _prepare(
+        self, trajectory: Trajectory, state: Any, drift: Drift | None = None
+    ) -> tuple[Batch, Any, Any]:
         """Computes advantages and targets of this replica's rows.
 
         Returns:
@@ -156,12 +189,19 @@ class Learner:
             valid=trajectory.valid,
             resets=resets(trajectory) if self.trainer.recurrent else None,
             states=(trajectory.policy_state, state),
+            reference_log_probs=self._in_loss(drift),
         )
         if self.trainer.uses_log_ratios:
-            estimates = estimates._replace(log_ratios=self._log_ratios(batch))
+            now = log_probs_of(self.trainer.policy, trajectory)
+            estimates = estimates._replace(log_ratios=now - trajectory.log_probs)
         batch = batch._replace(**self.trainer.estimate(estimates)._asdict())
         explained = _explained_variance(batch)
         return self._in_rows(batch), explained, following
+
+    def _in_loss(self, drift: Drift | None) -> Any:
+        """Returns what the loss needs to know of the reference."""
+        in_reward = self.reference is None or self.reference.in_reward
+        return None if drift is None or in_reward else drift.log_probs
 
     def _in_rows(self, batch: Batch) -> Batch:
         """Forgets the order of time, unless the models are recurrent."""
@@ -169,13 +209,6 @@ class Learner:
             return batch
         rows: Batch = flatten(batch._replace(states=None))
         return rows._replace(states=batch.states)
-
-    def _log_ratios(self, batch: Batch) -> tf.Tensor:
-        """Returns `[T, B]` log π(a|s) − log μ(a|s), π as it is now."""
-        rows, policy = self._in_rows(batch), self.trainer.policy
-        parameters = outputs(policy, rows, rows.states[0], training=False)
-        log_probs = policy.family.log_prob(parameters, rows.actions)
-        return tf.reshape(log_probs, batch.log_probs.shape) - batch.log_probs
 
     def _values(
         self, trajectory: Trajectory, state: Any
@@ -261,7 +294,7 @@ def schedule_learning_rates(
         optimizer.learning_rate.assign(rate)
 
 
-def _broken(trajectory: Trajectory) -> tf.Tensor:
+def _broken(trajectory: Trajectory, drift: Drift | None) -> tf.Tensor:
     """Returns `[2]`, whether environment and policy gave what is not finite."""
     parts = [trajectory.rewards]
     parts += tf.nest.flatten((trajectory.observations, trajectory.next_observations))
@@ -273,6 +306,8 @@ def _broken(trajectory: Trajectory) -> tf.Tensor:
     log_probs = tf.math.is_finite(trajectory.log_probs)
     if trajectory.valid is not None:
         log_probs |= ~trajectory.valid
+    if drift is not None:
+        log_probs &= tf.math.is_finite(drift.estimates)
     sound = tf.stack([tf.reduce_all(tf.stack(finite)), tf.reduce_all(log_probs)])
     return 1.0 - tf.cast(sound, tf.float32)
 

@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 
 from kpg.trainers.collection import Episodes
-from kpg.trainers.learning import TAIL
 
 
 class EpochLog:
     """Accumulates what the executions of one epoch return.
 
     Args:
-        metric_names: Names of the means over gradient steps, in their order.
+        names: `Learner.names`.
     """
 
-    def __init__(self, metric_names: tuple[str, ...]) -> None:
-        self._names = (*metric_names, *TAIL)
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
         self._sums = np.zeros(len(self._names) + len(Episodes._fields))
         self._iterations = 0
         self._env_steps = 0

@@ -85,9 +85,9 @@ class PPOSettings(TrainerSettings):
     def _check_combinations(self) -> None:
         clips, penalises = self.clip_range is not None, self.kl_coef > 0
         if self.dual_clip is not None and self.dual_clip <= 1:
-            self._refuse("dual_clip", "must be greater than 1")
+            self.refuse("dual_clip", "must be greater than 1")
         if not clips and not penalises:
-            self._refuse("clip_range", "may be None only with a `kl_coef` above 0")
+            self.refuse("clip_range", "may be None only with a `kl_coef` above 0")
         self.check_effect("clip_range_schedule", clips, "clip_range=None")
         self.check_effect("dual_clip", clips, "clip_range=None")
         self.check_effect("kl_coef_schedule", penalises, "kl_coef=0")

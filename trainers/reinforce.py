@@ -77,7 +77,7 @@ class REINFORCESettings(TrainerSettings):
         if self.group_size is not None:
             self._check_count("group_size")
             if self.group_size < 2:
-                self._refuse("group_size", "must be at least 2")
+                self.refuse("group_size", "must be at least 2")
         if grouped and (self.returns != "total" or not self.whole_episodes):
             raise ValueError(
                 "A group compares whole episodes: it needs returns='total' and "

@@ -12,8 +12,9 @@ from kpg.environments.text import TextGeneration
 from kpg.trainers.collection import Episodes
 from kpg.trainers.engines import Engine
 from kpg.trainers.learning import schedule_learning_rates
+from kpg.trainers.updating import log_probs_of
 from kpg.trainers.writing import Writer, Written
-from kpg.trajectories import Trajectory, resets
+from kpg.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
@@ -65,7 +66,7 @@ class TextEngine(Engine):
             if self._carry is None:
                 self._carry = self.learner.start()
             iteration = int(tf.convert_to_tensor(self.trainer.iteration))
-            seeds = random.seeds([2], self._next_key())
+            seeds = random.seeds([2], self._next_key(self.trainer.entropy))
             trajectory, episodes = self.collect(iteration, seeds[0])
             self._carry, metrics = self._function(
                 trajectory,
@@ -124,10 +125,7 @@ class TextEngine(Engine):
         In half precision a token that is read with a cache and the same one in a whole
         text differ so much that the first ratio would not be 1.
         """
-        policy = self.trainer.policy
-        sequences = (rows.observations, rows.policy_state, resets(rows))
-        parameters, _ = policy.unroll(*sequences)
-        log_probs = policy.family.log_prob(parameters, rows.actions)
+        log_probs = log_probs_of(self.trainer.policy, rows)
         return rows._replace(log_probs=tf.where(rows.valid, log_probs, 0.0), values=())
 
     def _learn(

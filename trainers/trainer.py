@@ -21,6 +21,8 @@ from kpg.trainers.batches import Batch, Estimates, Gains
 from kpg.trainers.engines import Engine, engine_for
 from kpg.trainers.evaluation import Evaluator, evaluator_for
 from kpg.trainers.fitting import Fitting
+from kpg.trainers.optimizers import checked_critic_optimizer, checked_optimizer
+from kpg.trainers.reference import Reference
 from kpg.trainers.settings import TrainerSettings
 
 
@@ -87,6 +89,9 @@ class Trainer(keras.Model):
         self.seed = seed
         self.entropy = (secrets.randbits(31) if seed is None else seed) & 0x7FFFFFFF
         self.return_moments = RunningNormalization(())
+        self.reference: Reference | None = None
+        if self.settings.reference_kl_coef > 0:
+            self.reference = Reference(policy, self.settings)
         self.iteration = self._counter("iteration")
         self.env_steps_counter = self._counter("env_steps")
         self.critic_optimizer: Any = None
@@ -280,8 +285,8 @@ class Trainer(keras.Model):
         with self.distribute_strategy.scope():
             if optimizer is None:
                 optimizer = keras.optimizers.Adam(3e-4, epsilon=1e-5)
-            optimizer = self._checked_optimizer(optimizer)
-            critic_optimizer = self._checked_critic_optimizer(critic_optimizer)
+            optimizer = checked_optimizer(self, optimizer)
+            critic_optimizer = checked_critic_optimizer(self, critic_optimizer)
             super().compile(optimizer=optimizer, jit_compile=False)
             self.critic_optimizer = critic_optimizer
             for own, variables in self.optimized_variables():
@@ -291,29 +296,6 @@ class Trainer(keras.Model):
         self._jit_compile_argument = jit_compile
         self._engine = None
         self._evaluators = {}
-
-    def _checked_critic_optimizer(self, optimizer: Any) -> Any:
-        if optimizer is None:
-            return None
-        shared = self.critic is not None and self.critic.trunk is self.policy.trunk
-        if self.critic is None or shared:
-            raise ValueError(
-                "`critic_optimizer` needs a critic with weights of its own; leave it "
-                "out. Received: "
-                + ("no critic" if self.critic is None else "a critic on a shared trunk")
-            )
-        return self._checked_optimizer(optimizer)
-
-    def _checked_optimizer(self, optimizer: Any) -> Any:
-        optimizer = keras.optimizers.get(optimizer)
-        schedule = self.settings.learning_rate_schedule
-        if schedule != "constant" and not hasattr(optimizer.learning_rate, "assign"):
-            raise ValueError(
-                "An optimizer with a LearningRateSchedule of its own needs "
-                "`learning_rate_schedule='constant'`. Received: "
-                f"learning_rate_schedule={schedule!r}"
-            )
-        return optimizer
 
     def fit(
         self,
@@ -351,8 +333,9 @@ class Trainer(keras.Model):
             Keras's `History`. Its keys are `return` and `length` (means over the
             episodes that ended in the epoch, NaN if none did), `episodes`, `env_steps`
             (since the trainer was made), `steps_per_second`, the metrics of the
-            updates, `explained_variance`, `learning_rate`, and `val_return`,
-            `val_return_std`, `val_length` if there is validation.
+            updates, those of a reference (see `reference_kl_coef`),
+            `explained_variance`, `learning_rate`, and `val_return`, `val_return_std`,
+            `val_length` if there is validation.
 
         Raises:
             ValueError: If the environment does not fit, or observations or rewards of
@@ -366,6 +349,8 @@ class Trainer(keras.Model):
         for name, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
             _check_count(name, count)
         engine = self._engine_for(self._environment(env))
+        if self.reference is not None:
+            self.reference.begin()
         validation = None
         if validation_data is not None:
             validation = self._environment(validation_data)
@@ -429,6 +414,23 @@ class Trainer(keras.Model):
         if self._engine is not None and self._engine.env is environment:
             self._engine.restart()  # its episodes are about to be broken off
         return self._evaluators[key].run(seed)
+
+    def set_reference(self, policy: Policy | None = None) -> None:
+        """Takes a policy, as it is now, for the reference of `reference_kl_coef`.
+
+        Its weights are copied. Without this call the first `fit` takes the policy as it
+        finds it; a callback may call it to let the reference follow.
+
+        Args:
+            policy: One with the same layers. Defaults to the policy that is trained.
+
+        Raises:
+            ValueError: If the trainer has no reference, or the policy does not fit.
+        """
+        if self.reference is None:
+            self.settings.refuse("reference_kl_coef", "must be above 0 for a reference")
+        else:
+            self.reference.choose(self.policy if policy is None else policy)
 
     @property
     def env_steps(self) -> int:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from kpg import losses, schedules
 from kpg.trainers.batches import Batch, take
 from kpg.trainers.replicas import all_sum, share, sum_up
+from kpg.trajectories import Trajectory, resets
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
@@ -122,7 +123,7 @@ class Updater:
     def _loss(
         self, rows: Batch, progress: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Adds up the policy loss, the value loss and the entropy bonus."""
+        """Adds up the losses of policy and critic, the bonus and the penalties."""
         policy, critic, settings = (
             self.trainer.policy,
             self.trainer.critic,
@@ -141,6 +142,15 @@ class Updater:
         loss = policy_loss + settings.vf_coef * value_loss - bonus * entropy
         for penalty in self._penalties():
             loss += penalty
+        reference = self.trainer.reference
+        if reference is not None and rows.reference_log_probs is not None:
+            loss += reference.coefficient * losses.reference_kl(
+                log_probs,
+                rows.log_probs,
+                rows.reference_log_probs,
+                estimator=settings.kl_estimator,
+                valid=rows.valid,
+            )
         parts = {"policy_loss": policy_loss, "value_loss": value_loss}
         return loss, {"loss": loss, **parts, "entropy": entropy, **metrics}
 
@@ -230,3 +240,10 @@ def outputs(model: Any, rows: Batch, state: Any, training: bool = True) -> tf.Te
     if rows.resets is None:
         return model(rows.observations, training=training)
     return model.unroll(rows.observations, state, rows.resets, training=training)[0]
+
+
+def log_probs_of(policy: Any, trajectory: Trajectory) -> tf.Tensor:
+    """Returns `[T, B]` log-probabilities of a trajectory's actions, in nats."""
+    sequences = (trajectory.observations, trajectory.policy_state, resets(trajectory))
+    parameters, _ = policy.unroll(*sequences)
+    return policy.family.log_prob(parameters, trajectory.actions)

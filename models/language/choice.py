@@ -7,25 +7,31 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kpg.models.language.decoding import CachedDecoder, Decoder
+from kpg.models.language.decoding import CachedDecoder, Decoder, RereadingDecoder
 from kpg.models.language.gpt2 import GPT2Decoder
+from kpg.models.language.slots import put, put_anywhere
 from kpg.models.language.trunk import LanguageTrunk
 
 _FAST: dict[str, Any] = {"GPT2Backbone": GPT2Decoder}
 
 
-def decoder_for(trunk: LanguageTrunk) -> Decoder:
-    """Returns the fastest decoder that reads a model as the model itself does."""
+def decoder_for(trunk: LanguageTrunk, portable: bool = False) -> Decoder:
+    """Returns the fastest decoder that reads a model as the model itself does.
+
+    Args:
+        trunk: The language model.
+        portable: Whether its graph must run where XLA does not. Defaults to `False`.
+    """
     kind = _FAST.get(type(trunk.causal_lm.backbone).__name__)
     if kind is not None:
         with tf.init_scope():
             try:
-                fast: Decoder = kind(trunk)
+                fast: Decoder = kind(trunk, put_anywhere if portable else put)
                 if agrees(fast, trunk):
                     return fast
             except AttributeError:
                 pass  # another version of KerasHub, whose layers have other parts
-    return CachedDecoder(trunk)
+    return RereadingDecoder(trunk) if portable else CachedDecoder(trunk)
 
 
 def agrees(decoder: Decoder, trunk: LanguageTrunk) -> bool:

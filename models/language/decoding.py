@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from kpg.models.language.slots import put_anywhere, sizes, widened
 from kpg.models.language.trunk import LanguageTrunk
 
 
@@ -101,3 +102,43 @@ class CachedDecoder:
         tokens = tf.TensorSpec([batch_size, room], tf.int32)
         _, cache = build.get_concrete_function(tokens).structured_outputs
         return cache.shape, cache.dtype
+
+
+class RereadingDecoder:
+    """Decodes by reading the whole text again for each token, without a cache.
+
+    It is slow, takes any batch size, and needs no operation that a server lacks: what
+    the models of KerasHub write their caches with is compiled by XLA.
+
+    Reference: https://github.com/tensorflow/serving/issues/2217.
+
+    Args:
+        trunk: The language model.
+    """
+
+    def __init__(self, trunk: LanguageTrunk) -> None:
+        self.trunk = trunk
+
+    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
+        """See `Decoder.num_steps`; the steps are those of `CachedDecoder`."""
+        return prompt_room - 1 + new_tokens
+
+    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
+        """See `Decoder.offsets`."""
+        return lengths - tf.reduce_min(lengths)
+
+    def start(
+        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
+    ) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.start`; it caches the text and the place of its next token."""
+        place = tf.minimum(tf.reduce_min(lengths), sizes(prompts)[1])
+        text = widened(prompts, new_tokens, axis=1)
+        return tf.gather(self.trunk(text), place - 1, axis=1), (text, place)
+
+    def advance(
+        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
+    ) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.advance`."""
+        text, place = cache
+        text = put_anywhere(text, tokens[:, tf.newaxis], place, axis=1)
+        return tf.gather(self.trunk(text), place, axis=1), (text, place + 1)

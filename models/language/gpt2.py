@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
+from kpg.models.language.slots import Put, put, sizes, widened
 from kpg.models.language.trunk import LanguageTrunk
 
 
@@ -41,10 +41,12 @@ class GPT2Decoder:
 
     Args:
         trunk: A language model with a `GPT2Backbone`.
+        write: How a slot of the cache is filled. Defaults to `slots.put`.
     """
 
-    def __init__(self, trunk: LanguageTrunk) -> None:
+    def __init__(self, trunk: LanguageTrunk, write: Put = put) -> None:
         self.trunk = trunk
+        self.write = write
         self.backbone: Any = trunk.causal_lm.backbone
         self.head_size = self.backbone.hidden_dim // self.backbone.num_heads
 
@@ -60,7 +62,7 @@ class GPT2Decoder:
         self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
     ) -> tuple[tf.Tensor, GPT2Cache]:
         """See `Decoder.start`."""
-        room = prompts.shape[1]
+        room = sizes(prompts)[1]
         places = tf.range(room)
         earlier = places <= places[:, tf.newaxis]
         hidden = self._embedded(prompts, places)
@@ -70,14 +72,13 @@ class GPT2Decoder:
             hidden = self._rest(layer, hidden, queries, keys, values, earlier)
             caches.append((keys, values))
         last = tf.gather(hidden, lengths - 1, batch_dims=1)
-        wider = [[0, 0], [0, 0], [0, new_tokens], [0, 0]]
         keys, values = zip(*caches, strict=True)
         visible = places < lengths[:, tf.newaxis]
         return self.backbone.layer_norm(last), GPT2Cache(
-            tuple(tf.pad(part, wider) for part in keys),
-            tuple(tf.pad(part, wider) for part in values),
-            tf.constant(room),
-            tf.pad(visible, [[0, 0], [0, new_tokens]]),
+            tuple(widened(part, new_tokens, axis=2) for part in keys),
+            tuple(widened(part, new_tokens, axis=2) for part in values),
+            tf.convert_to_tensor(room),
+            widened(visible, new_tokens, axis=1),
         )
 
     def advance(
@@ -87,15 +88,15 @@ class GPT2Decoder:
         cache = GPT2Cache(*cache)
         places = (lengths + step)[:, tf.newaxis]
         hidden = self._embedded(tokens[:, tf.newaxis], places)
-        visible = cache.visible | (tf.range(cache.visible.shape[1]) == cache.slot)
+        visible = cache.visible | (tf.range(sizes(cache.visible)[1]) == cache.slot)
         seen = visible[:, tf.newaxis, tf.newaxis]
-        where = [0, 0, cache.slot, 0]
         caches: list[tuple[Any, Any]] = []
         layers = self.backbone.transformer_layers
         for layer, *past in zip(layers, cache.keys, cache.values, strict=True):
             queries, *new = self._projections(layer, hidden)
             keys, values = (
-                keras.ops.slice_update(*pair) for pair in _at(where, past, new)
+                self.write(old, update, cache.slot, 2)
+                for old, update in zip(past, new, strict=True)
             )
             hidden = self._rest(layer, hidden, queries, keys, values, seen)
             caches.append((keys, values))
@@ -147,8 +148,3 @@ class GPT2Decoder:
         inputs = layer._feedforward_layer_norm(hidden)
         inner = layer._feedforward_intermediate_dense(inputs)
         return hidden + layer._feedforward_output_dense(inner)
-
-
-def _at(where: list[Any], past: list[Any], new: list[Any]) -> list[tuple[Any, ...]]:
-    """Returns the arguments that write `new` into `past` at a slot."""
-    return [(old, where, update) for old, update in zip(past, new, strict=True)]

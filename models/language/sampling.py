@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
 from kpg import random
 from kpg.models.language.choice import decoder_for
 from kpg.models.language.decoding import Decoder
 from kpg.models.language.policy import CausalLMPolicy
+from kpg.models.language.slots import Put, put, sizes
 
 
 class Completions(NamedTuple):
@@ -51,23 +51,30 @@ class Sampler:
 
     Args:
         policy: What chooses the tokens.
-        new_tokens: T, tokens of a completion at most, ≥ 1.
-        deterministic: Whether to choose the most likely tokens. Defaults to `False`.
+        new_tokens: T, tokens of a completion at most, ≥ 1: a number or a scalar.
+        deterministic: Whether to choose the most likely tokens: a bool or a scalar.
+            Defaults to `False`.
         decoder: How the texts are read. Defaults to the fastest that gives the model's
             own logits.
+        temperature: A scalar in place of the policy's. Defaults to `None`.
+        write: How a row of the result is filled. Defaults to `slots.put`.
     """
 
     def __init__(
         self,
         policy: CausalLMPolicy,
-        new_tokens: int,
-        deterministic: bool = False,
+        new_tokens: Any,
+        deterministic: Any = False,
         decoder: Decoder | None = None,
+        temperature: tf.Tensor | None = None,
+        write: Put = put,
     ) -> None:
         self.policy = policy
         self.new_tokens = new_tokens
         self.deterministic = deterministic
         self.decoder = decoder_for(policy.trunk) if decoder is None else decoder
+        self.temperature = temperature
+        self.write = write
         self._end = int(policy.tokenizer.end_token_id)
         self._pad = int(getattr(policy.tokenizer, "pad_token_id", None) or 0)
 
@@ -77,12 +84,12 @@ class Sampler:
         """Completes prompts.
 
         Args:
-            prompts: `[B, P]` int32, padded on the right; B and P are known when the
-                graph is built.
+            prompts: `[B, P]` int32, padded on the right. Under XLA, B and P are known
+                when the graph is built.
             lengths: `[B]` int32, tokens of each prompt, in 1 … P.
             seed: `[2]` int32, a stateless seed.
         """
-        batch_size, room = prompts.shape
+        batch_size, room = sizes(prompts)
         steps = self.decoder.num_steps(room, self.new_tokens)
         offsets = self.decoder.offsets(lengths)
         seeds = random.seeds([steps], seed)
@@ -123,17 +130,17 @@ class Sampler:
         A row that is not is given the next token of its prompt.
         """
         policy, step, turns = self.policy, loop.step, loop.step - offsets
-        parameters = policy.outputs(loop.features)
-        if self.deterministic:
-            chosen = policy.family.mode(parameters)
+        if self.temperature is None:
+            parameters = policy.outputs(loop.features)
         else:
-            chosen = policy.family.sample(parameters, seeds[step])
+            parameters = policy.trunk.logits(loop.features) / self.temperature
+        chosen = self._chosen(parameters, seeds[step])
         log_probs = policy.family.log_prob(parameters, chosen)
         values = tf.zeros_like(log_probs)
         if policy.critic is not None:
             values = policy.critic.outputs(loop.features)
         valid = loop.writing & (turns >= 0)
-        places = tf.clip_by_value(lengths + turns, 0, prompts.shape[1] - 1)
+        places = tf.clip_by_value(lengths + turns, 0, sizes(prompts)[1] - 1)
         given = tf.gather(prompts, places, batch_dims=1)
         tokens = tf.where(valid, chosen, self._pad)
         ended = valid & ((chosen == self._end) | (turns == self.new_tokens - 1))
@@ -145,16 +152,32 @@ class Sampler:
             features,
             cache,
             loop.writing & ~ended,
-            _put(loop.tokens, step, tokens),
-            _put(loop.log_probs, step, tf.where(valid, log_probs, 0.0)),
-            _put(loop.values, step, tf.where(valid, values, 0.0)),
-            _put(loop.valid, step, valid),
+            self._put(loop.tokens, step, tokens),
+            self._put(loop.log_probs, step, tf.where(valid, log_probs, 0.0)),
+            self._put(loop.values, step, tf.where(valid, values, 0.0)),
+            self._put(loop.valid, step, valid),
         )
+
+    def _chosen(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the tokens `[B]` of a step."""
+        family = self.policy.family
+        if self.deterministic is True:
+            return family.mode(parameters)
+        drawn = family.sample(parameters, seed)
+        if self.deterministic is False:
+            return drawn
+        return tf.where(self.deterministic, family.mode(parameters), drawn)
+
+    def _put(self, table: tf.Tensor, step: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+        """Writes a row `[B]` into a table `[T, B]`."""
+        return self.write(table, row[tf.newaxis], step, 0)
 
     def _aligned(self, loop: _Loop, offsets: tf.Tensor) -> Completions:
         """Moves every row up to its first own token."""
         tables = Completions(loop.tokens, loop.log_probs, loop.values, loop.valid)
-        if loop.tokens.shape[0] == self.new_tokens:
+        if loop.tokens.shape[0] is not None and (
+            loop.tokens.shape[0] == self.new_tokens
+        ):
             return tables
         rows = offsets + tf.range(self.new_tokens)[:, tf.newaxis]
         aligned: Completions = tf.nest.map_structure(
@@ -164,8 +187,3 @@ class Sampler:
             tables,
         )
         return aligned
-
-
-def _put(table: tf.Tensor, step: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
-    """Writes a row `[B]` into a table `[T, B]`."""
-    return keras.ops.slice_update(table, [step, 0], row[tf.newaxis])

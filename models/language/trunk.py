@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kpg.models.language.slots import sizes
+
 State = tuple[tf.Tensor, tf.Tensor]
 
 
@@ -61,7 +63,7 @@ class LanguageTrunk(keras.layers.Layer):
         """Returns float32 logits `[..., V]` of the token after `[..., F]`."""
         flat = tf.reshape(features, [-1, 1, self.width])
         logits = self.causal_lm.backbone.token_embedding(flat, reverse=True)
-        shape = [*_sizes(features)[:-1], self.vocabulary_size]
+        shape = [*sizes(features)[:-1], self.vocabulary_size]
         return tf.cast(tf.reshape(logits, shape), tf.float32)
 
     def unroll(self, observations: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
@@ -77,10 +79,10 @@ class LanguageTrunk(keras.layers.Layer):
         """
         history, lengths = state
         fed = tf.transpose(tf.cast(observations, tf.int32))
-        steps = tf.range(_sizes(fed)[1])
+        steps = tf.range(sizes(fed)[1])
         # The tokens go right behind the text, and each row's padding behind them.
-        room = tf.pad(history, [[0, 0], [0, _sizes(fed)[1]]])
-        slots = tf.range(_sizes(room)[1])
+        room = tf.pad(history, [[0, 0], [0, sizes(fed)[1]]])
+        slots = tf.range(sizes(room)[1])
         turns = slots - lengths[:, tf.newaxis]
         own = tf.gather(fed, tf.clip_by_value(turns, 0, steps[-1]), batch_dims=1)
         tokens = tf.where(turns < 0, room, own)
@@ -89,12 +91,3 @@ class LanguageTrunk(keras.layers.Layer):
         after = tf.transpose(places) + 1
         texts = tf.where(slots < after[..., tf.newaxis], tokens, 0)
         return tf.transpose(features, [1, 0, 2]), (texts, after)
-
-
-def _sizes(tensor: tf.Tensor) -> list[Any]:
-    """Returns the sizes of all axes, as numbers where they are known."""
-    dynamic = tf.shape(tensor)
-    return [
-        dynamic[axis] if size is None else size
-        for axis, size in enumerate(tensor.shape)
-    ]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kpg import spaces as spaces
     from kpg import text as text
     from kpg import trainers as trainers
+    from kpg.caching import cache_compilations as cache_compilations
     from kpg.environments import make as make
     from kpg.trainers import load as load
 
@@ -39,7 +40,11 @@ _MODULES = (
     "text",
     "trainers",
 )
-_FUNCTIONS = {"make": "environments", "load": "trainers"}
+_FUNCTIONS = {
+    "cache_compilations": "caching",
+    "load": "trainers",
+    "make": "environments",
+}
 
 
 def __getattr__(name: str) -> Any:

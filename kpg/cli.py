@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kpg import presets
+from kpg import caching, presets
 from kpg.commands.outcome import Outcome, UsageError
 from kpg.runs import to_json
 from kpg.version import __version__
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> Outcome:
+    caching.cache_compilations()
     module = importlib.import_module(f"kpg.commands.{options.command}")
     outcome: Outcome = module.run(options)
     return outcome

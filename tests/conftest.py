@@ -14,6 +14,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Tests compile what they test.
+os.environ["KPG_CACHE_DIR"] = ""
 
 
 def pytest_configure() -> None:

@@ -1,0 +1,84 @@
+"""Keeps what XLA compiles, so that the next process need not compile it again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+# Where `cache_compilations` looks for a directory; empty for no cache at all.
+VARIABLE = "KPG_CACHE_DIR"
+_FLAGS = "TF_XLA_FLAGS"
+_DIRECTORY_FLAG = "--tf_xla_persistent_cache_directory"
+# Executables of a GPU would have to be told apart by its kind, and by its driver.
+_DEVICES_FLAG = "--tf_xla_persistent_cache_device_types=CPU"
+_LARGEST = 512 * 2**20
+
+
+def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path | None:
+    """Has XLA look up on disk what it compiled before, for CPUs.
+
+    Compiling an iteration takes longer than many trainings. A graph is found again if
+    nothing in it differs: models, settings, sizes; seeds and numbers of iterations may.
+    The commands of `kpg` call this. In a program of your own it must come before the
+    first graph is run: XLA reads its flags once.
+
+    Args:
+        directory: Where to keep them, in a folder for this processor and these
+            versions. Defaults to the environment variable `KPG_CACHE_DIR`, and without
+            it to `kpg` in the user's cache directory. When it holds more than 512 MiB,
+            the oldest files go.
+
+    Returns:
+        The folder, or `None` if there is no cache: `KPG_CACHE_DIR` is empty, the folder
+        cannot be written to, or `TF_XLA_FLAGS` names one already.
+    """
+    flags = os.environ.get(_FLAGS, "")
+    chosen = os.environ.get(VARIABLE) if directory is None else os.fspath(directory)
+    if chosen == "" or _DIRECTORY_FLAG in flags:
+        return None
+    folder = Path(chosen or _default()).expanduser() / f"xla-{_fingerprint()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _prune(folder.parent, _LARGEST)
+    except OSError:
+        return None
+    if not os.access(folder, os.W_OK):
+        return None
+    own = f"{_DIRECTORY_FLAG}={folder.resolve()} {_DEVICES_FLAG}"
+    os.environ[_FLAGS] = f"{flags} {own}".strip()
+    return folder
+
+
+def _default() -> str:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.join(home, "kpg")
+
+
+def _fingerprint() -> str:
+    """Names all that compiled code depends on besides its graph."""
+    parts = [metadata.version("tensorflow"), platform.machine(), str(os.cpu_count())]
+    parts += [os.environ.get("XLA_FLAGS", ""), *_processor()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _processor() -> list[str]:
+    """Returns the lines that say what the first processor can do."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return [platform.processor()]
+    lines = text.split("\n\n")[0].splitlines()
+    return [line for line in lines if line.startswith(("model name", "flags"))]
+
+
+def _prune(folder: Path, largest: int) -> None:
+    """Deletes the oldest files until the rest takes no more than `largest` bytes."""
+    files = [(path.stat(), path) for path in folder.glob("xla-*/*.pb")]
+    total = 0
+    for stat, path in sorted(files, key=lambda file: -file[0].st_mtime):
+        total += stat.st_size
+        if total > largest:
+            path.unlink(missing_ok=True)

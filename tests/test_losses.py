@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 import kpg.losses
-from tests.mutants.subject import Array, close
+from tests.mutants.policy_gradient import LOGITS
+from tests.mutants.reference import exact, paid
+from tests.mutants.subject import Array, close, gradient
 
 Loss: TypeAlias = Callable[..., tf.Tensor]
 
@@ -53,6 +55,7 @@ CASES = [
     (k1, 2),
     (k2, 2),
     (kpg.losses.approximate_kl, 2),
+    (kpg.losses.reference_kl, 3),
 ]
 
 
@@ -166,6 +169,14 @@ def test_old_values_without_a_clip_range_are_refused() -> None:
 def test_unknown_estimator_is_refused() -> None:
     with pytest.raises(ValueError, match="must be one of .*'k3'.* Received.*'k4'"):
         kpg.losses.approximate_kl([0.0], [0.0], estimator="k4")
+    with pytest.raises(ValueError, match="must be one of .*'k3'.* Received.*'k4'"):
+        kpg.losses.reference_kl([0.0], [0.0], [0.0], estimator="k4")
+
+
+@pytest.mark.parametrize("estimator", kpg.losses.KL_ESTIMATORS)
+def test_only_k1_gives_rewards_the_gradient_of_the_divergence(estimator: str) -> None:
+    right = np.allclose(paid(estimator), gradient(exact, LOGITS), atol=1e-5)
+    assert right == (estimator == "k1")
 
 
 def test_mean_over_valid_rows() -> None:

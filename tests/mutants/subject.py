@@ -73,7 +73,9 @@ def gradient(function: Callable[[tf.Tensor], tf.Tensor], at: Array) -> Array:
     with tf.GradientTape() as tape:
         tape.watch(point)
         result = function(point)
-    return tape.gradient(result, point)
+    return tape.gradient(
+        result, point, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
 
 
 def softmax(logits: Array) -> Array:

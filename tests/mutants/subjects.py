@@ -16,6 +16,7 @@ from tests.mutants.gae import GAE
 from tests.mutants.groups import GROUP_NORMALIZED, LEAVE_ONE_OUT
 from tests.mutants.moments import MOMENTS
 from tests.mutants.policy_gradient import POLICY_GRADIENT
+from tests.mutants.reference import REFERENCE_K1, REFERENCE_K2, REFERENCE_K3
 from tests.mutants.returns import DISCOUNT_WEIGHTS, N_STEP, RETURNS, TOTAL_RETURNS
 from tests.mutants.subject import Subject
 from tests.mutants.surrogate import SURROGATE
@@ -36,6 +37,9 @@ SUBJECTS: tuple[Subject, ...] = (
     K1,
     K2,
     K3,
+    REFERENCE_K1,
+    REFERENCE_K2,
+    REFERENCE_K3,
     CATEGORICAL,
     CATEGORICAL_ENTROPY,
     MASKS,

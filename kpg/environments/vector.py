@@ -139,6 +139,14 @@ class HostEnvironment(Environment):
             observations, next_observations, rewards, terminated, truncated, valid
         )
 
+    def measured(self) -> dict[str, float]:
+        """See `Environment.measured`: what `measured()` of the vector environment is.
+
+        Most have no such method.
+        """
+        measured = getattr(self.vector_env, "measured", dict)
+        return dict(measured())
+
     def close(self) -> None:
         """See `Environment.close`."""
         if not self._closed:

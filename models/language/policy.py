@@ -13,7 +13,9 @@ import tensorflow_probability as tfp
 
 from kpg.distributions import CategoricalFamily, TruncatedFamily
 from kpg.distributions.family import Family
+from kpg.models.language.choice import decoder_for
 from kpg.models.language.critic import LanguageCritic
+from kpg.models.language.decoding import Decoder
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.trunk import LanguageTrunk
 from kpg.text import Codec, check_tokenizer
@@ -93,6 +95,10 @@ class CausalLMPolicy(TextModel):
         if self._codec is None:
             self._codec = Codec(self.tokenizer)
         return self._codec
+
+    def decoder(self) -> Decoder:
+        """Returns the fastest decoder that reads texts as the model does."""
+        return decoder_for(self.trunk)
 
     def padded(self, prompts: Sequence[str]) -> tuple[Tokens, Tokens]:
         """Returns the tokens of prompts `[B, P]`, padded on the right, and how many.

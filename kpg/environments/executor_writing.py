@@ -1,0 +1,132 @@
+"""An executor that writes B texts as it is told: one compiled call for each token."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kpg.environments.controls import Control
+from kpg.environments.executor_reading import Reader
+from kpg.environments.interaction import Interaction
+
+Array = np.ndarray[Any, Any]
+
+
+class ExecutorWriter:
+    """The device's side of texts that are written under control.
+
+    What the executor remembers of the texts stays on the device, in variables: what is
+    passed from call to call would be copied each time.
+
+    Args:
+        control: Chooses the tokens.
+        interaction: Says what is shown of the executor.
+        reader: Reads the texts.
+
+    Attributes:
+        view: What the executor thinks of each text, `[B, ...]` arrays by the names of
+            `Interaction.view`.
+        log_likelihoods: `[B]` float32, what the executor alone gave to the tokens that
+            were written last, in nats; 0 for a text that has just begun.
+    """
+
+    def __init__(
+        self, control: Control, interaction: Interaction, reader: Reader
+    ) -> None:
+        self._control = control
+        self._interaction = interaction
+        self._reader = reader
+        self._memory: Any = None
+        self._parameters: Any = None
+        self.view: dict[str, Array] = {}
+        self.log_likelihoods = np.zeros(0, np.float32)
+        self._reading = functools.cache(self._reading_of)
+        self._writing = tf.function(self._write, autograph=False)
+
+    def start(self, texts: Array, lengths: Array) -> None:
+        """Begins all texts, B of them: `[B, L]` tokens, of which `[B]` are theirs."""
+        if self._memory is None:
+            self._remember(tf.constant(texts), tf.constant(lengths))
+        self.view = {}
+        self.log_likelihoods = np.zeros(len(texts), np.float32)
+        self.replace(np.arange(len(texts)), texts, lengths)
+
+    def replace(self, rows: Array, texts: Array, lengths: Array) -> None:
+        """Reads other texts `[R, L]` in place of those in `[R]` rows."""
+        view = self._reading(texts.shape[1])(
+            tf.constant(rows, tf.int32), tf.constant(texts), tf.constant(lengths)
+        )
+        for name, part in view.items():
+            if name not in self.view:
+                self.view[name] = np.zeros(part.shape, np.float32)
+            self.view[name][rows] = part.numpy()
+
+    def write(self, actions: Array, states: Array, lengths: Array, key: Any) -> Array:
+        """Writes a token of each text, `[B]` int32.
+
+        Args:
+            actions: `[B, ...]`, what the executor is told.
+            states: `[B]` int32, of the word classes.
+            lengths: `[B]` int32, tokens of the texts so far.
+            key: Two integers, a stateless seed.
+        """
+        tokens, likelihoods, view = self._writing(
+            tf.constant(actions),
+            tf.constant(states),
+            tf.constant(lengths),
+            tf.constant(key, tf.int32),
+        )
+        self.view = {name: part.numpy().copy() for name, part in view.items()}
+        self.log_likelihoods = likelihoods.numpy().copy()
+        written: Array = tokens.numpy()
+        return written
+
+    def _remember(self, texts: tf.Tensor, lengths: tf.Tensor) -> None:
+        """Makes the variables."""
+
+        def variable(value: tf.Tensor) -> tf.Variable:
+            return tf.Variable(value, trainable=False)
+
+        features, memory = self._reader.start(texts, lengths)
+        self._memory = tf.nest.map_structure(variable, memory)
+        self._parameters = variable(self._control.executor.outputs(features))
+
+    def _reading_of(self, room: int) -> Any:
+        """Returns the compiled `_read` of any number of texts of so much room."""
+        texts = tf.TensorSpec([None, room], tf.int32)
+        numbers = tf.TensorSpec([None], tf.int32)
+        return tf.function(self._read, [numbers, texts, numbers], autograph=False)
+
+    def _read(self, rows: tf.Tensor, texts: tf.Tensor, lengths: tf.Tensor) -> Any:
+        features, fresh = self._reader.start(texts, lengths)
+        parameters = self._control.executor.outputs(features)
+        places = rows[:, tf.newaxis]
+        kept = (self._memory, self._parameters)
+        for old, new in zip(
+            tf.nest.flatten(kept), tf.nest.flatten((fresh, parameters)), strict=True
+        ):
+            # Numbers that all texts share are about those that stay, too.
+            if old.shape.rank:
+                old.scatter_nd_update(places, new)
+        return self._interaction.view(features, parameters)
+
+    def _write(
+        self,
+        actions: tf.Tensor,
+        states: tf.Tensor,
+        lengths: tf.Tensor,
+        key: tf.Tensor,
+    ) -> Any:
+        before = tf.convert_to_tensor(self._parameters)
+        memory = tf.nest.map_structure(tf.convert_to_tensor, self._memory)
+        tokens = self._control.tokens(before, actions, states, key)
+        log_probs = tf.nn.log_softmax(before)
+        likelihoods = tf.gather(log_probs, tokens, batch_dims=1)
+        features, memory = self._reader.advance(memory, tokens, lengths)
+        parameters = self._control.executor.outputs(features)
+        tf.nest.map_structure(lambda old, new: old.assign(new), self._memory, memory)
+        self._parameters.assign(parameters)
+        return tokens, likelihoods, self._interaction.view(features, parameters)

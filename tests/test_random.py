@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kpg import random
+from kpg.compiling import compiled
 
 COUNT = 40_000
 SEED = tf.constant([7, -8])
@@ -23,10 +24,33 @@ DRAWS: dict[str, Callable[[tf.Tensor], Any]] = {
 }
 
 
+@pytest.mark.parametrize("jit_compile", [True, False])
 @pytest.mark.parametrize("name", DRAWS)
-def test_xla_draws_the_same_numbers(name: str) -> None:
-    compiled = tf.function(DRAWS[name], jit_compile=True, autograph=False)
-    np.testing.assert_allclose(compiled(SEED), DRAWS[name](SEED), rtol=1e-4, atol=1e-4)
+def test_xla_draws_the_same_numbers(name: str, jit_compile: bool) -> None:
+    numbers = compiled(DRAWS[name], jit_compile)(SEED)
+    np.testing.assert_allclose(numbers, DRAWS[name](SEED), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(128,), (131,), (2, 1001), (3, 7, 11)])
+def test_what_suits_xla_has_the_bits_of_tensorflows_philox(
+    shape: tuple[int, ...],
+) -> None:
+    for seed in ([0, 0], [7, -8], [-(2**31), 2**31 - 1]):
+        expected = tf.random.stateless_uniform(
+            shape, seed, None, None, tf.int32, alg="philox"
+        )
+        with random.drawn_for_xla():
+            bits = random._bits(shape, seed)
+        np.testing.assert_array_equal(bits, expected)
+
+
+def test_outside_of_xla_a_draw_is_one_operation() -> None:
+    def kinds(jit_compile: bool) -> list[str]:
+        graph = compiled(DRAWS["seeds"], jit_compile).get_concrete_function(SEED).graph
+        return [operation.type for operation in graph.get_operations()]
+
+    assert not any("While" in kind for kind in kinds(False))
+    assert any("While" in kind for kind in kinds(True))
 
 
 @pytest.mark.parametrize("name", DRAWS)

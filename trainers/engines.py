@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tensorflow as tf
 
 from kpg import random
+from kpg.compiling import compiled
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment
 from kpg.environments.text import TextGeneration
@@ -83,9 +84,7 @@ class GraphEngine(Engine):
             trainer.restart_every_iteration,
         )
         self._carry: Any = None
-        self._function = tf.function(
-            self._iterate, jit_compile=trainer.uses_xla, autograph=False
-        )
+        self._function = compiled(self._iterate, trainer.uses_xla)
         self._start = tf.function(self._begin, autograph=False)
 
     @property
@@ -172,9 +171,7 @@ class HostEngine(Engine):
             trainer.restart_every_iteration,
         )
         self._carry: Any = None
-        self._function = tf.function(
-            self._learn, jit_compile=trainer.uses_xla, autograph=False
-        )
+        self._function = compiled(self._learn, trainer.uses_xla)
 
     @property
     def function(self) -> Any:

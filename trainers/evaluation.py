@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import random
+from kpg.compiling import compiled
 from kpg.environments.environment import Environment
 from kpg.environments.functional import GraphEnvironment, Rng
 from kpg.environments.text import TextGeneration
@@ -83,7 +84,7 @@ class GraphEvaluator(Evaluator):
         jit_compile: bool,
     ) -> None:
         super().__init__(env, policy, episodes, deterministic)
-        self._play = tf.function(self._build, jit_compile=jit_compile, autograph=False)
+        self._play = compiled(self._build, jit_compile)
 
     def play(self, seed: int) -> tuple[Any, Any]:
         """See `Evaluator.play`."""

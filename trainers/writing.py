@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.environments.text import Array, TextGeneration
+from kpg.compiling import compiled
 from kpg.models.language.policy import CausalLMPolicy
 from kpg.models.language.sampling import Completions, Sampler
 from kpg.rewards import Evaluation
@@ -75,9 +76,7 @@ class Writer:
         self._prompts, self._lengths = _table(env, policy)
         self._end = int(policy.tokenizer.end_token_id)
         self.sampler = Sampler(policy, env.max_new_tokens, deterministic)
-        self.function = tf.function(
-            self.sampler.__call__, jit_compile=jit_compile, autograph=False
-        )
+        self.function = compiled(self.sampler.__call__, jit_compile)
 
     def write(
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None

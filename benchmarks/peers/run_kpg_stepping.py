@@ -9,6 +9,7 @@ from measuring import Job, Stopwatch, peak_megabytes, read_job
 
 import kpg
 from kpg import random
+from kpg.compiling import compiled
 from kpg.environments.functional import Rng
 from kpg.trainers.collection import select, time_is_up
 
@@ -18,7 +19,6 @@ def main(job: Job) -> None:
     size, steps = job["num_envs"], job["num_steps"]
     env: Any = kpg.make(job["env"], size, job["seed"], "graph")
 
-    @tf.function(jit_compile=True, autograph=False)
     def play(states: Any, lengths: Any, key: Any) -> Any:
         keys = random.seeds([steps, 2], key)
         totals = tf.zeros([3])  # of rewards, ends, and entries of the observations
@@ -38,14 +38,14 @@ def main(job: Job) -> None:
         start = (tf.constant(0), states, lengths, totals)
         return tf.while_loop(lambda index, *_: index < steps, step, start)[1:]
 
+    run = compiled(play, jit_compile=True)
     states = env.initial(Rng(tf.constant([job["seed"], 0]), size))
     lengths = tf.zeros([size], tf.int32)
     rewards = ends = 0.0
     for chunk in range(job["chunks"]):
         watch.start()
-        states, lengths, totals = play(
-            states, lengths, tf.constant([job["seed"], chunk])
-        )
+        key = tf.constant([job["seed"], chunk])
+        states, lengths, totals = run(states, lengths, key)
         totals = totals.numpy()
         watch.stop(size * steps)
         rewards, ends = rewards + totals[0], ends + totals[1]

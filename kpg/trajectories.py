@@ -33,6 +33,9 @@ class Trajectory(NamedTuple):
             they were made; otherwise `()`.
         critic_state: As `policy_state`, of the critic, where every fragment brings its
             own; `()` where the state carries on from the fragment before.
+        greedy_rewards: `[T, B]` float32, of the episode that the most likely actions
+            make of each column's start, 0 after its end; `()` unless a trainer compares
+            with it.
     """
 
     observations: Any
@@ -46,6 +49,7 @@ class Trajectory(NamedTuple):
     policy_state: Any = ()
     values: Any = ()
     critic_state: Any = ()
+    greedy_rewards: Any = ()
 
 
 def flatten(rows: Any) -> Any:

@@ -91,14 +91,13 @@ class ActorCritic(Trainer):
     def estimate(self, estimates: Estimates) -> Gains:
         """See `Trainer.estimate`."""
         settings, gamma = self.settings, self.settings.gamma
-        rewards, values, next_values, terminated, truncated, log_ratios = estimates
-        rows = rewards, values, next_values, terminated, truncated
+        rows, values = estimates[:5], estimates.values
         if settings.advantage == "gae":
             return estimates.gae(gamma, settings.gae_lambda)
         if settings.advantage == "vtrace":
             vtrace = advantages.vtrace(
                 *rows,
-                log_ratios,
+                estimates.log_ratios,
                 gamma=gamma,
                 clip_rho=settings.clip_rho,
                 clip_c=settings.clip_c,

@@ -20,6 +20,8 @@ class Estimates(NamedTuple):
         truncated: bool.
         log_ratios: float32, log π(a|s) − log μ(a|s) of the policy now against the one
             that acted, in nats; `None` unless `Trainer.uses_log_ratios`.
+        valid: bool, or `None` if every row counts.
+        greedy_rewards: float32, as in `Trajectory`.
     """
 
     rewards: Any
@@ -28,6 +30,8 @@ class Estimates(NamedTuple):
     terminated: Any
     truncated: Any
     log_ratios: Any = None
+    valid: Any = None
+    greedy_rewards: Any = ()
 
     def gae(self, gamma: float, gae_lambda: float) -> Gains:
         """Returns `kpg.advantages.gae`, with the TD(λ) returns as targets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -54,6 +55,7 @@ class GraphCollector:
         num_envs: B, environments that this replica steps.
         restart: Whether every fragment begins with new episodes and holds one for each
             environment; the rows after its end are not valid.
+        compare: Whether to play each of these episodes greedily as well.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class GraphCollector:
         num_steps: int,
         num_envs: int,
         restart: bool = False,
+        compare: bool = False,
     ) -> None:
         self.env = env
         self.policy = policy
         self.num_steps = num_steps
         self.num_envs = num_envs
         self.restart = restart
+        self.compare = compare
 
     def start(self, seed: tf.Tensor) -> Carry:
         """Resets all environments, given a stateless `[2]` int32 seed."""
@@ -91,14 +95,17 @@ class GraphCollector:
         seeds = random.seeds([self.num_steps, 3], seed)
         if self.restart:
             carry = self.start(seed)
-        before = carry.policy_state
-        fresh = self._fresh(seeds[0, 2])
-        carry, (rows, episodes) = scan(self._step, carry, (seeds[:, :2], fresh))
-        trajectory = Trajectory(**rows, valid=None, policy_state=before)
+        before = carry
+        inputs = (seeds[:, :2], self._fresh(seeds[0, 2]))
+        carry, (rows, episodes) = scan(self._step, carry, inputs)
+        trajectory = Trajectory(**rows, valid=None, policy_state=before.policy_state)
         if self.restart:
-            ended = trajectory.terminated | trajectory.truncated
-            before = tf.cumsum(tf.cast(ended, tf.int32), exclusive=True)
-            trajectory = trajectory._replace(valid=before == 0)
+            trajectory = trajectory._replace(valid=_first_episode(rows))
+        if self.compare:
+            greedy = functools.partial(self._step, greedy=True)
+            _, (others, _) = scan(greedy, before, inputs)
+            rewards = tf.where(_first_episode(others), others["rewards"], 0.0)
+            trajectory = trajectory._replace(greedy_rewards=rewards)
         return carry, trajectory, tf.nest.map_structure(tf.reduce_sum, episodes)
 
     def _fresh(self, seed: tf.Tensor) -> Any:
@@ -113,14 +120,17 @@ class GraphCollector:
         )
 
     def _step(
-        self, carry: Carry, inputs: tuple[tf.Tensor, Any]
+        self, carry: Carry, inputs: tuple[tf.Tensor, Any], greedy: bool = False
     ) -> tuple[Carry, tuple[dict[str, Any], Episodes]]:
         """One step of all environments, given `[2, 2]` seeds and states to reset to."""
         seeds, fresh = inputs
         env, family = self.env, self.policy.family
         observations = env.observation(carry.states)
         parameters, policy_state = self.policy.step(observations, carry.policy_state)
-        actions = family.sample(parameters, seeds[0])
+        if greedy:
+            actions = family.mode(parameters)
+        else:
+            actions = family.sample(parameters, seeds[0])
         taken = family.to_environment(actions)
         rng = Rng(seeds[1], self.num_envs)
         states = env.transition(carry.states, taken, rng)
@@ -151,6 +161,12 @@ class GraphCollector:
             zero_where(ended, policy_state),
         )
         return carry, (rows, episodes)
+
+
+def _first_episode(rows: dict[str, Any]) -> tf.Tensor:
+    """Returns `[T, B]` bool: whether no episode ended in the rows before."""
+    ended = rows["terminated"] | rows["truncated"]
+    return tf.cumsum(tf.cast(ended, tf.int32), exclusive=True) == 0
 
 
 def time_is_up(env: GraphEnvironment, lengths: tf.Tensor) -> tf.Tensor:

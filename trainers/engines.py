@@ -82,6 +82,7 @@ class GraphEngine(Engine):
             trainer.settings.num_steps,
             self.learner.num_envs,
             trainer.restart_every_iteration,
+            trainer.compares_with_greedy,
         )
         self._carry: Any = None
         self._function = compiled(self._iterate, trainer.uses_xla)
@@ -164,6 +165,13 @@ class HostEngine(Engine):
 
     def __init__(self, trainer: Trainer, env: HostEnvironment) -> None:
         super().__init__(trainer, env)
+        if trainer.compares_with_greedy:
+            raise ValueError(
+                "A comparison with the greedy episode from the same start needs an "
+                "environment that can begin twice in one state: one in the graph, or a "
+                "text task. Received: baseline='self_critical' on "
+                f"{env.spec.id if env.spec else type(env).__name__}"
+            )
         self.collector = HostCollector(
             env,
             trainer.policy,

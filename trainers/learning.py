@@ -103,6 +103,8 @@ class Learner:
         done = self._update(trajectory, state, drift, batch, orders, done, progress)
         if self.trainer.measures_kl:
             self._measure_kl(batch, healthy)
+        if self.trainer.measures_gains:
+            self._measure_gains(batch, healthy)
         if self.settings.normalize_observations:
             self.scaling.follow_observations(trajectory, healthy)
         explained = sum_up(self.strategy, explained) / self.replicas
@@ -177,6 +179,8 @@ class Learner:
             next_values=next_values,
             terminated=trajectory.terminated,
             truncated=trajectory.truncated,
+            valid=trajectory.valid,
+            greedy_rewards=trajectory.greedy_rewards,
         )
         batch = Batch(
             observations=trajectory.observations,
@@ -274,6 +278,15 @@ class Learner:
 
         divergence = sum_up(self.strategy, self.strategy.run(kl, (batch,)))
         self.trainer.follow_kl(tf.where(healthy, divergence, float("nan")))
+
+    def _measure_gains(self, batch: Any, healthy: tf.Tensor) -> None:
+        """Tells the trainer how much better than its baseline the iteration was."""
+
+        def gains(batch: Batch) -> tf.Tensor:
+            return losses.mean(batch.advantages, batch.valid) * share(batch.valid)
+
+        mean = sum_up(self.strategy, self.strategy.run(gains, (batch,)))
+        self.trainer.follow_gains(tf.where(healthy, mean, float("nan")))
 
 
 def schedule_learning_rates(

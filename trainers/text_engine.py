@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import random
+from kpg.compiling import compiled
 from kpg.environments.text import TextGeneration
 from kpg.trainers.collection import Episodes
 from kpg.trainers.engines import Engine
 from kpg.trainers.learning import schedule_learning_rates
 from kpg.trainers.updating import log_probs_of
-from kpg.trainers.writing import Writer, Written
+from kpg.trainers.writing import GreedyWriter, Writer, Written
 from kpg.trajectories import Trajectory
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ class TextEngine(Engine):
                 f"{self.learner.replicas} replicas"
             )
         self.writer = Writer(env, trainer.policy, trainer.uses_xla)
-        self._carry: Any = None
-        self._function = tf.function(
-            self._learn, jit_compile=trainer.uses_xla, autograph=False
+        self._greedy = trainer.compares_with_greedy and GreedyWriter(
+            env, trainer.policy, trainer.uses_xla
         )
+        self._carry: Any = None
+        self._function = compiled(self._learn, trainer.uses_xla)
 
     @property
     def function(self) -> Any:
@@ -85,8 +87,13 @@ class TextEngine(Engine):
             iteration: Its number, which says the prompts.
             seed: `[2]` int32, a stateless seed.
         """
-        written = self.writer.write(self.env.chosen(iteration), seed)
-        return self._trajectory(written), written.episodes
+        chosen = self.env.chosen(iteration)
+        written = self.writer.write(chosen, seed)
+        trajectory = self._trajectory(written)
+        if self._greedy:
+            rewards = tf.constant(self._greedy.rewards(chosen).T)
+            trajectory = trajectory._replace(greedy_rewards=rewards)
+        return trajectory, written.episodes
 
     def _trajectory(self, written: Written) -> Trajectory:
         """Takes the last token of a prompt for the first observation.

@@ -164,6 +164,24 @@ class Trainer(keras.Model):
         """
 
     @property
+    def measures_gains(self) -> bool:
+        """Whether `follow_gains` is to be called after each iteration's updates."""
+        return False
+
+    def follow_gains(self, mean: tf.Tensor) -> None:
+        """Adapts what depends on the advantages of an iteration.
+
+        Args:
+            mean: Scalar, over all rows, before they are standardised; NaN if nothing
+                was learned from them.
+        """
+
+    @property
+    def compares_with_greedy(self) -> bool:
+        """Whether each episode is to be played greedily from its start as well."""
+        return False
+
+    @property
     def recurrent(self) -> bool:
         """Whether a model remembers; minibatches are then whole sequences."""
         models = [model for model in (self.policy, self.critic) if model is not None]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from kpg.environments.text import Array, TextGeneration
 from kpg.compiling import compiled
+from kpg.environments.text import Array, TextGeneration
 from kpg.models.language.policy import CausalLMPolicy
 from kpg.models.language.sampling import Completions, Sampler
 from kpg.rewards import Evaluation
@@ -101,6 +102,34 @@ class Writer:
         texts = self.policy.texts(rows)
         scores = self.env.score(indices, texts, given, rows, ended)
         return Written(prompts, lengths, completions, counts, scores)
+
+
+class GreedyWriter:
+    """Completes prompts by the most likely tokens, to compare samples with.
+
+    The task's measures and its last completions stay those of the samples.
+
+    Args:
+        env: The task.
+        policy: What writes.
+        jit_compile: Whether XLA compiles the loop.
+    """
+
+    def __init__(self, env: TextGeneration, policy: Any, jit_compile: bool) -> None:
+        self._env = copy.copy(env)
+        self._env.task = copy.copy(env.task)
+        self._env.measured()  # starts a list of its own
+        self._writer = Writer(self._env, policy, jit_compile, deterministic=True)
+
+    def rewards(self, indices: Array) -> Array:
+        """Returns `[B, T]` float32 rewards of completions of `[B]` prompts.
+
+        The members of a group have the same prompt, which is completed once.
+        """
+        size = self._env.group_size
+        written = self._writer.write(indices[::size], tf.constant([0, 0]))
+        self._env.measured()
+        return np.repeat(written.scores.total, size, axis=0)
 
 
 def _table(env: TextGeneration, policy: CausalLMPolicy) -> tuple[Array, Array]:

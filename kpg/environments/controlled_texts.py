@@ -83,7 +83,8 @@ class ControlledTexts:
         self.stopped[rows] = tokens == self._end
         if self._classes.names:
             for row, token in zip(rows, tokens, strict=True):
-                self.states[row] = self._classes.after(self.states[row], token)
+                state = int(self.states[row])
+                self.states[row] = self._classes.after(state, int(token))
 
     def insert(self, row: int, phrase: Iterable[int]) -> None:
         """Adds tokens to one completion, as many as there is room for."""

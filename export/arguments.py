@@ -12,6 +12,9 @@ from kpg.export import names, tensors
 
 Array = tensors.Array
 
+# A request must hold every input of a signature: this one stands for "as exported".
+AS_EXPORTED = -1
+
 
 class TensorSpec(NamedTuple):
     """What one input or output of a signature must be.
@@ -30,6 +33,18 @@ class Signature(NamedTuple):
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+
+
+def signatures(definitions: Mapping[str, Any]) -> dict[str, Signature]:
+    """Reads SignatureDef messages by name, but for TensorFlow's own.
+
+    Those begin with `__`, such as the initialiser.
+    """
+    return {
+        name: Signature(specs(one.inputs), specs(one.outputs))
+        for name, one in sorted(definitions.items())
+        if not name.startswith("__")
+    }
 
 
 def specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
@@ -78,6 +93,35 @@ def named(
     return {
         name: _cast(name, np.asarray(value), inputs.get(name))
         for name, value in values.items()
+    }
+
+
+def asked(
+    prompts: Sequence[str],
+    max_new_tokens: int | None,
+    temperature: float | None,
+    seed: int,
+    deterministic: bool,
+) -> dict[str, Any]:
+    """Names the inputs of the signature `complete`, see `kpg.export.Client.complete`.
+
+    Raises:
+        ValueError: If `prompts` are not strings.
+    """
+    texts = list(prompts)
+    if isinstance(prompts, str) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"`prompts` must be a list of strings. Received: prompts={prompts!r}"
+        )
+    # An array of `str` would lose the zeros at the end of a text.
+    encoded = np.empty(len(texts), object)
+    encoded[:] = [text.encode() for text in texts]
+    return {
+        "prompts": encoded,
+        "seed": seed,
+        "max_new_tokens": AS_EXPORTED if max_new_tokens is None else max_new_tokens,
+        "temperature": float(AS_EXPORTED) if temperature is None else temperature,
+        "deterministic": deterministic,
     }
 
 

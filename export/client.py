@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -11,7 +12,7 @@ import grpc
 
 from kpg.export import arguments, names, protocol, tensors
 from kpg.export.arguments import Signature
-from kpg.export.errors import ServingError
+from kpg.export.errors import ServingError, explained
 
 Array = tensors.Array
 
@@ -165,6 +166,41 @@ class Client:
             ServingError: If the server cannot be reached or refuses the request.
         """
         return self.predict(observations, signature_name="sample", seed=seed)
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+        deterministic: bool = False,
+    ) -> list[str]:
+        """Lets a language policy complete prompts.
+
+        Args:
+            prompts: B strings, none empty.
+            max_new_tokens: Tokens of a completion at most. Defaults to the limit that
+                was exported, which is also the most that can be asked for.
+            temperature: What the model's logits are divided by, > 0. Defaults to that
+                of the policy.
+            seed: An int32 number; equal seeds draw equal completions of equal prompts.
+                Defaults to a random one.
+            deterministic: Whether to write the most likely tokens. Defaults to `False`.
+
+        Returns:
+            B strings, without the prompts.
+
+        Raises:
+            ServingError: If the server cannot be reached or refuses the request.
+            ValueError: If `prompts` are not strings.
+        """
+        seed = secrets.randbits(31) if seed is None else seed
+        inputs = arguments.asked(
+            prompts, max_new_tokens, temperature, seed, deterministic
+        )
+        found = self.predict(inputs, signature_name="complete", outputs=["completions"])
+        return [text.decode() for text in found["completions"]]
 
     def predict(
         self,
@@ -320,21 +356,8 @@ class Client:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
-            details = error.details() or ""
-            raise self._error(error.code().name, details, timeout) from error
-
-    def _error(self, code: str, details: str, timeout: float) -> ServingError:
-        if code == "UNAVAILABLE":
-            details = (
-                f"The server at {self.target} is unavailable; start one with `kpg "
-                f"serve`, or give the address of one that runs. Received: {details}"
-            )
-        elif code == "DEADLINE_EXCEEDED":
-            details = (
-                f"The server at {self.target} did not answer within {timeout:g} "
-                "seconds; give the client a longer timeout"
-            )
-        return ServingError(code, details)
+            code, details = error.code().name, error.details() or ""
+            raise explained(code, details, self.target, timeout) from error
 
     def _fill(self, spec: Any, version: int | None) -> None:
         spec.name = self.model_name
@@ -367,11 +390,7 @@ class Client:
         response = self._call(self._metadata, request, self.timeout)
         packed = response.metadata["signature_def"].value
         definitions = protocol.SignatureDefMap.FromString(packed).signature_def
-        signatures = {
-            name: Signature(arguments.specs(one.inputs), arguments.specs(one.outputs))
-            for name, one in sorted(definitions.items())
-            if not name.startswith("__")  # TensorFlow's own, such as the initialiser
-        }
+        signatures = arguments.signatures(definitions)
         return response.model_spec.version.value, signatures
 
 

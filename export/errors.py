@@ -20,3 +20,25 @@ class ServingError(RuntimeError):
 
 class VerificationError(ValueError):
     """An exported model that does not do what the live one does."""
+
+
+def explained(code: str, details: str, target: str, timeout: float) -> ServingError:
+    """Makes an error of what a call ended with, and says what helps.
+
+    Args:
+        code: Name of the gRPC status.
+        details: What came with it.
+        target: The server's address.
+        timeout: Seconds that the call was given.
+    """
+    if code == "UNAVAILABLE":
+        details = (
+            f"The server at {target} is unavailable; start one with `kpg "
+            f"serve`, or give the address of one that runs. Received: {details}"
+        )
+    elif code == "DEADLINE_EXCEEDED":
+        details = (
+            f"The server at {target} did not answer within {timeout:g} "
+            "seconds; give the client a longer timeout"
+        )
+    return ServingError(code, details)

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kpg.export import tensors
+from kpg.export import operations, tensors
 from kpg.export.verification import Parity
 from kpg.version import __version__
 
@@ -27,6 +27,7 @@ def write(
     signatures: Mapping[str, Any],
     parity: Parity,
     notes: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `assets.extra/kpg_manifest.json`; every other file must be there already.
 
@@ -37,14 +38,17 @@ def write(
         signatures: SignatureDef messages by name.
         parity: What verification found.
         notes: Anything else worth knowing, such as `env` and `return_mean`.
+        settings: What the signatures were made with. Defaults to nothing.
     """
     content = {
         "version": version,
         "notes": dict(notes),
+        "settings": dict(settings or {}),
         "spaces": dict(spaces),
         "signatures": describe(signatures),
         "parity": {"max_abs": parity.max_abs, "outputs": parity.outputs},
         "operations": list(parity.operations),
+        "operations_beyond_tensorflow": operations.not_core(parity.operations),
         "packages": _packages(),
         "sha256": hashes(directory),
     }

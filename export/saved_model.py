@@ -11,18 +11,19 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from kpg.export import manifest, versions, warmup
+from kpg.export.completions import CompletionSignatures
 from kpg.export.errors import ServingError, VerificationError
 from kpg.export.servable import Servable
 from kpg.export.signatures import Signatures
 from kpg.export.verification import Parity, verify
+from kpg.models import CausalLMPolicy
 
-VERIFIED_BATCH_SIZES = (1, 7)
-WARM_BATCH_SIZES = (1, 2, 8, 64)
+_Offered: TypeAlias = Signatures | CompletionSignatures
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def export_policy(
     directory: str | os.PathLike[str],
     *,
     version: int | None = None,
+    max_new_tokens: int | None = None,
 ) -> str:
     """Exports a policy for TensorFlow Serving and `kpg serve`.
 
@@ -58,6 +60,7 @@ def export_policy(
         trainer_or_policy: See `publish`.
         directory: See `publish`.
         version: See `publish`.
+        max_new_tokens: See `publish`.
 
     Returns:
         The path of the version's directory.
@@ -65,7 +68,9 @@ def export_policy(
     Raises:
         ValueError: See `publish`.
     """
-    return publish(trainer_or_policy, directory, version=version).path
+    return publish(
+        trainer_or_policy, directory, version=version, max_new_tokens=max_new_tokens
+    ).path
 
 
 def publish(
@@ -74,6 +79,7 @@ def publish(
     *,
     version: int | None = None,
     notes: Mapping[str, Any] | None = None,
+    max_new_tokens: int | None = None,
 ) -> Export:
     """Exports a policy, and says what was checked.
 
@@ -89,6 +95,9 @@ def publish(
         version: An integer ≥ 1 that is not there yet. Defaults to the next free one.
         notes: Put into the manifest as they are, such as
             `{"env": "MountainCar-v0", "return_mean": -98.2}`. Defaults to none.
+        max_new_tokens: Of a language policy only: tokens of a completion at most,
+            which requests cannot exceed. Defaults to those that it was trained with,
+            which the trainer knows, else to 64, or half of what the model reads.
 
     Returns:
         Path, version, parity and signatures.
@@ -99,11 +108,10 @@ def publish(
         VerificationError: A ValueError: the exported model does not do what the live
             one does; nothing has been published.
     """
-    policy, critic = _models(trainer_or_policy)
     _check_notes(notes)
+    signatures = _signatures(trainer_or_policy, max_new_tokens)
     base = _base(directory)
     _check_version(base, version)
-    signatures = Signatures(policy, critic)
     with _staging(base) as stage:
         _write(signatures, stage, base.name)
         parity = _verify(signatures, stage)
@@ -116,9 +124,26 @@ def publish(
             signatures=described,
             parity=parity,
             notes=notes or {},
+            settings=signatures.settings,
         )
         path = _publish(stage, base, number)
     return Export(str(path), number, parity.max_abs, manifest.describe(described))
+
+
+def _signatures(trainer_or_policy: Any, max_new_tokens: int | None) -> _Offered:
+    """Returns what the policy can be asked."""
+    policy, critic = _models(trainer_or_policy)
+    if isinstance(policy, CausalLMPolicy):
+        settings = getattr(trainer_or_policy, "settings", None)
+        return CompletionSignatures(
+            policy, max_new_tokens or getattr(settings, "num_steps", None)
+        )
+    if max_new_tokens is not None:
+        raise ValueError(
+            "`max_new_tokens` has no effect on a policy that writes no text; leave it "
+            f"out. Received: max_new_tokens={max_new_tokens}"
+        )
+    return Signatures(policy, critic)
 
 
 def _models(trainer_or_policy: Any) -> tuple[Any, Any | None]:
@@ -189,28 +214,37 @@ def _staging(base: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _write(signatures: Signatures, stage: Path, model_name: str) -> None:
+def _write(signatures: _Offered, stage: Path, model_name: str) -> None:
     module, functions = signatures.module()
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.WARNING)  # no "Assets written to" the staging directory
-    try:
+    with _quiet():  # no "Assets written to" the staging directory
         tf.saved_model.save(module, str(stage), signatures=functions)
-    finally:
-        logger.setLevel(level)
     requests = [
-        request for size in WARM_BATCH_SIZES for request in signatures.examples(size)
+        request
+        for size in signatures.warm_batch_sizes
+        for request in signatures.examples(size)
     ]
     warmup.write(stage, model_name, requests)
 
 
-def _verify(signatures: Signatures, stage: Path) -> Parity:
+def _verify(signatures: _Offered, stage: Path) -> Parity:
     examples = [
         example
-        for size in VERIFIED_BATCH_SIZES
+        for size in signatures.verified_batch_sizes
         for example in signatures.examples(size)
     ]
-    return verify(stage, signatures.live, examples)
+    with _quiet():  # nor that the live policy builds a graph for each shape
+        return verify(stage, signatures.live, examples)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _warm(stage: Path) -> dict[str, Any]:

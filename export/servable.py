@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from kpg.export import tensors
+from kpg.export import operations, tensors
 from kpg.export.errors import ServingError
 
 Array = tensors.Array
@@ -64,6 +64,7 @@ class Servable:
                 without a value.
         """
         self.path = os.fspath(path)
+        operations.register(self.path)
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph)
         self._callables: dict[tuple[str, tuple[str, ...]], Callable[..., Any]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -46,6 +46,10 @@ class Signatures:
     A row without a legal action, a text that is not of its space, and inputs of
     different numbers of rows are errors (INVALID_ARGUMENT).
     """
+
+    verified_batch_sizes = (1, 7)
+    warm_batch_sizes = (1, 2, 8, 64)
+    settings: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, policy: Any, critic: Any | None) -> None:
         """Binds the signatures to live models, whose weights are read at each call.
@@ -128,9 +132,9 @@ class Signatures:
         module.weights = [v.value for model in models for v in model.variables]
         specs = {name: _spec(leaf) for name, leaf in self._leaves.items()}
         specs |= self._states
-        module.greedy = _trace(self.greedy, specs)
+        module.greedy = trace(self.greedy, specs)
         seed = {"seed": tf.TensorSpec([2], tf.int32)}
-        module.sample = _trace(self.sample, specs | seed)
+        module.sample = trace(self.sample, specs | seed)
         return module, {GREEDY: module.greedy, SAMPLE: module.sample}
 
     def examples(self, batch_size: int) -> list[tuple[str, dict[str, tensors.Array]]]:
@@ -239,7 +243,8 @@ class Signatures:
         return drawn
 
 
-def _trace(function: Callable[..., Tensors], specs: Mapping[str, tf.TensorSpec]) -> Any:
+def trace(function: Callable[..., Tensors], specs: Mapping[str, tf.TensorSpec]) -> Any:
+    """Traces a function of named inputs."""
     named = {
         name: tf.TensorSpec(spec.shape, spec.dtype, name)
         for name, spec in specs.items()

@@ -16,19 +16,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
-from kpg.export import tensors
+from kpg.export import operations, tensors
 from kpg.export.errors import ServingError, VerificationError
 from kpg.export.servable import Servable
 
 Arrays = Mapping[str, tensors.Array]
 Run = Callable[[str, Arrays], Arrays]
-
-# Python functions exist in the process that made them only, and the released server is
-# built with XLA off.
-_FORBIDDEN = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunc")
-_FORBIDDEN_PREFIXES = ("XlaCallModule", "XlaLaunch")
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,7 @@ def verify(
             operations that a server does not have, lacks a signature or an output, or
             gives other results.
     """
-    operations = _check_operations(Path(path))
+    found = operations.check(Path(path))
     differences: dict[str, float] = {}
     cases = [(name, inputs, dict(reference(name, inputs))) for name, inputs in examples]
     for loader, load in _LOADERS.items():
@@ -100,43 +94,7 @@ def verify(
                 f"in Python; it failed in {loader}. Received: "
                 f"{error if isinstance(error, ServingError) else _one_line(error)}"
             ) from error
-    return Parity(max(differences.values(), default=0.0), differences, operations)
-
-
-def _check_operations(path: Path) -> tuple[str, ...]:
-    """Lists the operations, and refuses those that a server does not have."""
-    saved_model = saved_model_pb2.SavedModel()
-    try:
-        saved_model.ParseFromString((path / "saved_model.pb").read_bytes())
-    except Exception as error:  # the parser's own kinds differ between its versions
-        raise VerificationError(
-            f"A SavedModel must hold a readable saved_model.pb. Received: {path} "
-            f"({_one_line(error)})"
-        ) from error
-    operations = set()
-    for meta_graph in saved_model.meta_graphs:
-        graph = meta_graph.graph_def
-        nodes = [*graph.node]
-        for function in graph.library.function:
-            nodes.extend(function.node_def)
-            if function.attr["_XlaMustCompile"].b:
-                operations.add("XlaLaunch")
-        operations.update(node.op for node in nodes)
-        operations.update(
-            "XlaLaunch" for node in nodes if node.attr["_XlaMustCompile"].b
-        )
-    bad = sorted(
-        op
-        for op in operations
-        if op in _FORBIDDEN or op.startswith(_FORBIDDEN_PREFIXES)
-    )
-    if bad:
-        raise VerificationError(
-            "An exported model must not call back into Python and must not need XLA: "
-            "TensorFlow Serving has neither; build it from TensorFlow operations and "
-            f"trace it with jit_compile=False. Received: {', '.join(bad)}"
-        )
-    return tuple(sorted(operations))
+    return Parity(max(differences.values(), default=0.0), differences, found)
 
 
 def _load_as_server(path: str | os.PathLike[str]) -> Run:

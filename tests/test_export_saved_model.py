@@ -27,6 +27,7 @@ from kpg.export import (
     warmup,
 )
 from kpg.export.servable import Servable
+from kpg.export.signatures import Signatures
 
 OBSERVATIONS = gym.spaces.Box(
     np.array([-1.2, -np.inf], np.float32), np.array([0.6, np.inf], np.float32)
@@ -216,7 +217,7 @@ def test_warmup_covers_every_signature_and_batch_size(case: Case) -> None:
         rows = tf.make_ndarray(request.inputs["observation"]).shape[0]
         seen.add((request.model_spec.signature_name, rows))
     names = ("serving_default", "sample")
-    assert seen == {(n, rows) for n in names for rows in saved_model.WARM_BATCH_SIZES}
+    assert seen == {(n, rows) for n in names for rows in Signatures.warm_batch_sizes}
     assert warmup.replay(Servable(case.export.path)) == len(seen)
 
 

@@ -146,6 +146,29 @@ class CausalLMPolicy(TextModel):
         Raises:
             ValueError: If a prompt has no token, or the model cannot read so much.
         """
+        return self.complete(prompts, max_new_tokens, seed, deterministic)[0]
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 64,
+        seed: int = 0,
+        deterministic: bool = False,
+    ) -> tuple[list[str], Any]:
+        """Completes prompts, and says how likely the completions were.
+
+        Args:
+            prompts: See `generate`.
+            max_new_tokens: See `generate`.
+            seed: See `generate`.
+            deterministic: See `generate`.
+
+        Returns:
+            B strings, and their log-probabilities `[B]` in nats, the end included.
+
+        Raises:
+            ValueError: See `generate`.
+        """
         tokens, lengths = self.padded(prompts)
         self.check_room(tokens.shape[1], max_new_tokens)
         complete = self._completing(max_new_tokens, deterministic)
@@ -153,7 +176,8 @@ class CausalLMPolicy(TextModel):
             tf.constant(tokens), tf.constant(lengths), tf.constant([seed, 0], tf.int32)
         )
         written, counts = completions.tokens.numpy(), completions.valid.numpy().sum(0)
-        return self.texts([written[:count, row] for row, count in enumerate(counts)])
+        texts = self.texts([written[:count, row] for row, count in enumerate(counts)])
+        return texts, completions.log_probs.numpy().sum(0)
 
     def _sampler(self, max_new_tokens: int, deterministic: bool) -> Any:
         """Returns a compiled `Sampler`."""

@@ -86,3 +86,17 @@ def tilted(reference: Array, rewards: Array, beta: float) -> Array:
     """Returns reference · exp(rewards / β) / Z."""
     weights = reference * np.exp(rewards / beta)
     return np.asarray(weights / weights.sum())
+
+
+def best_tokens(reference: Array, beta: float) -> Array:
+    """Returns what is best if no token pays for the drift of the ones behind it."""
+    rewards = dict(zip(WORDS, REWARDS, strict=True))
+    best = reference.copy()
+    values = np.zeros(3)
+    values[1] = rewards[(1,)]
+    for state, token in ((1, 0), (2, 2)):
+        paid = np.array([rewards[token, last] for last in range(3)])
+        best[state] = tilted(reference[state], paid, beta)
+        values[token] = best[state] @ paid
+    best[0] = tilted(reference[0], values, beta)
+    return best

@@ -19,7 +19,7 @@ from kpg.trajectories import Trajectory, resets
 from tests.fragments import B, Oracle, T, assert_weights, fragment, learn, values_of
 from tests.languages import (
     REWARDS,
-    WORDS,
+    best_tokens,
     choices,
     divergence,
     language,
@@ -167,20 +167,6 @@ def test_only_what_is_trainable_is_copied() -> None:
     assert not trainer.reference.trainable_variables
 
 
-def step_optimum(reference: np.ndarray) -> np.ndarray:
-    """Returns the tokens that are best if no action answers for later drift."""
-    rewards = dict(zip(WORDS, REWARDS, strict=True))
-    best = reference.copy()
-    values = np.zeros(3)
-    values[1] = rewards[(1,)]
-    for state, token in ((1, 0), (2, 2)):
-        paid = np.array([rewards[token, last] for last in range(3)])
-        best[state] = tilted(reference[state], paid, BETA)
-        values[token] = best[state] @ paid
-    best[0] = tilted(reference[0], values, BETA)
-    return best
-
-
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
     [
@@ -203,7 +189,7 @@ def test_training_ends_where_theory_says(
     reference = choices(trainer.policy)
     start = word_probabilities(reference)
     of_words = tilted(start, REWARDS, BETA)
-    of_tokens = word_probabilities(step_optimum(reference))
+    of_tokens = word_probabilities(best_tokens(reference, BETA))
     env = language()
     trainer.fit(env, steps_per_epoch=200, verbose=0)
     trainer.optimizer.learning_rate = 0.002

@@ -57,8 +57,8 @@ class REINFORCESettings(TrainerSettings):
             "rows", the number of steps in the iteration, as everywhere else in kpg;
             "episodes", each episode by its own length before their mean, as GRPO does,
             so that the steps of long episodes weigh less; or "constant", the number of
-            episodes times `num_steps`, as Dr. GRPO does, which alone does not depend on
-            what was sampled. Defaults to "rows".
+            episodes times `num_steps`, as Dr. GRPO does, with which alone the expected
+            gradient is that of the return. Defaults to "rows".
         discount_gradient: Whether step t weighs γᵗ, as the theorem says. Nearly every
             implementation leaves that factor out, and so do kpg's other trainers: late
             steps then count as much as early ones. Defaults to `False`.
@@ -140,7 +140,9 @@ class REINFORCE(Trainer):
 
     Reference: Williams (1992), https://doi.org/10.1007/BF00992696; Sutton and Barto
     (2018), section 13.4; Ahmadian et al. (2024), https://arxiv.org/abs/2402.14740, and
-    Shao et al. (2024), https://arxiv.org/abs/2402.03300, for the groups.
+    Shao et al. (2024), https://arxiv.org/abs/2402.03300, for the groups; Rennie et al.
+    (2017), https://arxiv.org/abs/1612.00563, for the self-critical baseline; Liu et al.
+    (2025), https://arxiv.org/abs/2503.20783, for Dr. GRPO.
 
     Args:
         policy: A `kpg.models.Policy`.

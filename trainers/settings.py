@@ -45,7 +45,8 @@ class TrainerSettings:
             those of the environment. With γ = 1 the best policy is then π_ref ·
             exp(R / β) / Z over whole episodes. Or "loss": the loss gains β · mean(k);
             see `kpg.losses.reference_kl`. An action then does not answer for the drift
-            in the steps that follow it. Defaults to "reward".
+            in the steps that follow it, and β weighs against the advantages as they
+            are, normalised or not. Defaults to "reward".
         reference_kl_estimator: "k1", "k2" or "k3" of `kpg.losses.kl_estimates`. Only k1
             goes into the reward: the gradient of E[k] is E[k ∇log π] + E[∇k], the
             reward gives the first term alone, and of the three only k1 has none but

@@ -44,6 +44,7 @@ class Trainer(keras.Model):
 
     Attributes:
         settings: The frozen settings.
+        reference: What the policy is kept near to, if `reference_kl_coef` is above 0.
         compile_seconds: Time that the last `fit` spent on building its graphs.
         train_seconds: Time that the last `fit` spent on training, without building,
             validation and callbacks.

@@ -6,8 +6,8 @@ of the same bits differently: one seed gives different numbers in a trainer and 
 served policy. What it chooses under XLA on a CPU is also 25 times slower.
 
 XLA's own Philox takes 11 ns a number on a CPU, since its four lanes end up in code that
-computes all of them for each. Inside `drawn_for_xla` the rounds are written out as a
-loop of element-wise operations, for the same bits in a sixth of the time.
+computes all of them for each. Where XLA compiles the graph, the rounds are written out
+as a loop of element-wise operations, for the same bits in a sixth of the time.
 
 Reference: Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3",
 https://doi.org/10.1145/2063384.2063405.
@@ -15,15 +15,12 @@ https://doi.org/10.1145/2063384.2063405.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
-_for_xla = contextvars.ContextVar("_for_xla", default=False)
+from kpg.compiling import for_xla
 
 # Philox4x32-10: what the even lanes are multiplied with, and what is added to the keys.
 _FACTORS = (0xD2511F53, 0xCD9E8D57)
@@ -35,16 +32,6 @@ _FEW = 128
 
 # After 16 rounds no test of ours tells the permutations from uniform ones.
 _SWAP_ROUNDS = 24
-
-
-@contextlib.contextmanager
-def drawn_for_xla(active: bool = True) -> Iterator[None]:
-    """Draws, in graphs built inside, the same numbers in the way that suits XLA."""
-    token = _for_xla.set(active)
-    try:
-        yield
-    finally:
-        _for_xla.reset(token)
 
 
 def uniform(shape: Any, seed: tf.Tensor, low: float = 0.0, high: float = 1.0) -> Any:
@@ -128,7 +115,7 @@ def _hash(numbers: tf.Tensor) -> Any:
 def _bits(shape: Any, seed: tf.Tensor) -> Any:
     """Draws int32 numbers of 32 random bits."""
     size = math.prod(shape) if _is_static(shape) else 0
-    if not _for_xla.get() or size < _FEW:
+    if not for_xla() or size < _FEW:
         return tf.random.stateless_uniform(
             shape, seed, None, None, tf.int32, alg="philox"
         )

@@ -13,6 +13,7 @@ import tensorflow as tf
 from kpg import spaces
 from kpg.models import memory
 from kpg.models.backbones import layer_seeds, orthogonal
+from kpg.models.head import Head
 from kpg.models.normalization import RunningNormalization
 from kpg.models.trunk import Trunk, TrunkOptions
 
@@ -60,7 +61,7 @@ class ObservationModel(keras.Model):
             self.trunk = Trunk(observation_space, options, (backbone_seed, *others))
         else:
             self.trunk = _shared_trunk(trunk, observation_space, options)
-        self.head = keras.layers.Dense(
+        self.head = Head(
             units, kernel_initializer=orthogonal(gain, head_seed), name="head"
         )
         self.head.build((None, self.trunk.width))

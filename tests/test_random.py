@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kpg import random
-from kpg.compiling import compiled
+from kpg.compiling import building_for_xla, compiled
 
 COUNT = 40_000
 SEED = tf.constant([7, -8])
@@ -39,7 +39,7 @@ def test_what_suits_xla_has_the_bits_of_tensorflows_philox(
         expected = tf.random.stateless_uniform(
             shape, seed, None, None, tf.int32, alg="philox"
         )
-        with random.drawn_for_xla():
+        with building_for_xla():
             bits = random._bits(shape, seed)
         np.testing.assert_array_equal(bits, expected)
 

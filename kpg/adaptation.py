@@ -124,9 +124,10 @@ def proportional_kl_coefficient(
 
     Args:
         beta: float32 scalar > 0, the coefficient so far; 0.15 is usual for text.
-        kl: float32 scalar, the mean KL(π ‖ π_ref) of an episode, summed over its steps,
-            in nats. Estimates at or below 0 count as they are.
-        target_kl: KL > 0 in nats that is wanted; 6 is usual for text.
+        kl: float32 scalar, the mean KL(π ‖ π_ref) in nats: in the paper that of an
+            episode, summed over its steps; that of a step does as well, with a target
+            for a step. Estimates at or below 0 count as they are.
+        target_kl: KL > 0 in nats that is wanted; 6 is usual for a text of 24 tokens.
         num_episodes: Episodes since the last move, at least 1.
         horizon: Episodes over which the error adds up, > `clip` · `num_episodes`.
             Defaults to 10000.

@@ -157,6 +157,7 @@ def test_the_moving_average_is_that_of_the_iterations_before(
     options = {"baseline": "moving_average", "baseline_decay": decay, **WHOLE}
     trainer = without_critic(make_trainer, **options)
     means: list[float] = []
+    rows = fragment(trainer.policy, whole=True)
     for number in range(3):
         rows = fragment(trainer.policy, whole=True)
         rows = rows._replace(rewards=rows.rewards + number)

@@ -58,7 +58,8 @@ class REINFORCESettings(TrainerSettings):
             "episodes", each episode by its own length before their mean, as GRPO does,
             so that the steps of long episodes weigh less; or "constant", the number of
             episodes times `num_steps`, as Dr. GRPO does, with which alone the expected
-            gradient is that of the return. Defaults to "rows".
+            gradient is that of the return. Entropy and drift stay means over steps.
+            Defaults to "rows".
         discount_gradient: Whether step t weighs γᵗ, as the theorem says. Nearly every
             implementation leaves that factor out, and so do kpg's other trainers: late
             steps then count as much as early ones. Defaults to `False`.

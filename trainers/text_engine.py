@@ -47,9 +47,9 @@ class TextEngine(Engine):
                 f"{self.learner.replicas} replicas"
             )
         self.writer = Writer(env, trainer.policy, trainer.uses_xla)
-        self._greedy = trainer.compares_with_greedy and GreedyWriter(
-            env, trainer.policy, trainer.uses_xla
-        )
+        self._greedy: GreedyWriter | None = None
+        if trainer.compares_with_greedy:
+            self._greedy = GreedyWriter(env, trainer.policy, trainer.uses_xla)
         self._carry: Any = None
         self._function = compiled(self._learn, trainer.uses_xla)
 
@@ -90,7 +90,7 @@ class TextEngine(Engine):
         chosen = self.env.chosen(iteration)
         written = self.writer.write(chosen, seed)
         trajectory = self._trajectory(written)
-        if self._greedy:
+        if self._greedy is not None:
             rewards = tf.constant(self._greedy.rewards(chosen).T)
             trajectory = trajectory._replace(greedy_rewards=rewards)
         return trajectory, written.episodes

@@ -13,8 +13,10 @@ import tensorflow as tf
 
 import kpg
 from kpg.models import CausalLMPolicy
+from kpg.text import ByteTokenizer
 from kpg.trainers import PPOSettings
 from kpg.trainers.learning import Learner
+from kpg.trainers.updating import log_probs_of
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import B, Oracle, T, assert_weights, fragment, learn, values_of
 from tests.languages import (
@@ -235,6 +237,30 @@ def test_goes_on_with_the_same_reference_and_price(tmp_path: Path) -> None:
         values_of(trainer.weights), values_of(loaded.weights), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_reference_outlives_the_adapters(tmp_path: Path) -> None:
+    """Keras merges them into the weights that it saves."""
+    model = gpt2(258, num_layers=1, hidden_dim=8)
+    model.backbone.enable_lora(2)
+    policy = CausalLMPolicy(model, ByteTokenizer())
+    trainer: Any = kpg.trainers.REINFORCE(policy, num_steps=T, reference_kl_coef=1.0)
+    stir(policy)
+    trainer.reference.begin()
+    stir(policy, 2)
+    trainer.save(tmp_path / "trainer.keras")
+    loaded: Any = kpg.load(tmp_path / "trainer.keras")
+    tokens = tf.reshape(tf.range(T * B), [T, B])
+    rows: Any = Trajectory(
+        *(tokens, tokens + 1, tf.zeros([T, B]), tf.zeros([T, B])),
+        *(tf.zeros([T, B], tf.bool), tf.zeros([T, B], tf.bool), None, ()),
+        policy_state=policy.initial_state(B),
+    )
+    ours, theirs = (one.reference.drift(rows).log_probs for one in (trainer, loaded))
+    now = log_probs_of(policy, rows)
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    np.testing.assert_allclose(log_probs_of(loaded.policy, rows), now, atol=1e-5)
+    assert np.abs(now - ours).min() > 1e-3
 
 
 def test_returns_are_those_of_the_environment() -> None:

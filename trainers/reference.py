@@ -83,6 +83,42 @@ class Reference(keras.layers.Layer):
             autocast=False,
         )
 
+    def save_own_variables(self, store: Any) -> None:
+        """See `keras.layers.Layer.save_own_variables`.
+
+        Each layer of the policy writes the copy in its own way. Keras merges adapters
+        into what they adapt, and the loaded policy has none.
+        """
+        store["coefficient"], store["chosen"] = self.coefficient, self.chosen
+        changing = {id(weight) for weight in self._changing()}
+        with self._in_place():
+            for number, layer in enumerate(self._policy()._flatten_layers()):
+                own = layer._trainable_variables + layer._non_trainable_variables
+                values: dict[str, Any] = {}
+                if any(id(weight) in changing for weight in own):
+                    layer.save_own_variables(values)
+                for key, value in values.items():
+                    store[f"{number} {key}"] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        """See `keras.layers.Layer.load_own_variables`.
+
+        What was frozen is in no copy, but in the policy, which is loaded before.
+        """
+        self.coefficient.assign(store["coefficient"])
+        self.chosen.assign(store["chosen"])
+        saved: dict[int, dict[str, Any]] = {}
+        for name in store.keys() - {"coefficient", "chosen"}:
+            number, key = name.split(" ", 1)
+            saved.setdefault(int(number), {})[key] = store[name]
+        layers = self._policy()._flatten_layers()
+        with keras.StatelessScope() as found:
+            for number, values in saved.items():
+                layers[number].load_own_variables(values)
+        for copy, weight in zip(self.snapshot, self._changing(), strict=True):
+            value = found.get_current_value(weight)
+            copy.assign(tf.convert_to_tensor(weight if value is None else value))
+
     def begin(self) -> None:
         """Takes the policy as it is now, unless a reference was chosen before."""
         if not int(tf.convert_to_tensor(self.chosen)):
@@ -123,8 +159,8 @@ class Reference(keras.layers.Layer):
         Raises:
             ValueError: If a weight is trainable of which there is no copy.
         """
-        policy, changing = self._policy(), self._changing()
-        known = {id(weight) for weight in changing}
+        policy = self._policy()
+        known = {id(weight) for weight in self._changing()}
         for weight in policy.trainable_variables:
             if id(weight) not in known:
                 raise ValueError(
@@ -132,14 +168,18 @@ class Reference(keras.layers.Layer):
                     "reference has no copy of it; make the trainer after that. "
                     f"Received: {weight.path}"
                 )
-        copies = [tf.convert_to_tensor(copy) for copy in self.snapshot]
-        with keras.StatelessScope(list(zip(changing, copies, strict=True))):
+        with self._in_place():
             log_probs = log_probs_of(policy, trajectory)
         log_ratios = log_probs - trajectory.log_probs
         if trajectory.valid is not None:
             log_ratios = tf.where(trajectory.valid, log_ratios, 0.0)
         estimator = self._settings.kl_estimator
         return Drift(log_probs, losses.kl_estimates(log_ratios, estimator))
+
+    def _in_place(self) -> keras.StatelessScope:
+        """Lets the policy's layers find the copies instead of their weights."""
+        copies = [tf.convert_to_tensor(copy) for copy in self.snapshot]
+        return keras.StatelessScope(list(zip(self._changing(), copies, strict=True)))
 
     def charged(self, trajectory: Trajectory, drift: Drift) -> Trajectory:
         """Lessens the rewards by β · k."""

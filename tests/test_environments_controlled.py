@@ -99,8 +99,10 @@ def test_a_bias_of_nothing_changes_nothing_and_a_large_one_forces() -> None:
 
 def test_a_boosted_class_is_written() -> None:
     env = generation(word_classes={"x": ["ca", "cbb"]}, strength=100.0)
-    written = whole(env, np.full(4, env.instructions.index("boost x")))
-    assert {*written} <= {"cacac", "cacbb", "cbbca", "cbbcb"}
+    boosts = np.full(4, env.instructions.index("boost x"))
+    # The second time, the texts before ended in the middle of a word.
+    written = {*whole(env, boosts), *whole(env, boosts)}
+    assert written <= {"cacac", "cacbb", "cbbca", "cbbcb"}
 
 
 def seen_by(made: CausalLMPolicy, tokens: np.ndarray) -> dict[str, np.ndarray]:
@@ -118,13 +120,28 @@ def seen_by(made: CausalLMPolicy, tokens: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def check_finals(
+    made: CausalLMPolicy, env: ControlledGeneration, infos: dict[str, Any], ended: Any
+) -> None:
+    """Compares final observations with the texts that were scored."""
+    for index, row in enumerate(np.flatnonzero(ended)):
+        assert env.completed is not None
+        columns = env.completed.columns
+        parts = columns["prompt_ids"][index], columns["completion_ids"][index]
+        want = seen_by(made, np.concatenate(parts))
+        final = infos["final_obs"][row]
+        for name in ("features", "last_token", "top_log_probs"):
+            np.testing.assert_allclose(final[name], want[name], atol=1e-4)
+        assert final["step"] == np.float32(len(parts[1]) / T)
+
+
 def test_two_ways_show_what_the_model_thinks() -> None:
     made = executor(temperature=0.7)
     env = generation(made, phrases=["cab", "b"], word_classes={"x": ["ab"]})
     random = np.random.default_rng(1)
     observations, _ = env.reset(seed=3)
     inserted = np.zeros(4, bool)
-    for _ in range(12):
+    for _ in range(16):
         texts = env._texts
         for row in range(4):
             tokens = texts.tokens[row, : texts.lengths[row]]
@@ -144,7 +161,8 @@ def test_two_ways_show_what_the_model_thinks() -> None:
         )
         inserted = actions == 4
         before = texts.counts.copy()
-        observations, _, ended, *_ = env.step(actions)
+        observations, _, ended, _, infos = env.step(actions)
+        check_finals(made, env, infos, ended)
         last = np.where(ended, 0, actions + 1)
         np.testing.assert_array_equal(observations["last_action"], last)
         assert observations in env.observation_space

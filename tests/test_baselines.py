@@ -222,6 +222,7 @@ def test_being_self_critical_of_texts() -> None:
     assert env.measured()["reward/vowels"] == pytest.approx(episodes.returns / 6)
     history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
     assert history["reward/vowels"] == pytest.approx(history["return"])
+    assert engine._greedy is not None and engine._greedy._env.measured() == {}
 
 
 def test_an_environment_that_cannot_begin_twice_is_refused(make_trainer: Make) -> None:

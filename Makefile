@@ -20,7 +20,7 @@ STAMP := $(VENV)/installed-$(shell \
 # NumPy's types for Python 3.10 have other parameters than those from 3.11 on.
 TYPED := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help setup demo test test-slow lint types format lock clean
+.PHONY: help setup demo demo-text test test-slow lint types format lock clean
 .PHONY: benchmark benchmark-lock
 
 # What kpg is compared with has dependencies of its own.
@@ -28,6 +28,7 @@ PEERS := .venv-peers
 
 help:
 	@echo "make demo       train MountainCar-v0, export it, serve it, play against the server"
+	@echo "make demo-text  train a text policy, export it, serve it, complete prompts"
 	@echo "make test       format, lint, types and the fast tests"
 	@echo "make test-slow  the learning tests"
 	@echo "make setup      only the virtual environment, in $(VENV)"
@@ -58,6 +59,9 @@ $(STAMP):
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
+
+demo-text: $(STAMP)
+	$(BIN)/python examples/demo_text.py
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -121,7 +121,9 @@ def _add(commands: Commands, name: str, does: str) -> argparse.ArgumentParser:
 
 def _add_train(commands: Commands) -> None:
     parser = _add(commands, "train", "train a policy and write a run directory")
-    parser.add_argument("env", metavar="ENV", help="Gymnasium id: MountainCar-v0")
+    parser.add_argument(
+        "env", metavar="ENV", help="Gymnasium id: MountainCar-v0; or text:letters"
+    )
     parser.add_argument(
         "--algorithm",
         choices=presets.ALGORITHMS,
@@ -175,6 +177,11 @@ def _add_export(commands: Commands) -> None:
         type=_positive,
         help="number of the version; default: the next free one",
     )
+    parser.add_argument(
+        "--max-new-tokens",
+        type=_positive,
+        help="of texts: tokens of a completion at most; default: as in training",
+    )
 
 
 def _add_serve(commands: Commands) -> None:
@@ -197,14 +204,20 @@ def _add_serve(commands: Commands) -> None:
 
 
 def _add_play(commands: Commands) -> None:
-    parser = _add(commands, "play", "drive an environment by a served policy")
-    parser.add_argument("env", metavar="ENV", help="Gymnasium id: MountainCar-v0")
+    parser = _add(
+        commands, "play", "drive an environment, or complete prompts, by a policy"
+    )
+    parser.add_argument(
+        "env",
+        metavar="ENV",
+        help="Gymnasium id: MountainCar-v0; or text:letters; or a run of a text task",
+    )
     parser.add_argument(
         "--server",
-        required=True,
         metavar="HOST:PORT",
         type=_address,
-        help="where `kpg serve` or TensorFlow Serving listens",
+        help="where `kpg serve` or TensorFlow Serving listens; only a run of a text "
+        "task is played without one",
     )
     parser.add_argument(
         "--model_name",
@@ -212,6 +225,29 @@ def _add_play(commands: Commands) -> None:
         default="default",
     )
     _add_episodes(parser, 10)
+    _add_completion(parser)
+
+
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prompt",
+        dest="prompts",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="what a text policy completes; repeatable",
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        type=_positive,
+        help="tokens of a completion at most; default: as exported, or as trained",
+    )
+    parser.add_argument("--temperature", type=float, help="default: that of the policy")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="write the most likely tokens in place of drawn ones",
+    )
 
 
 def _add_doctor(commands: Commands) -> None:

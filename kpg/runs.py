@@ -2,6 +2,7 @@
 
 - `settings.json`: what was asked for: preset, overrides, seed, versions.
 - `metrics.jsonl`: one JSON object an epoch.
+- `completions.jsonl`: of text tasks only; see `Run.append_completions`.
 - `learning_curve.png`: return over environment steps.
 - `best.keras`: the trainer at its best validation.
 - `last.keras`: the trainer at the end.
@@ -14,7 +15,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ class Run:
     def metrics_file(self) -> Path:
         """Path of `metrics.jsonl`."""
         return self.directory / "metrics.jsonl"
+
+    @property
+    def completions_file(self) -> Path:
+        """Path of `completions.jsonl`."""
+        return self.directory / "completions.jsonl"
 
     @property
     def curve_file(self) -> Path:
@@ -109,8 +115,11 @@ class Run:
 
     def append_metrics(self, logs: Mapping[str, Any]) -> None:
         """Adds the logs of one epoch."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(to_json(logs) + "\n")
+        _append(self.metrics_file, [logs])
+
+    def append_completions(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Adds texts: `epoch`, `prompt`, `completion`, and `rewards` by name."""
+        _append(self.completions_file, rows)
 
 
 def check_new(directory: str | os.PathLike[str]) -> None:
@@ -151,6 +160,11 @@ def create(directory: str | os.PathLike[str] | None, env: str) -> Run:
 def to_json(value: Any, indent: int | None = None) -> str:
     """Writes strict JSON: NaN and infinities, which JSON lacks, become null."""
     return json.dumps(_plain(value), allow_nan=False, indent=indent)
+
+
+def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(to_json(row) + "\n" for row in rows)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 
+from kpg import presets
 from kpg.commands import silence
 from kpg.commands.outcome import Outcome, UsageError
 from kpg.runs import Run
@@ -45,10 +46,15 @@ def environment(id: str, num_envs: int | None) -> Any:
     single environment shows more than a vector of them, which checks and copies.
 
     Raises:
-        UsageError: If the id is not registered.
+        UsageError: If the id is not registered, or that of a text task.
     """
     import kpg
 
+    if presets.is_text(id):
+        raise UsageError(
+            "The doctor looks at Gymnasium environments; `kpg evaluate` judges texts. "
+            f"Received: {id}"
+        )
     if id in kpg.environments.IN_GRAPH or id.startswith("envpool:"):
         return kpg.make(id, num_envs=num_envs or 4, seed=0)
     # Gymnasium's own checker would stop at what is to be told here.

@@ -23,7 +23,11 @@ def run(options: argparse.Namespace) -> Outcome:
     from kpg.export.saved_model import publish
 
     export = publish(
-        kpg.load(str(model)), options.directory, version=options.version, notes=notes
+        kpg.load(str(model)),
+        options.directory,
+        version=options.version,
+        notes=notes,
+        max_new_tokens=options.max_new_tokens,
     )
     values = {
         "path": str(export.path),

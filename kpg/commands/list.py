@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
     tuned = {
         name: [presets.load(name, entry) for entry in presets.algorithms(name)]
-        for name in presets.names()
+        for name in [*presets.names(), *presets.texts()]
     }
     values = {
         "presets": {

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kpg import plots, presets, runs
-from kpg.commands import silence, statistics
+from kpg.commands import silence, statistics, texts
 from kpg.commands.evaluate import environment, measure
 from kpg.commands.outcome import Outcome, usage_errors
 from kpg.presets import Preset
@@ -37,6 +37,7 @@ class Seeds(NamedTuple):
     environment: int
     validation: int
     final: int
+    pretraining: int
 
 
 class Schedule(NamedTuple):
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> Outcome:
         parts = build(preset, seeds)
     run = runs.create(options.output, preset.env)
     runs.write_json(run.settings_file, _settings(preset, options.seed, parts.schedule))
-    stopped_by = _fit(parts, preset, run)
+    started, stopped_by = _fit(parts, preset, run, seeds.pretraining)
     threshold = parts.env.spec.reward_threshold if parts.env.spec else None
     plots.learning_curve(
         run.curve_file,
@@ -78,9 +79,9 @@ def run(options: argparse.Namespace) -> Outcome:
         title=f"{preset.env}, {preset.algorithm}, seed {options.seed}",
         threshold=threshold,
     )
-    values = _timings(preset, options, parts.trainer)
+    values = _timings(preset, options, parts.trainer) | started
     if stopped_by is None:
-        values |= _verdict(run, preset.env, seeds.final, threshold)
+        values |= _verdict(run, seeds.final, threshold)
     values["wall_seconds"] = time.perf_counter() - options.started
     values["run"] = str(run.directory)
     runs.write_json(run.result_file, values)
@@ -105,16 +106,19 @@ def chosen_preset(options: argparse.Namespace, assignments: dict[str, Any]) -> P
 
     import kpg
 
-    probe = kpg.make(options.env)
-    continuous = isinstance(probe.action_space, gymnasium.spaces.Box)
-    limit = probe.max_episode_steps
-    probe.close()
     flags = {
         "algorithm": options.algorithm,
         "num_envs": options.num_envs,
         "total_steps": options.total_steps,
     }
     settings = assignments | {key: flag for key, flag in flags.items() if flag}
+    if presets.is_text(options.env):
+        known = {name: _settings_of(name) for name in presets.ALGORITHMS}
+        return texts.chosen_preset(options.env, settings, known)
+    probe = kpg.make(options.env)
+    continuous = isinstance(probe.action_space, gymnasium.spaces.Box)
+    limit = probe.max_episode_steps
+    probe.close()
     tuned = presets.algorithms(options.env, continuous=continuous)
     algorithm = settings.pop("algorithm", tuned[0])
     entry = algorithm if algorithm in tuned else None
@@ -149,14 +153,13 @@ def build(preset: Preset, seeds: Seeds) -> Parts:
 
     import kpg
 
-    env = kpg.make(preset.env, num_envs=preset.num_envs, seed=seeds.environment)
-    policy = kpg.models.Policy(
-        env.observation_space, env.action_space, seed=seeds.policy, **preset.policy
-    )
-    shared = {k: v for k, v in preset.policy.items() if k in _critic_arguments()}
-    critic = kpg.models.Critic(env.observation_space, seed=seeds.critic, **shared)
-    make: Callable[..., Any] = getattr(kpg.trainers, preset.algorithm)
-    trainer = make(policy, critic, seed=seeds.trainer, **preset.trainer)
+    if presets.is_text(preset.env):
+        fields = dataclasses.asdict(preset)
+        env = texts.environment(fields, preset.num_envs, seeds.environment)
+        trainer = texts.build(preset, env, seeds.policy, seeds.trainer)
+    else:
+        env = kpg.make(preset.env, num_envs=preset.num_envs, seed=seeds.environment)
+        trainer = _trainer(preset, env, seeds)
     in_graph = isinstance(env, kpg.environments.GraphEnvironment)
     schedule = planned(preset, trainer.settings.num_steps, in_graph)
     trainer.compile(
@@ -167,8 +170,22 @@ def build(preset: Preset, seeds: Seeds) -> Parts:
     # `fit` would refuse these too, but only once there is a run directory.
     trainer.check_environment(env)
     trainer.update_schedule(preset.num_envs)
-    validation = environment(preset.env, preset.validation_episodes, seeds.validation)
+    episodes = preset.validation_episodes
+    validation = environment(dataclasses.asdict(preset), episodes, seeds.validation)
     return Parts(trainer, env, validation, schedule)
+
+
+def _trainer(preset: Preset, env: Any, seeds: Seeds) -> Any:
+    """Makes policy, critic and trainer for a Gymnasium environment."""
+    import kpg
+
+    policy = kpg.models.Policy(
+        env.observation_space, env.action_space, seed=seeds.policy, **preset.policy
+    )
+    shared = {k: v for k, v in preset.policy.items() if k in _critic_arguments()}
+    critic = kpg.models.Critic(env.observation_space, seed=seeds.critic, **shared)
+    make: Callable[..., Any] = getattr(kpg.trainers, preset.algorithm)
+    return make(policy, critic, seed=seeds.trainer, **preset.trainer)
 
 
 def planned(preset: Preset, num_steps: int, in_graph: bool) -> Schedule:
@@ -206,31 +223,42 @@ def _settings_of(algorithm: str) -> list[str]:
     return [field.name for field in dataclasses.fields(settings)]
 
 
-def _fit(parts: Parts, preset: Preset, run: Run) -> int | None:
-    """Trains; returns the number of the signal that stopped it, if one did."""
-    from kpg.commands.recording import Progress, RunRecorder, StopOnSignal
+def _fit(
+    parts: Parts, preset: Preset, run: Run, pretraining_seed: int
+) -> tuple[dict[str, float], int | None]:
+    """Trains.
 
-    stop = StopOnSignal()
+    Returns:
+        What there is to say of a supervised start, and the number of the signal that
+        stopped the training, if one did.
+    """
+    from kpg.commands import recording
+
+    stop, started = recording.StopOnSignal(), {}
+    callbacks: list[Any] = [recording.RunRecorder(run)]
+    progress = recording.Progress(parts.schedule.total_steps)
+    if presets.is_text(preset.env):
+        callbacks.append(recording.CompletionRecorder(run, parts.validation))
+        progress.describe_texts(parts.validation, parts.trainer.settings.num_steps)
     try:
         with stop.listening():
+            if presets.is_text(preset.env):
+                policy = parts.trainer.policy
+                started = texts.pretrain(policy, preset, pretraining_seed, [stop])
             parts.trainer.fit(
                 parts.env,
                 epochs=parts.schedule.epochs,
                 steps_per_epoch=parts.schedule.steps_per_epoch,
                 validation_data=parts.validation,
                 validation_episodes=preset.validation_episodes,
-                callbacks=[
-                    RunRecorder(run),
-                    Progress(parts.schedule.total_steps),
-                    stop,
-                ],
+                callbacks=[*callbacks, progress, stop],
                 verbose=0,
             )
             parts.trainer.save(str(run.last_file))
     finally:
         parts.env.close()
         parts.validation.close()
-    return stop.received
+    return started, stop.received
 
 
 def _settings(preset: Preset, seed: int, schedule: Schedule) -> dict[str, Any]:
@@ -266,12 +294,13 @@ def _timings(
     }
 
 
-def _verdict(run: Run, env: str, seed: int, threshold: float | None) -> dict[str, Any]:
+def _verdict(run: Run, seed: int, threshold: float | None) -> dict[str, Any]:
     """Measures the best model on episodes that had no part in choosing it."""
     import kpg
 
     best = kpg.load(str(run.model_file()))
-    measured = measure(best, env, _FINAL_EPISODES, seed)
+    preset = run.settings()["preset"]
+    measured = measure(best, preset, _FINAL_EPISODES, seed)
     solved = None if threshold is None else measured["return_mean"] >= threshold
     return measured | {"interrupted": False, "solved": solved, "threshold": threshold}
 

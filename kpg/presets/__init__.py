@@ -2,7 +2,8 @@
 
 A file holds the settings of one or more algorithms by their names; the first is the
 environment's default. An environment without a file of its own takes
-`default_discrete` or `default_continuous`, after its action space.
+`default_discrete` or `default_continuous`, after its action space. The text task
+`text:NAME` has the file `text_NAME`.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ class Preset:
             a whole epoch where the environment is in the graph, else 1.
         jit_compile: `compile`'s argument. Defaults to "auto".
         validation_episodes: Episodes of each validation, ≥ 1. Defaults to 100.
-        policy: Arguments of `kpg.models.Policy`, which the critic shares.
+        policy: Arguments of `kpg.models.Policy`, which the critic shares; of a text
+            task, those of `kpg.text.gpt2` and of `kpg.models.CausalLMPolicy`.
         trainer: Settings of the trainer.
+        task: Of a text task: what `kpg.commands.texts.Task` holds.
     """
 
     env: str
@@ -56,6 +59,7 @@ class Preset:
     validation_episodes: int = 100
     policy: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     trainer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks what no other part of kpg will check."""
@@ -94,15 +98,32 @@ class Preset:
 OWN_KEYS = tuple(
     field.name
     for field in dataclasses.fields(Preset)
-    if field.name not in ("env", "policy", "trainer")
+    if field.name not in ("env", "policy", "trainer", "task")
 )
+_TEXT = "text:"
+
+
+def is_text(env: str) -> bool:
+    """Whether an id is that of a text task, such as "text:letters"."""
+    return env.startswith(_TEXT)
+
+
+def texts() -> list[str]:
+    """Returns the ids of the text tasks."""
+    stems = (stem for stem in _stems() if stem.startswith("text_"))
+    return [stem.replace("_", ":", 1) for stem in stems]
 
 
 def names() -> list[str]:
     """Returns the ids of the environments that have a preset."""
+    return [stem for stem in _stems() if not stem.startswith(("default_", "text_"))]
+
+
+def _stems() -> list[str]:
     files = (path.name for path in resources.files(__name__).iterdir())
-    stems = (name.removesuffix(".json") for name in files if name.endswith(".json"))
-    return sorted(stem for stem in stems if not stem.startswith("default_"))
+    return sorted(
+        name.removesuffix(".json") for name in files if name.endswith(".json")
+    )
 
 
 def algorithms(env: str, *, continuous: bool = False) -> list[str]:
@@ -139,8 +160,12 @@ def load(env: str, algorithm: str | None = None, *, continuous: bool = False) ->
 
 def _entries(env: str, continuous: bool) -> dict[str, dict[str, Any]]:
     """Reads the settings of an environment by algorithm."""
+    if is_text(env) and env not in texts():
+        raise ValueError(
+            f"A text task must be one of {', '.join(texts())}. Received: {env}"
+        )
     default = "default_continuous" if continuous else "default_discrete"
-    stem = env if env in names() else default
+    stem = env.replace(":", "_") if env in [*names(), *texts()] else default
     text = (resources.files(__name__) / f"{stem}.json").read_text(encoding="utf-8")
     entries: dict[str, dict[str, Any]] = json.loads(text)
     return entries
@@ -191,6 +216,7 @@ def with_settings(
     *,
     policy: Sequence[str],
     trainer: Sequence[str],
+    task: Sequence[str] = (),
 ) -> Preset:
     """Puts a user's settings over those of the preset.
 
@@ -199,6 +225,7 @@ def with_settings(
         settings: Values by the names of the Python arguments.
         policy: Names of the policy's arguments that may be set.
         trainer: Names of the trainer's settings.
+        task: Names of a text task's settings. Defaults to none.
 
     Raises:
         ValueError: If a name belongs to none of them (close ones are named), or a value
@@ -206,6 +233,7 @@ def with_settings(
     """
     own: dict[str, Any] = {}
     of_policy, of_trainer = dict(preset.policy), dict(preset.trainer)
+    of_task = dict(preset.task)
     for key, value in settings.items():
         if key in OWN_KEYS:
             own[key] = value
@@ -213,9 +241,14 @@ def with_settings(
             of_trainer[key] = value
         elif key in policy:
             of_policy[key] = value
+        elif key in task:
+            of_task[key] = value
         else:
-            raise ValueError(_unknown(key, [*OWN_KEYS, *policy, *trainer], preset))
-    return dataclasses.replace(preset, policy=of_policy, trainer=of_trainer, **own)
+            known = [*OWN_KEYS, *policy, *trainer, *task]
+            raise ValueError(_unknown(key, known, preset))
+    return dataclasses.replace(
+        preset, policy=of_policy, trainer=of_trainer, task=of_task, **own
+    )
 
 
 def _unknown(key: str, known: list[str], preset: Preset) -> str:

@@ -10,3 +10,5 @@ from kpg.text.byte_tokenizer import ByteTokenizer as ByteTokenizer
 from kpg.text.coding import Codec as Codec
 from kpg.text.coding import check_tokenizer as check_tokenizer
 from kpg.text.language_models import gpt2 as gpt2
+from kpg.text.letter_share import LetterShare as LetterShare
+from kpg.text.phrases import phrases as phrases

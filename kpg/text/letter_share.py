@@ -1,0 +1,32 @@
+"""A reward that needs no language: which letters a text is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kpg.rewards.reward import Reward, Score
+
+
+class LetterShare(Reward):
+    """Share of a completion's characters that are among some letters, in [0, 1].
+
+    0 for an empty completion. It shows in seconds whether a policy learns at all.
+
+    Args:
+        letters: The letters that count. Defaults to the lower-case vowels of English.
+        name: What the logs call it. Defaults to "vowels".
+    """
+
+    def __init__(self, letters: str = "aeiou", name: str = "vowels") -> None:
+        super().__init__(name)
+        self.letters = letters
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+    ) -> list[Score]:
+        """See `Reward.__call__`."""
+        return [
+            sum(letter in self.letters for letter in text) / max(len(text), 1)
+            for text in completions
+        ]

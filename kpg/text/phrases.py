@@ -1,0 +1,31 @@
+"""Many short texts from a few parts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+
+def phrases(parts: Sequence[Sequence[str]]) -> list[str]:
+    """Joins every choice of one string from each part.
+
+    Args:
+        parts: At least one list of strings.
+
+    Returns:
+        The products, the last part changing fastest.
+
+    Raises:
+        ValueError: If a part is a string, or there is nothing to choose from.
+
+    Example:
+        >>> kpg.text.phrases([["a ", "the "], ["cat", "dog"]])
+        ['a cat', 'a dog', 'the cat', 'the dog']
+    """
+    wrong = [part for part in parts if isinstance(part, str) or not len(part)]
+    if wrong or not len(parts):
+        raise ValueError(
+            "`parts` must be lists of strings, none empty. Received: "
+            f"{wrong[0] if wrong else parts!r}"
+        )
+    return ["".join(choice) for choice in itertools.product(*parts)]

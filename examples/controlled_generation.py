@@ -2,9 +2,9 @@
 
 A tiny GPT-2 over bytes, the executor, learns to write from Python's own help texts and
 is then frozen. Before each byte, a policy of a few thousand weights gives it an
-instruction: continue, stop, sharpen, or boost a class of words. The reward counts the
-different words of one class in a text and charges for its length; nobody tells the
-policy which class. The exit code is 0 if the reward rose in every training.
+instruction: continue, stop, sharpen, or boost one of two classes of words. The reward
+counts the different words of one class in a text; nobody tells the policy which. The
+exit code is 0 if the reward rose in every training.
 """
 
 from __future__ import annotations
@@ -56,11 +56,6 @@ def wanted_words(prompts: Sequence[str], completions: Sequence[str]) -> list[flo
     return [float(sum(word in text for word in WORDS[WANTED])) for text in completions]
 
 
-def length(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-    """Returns the share of the room that each completion takes."""
-    return [len(text) / MAX_NEW_TOKENS for text in completions]
-
-
 def make_executor(epochs: int, characters: int) -> Any:
     """Trains a byte-level GPT-2 on help texts, by an ordinary `fit`."""
     tokenizer = kpg.text.ByteTokenizer()
@@ -81,8 +76,7 @@ def make_env(executor: Any, interaction: str, seed: int) -> Any:
     return kpg.environments.ControlledGeneration(
         executor,
         PROMPTS,
-        rewards=[wanted_words, length],
-        reward_weights=[1.0, -0.5],
+        rewards=[wanted_words],
         control="instructions",
         interaction=interaction,
         word_classes=WORDS,
@@ -108,7 +102,7 @@ def train(
         ent_coef=0.01,
         normalize_observations=True,
     )
-    trainer.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
+    trainer.compile(keras.optimizers.Adam(5e-3), jit_compile=False)
     unseen = make_env(executor, interaction, seed + 1000)
     options: dict[str, Any] = {"episodes": episodes, "deterministic": False}
     before = trainer.evaluate(unseen, **options)["return"]

@@ -57,7 +57,6 @@ class TestControlledGeneration:
         texts = [" class class", " value", " module function import"]
         counted = example.wanted_words(["x"] * 3, texts)
         assert counted == [1.0, 0.0, 3.0]
-        assert example.length(["x"], ["a" * 16]) == [0.5]
 
     @pytest.mark.slow
     def test_the_reward_rises_in_under_two_minutes(self) -> None:

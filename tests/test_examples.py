@@ -53,3 +53,22 @@ class TestMountainCar:
         )
         assert result.returncode == 0, result.stdout.decode()[-2000:]
         assert time.monotonic() - start < 120
+
+
+class TestDemoText:
+    __test__ = (ROOT / "setup.py").is_file()
+
+    @pytest.mark.slow
+    def test_it_ends_learned_in_under_five_minutes(self, tmp_path: Path) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        start = time.monotonic()
+        result = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / "demo_text.py")],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert result.returncode == 0, result.stdout[-2000:]
+        assert "Learned: " in result.stdout
+        assert time.monotonic() - start < 300

@@ -175,9 +175,8 @@ class Sampler:
     def _aligned(self, loop: _Loop, offsets: tf.Tensor) -> Completions:
         """Moves every row up to its first own token."""
         tables = Completions(loop.tokens, loop.log_probs, loop.values, loop.valid)
-        if loop.tokens.shape[0] is not None and (
-            loop.tokens.shape[0] == self.new_tokens
-        ):
+        known = isinstance(self.new_tokens, int)
+        if known and loop.tokens.shape[0] == self.new_tokens:
             return tables
         rows = offsets + tf.range(self.new_tokens)[:, tf.newaxis]
         aligned: Completions = tf.nest.map_structure(

@@ -125,7 +125,9 @@ def test_linear_schedule_ends_at_zero_and_is_undone(make_trainer: Make) -> None:
 
 def test_keras_callbacks_work_unchanged(make_trainer: Make, tmp_path: Path) -> None:
     seen: list[tuple[str, int]] = []
-    trainer = make_trainer("PPO", optimizer=keras.optimizers.Adam(1e-2))
+    trainer = make_trainer(
+        "PPO", optimizer=keras.optimizers.Adam(1e-2), steps_per_execution=1
+    )
     callbacks = keras.callbacks
     trainer.fit(
         cartpole(),

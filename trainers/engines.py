@@ -51,6 +51,10 @@ class Engine(ABC):
     def restart(self) -> None:
         """Begins new episodes with the next run."""
 
+    @abstractmethod
+    def compile(self) -> None:
+        """Builds the graphs anew, for XLA if the trainer uses it; episodes go on."""
+
     @property
     @abstractmethod
     def function(self) -> Any:
@@ -85,8 +89,12 @@ class GraphEngine(Engine):
             trainer.compares_with_greedy,
         )
         self._carry: Any = None
-        self._function = compiled(self._iterate, trainer.uses_xla)
         self._start = tf.function(self._begin, autograph=False)
+        self.compile()
+
+    def compile(self) -> None:
+        """See `Engine.compile`."""
+        self._function = compiled(self._iterate, self.trainer.uses_xla)
 
     @property
     def function(self) -> Any:
@@ -179,7 +187,11 @@ class HostEngine(Engine):
             trainer.restart_every_iteration,
         )
         self._carry: Any = None
-        self._function = compiled(self._learn, trainer.uses_xla)
+        self.compile()
+
+    def compile(self) -> None:
+        """See `Engine.compile`."""
+        self._function = compiled(self._learn, self.trainer.uses_xla)
 
     @property
     def function(self) -> Any:

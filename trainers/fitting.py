@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kpg import schedules
 from kpg.environments.environment import Environment
+from kpg.trainers.compilation import Pace
 from kpg.trainers.engines import Engine
 from kpg.trainers.host_collection import broken_policy
 from kpg.trainers.logs import EpochLog
@@ -45,6 +46,7 @@ class Fitting:
         self._schedule = trainer.settings.learning_rate_schedule
         self._validation: tuple[Environment, int, int] | None = None
         self._seconds: list[tuple[float, int]] = []
+        self._pace = Pace(trainer.iterations_per_call)
 
     def validate_on(self, env: Environment, episodes: int, frequency: int) -> None:
         """Evaluates on `env` after every `frequency` epochs."""
@@ -97,13 +99,14 @@ class Fitting:
         rows = env.num_envs * self.trainer.settings.num_steps
         total, step = self.epochs * self.steps, 0
         while step < self.steps and not self.trainer.stop_training:
-            size = min(self.trainer.iterations_per_call, self.steps - step)
+            size = self._pace.size(self.steps - step)
             self.callbacks.on_train_batch_begin(step)
             start = time.perf_counter()
             done = epoch * self.steps + step
             sums = self.engine.run(size, done, total, self._base_rates)
             seconds = time.perf_counter() - start
             self._seconds.append((seconds, size))
+            self._pace.add(seconds, size)
             log.add(sums, size, size * rows, seconds)
             if log.broken:
                 raise (

@@ -46,11 +46,16 @@ class TextEngine(Engine):
                 "Texts are generated on one device. Received: a strategy with "
                 f"{self.learner.replicas} replicas"
             )
-        self.writer = Writer(env, trainer.policy, trainer.uses_xla)
         self._greedy: GreedyWriter | None = None
+        self._carry: Any = None
+        self.compile()
+
+    def compile(self) -> None:
+        """See `Engine.compile`."""
+        trainer, env = self.trainer, self.env
+        self.writer = Writer(env, trainer.policy, trainer.uses_xla)
         if trainer.compares_with_greedy:
             self._greedy = GreedyWriter(env, trainer.policy, trainer.uses_xla)
-        self._carry: Any = None
         self._function = compiled(self._learn, trainer.uses_xla)
 
     @property

@@ -18,6 +18,7 @@ from kpg.environments import as_environment
 from kpg.environments.environment import Environment
 from kpg.models import Critic, Policy, RunningNormalization
 from kpg.trainers.batches import Batch, Estimates, Gains
+from kpg.trainers.compilation import pays_off
 from kpg.trainers.engines import Engine, engine_for
 from kpg.trainers.evaluation import Evaluator, evaluator_for
 from kpg.trainers.fitting import Fitting
@@ -270,7 +271,7 @@ class Trainer(keras.Model):
     def compile(
         self,
         optimizer: Any = None,
-        steps_per_execution: int = 1,
+        steps_per_execution: int | str = "auto",
         jit_compile: bool | str = "auto",
         critic_optimizer: Any = None,
     ) -> None:
@@ -280,9 +281,12 @@ class Trainer(keras.Model):
             optimizer: A Keras optimizer, or its name or configuration. Defaults to
                 `Adam(3e-4, epsilon=1e-5)`.
             steps_per_execution: Iterations in one call of the compiled function. More
-                of them cost less; callbacks see fewer batches. Defaults to 1.
+                of them cost less; callbacks see fewer batches. "auto" (the default)
+                takes as many as a tenth of a second holds.
             jit_compile: Whether XLA compiles the graph. "auto" (the default) uses XLA
-                with one replica; several cannot talk to each other within XLA.
+                from the `fit` on with which the iterations so far are enough to make up
+                for the seconds that it compiles. Several replicas cannot talk to each
+                other within XLA: they do without.
             critic_optimizer: As `optimizer`, for the critic alone. Gradients of policy
                 and critic are then clipped apart. Defaults to `None`: one optimizer for
                 both.
@@ -291,7 +295,8 @@ class Trainer(keras.Model):
             ValueError: If an argument is out of range, or does not go with the strategy
                 or the settings.
         """
-        _check_count("steps_per_execution", steps_per_execution)
+        if steps_per_execution != "auto":
+            _check_count("steps_per_execution", steps_per_execution)
         replicas = self.distribute_strategy.num_replicas_in_sync
         if jit_compile not in (True, False, "auto") or (
             jit_compile is True and replicas > 1
@@ -310,9 +315,12 @@ class Trainer(keras.Model):
             self.critic_optimizer = critic_optimizer
             for own, variables in self.optimized_variables():
                 own.build(variables)
-        self.uses_xla = replicas == 1 if jit_compile == "auto" else bool(jit_compile)
-        self.iterations_per_call = steps_per_execution
+        self.uses_xla = jit_compile is True
+        self.iterations_per_call: int | None = None
+        if isinstance(steps_per_execution, int):
+            self.iterations_per_call = steps_per_execution
         self._jit_compile_argument = jit_compile
+        self._planned = 0
         self._engine = None
         self._evaluators = {}
 
@@ -367,7 +375,9 @@ class Trainer(keras.Model):
             )
         for name, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
             _check_count(name, count)
-        engine = self._engine_for(self._environment(env))
+        environment = self._environment(env)
+        self._choose_compiler(environment, (epochs - initial_epoch) * steps_per_epoch)
+        engine = self._engine_for(environment)
         if self.reference is not None:
             self.reference.begin()
         validation = None
@@ -467,6 +477,18 @@ class Trainer(keras.Model):
         self._environments.append((env, environment))
         return environment
 
+    def _choose_compiler(self, env: Environment, iterations: int) -> None:
+        """Turns to XLA as soon as it pays off, unless `compile` was told otherwise."""
+        self._planned += iterations
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        decided = self._jit_compile_argument != "auto" or replicas > 1
+        if decided or self.uses_xla or not pays_off(self, env, self._planned):
+            return
+        self.uses_xla = True
+        self._evaluators = {}
+        if self._engine is not None:
+            self._engine.compile()
+
     def _engine_for(self, env: Environment) -> Engine:
         if self._engine is None or self._engine.env is not env:
             self.check_environment(env)
@@ -529,7 +551,7 @@ class Trainer(keras.Model):
         return {
             "optimizer": serialize(self.optimizer),
             "critic_optimizer": None if own is None else serialize(own),
-            "steps_per_execution": self.iterations_per_call,
+            "steps_per_execution": self.iterations_per_call or "auto",
             "jit_compile": self._jit_compile_argument,
         }
 

@@ -57,7 +57,7 @@ def make_trainer(job: Job, env: Any) -> kpg.trainers.PPO:
         **{name: job[name] for name in SHARED},
     )
     optimizer = keras.optimizers.Adam(job["learning_rate"], epsilon=1e-5)
-    trainer.compile(optimizer, steps_per_execution=job["chunk"])
+    trainer.compile(optimizer, steps_per_execution=job["chunk"], jit_compile=True)
     return trainer
 
 

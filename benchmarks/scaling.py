@@ -96,9 +96,7 @@ def measured(size: dict[str, int], dtype: str) -> Measured:
 
     first, once = seconds(1), seconds(1)
     iterations = max(1, int(SECONDS / once))
-    speed = (
-        rows * iterations / statistics.median(seconds(iterations) for _ in range(CALLS))
-    )
+    call = statistics.median(seconds(iterations) for _ in range(CALLS))
     devices = tf.config.list_physical_devices("GPU")
     on_device = {}
     if devices:

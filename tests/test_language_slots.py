@@ -84,3 +84,11 @@ def test_what_reads_where_xla_does_not_run() -> None:
     other = policy("abc", llama(5)).trunk
     assert isinstance(decoder_for(other, portable=True), RereadingDecoder)
     assert isinstance(decoder_for(other), CachedDecoder)
+
+
+def test_prompts_of_all_shapes_share_a_graph() -> None:
+    made = policy("abc", gpt2(5, num_layers=1))
+    batches = (["ab"], ["a", "cab"], ["ab", "c", "abc"])
+    texts = [made.generate(prompts, 3, deterministic=True) for prompts in batches]
+    assert made._completing(3, True).experimental_get_tracing_count() == 1
+    assert texts[0][0] == texts[2][0]

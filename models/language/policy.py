@@ -15,7 +15,8 @@ from kpg.distributions import CategoricalFamily, TruncatedFamily
 from kpg.distributions.family import Family
 from kpg.models.language.choice import decoder_for
 from kpg.models.language.critic import LanguageCritic
-from kpg.models.language.decoding import Decoder
+from kpg.models.language.decoding import Decoder, RereadingDecoder
+from kpg.models.language.slots import put_anywhere
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.trunk import LanguageTrunk
 from kpg.text import Codec, check_tokenizer
@@ -183,8 +184,16 @@ class CausalLMPolicy(TextModel):
         """Returns a compiled `Sampler`."""
         from kpg.models.language.sampling import Sampler  # which imports this file
 
-        sampler = Sampler(self, max_new_tokens, deterministic)
-        return tf.function(sampler.__call__, autograph=False)
+        decoder = decoder_for(self.trunk, portable=True)
+        if isinstance(decoder, RereadingDecoder):  # a cache of KerasHub has one shape
+            sampler = Sampler(self, max_new_tokens, deterministic)
+            return tf.function(sampler.__call__, autograph=False)
+        sampler = Sampler(
+            self, max_new_tokens, deterministic, decoder, write=put_anywhere
+        )
+        shapes = ([None, None], [None], [2])
+        specs = [tf.TensorSpec(shape, tf.int32) for shape in shapes]
+        return tf.function(sampler.__call__, specs, autograph=False)
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int) -> None:
         """Refuses texts that are longer than the model reads."""

@@ -37,6 +37,7 @@ def executor(model: Any = None, **options: Any) -> CausalLMPolicy:
 
 def generation(made: Any = None, **options: Any) -> ControlledGeneration:
     given = {"rewards": [length], "max_new_tokens": T, "num_envs": 4, **options}
+    given = {"jit_compile": False, **given}
     prompts = given.pop("prompts", PROMPTS)
     return ControlledGeneration(made or executor(), prompts, **given)
 
@@ -299,14 +300,13 @@ def test_every_prompt_has_its_turn() -> None:
 
 
 def test_equal_seeds_write_equal_texts() -> None:
-    env = generation(num_envs=8)
-
-    def texts(seed: int) -> list[Any]:
+    def texts(seed: int, **options: Any) -> list[Any]:
+        env = generation(num_envs=8, **options)
         env.reset(seed=seed)
         steps = [env.step(np.zeros(8, int)) for _ in range(T)]
         return [step[0]["last_token"].tolist() for step in steps]
 
-    assert texts(1) == texts(1) != texts(2)
+    assert texts(1) == texts(1, jit_compile=True) != texts(2)
 
 
 def models(env: ControlledGeneration, **options: Any) -> tuple[Any, Any]:
@@ -392,6 +392,9 @@ class NoTokenizer:
         ({"interaction": "both"}, "must be one of.*Received: interaction='both'"),
         ({"word_classes": {"x": ["dog"]}}, "tokenizer can make. Received: 'dog'"),
         ({"phrases": ["abcabc"]}, "max_new_tokens=5, and 6 tokens of 'abcabc'"),
+        ({"phrases": "ab"}, "must be a list. Received: 'ab'"),
+        ({"control": "bias", "phrases": ["a"]}, r"no effect.*Received: .*\['a'\]"),
+        ({"autoreset_mode": "never"}, "must be one of.*SameStep.*Received: 'never'"),
         ({"prompts": []}, "at least one. Received"),
         ({"rewards": [exact]}, "needs references"),
         ({"max_prompt_tokens": 4}, "max_prompt_tokens=4, and 5 tokens of 'cabab'"),

@@ -19,7 +19,12 @@ def length(prompts: Any, completions: Any) -> list[float]:
 
 def vector(**options: Any) -> ControlledGeneration:
     executor = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
-    given = {"autoreset_mode": AutoresetMode.DISABLED, "num_envs": 1, **options}
+    given = {
+        "autoreset_mode": AutoresetMode.DISABLED,
+        "num_envs": 1,
+        "jit_compile": False,
+        **options,
+    }
     prompts = ["ab", "cab"]
     return ControlledGeneration(
         executor, prompts, rewards=[length], max_new_tokens=3, **given

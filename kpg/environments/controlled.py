@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from kpg.environments.controlled_texts import ControlledTexts
 from kpg.environments.controls import SHARPNESS, STRENGTH, Options, make_control
 from kpg.environments.environment import checked_num_envs
-from kpg.environments.executor_reading import Executor, reader_for
+from kpg.environments.executor_reading import Executor, check_executor, reader_for
 from kpg.environments.executor_writing import ExecutorWriter
 from kpg.environments.interaction import Interaction
 from kpg.environments.text_task import Array, Completed, TextTask, check_counts
@@ -95,10 +95,13 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         num_envs: Texts at a time, B. Defaults to 32.
         reward_weights: See `kpg.environments.TextGeneration`.
         columns: See `kpg.environments.TextGeneration`.
-        autoreset_mode: When a text that ended gives way to the next one. Defaults to
-            `SAME_STEP`, which wastes no step.
+        autoreset_mode: When a text that ended gives way to the next one, a
+            `gymnasium.vector.AutoresetMode` or its value. Defaults to `SAME_STEP`,
+            which wastes no step.
         seed: Seed of the order of the prompts and of the executor's samples, until
             `reset` is given one. Defaults to 0.
+        jit_compile: Whether XLA compiles a step. The first one then takes seconds, and
+            the others half the time or less. Defaults to `True`.
 
     Attributes:
         task: The prompts, and the rewards.
@@ -128,10 +131,11 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         num_envs: int = 32,
         reward_weights: Sequence[float] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
-        autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         seed: int = 0,
+        jit_compile: bool = True,
     ) -> None:
-        _check_executor(executor)
+        check_executor(executor)
         check_counts(max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens)
         self.num_envs = checked_num_envs(num_envs)
         self.task = TextTask(
@@ -143,7 +147,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             control,
             Options(
                 word_classes or {},
-                list(phrases),
+                phrases,
                 strength,
                 sharpness,
                 deterministic,
@@ -160,18 +164,24 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         )
         again = any(len(row) > 1 for row in self._control.phrases)
         reader = reader_for(executor, tokens.shape[1], max_new_tokens, again)
-        self._writer = ExecutorWriter(self._control, self._interaction, reader)
-        self._mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self._mode}
-        self.spec = EnvSpec("ControlledGeneration", max_episode_steps=max_new_tokens)
-        self.single_observation_space = self._interaction.space
-        self.single_action_space = self._control.space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._writer = ExecutorWriter(
+            self._control, self._interaction, reader, jit_compile
+        )
+        self._mode = _mode(autoreset_mode)
+        self._describe()
         self._last_actions = self._interaction.no_actions(num_envs)
-        self._seed = seed
-        self._places = self._steps = 0
+        self._seed, self._places, self._steps = seed, 0, 0
         self._begun = False
+
+    def _describe(self) -> None:
+        """Sets what Gymnasium wants to know of a vector environment."""
+        limit = self.task.max_new_tokens
+        self.metadata = {"autoreset_mode": self._mode}
+        self.spec = EnvSpec("ControlledGeneration", max_episode_steps=limit)
+        observation, action = self._interaction.space, self._control.space
+        self.single_observation_space, self.single_action_space = observation, action
+        self.observation_space = batch_space(observation, self.num_envs)
+        self.action_space = batch_space(action, self.num_envs)
 
     @property
     def instructions(self) -> tuple[str, ...]:
@@ -364,16 +374,14 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         return given
 
 
-def _check_executor(executor: Any) -> None:
-    """Refuses what cannot write texts, a model without a tokenizer for one."""
-    wanted = ("trunk", "family", "tokenizer", "codec", "decoder")
-    missing = [name for name in wanted if not hasattr(executor, name)]
-    if missing:
+def _mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError as error:
+        known = [known.value for known in AutoresetMode]
         raise ValueError(
-            "An executor must be a language model with its tokenizer: "
-            "`kpg.models.CausalLMPolicy(causal_lm, tokenizer)`. Received: "
-            f"{type(executor).__name__} without {', '.join(missing)}"
-        )
+            f"`autoreset_mode` must be one of {known}. Received: {mode!r}"
+        ) from error
 
 
 def _tokens(executor: Executor, task: TextTask, limit: int) -> tuple[Array, Array]:

@@ -234,7 +234,7 @@ def _check_effects(control: str, options: Options) -> None:
     none = Options({}, [], STRENGTH, SHARPNESS, False, options.max_new_tokens)
     for name, effective in used.items():
         value = getattr(options, name)
-        if not effective and value != getattr(none, name):
+        if not effective and value and value != getattr(none, name):
             raise ValueError(
                 f"`{name}` has no effect with control={control!r} and "
                 f"{len(options.word_classes)} word classes; leave it out. Received: "

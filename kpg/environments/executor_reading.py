@@ -48,6 +48,22 @@ class Executor(Protocol):
         ...
 
 
+def check_executor(executor: Any) -> None:
+    """Refuses what cannot write texts, a model without a tokenizer for one.
+
+    Raises:
+        ValueError: If something is missing.
+    """
+    wanted = ("trunk", "family", "tokenizer", "codec", "decoder")
+    missing = [name for name in wanted if not hasattr(executor, name)]
+    if missing:
+        raise ValueError(
+            "An executor must be a language model with its tokenizer: "
+            "`kpg.models.CausalLMPolicy(causal_lm, tokenizer)`. Received: "
+            f"{type(executor).__name__} without {', '.join(missing)}"
+        )
+
+
 class Reader(Protocol):
     """Reads B texts, each at its own place; every method builds graph."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kpg.compiling import compiled
 from kpg.environments.controls import Control
 from kpg.environments.executor_reading import Reader
 from kpg.environments.interaction import Interaction
@@ -25,6 +26,7 @@ class ExecutorWriter:
         control: Chooses the tokens.
         interaction: Says what is shown of the executor.
         reader: Reads the texts.
+        jit_compile: Whether XLA compiles `write`.
 
     Attributes:
         view: What the executor thinks of each text, `[B, ...]` arrays by the names of
@@ -34,7 +36,11 @@ class ExecutorWriter:
     """
 
     def __init__(
-        self, control: Control, interaction: Interaction, reader: Reader
+        self,
+        control: Control,
+        interaction: Interaction,
+        reader: Reader,
+        jit_compile: bool,
     ) -> None:
         self._control = control
         self._interaction = interaction
@@ -44,7 +50,7 @@ class ExecutorWriter:
         self.view: dict[str, Array] = {}
         self.log_likelihoods = np.zeros(0, np.float32)
         self._reading = functools.cache(self._reading_of)
-        self._writing = tf.function(self._write, autograph=False)
+        self._writing = compiled(self._write, jit_compile)
 
     def start(self, texts: Array, lengths: Array) -> None:
         """Begins all texts, B of them: `[B, L]` tokens, of which `[B]` are theirs."""

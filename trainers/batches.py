@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
 from kpg import advantages, random
+
+if TYPE_CHECKING:
+    from kpg.trainers.trainer import Trainer
 
 
 class Estimates(NamedTuple):
@@ -94,6 +97,44 @@ class Batch(NamedTuple):
     resets: Any
     states: Any
     reference_log_probs: Any = None
+
+
+def update_schedule(trainer: Trainer, num_envs: int) -> tuple[int, int]:
+    """Returns the passes over an iteration's rows and the size of a minibatch.
+
+    Algorithms without these settings take one step on all rows.
+
+    Args:
+        trainer: Gives the settings and the replicas.
+        num_envs: Environments of all replicas together.
+
+    Raises:
+        ValueError: If minibatches or replicas do not divide the rows.
+    """
+    settings = trainer.settings
+    rows = num_envs * settings.num_steps
+    size = getattr(settings, "minibatch_size", rows)
+    replicas = trainer.distribute_strategy.num_replicas_in_sync
+    if num_envs % replicas or size % replicas:
+        raise ValueError(
+            "The number of replicas must divide `num_envs` and `minibatch_size`. "
+            f"Received: {replicas} replicas, num_envs={num_envs}, "
+            f"minibatch_size={size}"
+        )
+    if rows % size:
+        raise ValueError(
+            "`minibatch_size` must divide the rows of an iteration, num_envs * "
+            f"num_steps = {num_envs} * {settings.num_steps} = {rows}. "
+            f"Received: minibatch_size={size}"
+        )
+    if trainer.recurrent and size // replicas % settings.num_steps:
+        raise ValueError(
+            "A recurrent policy or critic learns from whole sequences: "
+            "`minibatch_size` must be a multiple of num_steps for each replica. "
+            f"Received: minibatch_size={size}, num_steps={settings.num_steps}"
+            f", {replicas} replicas"
+        )
+    return getattr(settings, "num_epochs", 1), size
 
 
 def shuffled(

@@ -17,7 +17,7 @@ from kpg import spaces
 from kpg.environments import as_environment
 from kpg.environments.environment import Environment
 from kpg.models import Critic, Policy, RunningNormalization
-from kpg.trainers.batches import Batch, Estimates, Gains
+from kpg.trainers.batches import Batch, Estimates, Gains, update_schedule
 from kpg.trainers.compilation import pays_off
 from kpg.trainers.engines import Engine, engine_for
 from kpg.trainers.evaluation import Evaluator, evaluator_for
@@ -212,37 +212,8 @@ class Trainer(keras.Model):
         return [optimizer for optimizer, _ in self.optimized_variables()]
 
     def update_schedule(self, num_envs: int) -> tuple[int, int]:
-        """Returns the passes over an iteration's rows and the size of a minibatch.
-
-        Algorithms without these settings take one step on all rows.
-
-        Raises:
-            ValueError: If minibatches or replicas do not divide the rows.
-        """
-        rows = num_envs * self.settings.num_steps
-        num_epochs = getattr(self.settings, "num_epochs", 1)
-        size = getattr(self.settings, "minibatch_size", rows)
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if num_envs % replicas or size % replicas:
-            raise ValueError(
-                "The number of replicas must divide `num_envs` and `minibatch_size`. "
-                f"Received: {replicas} replicas, num_envs={num_envs}, "
-                f"minibatch_size={size}"
-            )
-        if rows % size:
-            raise ValueError(
-                "`minibatch_size` must divide the rows of an iteration, num_envs * "
-                f"num_steps = {num_envs} * {self.settings.num_steps} = {rows}. "
-                f"Received: minibatch_size={size}"
-            )
-        if self.recurrent and size // replicas % self.settings.num_steps:
-            raise ValueError(
-                "A recurrent policy or critic learns from whole sequences: "
-                "`minibatch_size` must be a multiple of num_steps for each replica. "
-                f"Received: minibatch_size={size}, num_steps={self.settings.num_steps}"
-                f", {replicas} replicas"
-            )
-        return num_epochs, size
+        """See `kpg.trainers.batches.update_schedule`."""
+        return update_schedule(self, num_envs)
 
     def check_environment(self, env: Environment) -> None:
         """Refuses an environment that the models were not made for.

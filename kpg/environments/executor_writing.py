@@ -116,7 +116,9 @@ class ExecutorWriter:
         ):
             # Numbers that all texts share are about those that stay, too.
             if old.shape.rank:
-                old.scatter_nd_update(places, new)
+                # In place, the variable would be copied with every later read.
+                whole = tf.convert_to_tensor(old)
+                old.assign(tf.tensor_scatter_nd_update(whole, places, new))
         return self._interaction.view(features, parameters)
 
     def _write(

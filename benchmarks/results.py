@@ -11,7 +11,6 @@ it; runs that are there already are skipped, and those of an earlier preset drop
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import subprocess
 import sys
@@ -152,15 +151,18 @@ def write(path: Path, results: list[Result]) -> None:
 
 def current(results: list[Result]) -> list[Result]:
     """Keeps the runs that the present presets made."""
-    return [run for run in results if run["settings"] == _settings(run)]
+    return [run for run in results if _is_current(run)]
 
 
-def _settings(run: Result) -> Any:
+def _is_current(run: Result) -> bool:
+    """Whether a run has today's settings; those that came up since have defaults."""
     env, algorithm = run["env"], run["algorithm"]
     if env not in presets.names() or algorithm not in presets.algorithms(env):
-        return None
-    preset = presets.load(env, algorithm)
-    return json.loads(to_json(dataclasses.asdict(preset)))
+        return False
+    try:
+        return presets.Preset(**run["settings"]) == presets.load(env, algorithm)
+    except TypeError:  # a setting that there is no more
+        return False
 
 
 def groups(results: list[Result]) -> dict[Group, list[Result]]:

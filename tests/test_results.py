@@ -45,6 +45,12 @@ class TestResults:
         unknown = {**run(2, 1.0), "env": "Blackjack-v1"}
         assert results.current([now, before, unknown]) == [now]
 
+    def test_a_setting_that_came_up_since_has_its_default(self, results: Any) -> None:
+        earlier, other = run(0, 500.0), run(1, 400.0)
+        del earlier["settings"]["validation_episodes"]
+        other["settings"]["gone"] = 1
+        assert results.current([earlier, other]) == [earlier]
+
     def test_what_was_written_is_read(self, results: Any, tmp_path: Path) -> None:
         path = tmp_path / "results.jsonl"
         assert results.read(path) == []

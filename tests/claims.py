@@ -90,6 +90,9 @@ PAIRS = {
         ("observation: Tuple", ("box", "multi_binary")),
         ("action: Dict", HYBRID),
         masked=True,
+        # A normal mean that has left the range of its Box early on stays there: all its
+        # samples are clipped to the same action.
+        options={"distribution": "tanh_normal"},
     ),
     "box-multi_binary-gru": Pair(BOX, SWITCHES, memory="gru"),
     "discrete-discrete-masked-lstm": Pair(NUMBER, CHOICE, masked=True, memory="lstm"),

@@ -52,7 +52,7 @@ def settings_for(
     if algorithm == "PPO":
         # At a fixed rate means wander off when little is left of the deviations.
         settings["learning_rate_schedule"] = "adaptive_kl"
-    elif algorithm == "ActorCritic" or pair.masked:
+    elif algorithm == "ActorCritic":
         settings["normalize_advantages"] = True
     return settings
 

@@ -33,7 +33,8 @@ class Settings:
         hidden_units: Widths of policy and critic, which share no weights.
         activation: "tanh" or "relu".
         log_std_init: First log standard deviation of continuous actions.
-        orthogonal: Whether the peer's first weights are orthogonal, as kpg's are.
+        orthogonal: Whether the first weights are orthogonal; if not, those of kpg and
+            Stable-Baselines3 are uniform, as PyTorch draws them.
     """
 
     env: str

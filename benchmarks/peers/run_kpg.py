@@ -38,6 +38,15 @@ class Pauses(keras.callbacks.Callback):
         return float(self.model.evaluate(self.env, EPISODES)["return"])
 
 
+def draw_as_pytorch(model: Any, seed: list[int]) -> None:
+    """Draws weights and biases uniformly within 1 / √inputs, as PyTorch does."""
+    rng = np.random.default_rng(seed)
+    for layer in (*model.trunk.backbone.layers, model.head):
+        for weight in layer.weights:
+            bound = layer.kernel.shape[0] ** -0.5
+            weight.assign(rng.uniform(-bound, bound, weight.shape))
+
+
 def make_trainer(job: Job, env: Any) -> kpg.trainers.PPO:
     network = {name: job[name] for name in ("hidden_units", "activation", "seed")}
     policy = kpg.models.Policy(
@@ -46,9 +55,13 @@ def make_trainer(job: Job, env: Any) -> kpg.trainers.PPO:
         log_std_init=job["log_std_init"],
         **network,
     )
+    critic = kpg.models.Critic(env.observation_space, **network)
+    if not job["orthogonal"]:
+        for number, model in enumerate((policy, critic)):
+            draw_as_pytorch(model, seed=[job["seed"], number])
     trainer = kpg.trainers.PPO(
         policy,
-        kpg.models.Critic(env.observation_space, **network),
+        critic,
         seed=job["seed"],
         learning_rate_schedule=job["learning_rate_schedule"],
         vf_coef=2 * job["vf_coef"],  # of half the squared error

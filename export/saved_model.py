@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 import uuid
@@ -18,7 +17,7 @@ import tensorflow as tf
 from kpg.export import manifest, versions, warmup
 from kpg.export.completions import CompletionSignatures
 from kpg.export.errors import ServingError, VerificationError
-from kpg.export.servable import Servable
+from kpg.export.servable import Servable, quiet
 from kpg.export.signatures import Signatures
 from kpg.export.verification import Parity, verify
 from kpg.models import CausalLMPolicy
@@ -216,7 +215,7 @@ def _staging(base: Path) -> Iterator[Path]:
 
 def _write(signatures: _Offered, stage: Path, model_name: str) -> None:
     module, functions = signatures.module()
-    with _quiet():  # no "Assets written to" the staging directory
+    with quiet():  # no "Assets written to" the staging directory
         tf.saved_model.save(module, str(stage), signatures=functions)
     requests = [
         request
@@ -232,19 +231,8 @@ def _verify(signatures: _Offered, stage: Path) -> Parity:
         for size in signatures.verified_batch_sizes
         for example in signatures.examples(size)
     ]
-    with _quiet():  # nor that the live policy builds a graph for each shape
+    with quiet():  # nor that the live policy builds a graph for each shape
         return verify(stage, signatures.live, examples)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _warm(stage: Path) -> dict[str, Any]:

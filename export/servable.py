@@ -70,7 +70,7 @@ class Servable:
         self._callables: dict[tuple[str, tuple[str, ...]], Callable[..., Any]] = {}
         self._lock = threading.Lock()
         try:
-            with as_serving_errors(), self._graph.as_default(), _quiet():
+            with as_serving_errors(), self._graph.as_default(), quiet():
                 meta_graph = tf.compat.v1.saved_model.load(
                     self._session, ["serve"], self.path
                 )
@@ -214,8 +214,8 @@ def _operations(graph_def: Any) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides TensorFlow's advice to use the other loader, here taken on purpose."""
+def quiet() -> Iterator[None]:
+    """Hides TensorFlow's warnings, of what is done here on purpose."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
     logger.setLevel(logging.ERROR)

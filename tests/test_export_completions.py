@@ -184,7 +184,7 @@ def test_the_server_says_what_cannot_be_completed(
 def test_wrong_types_are_refused(client: Client, servable: Servable) -> None:
     for prompts in ("a", [b"a"], [1]):
         with pytest.raises(ValueError, match="must be a list of strings. Received"):
-            client.complete(prompts)  # type: ignore[arg-type]
+            client.complete(prompts)  # type: ignore[arg-type]  # what is refused
     with pytest.raises(ValueError, match="seed must hold values of int32"):
         client.complete(["a"], seed=2**40)
     with pytest.raises(ServingError, match="to be string but int64 is provided"):

@@ -387,5 +387,7 @@ def test_refuses_what_is_frozen_in_one_place_only(make_trainer: Make) -> None:
     policy.backbone.trainable = True
     trainer.compile(jit_compile=False)
     rows = fragment(policy)
+    reference = Learner(trainer, B).reference
+    assert reference is not None
     with pytest.raises(ValueError, match="became trainable after the trainer was made"):
-        Learner(trainer, B).reference.drift(rows)  # type: ignore[union-attr]
+        reference.drift(rows)

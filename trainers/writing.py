@@ -74,7 +74,7 @@ class Writer:
             )
         self.env = env
         self.policy = policy
-        self._prompts, self._lengths = _table(env, policy)
+        self._prompts, self._lengths = env.task.padded(policy, env.max_prompt_tokens)
         self._end = int(policy.tokenizer.end_token_id)
         self.sampler = Sampler(policy, env.max_new_tokens, deterministic)
         self.function = compiled(self.sampler.__call__, jit_compile)
@@ -130,17 +130,3 @@ class GreedyWriter:
         written = self._writer.write(indices[::size], tf.constant([0, 0]))
         self._env.measured()
         return np.repeat(written.scores.total, size, axis=0)
-
-
-def _table(env: TextGeneration, policy: CausalLMPolicy) -> tuple[Array, Array]:
-    """Returns all prompts `[N, P]`, padded on the right, and their lengths `[N]`."""
-    table, lengths = policy.padded(env.prompts)
-    wrong = np.flatnonzero(lengths > env.max_prompt_tokens)
-    if len(wrong):
-        raise ValueError(
-            "A prompt must have at most `max_prompt_tokens`; shorten it or raise the "
-            f"limit. Received: max_prompt_tokens={env.max_prompt_tokens}, and "
-            f"{lengths[wrong[0]]} tokens of {env.prompts[wrong[0]]!r}"
-        )
-    policy.check_room(table.shape[1], env.max_new_tokens)
-    return table, lengths

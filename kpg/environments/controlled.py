@@ -154,7 +154,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
                 max_new_tokens,
             ),
         )
-        tokens, lengths = _tokens(executor, self.task, max_prompt_tokens)
+        tokens, lengths = self.task.padded(executor, max_prompt_tokens)
         self._interaction = Interaction(
             executor, self._control.space, interaction, tokens, lengths
         )
@@ -382,17 +382,3 @@ def _mode(mode: AutoresetMode | str) -> AutoresetMode:
         raise ValueError(
             f"`autoreset_mode` must be one of {known}. Received: {mode!r}"
         ) from error
-
-
-def _tokens(executor: Executor, task: TextTask, limit: int) -> tuple[Array, Array]:
-    """Returns all prompts `[N, P]`, padded on the right, and their lengths `[N]`."""
-    tokens, lengths = executor.padded(task.prompts)
-    wrong = np.flatnonzero(lengths > limit)
-    if len(wrong):
-        raise ValueError(
-            "A prompt must have at most `max_prompt_tokens`; shorten it or raise the "
-            f"limit. Received: max_prompt_tokens={limit}, and {lengths[wrong[0]]} "
-            f"tokens of {task.prompts[wrong[0]]!r}"
-        )
-    executor.check_room(tokens.shape[1], task.max_new_tokens)
-    return np.asarray(tokens), np.asarray(lengths)

@@ -88,6 +88,27 @@ class TextTask:
             prompts.append(orders[number][turn])
         return np.array(prompts, np.int64)
 
+    def padded(self, writer: Any, max_prompt_tokens: int) -> tuple[Array, Array]:
+        """Returns all prompts `[N, P]` int32, padded on the right, and their lengths.
+
+        Args:
+            writer: The language policy that goes on with them.
+            max_prompt_tokens: Longest prompt.
+
+        Raises:
+            ValueError: If a prompt is longer, or the policy cannot read so much.
+        """
+        tokens, lengths = writer.padded(self.prompts)
+        wrong = np.flatnonzero(lengths > max_prompt_tokens)
+        if len(wrong):
+            raise ValueError(
+                "A prompt must have at most `max_prompt_tokens`; shorten it or raise "
+                f"the limit. Received: max_prompt_tokens={max_prompt_tokens}, and "
+                f"{lengths[wrong[0]]} tokens of {self.prompts[wrong[0]]!r}"
+            )
+        writer.check_room(tokens.shape[1], self.max_new_tokens)
+        return tokens, lengths
+
     def score(
         self,
         indices: Array,

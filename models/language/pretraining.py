@@ -97,13 +97,7 @@ def pretrain(
     _check_numbers(epochs, batch_size, sequence_length, validation_split)
     check_tokenizer(tokenizer, trunk.vocabulary_size)
     rows = windows(texts, tokenizer, _longest(trunk, sequence_length), sequence_length)
-    held_out = int(len(rows.inputs) * validation_split)
-    if validation_split and not 0 < held_out < len(rows.inputs):
-        raise ValueError(
-            "`validation_split` must leave windows on both sides; give more texts. "
-            f"Received: validation_split={validation_split}, {len(rows.inputs)} windows"
-        )
-    first = len(rows.inputs) - held_out
+    first = _learned_windows(len(rows.inputs), validation_split)
     learned = tf.data.Dataset.from_tensor_slices(tuple(part[:first] for part in rows))
     measured = tf.data.Dataset.from_tensor_slices(tuple(part[first:] for part in rows))
     model = predictor(trunk)
@@ -117,11 +111,22 @@ def pretrain(
     return model.fit(
         learned.shuffle(first, seed=seed).batch(batch_size),
         epochs=epochs,
-        validation_data=measured.batch(batch_size) if held_out else None,
+        validation_data=measured.batch(batch_size) if validation_split else None,
         callbacks=list(callbacks or ()),
         shuffle=False,  # the data set does, by the seed
         verbose=verbose,
     )
+
+
+def _learned_windows(count: int, validation_split: float) -> int:
+    """Returns how many windows are learned; those behind them are for validation."""
+    held_out = int(count * validation_split)
+    if validation_split and not 0 < held_out < count:
+        raise ValueError(
+            "`validation_split` must leave windows on both sides; give more texts. "
+            f"Received: validation_split={validation_split}, {count} windows"
+        )
+    return count - held_out
 
 
 def predictor(trunk: LanguageTrunk) -> keras.Model:

@@ -33,21 +33,25 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path 
 
     Returns:
         The folder, or `None` if there is no cache: `KPG_CACHE_DIR` is empty, the folder
-        cannot be written to, or `TF_XLA_FLAGS` names one already.
+        cannot be written to or has a space in its path, at which XLA would split its
+        flags, or `TF_XLA_FLAGS` names one already.
     """
     flags = os.environ.get(_FLAGS, "")
     chosen = os.environ.get(VARIABLE) if directory is None else os.fspath(directory)
     if chosen == "" or _DIRECTORY_FLAG in flags:
         return None
-    folder = Path(chosen or _default()).expanduser() / f"xla-{_fingerprint()}"
     try:
+        place = Path(chosen or _default()).expanduser().resolve()
+        folder = place / f"xla-{_fingerprint()}"
+        if len(str(folder).split()) > 1:
+            return None
         folder.mkdir(parents=True, exist_ok=True)
-        _prune(folder.parent, _LARGEST)
-    except OSError:
+        _prune(place, _LARGEST)
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows the user's home
         return None
     if not os.access(folder, os.W_OK):
         return None
-    own = f"{_DIRECTORY_FLAG}={folder.resolve()} {_DEVICES_FLAG}"
+    own = f"{_DIRECTORY_FLAG}={folder} {_DEVICES_FLAG}"
     os.environ[_FLAGS] = f"{flags} {own}".strip()
     return folder
 

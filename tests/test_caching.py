@@ -89,6 +89,12 @@ def test_a_place_that_cannot_be_written_to_is_no_error(tmp_path: Path) -> None:
     assert "TF_XLA_FLAGS" not in os.environ
 
 
+def test_a_path_that_xla_would_split_is_no_cache(tmp_path: Path) -> None:
+    assert kpg.cache_compilations(tmp_path / "a home") is None
+    assert "TF_XLA_FLAGS" not in os.environ
+    assert not (tmp_path / "a home").exists()
+
+
 def test_other_flags_of_the_compiler_have_a_folder_of_their_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from kpg.export import Client, Server, ServingError
 from kpg.export.completions import CompletionSignatures
 from kpg.export.servable import Servable
 from kpg.models import CausalLMPolicy
-from tests.texts import Letters, gpt2, llama, policy
+from tests.texts import Letters, gemma, gpt2, llama, policy
 
 PROMPTS = ["a", "bab", "cabab"]
 LIMIT = 6
@@ -226,7 +226,7 @@ def test_the_manifest_says_what_it_was_made_with(path: Path) -> None:
 
 
 def test_a_model_without_a_fast_decoder_is_read_again() -> None:
-    own = policy("abc", llama(5))
+    own = policy("abc", gemma(5))
     module, _ = CompletionSignatures(own, 3).module()
     outputs = module.complete(**tensors(PROMPTS, seed=1))
     texts, log_probs = own.complete(PROMPTS, 3, seed=1)

@@ -13,9 +13,11 @@ import tensorflow as tf
 from kpg.models.language.choice import decoder_for
 from kpg.models.language.decoding import CachedDecoder
 from kpg.models.language.gpt2 import GPT2Decoder
+from kpg.models.language.llama import LlamaDecoder
 from kpg.models.language.sampling import Completions, Sampler
 from tests.texts import (
     before_the_last,
+    gemma,
     gpt2,
     language,
     llama,
@@ -29,7 +31,8 @@ CASES: list[tuple[Any, Any, dict[str, Any]]] = [
     (gpt2, GPT2Decoder, {}),
     (gpt2, GPT2Decoder, {"temperature": 0.6, "top_k": 3}),
     (gpt2, CachedDecoder, {}),
-    (llama, CachedDecoder, {"temperature": 1.5, "top_p": 0.8}),
+    (llama, LlamaDecoder, {"temperature": 1.5, "top_p": 0.8}),
+    (gemma, CachedDecoder, {}),
 ]
 
 
@@ -79,7 +82,7 @@ def test_the_log_probabilities_are_kerashubs() -> None:
         np.testing.assert_allclose(written.log_probs[:count, row], want, atol=1e-5)
 
 
-@pytest.mark.parametrize("build", [gpt2, llama])
+@pytest.mark.parametrize("build", [gpt2, llama, gemma])
 def test_greedy_tokens_are_kerashubs(build: Any) -> None:
     made = policy("abcdefgh", build(10))
     written = write(made, new_tokens=8, deterministic=True)
@@ -136,13 +139,14 @@ def test_the_decoder_is_the_fastest_that_agrees(
 ) -> None:
     trunk = policy("abc").trunk
     assert isinstance(decoder_for(trunk), GPT2Decoder)
-    assert isinstance(decoder_for(policy("abc", llama(5)).trunk), CachedDecoder)
-    embedded = GPT2Decoder._embedded
+    assert isinstance(decoder_for(policy("abc", gemma(5)).trunk), CachedDecoder)
+    merged = GPT2Decoder.merged
     monkeypatch.setattr(
-        GPT2Decoder, "_embedded", lambda self, *what: 1.01 * embedded(self, *what)
+        GPT2Decoder, "merged", lambda self, *what: 1.01 * merged(self, *what)
     )
     assert isinstance(decoder_for(trunk), CachedDecoder)
-    monkeypatch.delattr(GPT2Decoder, "_projections")
+    del trunk.causal_lm.backbone.transformer_layers[0]._feedforward_layer_norm
+    monkeypatch.undo()
     assert isinstance(decoder_for(trunk), CachedDecoder)
 
 

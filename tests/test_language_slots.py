@@ -13,7 +13,7 @@ from kpg.models.language.decoding import CachedDecoder, RereadingDecoder
 from kpg.models.language.gpt2 import GPT2Decoder
 from kpg.models.language.sampling import Sampler
 from kpg.models.language.slots import put, put_anywhere, sizes, widened
-from tests.texts import gpt2, llama, padded, policy
+from tests.texts import gemma, gpt2, llama, padded, policy
 
 PROMPTS = [[2, 3, 3], [4], [3, 2, 4, 4, 2]]
 
@@ -41,7 +41,7 @@ def test_a_table_grows_by_empty_slots() -> None:
     np.testing.assert_array_equal(got, [[True, True, False, False]])
 
 
-@pytest.mark.parametrize("build", [gpt2, llama])
+@pytest.mark.parametrize("build", [gpt2, llama, gemma])
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_other_operations_write_the_same_texts(build: Any, deterministic: bool) -> None:
     made = policy("abc", build(5))
@@ -81,7 +81,7 @@ def test_the_temperature_can_be_another() -> None:
 def test_what_reads_where_xla_does_not_run() -> None:
     fast = decoder_for(policy("abc").trunk, portable=True)
     assert isinstance(fast, GPT2Decoder) and fast.write is put_anywhere
-    other = policy("abc", llama(5)).trunk
+    other = policy("abc", gemma(5)).trunk
     assert isinstance(decoder_for(other, portable=True), RereadingDecoder)
     assert isinstance(decoder_for(other), CachedDecoder)
 

@@ -47,17 +47,34 @@ def gpt2(vocabulary_size: int, **options: Any) -> Any:
     return stirred(text.gpt2(vocabulary_size, **{**small, **options}))
 
 
-def llama(vocabulary_size: int) -> Any:
-    """Returns a small Llama, whose places in a text are rotations."""
-    backbone = keras_nlp.models.LlamaBackbone(
+def llama(vocabulary_size: int, family: str = "Llama", **options: Any) -> Any:
+    """Returns a small Llama, or another of its family: places are rotations."""
+    make = getattr(keras_nlp.models, f"{family}Backbone")
+    backbone = make(
         vocabulary_size=vocabulary_size,
         num_layers=2,
         num_query_heads=4,
         num_key_value_heads=2,
         hidden_dim=16,
         intermediate_dim=32,
+        **options,
     )
-    return stirred(keras_nlp.models.LlamaCausalLM(backbone=backbone))
+    made = getattr(keras_nlp.models, f"{family}CausalLM")
+    return stirred(made(backbone=backbone))
+
+
+def gemma(vocabulary_size: int) -> Any:
+    """Returns a small Gemma, which has no decoder of its own."""
+    backbone = keras_nlp.models.GemmaBackbone(
+        vocabulary_size=vocabulary_size,
+        num_layers=2,
+        num_query_heads=2,
+        num_key_value_heads=1,
+        hidden_dim=16,
+        intermediate_dim=32,
+        head_dim=8,
+    )
+    return stirred(keras_nlp.models.GemmaCausalLM(backbone=backbone), 0.1)
 
 
 def stirred(model: Any, scale: float = 0.3) -> Any:

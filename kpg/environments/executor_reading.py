@@ -92,7 +92,7 @@ class CachedReader:
 
     Args:
         decoder: A `kpg.models.language.decoding.Decoder` whose cache is a NamedTuple
-            with `slot` and `visible`; all its other leaves have rows.
+            with `slot` and `places`; all its other leaves have rows.
         room: Tokens of the longest text that is given to `start`.
         new_tokens: T, tokens that `advance` adds to a text at most.
     """
@@ -163,7 +163,7 @@ def reader_for(
     decoder = executor.decoder()
     one = tf.ones([1, 1], tf.int32)
     _, cache = decoder.start(one, one[0], 1)
-    if hasattr(cache, "slot") and hasattr(cache, "visible"):
+    if hasattr(cache, "slot") and hasattr(cache, "places"):
         room = prompt_tokens + again * new_tokens
         return CachedReader(decoder, room, new_tokens)
     return TextReader(executor.trunk, prompt_tokens + new_tokens)

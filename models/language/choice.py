@@ -9,10 +9,17 @@ import tensorflow as tf
 
 from kpg.models.language.decoding import CachedDecoder, Decoder, RereadingDecoder
 from kpg.models.language.gpt2 import GPT2Decoder
+from kpg.models.language.llama import LlamaDecoder
 from kpg.models.language.slots import put, put_anywhere
 from kpg.models.language.trunk import LanguageTrunk
 
-_FAST: dict[str, Any] = {"GPT2Backbone": GPT2Decoder}
+_FAST: dict[str, Any] = {
+    "GPT2Backbone": GPT2Decoder,
+    "LlamaBackbone": LlamaDecoder,
+    "Llama3Backbone": LlamaDecoder,
+    "MistralBackbone": LlamaDecoder,
+    "QwenBackbone": LlamaDecoder,
+}
 
 
 def decoder_for(trunk: LanguageTrunk, portable: bool = False) -> Decoder:

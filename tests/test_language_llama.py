@@ -1,0 +1,97 @@
+"""The Llama family token by token: against the models of KerasHub, and what differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kpg.models.language.choice import decoder_for
+from kpg.models.language.decoding import CachedDecoder
+from kpg.models.language.llama import LlamaDecoder
+from kpg.models.language.slots import put, put_anywhere
+from kpg.models.language.trunk import LanguageTrunk
+from tests.texts import llama
+
+V, ROOM, STEPS = 11, 4, 5
+LENGTHS = np.array([4, 1, 3], np.int32)
+ROTATED = {
+    "rope_frequency_adjustment_factor": 8.0,
+    "rope_low_freq_factor": 1.0,
+    "rope_high_freq_factor": 4.0,
+    "rope_pretraining_sequence_length": 64,
+}
+FAMILIES: list[tuple[str, dict[str, Any]]] = [
+    ("Llama", {}),
+    ("Llama3", {"tie_word_embeddings": True, "rope_max_wavelength": 100.0}),
+    ("Llama3", ROTATED),
+    ("Mistral", {"sliding_window": 3}),
+    ("Mistral", {"sliding_window": None, "head_dim": 6, "rope_scaling_factor": 2.0}),
+    ("Qwen", {}),
+    ("Qwen", {"use_sliding_window_attention": True, "sliding_window_size": 4}),
+]
+
+
+def read(decoder: Any, texts: np.ndarray) -> np.ndarray:
+    """Returns features `[B, 1 + STEPS, F]` behind each token from the prompt's last."""
+    lengths = tf.constant(LENGTHS)
+    prompts = np.where(np.arange(ROOM) < LENGTHS[:, np.newaxis], texts[:, :ROOM], 0)
+    features, cache = decoder.start(tf.constant(prompts), lengths, STEPS)
+    rows = [features]
+    for step in range(STEPS):
+        fed = tf.constant(texts[np.arange(len(texts)), LENGTHS + step])
+        features, cache = decoder.advance(fed, tf.constant(step), lengths, cache)
+        rows.append(features)
+    return np.stack(rows, axis=1)
+
+
+def whole(model: Any, texts: np.ndarray) -> np.ndarray:
+    """Returns KerasHub's logits at the same places, of one pass."""
+    logits = model({"token_ids": texts, "padding_mask": np.ones_like(texts)}).numpy()
+    places = LENGTHS[:, np.newaxis] - 1 + np.arange(1 + STEPS)
+    return np.take_along_axis(logits, places[..., np.newaxis], axis=1)
+
+
+@pytest.mark.parametrize("write", [put, put_anywhere])
+@pytest.mark.parametrize(("family", "options"), FAMILIES)
+def test_the_logits_are_kerashubs(
+    family: str, options: dict[str, Any], write: Any
+) -> None:
+    model = llama(V, family, **options)
+    trunk = LanguageTrunk(model)
+    chosen = decoder_for(trunk, portable=write is put_anywhere)
+    assert isinstance(chosen, LlamaDecoder) and chosen.write is write
+    texts = np.random.default_rng(0).integers(V, size=[3, ROOM + STEPS], dtype=np.int32)
+    logits = trunk.logits(read(chosen, texts)).numpy()
+    error = np.abs(logits - whole(model, texts)).max()
+    assert error < 1e-4 and np.ptp(logits) > 1.0
+
+
+def test_a_model_with_low_rank_adapters_is_read_with_them() -> None:
+    model = llama(V)
+    model.backbone.enable_lora(2)
+    for weight in model.trainable_weights:
+        weight.assign_add(tf.fill(weight.shape, 0.1))
+    trunk = LanguageTrunk(model)
+    texts = np.full([3, ROOM + STEPS], 2, np.int32)
+    logits = trunk.logits(read(LlamaDecoder(trunk), texts)).numpy()
+    np.testing.assert_allclose(logits, whole(model, texts), atol=1e-4)
+
+
+def test_half_precision_is_near() -> None:
+    trunk = LanguageTrunk(llama(V, dtype="bfloat16"))
+    assert isinstance(decoder_for(trunk), LlamaDecoder)
+
+
+def test_what_differs_is_read_by_kerashub(monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = LanguageTrunk(llama(V))
+    layer = trunk.causal_lm.backbone.transformer_layers[1]
+    monkeypatch.setattr(layer, "activation", lambda inputs: tf.nn.relu(inputs))
+    assert isinstance(decoder_for(trunk), LlamaDecoder)
+    monkeypatch.setattr(LlamaDecoder, "window", lambda self, layer: 1)
+    assert isinstance(decoder_for(trunk), CachedDecoder)
+    monkeypatch.undo()
+    del layer._feedforward_gate_dense
+    assert isinstance(decoder_for(trunk), CachedDecoder)

@@ -12,3 +12,4 @@ from kpg.text.coding import check_tokenizer as check_tokenizer
 from kpg.text.language_models import gpt2 as gpt2
 from kpg.text.letter_share import LetterShare as LetterShare
 from kpg.text.phrases import phrases as phrases
+from kpg.text.word_tokenizer import WordTokenizer as WordTokenizer

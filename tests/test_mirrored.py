@@ -12,6 +12,9 @@ import pytest
 import tensorflow as tf
 
 import kpg
+from kpg.environments import TextGeneration
+from tests.fragments import values_of
+from tests.texts import gpt2, policy
 
 
 @pytest.fixture
@@ -93,3 +96,79 @@ def test_refuses_what_replicas_cannot_share(
     env = kpg.make("CartPole-v1", num_envs=3)
     with pytest.raises(ValueError, match=r"replicas must divide.*Received: 2 replicas"):
         trainer.fit(env)
+
+
+def test_a_group_is_on_one_replica(strategy: tf.distribute.Strategy) -> None:
+    groups = {"returns": "total", "baseline": "leave_one_out", "num_steps": 500}
+
+    def check(size: int | None, count: int) -> None:
+        env = kpg.make("CartPole-v1", num_envs=count)
+        with strategy.scope():
+            actor = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
+            trainer = kpg.trainers.REINFORCE(actor, group_size=size, **groups)
+        trainer.check_environment(env)
+
+    check(2, 4)
+    check(3, 6)
+    for size, count in ((None, 4), (4, 4), (2, 6)):
+        with pytest.raises(ValueError, match=f"group_size={size}.*2 replicas"):
+            check(size, count)
+
+
+def vowels(prompts: Any, completions: Any) -> list[float]:
+    return [float(text.count("a")) for text in completions]
+
+
+GROUPS = {"returns": "total", "baseline": "leave_one_out", "group_size": 3}
+GREEDY = {"returns": "total", "baseline": "self_critical"}
+REFERENCE = {"num_epochs": 2, "minibatch_size": 24, "reference_kl_coef": 0.1}
+
+
+def writer(algorithm: str, settings: dict[str, Any]) -> Any:
+    """Returns a compiled trainer of a small language policy."""
+    made = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
+    critic = None if algorithm == "REINFORCE" else made.critic
+    shared = {"num_steps": 4, "seed": 0, **settings}
+    trainer = getattr(kpg.trainers, algorithm)(made, critic, **shared)
+    trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        ("REINFORCE", GROUPS),
+        pytest.param("REINFORCE", GREEDY, marks=pytest.mark.slow),
+        pytest.param("ActorCritic", {}, marks=pytest.mark.slow),
+        pytest.param("PPO", REFERENCE, marks=pytest.mark.slow),
+    ],
+)
+def test_two_replicas_learn_from_texts_what_one_does(
+    algorithm: str, settings: dict[str, Any], strategy: tf.distribute.Strategy
+) -> None:
+    one = writer(algorithm, settings)
+    with strategy.scope():
+        two = writer(algorithm, settings)
+    start = values_of(one.trainable_variables)
+    histories = []
+    for trainer in (one, two):
+        env = TextGeneration(
+            ["ba", "c", "abcab"],
+            rewards=[vowels],
+            max_new_tokens=4,
+            group_size=3,
+            num_envs=6,
+        )
+        history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
+        timeless = {name for name in history if name != "steps_per_second"}
+        histories.append({name: history[name][0] for name in timeless})
+        histories[-1]["evaluated"] = trainer.evaluate(env, episodes=6)["return"]
+    del histories[0]["explained_variance"], histories[1]["explained_variance"]
+    assert histories[1] == pytest.approx(histories[0], rel=1e-3, abs=1e-5)
+    pairs = zip(one.trainable_variables, two.trainable_variables, strict=True)
+    for want, got in pairs:
+        copies = strategy.experimental_local_results(got.value)
+        np.testing.assert_array_equal(*copies)
+        np.testing.assert_allclose(copies[0], want.numpy(), rtol=1e-3, atol=1e-5)
+    moved = zip(start, values_of(one.trainable_variables), strict=True)
+    assert any(not np.array_equal(before, after) for before, after in moved)

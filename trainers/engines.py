@@ -16,8 +16,7 @@ from kpg.environments.vector import HostEnvironment
 from kpg.trainers.collection import Episodes, GraphCollector
 from kpg.trainers.host_collection import HostCollector
 from kpg.trainers.learning import Learner, schedule_learning_rates
-from kpg.trainers.replicas import fold_in_replica, sum_up
-from kpg.trajectories import Trajectory
+from kpg.trainers.replicas import fold_in_replica, split, sum_up
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
@@ -212,7 +211,7 @@ class HostEngine(Engine):
             seeds = random.seeds([2], self._next_key(self.trainer.entropy))
             trajectory, episodes = self.collector.collect(seeds[0])
             self._carry, metrics = self._function(
-                self._distributed(trajectory),
+                split(self.strategy, trajectory),
                 self._carry,
                 seeds[1],
                 tf.constant((done + index) / total, tf.float32),
@@ -220,26 +219,6 @@ class HostEngine(Engine):
             )
             sums = sums + tf.concat([metrics, list(episodes)], axis=0).numpy()
         return sums
-
-    def _distributed(self, trajectory: Trajectory) -> Any:
-        """Gives each replica its share of the environments, as tensors."""
-        share = self.learner.num_envs
-
-        def part(context: Any) -> Trajectory:
-            first = context.replica_id_in_sync_group * share
-            own = slice(first, first + share)
-            rows: Trajectory = tf.nest.map_structure(
-                lambda rows: tf.constant(rows[:, own]),
-                trajectory._replace(policy_state=()),
-            )
-            state = tf.nest.map_structure(
-                lambda state: tf.constant(state[own]), trajectory.policy_state
-            )
-            return rows._replace(policy_state=state)
-
-        if self.learner.replicas == 1:
-            return tf.nest.map_structure(tf.constant, trajectory)
-        return self.strategy.experimental_distribute_values_from_function(part)
 
     def _learn(
         self,

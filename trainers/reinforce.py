@@ -200,10 +200,13 @@ class REINFORCE(Trainer):
         """See `Trainer.check_environment`."""
         super().check_environment(env)
         size = self.settings.group_size
-        if size is not None and env.num_envs % size:
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        grouped = self.baseline in GROUP_BASELINES
+        if grouped and env.num_envs // replicas % (size or env.num_envs):
             raise ValueError(
-                "`group_size` must divide the number of environments. Received: "
-                f"group_size={size}, num_envs={env.num_envs}"
+                "`group_size` must divide the number of environments, on every "
+                f"replica: a group is on one. Received: group_size={size}, num_envs="
+                f"{env.num_envs}, {replicas} replicas"
             )
         limit, num_steps = env.max_episode_steps, self.settings.num_steps
         if self.settings.whole_episodes and (limit is None or limit > num_steps):

@@ -1,10 +1,42 @@
-"""What the replicas of a `tf.distribute` strategy do together, inside a graph."""
+"""What the replicas of a `tf.distribute` strategy share and do together."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import tensorflow as tf
+
+from kpg.trajectories import Trajectory
+
+
+def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Any:
+    """Gives each replica its share of a trajectory's columns, as tensors.
+
+    Args:
+        strategy: Whose replicas share them; their number divides B.
+        trajectory: Of arrays or tensors, outside of any graph.
+    """
+    count = strategy.num_replicas_in_sync
+    if count == 1:
+        return tf.nest.map_structure(tf.constant, trajectory)
+
+    def part(context: Any) -> Trajectory:
+        def own(nest: Any, axis: int) -> Any:
+            def cut(rows: Any) -> tf.Tensor:
+                size = rows.shape[axis] // count
+                first = context.replica_id_in_sync_group * size
+                window = (slice(None),) * axis + (slice(first, first + size),)
+                return tf.constant(rows[window])
+
+            return tf.nest.map_structure(cut, nest)
+
+        states = {
+            name: getattr(trajectory, name) for name in ("policy_state", "critic_state")
+        }
+        rows: Trajectory = own(trajectory._replace(**dict.fromkeys(states, ())), 1)
+        return rows._replace(**own(states, 0))
+
+    return strategy.experimental_distribute_values_from_function(part)
 
 
 def sum_up(strategy: tf.distribute.Strategy, value: Any) -> Any:

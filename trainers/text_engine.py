@@ -13,6 +13,7 @@ from kpg.environments.text import TextGeneration
 from kpg.trainers.collection import Episodes
 from kpg.trainers.engines import Engine
 from kpg.trainers.learning import schedule_learning_rates
+from kpg.trainers.replicas import split
 from kpg.trainers.updating import log_probs_of
 from kpg.trainers.writing import GreedyWriter, Writer, Written
 from kpg.trajectories import Trajectory
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 class TextEngine(Engine):
     """Writes completions, has them scored on the host, and learns from them.
 
+    One device writes all of them; of several replicas each then learns from its share.
     Every iteration is one fragment of whole episodes.
 
     Raises:
-        ValueError: If `num_steps` is not the task's `max_new_tokens`, or there are
-            several replicas.
+        ValueError: If `num_steps` is not the task's `max_new_tokens`.
     """
 
     env: TextGeneration
@@ -40,11 +41,6 @@ class TextEngine(Engine):
                 "A trainer's `num_steps` must be the task's `max_new_tokens`: a "
                 "fragment holds whole completions. Received: num_steps="
                 f"{trainer.settings.num_steps}, max_new_tokens={env.max_new_tokens}"
-            )
-        if self.learner.replicas > 1:
-            raise ValueError(
-                "Texts are generated on one device. Received: a strategy with "
-                f"{self.learner.replicas} replicas"
             )
         self._greedy: GreedyWriter | None = None
         self._carry: Any = None
@@ -76,7 +72,7 @@ class TextEngine(Engine):
             seeds = random.seeds([2], self._next_key(self.trainer.entropy))
             trajectory, episodes = self.collect(iteration, seeds[0])
             self._carry, metrics = self._function(
-                trajectory,
+                split(self.strategy, trajectory),
                 self._carry,
                 seeds[1],
                 tf.constant((done + index) / total, tf.float32),
@@ -142,7 +138,7 @@ class TextEngine(Engine):
 
     def _learn(
         self,
-        trajectory: Trajectory,
+        trajectory: Any,
         carry: Any,
         seed: tf.Tensor,
         progress: tf.Tensor,
@@ -150,5 +146,5 @@ class TextEngine(Engine):
     ) -> tuple[Any, tf.Tensor]:
         schedule_learning_rates(self.trainer, rates, progress)
         if not self.trainer.policy.trunk.exact:
-            trajectory = self._read_again(trajectory)
+            trajectory = self.strategy.run(self._read_again, (trajectory,))
         return self.learner.learn(trajectory, carry, seed, progress)

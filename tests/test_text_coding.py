@@ -39,6 +39,8 @@ def test_texts_come_back() -> None:
     assert codec.decode(codec.encode(TEXTS)) == TEXTS
     assert codec.decode([np.array([0, 106, 1, 107, 0], np.int32)]) == ["hi"]
     assert codec.decode([np.array([2 + 0xC3, 106], np.int32)]) == ["�h"]
+    # A model may have tokens that the tokenizer has not.
+    assert codec.decode([np.array([258, 106, 1023], np.int32)]) == ["h"]
 
 
 def test_detokenizes_a_table() -> None:

@@ -60,7 +60,9 @@ class ByteTokenizer:
         """
         if not isinstance(tokens, tf.RaggedTensor):
             tokens = tf.RaggedTensor.from_tensor(tokens)
-        tokens = tf.ragged.boolean_mask(tokens, tokens >= _FIRST_BYTE)
+        # A model may know more tokens than this tokenizer.
+        own = (tokens >= _FIRST_BYTE) & (tokens < self.vocabulary_size())
+        tokens = tf.ragged.boolean_mask(tokens, own)
         table = tf.constant([bytes([code]) for code in range(256)])
         characters = tf.gather(table, tf.cast(tokens, tf.int32) - _FIRST_BYTE)
         texts = tf.strings.reduce_join(characters, axis=-1)

@@ -21,7 +21,7 @@ STAMP := $(VENV)/installed-$(shell \
 TYPED := import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: help setup demo demo-text test test-slow lint types format lock clean
-.PHONY: benchmark benchmark-lock
+.PHONY: benchmark benchmark-language benchmark-lock
 
 # What kpg is compared with has dependencies of its own.
 PEERS := .venv-peers
@@ -36,6 +36,7 @@ help:
 	@echo "make format     rewrite the files as the formatter wants them"
 	@echo "make lock       renew $(LOCK) from setup.py"
 	@echo "make benchmark  side by side with other libraries (10 GB to install, hours)"
+	@echo "make benchmark-language  the same of language models (6 GB, half an hour)"
 	@echo "make clean      remove what the commands above made, runs included"
 
 setup: $(STAMP)
@@ -94,10 +95,12 @@ lock: $(STAMP)
 
 # What is compared needs more environments than kpg itself, and uv makes those of the
 # peers. RUN="--runs 1 --work cart_pole" does a part; what was done is not done again.
-benchmark: $(STAMP)
+benchmark: SCRIPT := compare.py
+benchmark-language: SCRIPT := language.py
+benchmark benchmark-language: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-r benchmarks/requirements/kpg.txt
-	$(BIN)/python benchmarks/compare.py --peers $(PEERS) $(RUN)
+	$(BIN)/python benchmarks/$(SCRIPT) --peers $(PEERS) $(RUN)
 
 benchmark-lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -22,13 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from installations import pinned, python_of
 from page import write_page
-from work import CONTENDERS, PAIRS, WORKS, Contender, Pair, Settings
+from work import CONTENDERS, PAIRS, WORKS, Contender, Pair, Settings, TextSettings
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -39,39 +40,55 @@ Run = dict[str, Any]
 Turn = tuple[Pair, str, int]
 
 
-def main() -> None:
-    options = _options()
+def main(
+    pairs: Sequence[Pair] = PAIRS,
+    results: Path = RESULTS,
+    write: Callable[[list[Run]], None] = write_page,
+    cores: int = 2,
+) -> None:
+    """Does what the command line asks for.
+
+    Args:
+        pairs: What can be asked for.
+        results: File of runs, unless another is asked for.
+        write: Writes the tables of runs.
+        cores: CPU cores of a run, unless other are asked for.
+    """
+    options = _options(pairs, results, cores)
     if options.again:
-        works = {pair.work for pair in chosen(options)}
+        works = {pair.work for pair in chosen(options, pairs)}
         kept = [run for run in read(options.results) if run["work"] not in works]
         text = "".join(json.dumps(run) + "\n" for run in kept)
         options.results.write_text(text, "utf-8")
     if not options.table:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
         broken: set[tuple[str, str]] = set()
-        for turn in missing(options.results, chosen(options), options.runs):
+        for turn in missing(options.results, chosen(options, pairs), options.runs):
             part = (turn[0].work, turn[1])
             if part not in broken and not _take(turn, options):
                 broken.add(part)
-    write_page(current(read(options.results)))
+    write(current(read(options.results)))
 
 
-def _options() -> argparse.Namespace:
+def _options(pairs: Sequence[Pair], results: Path, cores: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--work", action="append", choices=WORKS, help="repeatable; default: all"
-    )
-    parser.add_argument(
-        "--peer", action="append", choices=CONTENDERS, help="repeatable; default: all"
-    )
+    for name, known in (
+        ("--work", {pair.work: None for pair in pairs}),
+        ("--peer", {pair.theirs: None for pair in pairs}),
+    ):
+        parser.add_argument(
+            name, action="append", choices=list(known), help="repeatable; default: all"
+        )
     parser.add_argument("--runs", type=int, default=5, help="repetitions (5)")
-    parser.add_argument("--cores", type=int, default=2, help="CPU cores of a run (2)")
+    parser.add_argument(
+        "--cores", type=int, default=cores, help=f"CPU cores of a run ({cores})"
+    )
     parser.add_argument(
         "--peers", type=Path, default=ROOT / ".venv-peers", help="their installations"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file of runs")
+    parser.add_argument("--results", type=Path, default=results, help="file of runs")
     parser.add_argument(
         "--again", action="store_true", help="forget earlier runs of this work first"
     )
@@ -81,11 +98,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(options: argparse.Namespace) -> list[Pair]:
+def chosen(options: argparse.Namespace, pairs: Sequence[Pair] = PAIRS) -> list[Pair]:
     """Returns the pairs that `--work` and `--peer` ask for."""
     return [
         pair
-        for pair in PAIRS
+        for pair in pairs
         if not options.work or pair.work in options.work
         if not options.peer or pair.theirs in options.peer
     ]
@@ -133,7 +150,7 @@ def current(runs: list[Run]) -> list[Run]:
     ]
 
 
-def plain(settings: Settings) -> Run:
+def plain(settings: Settings | TextSettings) -> Run:
     """Returns settings as JSON gives them back."""
     values: Run = json.loads(json.dumps(dataclasses.asdict(settings)))
     return values
@@ -143,6 +160,8 @@ def version(contender: Contender) -> str:
     """Returns the version that a contender runs in."""
     if contender.requirements is not None:
         return pinned(contender.requirements, contender.package)
+    if contender.package != "kpg":
+        return metadata.version(contender.package)
     text = (ROOT / "kpg" / "version.py").read_text("utf-8")
     return str(re.findall(r'"(.+)"', text)[-1])
 

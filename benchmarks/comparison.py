@@ -76,9 +76,9 @@ def row(pair: Pair, runs: Sequence[Run]) -> Row | None:
     )
 
 
-def rows(runs: Sequence[Run]) -> list[Row]:
+def rows(runs: Sequence[Run], pairs: Sequence[Pair] = PAIRS) -> list[Row]:
     """Returns the rows of all pairs that have run."""
-    found = (row(pair, runs) for pair in PAIRS)
+    found = (row(pair, runs) for pair in pairs)
     return [row for row in found if row is not None]
 
 

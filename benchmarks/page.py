@@ -23,13 +23,22 @@ def write_page(runs: Sequence[Run], page: Path = PAGE, picture: Path = PICTURE) 
         ValueError: If the page has no markers.
     """
     found = rows(runs)
-    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} must hold {BEGIN} and {END}. Received: it does not")
-    middle = "\n".join(["", "", *lines(found, machines(runs)), "", ""])
-    page.write_text(before + begin + middle + end + after, "utf-8")
+    put_between(page, BEGIN, END, lines(found, machines(runs)))
     draw(picture, found)
+
+
+def put_between(page: Path, begin: str, end: str, lines: Sequence[str]) -> None:
+    """Replaces what stands between two markers on a page.
+
+    Raises:
+        ValueError: If the page has no markers.
+    """
+    before, found, rest = page.read_text("utf-8").partition(begin)
+    _, last, after = rest.partition(end)
+    if not found or not last:
+        raise ValueError(f"{page} must hold {begin} and {end}. Received: it does not")
+    middle = "\n".join(["", "", *lines, "", ""])
+    page.write_text(before + begin + middle + end + after, "utf-8")
 
 
 def machines(runs: Sequence[Run]) -> list[str]:

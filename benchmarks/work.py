@@ -63,6 +63,47 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
+class TextSettings:
+    """A GPT-2 with random weights that completes prompts, and perhaps learns to.
+
+    Attributes:
+        batch_size: Completions of a call, or of an iteration of training.
+        prompt_tokens: Length of every prompt.
+        new_tokens: Tokens of a completion at most, the end token included.
+        chunk: Calls or iterations from one pause to the next.
+        chunks: How many of them make a run; the first counts as start-up.
+        threshold: There is none.
+        vocabulary_size: Tokens that the model knows.
+        num_layers: Its blocks.
+        num_heads: Heads of each attention.
+        hidden_dim: Its width.
+        algorithm: "grpo" or "rloo", how an iteration learns; `None` only samples.
+        group_size: Completions of each prompt in an iteration.
+        kl_coef: Weight of the divergence from the model as it was at first.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+        max_grad_norm: Largest norm of a gradient.
+    """
+
+    batch_size: int
+    prompt_tokens: int = 16
+    new_tokens: int = 112
+    chunk: int = 1
+    chunks: int = 4
+    threshold: float | None = None
+    vocabulary_size: int = 1024
+    num_layers: int = 4
+    num_heads: int = 4
+    hidden_dim: int = 256
+    algorithm: str | None = None
+    group_size: int = 4
+    kl_coef: float = 0.05
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Work:
     """Something that several libraries are given to do.
 
@@ -71,12 +112,13 @@ class Work:
         remark: The rest that the tables say about it.
         settings: What to do.
         learned: Median return over the repetitions that both of a pair must reach, and
-        tolerance: how far their medians may lie apart; else the row is void.
+        tolerance: how far their medians may lie apart; else the row is void. Of texts
+        it is the share of rewarded tokens at the end, or without learning the length.
     """
 
     name: str
     remark: str
-    settings: Settings
+    settings: Settings | TextSettings
     learned: float
     tolerance: float
 
@@ -87,10 +129,11 @@ class Contender:
 
     Attributes:
         title: Its name in the tables.
-        package: Its name in the requirements, which gives its version.
+        package: What gives its version: its name in the requirements, or among what
+            kpg needs.
         script: Its script in `peers/`.
         requirements: Its file in `requirements/`, or `None` for kpg's own installation.
-        backend: What steps the environments, if the library has a choice.
+        backend: What steps the environments, or compiles, if the library has a choice.
         threads: Threads that it is told to use, if it can be told: the faster number.
     """
 
@@ -141,6 +184,16 @@ CONTENDERS = {
     "gymnax": Contender("gymnax", "gymnax", "run_gymnax.py", "gymnax", "gymnax"),
     "tf_agents": Contender("TF-Agents", "tf-agents", "run_tf_agents.py", "tf_agents"),
     "cleanrl": Contender("CleanRL", "cleanrl", "run_cleanrl.py", "cleanrl", threads=1),
+    "kpg_sampling": Contender("kpg", "kpg", "run_kpg_sampling.py", None),
+    "kpg_texts": Contender("kpg", "kpg", "run_kpg_texts.py", None),
+    "keras_hub": Contender("KerasHub", "keras-hub", "run_keras_hub.py", None),
+    "keras_hub_xla": Contender(
+        "KerasHub, XLA", "keras-hub", "run_keras_hub.py", None, "xla"
+    ),
+    "hugging_face": Contender(
+        "Hugging Face", "transformers", "run_hugging_face.py", "hugging_face"
+    ),
+    "trl": Contender("TRL", "trl", "run_trl.py", "hugging_face"),
 }
 
 WORKS = {
@@ -265,6 +318,26 @@ WORKS = {
         learned=475.0,
         tolerance=25.0,
     ),
+    "sampling_16": Work(
+        "16 completions", "", TextSettings(16), learned=100.0, tolerance=5.0
+    ),
+    "sampling_64": Work(
+        "64 completions", "", TextSettings(64), learned=100.0, tolerance=5.0
+    ),
+    "grpo": Work(
+        "GRPO",
+        "64 completions",
+        TextSettings(64, chunks=7, algorithm="grpo"),
+        learned=0.3,
+        tolerance=0.15,
+    ),
+    "rloo": Work(
+        "RLOO",
+        "64 completions",
+        TextSettings(64, chunks=7, algorithm="rloo"),
+        learned=0.3,
+        tolerance=0.15,
+    ),
 }
 
 PAIRS = (
@@ -281,4 +354,16 @@ PAIRS = (
     Pair("lunar_lander", "kpg_envpool", "stable_baselines3", speed_bar=5.0),
     Pair("keras_io", "kpg", "stable_baselines3"),
     Pair("cleanrl", "kpg", "cleanrl"),
+)
+
+# The bars of the last two are 0.65 and 0.5 of the peer's time.
+TEXT_PAIRS = (
+    Pair("sampling_16", "kpg_sampling", "keras_hub", speed_bar=3.5),
+    Pair("sampling_16", "kpg_sampling", "keras_hub_xla"),
+    Pair("sampling_16", "kpg_sampling", "hugging_face", speed_bar=1.3),
+    Pair("sampling_64", "kpg_sampling", "keras_hub", speed_bar=3.5),
+    Pair("sampling_64", "kpg_sampling", "keras_hub_xla"),
+    Pair("sampling_64", "kpg_sampling", "hugging_face", speed_bar=1.3),
+    Pair("grpo", "kpg_texts", "trl", speed_bar=1 / 0.65),
+    Pair("rloo", "kpg_texts", "trl", speed_bar=1 / 0.5),
 )

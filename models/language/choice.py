@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,8 @@ _FAST: dict[str, Any] = {
     "MistralBackbone": LlamaDecoder,
     "QwenBackbone": LlamaDecoder,
 }
+# Reading a few texts takes seconds with a large model, and always ends alike.
+_AGREES: WeakKeyDictionary[Any, dict[bool, bool]] = WeakKeyDictionary()
 
 
 def decoder_for(trunk: LanguageTrunk, portable: bool = False) -> Decoder:
@@ -31,18 +34,29 @@ def decoder_for(trunk: LanguageTrunk, portable: bool = False) -> Decoder:
     """
     kind = _FAST.get(type(trunk.causal_lm.backbone).__name__)
     if kind is not None:
-        with tf.init_scope():
-            try:
-                fast: Decoder = kind(trunk, put_anywhere if portable else put)
-                if agrees(fast, trunk):
-                    return fast
-            except AttributeError:
-                pass  # another version of KerasHub, whose layers have other parts
+        fast: Decoder = kind(trunk, put_anywhere if portable else put)
+        known = _AGREES.setdefault(trunk, {})
+        if portable not in known:
+            with tf.init_scope():
+                known[portable] = agrees(fast, trunk)
+        if known[portable]:
+            return fast
     return RereadingDecoder(trunk) if portable else CachedDecoder(trunk)
 
 
 def agrees(decoder: Decoder, trunk: LanguageTrunk) -> bool:
-    """Whether a decoder gives the model's features on a few texts of any tokens."""
+    """Whether a decoder gives the model's features on a few texts of any tokens.
+
+    It does not if KerasHub's layers have other parts than it knows.
+    """
+    try:
+        return _error(decoder, trunk) <= (1e-3 if trunk.exact else 0.1)
+    except AttributeError:
+        return False
+
+
+def _error(decoder: Decoder, trunk: LanguageTrunk) -> float:
+    """Returns the largest error of a feature, as a share of the largest feature."""
     tokens = np.random.default_rng(0).integers(trunk.vocabulary_size, size=(2, 6))
     texts = tf.constant(tokens, tf.int32)
     want = tf.cast(trunk(texts), tf.float32)
@@ -56,9 +70,4 @@ def agrees(decoder: Decoder, trunk: LanguageTrunk) -> bool:
     places = lengths[:, tf.newaxis] - 1 + tf.range(4)
     want = tf.gather(want, places, batch_dims=1)
     error = tf.abs(tf.cast(tf.stack(got, axis=1), tf.float32) - want)
-    tolerance = 1e-3 if trunk.exact else 0.1
-    return bool(tf.reduce_max(error) <= tolerance * _size(want))
-
-
-def _size(features: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_max(tf.abs(features))
+    return float(tf.reduce_max(error) / tf.reduce_max(tf.abs(want)))

@@ -239,6 +239,11 @@ class CausalLMPolicy(TextModel):
         causal_lm = serialize(self.trunk.causal_lm)
         # KerasHub compiles its models at once, and cannot do so from a configuration.
         causal_lm.pop("compile_config", None)
+        backbone = self.trunk.causal_lm.backbone
+        # KerasHub's Llama does not say that its output weights are its embedding.
+        if hasattr(backbone, "tie_word_embeddings"):
+            config = causal_lm["config"]["backbone"]["config"]
+            config["tie_word_embeddings"] = backbone.tie_word_embeddings
         return {
             "name": self.name,
             "causal_lm": causal_lm,

@@ -56,6 +56,9 @@ class LanguageTrunk(keras.layers.Layer):
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
         """Returns features `[B, L, F]` behind tokens `[B, L]`, each after its past."""
+        if tokens.shape[1] == 1:
+            # Keras warns of a softmax over a single score, which a lone token has.
+            return self.call(tf.pad(tokens, [[0, 0], [0, 1]]))[:, :1]
         inputs = {"token_ids": tokens, "padding_mask": tf.ones_like(tokens)}
         return self.causal_lm.backbone(inputs, training=False)
 

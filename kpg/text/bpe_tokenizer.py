@@ -1,0 +1,254 @@
+"""Byte-pair encoding, made of TensorFlow's own operations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kpg.text.bpe_words import SPLITTINGS, words_of
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+class BPETokenizer:
+    """Joins the bytes of each word, the pair that was learned first first.
+
+    There is one implementation for eager calls and for graphs, without tables that
+    change and without operations that TensorFlow Serving, or a client without
+    tensorflow-text, would not know.
+
+    References: Sennrich et al., "Neural machine translation of rare words with subword
+    units" (2016), https://arxiv.org/abs/1508.07909; Radford et al., "Language models
+    are unsupervised multitask learners" (2019), who join bytes.
+
+    Example:
+        tokenizer = kpg.text.BPETokenizer(
+            ["<end>", "<pad>", *kpg.text.byte_symbols(), "th", "the"],
+            ["t h", "th e"],
+            end_token="<end>",
+            pad_token="<pad>",
+        )
+
+    Args:
+        vocabulary: V tokens, the first is token 0. Bytes are written as GPT-2 writes
+            them, "Ġ" for a space: see `byte_symbols`. Those that it lacks are left out
+            of every text.
+        merges: Pairs of tokens with a space between, those that are joined first first.
+        end_token: The token that ends a text.
+        pad_token: The token that pads.
+        special_tokens: Tokens that stand for themselves wherever they are written, as
+            the end does. Defaults to none.
+        splitting: How words are parted: "gpt-2", "llama-bpe", "qwen2" or "smollm".
+            Defaults to "gpt-2".
+
+    Attributes:
+        end_token_id: Token of the end.
+        pad_token_id: Token of the padding.
+
+    Raises:
+        ValueError: If a token is there twice or not at all, or the splitting is
+            unknown.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        merges: Sequence[str],
+        end_token: str,
+        pad_token: str,
+        special_tokens: Sequence[str] = (),
+        splitting: str = "gpt-2",
+    ) -> None:
+        if splitting not in SPLITTINGS:
+            raise ValueError(
+                f"`splitting` must be one of {', '.join(SPLITTINGS)}. Received: "
+                f"splitting={splitting!r}"
+            )
+        self._config: dict[str, Any] = {
+            "vocabulary": list(vocabulary),
+            "merges": list(merges),
+            "end_token": end_token,
+            "pad_token": pad_token,
+            "special_tokens": list(special_tokens),
+            "splitting": splitting,
+        }
+        ids = {token: index for index, token in enumerate(vocabulary)}
+        if len(ids) < len(vocabulary):
+            raise ValueError(
+                "Each token of `vocabulary` must be there once. Received: "
+                f"{len(vocabulary)} tokens, {len(ids)} different ones"
+            )
+        self._splitting = SPLITTINGS[splitting]
+        self._special = sorted({end_token, *special_tokens})
+        self._special_ids = _known(ids, self._special)
+        self.end_token_id, self.pad_token_id = _known(ids, [end_token, pad_token])
+        # One more stands for a byte that is no token, and for no byte.
+        self._none = len(ids)
+        symbols = byte_symbols()
+        self._byte_ids = np.array([ids.get(s, self._none) for s in symbols], np.int32)
+        self._keys, self._ranks, self._joined = _merge_table(ids, merges)
+        codes = {symbol: bytes([byte]) for byte, symbol in enumerate(symbols)}
+        special = {*self._special}
+        self._texts = [_text(token, codes, special) for token in vocabulary]
+
+    def vocabulary_size(self) -> int:
+        """Returns V."""
+        return self._none
+
+    def tokenize(self, texts: Any) -> tf.RaggedTensor:
+        """Returns the tokens of each text.
+
+        Args:
+            texts: `[B]` strings.
+
+        Returns:
+            `[B, (length)]` int32, without an end token.
+        """
+        words = words_of(
+            tf.convert_to_tensor(texts, tf.string), self._splitting, self._special
+        )
+        different, places = tf.unique(words.flat_values)
+        tokens = tf.gather(self._tokens(different), places)
+        tokens = words.with_flat_values(tokens).merge_dims(1, 2)
+        return tf.ragged.boolean_mask(tokens, tokens != self._none)
+
+    def detokenize(self, tokens: Any) -> tf.Tensor:
+        """Returns the text of each row of tokens.
+
+        Args:
+            tokens: `[B, (length)]` integers, ragged or not; those that are not in the
+                vocabulary are skipped.
+
+        Returns:
+            `[B]` strings of valid UTF-8: what is not becomes U+FFFD.
+        """
+        if not isinstance(tokens, tf.RaggedTensor):
+            tokens = tf.RaggedTensor.from_tensor(tokens)
+        tokens = tf.ragged.boolean_mask(tokens, (tokens >= 0) & (tokens < self._none))
+        texts = tf.strings.reduce_join(tf.gather(self._texts, tokens), axis=-1)
+        return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments."""
+        return dict(self._config)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BPETokenizer:
+        """Makes the tokenizer that `get_config` described."""
+        return cls(**config)
+
+    def _tokens(self, words: tf.Tensor) -> tf.Tensor:
+        """Returns the tokens `[W, L]` of words `[W]`, filled up with `_none`."""
+        characters = tf.strings.bytes_split(words)
+        codes = tf.reshape(tf.io.decode_raw(characters.flat_values, tf.uint8), [-1])
+        tokens = characters.with_flat_values(
+            tf.gather(self._byte_ids, tf.cast(codes, tf.int32))
+        ).to_tensor(self._none)
+        tokens = tf.pad(tokens, [[0, 0], [0, 2]], constant_values=self._none)
+        which = words[:, tf.newaxis] == tf.constant(self._special)
+        own = tf.gather(self._special_ids, tf.argmax(which, axis=1))
+        first = tf.range(tf.shape(tokens)[1]) == 0
+        alone = tf.where(first, own[:, tf.newaxis], self._none)
+        tokens = tf.where(tf.reduce_any(which, axis=1)[:, tf.newaxis], alone, tokens)
+        return self._merged(tokens)
+
+    def _merged(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Joins pairs in rows `[W, L]` until there is none to join."""
+        table = tf.TensorShape([None, None])
+        rows = tf.range(tf.shape(tokens)[0])
+        merged, _, _ = tf.while_loop(
+            lambda tokens, rows, ranks: tf.size(rows) > 0,
+            self._merge,
+            (tokens, *self._unfinished(rows, tokens)),
+            shape_invariants=(table, tf.TensorShape([None]), table),
+        )
+        return merged
+
+    def _merge(self, tokens: tf.Tensor, rows: tf.Tensor, ranks: tf.Tensor) -> Any:
+        """Joins in each unfinished row the leftmost of the pairs that come first."""
+        old = tf.gather(tokens, rows)
+        place = tf.argmin(ranks, axis=1, output_type=tf.int32)[:, tf.newaxis]
+        whole = tf.gather(self._joined, tf.gather(ranks, place, batch_dims=1))
+        columns = tf.range(tf.shape(tokens)[1])
+        behind = tf.concat([old[:, 1:], tf.fill(tf.shape(place), self._none)], axis=1)
+        new = tf.where(columns < place, old, behind)
+        new = tf.where(columns == place, whole, new)
+        tokens = tf.tensor_scatter_nd_update(tokens, rows[:, tf.newaxis], new)
+        return tokens, *self._unfinished(rows, new)
+
+    def _unfinished(self, rows: tf.Tensor, tokens: tf.Tensor) -> tuple[Any, Any]:
+        """Returns which rows have a pair to join, and the ranks of their pairs."""
+        ranks = self._pair_ranks(tokens)
+        left = tf.reduce_any(ranks < len(self._ranks) - 1, axis=1)
+        return tf.boolean_mask(rows, left), tf.boolean_mask(ranks, left)
+
+    def _pair_ranks(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns `[W, L - 1]`: which merge joins a token with the next, or the last.
+
+        The last is no merge.
+        """
+        first = tf.cast(tokens[:, :-1], tf.int64)
+        keys = first * (self._none + 1) + tf.cast(tokens[:, 1:], tf.int64)
+        flat = tf.reshape(keys, [-1])
+        places = tf.searchsorted(self._keys, flat)
+        found = tf.gather(self._keys, places) == flat
+        ranks = tf.where(found, tf.gather(self._ranks, places), len(self._ranks) - 1)
+        return tf.reshape(ranks, tf.shape(keys))
+
+
+def byte_symbols() -> list[str]:
+    """Returns the 256 visible characters that stand for the bytes 0 … 255.
+
+    Reference: Radford et al., "Language models are unsupervised multitask learners"
+    (2019): what is visible in Latin-1 stands for itself, and the others are counted
+    from U+0100 on.
+    """
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = itertools.count(0x100)
+    return [chr(byte if byte in visible else next(others)) for byte in range(256)]
+
+
+def _known(ids: dict[str, int], tokens: Sequence[str]) -> list[int]:
+    """Returns the numbers of tokens.
+
+    Raises:
+        ValueError: If one is not in the vocabulary.
+    """
+    for token in tokens:
+        if token not in ids:
+            raise ValueError(
+                "Special tokens, and the parts and wholes of `merges`, must be in the "
+                f"vocabulary. Received: {token!r}, which is not"
+            )
+    return [ids[token] for token in tokens]
+
+
+def _merge_table(ids: dict[str, int], merges: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Returns merges by pair.
+
+    Returns:
+        Sorted int64 keys of pairs, the rank of each, and by rank what it is joined to.
+        The last of each is no merge.
+    """
+    keys, joined = [], []
+    for merge in merges:
+        left, _, right = merge.partition(" ")
+        first, second, whole = _known(ids, [left, right, left + right])
+        keys.append(first * (len(ids) + 1) + second)
+        joined.append(whole)
+    keys.append(np.iinfo(np.int64).max)
+    joined.append(len(ids))
+    order = np.argsort(keys, kind="stable")
+    sorted_keys = np.array(keys, np.int64)[order]
+    return sorted_keys, order.astype(np.int32), np.array(joined, np.int32)
+
+
+def _text(token: str, codes: dict[str, bytes], special: set[str]) -> bytes:
+    """Returns the bytes that a token stands for."""
+    if token in special or any(symbol not in codes for symbol in token):
+        return token.encode()
+    return b"".join(codes[symbol] for symbol in token)

@@ -1,0 +1,119 @@
+"""Files of the format GGUF: metadata and tensors, quantised or not."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_MAGIC = b"GGUF"
+_REQUIRED: Any = object()
+
+
+class GGUFFile:
+    """Reads a GGUF file; its tensors stay on disk until they are asked for.
+
+    Reference: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The same.
+
+    Raises:
+        ImportError: If the package gguf is not installed.
+        ValueError: If there is no such file, or it is none of GGUF.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._gguf = _package()
+        if not self.path.is_file():
+            raise ValueError(f"There must be a GGUF file. Received: {self.path}")
+        with self.path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+        if magic != _MAGIC:
+            raise ValueError(
+                f"A GGUF file begins with {_MAGIC!r}. Received: {self.path}, which "
+                f"begins with {magic!r}"
+            )
+        try:
+            reader = self._gguf.GGUFReader(self.path)
+        except (ValueError, IndexError, KeyError) as error:
+            raise ValueError(
+                "A GGUF file must be whole and of a version that the package gguf "
+                f"reads. Received: {self.path} ({error})"
+            ) from error
+        self._fields = reader.fields
+        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self._read: set[str] = set()
+
+    def value(self, key: str, default: Any = _REQUIRED) -> Any:
+        """Returns what the metadata say: a number, a string, a bool or a list.
+
+        Args:
+            key: Such as "general.architecture".
+            default: What to return if they do not say. Defaults to an error.
+
+        Raises:
+            ValueError: If they do not say, and there is no default.
+        """
+        if key in self._fields:
+            return self._fields[key].contents()
+        if default is _REQUIRED:
+            raise ValueError(f"{self.path} must say {key}. Received: nothing about it")
+        return default
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a tensor of this name."""
+        return name in self._tensors
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of a tensor as NumPy has it.
+
+        Raises:
+            ValueError: If there is no such tensor.
+        """
+        if name not in self:
+            raise ValueError(
+                f"{self.path} lacks a tensor of its architecture. Received: no {name} "
+                f"among {len(self._tensors)} tensors"
+            )
+        # The file counts axes from the fastest.
+        return tuple(int(size) for size in reversed(self._tensors[name].shape))
+
+    def array(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Returns a tensor in float32.
+
+        Raises:
+            ValueError: If there is no such tensor, or its quantisation is unknown.
+        """
+        shape, tensor = self.shape(name), self._tensors[name]
+        try:
+            values = self._gguf.dequantize(tensor.data, tensor.tensor_type)
+        except NotImplementedError as error:
+            raise ValueError(
+                "A tensor must be of a type that the package gguf reads; convert the "
+                f"file to another one, such as Q8_0. Received: {name} of {self.path}, "
+                f"{tensor.tensor_type!r}"
+            ) from error
+        self._read.add(name)
+        return np.asarray(values, np.float32).reshape(shape)
+
+    def unread(self) -> list[str]:
+        """Returns the names of the tensors that nobody asked for."""
+        return sorted(set(self._tensors) - self._read)
+
+
+def _package() -> Any:
+    try:
+        return importlib.import_module("gguf")
+    except ImportError as error:
+        raise ImportError(
+            "GGUF files are read by the package gguf. Install it with: "
+            'pip install "kpg[gguf]"'
+        ) from error

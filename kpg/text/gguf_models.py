@@ -1,0 +1,175 @@
+"""Language models from GGUF files, as KerasHub's with their tokenizers."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from kpg.text.bpe_tokenizer import BPETokenizer
+from kpg.text.bpe_words import SPLITTINGS
+from kpg.text.gguf_file import GGUFFile
+
+# What a KerasHub layer calls a weight, and what GGUF does.
+_LLAMA_WEIGHTS = {
+    "token_embedding/embeddings": "token_embd",
+    "token_embedding/reverse_embeddings": "output",
+    "sequence_output_layernorm/scale": "output_norm",
+    "self_attention_layernorm/scale": "attn_norm",
+    "self_attention/query/kernel": "attn_q",
+    "self_attention/key/kernel": "attn_k",
+    "self_attention/value/kernel": "attn_v",
+    "self_attention/attention_output/kernel": "attn_output",
+    "feedforward_layernorm/scale": "ffn_norm",
+    "feedforward_gate_dense/kernel": "ffn_gate",
+    "feedforward_intermediate_dense/kernel": "ffn_up",
+    "feedforward_output_dense/kernel": "ffn_down",
+}
+_LAYER = re.compile(r"transformer_layer_(\d+)/")
+# Other names for a way of parting words; a file without a name means GPT-2's.
+_SPLITTINGS = {"default": "gpt-2", "llama3": "llama-bpe", "llama-v3": "llama-bpe"}
+_CONTROL, _USER_DEFINED = 3, 4
+
+
+def load_gguf(
+    path: str | os.PathLike[str], dtype: str | None = None
+) -> tuple[Any, BPETokenizer]:
+    """Makes a language model and its tokenizer from a GGUF file.
+
+    Files of the architecture "llama" become a `keras_nlp.models.Llama3CausalLM`: those
+    of Llama 2 and 3, SmolLM, SmolLM2 and others, if their tokenizer is byte-pair
+    encoding. Quantised weights are made floats. The tokenizer adds no token that begins
+    a text; write it into the prompts of models that need one.
+
+    Example:
+        lm, tokenizer = kpg.text.load_gguf("SmolLM2-135M-Instruct.Q4_1.gguf")
+        policy = kpg.models.CausalLMPolicy(lm, tokenizer)
+
+    Args:
+        path: The file.
+        dtype: What the model computes in. Defaults to Keras's `floatx`.
+
+    Returns:
+        The model, without a preprocessor, and the tokenizer.
+
+    Raises:
+        ImportError: If the package gguf is not installed.
+        ValueError: If the file is none of GGUF or not whole, lacks something, or holds
+            what KerasHub has no place for.
+    """
+    file = GGUFFile(path)
+    architecture = file.value("general.architecture")
+    if architecture != "llama":
+        raise ValueError(
+            "kpg knows what becomes of the architecture 'llama'. Received: "
+            f"{architecture!r} in {file.path}"
+        )
+    tokenizer = _tokenizer(file)
+    return _llama(file, dtype), tokenizer
+
+
+def _llama(file: GGUFFile, dtype: str | None) -> Any:
+    """Returns the model of a file of the architecture "llama"."""
+    import keras_nlp
+
+    vocabulary_size, width = file.shape("token_embd.weight")
+    heads = file.value("llama.attention.head_count")
+    _check_llama(file, width // heads)
+    backbone = keras_nlp.models.Llama3Backbone(
+        vocabulary_size=vocabulary_size,
+        num_layers=file.value("llama.block_count"),
+        num_query_heads=heads,
+        num_key_value_heads=file.value("llama.attention.head_count_kv", heads),
+        hidden_dim=width,
+        intermediate_dim=file.value("llama.feed_forward_length"),
+        rope_max_wavelength=file.value("llama.rope.freq_base", 10000.0),
+        layer_norm_epsilon=file.value("llama.attention.layer_norm_rms_epsilon"),
+        tie_word_embeddings="output.weight" not in file,
+        dtype=dtype,
+    )
+    for weight in backbone.weights:
+        weight.assign(_llama_weight(file, weight.path, tuple(weight.shape)))
+    if file.unread():
+        raise ValueError(
+            "Every tensor must have its place in KerasHub's Llama. Received: "
+            f"{', '.join(file.unread()[:4])} in {file.path}, which have none"
+        )
+    return keras_nlp.models.Llama3CausalLM(backbone=backbone)
+
+
+def _check_llama(file: GGUFFile, head_size: int) -> None:
+    """Refuses what KerasHub's Llama does not compute."""
+    wanted: dict[str, tuple[Any, ...]] = {
+        "llama.rope.dimension_count": (None, head_size),
+        "llama.attention.key_length": (None, head_size),
+        "llama.attention.value_length": (None, head_size),
+        "llama.rope.scaling.type": (None, "none"),
+        "llama.expert_count": (None, 0),
+    }
+    for key, values in wanted.items():
+        if file.value(key, None) not in values:
+            raise ValueError(
+                f"KerasHub's Llama needs {key} to be {values[1]!r}. Received: "
+                f"{file.value(key)!r} in {file.path}"
+            )
+
+
+def _llama_weight(file: GGUFFile, path: str, shape: tuple[int, ...]) -> Any:
+    """Returns the value of a weight of KerasHub's Llama."""
+    layer = _LAYER.search(path)
+    name = _LLAMA_WEIGHTS[path[layer.end() if layer else 0 :]] + ".weight"
+    if layer:
+        name = f"blk.{layer[1]}.{name}"
+    value = file.array(name)
+    if value.size != np.prod(shape):
+        raise ValueError(
+            f"{name} of {file.path} must have {np.prod(shape)} numbers, for a weight "
+            f"of shape {shape}. Received: shape {value.shape}"
+        )
+    if name.endswith(("attn_q.weight", "attn_k.weight")):
+        # GGUF rotates neighbouring features of a head together, KerasHub those of its
+        # two halves.
+        _, heads, size = shape
+        pairs = value.reshape(heads, size // 2, 2, -1)
+        value = pairs.swapaxes(1, 2).reshape(value.shape)
+    # GGUF has outputs first, KerasHub inputs.
+    outputs_last = path.endswith(("/kernel", "/reverse_embeddings"))
+    return (value.T if outputs_last else value).reshape(shape)
+
+
+def _tokenizer(file: GGUFFile) -> BPETokenizer:
+    """Returns the tokenizer that the metadata describe."""
+    kind = file.value("tokenizer.ggml.model")
+    if kind != "gpt2":
+        raise ValueError(
+            "The tokenizer must be byte-pair encoding, which GGUF calls 'gpt2'. "
+            f"Received: {kind!r} in {file.path}"
+        )
+    splitting = file.value("tokenizer.ggml.pre", "default")
+    splitting = _SPLITTINGS.get(splitting, splitting)
+    if splitting not in SPLITTINGS:
+        raise ValueError(
+            "kpg knows how words are parted in these ways: "
+            f"{', '.join([*SPLITTINGS, *_SPLITTINGS])}. Received: {splitting!r} in "
+            f"{file.path}"
+        )
+    vocabulary = file.value("tokenizer.ggml.tokens")
+    kinds = file.value("tokenizer.ggml.token_type", [1] * len(vocabulary))
+    end = file.value("tokenizer.ggml.eos_token_id")
+    pad = file.value("tokenizer.ggml.padding_token_id", end)
+    # Many files pad with the end, from which it could not be told apart.
+    pad = pad if pad != end else int(end == 0)
+    return BPETokenizer(
+        vocabulary,
+        file.value("tokenizer.ggml.merges"),
+        end_token=vocabulary[end],
+        pad_token=vocabulary[pad],
+        special_tokens=[
+            token
+            for token, kind in zip(vocabulary, kinds, strict=True)
+            if kind in (_CONTROL, _USER_DEFINED)
+        ],
+        splitting=splitting,
+    )

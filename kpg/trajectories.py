@@ -36,6 +36,8 @@ class Trajectory(NamedTuple):
         greedy_rewards: `[T, B]` float32, of the episode that the most likely actions
             make of each column's start, 0 after its end; `()` unless a trainer compares
             with it.
+        turns: Nest of `[T, B, ...]`, what a `kpg.environments.Partner` did; `()` unless
+            one learns. The learner makes it a pair with the log-probabilities `[T, B]`.
     """
 
     observations: Any
@@ -50,6 +52,7 @@ class Trajectory(NamedTuple):
     values: Any = ()
     critic_state: Any = ()
     greedy_rewards: Any = ()
+    turns: Any = ()
 
 
 def flatten(rows: Any) -> Any:

@@ -441,6 +441,18 @@ def test_a_reward_that_fails_shows_its_prompt() -> None:
         env.step(np.full(4, STOP))
 
 
+def test_refuses_a_policy_that_does_not_cover_the_vocabulary() -> None:
+    env = generation(control="token")
+    few = kpg.models.Policy(
+        env.single_observation_space, gym.spaces.Discrete(4), hidden_units=(4,)
+    )
+    trainer = kpg.trainers.REINFORCE(few, num_steps=T)
+    trainer.compile(jit_compile=False)
+    wanted = r"action_space.*Received: Discrete\(5\), but the policy has Discrete\(4\)"
+    with pytest.raises(ValueError, match=wanted):
+        trainer.fit(env, verbose=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS)
 def test_a_policy_learns_to_steer(algorithm: str, settings: dict[str, Any]) -> None:

@@ -17,14 +17,10 @@ SEED = tf.constant([3, 4])
 CLASSES = {"one": ["ab"], "other": ["c", "ba"]}
 
 
-def control(name: str, monkeypatch: Any = None, **options: Any) -> Any:
-    """Returns a control, which shows what it would sample from."""
+def control(name: str, **options: Any) -> Any:
     given = {"word_classes": {}, "phrases": [], "deterministic": False, **options}
     numbers = {"strength": STRENGTH, "sharpness": SHARPNESS, "max_new_tokens": 4}
-    made = make_control(policy("abc"), name, Options(**{**numbers, **given}))
-    if monkeypatch is not None:
-        monkeypatch.setattr(made, "_chosen", lambda parameters, seed: parameters)
-    return made
+    return make_control(policy("abc"), name, Options(**{**numbers, **given}))
 
 
 def logits(count: int) -> np.ndarray:
@@ -38,41 +34,27 @@ def test_a_token_is_written_as_it_is() -> None:
     np.testing.assert_array_equal(written, [4, 0, 1])
 
 
-def test_a_bias_of_tokens_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = control("bias", monkeypatch, strength=3.0)
+def test_a_bias_of_tokens_is_added() -> None:
+    made = control("bias", strength=3.0)
     assert made.space == gym.spaces.Box(-1.0, 1.0, (5,))
     biases = np.random.default_rng(1).uniform(-1, 1, (3, 5)).astype("float32")
-    got = made.tokens(logits(3), biases, np.zeros(3, int), SEED)
+    got = made.bent(logits(3), biases, np.zeros(3, int))
     np.testing.assert_allclose(got, logits(3) + 3.0 * biases, rtol=1e-6)
+    np.testing.assert_array_equal(made.forced(biases), [-1] * 3)
 
 
-def test_a_bias_of_classes_goes_on_with_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = control("bias", monkeypatch, word_classes=CLASSES, strength=2.0)
+def test_a_bias_of_classes_goes_on_with_words() -> None:
+    made = control("bias", word_classes=CLASSES, strength=2.0)
     assert made.space.shape == (2,)
     behind_a = made.classes.after(0, 2)
     biases = np.array([[0.5, -1.0], [0.5, -1.0]], np.float32)
-    got = made.tokens(logits(2), biases, np.array([0, behind_a]), SEED)
+    got = made.bent(logits(2), biases, np.array([0, behind_a]))
     # Letters a, b, c are the tokens 2, 3, 4.
     first, then = [0, 0, 1, -2, -2], [0, 0, 0, 1 - 2, -2]
     np.testing.assert_allclose(got, logits(2) + np.array([first, then]), atol=1e-6)
 
 
-def instructed(made: Any, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """Returns what each instruction would sample from."""
-    count = len(made.names)
-    family = made.executor.family
-    seen: list[Any] = []
-
-    def sample(parameters: Any, seed: Any) -> Any:
-        seen.append(parameters)
-        return tf.zeros([count], tf.int32)
-
-    monkeypatch.setattr(family, "sample", sample)
-    made.tokens(logits(1).repeat(count, 0), np.arange(count), np.zeros(count, int), 0)
-    return np.asarray(seen[0])
-
-
-def test_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instructions() -> None:
     made = control("instructions", word_classes=CLASSES, phrases=["cab", "b"])
     assert made.names == (
         "continue",
@@ -84,7 +66,8 @@ def test_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
         "insert 'b'",
     )
     assert made.space == gym.spaces.Discrete(7)
-    row, got = logits(1)[0], instructed(made, monkeypatch)
+    row = logits(1)[0]
+    got = made.bent(logits(1).repeat(7, 0), np.arange(7), np.zeros(7, int)).numpy()
     for action in (0, 1, 5, 6):
         np.testing.assert_array_equal(got[action], row)
     np.testing.assert_allclose(got[2], SHARPNESS * row)
@@ -100,6 +83,7 @@ def test_what_is_written_without_asking() -> None:
     rows = logits(1).repeat(5, 0)
     written = made.tokens(rows, actions, np.zeros(5, int), SEED)
     np.testing.assert_array_equal(written, [likely, END, likely, 4, 3])
+    np.testing.assert_array_equal(made.forced(actions), [-1, END, -1, 4, 3])
     phrases = [made.phrase(action) for action in actions]
     assert phrases[:3] == [None] * 3
     assert [phrase.tolist() for phrase in phrases[3:]] == [[4, 2, 3], [3]]

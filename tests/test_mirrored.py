@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments import TextGeneration
+from kpg.environments import ControlledGeneration, TextGeneration
 from tests.fragments import values_of
 from tests.texts import gpt2, policy
 
@@ -99,13 +99,15 @@ def test_refuses_what_replicas_cannot_share(
 
 
 def test_a_group_is_on_one_replica(strategy: tf.distribute.Strategy) -> None:
-    groups = {"returns": "total", "baseline": "leave_one_out", "num_steps": 500}
+    groups: dict[str, Any] = {"returns": "total", "baseline": "leave_one_out"}
 
     def check(size: int | None, count: int) -> None:
         env = kpg.make("CartPole-v1", num_envs=count)
         with strategy.scope():
             actor = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
-            trainer = kpg.trainers.REINFORCE(actor, group_size=size, **groups)
+            trainer = kpg.trainers.REINFORCE(
+                actor, group_size=size, num_steps=500, **groups
+            )
         trainer.check_environment(env)
 
     check(2, 4)
@@ -172,3 +174,54 @@ def test_two_replicas_learn_from_texts_what_one_does(
         np.testing.assert_allclose(copies[0], want.numpy(), rtol=1e-3, atol=1e-5)
     moved = zip(start, values_of(one.trainable_variables), strict=True)
     assert any(not np.array_equal(before, after) for before, after in moved)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learns", [False, True])
+def test_two_replicas_steer_an_executor_as_one_does(
+    learns: bool, strategy: tf.distribute.Strategy
+) -> None:
+    def trained() -> Any:
+        made = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
+        env = ControlledGeneration(
+            made,
+            ["ba", "c"],
+            rewards=[vowels],
+            word_classes={"x": ["a"]},
+            phrases=["ab"],
+            max_new_tokens=4,
+            num_envs=4,
+            jit_compile=False,
+        )
+        spaces = (env.single_observation_space, env.single_action_space)
+        trainer = kpg.trainers.PPO(
+            kpg.models.Policy(*spaces, hidden_units=(8,), seed=0),
+            kpg.models.Critic(spaces[0], hidden_units=(8,), seed=0),
+            seed=0,
+            executor=made if learns else None,
+            num_steps=4,
+            num_epochs=2,
+            minibatch_size=16,
+        )
+        own = keras.optimizers.SGD(0.1) if learns else None
+        rates: dict[str, Any] = {"executor_optimizer": own, "jit_compile": False}
+        trainer.compile(keras.optimizers.SGD(0.1), **rates)
+        return trainer, env, made
+
+    one, env, made = trained()
+    with strategy.scope():
+        two, other, theirs = trained()
+    start = values_of(made.weights)
+    one.fit(env, steps_per_epoch=2, verbose=0)
+    two.fit(other, steps_per_epoch=2, verbose=0)
+    assert learns == any(
+        not np.array_equal(*pair)
+        for pair in zip(start, values_of(made.weights), strict=True)
+    )
+    pairs = zip(
+        values_of([*one.weights, *made.weights]),
+        values_of([*two.weights, *theirs.weights]),
+        strict=True,
+    )
+    for want, got in pairs:
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)

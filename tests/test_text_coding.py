@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from kpg import text
+from kpg.models import CausalLMPolicy
 
 TEXTS = ["plain", "", "naïve – 日本", "a\nb\x00c"]
 
@@ -85,12 +86,30 @@ def test_the_graph_of_a_tokenizer_is_what_counts() -> None:
             text.check_tokenizer(tokenizer, 70)
 
 
+@pytest.mark.parametrize(
+    "build", [text.ByteTokenizer, pytest.param(bpe, marks=pytest.mark.slow)]
+)
+def test_eager_and_graph_agree(build: Any) -> None:
+    options = {"_allow_python_workflow": False} if build is bpe else {}
+    tokenizer = build(**options)
+    lines = ["it's 3 times", "a  no", "   ", "\n\n n.", "Amen!  I'll  go,   no\n"]
+    codec = text.Codec(tokenizer)
+    rows = codec.encode(lines)
+    eager = tokenizer.tokenize(tf.constant(lines))
+    listed = eager.to_list() if isinstance(eager, tf.RaggedTensor) else eager
+    assert [row.tolist() for row in rows] == [[*map(int, row)] for row in listed]
+    spoken = tokenizer.detokenize(tf.ragged.constant([row.tolist() for row in rows]))
+    assert codec.decode(rows) == lines == [*map(tf.compat.as_text, np.array(spoken))]
+
+
 def test_refuses_an_end_that_is_padding() -> None:
     class Zero(text.ByteTokenizer):
         end_token_id = 0
 
     with pytest.raises(ValueError, match="pad_token_id=0, end_token_id=0"):
         text.check_tokenizer(Zero(), 258)
+    with pytest.raises(ValueError, match="end of a text must differ from padding"):
+        CausalLMPolicy(text.gpt2(258, hidden_dim=8), Zero())
 
 
 def test_refuses_a_tokenizer_of_another_model() -> None:

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
+import kpg.rewards
 from kpg import text
 from kpg.environments import TextGeneration
 from kpg.models import CausalLMPolicy
@@ -250,6 +251,24 @@ def test_nothing_after_the_end_counts() -> None:
         np.testing.assert_array_equal(ours, theirs)
     moved = zip(start, results[0], strict=False)
     assert any(not np.array_equal(before, after) for before, after in moved)
+
+
+def test_texts_without_an_end_stop_at_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = small_policy("abc")
+    own, never = made.trunk.logits, -100.0 * tf.one_hot(1, 5)
+    monkeypatch.setattr(made.trunk, "logits", lambda rows: own(rows) + never)
+    trainer, env = ppo(made), task([kpg.rewards.MissingEnd()])
+    rows, episodes = trainer._engine_for(env).collect(0, tf.constant([1, 2]))
+    assert rows.valid.numpy().all() and episodes.lengths == 6 * T
+    last = np.arange(T)[:, np.newaxis] == [T - 1] * 6
+    # Nothing is bootstrapped: the text is judged as it stands.
+    np.testing.assert_array_equal(rows.terminated, last)
+    np.testing.assert_array_equal(rows.rewards, np.where(last, -1.0, 0.0))
+    assert env.measured() == {"reward/missing_end": -1.0, "ended": 0.0}
+    assert env.completed is not None
+    assert [len(ids) for ids in env.completed.columns["completion_ids"]] == [T] * 6
 
 
 def test_what_nobody_scored_teaches_nothing() -> None:

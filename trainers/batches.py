@@ -84,6 +84,8 @@ class Batch(NamedTuple):
             `[N, ...]`; of empty ones without recurrent models.
         reference_log_probs: `[N]` float32, of the actions under the reference policy,
             or `None` if the loss has no part in keeping near it.
+        turns: What a partner did, a nest of `[N, ...]`, and its log-probabilities `[N]`
+            float32 at that time, in nats; `()` unless one learns.
     """
 
     observations: Any
@@ -97,6 +99,7 @@ class Batch(NamedTuple):
     resets: Any
     states: Any
     reference_log_probs: Any = None
+    turns: Any = ()
 
 
 def update_schedule(trainer: Trainer, num_envs: int) -> tuple[int, int]:

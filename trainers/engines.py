@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kpg import random
 from kpg.compiling import compiled
-from kpg.environments.environment import Environment
+from kpg.environments.environment import Environment, Partner
 from kpg.environments.functional import GraphEnvironment
 from kpg.environments.text import TextGeneration
 from kpg.environments.vector import HostEnvironment
@@ -29,7 +29,8 @@ class Engine(ABC):
         self.trainer = trainer
         self.env = env
         self.strategy = trainer.distribute_strategy
-        self.learner = Learner(trainer, env.num_envs)
+        self.partner = _partner(trainer, env)
+        self.learner = Learner(trainer, env.num_envs, self.partner)
 
     @abstractmethod
     def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Any:
@@ -184,6 +185,7 @@ class HostEngine(Engine):
             trainer.policy,
             trainer.settings.num_steps,
             trainer.restart_every_iteration,
+            self.partner,
         )
         self._carry: Any = None
         self.compile()
@@ -230,6 +232,20 @@ class HostEngine(Engine):
     ) -> tuple[Any, tf.Tensor]:
         schedule_learning_rates(self.trainer, rates, progress)
         return self.learner.learn(trajectory, carry, key, progress)
+
+
+def _partner(trainer: Trainer, env: Environment) -> Partner | None:
+    """Returns the environment's model that the trainer teaches, if it teaches one."""
+    if trainer.executor is None:
+        return None
+    partner = env.partner()
+    if partner is None or partner.model is not trainer.executor:
+        raise ValueError(
+            "A trainer with an executor needs an environment in which it writes: "
+            "`kpg.environments.ControlledGeneration(trainer.executor, …)`. Received: "
+            + ("one without executor" if partner is None else "one of another executor")
+        )
+    return partner
 
 
 def engine_for(trainer: Trainer, env: Environment) -> Engine:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from gymnasium.vector import AutoresetMode
 
 from kpg import random
+from kpg.environments.environment import Partner
 from kpg.environments.vector import HostEnvironment
 from kpg.models import Policy
 from kpg.trainers.acting import Actor, leaves
@@ -24,6 +25,7 @@ class HostCollector:
         policy: The policy that acts.
         num_steps: T, steps of a fragment.
         restart: See `GraphCollector`.
+        partner: What acts after the policy, if it learns. Defaults to `None`.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class HostCollector:
         policy: Policy,
         num_steps: int,
         restart: bool = False,
+        partner: Partner | None = None,
     ) -> None:
         self.env = env
         self.policy = policy
         self.num_steps = num_steps
         self.restart = restart
+        self.partner = partner
         self._observations: Any = None
         self._ended = np.zeros(env.num_envs, bool)
         self._lengths = np.zeros(env.num_envs, np.int32)
@@ -69,6 +73,8 @@ class HostCollector:
         """
         if self._observations is None or self.restart:
             self._begin()
+        elif self.partner is not None:
+            self.partner.refresh()
         before = self._actor.state
         episodes = Episodes(0.0, 0.0, 0.0)
         fragment: list[np.ndarray[Any, Any]] = []
@@ -119,6 +125,7 @@ class HostCollector:
             truncated=result.truncated,
             valid=result.valid,
             next_observations=result.next_observations,
+            turns=() if self.partner is None else self.partner.turn,
         )
 
     def _refuse_broken(self, log_probs: np.ndarray[Any, Any]) -> None:

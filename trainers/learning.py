@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from kpg import losses, schedules
+from kpg.environments.environment import Partner
 from kpg.trainers.batches import Batch, Estimates, shuffled
 from kpg.trainers.reference import Drift
 from kpg.trainers.replicas import fold_in_replica, share, sum_up
@@ -33,13 +34,17 @@ class Learner:
     Args:
         trainer: Gives the models, the optimizers, the settings and the algorithm.
         num_envs: Environments of all replicas together.
+        partner: What acted after the policy, if it learns. Defaults to `None`.
 
     Attributes:
         names: Names of the numbers that `learn` returns.
     """
 
-    def __init__(self, trainer: Trainer, num_envs: int) -> None:
+    def __init__(
+        self, trainer: Trainer, num_envs: int, partner: Partner | None = None
+    ) -> None:
         self.trainer = trainer
+        self.partner = partner
         self.settings = trainer.settings
         self.strategy = trainer.distribute_strategy
         self.replicas = self.strategy.num_replicas_in_sync
@@ -47,7 +52,7 @@ class Learner:
         self.num_epochs, size = trainer.update_schedule(num_envs)
         self.minibatch_size = size // self.replicas
         self.scaling = Scaling(trainer)
-        self.updater = Updater(trainer)
+        self.updater = Updater(trainer, partner)
         self.reference = trainer.reference
         own = () if self.reference is None else self.reference.metric_names
         self.names = (*trainer.metric_names, *own, *TAIL)
@@ -87,6 +92,8 @@ class Learner:
         """
         run = self.strategy.run
         drift = self._drift(trajectory)
+        if self.partner is not None:
+            trajectory = run(self._with_log_probs, (trajectory,))
         broken = sum_up(self.strategy, run(_broken, (trajectory, drift)))
         healthy = tf.equal(tf.reduce_sum(broken), 0.0)
         totals, carried = carry
@@ -113,6 +120,20 @@ class Learner:
         measured = self._follow_drift(trajectory, drift, healthy)
         carried = carried if trajectory.critic_state else following
         return (totals, carried), tf.concat([metrics, measured, tail], axis=0)
+
+    def _with_log_probs(self, trajectory: Trajectory) -> Trajectory:
+        """Asks the partner about its turns, before any step changes it."""
+        if self.partner is None:
+            return trajectory
+        turns = trajectory.turns
+        # Step by step: it may be large, and all rows at once would need much memory.
+        log_probs = tf.map_fn(
+            self.partner.log_probs,
+            turns,
+            fn_output_signature=tf.TensorSpec(trajectory.rewards.shape[1:]),
+            parallel_iterations=1,
+        )
+        return trajectory._replace(turns=(turns, log_probs))
 
     def _drift(self, trajectory: Any) -> Any:
         """Asks the reference about each replica's actions, if there is one."""
@@ -194,6 +215,7 @@ class Learner:
             resets=resets(trajectory) if self.trainer.recurrent else None,
             states=(trajectory.policy_state, state),
             reference_log_probs=self._in_loss(drift),
+            turns=trajectory.turns,
         )
         if self.trainer.uses_log_ratios:
             now = log_probs_of(self.trainer.policy, trajectory)
@@ -317,6 +339,8 @@ def _broken(trajectory: Trajectory, drift: Drift | None) -> tf.Tensor:
         if part.dtype.is_floating
     ]
     log_probs = tf.math.is_finite(trajectory.log_probs)
+    if trajectory.turns:
+        log_probs &= tf.math.is_finite(trajectory.turns[1])
     if trajectory.valid is not None:
         log_probs |= ~trajectory.valid
     if drift is not None:

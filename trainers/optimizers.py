@@ -27,6 +27,22 @@ def checked_optimizer(trainer: Trainer, optimizer: Any) -> Any:
     return optimizer
 
 
+def checked_executor_optimizer(trainer: Trainer, optimizer: Any) -> Any:
+    """Returns the executor's own optimizer, or `None` if there is no executor.
+
+    Raises:
+        ValueError: As `checked_optimizer`, or if one of the two is missing.
+    """
+    if (trainer.executor is None) != (optimizer is None):
+        raise ValueError(
+            "An executor that learns has an optimizer of its own: give the trainer an "
+            "`executor` and `compile` an `executor_optimizer`, or neither; a frozen "
+            f"one is the environment's alone. Received: executor={trainer.executor}, "
+            f"executor_optimizer={optimizer}"
+        )
+    return None if optimizer is None else checked_optimizer(trainer, optimizer)
+
+
 def checked_critic_optimizer(trainer: Trainer, optimizer: Any) -> Any:
     """Returns the critic's own optimizer, or `None` if it is to have none.
 

@@ -22,9 +22,15 @@ from kpg.trainers.compilation import pays_off
 from kpg.trainers.engines import Engine, engine_for
 from kpg.trainers.evaluation import Evaluator, evaluator_for
 from kpg.trainers.fitting import Fitting
-from kpg.trainers.optimizers import checked_critic_optimizer, checked_optimizer
+from kpg.trainers.optimizers import (
+    checked_critic_optimizer,
+    checked_executor_optimizer,
+    checked_optimizer,
+)
 from kpg.trainers.reference import Reference
 from kpg.trainers.settings import TrainerSettings
+
+_OPTIMIZERS = ("optimizer", "critic_optimizer", "executor_optimizer")
 
 
 class Trainer(keras.Model):
@@ -41,6 +47,13 @@ class Trainer(keras.Model):
         policy: A `kpg.models.Policy`.
         critic: A `kpg.models.Critic`, or `None` if the algorithm can do without.
         seed: Seed of all sampling. Defaults to a random one.
+        executor: That of a `kpg.environments.ControlledGeneration`, if it shall learn,
+            too: its loss is the policy's (for PPO the clipped surrogate, of its own
+            ratios), on the same advantages, of the tokens that it chose and of their
+            probabilities under the controls in force. A bonus on entropy, a reference
+            and whatever follows a KL divergence are about the policy alone, and what
+            the policy is shown of the executor counts as given: no gradient goes
+            through it. Defaults to `None`: it stays as it is.
         **settings: Fields of the algorithm's settings.
 
     Attributes:
@@ -51,8 +64,8 @@ class Trainer(keras.Model):
             validation and callbacks.
 
     Raises:
-        ValueError: If a setting is unknown or out of range, or policy and critic are
-            not for the same observations.
+        ValueError: If a setting is unknown or out of range, policy and critic are not
+            for the same observations, or nothing of the executor can learn.
     """
 
     settings_class: ClassVar[type[TrainerSettings]]
@@ -70,6 +83,8 @@ class Trainer(keras.Model):
         policy: Policy,
         critic: Critic | None = None,
         seed: int | None = None,
+        *,
+        executor: Any = None,
         **settings: Any,
     ) -> None:
         keras_arguments = {k: settings.pop(k) for k in ("name",) if k in settings}
@@ -86,8 +101,15 @@ class Trainer(keras.Model):
                 f"policy for {policy.observation_space}, "
                 f"critic for {critic.observation_space}"
             )
+        if executor is not None and not executor.trainable_variables:
+            raise ValueError(
+                "An executor that learns needs trainable weights; leave a frozen one "
+                "to the environment alone. Received: executor="
+                f"{executor.name}, whose weights are all frozen"
+            )
         self.policy = policy
         self.critic = critic
+        self.executor: Any = executor
         self.seed = seed
         self.entropy = (secrets.randbits(31) if seed is None else seed) & 0x7FFFFFFF
         self.return_moments = RunningNormalization(())
@@ -97,6 +119,7 @@ class Trainer(keras.Model):
         self.iteration = self._counter("iteration")
         self.env_steps_counter = self._counter("env_steps")
         self.critic_optimizer: Any = None
+        self.executor_optimizer: Any = None
         self.compile_seconds = 0.0
         self.train_seconds = 0.0
         self.uses_xla = False
@@ -203,12 +226,17 @@ class Trainer(keras.Model):
             if id(variable) not in known  # a shared trunk
         ]
         if self.critic_optimizer is None:
-            return [(self.optimizer, policy + critic)]
-        return [(self.optimizer, policy), (self.critic_optimizer, critic)]
+            pairs = [(self.optimizer, policy + critic)]
+        else:
+            pairs = [(self.optimizer, policy), (self.critic_optimizer, critic)]
+        if self.executor_optimizer is not None:
+            executor = list(self.executor.trainable_variables)
+            pairs.append((self.executor_optimizer, executor))
+        return pairs
 
     @property
     def optimizers(self) -> list[Any]:
-        """The policy's optimizer and, if it has its own, the critic's."""
+        """The policy's optimizer and, if they have their own, the others'."""
         return [optimizer for optimizer, _ in self.optimized_variables()]
 
     def update_schedule(self, num_envs: int) -> tuple[int, int]:
@@ -245,6 +273,7 @@ class Trainer(keras.Model):
         steps_per_execution: int | str = "auto",
         jit_compile: bool | str = "auto",
         critic_optimizer: Any = None,
+        executor_optimizer: Any = None,
     ) -> None:
         """Chooses the optimizer and how the graph is run.
 
@@ -261,6 +290,9 @@ class Trainer(keras.Model):
             critic_optimizer: As `optimizer`, for the critic alone. Gradients of policy
                 and critic are then clipped apart. Defaults to `None`: one optimizer for
                 both.
+            executor_optimizer: As `optimizer`, for the executor, whose gradients are
+                clipped apart as well. Given if, and only if, the trainer has one.
+                Defaults to `None`.
 
         Raises:
             ValueError: If an argument is out of range, or does not go with the strategy
@@ -282,8 +314,10 @@ class Trainer(keras.Model):
                 optimizer = keras.optimizers.Adam(3e-4, epsilon=1e-5)
             optimizer = checked_optimizer(self, optimizer)
             critic_optimizer = checked_critic_optimizer(self, critic_optimizer)
+            executor_optimizer = checked_executor_optimizer(self, executor_optimizer)
             super().compile(optimizer=optimizer, jit_compile=False)
             self.critic_optimizer = critic_optimizer
+            self.executor_optimizer = executor_optimizer
             for own, variables in self.optimized_variables():
                 own.build(variables)
         self.uses_xla = jit_compile is True
@@ -495,6 +529,7 @@ class Trainer(keras.Model):
             "name": self.name,
             "policy": serialize(self.policy),
             "critic": self.critic and serialize(self.critic),
+            "executor": self.executor and serialize(self.executor),
             "seed": self.seed,
             **dataclasses.asdict(self.settings),
         }
@@ -511,6 +546,8 @@ class Trainer(keras.Model):
             config["critic"] = kind.from_config(critic["config"], trunk=policy)
         elif critic is not None:
             config["critic"] = revive(critic, custom_objects)
+        if config.get("executor") is not None:
+            config["executor"] = revive(config["executor"], custom_objects)
         return cls(**config)
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -518,10 +555,9 @@ class Trainer(keras.Model):
         if not self.compiled:
             return {}
         serialize = keras.saving.serialize_keras_object
-        own = self.critic_optimizer
+        optimizers = {name: getattr(self, name) for name in _OPTIMIZERS}
         return {
-            "optimizer": serialize(self.optimizer),
-            "critic_optimizer": None if own is None else serialize(own),
+            **{name: own and serialize(own) for name, own in optimizers.items()},
             "steps_per_execution": self.iterations_per_call or "auto",
             "jit_compile": self._jit_compile_argument,
         }
@@ -531,7 +567,8 @@ class Trainer(keras.Model):
         revive = keras.saving.deserialize_keras_object
         optimizers = {
             name: config[name] and revive(config[name])
-            for name in ("optimizer", "critic_optimizer")
+            for name in _OPTIMIZERS
+            if name in config
         }
         self.compile(**{**config, **optimizers})
 

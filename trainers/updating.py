@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from kpg import losses, schedules
+from kpg.environments.environment import Partner
 from kpg.trainers.batches import Batch, take
 from kpg.trainers.replicas import all_sum, share, sum_up
 from kpg.trajectories import Trajectory, resets
@@ -39,10 +40,12 @@ class Updater:
 
     Args:
         trainer: Gives the models, the optimizers, the settings and the algorithm.
+        partner: What acted after the policy, if it learns. Defaults to `None`.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, partner: Partner | None = None) -> None:
         self.trainer = trainer
+        self.partner = partner
         self.settings = trainer.settings
         self.strategy = trainer.distribute_strategy
         self.variables = trainer.learned_variables()
@@ -140,6 +143,8 @@ class Updater:
             settings.ent_coef_schedule, progress
         )
         loss = policy_loss + settings.vf_coef * value_loss - bonus * entropy
+        if self.partner is not None:
+            loss += self._partner_loss(self.partner, rows, progress)
         for penalty in self._penalties():
             loss += penalty
         reference = self.trainer.reference
@@ -153,6 +158,14 @@ class Updater:
             )
         parts = {"policy_loss": policy_loss, "value_loss": value_loss}
         return loss, {"loss": loss, **parts, "entropy": entropy, **metrics}
+
+    def _partner_loss(
+        self, partner: Partner, rows: Batch, progress: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the policy's loss, of what a partner did instead."""
+        turns, before = rows.turns
+        own = rows._replace(log_probs=before)
+        return self.trainer.policy_loss(partner.log_probs(turns), own, progress)[0]
 
     def _outputs(self, rows: Batch) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns the outputs of the policy and, if there is one, of the critic."""

@@ -13,6 +13,7 @@ from kpg.environments.construction import as_environment as as_environment
 from kpg.environments.construction import make as make
 from kpg.environments.controlled import ControlledGeneration as ControlledGeneration
 from kpg.environments.environment import Environment as Environment
+from kpg.environments.environment import Partner as Partner
 from kpg.environments.envpool import EnvPoolVectorEnv as EnvPoolVectorEnv
 from kpg.environments.functional import FunctionalEnv as FunctionalEnv
 from kpg.environments.functional import GraphEnvironment as GraphEnvironment

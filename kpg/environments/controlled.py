@@ -13,8 +13,10 @@ from gymnasium.vector.utils import batch_space, iterate
 from kpg.environments.controlled_texts import ControlledTexts
 from kpg.environments.controls import SHARPNESS, STRENGTH, Options, make_control
 from kpg.environments.environment import checked_num_envs
+from kpg.environments.executor_learning import ExecutorPartner, Turn
 from kpg.environments.executor_reading import Executor, check_executor, reader_for
 from kpg.environments.executor_writing import ExecutorWriter
+from kpg.environments.infos import put
 from kpg.environments.interaction import Interaction
 from kpg.environments.text_task import Array, Completed, TextTask, check_counts
 from kpg.rewards import RewardFunction
@@ -23,8 +25,9 @@ from kpg.rewards import RewardFunction
 class ControlledGeneration(VectorEnv[Any, Any, Any]):
     """Texts that an executor writes and a policy steers.
 
-    The executor is a language model that does not learn. An ordinary policy (an MLP, or
-    one with a memory) takes an action before each token; the executor writes it. An
+    The executor is a language model. An ordinary policy (an MLP, or one with a memory)
+    takes an action before each token; the executor writes it. It stays as it is, unless
+    a trainer is given it: `kpg.trainers.PPO(policy, critic, executor=executor, …)`. An
     episode is one completion: it ends with the end token or after `max_new_tokens`, and
     either is a termination. Its reward comes with its last step and is what the rewards
     sum up to; 0 if one of them is `None`, so that it could not be scored.
@@ -155,23 +158,28 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             ),
         )
         tokens, lengths = self.task.padded(executor, max_prompt_tokens)
-        self._interaction = Interaction(
-            executor, self._control.space, interaction, tokens, lengths
-        )
+        self._interaction = Interaction(executor, self._control.space, interaction)
         end = int(executor.tokenizer.end_token_id)
         self._texts = ControlledTexts(
             tokens, lengths, self._control.classes, num_envs, max_new_tokens, end
         )
+        self._jit_compile = jit_compile
+        self._partner: ExecutorPartner | None = None
         again = any(len(row) > 1 for row in self._control.phrases)
-        reader = reader_for(executor, tokens.shape[1], max_new_tokens, again)
-        self._writer = ExecutorWriter(
-            self._control, self._interaction, reader, jit_compile
-        )
+        self._writer = self._make_writer(again)
         self._mode = _mode(autoreset_mode)
         self._describe()
         self._last_actions = self._interaction.no_actions(num_envs)
         self._seed, self._places, self._steps = seed, 0, 0
         self._begun = False
+
+    def _make_writer(self, again: bool) -> ExecutorWriter:
+        """Makes the device's side; `again` is as in `reader_for`."""
+        rooms = self._texts.prompt_room, self.task.max_new_tokens
+        reader = reader_for(self.executor, *rooms, again)
+        return ExecutorWriter(
+            self._control, self._interaction, reader, self._jit_compile
+        )
 
     def _describe(self) -> None:
         """Sets what Gymnasium wants to know of a vector environment."""
@@ -196,6 +204,17 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     def measured(self) -> dict[str, float]:
         """See `kpg.environments.Environment.measured`: of the texts that ended."""
         return self.task.measured()
+
+    def partner(self) -> ExecutorPartner:
+        """Returns the executor as what can learn; the next call must be `reset`.
+
+        Raises:
+            ValueError: See `ExecutorPartner`.
+        """
+        if self._partner is None:
+            self._partner = ExecutorPartner(self._control, self._read_all)
+            self._writer, self._begun = self._make_writer(again=True), False
+        return self._partner
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -256,7 +275,9 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             finished = np.flatnonzero(ended)
             rewards[finished] = self._score(finished, infos)
             if self._mode is AutoresetMode.SAME_STEP:
-                self._put(infos, "final_obs", finished, self._finals(observations))
+                rows = list(iterate(self.observation_space, observations))
+                finals = [rows[row] for row in finished]
+                put(infos, "final_obs", self.num_envs, finished, finals)
                 self._begin(finished)
                 self._read(finished)
                 observations = self._observations()
@@ -270,6 +291,9 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._steps += 1
         key = [self._seed & 0x7FFFFFFF, self._steps]
         tokens = self._writer.write(actions, texts.states, lengths, key)
+        if self._partner is not None:
+            told = (texts.tokens.copy(), lengths, texts.states.copy(), actions)
+            self._partner.turn = Turn(*told, tokens)
         texts.append(rows, tokens[rows])
         self._last_actions[rows] = self._interaction.as_last(actions[rows])
         unread = []
@@ -294,9 +318,14 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         texts = self._texts
         begun = not texts.counts[rows].any()
         room = texts.prompt_room if begun else texts.tokens.shape[1]
-        self._writer.replace(rows, texts.tokens[rows, :room], texts.lengths[rows])
-        if begun:
-            self._writer.log_likelihoods[rows] = 0.0
+        tokens, lengths = texts.tokens[rows, :room], texts.lengths[rows]
+        self._writer.replace(rows, tokens, lengths, begun)
+
+    def _read_all(self) -> None:
+        """Has the executor, which has become another one, read all texts again."""
+        texts = self._texts
+        rows = np.arange(self.num_envs)
+        self._writer.replace(rows, texts.tokens, texts.lengths, begun=False)
 
     def _score(self, rows: Array, infos: dict[str, Any]) -> Array:
         """Returns what the texts in rows are rewarded with."""
@@ -305,7 +334,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         written = [texts.completion_ids(row) for row in rows]
         completions = self.executor.texts(written)
         stopped = texts.stopped[rows].tolist()
-        self._put(infos, "completion", rows, completions)
+        put(infos, "completion", self.num_envs, rows, completions)
         indices = texts.indices[rows]
         scores = self.task.score(indices, completions, prompts, written, stopped)
         rewards: Array = scores.total.sum(axis=1)
@@ -314,31 +343,18 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     def _observations(self) -> dict[str, Array]:
         texts = self._texts
         shares = texts.counts / self.task.max_new_tokens
-        own = self._interaction.own(texts.indices, shares, self._last_actions)
+        known = {
+            **self._interaction.own(shares, self._last_actions),
+            **{name: part.copy() for name, part in self._writer.view.items()},
+        }
         if not self._interaction.two_way:
-            return own
+            return known
         last = texts.tokens[np.arange(self.num_envs), texts.lengths - 1]
         return {
-            **own,
-            **{name: part.copy() for name, part in self._writer.view.items()},
+            **known,
             "last_token": last.astype(np.int64),
             "log_likelihood": self._writer.log_likelihoods[:, np.newaxis].copy(),
         }
-
-    def _finals(self, observations: Any) -> list[Any]:
-        """Takes a batch of observations apart, those of texts that ended."""
-        rows = list(iterate(self.observation_space, observations))
-        return [rows[row] for row in np.flatnonzero(self._texts.ended)]
-
-    def _put(
-        self, infos: dict[str, Any], name: str, rows: Array, values: Sequence[Any]
-    ) -> None:
-        """Puts values of some rows into infos, as Gymnasium lays them out."""
-        column = np.full(self.num_envs, None, object)
-        known = np.zeros(self.num_envs, bool)
-        for row, value in zip(rows, values, strict=True):
-            column[row], known[row] = value, True
-        infos[name], infos[f"_{name}"] = column, known
 
     def _checked_actions(self, actions: Any) -> Array:
         if not self._begun:

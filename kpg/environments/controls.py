@@ -30,9 +30,11 @@ class Control(ABC):
     Attributes:
         space: Of one action.
         phrases: Tokens of what can be inserted.
+        asks: Whether the executor ever chooses a token itself.
     """
 
     space: gym.Space[Any]
+    asks = True
     phrases: Sequence[Row] = ()
 
     def __init__(
@@ -43,20 +45,43 @@ class Control(ABC):
         self.deterministic = deterministic
 
     @abstractmethod
+    def bent(
+        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor
+    ) -> tf.Tensor:
+        """Builds graph: the distributions that the executor is made to choose from.
+
+        Args:
+            parameters: `[B, V]` float32, those of the executor's own distribution.
+            actions: `[B, ...]` members of `space`.
+            states: `[B]` int32, of `classes`, after the texts so far.
+
+        Returns:
+            `[B, V]` float32.
+        """
+
+    @abstractmethod
+    def forced(self, actions: tf.Tensor) -> tf.Tensor:
+        """Returns `[B]` int32: tokens that the executor is not asked about, or −1."""
+
     def tokens(
         self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor, seed: Any
     ) -> tf.Tensor:
         """Builds graph that chooses the next token of each text.
 
         Args:
-            parameters: `[B, V]` float32, those of the executor's own distribution.
-            actions: `[B, ...]` members of `space`.
-            states: `[B]` int32, of `classes`, after the texts so far.
+            parameters: See `bent`.
+            actions: See `bent`.
+            states: See `bent`.
             seed: `[2]` int32, a stateless seed.
 
         Returns:
             `[B]` int32.
         """
+        forced = self.forced(actions)
+        if not self.asks:
+            return forced
+        chosen = self._chosen(self.bent(parameters, actions, states), seed)
+        return tf.where(forced >= 0, forced, chosen)
 
     def phrase(self, action: Any) -> Row | None:
         """Returns the tokens that an action writes as they are, if it does."""
@@ -76,15 +101,21 @@ class Control(ABC):
 class TokenControl(Control):
     """The policy writes, and the executor reads along."""
 
+    asks = False
+
     def __init__(self, executor: Executor) -> None:
         size = executor.trunk.vocabulary_size
         super().__init__(executor, WordClasses({}, size), False)
         self.space = gym.spaces.Discrete(size)
 
-    def tokens(
-        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor, seed: Any
+    def bent(
+        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor
     ) -> tf.Tensor:
-        """See `Control.tokens`."""
+        """See `Control.bent`; nobody chooses from them."""
+        return parameters
+
+    def forced(self, actions: tf.Tensor) -> tf.Tensor:
+        """See `Control.forced`."""
         return tf.cast(actions, tf.int32)
 
 
@@ -110,14 +141,18 @@ class BiasControl(Control):
         self.space = gym.spaces.Box(-1.0, 1.0, (size,), np.float32)
         self.strength = strength
 
-    def tokens(
-        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor, seed: Any
+    def bent(
+        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor
     ) -> tf.Tensor:
-        """See `Control.tokens`."""
+        """See `Control.bent`."""
         biases = tf.cast(actions, tf.float32)
         if self.classes.names:
             biases = tf.einsum("bc,bcv->bv", biases, self._continuing(states))
-        return self._chosen(parameters + self.strength * biases, seed)
+        return parameters + self.strength * biases
+
+    def forced(self, actions: tf.Tensor) -> tf.Tensor:
+        """See `Control.forced`: none."""
+        return -tf.ones(actions.shape[:1], tf.int32)
 
 
 class InstructionControl(Control):
@@ -154,10 +189,10 @@ class InstructionControl(Control):
         self.space = gym.spaces.Discrete(len(self.names))
         self._inserts = len(self.names) - len(self.phrases)
 
-    def tokens(
-        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor, seed: Any
+    def bent(
+        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor
     ) -> tf.Tensor:
-        """See `Control.tokens`; of a phrase it is the first."""
+        """See `Control.bent`."""
         actions = tf.cast(actions, tf.int32)
         sharpened = (actions == _SHARPEN)[:, tf.newaxis]
         parameters = tf.where(sharpened, self.sharpness * parameters, parameters)
@@ -166,12 +201,15 @@ class InstructionControl(Control):
             parameters += self.strength * tf.einsum(
                 "bc,bcv->bv", boosted, self._continuing(states)
             )
+        return parameters
+
+    def forced(self, actions: tf.Tensor) -> tf.Tensor:
+        """See `Control.forced`; of a phrase it is the first."""
         forced = np.full(len(self.names), -1, np.int32)
         forced[_STOP] = self.executor.tokenizer.end_token_id
         for action, row in enumerate(self.phrases, start=self._inserts):
             forced[action] = row[0]
-        wanted = tf.gather(forced, actions)
-        return tf.where(wanted >= 0, wanted, self._chosen(parameters, seed))
+        return tf.gather(forced, tf.cast(actions, tf.int32))
 
     def phrase(self, action: Any) -> Row | None:
         """See `Control.phrase`."""

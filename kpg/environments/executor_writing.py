@@ -30,7 +30,7 @@ class ExecutorWriter:
 
     Attributes:
         view: What the executor thinks of each text, `[B, ...]` arrays by the names of
-            `Interaction.view`.
+            `Interaction.view`, and `prompt`, the summary of its prompt.
         log_likelihoods: `[B]` float32, what the executor alone gave to the tokens that
             were written last, in nats; 0 for a text that has just begun.
     """
@@ -58,17 +58,26 @@ class ExecutorWriter:
             self._remember(tf.constant(texts), tf.constant(lengths))
         self.view = {}
         self.log_likelihoods = np.zeros(len(texts), np.float32)
-        self.replace(np.arange(len(texts)), texts, lengths)
+        self.replace(np.arange(len(texts)), texts, lengths, begun=True)
 
-    def replace(self, rows: Array, texts: Array, lengths: Array) -> None:
-        """Reads other texts `[R, L]` in place of those in `[R]` rows."""
-        view = self._reading(texts.shape[1])(
+    def replace(self, rows: Array, texts: Array, lengths: Array, begun: bool) -> None:
+        """Reads other texts `[R, L]` in place of those in `[R]` rows.
+
+        Args:
+            rows: Which.
+            texts: int32, padded on the right.
+            lengths: `[R]` int32, their tokens.
+            begun: Whether they have just begun, and are prompts.
+        """
+        view = self._reading(texts.shape[1], begun)(
             tf.constant(rows, tf.int32), tf.constant(texts), tf.constant(lengths)
         )
         for name, part in view.items():
             if name not in self.view:
                 self.view[name] = np.zeros(part.shape, np.float32)
             self.view[name][rows] = part.numpy()
+        if begun:
+            self.log_likelihoods[rows] = 0.0
 
     def write(self, actions: Array, states: Array, lengths: Array, key: Any) -> Array:
         """Writes a token of each text, `[B]` int32.
@@ -85,7 +94,7 @@ class ExecutorWriter:
             tf.constant(lengths),
             tf.constant(key, tf.int32),
         )
-        self.view = {name: part.numpy().copy() for name, part in view.items()}
+        self.view |= {name: part.numpy().copy() for name, part in view.items()}
         self.log_likelihoods = likelihoods.numpy().copy()
         written: Array = tokens.numpy()
         return written
@@ -100,11 +109,18 @@ class ExecutorWriter:
         self._memory = tf.nest.map_structure(variable, memory)
         self._parameters = variable(self._control.executor.outputs(features))
 
-    def _reading_of(self, room: int) -> Any:
+    def _reading_of(self, room: int, begun: bool) -> Any:
         """Returns the compiled `_read` of any number of texts of so much room."""
+
+        def read(rows: tf.Tensor, texts: tf.Tensor, lengths: tf.Tensor) -> Any:
+            view = self._read(rows, texts, lengths)
+            if begun:
+                view["prompt"] = self._interaction.summary(texts, lengths)
+            return view
+
         texts = tf.TensorSpec([None, room], tf.int32)
         numbers = tf.TensorSpec([None], tf.int32)
-        return tf.function(self._read, [numbers, texts, numbers], autograph=False)
+        return tf.function(read, [numbers, texts, numbers], autograph=False)
 
     def _read(self, rows: tf.Tensor, texts: tf.Tensor, lengths: tf.Tensor) -> Any:
         features, fresh = self._reader.start(texts, lengths)

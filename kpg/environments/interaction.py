@@ -23,8 +23,6 @@ class Interaction:
         executor: What writes.
         actions: Space of one action.
         interaction: One of `INTERACTIONS`.
-        prompts: `[N, P]` int32, tokens of all prompts, padded on the right.
-        lengths: `[N]` int32, tokens of each.
 
     Attributes:
         space: Of one observation, a `Dict`.
@@ -39,8 +37,6 @@ class Interaction:
         executor: Executor,
         actions: gym.Space[Any],
         interaction: str,
-        prompts: Array,
-        lengths: Array,
     ) -> None:
         if interaction not in INTERACTIONS:
             raise ValueError(
@@ -49,7 +45,7 @@ class Interaction:
             )
         self.two_way = interaction == "two_way"
         self.actions = actions
-        self._summaries = _summaries(executor, prompts, lengths)
+        self._embed = executor.trunk.causal_lm.backbone.token_embedding
         size = executor.trunk.vocabulary_size
         self._top = min(_TOP, size)
         # Nothing was done before the first step: one more choice, or a row of zeros.
@@ -58,7 +54,7 @@ class Interaction:
             last = gym.spaces.Discrete(int(actions.n) + 1)
         entries: dict[str, gym.Space[Any]] = {
             "last_action": last,
-            "prompt": _box(-np.inf, np.inf, self._summaries.shape[1]),
+            "prompt": _box(-np.inf, np.inf, self._embed.output_dim),
             "step": _box(0.0, 1.0, 1),
         }
         if self.two_way:
@@ -88,17 +84,27 @@ class Interaction:
             "top_log_probs": tf.math.top_k(log_probs, self._top).values,
         }
 
-    def own(self, indices: Array, shares: Array, actions: Array) -> dict[str, Array]:
-        """Returns what the policy knows without the executor.
+    def summary(self, prompts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Builds graph: `[B, F]` float32, the mean of a prompt's embeddings.
 
         Args:
-            indices: `[B]`, which prompts are completed.
+            prompts: `[B, P]` int32, padded on the right.
+            lengths: `[B]` int32, tokens of each.
+        """
+        known = tf.sequence_mask(lengths, prompts.shape[1], tf.float32)
+        embedded = tf.cast(self._embed(prompts), tf.float32)
+        total = tf.einsum("bp,bpf->bf", known, embedded)
+        return total / tf.cast(lengths, tf.float32)[:, tf.newaxis]
+
+    def own(self, shares: Array, actions: Array) -> dict[str, Array]:
+        """Returns what the policy knows without the executor, besides the summary.
+
+        Args:
             shares: `[B]`, how much of the room for new tokens is used.
             actions: `[B, ...]`, the last actions as `last_action` has them.
         """
         return {
             "last_action": actions.copy(),
-            "prompt": self._summaries[indices],
             "step": shares.astype(np.float32)[:, np.newaxis],
         }
 
@@ -110,17 +116,6 @@ class Interaction:
     def as_last(self, actions: Array) -> Array:
         """Returns actions as `last_action` has them."""
         return actions + isinstance(self.actions, gym.spaces.Discrete)
-
-
-def _summaries(executor: Executor, prompts: Array, lengths: Array) -> Array:
-    """Returns `[N, F]` float32: the mean of the embeddings of a prompt's tokens."""
-    embed = executor.trunk.causal_lm.backbone.token_embedding
-    known = np.arange(prompts.shape[1]) < lengths[:, np.newaxis]
-    rows = []
-    for tokens, mask in zip(prompts, known, strict=True):
-        embedded = tf.cast(embed(tf.constant(tokens[mask])), tf.float32)
-        rows.append(tf.reduce_mean(embedded, axis=0).numpy())
-    return np.stack(rows)
 
 
 def _box(low: float, high: float, size: int) -> gym.spaces.Box:

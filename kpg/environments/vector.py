@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 from kpg import spaces
-from kpg.environments.environment import Environment
+from kpg.environments.environment import Environment, Partner
 
 
 class HostStep(NamedTuple):
@@ -146,6 +146,11 @@ class HostEnvironment(Environment):
         """
         measured = getattr(self.vector_env, "measured", dict)
         return dict(measured())
+
+    def partner(self) -> Partner | None:
+        """See `Environment.partner`: what `partner()` of the vector environment is."""
+        partner: Partner | None = getattr(self.vector_env, "partner", lambda: None)()
+        return partner
 
     def close(self) -> None:
         """See `Environment.close`."""

@@ -1,0 +1,166 @@
+"""PPO that stays near where it began: `python examples/sentiment.py`.
+
+A tiny GPT-2 learns to write made-up reviews, and is then rewarded for kind words by a
+lexicon. Nothing but its drift from the start keeps it writing reviews, so each nat of
+that costs β, and β is adapted until the drift is what was asked for: the recipe of
+Ziegler et al., "Fine-tuning language models from human preferences" (2019). Without it
+(`--free`) the same training ends with the kindest words over and over. The exit code is
+0 if the texts became kinder, and the drift of the last fifth of the training was within
+20 % of its target. It needs `pip install "kpg[text]"`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+import kpg
+
+PARTS = [
+    ["The film", "The book", "This song", "My day", "Our trip", "The meal"],
+    [" was", " is"],
+    ["", " very", " quite", " not"],
+    [" good", " great", " lovely", " fun", " long", " new", " short", " loud"]
+    + [" bad", " awful", " dull", " sad"],
+    ["", " and good", " and bad", " and long", " and loud"],
+    [".", " to me.", " again."],
+]
+MAX_NEW_TOKENS = 10
+NUM_ENVS = 64
+TARGET = 0.15  # nats a token, about one nat a text
+TOLERANCE = 0.2
+
+
+class Figures(NamedTuple):
+    """What a training came to.
+
+    Attributes:
+        before: Mean sentiment of the texts before it, in [−1, 1].
+        after: Mean sentiment of the last fifth of the training.
+        drift: Mean KL(π ‖ π_ref) of the last fifth, in nats a token.
+        coefficient: β at the end.
+        seconds: Of the training.
+    """
+
+    before: float
+    after: float
+    drift: float
+    coefficient: float
+    seconds: float
+
+    @property
+    def settled(self) -> bool:
+        """Whether the drift is what was asked for."""
+        return abs(self.drift / TARGET - 1.0) <= TOLERANCE
+
+
+def make_policy(seed: int, epochs: int) -> Any:
+    """Makes a language model that writes reviews, kind and unkind ones."""
+    reviews = kpg.text.phrases(PARTS)
+    tokenizer = kpg.text.WordTokenizer.from_texts(reviews)
+    lm = kpg.text.gpt2(
+        tokenizer.vocabulary_size(), hidden_dim=64, max_tokens=16, seed=seed
+    )
+    policy = kpg.models.CausalLMPolicy(lm, tokenizer)
+    pairs = [(text[: text.index(" ")], text[text.index(" ") :]) for text in reviews]
+    kpg.models.pretrain(
+        policy, pairs, epochs=epochs, learning_rate=3e-3, seed=seed, verbose=0
+    )
+    return policy
+
+
+def make_env(seed: int) -> Any:
+    """Returns the beginnings of reviews, to be completed 64 at a time."""
+    return kpg.environments.TextGeneration(
+        sorted({part.split()[0] for part in PARTS[0]}),
+        rewards=[kpg.rewards.Sentiment()],
+        max_prompt_tokens=4,
+        max_new_tokens=MAX_NEW_TOKENS,
+        num_envs=NUM_ENVS,
+        seed=seed,
+    )
+
+
+def make_trainer(policy: Any, seed: int, free: bool) -> Any:
+    """Makes a PPO with the settings of the paper's code, scaled to a tiny model."""
+    drift: dict[str, Any] = {
+        "reference_kl_coef": 0.15,
+        "reference_kl_target": TARGET,
+        "reference_kl_horizon": 1000,
+    }
+    trainer = kpg.trainers.PPO(
+        policy,
+        policy.critic,
+        seed=seed,
+        num_steps=MAX_NEW_TOKENS,
+        num_epochs=4,
+        minibatch_size=NUM_ENVS * MAX_NEW_TOKENS,
+        gamma=1.0,
+        gae_lambda=0.95,
+        vf_coef=0.1,
+        **({} if free else drift),
+    )
+    trainer.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+    return trainer
+
+
+def train(policy: Any, seed: int, iterations: int, free: bool = False) -> Figures:
+    """Trains the policy, and prints ten lines about it."""
+    trainer, env = make_trainer(policy, seed, free), make_env(seed)
+    unseen = make_env(seed + 1000)
+    before = trainer.evaluate(unseen, 4 * NUM_ENVS, deterministic=False)["return"]
+    start = time.monotonic()
+    history = trainer.fit(env, epochs=iterations, steps_per_epoch=1, verbose=0).history
+    seconds = time.monotonic() - start
+    drifts = history.get("reference_kl", [np.nan] * iterations)
+    prices = history.get("reference_kl_coef", [0.0] * iterations)
+    print("texts  sentiment  drift  price")
+    for rows in np.array_split(np.arange(iterations), min(10, iterations)):
+        means = [np.mean(np.take(x, rows)) for x in (history["return"], drifts, prices)]
+        print(
+            f"{NUM_ENVS * (rows[-1] + 1):>5}  {means[0]:>9.2f}  "
+            f"{means[1]:>5.3f}  {means[2]:>5.3f}"
+        )
+    last = max(iterations // 5, 1)
+    after, drift = np.mean(history["return"][-last:]), np.mean(drifts[-last:])
+    return Figures(before, float(after), float(drift), float(prices[-1]), seconds)
+
+
+def show(policy: Any, seed: int) -> None:
+    """Prints a few texts."""
+    prompts = ["The", "This", "My", "Our"]
+    texts = policy.generate(prompts, MAX_NEW_TOKENS, seed)
+    print(*map("  {}{}".format, prompts, texts), sep="\n")
+
+
+def main(
+    seed: int = 0, iterations: int = 200, epochs: int = 3, free: bool = False
+) -> int:
+    """Teaches reviews, then kindness; returns the exit code."""
+    policy = make_policy(seed, epochs)
+    print("Before:")
+    show(policy, seed)
+    figures = train(policy, seed, iterations, free)
+    print("After:")
+    show(policy, seed)
+    print(
+        f"Sentiment {figures.before:.2f} → {figures.after:.2f} in "
+        f"{figures.seconds:.0f} s; drift {figures.drift:.3f} nats a token"
+        + ("." if free else f", {figures.drift / TARGET:.0%} of its target.")
+    )
+    kinder = figures.after > figures.before
+    return 0 if kinder and (free or figures.settled) else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of everything")
+    parser.add_argument("--iterations", type=int, default=200, help="of PPO")
+    parser.add_argument("--free", action="store_true", help="let it drift")
+    options = parser.parse_args()
+    sys.exit(main(options.seed, options.iterations, free=options.free))

@@ -12,8 +12,8 @@ from kpg import spaces
 from kpg.export import tensors
 from kpg.export.arguments import AS_EXPORTED
 from kpg.export.signatures import GREEDY, Tensors, trace
-from kpg.models import CausalLMPolicy
 from kpg.models.language.choice import decoder_for
+from kpg.models.language.language_policy import LanguagePolicy
 from kpg.models.language.sampling import Completions, Sampler
 from kpg.models.language.slots import put_anywhere, widened
 
@@ -61,7 +61,7 @@ class CompletionSignatures:
     warm_batch_sizes = (1, 8)
 
     def __init__(
-        self, policy: CausalLMPolicy, max_new_tokens: int | None = None
+        self, policy: LanguagePolicy, max_new_tokens: int | None = None
     ) -> None:
         self._policy = policy
         self.max_new_tokens = _limit(policy, max_new_tokens)
@@ -212,13 +212,13 @@ class CompletionSignatures:
                 tf.where(lengths == 0)[:, 0],
             )
         ]
-        limit = self._policy.trunk.max_tokens
-        if limit is not None:
+        trunk = self._policy.trunk
+        if trunk.max_tokens is not None:
             checks.append(
                 _require(
-                    lengths + max_new_tokens <= limit,
-                    f"Prompt and completion must have at most {limit} tokens together; "
-                    "shorten the prompt or set max_new_tokens. Received prompts of:",
+                    trunk.has_room(lengths, max_new_tokens),
+                    f"{trunk.room}; shorten the prompt or set max_new_tokens. Received "
+                    "prompts of:",
                     lengths,
                 )
             )
@@ -243,8 +243,8 @@ class CompletionSignatures:
     def _prompts(self, count: int) -> list[bytes]:
         """Makes prompts of words that the tokenizer knows, of 1 to 3 tokens."""
         pieces = self._pieces = self._pieces or _known_pieces(self._policy)
-        limit = self._policy.trunk.max_tokens
-        room = 3 if limit is None else min(3, limit - self.max_new_tokens)
+        fits = self._policy.trunk.has_room
+        room = max(count for count in (1, 2, 3) if fits(count, self.max_new_tokens))
         return [
             "".join(
                 pieces[(row + part) % len(pieces)] for part in range(1 + row % room)
@@ -253,7 +253,7 @@ class CompletionSignatures:
         ]
 
 
-def _limit(policy: CausalLMPolicy, max_new_tokens: int | None) -> int:
+def _limit(policy: LanguagePolicy, max_new_tokens: int | None) -> int:
     """Returns the tokens of a completion at most."""
     longest = policy.trunk.max_tokens
     if max_new_tokens is None:
@@ -264,7 +264,7 @@ def _limit(policy: CausalLMPolicy, max_new_tokens: int | None) -> int:
             "`max_new_tokens` must be a positive integer. Received: "
             f"max_new_tokens={max_new_tokens!r}"
         )
-    if longest is not None and max_new_tokens >= longest:
+    if not policy.trunk.has_room(1, max_new_tokens):
         raise ValueError(
             f"`max_new_tokens` must leave room for a prompt in the {longest} tokens "
             f"that the model reads. Received: max_new_tokens={max_new_tokens}"
@@ -272,7 +272,7 @@ def _limit(policy: CausalLMPolicy, max_new_tokens: int | None) -> int:
     return max_new_tokens
 
 
-def _known_pieces(policy: CausalLMPolicy) -> list[str]:
+def _known_pieces(policy: LanguagePolicy) -> list[str]:
     """Returns strings that are one token each, to make prompts of."""
     size = policy.trunk.vocabulary_size
     if callable(getattr(policy.tokenizer, "vocabulary_size", None)):

@@ -20,7 +20,7 @@ from kpg.export.errors import ServingError, VerificationError
 from kpg.export.servable import Servable, quiet
 from kpg.export.signatures import Signatures
 from kpg.export.verification import Parity, verify
-from kpg.models import CausalLMPolicy
+from kpg.models.language.language_policy import LanguagePolicy
 
 _Offered: TypeAlias = Signatures | CompletionSignatures
 
@@ -132,7 +132,7 @@ def publish(
 def _signatures(trainer_or_policy: Any, max_new_tokens: int | None) -> _Offered:
     """Returns what the policy can be asked."""
     policy, critic = _models(trainer_or_policy)
-    if isinstance(policy, CausalLMPolicy):
+    if isinstance(policy, LanguagePolicy):
         settings = getattr(trainer_or_policy, "settings", None)
         return CompletionSignatures(
             policy, max_new_tokens or getattr(settings, "num_steps", None)

@@ -7,6 +7,7 @@ from kpg.models.critic import RecurrentCritic as RecurrentCritic
 from kpg.models.language.critic import LanguageCritic as LanguageCritic
 from kpg.models.language.policy import CausalLMPolicy as CausalLMPolicy
 from kpg.models.language.pretraining import pretrain as pretrain
+from kpg.models.language.seq2seq_policy import Seq2SeqLMPolicy as Seq2SeqLMPolicy
 from kpg.models.normalization import RunningNormalization as RunningNormalization
 from kpg.models.observation_encoder import ObservationEncoder as ObservationEncoder
 from kpg.models.policy import Policy as Policy

@@ -84,21 +84,10 @@ class Reference(keras.layers.Layer):
         )
 
     def save_own_variables(self, store: Any) -> None:
-        """See `keras.layers.Layer.save_own_variables`.
-
-        Each layer of the policy writes the copy in its own way. Keras merges adapters
-        into what they adapt, and the loaded policy has none.
-        """
+        """See `keras.layers.Layer.save_own_variables`."""
         store["coefficient"], store["chosen"] = self.coefficient, self.chosen
-        changing = {id(weight) for weight in self._changing()}
-        with self._in_place():
-            for number, layer in enumerate(self._policy()._flatten_layers()):
-                own = layer._trainable_variables + layer._non_trainable_variables
-                values: dict[str, Any] = {}
-                if any(id(weight) in changing for weight in own):
-                    layer.save_own_variables(values)
-                for key, value in values.items():
-                    store[f"{number} {key}"] = value
+        for place, copy in zip(self._places(), self.snapshot, strict=True):
+            store[place] = copy
 
     def load_own_variables(self, store: Any) -> None:
         """See `keras.layers.Layer.load_own_variables`.
@@ -107,17 +96,14 @@ class Reference(keras.layers.Layer):
         """
         self.coefficient.assign(store["coefficient"])
         self.chosen.assign(store["chosen"])
-        saved: dict[int, dict[str, Any]] = {}
-        for name in store.keys() - {"coefficient", "chosen"}:
-            number, key = name.split(" ", 1)
-            saved.setdefault(int(number), {})[key] = store[name]
-        layers = self._policy()._flatten_layers()
-        with keras.StatelessScope() as found:
-            for number, values in saved.items():
-                layers[number].load_own_variables(values)
-        for copy, weight in zip(self.snapshot, self._changing(), strict=True):
-            value = found.get_current_value(weight)
-            copy.assign(tf.convert_to_tensor(weight if value is None else value))
+        rows = (self._places(), self.snapshot, self._changing())
+        for place, copy, weight in zip(*rows, strict=True):
+            copy.assign(store[place] if place in store.keys() else weight)
+
+    def _places(self) -> list[str]:
+        """Returns where what training changes stands among the policy's weights."""
+        places = {id(w): str(index) for index, w in enumerate(self._policy().weights)}
+        return [places[id(weight)] for weight in self._changing()]
 
     def begin(self) -> None:
         """Takes the policy as it is now, unless a reference was chosen before."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kpg.compiling import compiled
 from kpg.environments.text import Array, TextGeneration
-from kpg.models.language.policy import CausalLMPolicy
+from kpg.models.language.language_policy import LanguagePolicy
 from kpg.models.language.sampling import Completions, Sampler
 from kpg.rewards import Evaluation
 from kpg.trainers.collection import Episodes
@@ -67,9 +67,9 @@ class Writer:
         jit_compile: bool,
         deterministic: bool = False,
     ) -> None:
-        if not isinstance(policy, CausalLMPolicy):
+        if not isinstance(policy, LanguagePolicy):
             raise ValueError(
-                "TextGeneration needs a language policy: a "
+                "TextGeneration needs a language policy, such as a "
                 f"`kpg.models.CausalLMPolicy`. Received: {type(policy).__name__}"
             )
         self.env = env

@@ -62,6 +62,11 @@ def check_executor(executor: Any) -> None:
             "`kpg.models.CausalLMPolicy(causal_lm, tokenizer)`. Received: "
             f"{type(executor).__name__} without {', '.join(missing)}"
         )
+    if not hasattr(executor.trunk, "causal_lm"):
+        raise ValueError(
+            "An executor goes on with its texts, which a Seq2SeqLM does not; take a "
+            f"`kpg.models.CausalLMPolicy`. Received: {type(executor).__name__}"
+        )
 
 
 class Reader(Protocol):

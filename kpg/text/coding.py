@@ -52,6 +52,19 @@ class Codec:
         return [text.decode("utf-8", errors="replace") for text in texts.numpy()]
 
 
+def padded(rows: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
+    """Returns rows of tokens as a table `[N, L]`, and their lengths `[N]`.
+
+    Args:
+        rows: N rows, one at least; behind their tokens the table is 0.
+    """
+    lengths = np.array([len(row) for row in rows], np.int32)
+    table = np.zeros([len(rows), lengths.max()], np.int32)
+    for line, row in zip(table, rows, strict=True):
+        line[: len(row)] = row
+    return table, lengths
+
+
 def check_tokenizer(tokenizer: Any, vocabulary_size: int) -> None:
     """Refuses a tokenizer that a language model cannot be trained with.
 

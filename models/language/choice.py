@@ -11,6 +11,8 @@ import tensorflow as tf
 from kpg.models.language.decoding import CachedDecoder, Decoder, RereadingDecoder
 from kpg.models.language.gpt2 import GPT2Decoder
 from kpg.models.language.llama import LlamaDecoder
+from kpg.models.language.seq2seq import Seq2SeqTrunk
+from kpg.models.language.seq2seq_decoding import Seq2SeqDecoder, Seq2SeqRereader
 from kpg.models.language.slots import put, put_anywhere
 from kpg.models.language.trunk import LanguageTrunk
 
@@ -25,13 +27,15 @@ _FAST: dict[str, Any] = {
 _AGREES: WeakKeyDictionary[Any, dict[bool, bool]] = WeakKeyDictionary()
 
 
-def decoder_for(trunk: LanguageTrunk, portable: bool = False) -> Decoder:
+def decoder_for(trunk: Any, portable: bool = False) -> Decoder:
     """Returns the fastest decoder that reads a model as the model itself does.
 
     Args:
-        trunk: The language model.
+        trunk: The language model, a `LanguageTrunk` or a `Seq2SeqTrunk`.
         portable: Whether its graph must run where XLA does not. Defaults to `False`.
     """
+    if isinstance(trunk, Seq2SeqTrunk):
+        return Seq2SeqRereader(trunk) if portable else Seq2SeqDecoder(trunk)
     kind = _FAST.get(type(trunk.causal_lm.backbone).__name__)
     if kind is not None:
         fast: Decoder = kind(trunk, put_anywhere if portable else put)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kpg.models.language.text_model import TextModel
-from kpg.models.language.trunk import LanguageTrunk
+from kpg.models.language.text_trunk import TextTrunk
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -22,12 +22,14 @@ class LanguageCritic(TextModel):
     head.
 
     Args:
-        trunk: What reads the text, usually that of a `CausalLMPolicy`, whose `critic`
-            this is.
+        trunk: What reads the text: that of a language policy, whose `critic` this is,
+            or one of its own, as `LanguageTrunk(causal_lm)` or that of another policy.
+        shared: Whether the trunk is the policy's. Defaults to `False`.
     """
 
-    def __init__(self, trunk: LanguageTrunk, **kwargs: Any) -> None:
+    def __init__(self, trunk: TextTrunk, shared: bool = False, **kwargs: Any) -> None:
         super().__init__(trunk, **kwargs)
+        self.shared = shared
         self.head = keras.layers.Dense(
             1, kernel_initializer="zeros", dtype="float32", name="value"
         )
@@ -39,26 +41,32 @@ class LanguageCritic(TextModel):
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`; whose trunk is shared is not part of it."""
-        return {"name": self.name, "trunk": True}
+        if self.shared:
+            return {"name": self.name, "trunk": True}
+        own = keras.saving.serialize_keras_object(self.trunk)
+        return {"name": self.name, "trunk": False, "own_trunk": own}
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: Any = None, trunk: Any = None
     ) -> LanguageCritic:
-        """Makes the critic of a policy.
+        """Makes a critic, or finds that of a policy.
 
         Args:
             config: From `get_config`.
-            custom_objects: Not needed.
-            trunk: The policy whose trunk it shares.
+            custom_objects: See `keras.saving.deserialize_keras_object`.
+            trunk: The policy whose trunk it shares, if it does.
 
         Raises:
-            ValueError: If there is no policy.
+            ValueError: If it does, and there is no policy.
         """
+        if not config["trunk"]:
+            revive = keras.saving.deserialize_keras_object
+            return cls(revive(config["own_trunk"], custom_objects), name=config["name"])
         if trunk is None:
             raise ValueError(
                 "A LanguageCritic shares the trunk of a policy, which its own "
                 "configuration does not hold; save and load the trainer that has both. "
                 "Received: trunk=None"
             )
-        return trunk.critic or cls(trunk.trunk, name=config["name"])
+        return trunk.critic or cls(trunk.trunk, shared=True, name=config["name"])

@@ -1,35 +1,26 @@
-"""A causal language model as a policy: the text is the state, a token the action."""
+"""A causal language model as a policy."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
-import tensorflow_probability as tfp
 
-from kpg.distributions import CategoricalFamily, TruncatedFamily
-from kpg.distributions.family import Family
-from kpg.models.language.choice import decoder_for
-from kpg.models.language.critic import LanguageCritic
-from kpg.models.language.decoding import Decoder, RereadingDecoder
-from kpg.models.language.slots import put_anywhere
-from kpg.models.language.text_model import TextModel
+from kpg.models.language.language_policy import LanguagePolicy, chosen_tokenizer
 from kpg.models.language.trunk import LanguageTrunk
-from kpg.text import Codec, check_tokenizer
-from kpg.text.coding import Tokens
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class CausalLMPolicy(TextModel):
-    """A policy over tokens, for `kpg.environments.TextGeneration`.
+class CausalLMPolicy(LanguagePolicy):
+    """A policy over tokens that goes on with its prompts.
 
     Its distribution over the next token is that of the model's logits divided by the
     temperature, cut to `top_k` and `top_p`; log-probabilities, entropies and gradients
     are those of exactly this distribution, in sampling and in learning.
+
+    Adapters and frozen weights are kept: after `causal_lm.backbone.enable_lora(rank)`
+    only the adapters, and what KerasHub leaves trainable beside them, are trained, and
+    a saved policy has them when it is loaded.
 
     Example:
         tokenizer = kpg.text.ByteTokenizer()
@@ -47,13 +38,13 @@ class CausalLMPolicy(TextModel):
         top_k: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
         top_p: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
 
-    Attributes:
-        family: The distributions over tokens.
-
     Raises:
         ValueError: If the model is no causal language model, the tokenizer does not go
             with it, or a number is out of range.
     """
+
+    trunk_type = LanguageTrunk
+    preset_task = "CausalLM"
 
     def __init__(
         self,
@@ -65,231 +56,7 @@ class CausalLMPolicy(TextModel):
         top_p: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(LanguageTrunk(causal_lm), **kwargs)
-        if not temperature > 0.0:
-            raise ValueError(
-                "`temperature` must be above 0; for the most likely tokens, evaluate "
-                f"deterministically. Received: temperature={temperature!r}"
-            )
-        self.action_space = self.observation_space
-        self.family = _family(self.action_space, top_k, top_p)
-        self.tokenizer = _tokenizer(tokenizer, causal_lm)
-        if _has_vocabulary(self.tokenizer):
-            check_tokenizer(self.tokenizer, self.trunk.vocabulary_size)
-        self.temperature = float(temperature)
-        critic = LanguageCritic(self.trunk) if value_head else None
-        # Keras does not look into functions: the head's weights are the critic's alone,
-        # and no optimizer has them unless a trainer is given the critic.
-        self._critic: Callable[[], LanguageCritic | None] = lambda: critic
-        self._cut = {"top_k": top_k, "top_p": top_p}
-        self._codec: Codec | None = None
-        self._completing = functools.cache(self._sampler)
-
-    @property
-    def critic(self) -> LanguageCritic | None:
-        """The value head on the policy's trunk, to be given to a trainer."""
-        return self._critic()
-
-    @property
-    def codec(self) -> Codec:
-        """Strings to tokens and back, by the tokenizer's graph."""
-        if self._codec is None:
-            self._codec = Codec(self.tokenizer)
-        return self._codec
-
-    def decoder(self) -> Decoder:
-        """Returns the fastest decoder that reads texts as the model does."""
-        return decoder_for(self.trunk)
-
-    def padded(self, prompts: Sequence[str]) -> tuple[Tokens, Tokens]:
-        """Returns the tokens of prompts `[B, P]`, padded on the right, and how many.
-
-        Raises:
-            ValueError: If a prompt has no token.
-        """
-        rows = self.codec.encode(prompts)
-        lengths = np.array([len(row) for row in rows], np.int32)
-        for prompt, length in zip(prompts, lengths, strict=True):
-            if length == 0:
-                raise ValueError(
-                    "A completion follows a token: each prompt must have one at least. "
-                    f"Received: {prompt!r}"
-                )
-        table = np.zeros([len(rows), lengths.max()], np.int32)
-        for line, row in zip(table, rows, strict=True):
-            line[: len(row)] = row
-        return table, lengths
-
-    def texts(self, rows: Sequence[Tokens]) -> list[str]:
-        """Returns the text of each completion, a row of tokens, without its end."""
-        end = self.tokenizer.end_token_id
-        return self.codec.decode([row[: len(row) - (row[-1] == end)] for row in rows])
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        max_new_tokens: int = 64,
-        seed: int = 0,
-        deterministic: bool = False,
-    ) -> list[str]:
-        """Completes prompts.
-
-        Args:
-            prompts: B strings, none empty.
-            max_new_tokens: Tokens of a completion at most, ≥ 1. Defaults to 64.
-            seed: Equal seeds give equal texts. Defaults to 0.
-            deterministic: Whether to choose the most likely tokens. Defaults to
-                `False`.
-
-        Returns:
-            B strings, without the prompts.
-
-        Raises:
-            ValueError: If a prompt has no token, or the model cannot read so much.
-        """
-        return self.complete(prompts, max_new_tokens, seed, deterministic)[0]
-
-    def complete(
-        self,
-        prompts: Sequence[str],
-        max_new_tokens: int = 64,
-        seed: int = 0,
-        deterministic: bool = False,
-    ) -> tuple[list[str], Any]:
-        """Completes prompts, and says how likely the completions were.
-
-        Args:
-            prompts: See `generate`.
-            max_new_tokens: See `generate`.
-            seed: See `generate`.
-            deterministic: See `generate`.
-
-        Returns:
-            B strings, and their log-probabilities `[B]` in nats, the end included.
-
-        Raises:
-            ValueError: See `generate`.
-        """
-        tokens, lengths = self.padded(prompts)
-        self.check_room(tokens.shape[1], max_new_tokens)
-        complete = self._completing(max_new_tokens, deterministic)
-        completions = complete(
-            tf.constant(tokens), tf.constant(lengths), tf.constant([seed, 0], tf.int32)
-        )
-        written, counts = completions.tokens.numpy(), completions.valid.numpy().sum(0)
-        texts = self.texts([written[:count, row] for row, count in enumerate(counts)])
-        return texts, completions.log_probs.numpy().sum(0)
-
-    def _sampler(self, max_new_tokens: int, deterministic: bool) -> Any:
-        """Returns a compiled `Sampler`."""
-        from kpg.models.language.sampling import Sampler  # which imports this file
-
-        decoder = decoder_for(self.trunk, portable=True)
-        if isinstance(decoder, RereadingDecoder):  # a cache of KerasHub has one shape
-            sampler = Sampler(self, max_new_tokens, deterministic)
-            return tf.function(sampler.__call__, autograph=False)
-        sampler = Sampler(
-            self, max_new_tokens, deterministic, decoder, write=put_anywhere
-        )
-        shapes = ([None, None], [None], [2])
-        specs = [tf.TensorSpec(shape, tf.int32) for shape in shapes]
-        return tf.function(sampler.__call__, specs, autograph=False)
-
-    def check_room(self, prompt_tokens: int, max_new_tokens: int) -> None:
-        """Refuses texts that are longer than the model reads."""
-        limit = self.trunk.max_tokens
-        if limit is not None and prompt_tokens + max_new_tokens > limit:
-            raise ValueError(
-                f"The model reads texts of at most {limit} tokens, prompt and "
-                f"completion together. Received: a prompt of {prompt_tokens} tokens, "
-                f"max_new_tokens={max_new_tokens}"
-            )
-
-    def outputs(self, features: tf.Tensor, observations: Any = None) -> tf.Tensor:
-        """Returns float32 logits `[..., V]` of the next token, at the temperature."""
-        return self.trunk.logits(features) / self.temperature
-
-    def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
-        """See `kpg.models.Policy.distribution`; each token is the first of its text."""
-        return self.family.distribution(self(observations))
-
-    def sample(
-        self, observations: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `kpg.models.Policy.sample`; each token is the first of its text."""
-        parameters = self(observations)
-        actions = self.family.sample(parameters, seed)
-        return actions, self.family.log_prob(parameters, actions)
-
-    def mode(self, observations: tf.Tensor) -> tf.Tensor:
-        """See `kpg.models.Policy.mode`; each token is the first of its text."""
-        return self.family.mode(self(observations))
-
-    def log_prob(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-        """See `kpg.models.Policy.log_prob`; each token is the first of its text."""
-        return self.family.log_prob(self(observations), actions)
-
-    def entropy(self, observations: tf.Tensor) -> tf.Tensor:
-        """See `kpg.models.Policy.entropy`; each token is the first of its text."""
-        return self.family.entropy(self(observations))
-
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_config`."""
-        serialize = keras.saving.serialize_keras_object
-        causal_lm = serialize(self.trunk.causal_lm)
-        # KerasHub compiles its models at once, and cannot do so from a configuration.
-        causal_lm.pop("compile_config", None)
-        backbone = self.trunk.causal_lm.backbone
-        # KerasHub's Llama does not say that its output weights are its embedding.
-        if hasattr(backbone, "tie_word_embeddings"):
-            config = causal_lm["config"]["backbone"]["config"]
-            config["tie_word_embeddings"] = backbone.tie_word_embeddings
-        return {
-            "name": self.name,
-            "causal_lm": causal_lm,
-            "tokenizer": serialize(self.tokenizer),
-            "value_head": self.critic is not None,
-            "temperature": self.temperature,
-            **self._cut,
-        }
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Any = None
-    ) -> CausalLMPolicy:
-        """See `keras.Model.from_config`."""
-        revive = keras.saving.deserialize_keras_object
-        parts = {
-            name: revive(config[name], custom_objects)
-            for name in ("causal_lm", "tokenizer")
-        }
-        return cls(**{**config, **parts})
-
-
-def _family(space: Any, top_k: int | None, top_p: float | None) -> Family:
-    if top_k is None and top_p is None:
-        return CategoricalFamily(space)
-    return TruncatedFamily(space, top_k, top_p)
-
-
-def _tokenizer(tokenizer: Any, causal_lm: Any) -> Any:
-    """Returns the tokenizer that was given, or that of the model's preprocessor."""
-    if tokenizer is None:
-        tokenizer = getattr(causal_lm.preprocessor, "tokenizer", None)
-    if tokenizer is None:
-        raise ValueError(
-            "A model without a preprocessor needs a `tokenizer`, for example "
-            f"`kpg.text.ByteTokenizer()`. Received: {causal_lm.name}, tokenizer=None"
-        )
-    return tokenizer
-
-
-def _has_vocabulary(tokenizer: Any) -> bool:
-    """Whether a tokenizer knows its words, which a loaded one is told last."""
-    try:
-        tokenizer.vocabulary_size()
-    except ValueError:
-        return False
-    except AttributeError:
-        pass
-    return True
+        trunk = LanguageTrunk(causal_lm)
+        tokenizer = chosen_tokenizer(tokenizer, causal_lm)
+        cut = (value_head, temperature, top_k, top_p)
+        super().__init__(trunk, tokenizer, *cut, **kwargs)

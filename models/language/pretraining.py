@@ -9,10 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kpg.models.language.policy import CausalLMPolicy
+from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
+from kpg.models.language.text_model import TextModel
+from kpg.models.language.text_trunk import TextTrunk
 from kpg.models.language.trunk import LanguageTrunk
 from kpg.text import Codec, check_tokenizer
-from kpg.text.coding import Tokens
+from kpg.text.coding import Tokens, padded
 
 _LONGEST_WINDOW = 512
 
@@ -23,7 +25,8 @@ class Windows(NamedTuple):
     """What a language model is shown and what it shall say; all `[N, L]`.
 
     Attributes:
-        inputs: int32 tokens; 0 behind the last.
+        inputs: int32 tokens; 0 behind the last. For a Seq2SeqLM the inputs of its
+            backbone by name, of which those of the encoder are `[N, S]`.
         targets: int32, the token that follows each.
         weights: float32, 1 where the target counts and 0 where it is padding or belongs
             to a prompt.
@@ -53,7 +56,8 @@ def pretrain(
 
     Texts, each with the end token behind it, stand one after the other and are cut into
     windows of `sequence_length`. A pair of a prompt and its completion has a window of
-    its own, and only the completion and its end are learned. The loss is the mean of
+    its own, and only the completion and its end are learned; a Seq2SeqLM learns pairs
+    alone, of what its encoder and its decoder read. The loss is the mean of
     −log p in nats over the tokens that count, without temperature; Adam follows its
     gradient, whose norm is cut to 1. Only the trainable weights of the model change:
     what is frozen, and a policy's value head, stay.
@@ -64,7 +68,7 @@ def pretrain(
         kpg.models.pretrain(lm, ["first text", "second text"], tokenizer, epochs=20)
 
     Args:
-        lm: A `CausalLM` of keras_nlp, or a `CausalLMPolicy`.
+        lm: A `CausalLM` or a `Seq2SeqLM` of keras_nlp, or a policy of one.
         texts: Strings, or pairs `(prompt, completion)`.
         tokenizer: See `CausalLMPolicy`. Defaults to that of the policy, or of the
             model's preprocessor.
@@ -72,7 +76,8 @@ def pretrain(
         batch_size: Windows of a step, ≥ 1. Defaults to 32.
         learning_rate: Adam's: a number > 0, or a schedule of Keras. Defaults to 0.001.
         sequence_length: L, tokens of a window, ≥ 1. Defaults to the longest text that
-            the model reads, at most 512, or less where the texts need less.
+            the model reads, at most 512, or less where the texts need less; of a
+            Seq2SeqLM those of its decoder.
         validation_split: Share of the windows, the last ones, that are not learned but
             measured after every epoch, in [0, 1). Defaults to 0.
         seed: Seed of the order of the windows. Defaults to 0.
@@ -89,17 +94,22 @@ def pretrain(
         ValueError: If there is no text, strings and pairs are mixed, one is empty or
             does not fit, or a number is out of range.
     """
-    policy = lm if isinstance(lm, CausalLMPolicy) else None
-    trunk = LanguageTrunk(lm) if policy is None else policy.trunk
-    if tokenizer is None:
-        own: Any = getattr(trunk.causal_lm, "preprocessor", None)
-        tokenizer = own and own.tokenizer if policy is None else policy.tokenizer
     _check_numbers(epochs, batch_size, sequence_length, validation_split)
+    trunk, tokenizer = _read(lm, tokenizer)
     check_tokenizer(tokenizer, trunk.vocabulary_size)
-    rows = windows(texts, tokenizer, _longest(trunk, sequence_length), sequence_length)
-    first = _learned_windows(len(rows.inputs), validation_split)
-    learned = tf.data.Dataset.from_tensor_slices(tuple(part[:first] for part in rows))
-    measured = tf.data.Dataset.from_tensor_slices(tuple(part[first:] for part in rows))
+    if isinstance(trunk, Seq2SeqTrunk):
+        rows = pairs_of(trunk, texts, tokenizer, sequence_length)
+    else:
+        longest = _longest(trunk, sequence_length)
+        rows = windows(texts, tokenizer, longest, sequence_length)
+    first = _learned_windows(len(rows.weights), validation_split)
+    parts = (slice(first), slice(first, None))
+    learned, measured = (
+        tf.data.Dataset.from_tensor_slices(
+            tuple(tf.nest.map_structure(lambda table, part=part: table[part], rows))
+        )
+        for part in parts
+    )
     model = predictor(trunk)
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate, global_clipnorm=1.0),
@@ -129,17 +139,33 @@ def _learned_windows(count: int, validation_split: float) -> int:
     return count - held_out
 
 
-def predictor(trunk: LanguageTrunk) -> keras.Model:
+def _read(lm: Any, tokenizer: Any) -> tuple[TextTrunk, Any]:
+    """Returns what reads texts, and the tokenizer."""
+    if tokenizer is None:
+        known = lm if isinstance(lm, TextModel) else getattr(lm, "preprocessor", None)
+        tokenizer = getattr(known, "tokenizer", None)
+    if isinstance(lm, TextModel):
+        return lm.trunk, tokenizer
+    if callable(getattr(lm, "call_decoder_with_cache", None)):
+        check_tokenizer(tokenizer, int(lm.backbone.vocabulary_size))
+        return Seq2SeqTrunk(lm, framing_of(lm, tokenizer)), tokenizer
+    return LanguageTrunk(lm), tokenizer
+
+
+def predictor(trunk: TextTrunk) -> keras.Model:
     """Returns the language model as a plain one, from tokens `[N, L]` to logits.
 
     Padding stands behind the text, where causal attention does not look back from.
     """
-    backbone: Any = trunk.causal_lm.backbone
-    tokens = keras.Input([None], dtype="int32", name="tokens")
-    mask = keras.ops.ones_like(tokens)
-    features = backbone({"token_ids": tokens, "padding_mask": mask})
-    logits = backbone.token_embedding(features, reverse=True)
-    return keras.Model(tokens, keras.ops.cast(logits, "float32"))
+    backbone: Any = trunk.lm.backbone
+    if isinstance(trunk, Seq2SeqTrunk):
+        inputs = backbone.input
+        features = backbone.output["decoder_sequence_output"]
+    else:
+        inputs = keras.Input([None], dtype="int32", name="tokens")
+        mask = keras.ops.ones_like(inputs)
+        features = backbone({"token_ids": inputs, "padding_mask": mask})
+    return keras.Model(inputs, keras.ops.cast(trunk.project(features), "float32"))
 
 
 def windows(
@@ -178,6 +204,54 @@ def windows(
     return _table(room[:-1], room[1:], known, (count, size))
 
 
+def pairs_of(
+    trunk: Seq2SeqTrunk, texts: Sequence[Text], tokenizer: Any, length: int | None
+) -> Windows:
+    """Lays sources and targets side by side.
+
+    Args:
+        trunk: The language model, whose framing is added.
+        texts: Pairs of a source and its target.
+        tokenizer: See `pretrain`.
+        length: L. Defaults to what the targets need.
+
+    Raises:
+        ValueError: See `pretrain`.
+    """
+    texts = list(texts)
+    if not texts or isinstance(texts[0], str):
+        raise ValueError(
+            "A Seq2SeqLM learns pairs `(source, target)`, one at least. Received: "
+            f"texts={texts[:1]}"
+        )
+    for index, text in enumerate(texts):
+        _check_text(text, pair=True, index=index)
+    encode = Codec(tokenizer).encode
+    sources, targets = (encode(part) for part in zip(*texts, strict=True))
+    _check_tokens(texts, sources)
+    limit, start = _longest(trunk, length), trunk.framing.start
+    longest = length or limit
+    for text, source, target in zip(texts, sources, targets, strict=True):
+        fits = trunk.has_room(len(source), len(target))
+        if not fits or len(start) + len(target) > longest:
+            raise ValueError(
+                "A source and its target must fit into what encoder and decoder read; "
+                "shorten them or raise `sequence_length`. Received: "
+                f"{len(source)} and {len(target)} tokens of {text!r}"
+            )
+    end = int(tokenizer.end_token_id)
+    starts = [np.array(start, np.int32)] * len(texts)
+    rows = _of_pairs(texts, starts, targets, end, longest, length)
+    source, mask = trunk.framed(*map(tf.constant, padded(sources)))
+    inputs = {
+        "encoder_token_ids": source.numpy(),
+        "encoder_padding_mask": mask.numpy(),
+        "decoder_token_ids": rows.inputs,
+        "decoder_padding_mask": np.ones_like(rows.inputs),
+    }
+    return rows._replace(inputs=inputs)
+
+
 def _of_pairs(
     texts: Sequence[Any],
     prompts: Sequence[Tokens],
@@ -214,7 +288,7 @@ def _table(inputs: Any, targets: Any, known: Any, shape: tuple[int, int]) -> Win
     return Windows(*(part.reshape(shape) for part in parts))
 
 
-def _longest(trunk: LanguageTrunk, length: int | None) -> int:
+def _longest(trunk: TextTrunk, length: int | None) -> int:
     """Returns the tokens of a window at most."""
     limit = trunk.max_tokens
     if length is not None and limit is not None and length > limit:

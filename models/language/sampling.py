@@ -9,7 +9,7 @@ import tensorflow as tf
 from kpg import random
 from kpg.models.language.choice import decoder_for
 from kpg.models.language.decoding import Decoder
-from kpg.models.language.policy import CausalLMPolicy
+from kpg.models.language.language_policy import LanguagePolicy
 from kpg.models.language.slots import Put, put, sizes
 
 
@@ -62,7 +62,7 @@ class Sampler:
 
     def __init__(
         self,
-        policy: CausalLMPolicy,
+        policy: LanguagePolicy,
         new_tokens: Any,
         deterministic: Any = False,
         decoder: Decoder | None = None,

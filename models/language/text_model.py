@@ -9,14 +9,14 @@ import gymnasium as gym
 import keras
 import tensorflow as tf
 
-from kpg.models.language.trunk import LanguageTrunk, State
+from kpg.models.language.text_trunk import State, TextTrunk
 
 
 class TextModel(keras.Model):
     """A recurrent model whose observations are tokens and whose state is the text.
 
     At each step it is given one more token, and its outputs are about the text up to
-    that token. A fragment `[T, B]` is one forward pass. Abstract: `CausalLMPolicy` and
+    that token. A fragment `[T, B]` is one forward pass. Abstract: `LanguagePolicy` and
     `LanguageCritic` say what the outputs are.
 
     Args:
@@ -31,7 +31,7 @@ class TextModel(keras.Model):
 
     recurrent = True
 
-    def __init__(self, trunk: LanguageTrunk, **kwargs: Any) -> None:
+    def __init__(self, trunk: TextTrunk, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.trunk = trunk
         self.observation_space = gym.spaces.Discrete(trunk.vocabulary_size)
@@ -47,13 +47,13 @@ class TextModel(keras.Model):
         return []
 
     @property
-    def state_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
-        """Spec of one state: the tokens of a text, padded, and their number."""
-        return tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
+    def state_spec(self) -> tuple[tf.TensorSpec, ...]:
+        """Spec of one state, which is that of the trunk."""
+        return self.trunk.state_spec
 
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """Returns the state before any token."""
-        return tf.zeros([batch_size, 0], tf.int32), tf.zeros([batch_size], tf.int32)
+        return self.trunk.initial_state(batch_size)
 
     def call(self, observations: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the outputs for `[B]` tokens, each the first of its text."""
@@ -69,8 +69,7 @@ class TextModel(keras.Model):
         cache.
         """
         features, states = self.trunk.unroll(observations[tf.newaxis], state)
-        tokens, lengths = states
-        return self.outputs(features[0]), (tokens[0], lengths[0])
+        return self.outputs(features[0]), tuple(part[0] for part in states)
 
     def unroll(
         self,

@@ -1,0 +1,89 @@
+"""Language models as plain data, with what is trained of them and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+
+def to_config(lm: Any) -> dict[str, Any]:
+    """Returns what makes a model of KerasHub again, its weights apart.
+
+    Args:
+        lm: The model. Its configuration knows neither its adapters (LoRA) nor which of
+            its weights are frozen: here they are added.
+    """
+    model = keras.saving.serialize_keras_object(lm)
+    # KerasHub compiles its models at once, and cannot do so from a configuration.
+    model.pop("compile_config", None)
+    # KerasHub's Llama does not say that its output weights are its embedding.
+    if hasattr(lm.backbone, "tie_word_embeddings"):
+        backbone = model["config"]["backbone"]["config"]
+        backbone["tie_word_embeddings"] = lm.backbone.tie_word_embeddings
+    layers, weights = lm.backbone._flatten_layers(), lm.backbone.weights
+    return {
+        "model": model,
+        "adapters": [
+            [index, layer.lora_rank, layer.lora_alpha]
+            for index, layer in enumerate(layers)
+            if _adapted(layer)
+        ],
+        "frozen": [index for index, w in enumerate(weights) if not w.trainable],
+    }
+
+
+def revived(config: dict[str, Any], custom_objects: Any = None) -> Any:
+    """Makes the model that `to_config` described."""
+    revive = keras.saving.deserialize_keras_object
+    lm: Any = revive(config["model"], custom_objects)
+    layers = lm.backbone._flatten_layers()
+    for index, rank, alpha in config["adapters"]:
+        layers[index].enable_lora(rank, lora_alpha=alpha)
+    frozen = set(config["frozen"])
+    for index, weight in enumerate(lm.backbone.weights):
+        weight.trainable = index not in frozen
+    return lm
+
+
+class Adapters(keras.layers.Layer):
+    """Has the weights of adapted layers saved as they are.
+
+    Keras saves an adapted layer as if it had no adapter, with the product added to its
+    kernel, and loads adapters of zeros, which never learn again. What a layer holds in
+    a private attribute is loaded last: hold this one so, beside the model.
+
+    Args:
+        backbone: The backbone whose layers may be adapted, now or later.
+    """
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__(name="adapters")
+        # Keras does not look into functions: the weights are the backbone's.
+        self._backbone: Callable[[], Any] = lambda: backbone
+        self.built = True
+
+    def save_own_variables(self, store: Any) -> None:
+        """See `keras.layers.Layer.save_own_variables`."""
+        for key, weight in self._named():
+            store[key] = weight
+
+    def load_own_variables(self, store: Any) -> None:
+        """See `keras.layers.Layer.load_own_variables`.
+
+        A file of a model without adapters has nothing here.
+        """
+        for key, weight in self._named():
+            if key in store.keys():
+                weight.assign(store[key])
+
+    def _named(self) -> Iterator[tuple[str, Any]]:
+        for number, layer in enumerate(self._backbone()._flatten_layers()):
+            if _adapted(layer):
+                for index, weight in enumerate(layer.weights):
+                    yield f"{number} {index}", weight
+
+
+def _adapted(layer: Any) -> bool:
+    return bool(getattr(layer, "lora_enabled", False))

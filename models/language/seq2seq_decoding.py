@@ -1,0 +1,120 @@
+"""Writing with a decoder that looks at what an encoder read, token by token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kpg.models.language.seq2seq import Seq2SeqTrunk
+from kpg.models.language.slots import put_anywhere, sizes, widened
+
+
+class Seq2SeqDecoder:
+    """Decodes by `call_decoder_with_cache`, which KerasHub's Seq2SeqLMs have.
+
+    The encoder reads each prompt once, and what the decoder's layers attend to of it is
+    computed once. All targets begin with the same tokens, so that no row waits.
+
+    Args:
+        trunk: The language model.
+    """
+
+    def __init__(self, trunk: Seq2SeqTrunk) -> None:
+        self.trunk = trunk
+
+    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
+        """See `Decoder.num_steps`."""
+        return new_tokens
+
+    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
+        """See `Decoder.offsets`."""
+        return tf.zeros_like(lengths)
+
+    def start(
+        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
+    ) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.start`."""
+        lm, source = self.trunk.lm, self.trunk.framed(prompts, lengths)
+        started = self.trunk.started(sizes(prompts)[0])
+        own, cross = lm._initialize_cache(source[0], widened(started, new_tokens, 1))
+        read = (lm.call_encoder(*source), source[1])
+        _, features, own, cross = lm.call_decoder_with_cache(
+            *(*read, started),
+            self_attention_cache=own,
+            self_attention_cache_update_index=0,
+            cross_attention_cache=cross,
+            cross_attention_cache_update_index=0,
+        )
+        return features[:, -1], (own, cross, *read)
+
+    def advance(
+        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
+    ) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.advance`."""
+        own, cross, *read = cache
+        _, features, own, _ = self.trunk.lm.call_decoder_with_cache(
+            *(*read, tokens[:, tf.newaxis]),
+            self_attention_cache=own,
+            self_attention_cache_update_index=len(self.trunk.framing.start) + step,
+            cross_attention_cache=cross,
+            cross_attention_cache_update_index=None,
+        )
+        return features[:, 0], (own, cross, *read)
+
+
+class Seq2SeqRereader:
+    """Decodes by reading the whole target again for each token, without a cache.
+
+    As `RereadingDecoder`, it needs no operation that a server lacks. The encoder reads
+    each prompt once.
+
+    Args:
+        trunk: The language model.
+    """
+
+    def __init__(self, trunk: Seq2SeqTrunk) -> None:
+        self.trunk = trunk
+        backbone: Any = trunk.lm.backbone
+        given, results = backbone.input, backbone.output
+        read, wrote = "encoder_sequence_output", "decoder_sequence_output"
+        # The backbone in two halves, of the same layers.
+        source = [given["encoder_token_ids"], given["encoder_padding_mask"]]
+        target = [given["decoder_token_ids"], given["decoder_padding_mask"]]
+        self._encode = keras.Model(source, results[read])
+        self._decode = keras.Model([results[read], source[1], *target], results[wrote])
+
+    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
+        """See `Decoder.num_steps`."""
+        return new_tokens
+
+    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
+        """See `Decoder.offsets`."""
+        return tf.zeros_like(lengths)
+
+    def start(
+        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
+    ) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.start`; it caches what was read, and the target."""
+        source, mask = self.trunk.framed(prompts, lengths)
+        read = (self._encode([source, mask], training=False), mask)
+        started = self.trunk.started(sizes(prompts)[0])
+        target = widened(started, new_tokens, axis=1)
+        return self._features(target, started.shape[1] - 1, *read), (target, *read)
+
+    def advance(
+        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
+    ) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.advance`."""
+        target, *read = cache
+        place = len(self.trunk.framing.start) + step
+        target = put_anywhere(target, tokens[:, tf.newaxis], place, axis=1)
+        return self._features(target, place, *read), (target, *read)
+
+    def _features(
+        self, target: tf.Tensor, place: Any, read: tf.Tensor, mask: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns features `[B, F]` behind one place of the targets."""
+        inputs = [read, mask, target, tf.ones_like(target)]
+        return tf.gather(self._decode(inputs, training=False), place, axis=1)

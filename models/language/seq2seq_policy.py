@@ -1,0 +1,66 @@
+"""A sequence-to-sequence language model as a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from kpg.models.language.language_policy import LanguagePolicy, chosen_tokenizer
+from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+class Seq2SeqLMPolicy(LanguagePolicy):
+    """A policy over tokens that answers its prompts.
+
+    The model's encoder reads the prompt, and its decoder writes the completion: for
+    translations, summaries and rewriting. All else is as with `CausalLMPolicy`.
+
+    Reference: Lewis et al., "BART: denoising sequence-to-sequence pre-training for
+    natural language generation, translation, and comprehension" (2020),
+    https://arxiv.org/abs/1910.13461; Raffel et al., "Exploring the limits of transfer
+    learning with a unified text-to-text transformer" (2020),
+    https://arxiv.org/abs/1910.10683.
+
+    Example:
+        policy = kpg.models.Seq2SeqLMPolicy.from_preset("directory")
+        kpg.models.pretrain(policy, [("thou art", "you are")], epochs=20)
+        trainer = kpg.trainers.PPO(policy, policy.critic, num_steps=24, …)
+
+    Args:
+        seq2seq_lm: A `Seq2SeqLM` of keras_nlp: BART or T5.
+        tokenizer: See `CausalLMPolicy`.
+        value_head: See `CausalLMPolicy`.
+        temperature: See `CausalLMPolicy`.
+        top_k: See `CausalLMPolicy`.
+        top_p: See `CausalLMPolicy`.
+        framing: Three rows of tokens that the tokenizer does not give: what stands in
+            front of a prompt, what stands behind it, and what the decoder begins with.
+            Defaults to those of the model's family if the tokenizer is the family's,
+            and else to nothing, the end token, and the padding token.
+
+    Raises:
+        ValueError: If the model is of another kind, the tokenizer does not go with it,
+            or a number is out of range.
+    """
+
+    trunk_type = Seq2SeqTrunk
+    preset_task = "Seq2SeqLM"
+
+    def __init__(
+        self,
+        seq2seq_lm: Any,
+        tokenizer: Any = None,
+        value_head: bool = True,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        framing: Sequence[Sequence[int]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        tokenizer = chosen_tokenizer(tokenizer, seq2seq_lm)
+        trunk = Seq2SeqTrunk(seq2seq_lm, framing or framing_of(seq2seq_lm, tokenizer))
+        cut = (value_head, temperature, top_k, top_p)
+        super().__init__(trunk, tokenizer, *cut, **kwargs)

@@ -1,0 +1,52 @@
+"""The generic path with the families that KerasHub has, by tiny random models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras_nlp
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kpg.models.language.decoding import CachedDecoder
+from kpg.models.language.sampling import Sampler
+from tests.seq2seq import fixed
+from tests.texts import padded, policy, teacher_forced
+
+PROMPTS = [[2, 3, 3], [4], [3, 2, 4, 4, 2]]
+HEADS = {"num_query_heads": 4, "num_key_value_heads": 2}
+GEMMA = {**HEADS, "head_dim": 4, "final_logit_soft_cap": 5.0}
+FAMILIES: list[tuple[str, dict[str, Any]]] = [
+    ("Llama3", HEADS),
+    ("Mistral", HEADS),
+    ("Gemma", GEMMA),
+    ("Qwen", HEADS),
+    ("Qwen3", {**HEADS, "head_dim": 4}),
+    ("OPT", {"num_heads": 2, "max_sequence_length": 24}),
+]
+
+
+def tiny(family: str, **options: Any) -> Any:
+    """Returns a model of one layer whose next tokens are far from uniform."""
+    make = getattr(keras_nlp.models, f"{family}Backbone")
+    sizes = {"num_layers": 1, "hidden_dim": 16, "intermediate_dim": 16}
+    backbone = make(vocabulary_size=10, **sizes, **options)
+    return fixed(getattr(keras_nlp.models, f"{family}CausalLM")(backbone=backbone))
+
+
+@pytest.mark.parametrize(("family", "options"), FAMILIES)
+def test_samples_have_the_log_probabilities_of_the_model(
+    family: str, options: dict[str, Any]
+) -> None:
+    made = policy("abcdefgh", tiny(family, **options), value_head=False)
+    sampler = Sampler(made, 5, decoder=CachedDecoder(made.trunk))
+    table, lengths = padded(PROMPTS)
+    arguments = (tf.constant(table), tf.constant(lengths), tf.constant([1, 2]))
+    written = sampler(*arguments)
+    counts = written.valid.numpy().sum(0)
+    assert counts.max() > 1
+    for row, (prompt, count) in enumerate(zip(PROMPTS, counts, strict=True)):
+        tokens = written.tokens.numpy()[:count, row].tolist()
+        want = teacher_forced(made, prompt, tokens)
+        np.testing.assert_allclose(written.log_probs[:count, row], want, atol=1e-5)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kpg import random
 from kpg.compiling import compiled
 from kpg.environments.text import TextGeneration
+from kpg.models.language.text_model import TextModel
 from kpg.trainers.collection import Episodes
 from kpg.trainers.engines import Engine
 from kpg.trainers.learning import schedule_learning_rates
@@ -97,16 +98,9 @@ class TextEngine(Engine):
         return trajectory, written.episodes
 
     def _trajectory(self, written: Written) -> Trajectory:
-        """Takes the last token of a prompt for the first observation.
-
-        What stands before it is the state.
-        """
         trainer, texts = self.trainer, written.completions
-        before = written.lengths - 1
-        first = written.prompts[np.arange(len(before)), before]
-        history = written.prompts[:, :-1]
-        history = np.where(np.arange(history.shape[1]) < before[:, None], history, 0)
-        state = (tf.constant(history), tf.constant(before))
+        first, state = trainer.policy.begin(written.prompts, written.lengths)
+        state = tuple(map(tf.constant, state))
         observations = tf.concat([first[np.newaxis], texts.tokens[:-1]], axis=0)
         steps = np.arange(len(texts.tokens))[:, np.newaxis]
         terminated = tf.constant(steps == written.counts - 1)
@@ -124,7 +118,7 @@ class TextEngine(Engine):
             next_observations=(),
             policy_state=state,
             values=texts.values if own else (),
-            critic_state=state if own else (),
+            critic_state=state if isinstance(critic, TextModel) else (),
         )
 
     def _read_again(self, rows: Trajectory) -> Trajectory:

@@ -18,7 +18,7 @@ from kpg.environments import ControlledGeneration, HostEnvironment, TextGenerati
 from kpg.environments.executor_reading import CachedReader, TextReader
 from kpg.models import CausalLMPolicy
 from kpg.trainers.host_collection import HostCollector
-from tests.texts import gemma, gpt2, policy
+from tests.texts import gemma, gpt2, llama, policy
 
 T = 5
 PROMPTS = ["ab", "cabab", "c"]
@@ -62,7 +62,8 @@ def whole(env: ControlledGeneration, actions: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("model", "reader"), [(None, CachedReader), (gemma(5), TextReader)]
+    ("model", "reader"),
+    [(None, CachedReader), (llama(5), CachedReader), (gemma(5), TextReader)],
 )
 def test_left_alone_it_writes_what_it_would_write(model: Any, reader: type) -> None:
     made = executor(model)

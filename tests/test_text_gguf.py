@@ -38,6 +38,24 @@ def test_the_logits_are_those_of_the_paper(tmp_path: Path, tied: bool) -> None:
     assert lm.backbone.tie_word_embeddings is tied
 
 
+def test_rotations_are_slowed_down_as_the_file_says(tmp_path: Path) -> None:
+    """Llama 3.1 with pairs of each kind: wavelengths of 6, 167, 4443 and 118144.
+
+    Above 8192 / 1 tokens they are slowed down by 8, below 8192 / 4 not at all, and
+    between in proportion: 8192 / 4443 = 1.844 turns are 0.281 of the way from 1 to 4.
+    """
+    between = 1.0 / (0.718717 / 8.0 + 0.281283)
+    divisors = np.array([1.0, 1.0, between, 8.0], np.float32)
+    tensors = gguf_files.weights() | {"rope_freqs.weight": divisors}
+    metadata = {"llama.rope.freq_base": 500_000.0}
+    path = gguf_files.write(tmp_path / "m.gguf", tensors, metadata=metadata)
+    lm, _ = load_gguf(path)
+    attention = lm.backbone.transformer_layers[1]._self_attention_layer
+    got = attention.rotary_embedding_layer._get_inverse_freq(8)
+    want = 500_000.0 ** (-np.arange(4) / 4.0) / divisors
+    np.testing.assert_allclose(got, want, rtol=1e-3)
+
+
 def test_quantised_weights_are_near(tmp_path: Path) -> None:
     lm, _ = load_gguf(gguf_files.write(tmp_path / "m.gguf", quantised=True))
     want = gguf_files.logits(gguf_files.weights(), TOKENS)
@@ -93,6 +111,7 @@ def with_tensor(name: str, value: np.ndarray | None) -> dict[str, np.ndarray]:
 
 
 NARROW = np.zeros([8, 8], np.float32)
+TWICE = np.array([2, 2, 2, 2], np.float32)
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"architecture": "rwkv7"}, "architecture 'llama'.*'rwkv7'"),
     ({"metadata": {"llama.block_count": None}}, "must say llama.block_count"),
@@ -111,7 +130,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"tokenizer.ggml.merges": ["Ġ q"]}}, "vocabulary. Received: 'Ġq'"),
     ({"tensors": with_tensor("blk.1.ffn_up.weight", None)}, "no blk.1.ffn_up.weight"),
     ({"tensors": with_tensor("blk.1.attn_k.weight", NARROW)}, r"shape \(8, 8\)"),
-    ({"tensors": with_tensor("rope_freqs.weight", NARROW)}, "rope_freqs.weight in"),
+    ({"tensors": with_tensor("blk.0.attn_q.bias", NARROW)}, "blk.0.attn_q.bias in"),
+    ({"tensors": with_tensor("rope_freqs.weight", NARROW)}, "as Llama 3.1 does"),
+    ({"tensors": with_tensor("rope_freqs.weight", TWICE)}, "other divisors up to 2"),
 ]
 
 

@@ -60,7 +60,7 @@ def llama(vocabulary_size: int, family: str = "Llama", **options: Any) -> Any:
         **options,
     )
     made = getattr(keras_nlp.models, f"{family}CausalLM")
-    return stirred(made(backbone=backbone))
+    return drawn(made(backbone=backbone))
 
 
 def gemma(vocabulary_size: int) -> Any:
@@ -74,7 +74,15 @@ def gemma(vocabulary_size: int) -> Any:
         intermediate_dim=32,
         head_dim=8,
     )
-    return stirred(keras_nlp.models.GemmaCausalLM(backbone=backbone), 0.1)
+    return drawn(keras_nlp.models.GemmaCausalLM(backbone=backbone), 0.03)
+
+
+def drawn(model: Any, scale: float = 0.3) -> Any:
+    """Gives every weight the same value each time, which KerasHub does not."""
+    random = np.random.default_rng(1)
+    for weight in model.trainable_weights:
+        weight.assign(random.normal(weight.name == "scale", scale, weight.shape))
+    return model
 
 
 def stirred(model: Any, scale: float = 0.3) -> Any:

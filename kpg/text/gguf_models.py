@@ -88,6 +88,7 @@ def _llama(file: GGUFFile, dtype: str | None) -> Any:
         layer_norm_epsilon=file.value("llama.attention.layer_norm_rms_epsilon"),
         tie_word_embeddings="output.weight" not in file,
         dtype=dtype,
+        **_stretched(file, width // heads),
     )
     for weight in backbone.weights:
         weight.assign(_llama_weight(file, weight.path, tuple(weight.shape)))
@@ -114,6 +115,38 @@ def _check_llama(file: GGUFFile, head_size: int) -> None:
                 f"KerasHub's Llama needs {key} to be {values[1]!r}. Received: "
                 f"{file.value(key)!r} in {file.path}"
             )
+
+
+def _stretched(file: GGUFFile, head_size: int) -> dict[str, Any]:
+    """Returns how the slow rotations of Llama 3.1 and later are slowed down further.
+
+    A file has the result for each pair of features, KerasHub what it is computed from:
+    a factor that the file shows, and three numbers that are those of every Llama so
+    far.
+
+    Reference: Grattafiori et al., "The Llama 3 herd of models" (2024),
+    https://arxiv.org/abs/2407.21783, and its code.
+    """
+    name, low, high, length = "rope_freqs.weight", 1.0, 4.0, 8192
+    if name not in file:
+        return {}
+    divisors = file.array(name)
+    pairs = 2.0 * np.arange(head_size // 2) / head_size
+    turns = length / (2.0 * np.pi * file.value("llama.rope.freq_base") ** pairs)
+    own = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    factor = float(divisors.max())
+    fits = divisors.shape == own.shape and factor >= 1.0
+    if not fits or not np.allclose(divisors * (1.0 - own + own * factor), factor):
+        raise ValueError(
+            f"{name} must slow rotations down as Llama 3.1 does. Received: shape "
+            f"{divisors.shape} in {file.path}, of other divisors up to {factor:g}"
+        )
+    return {
+        "rope_frequency_adjustment_factor": factor,
+        "rope_low_freq_factor": low,
+        "rope_high_freq_factor": high,
+        "rope_pretraining_sequence_length": length,
+    }
 
 
 def _llama_weight(file: GGUFFile, path: str, shape: tuple[int, ...]) -> Any:

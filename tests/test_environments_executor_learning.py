@@ -261,6 +261,23 @@ def test_a_wrong_gradient_is_found(
     assert max(np.abs(ours - want).max() for ours, want in errors) > 0.01
 
 
+def test_a_ratio_is_that_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """V-trace sees no difference between what the one or the other made likelier."""
+    bars = {"clip_rho": 100.0, "clip_c": 100.0, "num_epochs": 2}
+    case = played("ActorCritic", monkeypatch, advantage="vtrace", **bars)
+    learner = Learner(case.trainer, len(PATHS), case.env.partner())
+    rows = learner._with_log_probs(case.rows)
+    turns, before = rows.turns
+    shifts = [
+        rows,
+        rows._replace(log_probs=rows.log_probs - 0.5),
+        rows._replace(turns=(turns, before - 0.5)),
+    ]
+    gains = [learner._prepare(shifted, ())[0].advantages for shifted in shifts]
+    np.testing.assert_allclose(gains[1], gains[2], rtol=1e-5)
+    assert np.abs(gains[0] - gains[1]).max() > 0.1
+
+
 def test_an_executor_that_changed_reads_all_texts_again() -> None:
     made = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
     env = generation(made, phrases=["ca"])

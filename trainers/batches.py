@@ -22,7 +22,8 @@ class Estimates(NamedTuple):
         terminated: bool.
         truncated: bool.
         log_ratios: float32, log π(a|s) − log μ(a|s) of the policy now against the one
-            that acted, in nats; `None` unless `Trainer.uses_log_ratios`.
+            that acted, in nats, and the same of a partner that learns; `None` unless
+            `Trainer.uses_log_ratios`.
         valid: bool, or `None` if every row counts.
         greedy_rewards: float32, as in `Trajectory`.
     """

@@ -126,14 +126,15 @@ class Learner:
         if self.partner is None:
             return trajectory
         turns = trajectory.turns
-        # Step by step: it may be large, and all rows at once would need much memory.
-        log_probs = tf.map_fn(
-            self.partner.log_probs,
-            turns,
-            fn_output_signature=tf.TensorSpec(trajectory.rewards.shape[1:]),
-            parallel_iterations=1,
-        )
-        return trajectory._replace(turns=(turns, log_probs))
+        return trajectory._replace(turns=(turns, _by_step(self.partner, turns)))
+
+    def _log_ratios(self, trajectory: Trajectory) -> tf.Tensor:
+        """Returns how much likelier what was done has become, `[T, B]` in nats."""
+        policy = log_probs_of(self.trainer.policy, trajectory) - trajectory.log_probs
+        if self.partner is None:
+            return policy
+        turns, before = trajectory.turns
+        return policy + _by_step(self.partner, turns) - before
 
     def _drift(self, trajectory: Any) -> Any:
         """Asks the reference about each replica's actions, if there is one."""
@@ -218,8 +219,7 @@ class Learner:
             turns=trajectory.turns,
         )
         if self.trainer.uses_log_ratios:
-            now = log_probs_of(self.trainer.policy, trajectory)
-            estimates = estimates._replace(log_ratios=now - trajectory.log_probs)
+            estimates = estimates._replace(log_ratios=self._log_ratios(trajectory))
         batch = batch._replace(**self.trainer.estimate(estimates)._asdict())
         explained = _explained_variance(batch)
         return self._in_rows(batch), explained, following
@@ -347,6 +347,20 @@ def _broken(trajectory: Trajectory, drift: Drift | None) -> tf.Tensor:
         log_probs &= tf.math.is_finite(drift.estimates)
     sound = tf.stack([tf.reduce_all(tf.stack(finite)), tf.reduce_all(log_probs)])
     return 1.0 - tf.cast(sound, tf.float32)
+
+
+def _by_step(partner: Partner, turns: Any) -> tf.Tensor:
+    """Returns `[T, B]` log-probabilities of a partner's turns.
+
+    A partner may be large, and all rows at once would need much memory.
+    """
+    sizes = tf.nest.flatten(turns)[0].shape
+    return tf.map_fn(
+        partner.log_probs,
+        turns,
+        fn_output_signature=tf.TensorSpec(sizes[1:2]),
+        parallel_iterations=1,
+    )
 
 
 def _explained_variance(batch: Batch) -> tf.Tensor:

@@ -148,10 +148,17 @@ def main(
     figures = train(policy, seed, iterations, free)
     print("After:")
     show(policy, seed)
+    drift = (
+        ""
+        if free
+        else (
+            f"; drift {figures.drift:.3f} nats a token, "
+            f"{figures.drift / TARGET:.0%} of its target"
+        )
+    )
     print(
         f"Sentiment {figures.before:.2f} → {figures.after:.2f} in "
-        f"{figures.seconds:.0f} s; drift {figures.drift:.3f} nats a token"
-        + ("." if free else f", {figures.drift / TARGET:.0%} of its target.")
+        f"{figures.seconds:.0f} s{drift}."
     )
     kinder = figures.after > figures.before
     return 0 if kinder and (free or figures.settled) else 1

@@ -1,0 +1,55 @@
+"""What `docs/language_models.md` says: its code runs, its tables are complete."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kpg
+from kpg import presets
+from kpg.trainers.reinforce import BASELINES
+from kpg.trainers.settings import TrainerSettings
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "language_models.md"
+
+
+class TestPage:
+    # An installed wheel has no documentation; a checkout always has.
+    __test__ = (PAGE.parents[1] / "setup.py").is_file()
+
+    def test_the_code_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        shallow = functools.partial(kpg.text.gpt2, num_layers=1)
+        monkeypatch.setattr(kpg.text, "gpt2", shallow)
+        monkeypatch.setattr("kpg.trainers.trainer.pays_off", lambda *_: False)
+        names: dict[str, Any] = {"__name__": "page"}
+        for code in re.findall(r"```python\n(.*?)```", self.text(), re.DOTALL):
+            exec(code, names)
+        logged = names["history"].history
+        assert {"reward/polite", "ended", "reference_kl"} <= logged.keys()
+        assert len(names["texts"]) == 1 and names["log_probs"][0] < 0.0
+        # The reference of adapters is a copy of them alone, and of the value head's.
+        adapters, policy = names["adapted"].reference, names["policy"]
+        assert 0 < len(adapters.snapshot) < len(policy.weights) / 2
+
+    def test_tables_are_complete(self) -> None:
+        text = self.text()
+        listed = re.findall(r'^\| `"(\w+)"` \|', text, re.M)
+        assert sorted(listed) == sorted(BASELINES)
+        tasks = re.findall(r"^\| `(text:\w+)` \|", text, re.M)
+        assert tasks == presets.texts()
+        settings = re.findall(r"^\| `(reference_kl_\w+)", text, re.M)
+        assert set(settings) == {
+            name for name in vars(TrainerSettings) if name.startswith("reference_kl")
+        }
+
+    def test_links_lead_somewhere(self) -> None:
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", self.text())
+        assert len(links) > 3
+        assert all((PAGE.parent / link).exists() for link in links)
+
+    def text(self) -> str:
+        return PAGE.read_text(encoding="utf-8")

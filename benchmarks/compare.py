@@ -224,8 +224,9 @@ def machine() -> str:
     if information.is_file():
         found = re.search(r"model name\s*: (.+)", information.read_text())
         name = found.group(1).strip() if found else name
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} cores of {name}, Python {platform.python_version()}"
+    count = len(os.sched_getaffinity(0))
+    cores = "1 core" if count == 1 else f"{count} cores"
+    return f"{cores} of {name}, Python {platform.python_version()}"
 
 
 def read(path: Path) -> list[Run]:

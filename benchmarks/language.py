@@ -35,7 +35,7 @@ def lines(found: Sequence[Row], machines: Sequence[str]) -> list[str]:
     learning = [row for row in found if learns(row)]
     sampling = [row for row in found if not learns(row)]
     return [
-        f"One core; {'; '.join(machines)}.",
+        f"Run on {'; '.join(machines)}.",
         "",
         "### Sampling",
         "",

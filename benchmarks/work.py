@@ -327,15 +327,15 @@ WORKS = {
     "grpo": Work(
         "GRPO",
         "64 completions",
-        TextSettings(64, chunks=7, algorithm="grpo"),
-        learned=0.3,
+        TextSettings(64, chunks=8, algorithm="grpo", learning_rate=2e-3),
+        learned=0.27,
         tolerance=0.15,
     ),
     "rloo": Work(
         "RLOO",
         "64 completions",
         TextSettings(64, chunks=7, algorithm="rloo"),
-        learned=0.3,
+        learned=0.27,
         tolerance=0.15,
     ),
 }

@@ -64,20 +64,21 @@ def assert_consistent(made: Any, written: Any) -> None:
 @pytest.mark.parametrize(
     ("build", "options"),
     [
-        (bart, {"framing": FRAMING}),
+        (bart, {"framing": FRAMING, "temperature": 2.0}),
         (bart, {"temperature": 0.6, "top_k": 3}),
-        (t5, {"temperature": 1.5, "top_p": 0.8}),
-        (untied, {}),
+        (t5, {"temperature": 1.5}),
+        (untied, {"top_p": 0.8}),
     ],
 )
 def test_log_probabilities_are_those_of_teacher_forcing(
     build: Any, options: dict[str, Any]
 ) -> None:
     made = policy("abc", build(5), **options)
-    written = write(made)
+    written = write(made, new_tokens=12)
     assert 0 < written.valid.sum() < written.valid.size  # some end, some do not
     assert_consistent(made, written)
-    again = write(made, decoder=Seq2SeqRereader(made.trunk), write=put_anywhere)
+    reader = Seq2SeqRereader(made.trunk)
+    again = write(made, new_tokens=12, decoder=reader, write=put_anywhere)
     np.testing.assert_array_equal(again.tokens, written.tokens)
     np.testing.assert_allclose(again.log_probs, written.log_probs, atol=1e-5)
     if "top_k" in options or "top_p" in options:

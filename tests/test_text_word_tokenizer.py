@@ -13,7 +13,12 @@ import kpg
 from kpg.export import operations
 from kpg.text import Codec, WordTokenizer
 
-TEXTS = ["the cat saw the dog", "The dog, 12 cats -- the end.\n", "the café"]
+TEXTS = [
+    "the cat saw the dog",
+    "The dog, 12 cats -- the end.\n",
+    "the café",
+    "I am a bird",
+]
 WORDS = ["the", " cat", " saw", " the", " dog"]  # of the first text
 ODD = [
     "",
@@ -44,8 +49,9 @@ def test_frequent_words_are_the_vocabulary() -> None:
     assert made(258 + 3).words == (" dog", " the", "the")
     # A single sign is a byte anyway; capitals and the space before a word matter.
     every = {" cat", " cats", " saw", " the", " dog", " 12", " --", " end", " café"}
+    every |= {" am", " a", " bird"}
     assert set(made().words) == every | {"the", "The"}
-    assert made().vocabulary_size() == 258 + 11
+    assert made().vocabulary_size() == 258 + 14
 
 
 def test_words_are_tokens_and_others_are_spelled() -> None:

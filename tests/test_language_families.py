@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models.language.decoding import CachedDecoder
+from kpg.models.language.choice import decoder_for
+from kpg.models.language.decoding import CachedDecoder, RereadingDecoder
 from kpg.models.language.sampling import Sampler
 from tests.seq2seq import fixed
 from tests.texts import padded, policy, teacher_forced
@@ -50,3 +51,10 @@ def test_samples_have_the_log_probabilities_of_the_model(
         tokens = written.tokens.numpy()[:count, row].tolist()
         want = teacher_forced(made, prompt, tokens)
         np.testing.assert_allclose(written.log_probs[:count, row], want, atol=1e-5)
+
+
+def test_a_cache_that_is_at_fault_is_not_used() -> None:
+    right = policy("abcdefgh", tiny("Gemma", **GEMMA), value_head=False)
+    wrong = policy("abcdefgh", tiny("GPTNeoX", num_heads=2), value_head=False)
+    assert isinstance(decoder_for(right.trunk), CachedDecoder)
+    assert isinstance(decoder_for(wrong.trunk), RereadingDecoder)

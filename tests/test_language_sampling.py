@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kpg.models.language.choice import decoder_for
-from kpg.models.language.decoding import CachedDecoder
+from kpg.models.language.decoding import CachedDecoder, RereadingDecoder
 from kpg.models.language.gpt2 import GPT2Decoder
 from kpg.models.language.llama import LlamaDecoder
 from kpg.models.language.sampling import Completions, Sampler
@@ -153,7 +153,7 @@ def test_decoders_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(decoder_for(trunk), GPT2Decoder)
     monkeypatch.setattr("kpg.models.language.choice.agrees", lambda *what: False)
     assert isinstance(decoder_for(trunk), GPT2Decoder)
-    assert isinstance(decoder_for(policy("abc").trunk), CachedDecoder)
+    assert isinstance(decoder_for(policy("abc").trunk), RereadingDecoder)
 
 
 def test_without_a_critic_values_are_zero() -> None:

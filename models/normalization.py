@@ -41,7 +41,7 @@ class RunningNormalization(keras.layers.Layer):
     def __init__(
         self, feature_shape: Sequence[int], clip: float = 10.0, **kwargs: Any
     ) -> None:
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(trainable=False, autocast=False, **kwargs)
         self.feature_shape = tuple(feature_shape)
         self.clip = clip
         self.mean = self._moment("mean", self.feature_shape, "zeros")
@@ -56,6 +56,7 @@ class RunningNormalization(keras.layers.Layer):
             initializer=initializer,
             dtype="float32",
             trainable=False,
+            autocast=False,
         )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

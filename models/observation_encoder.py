@@ -43,7 +43,7 @@ class ObservationEncoder(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         spaces.check(observation_space, "observation")
         self.observation_space = observation_space
         self.action_mask = action_mask
@@ -141,7 +141,7 @@ class OneHot(keras.layers.Layer):
     def __init__(
         self, counts: Sequence[int], starts: Sequence[int], **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.counts = [int(count) for count in counts]
         self.starts = [int(start) for start in starts]
 
@@ -182,7 +182,7 @@ class CharacterEmbedding(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.characters = characters
         self.units = units
         self.seed = seed
@@ -190,6 +190,7 @@ class CharacterEmbedding(keras.layers.Layer):
             name="embeddings",
             shape=(characters, units),
             initializer=keras.initializers.RandomNormal(stddev=1.0, seed=seed),
+            autocast=False,
         )
         self.built = True
 

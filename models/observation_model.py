@@ -50,7 +50,8 @@ class ObservationModel(keras.Model):
         trunk: ObservationModel | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Half precision begins behind the observations: standardising needs all digits.
+        super().__init__(autocast=False, **kwargs)
         self.observation_space = observation_space
         self._options = options
         self._seed = seed

@@ -126,6 +126,7 @@ class Policy(ObservationModel):
         if self._action_mask is None:
             return parameters
         leaves = tf.nest.flatten(observations[self._action_mask])
+                autocast=False,
         flat = [tf.reshape(leaf, [-1, _size(leaf.shape[1:])]) for leaf in leaves]
         mask = tf.concat([tf.cast(leaf, tf.bool) for leaf in flat], axis=-1)
         return self.family.masked(parameters, mask)

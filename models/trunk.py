@@ -83,7 +83,7 @@ class Trunk(keras.layers.Layer):
         seeds: Sequence[int | None],
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         backbone_seed, encoder_seed, memory_seed = seeds
         self.encoder = ObservationEncoder(
             observation_space, options.action_mask, encoder_seed

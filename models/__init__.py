@@ -1,5 +1,6 @@
 """Keras models: observation to distribution parameters, observation to value."""
 
+from kpg.models.attention import AttentionCell as AttentionCell
 from kpg.models.backbones import cnn as cnn
 from kpg.models.backbones import mlp as mlp
 from kpg.models.critic import Critic as Critic

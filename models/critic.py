@@ -9,6 +9,7 @@ import gymnasium as gym
 import keras
 import tensorflow as tf
 
+from kpg.models.attention import DEFAULT_STEPS
 from kpg.models.observation_model import ObservationModel
 from kpg.models.policy import Policy
 from kpg.models.trunk import TrunkOptions
@@ -26,8 +27,10 @@ class Critic(ObservationModel):
         backbone: See `kpg.models.Policy`, as for all that follow but `trunk`.
         hidden_units: Widths of the default backbone. Defaults to `(64, 64)`.
         activation: Activation of the default backbone. Defaults to `"tanh"`.
-        memory: None, "gru" or "lstm". Defaults to none.
+        memory: None, "gru", "lstm" or "transformer". Defaults to none.
         memory_units: Width of the memory. Defaults to 64.
+        memory_steps: Steps before the present one that a transformer sees. Defaults to
+            32.
         action_mask: Key of the observations' entry that the critic does not see.
         trunk: A policy whose encoder, backbone and memory the critic shares, so that
             both losses train them. Defaults to none.
@@ -46,6 +49,7 @@ class Critic(ObservationModel):
         activation: str = "tanh",
         memory: str | None = None,
         memory_units: int = 64,
+        memory_steps: int = DEFAULT_STEPS,
         action_mask: str | None = None,
         trunk: Policy | None = None,
         seed: int | None = None,
@@ -54,7 +58,13 @@ class Critic(ObservationModel):
         super().__init__(
             observation_space,
             TrunkOptions(
-                backbone, hidden_units, activation, memory, memory_units, action_mask
+                backbone,
+                hidden_units,
+                activation,
+                memory,
+                memory_units,
+                memory_steps,
+                action_mask,
             ),
             units=1,
             gain=1.0,
@@ -80,7 +90,7 @@ def RecurrentCritic(
 
     Args:
         observation_space: Space of one environment's observations.
-        memory: "gru" or "lstm". Defaults to "lstm".
+        memory: "gru", "lstm" or "transformer". Defaults to "lstm".
         **options: See `Critic`.
     """
     return Critic(observation_space, memory=memory, **options)

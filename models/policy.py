@@ -15,6 +15,7 @@ import tensorflow_probability as tfp
 
 from kpg import spaces
 from kpg.distributions import Family, for_space
+from kpg.models.attention import DEFAULT_STEPS
 from kpg.models.observation_model import ObservationModel
 from kpg.models.trunk import TrunkOptions
 
@@ -48,9 +49,11 @@ class Policy(ObservationModel):
             3, at least 8 × 8 pixels) to `kpg.models.cnn(observation_space.shape)`.
         hidden_units: Widths of the default backbone. Defaults to `(64, 64)`.
         activation: Activation of the default backbone. Defaults to `"tanh"`.
-        memory: "gru" or "lstm": a recurrent cell between backbone and head. Defaults to
-            none.
+        memory: "gru", "lstm" or "transformer" (`kpg.models.AttentionCell`): a cell
+            between backbone and head. Defaults to none.
         memory_units: Width of the memory. Defaults to 64.
+        memory_steps: Steps before the present one that a transformer sees. Defaults to
+            32.
         action_mask: Key of a `Dict` observation's entry that says with zeros and ones
             which choices are legal, in the order of the family's logits. The network
             does not see it. A row without a legal choice has NaN as parameters.
@@ -80,6 +83,7 @@ class Policy(ObservationModel):
         activation: str = "tanh",
         memory: str | None = None,
         memory_units: int = 64,
+        memory_steps: int = DEFAULT_STEPS,
         action_mask: str | None = None,
         distribution: str = "normal",
         state_dependent_std: bool = False,
@@ -97,7 +101,13 @@ class Policy(ObservationModel):
         super().__init__(
             observation_space,
             TrunkOptions(
-                backbone, hidden_units, activation, memory, memory_units, action_mask
+                backbone,
+                hidden_units,
+                activation,
+                memory,
+                memory_units,
+                memory_steps,
+                action_mask,
             ),
             units=int(learned.sum()),
             gain=0.01,
@@ -116,6 +126,7 @@ class Policy(ObservationModel):
                 name="log_std",
                 shape=(int((~learned).sum()),),
                 initializer=keras.initializers.Constant(family.constants[~learned]),
+                autocast=False,
             )
 
     def outputs(self, features: tf.Tensor, observations: Any) -> tf.Tensor:
@@ -126,7 +137,6 @@ class Policy(ObservationModel):
         if self._action_mask is None:
             return parameters
         leaves = tf.nest.flatten(observations[self._action_mask])
-                autocast=False,
         flat = [tf.reshape(leaf, [-1, _size(leaf.shape[1:])]) for leaf in leaves]
         mask = tf.concat([tf.cast(leaf, tf.bool) for leaf in flat], axis=-1)
         return self.family.masked(parameters, mask)
@@ -195,7 +205,7 @@ def RecurrentPolicy(
     Args:
         observation_space: Space of one environment's observations.
         action_space: Space of one environment's actions.
-        memory: "gru" or "lstm". Defaults to "lstm".
+        memory: "gru", "lstm" or "transformer". Defaults to "lstm".
         **options: See `Policy`.
     """
     return Policy(observation_space, action_space, memory=memory, **options)

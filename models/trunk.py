@@ -11,8 +11,9 @@ import keras
 import tensorflow as tf
 
 from kpg import spaces
+from kpg.models.attention import DEFAULT_STEPS
 from kpg.models.backbones import cnn, mlp
-from kpg.models.memory import memory_cell
+from kpg.models.memory import TRANSFORMER, memory_cell
 from kpg.models.observation_encoder import ObservationEncoder, is_image
 
 
@@ -29,12 +30,15 @@ class TrunkOptions:
     activation: str = "tanh"
     memory: str | None = None
     memory_units: int = 64
+    memory_steps: int = DEFAULT_STEPS
     action_mask: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses options that have no effect."""
         if self.memory is None:
             self.refuse("without `memory`", "memory_units")
+        if self.memory != TRANSFORMER:
+            self.refuse("unless memory='transformer'", "memory_steps")
         if self.backbone is not None:
             self.refuse("with a `backbone`", "hidden_units", "activation")
 
@@ -93,7 +97,8 @@ class Trunk(keras.layers.Layer):
             self.backbone = _backbone_for(observation_space, options, backbone_seed)
         self.memory: Any = None
         if options.memory is not None:
-            self.memory = memory_cell(options.memory, options.memory_units, memory_seed)
+            sizes = options.memory_units, options.memory_steps
+            self.memory = memory_cell(options.memory, *sizes, memory_seed)
         # Keras would build the layers by calling the model, and hide their errors.
         inputs = tf.nest.map_structure(
             lambda spec: keras.Input(spec.shape, dtype=spec.dtype.name),

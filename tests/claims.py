@@ -37,7 +37,7 @@ class Pair(NamedTuple):
         observation: The row of the table, and the probe's kind.
         action: The same.
         masked: Whether choices are masked.
-        memory: "gru", "lstm" or none.
+        memory: "gru", "lstm", "transformer" or none.
         options: Other options of the policy.
     """
 
@@ -96,6 +96,7 @@ PAIRS = {
     ),
     "box-multi_binary-gru": Pair(BOX, SWITCHES, memory="gru"),
     "discrete-discrete-masked-lstm": Pair(NUMBER, CHOICE, masked=True, memory="lstm"),
+    "box-discrete-transformer": Pair(BOX, CHOICE, memory="transformer"),
 }
 CASES = [
     (name, algorithm, mode)

@@ -181,12 +181,16 @@ def test_initial_weights_are_kerass_and_follow_the_seed() -> None:
 
 
 def test_refuses_what_is_no_memory() -> None:
-    with pytest.raises(ValueError, match=r"'gru', 'lstm'.*Received: memory='rnn'"):
+    with pytest.raises(ValueError, match=r"'gru', 'lstm', 'transformer'.*memory='rnn'"):
         make("rnn")
     with pytest.raises(ValueError, match=r"positive integer.*memory_units=0"):
         Policy(SPACE, ACTIONS, memory="gru", memory_units=0)
+    with pytest.raises(ValueError, match=r"positive integer.*memory_steps=0"):
+        Policy(SPACE, ACTIONS, memory="transformer", memory_steps=0)
     with pytest.raises(ValueError, match=r"`memory_units` has no effect without"):
         Policy(SPACE, ACTIONS, memory_units=8)
+    with pytest.raises(ValueError, match=r"`memory_steps` has no effect unless"):
+        Policy(SPACE, ACTIONS, memory="gru", memory_steps=8)
 
 
 @pytest.mark.parametrize("shape", [(T,), (B, T), (T, B, 1)])

@@ -18,12 +18,15 @@ class Decoder(Protocol):
     """
 
     def num_steps(self, prompt_room: int, new_tokens: int) -> int:
-        """Returns the most steps that any row needs, of prompts of at most that."""
-        ...
+        """Returns the most steps that any row needs, of prompts of at most that.
+
+        Here, and in `offsets`, every row is at a place of its own.
+        """
+        return new_tokens
 
     def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
         """Returns `[B]` int32: the step in which a row chooses its first token."""
-        ...
+        return tf.zeros_like(lengths)
 
     def start(
         self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
@@ -51,18 +54,11 @@ class Decoder(Protocol):
         ...
 
 
-class CachedDecoder:
-    """Decodes by `call_with_cache`, which every CausalLM of KerasHub has.
+class LockstepDecoder(Decoder):
+    """Decodes with one place in the text for all rows.
 
-    A model takes one place in the text for all rows, so that short prompts go ahead and
-    the longest one is read last.
-
-    Args:
-        trunk: The language model.
+    Short prompts go ahead, and the longest one is read last.
     """
-
-    def __init__(self, trunk: LanguageTrunk) -> None:
-        self.trunk = trunk
 
     def num_steps(self, prompt_room: int, new_tokens: int) -> int:
         """See `Decoder.num_steps`."""
@@ -71,6 +67,17 @@ class CachedDecoder:
     def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
         """See `Decoder.offsets`."""
         return lengths - tf.reduce_min(lengths)
+
+
+class CachedDecoder(LockstepDecoder):
+    """Decodes by `call_with_cache`, which every CausalLM of KerasHub has.
+
+    Args:
+        trunk: The language model.
+    """
+
+    def __init__(self, trunk: LanguageTrunk) -> None:
+        self.trunk = trunk
 
     def start(
         self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
@@ -104,7 +111,7 @@ class CachedDecoder:
         return cache.shape, cache.dtype
 
 
-class RereadingDecoder:
+class RereadingDecoder(LockstepDecoder):
     """Decodes by reading the whole text again for each token, without a cache.
 
     It is slow, takes any batch size, and needs no operation that a server lacks: what
@@ -118,14 +125,6 @@ class RereadingDecoder:
 
     def __init__(self, trunk: LanguageTrunk) -> None:
         self.trunk = trunk
-
-    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
-        """See `Decoder.num_steps`; the steps are those of `CachedDecoder`."""
-        return prompt_room - 1 + new_tokens
-
-    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
-        """See `Decoder.offsets`."""
-        return lengths - tf.reduce_min(lengths)
 
     def start(
         self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int

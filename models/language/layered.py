@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from kpg.models.language.decoding import Decoder
 from kpg.models.language.slots import Put, put, sizes, widened
 from kpg.models.language.trunk import LanguageTrunk
 
@@ -30,7 +31,7 @@ class LayerCache(NamedTuple):
     places: Any
 
 
-class LayeredDecoder(ABC):
+class LayeredDecoder(Decoder, ABC):
     """Decodes a transformer by the weights of its KerasHub layers.
 
     KerasHub keeps one cache for all layers and takes it apart and puts it together in
@@ -86,14 +87,6 @@ class LayeredDecoder(ABC):
     def window(self, layer: Any) -> int | None:
         """Returns how many tokens a layer sees, itself included; `None` for all."""
         return None
-
-    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
-        """See `Decoder.num_steps`."""
-        return new_tokens
-
-    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
-        """See `Decoder.offsets`."""
-        return tf.zeros_like(lengths)
 
     def start(
         self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int

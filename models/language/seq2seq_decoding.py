@@ -7,11 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kpg.models.language.decoding import Decoder
 from kpg.models.language.seq2seq import Seq2SeqTrunk
 from kpg.models.language.slots import put_anywhere, sizes, widened
 
 
-class Seq2SeqDecoder:
+class Seq2SeqDecoder(Decoder):
     """Decodes by `call_decoder_with_cache`, which KerasHub's Seq2SeqLMs have.
 
     The encoder reads each prompt once, and what the decoder's layers attend to of it is
@@ -23,14 +24,6 @@ class Seq2SeqDecoder:
 
     def __init__(self, trunk: Seq2SeqTrunk) -> None:
         self.trunk = trunk
-
-    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
-        """See `Decoder.num_steps`."""
-        return new_tokens
-
-    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
-        """See `Decoder.offsets`."""
-        return tf.zeros_like(lengths)
 
     def start(
         self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
@@ -64,7 +57,7 @@ class Seq2SeqDecoder:
         return features[:, 0], (own, cross, *read)
 
 
-class Seq2SeqRereader:
+class Seq2SeqRereader(Decoder):
     """Decodes by reading the whole target again for each token, without a cache.
 
     As `RereadingDecoder`, it needs no operation that a server lacks. The encoder reads
@@ -84,14 +77,6 @@ class Seq2SeqRereader:
         target = [given["decoder_token_ids"], given["decoder_padding_mask"]]
         self._encode = keras.Model(source, results[read])
         self._decode = keras.Model([results[read], source[1], *target], results[wrote])
-
-    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
-        """See `Decoder.num_steps`."""
-        return new_tokens
-
-    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
-        """See `Decoder.offsets`."""
-        return tf.zeros_like(lengths)
 
     def start(
         self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int

@@ -260,7 +260,8 @@ def test_a_reference_outlives_the_adapters(tmp_path: Path) -> None:
     now = log_probs_of(policy, rows)
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
     np.testing.assert_allclose(log_probs_of(loaded.policy, rows), now, atol=1e-5)
-    assert np.abs(now - ours).min() > 1e-3
+    # Keras draws adapters without a seed: single numbers may be near by chance.
+    assert np.abs(now - ours).mean() > 1e-2
 
 
 def test_returns_are_those_of_the_environment() -> None:

@@ -181,7 +181,8 @@ def test_initial_weights_are_kerass_and_follow_the_seed() -> None:
 
 
 def test_refuses_what_is_no_memory() -> None:
-    with pytest.raises(ValueError, match=r"'gru', 'lstm', 'transformer'.*memory='rnn'"):
+    kinds = "'gru', 'lstm', 'transformer'"
+    with pytest.raises(ValueError, match=rf"{kinds}.*Received: memory='rnn'"):
         make("rnn")
     with pytest.raises(ValueError, match=r"positive integer.*memory_units=0"):
         Policy(SPACE, ACTIONS, memory="gru", memory_units=0)

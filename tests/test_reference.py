@@ -241,6 +241,7 @@ def test_goes_on_with_the_same_reference_and_price(tmp_path: Path) -> None:
 
 def test_a_reference_outlives_the_adapters(tmp_path: Path) -> None:
     """Keras merges them into the weights that it saves."""
+    keras.utils.set_random_seed(1)  # which Keras draws them by
     model = gpt2(258, num_layers=1, hidden_dim=8)
     model.backbone.enable_lora(2)
     policy = CausalLMPolicy(model, ByteTokenizer())
@@ -260,8 +261,7 @@ def test_a_reference_outlives_the_adapters(tmp_path: Path) -> None:
     now = log_probs_of(policy, rows)
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
     np.testing.assert_allclose(log_probs_of(loaded.policy, rows), now, atol=1e-5)
-    # Keras draws adapters without a seed: single numbers may be near by chance.
-    assert np.abs(now - ours).mean() > 1e-2
+    assert np.abs(now - ours).min() > 1e-3
 
 
 def test_returns_are_those_of_the_environment() -> None:

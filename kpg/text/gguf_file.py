@@ -95,7 +95,7 @@ class GGUFFile:
         shape, tensor = self.shape(name), self._tensors[name]
         try:
             values = self._gguf.dequantize(tensor.data, tensor.tensor_type)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # how the package says: no such type
             raise ValueError(
                 "A tensor must be of a type that the package gguf reads; convert the "
                 f"file to another one, such as Q8_0. Received: {name} of {self.path}, "

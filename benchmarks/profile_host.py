@@ -83,13 +83,15 @@ def make_trainer(env: Any, options: argparse.Namespace) -> kpg.trainers.PPO:
 
 def acting(engine: HostEngine, observations: Any) -> Callable[[], Any]:
     collector = engine.collector
-    actor = Actor(collector.env, collector.policy, collector._choose)
+    whole = slice(0, collector.env.num_envs)
+    actor = Actor(collector.env, collector.policy, collector.chooser(whole))
     seed = np.array([1, 2], np.int32)
     return lambda: actor(observations, seed)
 
 
 def by_function(engine: HostEngine, observations: Any) -> Callable[[], Any]:
-    function = tf.function(engine.collector._choose, autograph=False)
+    whole = slice(0, engine.env.num_envs)
+    function = tf.function(engine.collector.chooser(whole), autograph=False)
     state = engine.collector.policy.initial_state(engine.env.num_envs)
     seed = np.array([1, 2], np.int32)
 

@@ -12,12 +12,14 @@ each of them of this class and, in the slow tests, of the real EnvPool:
 - `reset(rows)` resets those rows at once, ended or not, and returns only them;
 - `reset(seed=…)` warns and ignores the seed; it is 42 unless `make` is given another,
   and copy i has the seed + i;
-- a wrong number of actions ends the process.
+- a wrong number of actions ends the process;
+- `send` and `recv` are the two halves of `step`.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +53,7 @@ class FakePool(VectorEnv[Any, Any, Any]):
         self.elapsed = np.zeros(self.num_envs, np.int32)
         self.ended = np.zeros(self.num_envs, bool)
         self.fresh = np.ones(self.num_envs, bool)
+        self.sent: deque[Any] = deque()
 
     def reset(
         self,
@@ -73,6 +76,12 @@ class FakePool(VectorEnv[Any, Any, Any]):
         infos = {"elapsed_step": self.elapsed.copy()}
         rewards = rewards.astype(np.float32)
         return observations, rewards, done & ~truncated, truncated, infos
+
+    def send(self, actions: Any) -> None:
+        self.sent.append(actions)
+
+    def recv(self) -> Any:
+        return self.step(self.sent.popleft())
 
     def _start(self, row: int) -> Any:
         seed = self.config["seed"] + row if self.fresh[row] else None

@@ -225,6 +225,70 @@ def test_arguments_reach_envpool(fake: Any) -> None:
     assert all(0 <= call["seed"] < 2**31 - 3 for call in fake.made)
 
 
+def test_threads_are_shared_out_to_the_pools(fake: Any) -> None:
+    made(10, num_pools=2, num_threads=5)
+    assert [(pool["num_envs"], pool["num_threads"]) for pool in fake.made] == [
+        (5, 2)
+    ] * 2
+    assert fake.made[1]["seed"] == fake.made[0]["seed"] + 5
+    fake.made.clear()
+    made(10, num_pools=2)
+    made(10, num_pools=5, num_threads=2)
+    assert all(1 <= pool["num_threads"] <= 5 for pool in fake.made[:2])
+    assert [pool["num_threads"] for pool in fake.made[2:]] == [1] * 5
+    assert made(10).parts == (slice(0, 10),)
+
+
+@pytest.mark.parametrize("num_pools", [0, 3, 1.0, "2"])
+def test_a_number_of_pools_must_divide_the_copies(fake: Any, num_pools: Any) -> None:
+    with pytest.raises(ValueError, match=r"divides `num_envs`.*Received: num_pools="):
+        made(4, num_pools=num_pools)
+
+
+# Several pools, of which one steps while the policy acts for another.
+
+
+def test_several_pools_are_like_one(installed: str) -> None:
+    one, two = made(4, num_pools=1), made(4, num_pools=2, max_episode_steps=500)
+    draws = np.random.default_rng(1)
+    assert [part.stop for part in two.parts] == [2, 4]
+    np.testing.assert_array_equal(one.reset(), two.reset())
+    ends = 0
+    for _ in range(80):
+        actions = draws.integers(2, size=4)
+        first, second = one.step(actions), two.step(actions)
+        for own, other in zip(first, second, strict=True):
+            np.testing.assert_array_equal(own, other)
+        ends += int(first.terminated.sum())
+    assert ends > 5
+
+
+def test_a_reset_forgets_steps_that_nobody_waited_for(installed: str) -> None:
+    env, other = made(4, num_pools=2), made(4, num_pools=2)
+    env.reset()
+    env.send(np.array([1, 1]), 0)
+    env.send(np.array([0, 1]), 1)
+    np.testing.assert_array_equal(env.reset(seed=3), other.reset(seed=3))
+    env.send(np.array([1, 1]), 1)
+    # What a pool has stepped and drawn so far differs; what it answers to does not.
+    assert (np.abs(env.reset()) <= 0.05).all()
+    step = env.step(np.array([1, 0, 1, 0]))
+    assert (step.observations[[0, 2], 1] > step.observations[[1, 3], 1]).all()
+    env.send(np.array([1, 1]), 1)
+    env.close()
+
+
+def test_a_part_wants_its_own_number_of_actions(fake: Any) -> None:
+    env = made(4, num_pools=2)
+    with pytest.raises(ValueError, match="Call `reset` before"):
+        env.send(np.array([1, 1]), 0)
+    env.reset()
+    with pytest.raises(ValueError, match=r"shape \(2,\).*Received: shape \(4,\)"):
+        env.send(np.array([1, 1, 1, 1]), 1)
+    with pytest.raises(ValueError, match=r"shape \(4,\).*Received: shape \(2,\)"):
+        env.step(np.array([1, 1]))
+
+
 def test_an_unknown_id_names_close_ones(fake: Any) -> None:
     with pytest.raises(ValueError, match="EnvPool must have.*id='CartPole-v2'. Did"):
         kpg.make("envpool:CartPole-v2")

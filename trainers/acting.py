@@ -14,7 +14,7 @@ from kpg.models import Policy
 
 
 class Actor:
-    """Chooses the actions of all copies of a host environment.
+    """Chooses the actions of copies of a host environment.
 
     A `tf.function` compares its arguments with its signature in Python each time it is
     called, which takes four times as long as a small policy. The signature cannot
@@ -28,6 +28,7 @@ class Actor:
             and a stateless `[2]` int32 seed, and returns a tuple; its last element is
             the new state. XLA does not compile it: it hands every call to a thread of
             its own, which costs more than it saves in so small a graph.
+        num_copies: B, the copies that it acts for. Defaults to `None`, all of them.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class Actor:
         env: HostEnvironment,
         policy: Policy,
         choose: Callable[[Any, Any, tf.Tensor], tuple[Any, ...]],
+        num_copies: int | None = None,
     ) -> None:
+        specs = spaces.specs(env.observation_space), policy.state_spec
         signature = [
-            *batched((spaces.specs(env.observation_space), policy.state_spec), env),
+            *batched(specs, env.num_envs if num_copies is None else num_copies),
             tf.TensorSpec([2], tf.int32),
         ]
         # Functions are freed with this object, and the operation needs them.
@@ -93,8 +96,8 @@ def filled(places: Any, arrays: list[Any]) -> Any:
     return () if places == () else tf.nest.map_structure(arrays.__getitem__, places)
 
 
-def batched(specs: Any, env: HostEnvironment) -> Any:
-    """Gives a nest of `TensorSpec`s the leading axis of the environment's copies."""
+def batched(specs: Any, size: int) -> Any:
+    """Gives a nest of `TensorSpec`s a leading axis."""
     return tf.nest.map_structure(
-        lambda spec: tf.TensorSpec([env.num_envs, *spec.shape], spec.dtype), specs
+        lambda spec: tf.TensorSpec([size, *spec.shape], spec.dtype), specs
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 from kpg import random
 from kpg.environments.environment import Partner
-from kpg.environments.vector import HostEnvironment
+from kpg.environments.vector import HostEnvironment, joined
 from kpg.models import Policy
 from kpg.trainers.acting import Actor, leaves
 from kpg.trainers.collection import Episodes
@@ -19,6 +21,9 @@ from kpg.trajectories import Trajectory
 
 class HostCollector:
     """Collects fragments of a Gymnasium environment into NumPy arrays.
+
+    While one of the environment's parts steps, the policy acts for the next one, and
+    rows are written. What happens does not depend on the number of parts.
 
     Args:
         env: The environment.
@@ -41,28 +46,43 @@ class HostCollector:
         self.num_steps = num_steps
         self.restart = restart
         self.partner = partner
-        self._observations: Any = None
+        self._running = False
+        self._observations: list[Any] = [None] * len(env.parts)
         self._ended = np.zeros(env.num_envs, bool)
         self._lengths = np.zeros(env.num_envs, np.int32)
         self._returns = np.zeros(env.num_envs, np.float32)
-        self._actor = Actor(env, policy, self._choose)
+        self._episodes = Episodes(0.0, 0.0, 0.0)
+        self._actors = [
+            Actor(env, policy, self.chooser(rows), rows.stop - rows.start)
+            for rows in env.parts
+        ]
         self._seeds = tf.function(
             lambda seed: random.seeds([num_steps, 3], seed)[:, 0],
             [tf.TensorSpec([2], tf.int32)],
             autograph=False,
         )
 
-    def _choose(self, observations: Any, state: Any, seed: tf.Tensor) -> Any:
-        """Returns actions, their log-probabilities, what is taken, and the state."""
-        family = self.policy.family
-        parameters, state = self.policy.step(observations, state)
-        actions = family.sample(parameters, seed)
-        log_probs = family.log_prob(parameters, actions)
-        return actions, log_probs, family.to_environment(actions), state
+    def chooser(self, rows: slice) -> Callable[[Any, Any, tf.Tensor], Any]:
+        """Returns what acts for some of the copies; see `Actor`."""
+        family, copies = self.policy.family, self.env.num_envs
+
+        def choose(observations: Any, state: Any, seed: tf.Tensor) -> Any:
+            """Returns actions, their log-probabilities, what is taken, the state."""
+            parameters, state = self.policy.step(observations, state)
+            repeated = parameters
+            if len(self.env.parts) > 1:
+                # One draw for all copies, of which these have their own rows.
+                repeated = tf.tile(parameters, [copies // (rows.stop - rows.start), 1])
+            draws = family.sample(repeated, seed)
+            actions = tf.nest.map_structure(operator.itemgetter(rows), draws)
+            log_probs = family.log_prob(parameters, actions)
+            return actions, log_probs, family.to_environment(actions), state
+
+        return choose
 
     def restart_episodes(self) -> None:
         """Begins the next fragment with new episodes."""
-        self._observations = None
+        self._running = False
 
     def collect(self, seed: Any) -> tuple[Trajectory, Episodes]:
         """Acts for `num_steps` steps; a fragment carries on where the last one ended.
@@ -71,83 +91,140 @@ class HostCollector:
             seed: `[2]` int32, a stateless seed. `GraphCollector` draws the same actions
                 with it.
         """
-        if self._observations is None or self.restart:
-            self._begin()
+        if not self._running:
+            self._begin(self.env.seed)
+        elif self.restart:
+            self._begin(None)
         elif self.partner is not None:
             self.partner.refresh()
-        before = self._actor.state
-        episodes = Episodes(0.0, 0.0, 0.0)
-        fragment: list[np.ndarray[Any, Any]] = []
-        row: Any = ()
+        self._running = False  # unless all goes well: parts may stand a step apart
+        before = joined([actor.state for actor in self._actors])
+        self._episodes = Episodes(0.0, 0.0, 0.0)
+        sent = _Rows(self.num_steps, self.env.num_envs)
+        received = _Rows(self.num_steps, self.env.num_envs)
+        parts = range(len(self.env.parts))
         for step, own in enumerate(self._seeds(seed).numpy()):
-            row = self._step(own)
-            arrays = [array for field in row for array in leaves(field)]
-            if not fragment:
-                shapes = [(self.num_steps, *array.shape) for array in arrays]
-                fragment = [*map(np.empty, shapes, [array.dtype for array in arrays])]
-            for rows, leaf in zip(fragment, arrays, strict=True):
-                rows[step] = leaf
-            if self._ended.any():
-                episodes = self._finish(self._ended, episodes)
-        trajectory: Trajectory = tf.nest.pack_sequence_as(row, fragment)
-        trajectory = trajectory._replace(policy_state=before)
+            for part in parts:
+                if step:
+                    self._receive(received, step - 1, part)
+                self._send(sent, step, part, own)
+        for part in parts:
+            self._receive(received, self.num_steps - 1, part)
+        self._running = True
+        observations, actions, log_probs = sent.nest()
+        rewards, terminated, truncated, valid, finals, turns = received.nest()
+        trajectory = Trajectory(
+            observations=observations,
+            actions=actions,
+            log_probs=log_probs,
+            rewards=rewards,
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
+            next_observations=finals,
+            policy_state=before,
+            turns=turns,
+        )
         if self.restart:
             ends = trajectory.terminated | trajectory.truncated
             passed = np.cumsum(ends, axis=0) - ends
             trajectory = trajectory._replace(valid=trajectory.valid & (passed == 0))
-        return trajectory, episodes
+        return trajectory, self._episodes
 
-    def _begin(self) -> None:
+    def _begin(self, seed: int | None) -> None:
         """Starts new episodes in all copies."""
-        first = self._observations is None
-        self._observations = self.env.reset(self.env.seed if first else None)
-        self._actor.restart()
+        observations = self.env.reset(seed)
+        for part, rows in enumerate(self.env.parts):
+            self._observations[part] = tf.nest.map_structure(
+                operator.itemgetter(rows), observations
+            )
+            self._actors[part].restart()
         self._ended[:] = False
         self._lengths[:] = 0
         self._returns[:] = 0
 
-    def _step(self, seed: np.ndarray[Any, Any]) -> Trajectory:
-        observations = self._observations
-        actions, log_probs, taken = self._actor(observations, seed)
-        self._refuse_broken(log_probs)
-        result = self.env.step(taken)
-        self._lengths += result.valid
-        self._returns += np.where(result.valid, result.rewards, 0.0)
-        self._observations = result.observations
-        self._ended = result.terminated | result.truncated
-        self._actor.forget(self._ended | ~result.valid)
-        return Trajectory(
-            observations=observations,
-            actions=actions,
-            log_probs=log_probs,
-            rewards=result.rewards,
-            terminated=result.terminated,
-            truncated=result.truncated,
-            valid=result.valid,
-            next_observations=result.next_observations,
-            turns=() if self.partner is None else self.partner.turn,
-        )
+    def _send(
+        self, table: _Rows, step: int, part: int, seed: np.ndarray[Any, Any]
+    ) -> None:
+        """Acts for a part, and writes the rows while its environments step."""
+        rows, observations = self.env.parts[part], self._observations[part]
+        actions, log_probs, taken = self._actors[part](observations, seed)
+        self._refuse_broken(log_probs, self._ended[rows])
+        self.env.send(taken, part)
+        table.write(step, rows, (observations, actions, log_probs))
 
-    def _refuse_broken(self, log_probs: np.ndarray[Any, Any]) -> None:
+    def _receive(self, table: _Rows, step: int, part: int) -> None:
+        """Waits for a part's environments, and counts and writes what happened."""
+        rows, result = self.env.parts[part], self.env.receive(part)
+        self._lengths[rows] += result.valid
+        self._returns[rows] += np.where(result.valid, result.rewards, 0.0)
+        self._observations[part] = result.observations
+        ended = result.terminated | result.truncated
+        self._ended[rows] = ended
+        self._actors[part].forget(ended | ~result.valid)
+        happened = (
+            result.rewards,
+            result.terminated,
+            result.truncated,
+            result.valid,
+            result.next_observations,
+            () if self.partner is None else self.partner.turn,
+        )
+        table.write(step, rows, happened)
+        if ended.any():
+            self._finish(rows.start + np.flatnonzero(ended))
+
+    def _refuse_broken(
+        self, log_probs: np.ndarray[Any, Any], ended: np.ndarray[Any, Any]
+    ) -> None:
         """Raises before an environment is given an action that no policy chose."""
         if np.isfinite(log_probs).all():
             return
         # A final observation may well have no legal action: nothing is acted on it.
         resetting = self.env.autoreset_mode is AutoresetMode.NEXT_STEP
-        acting = ~self._ended if resetting else np.ones_like(self._ended)
+        acting = ~ended if resetting else np.ones_like(ended)
         if not np.isfinite(log_probs[acting]).all():
             raise broken_policy()
 
-    def _finish(self, ended: np.ndarray[Any, Any], episodes: Episodes) -> Episodes:
+    def _finish(self, ended: np.ndarray[Any, Any]) -> None:
         """Adds the episodes that ended in this step and starts their counts anew."""
-        episodes = Episodes(
-            episodes.returns + float(self._returns[ended].sum()),
-            episodes.lengths + float(self._lengths[ended].sum()),
-            episodes.count + float(ended.sum()),
+        self._episodes = Episodes(
+            self._episodes.returns + float(self._returns[ended].sum()),
+            self._episodes.lengths + float(self._lengths[ended].sum()),
+            self._episodes.count + float(len(ended)),
         )
         self._returns[ended] = 0
         self._lengths[ended] = 0
-        return episodes
+
+
+class _Rows:
+    """Arrays `[T, B, ...]` that are filled step by step and part by part.
+
+    Args:
+        num_steps: T.
+        num_envs: B.
+    """
+
+    def __init__(self, num_steps: int, num_envs: int) -> None:
+        self._shape = num_steps, num_envs
+        self._arrays: list[np.ndarray[Any, Any]] = []
+        self._like: Any = None
+
+    def write(self, step: int, rows: slice, nest: Any) -> None:
+        """Writes a tuple of nests of `[N, ...]` into N rows of a step."""
+        arrays = [array for field in nest for array in leaves(field)]
+        if not self._arrays:
+            self._like = nest
+            self._arrays = [
+                np.empty((*self._shape, *array.shape[1:]), array.dtype)
+                for array in arrays
+            ]
+        for table, array in zip(self._arrays, arrays, strict=True):
+            table[step, rows] = array
+
+    def nest(self) -> Any:
+        """Returns all that was written, in the structure of one part."""
+        return tf.nest.pack_sequence_as(self._like, self._arrays)
 
 
 def broken_policy() -> ValueError:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import operator
+import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,8 @@ import tensorflow as tf
 from gymnasium.envs.registration import EnvSpec, registry
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+
+from kpg.environments.vector import joined
 
 # What EnvPool's environments without a time limit have as theirs.
 _NO_LIMIT = 2**31 - 1
@@ -39,18 +44,33 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
     Args:
         id: EnvPool's id of the environment.
         num_envs: Number of copies.
+        num_pools: Number of pools, a divisor of `num_envs`, of which one steps while
+            the policy acts for another. The copies have the seeds, and the courses, of
+            a single pool. Two are quicker where stepping takes about as long as acting
+            and a CPU core has nothing else to do. Defaults to 1.
         **env_kwargs: Arguments of `envpool.make`, such as `max_episode_steps` and
-            `num_threads`.
+            `num_threads`, the threads of all pools together. Their default is one for
+            each CPU core.
+
+    Attributes:
+        parts: For each pool the slice of its copies.
 
     Raises:
         ImportError: If EnvPool is not installed.
-        ValueError: If EnvPool has no such environment.
+        ValueError: If EnvPool has no such environment, or the copies cannot be
+            shared out to so many pools.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}
-    _pool: Any = None
+    _pools: Sequence[Any] = ()
 
-    def __init__(self, id: str, num_envs: int = 1, **env_kwargs: Any) -> None:
+    def __init__(
+        self,
+        id: str,
+        num_envs: int = 1,
+        num_pools: int = 1,
+        **env_kwargs: Any,
+    ) -> None:
         self._envpool = _import_envpool()
         _check_id(id, self._envpool.list_all_envs())
         default = self._envpool.make_spec(id, **env_kwargs).config
@@ -61,14 +81,16 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         if limit and registered is not None and registered.max_episode_steps:
             self._limit = limit
             env_kwargs = {**env_kwargs, "max_episode_steps": limit + 1}
-        self._make_kwargs = {"task_id": id, "num_envs": num_envs, **env_kwargs}
         self.num_envs = num_envs
-        self._pool = self._start(None)
-        self._observations: Any = None
+        self.parts = _parts(num_envs, num_pools)
+        self._make_kwargs = {"task_id": id, **_sizes(self.parts, env_kwargs)}
+        self._pools = self._start(None)
+        self._waiting = [False] * len(self.parts)
+        self._observations: list[Any] = [None] * len(self.parts)
         threshold = getattr(default, "reward_threshold", None)
         self.spec = EnvSpec(id, reward_threshold=threshold, max_episode_steps=limit)
-        self.single_observation_space = self._pool.observation_space
-        self.single_action_space = self._pool.action_space
+        self.single_observation_space = self._pools[0].observation_space
+        self.single_action_space = self._pools[0].action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -76,6 +98,8 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Resets the copies where `options["reset_mask"]` is true, or all.
+
+        A step of theirs that has begun is ended first.
 
         Args:
             seed: Seed of all copies, or `None` to go on with the randomness.
@@ -86,21 +110,15 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
             infos of the copies that were reset.
         """
         if seed is not None:
-            self._pool = self._start(seed)
+            self.close_extras()
+            self._pools = self._start(seed)
         mask = (options or {}).get("reset_mask")
-        if mask is None:
-            self._observations, infos = self._pool.reset()
-            return self._observations, infos
-        rows = np.flatnonzero(mask).astype(np.int32)
-        fresh, infos = self._pool.reset(rows)
-
-        def replaced(last: np.ndarray, row: np.ndarray) -> np.ndarray:
-            last = last.copy()
-            last[rows] = row
-            return last
-
-        self._observations = tf.nest.map_structure(replaced, self._observations, fresh)
-        return self._observations, infos
+        infos = []
+        for part, copies in enumerate(self.parts):
+            if mask is None or mask[copies].any():
+                rows = None if mask is None else np.flatnonzero(mask[copies])
+                infos.append(self._reset_pool(part, rows))
+        return joined(self._observations), joined(infos) if infos else {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """See `gymnasium.vector.VectorEnv.step`.
@@ -108,31 +126,106 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         The batch must be complete: EnvPool ends the process for a wrong number of
         actions, which `HostEnvironment` refuses before.
         """
-        self._observations, rewards, terminated, truncated, infos = self._pool.step(
-            actions
-        )
+        for part, copies in enumerate(self.parts):
+            own = tf.nest.map_structure(operator.itemgetter(copies), actions)
+            self.step_async(own, part)
+        results = [self.step_wait(part) for part in range(len(self.parts))]
+        return tuple(map(joined, zip(*results, strict=True)))
+
+    def step_async(self, actions: Any, part: int) -> None:
+        """Begins a step of one part.
+
+        Args:
+            actions: Of its copies; the batch must be complete, as for `step`.
+            part: Which of `parts`.
+        """
+        self._pools[part].send(actions)
+        self._waiting[part] = True
+
+    def step_wait(self, part: int) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Ends a step of one part; returns what `step` does, of its copies."""
+        observations, rewards, terminated, truncated, infos = self._pools[part].recv()
+        self._waiting[part] = False
+        self._observations[part] = observations
         if self._limit is not None:
             truncated = truncated | (infos["elapsed_step"] >= self._limit)
-        return self._observations, rewards, terminated, truncated & ~terminated, infos
+        return observations, rewards, terminated, truncated & ~terminated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
         """See `gymnasium.vector.VectorEnv.close_extras`."""
-        if self._pool is not None:
-            self._pool.close()
+        for part, pool in enumerate(self._pools):
+            self._finish(part)
+            pool.close()
+        self._pools = ()
 
-    def _start(self, seed: int | None) -> Any:
+    def _reset_pool(self, part: int, rows: np.ndarray | None) -> Any:
+        """Resets the given rows of a part, or all of them; returns EnvPool's infos."""
+        self._finish(part)
+        pool = self._pools[part]
+        if rows is None:
+            self._observations[part], infos = pool.reset()
+            return infos
+        fresh, infos = pool.reset(rows.astype(np.int32))
+
+        def replaced(last: np.ndarray, row: np.ndarray) -> np.ndarray:
+            last = last.copy()
+            last[rows] = row
+            return last
+
+        self._observations[part] = tf.nest.map_structure(
+            replaced, self._observations[part], fresh
+        )
+        return infos
+
+    def _finish(self, part: int) -> None:
+        """Ends a step that nobody waits for: its result would be the next one's."""
+        if self._waiting[part]:
+            self.step_wait(part)
+
+    def _start(self, seed: int | None) -> list[Any]:
         mixed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         # EnvPool wants an int32, and adds the number of the copy.
         mixed %= 2**31 - self.num_envs
         with warnings.catch_warnings():
             # EnvPool writes bounds in float64 for its float32 spaces.
             warnings.filterwarnings("ignore", ".*precision lowered by casting.*")
-            pool = self._envpool.make(
-                env_type="gymnasium", seed=mixed, **self._make_kwargs
-            )
+            pools = [
+                self._envpool.make(
+                    env_type="gymnasium", seed=mixed + rows.start, **self._make_kwargs
+                )
+                for rows in self.parts
+            ]
             # Spaces are made, and warn, when they are first asked for.
-            _ = pool.observation_space, pool.action_space
-        return pool
+            _ = [(pool.observation_space, pool.action_space) for pool in pools]
+        return pools
+
+
+def _parts(num_envs: int, num_pools: int) -> tuple[slice, ...]:
+    """Returns the copies of each pool."""
+    if not isinstance(num_pools, int) or num_pools < 1 or num_envs % num_pools:
+        raise ValueError(
+            "`num_pools` must be a whole number that divides `num_envs`. Received: "
+            f"num_pools={num_pools!r}, num_envs={num_envs}"
+        )
+    size = num_envs // num_pools
+    return tuple(slice(first, first + size) for first in range(0, num_envs, size))
+
+
+def _sizes(parts: tuple[slice, ...], env_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of one pool."""
+    size = parts[0].stop
+    if len(parts) == 1:
+        return {**env_kwargs, "num_envs": size}
+    threads = env_kwargs.get("num_threads") or min(parts[-1].stop, _cores())
+    share = max(1, threads // len(parts))
+    return {**env_kwargs, "num_envs": size, "num_threads": share}
+
+
+def _cores() -> int:
+    """Returns the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _import_envpool() -> Any:

@@ -5,7 +5,8 @@ Reference: https://farama.org/Vector-Autoreset-Mode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -52,9 +53,18 @@ class HostEnvironment(Environment):
     - SAME_STEP: the reset happens at once; the final observation is in `infos`.
     - DISABLED: nothing resets by itself; `step` resets the rows that ended.
 
+    Copies that run outside of Python can be stepped while a policy acts for others. A
+    vector environment that can do so has `parts`, a tuple of equal slices of its
+    copies, and the methods `step_async(actions, part)` and `step_wait(part)`, which
+    begin and end a step of one of them; `EnvPoolVectorEnv` is one.
+
     Args:
         vector_env: The environments. `metadata["autoreset_mode"]` says their mode.
         seed: Seed of the first reset. Defaults to `None`, Gymnasium's own choice.
+
+    Attributes:
+        parts: Slices of the copies that are stepped apart; one of all, unless the
+            vector environment says otherwise.
 
     Raises:
         ValueError: If the autoreset mode is missing or unknown, or a space is not
@@ -66,6 +76,10 @@ class HostEnvironment(Environment):
         self.vector_env = vector_env
         self.autoreset_mode = _mode(vector_env)
         self.num_envs = vector_env.num_envs
+        self._overlaps = hasattr(vector_env, "parts")
+        self.parts: tuple[slice, ...] = getattr(
+            vector_env, "parts", (slice(0, vector_env.num_envs),)
+        )
         self.seed = seed
         # The environments of EnvPool have a `spec` of another kind.
         spec = vector_env.spec
@@ -76,7 +90,9 @@ class HostEnvironment(Environment):
         spaces.check(self.action_space, "action")
         self._names = _names(self.observation_space)
         self._first_seed = seed
-        self._ended: np.ndarray | None = None
+        self._ended = np.zeros(vector_env.num_envs, bool)
+        self._begun = False
+        self._sent: Any = None
         self._closed = False
 
     @property
@@ -97,7 +113,8 @@ class HostEnvironment(Environment):
         if seed is None:
             seed, self._first_seed = self._first_seed, None
         observations, _ = self.vector_env.reset(seed=seed)
-        self._ended = np.zeros(self.num_envs, bool)
+        self._ended[:] = False
+        self._begun = True
         return self._encode(observations)
 
     def step(self, actions: Any) -> HostStep:
@@ -115,29 +132,68 @@ class HostEnvironment(Environment):
                 structure is wrong, or the environment gives an observation or reward
                 that is not finite.
         """
-        if self._ended is None:
-            raise ValueError("Call `reset` before `step`. Received: no reset so far.")
-        observations, rewards, terminated, truncated, infos = self.vector_env.step(
-            self._batch(self.action_space, actions)
-        )
-        observations = self._encode(observations)
+        batch = self._batch(actions, self.num_envs)
+        if len(self.parts) == 1:
+            self._begin(batch, 0)
+            return self.receive()
+        for part, rows in enumerate(self.parts):
+            own = tf.nest.map_structure(operator.itemgetter(rows), batch)
+            self._begin(own, part)
+        received = [self.receive(part) for part in range(len(self.parts))]
+        return HostStep(*(joined(field) for field in zip(*received, strict=True)))
+
+    def send(self, actions: Any, part: int = 0) -> None:
+        """Begins a step of the copies `parts[part]`, which `receive` is to end.
+
+        Args:
+            actions: As for `step`, of these copies alone.
+            part: Which of `parts`. Defaults to the first.
+
+        Raises:
+            ValueError: See `step`.
+        """
+        rows = self.parts[part]
+        self._begin(self._batch(actions, rows.stop - rows.start), part)
+
+    def receive(self, part: int = 0) -> HostStep:
+        """Ends a step that `send` began, and resets the copies whose episode ended.
+
+        Returns:
+            A `HostStep` of the copies `parts[part]`.
+
+        Raises:
+            ValueError: See `step`.
+        """
+        rows = self.parts[part]
+        if self._overlaps:
+            result = self.vector_env.step_wait(part)  # type: ignore[attr-defined]
+        else:
+            result = self.vector_env.step(self._sent)
+        observations, rewards, terminated, truncated, infos = result
+        observations = self._encode(observations, rows.start)
         terminated = np.array(terminated, bool)
         truncated = np.array(truncated, bool) & ~terminated
         ended = terminated | truncated
-        valid = np.ones(self.num_envs, bool)
+        valid = np.ones(len(ended), bool)
         next_observations = observations
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            valid = ~self._ended
+            valid = ~self._ended[rows]
         elif ended.any():
             next_observations, observations = self._reset_rows(
-                observations, ended, infos
+                observations, ended, infos, rows
             )
-        self._ended = ended
+        self._ended[rows] = ended
         rewards = np.array(rewards, np.float32)
-        self._check_finite(rewards, "rewards")
+        self._check_finite(rewards, "rewards", rows.start)
         return HostStep(
             observations, next_observations, rewards, terminated, truncated, valid
         )
+
+    def _begin(self, batch: Any, part: int) -> None:
+        if self._overlaps:
+            self.vector_env.step_async(batch, part)  # type: ignore[attr-defined]
+        else:
+            self._sent = batch
 
     def measured(self) -> dict[str, float]:
         """See `Environment.measured`: what `measured()` of the vector environment is.
@@ -159,12 +215,17 @@ class HostEnvironment(Environment):
         self._closed = True
 
     def _reset_rows(
-        self, observations: Any, ended: np.ndarray, infos: dict[str, Any]
+        self, observations: Any, ended: np.ndarray, infos: dict[str, Any], part: slice
     ) -> tuple[Any, Any]:
         """Returns the true next observations and those to act on after the resets."""
         if self.autoreset_mode is AutoresetMode.DISABLED:
-            fresh, _ = self.vector_env.reset(options={"reset_mask": ended.copy()})
-            return observations, self._encode(fresh)
+            mask = np.zeros(self.num_envs, bool)
+            mask[part] = ended
+            fresh, _ = self.vector_env.reset(options={"reset_mask": mask})
+            fresh = self._encode(fresh)
+            if len(self.parts) > 1:
+                fresh = tf.nest.map_structure(operator.itemgetter(part), fresh)
+            return observations, fresh
         rows = np.flatnonzero(ended)
         finals = self._encode(_finals(self.observation_space, infos, rows))
 
@@ -175,35 +236,40 @@ class HostEnvironment(Environment):
 
         return tf.nest.map_structure(replaced, observations, finals), observations
 
-    def _encode(self, observations: Any) -> Any:
+    def _encode(self, observations: Any, first: int = 0) -> Any:
         """Copies a batch: some environments write the next one into the same array."""
         encoded = spaces.encode(self.observation_space, observations)
         plain = isinstance(encoded, np.ndarray)
         leaves = [encoded] if plain else tf.nest.flatten(encoded)
         for name, leaf in zip(self._names, leaves, strict=True):
-            self._check_finite(leaf, name)
+            self._check_finite(leaf, name, first)
         return encoded
 
-    def _batch(self, space: gym.Space[Any], actions: Any) -> Any:
+    def _batch(self, actions: Any, count: int) -> Any:
+        if not self._begun:
+            raise ValueError("Call `reset` before `step`. Received: no reset so far.")
+        return self._shaped(self.action_space, actions, count)
+
+    def _shaped(self, space: gym.Space[Any], actions: Any, count: int) -> Any:
         """Gives actions the structure and the dtypes of the space, which many check."""
         if space.shape is not None:
             values = np.asarray(actions, space.dtype)
-            wanted = (self.num_envs, *space.shape)
+            wanted = (count, *space.shape)
             if values.shape == wanted:
                 return values
             raise ValueError(
                 f"`actions` must have the shape {wanted}, one {space} for each of the "
-                f"{self.num_envs} environments. Received: shape {values.shape}"
+                f"{count} environments. Received: shape {values.shape}"
             )
         if isinstance(space, gym.spaces.Dict):
             if not isinstance(actions, Mapping) or {*actions} != {*space}:
                 raise self._wrong_structure(actions)
-            return {key: self._batch(space[key], actions[key]) for key in space}
+            return {key: self._shaped(space[key], actions[key], count) for key in space}
         inside = space.spaces if isinstance(space, gym.spaces.Tuple) else ()
         if not isinstance(actions, (tuple, list)) or len(actions) != len(inside):
             raise self._wrong_structure(actions)
         parts = zip(inside, actions, strict=True)
-        return tuple(self._batch(part, values) for part, values in parts)
+        return tuple(self._shaped(part, values, count) for part, values in parts)
 
     def _wrong_structure(self, actions: Any) -> ValueError:
         """Says how the actions of a `Dict` or `Tuple` must look."""
@@ -213,7 +279,7 @@ class HostEnvironment(Environment):
             f"{keys}"
         )
 
-    def _check_finite(self, values: np.ndarray, name: str) -> None:
+    def _check_finite(self, values: np.ndarray, name: str, first: int = 0) -> None:
         """Refuses inf and nan: they would turn every weight into nan."""
         if values.dtype.kind != "f" or np.isfinite(values).all():
             return
@@ -221,9 +287,16 @@ class HostEnvironment(Environment):
         env_id = "The environment" if self.spec is None else self.spec.id
         raise ValueError(
             f"{env_id} gave {name} that are not finite. Received: inf or nan in rows "
-            f"{np.flatnonzero(~finite)[:8].tolist()} of {len(values)}. "
+            f"{(first + np.flatnonzero(~finite)[:8]).tolist()} of {self.num_envs}. "
             "Wrap or mend the environment."
         )
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Puts the nests `[N, ...]` of several parts below each other."""
+    if len(parts) == 1:
+        return parts[0]
+    return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def _names(space: gym.Space[Any]) -> list[str]:

@@ -11,8 +11,8 @@ import gymnasium as gym
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from kpg import probability as tfp
 from kpg import spaces
 from kpg.distributions import Family, for_space
 from kpg.models.attention import DEFAULT_STEPS

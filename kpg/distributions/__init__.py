@@ -8,12 +8,10 @@ distribution's own results.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from kpg.distributions.beta import BetaFamily
-from kpg.distributions.categorical import (
-    CategoricalByArgmax,
-    CategoricalFamily,
-    gumbel,
-)
+from kpg.distributions.categorical import CategoricalFamily, gumbel
 from kpg.distributions.composite import CompositeFamily
 from kpg.distributions.construction import for_space
 from kpg.distributions.family import Family
@@ -21,6 +19,9 @@ from kpg.distributions.multi_categorical import MultiCategoricalFamily
 from kpg.distributions.normal import NormalFamily
 from kpg.distributions.tanh_normal import TanhNormalFamily
 from kpg.distributions.truncated import TruncatedFamily
+
+if TYPE_CHECKING:
+    from kpg.distributions.by_argmax import CategoricalByArgmax
 
 __all__ = [
     "BetaFamily",
@@ -35,3 +36,12 @@ __all__ = [
     "for_space",
     "gumbel",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Its base class is TensorFlow Probability's, see `kpg.probability`.
+    if name == "CategoricalByArgmax":
+        from kpg.distributions.by_argmax import CategoricalByArgmax
+
+        return CategoricalByArgmax
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

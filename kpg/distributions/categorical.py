@@ -7,26 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from kpg import probability as tfp
 from kpg import random
 from kpg.distributions.family import Family, forbid, legal_choices
-
-
-class CategoricalByArgmax(tfp.distributions.Categorical):
-    """TFP's categorical distribution, sampled in a way that XLA can compile on CPU.
-
-    XLA has no multinomial sampler on CPU, so a sample is the argmax of the logits plus
-    Gumbel noise.
-
-    Reference: Maddison, Tarlow and Minka (2014), https://arxiv.org/abs/1411.0030.
-    """
-
-    def _sample_n(self, n: int, seed: Any = None) -> tf.Tensor:
-        logits = self.logits_parameter()
-        seed = tfp.random.sanitize_seed(seed, salt="categorical")
-        noise = gumbel(tf.concat([[n], tf.shape(logits)], axis=0), seed)
-        return tf.argmax(logits + noise, axis=-1, output_type=self.dtype)
 
 
 def gumbel(shape: Any, seed: tf.Tensor) -> tf.Tensor:
@@ -40,6 +24,13 @@ def gumbel(shape: Any, seed: tf.Tensor) -> tf.Tensor:
         Finite float32 noise of that shape.
     """
     return -tf.math.log(-tf.math.log(random.uniform(shape, seed)))
+
+
+def by_argmax(logits: tf.Tensor) -> tfp.distributions.Categorical:
+    """Returns TFP's categorical distribution over the last axis of the logits."""
+    from kpg.distributions.by_argmax import CategoricalByArgmax  # imports TFP
+
+    return CategoricalByArgmax(logits=logits, dtype=tf.int32)
 
 
 def entropies(logits: tf.Tensor) -> tf.Tensor:
@@ -72,7 +63,7 @@ class CategoricalFamily(Family):
 
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
         """See `Family.distribution`."""
-        return CategoricalByArgmax(logits=parameters, dtype=tf.int32)
+        return by_argmax(parameters)
 
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """See `Family.masked`."""

@@ -8,8 +8,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from numpy.typing import NDArray
+
+from kpg import probability as tfp
 
 # Finite, so that no NaN can come of it: a probability underflows to exactly 0, and so
 # does everything that is multiplied by it in a gradient.

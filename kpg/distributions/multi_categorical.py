@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from kpg.distributions.categorical import CategoricalByArgmax, entropies, gumbel
+from kpg import probability as tfp
+from kpg.distributions.categorical import by_argmax, entropies, gumbel
 from kpg.distributions.family import (
     FORBIDDEN,
     Family,
@@ -81,7 +81,7 @@ class MultiCategoricalFamily(Family):
 
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
         """See `Family.distribution`."""
-        choices = CategoricalByArgmax(logits=self._logits(parameters), dtype=tf.int32)
+        choices = by_argmax(self._logits(parameters))
         return tfp.distributions.Independent(choices, self._counts.ndim)
 
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

@@ -7,8 +7,8 @@ import math
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from kpg import probability as tfp
 from kpg import random
 from kpg.distributions.box import BoxFamily
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from kpg import probability as tfp
 from kpg.distributions.box import BoxFamily, extent
 from kpg.distributions.normal import NormalFamily
 

@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from kpg import probability as tfp
 from kpg.distributions.categorical import CategoricalFamily
 from kpg.distributions.family import FORBIDDEN, Family
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, TypeVar
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from kpg import probability as tfp
 from kpg.distributions import CategoricalFamily, TruncatedFamily
 from kpg.distributions.family import Family
 from kpg.models.language import saving

@@ -9,7 +9,7 @@ import tensorflow as tf
 from kpg import advantages, random
 
 if TYPE_CHECKING:
-    from kpg.trainers.trainer import Trainer
+    from kpg.trainers.algorithm import Algorithm
 
 
 class Estimates(NamedTuple):
@@ -103,7 +103,7 @@ class Batch(NamedTuple):
     turns: Any = ()
 
 
-def update_schedule(trainer: Trainer, num_envs: int) -> tuple[int, int]:
+def update_schedule(trainer: Algorithm, num_envs: int) -> tuple[int, int]:
     """Returns the passes over an iteration's rows and the size of a minibatch.
 
     Algorithms without these settings take one step on all rows.

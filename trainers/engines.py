@@ -17,6 +17,7 @@ from kpg.trainers.collection import Episodes, GraphCollector
 from kpg.trainers.host_collection import HostCollector
 from kpg.trainers.learning import Learner, schedule_learning_rates
 from kpg.trainers.replicas import fold_in_replica, split, sum_up
+from kpg.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
@@ -168,27 +169,21 @@ class GraphEngine(Engine):
         return carry, sums
 
 
-class HostEngine(Engine):
-    """Collects with one compiled call a step, and learns in one compiled call."""
+class HostedEngine(Engine):
+    """Collects on the host, and learns in one compiled call."""
 
-    def __init__(self, trainer: Trainer, env: HostEnvironment) -> None:
+    def __init__(self, trainer: Trainer, env: Environment) -> None:
         super().__init__(trainer, env)
-        if trainer.compares_with_greedy:
-            raise ValueError(
-                "A comparison with the greedy episode from the same start needs an "
-                "environment that can begin twice in one state: one in the graph, or a "
-                "text task. Received: baseline='self_critical' on "
-                f"{env.spec.id if env.spec else type(env).__name__}"
-            )
-        self.collector = HostCollector(
-            env,
-            trainer.policy,
-            trainer.settings.num_steps,
-            trainer.restart_every_iteration,
-            self.partner,
-        )
         self._carry: Any = None
-        self.compile()
+
+    @abstractmethod
+    def collect(self, iteration: int, seed: tf.Tensor) -> tuple[Trajectory, Episodes]:
+        """Collects the trajectory of an iteration.
+
+        Args:
+            iteration: Its number, from 0 on.
+            seed: `[2]` int32, a stateless seed.
+        """
 
     def compile(self) -> None:
         """See `Engine.compile`."""
@@ -199,19 +194,15 @@ class HostEngine(Engine):
         """See `Engine.function`."""
         return self._function
 
-    def restart(self) -> None:
-        """See `Engine.restart`."""
-        self._carry = None
-        self.collector.restart_episodes()
-
     def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Any:
         """See `Engine.run`."""
         sums: Any = 0.0
         for index in range(iterations):
             if self._carry is None:
                 self._carry = self.learner.start()
+            iteration = int(tf.convert_to_tensor(self.trainer.iteration))
             seeds = random.seeds([2], self._next_key(self.trainer.entropy))
-            trajectory, episodes = self.collector.collect(seeds[0])
+            trajectory, episodes = self.collect(iteration, seeds[0])
             self._carry, metrics = self._function(
                 split(self.strategy, trajectory),
                 self._carry,
@@ -232,6 +223,37 @@ class HostEngine(Engine):
     ) -> tuple[Any, tf.Tensor]:
         schedule_learning_rates(self.trainer, rates, progress)
         return self.learner.learn(trajectory, carry, key, progress)
+
+
+class HostEngine(HostedEngine):
+    """Steps Gymnasium's environments, with one compiled call a step for acting."""
+
+    def __init__(self, trainer: Trainer, env: HostEnvironment) -> None:
+        super().__init__(trainer, env)
+        if trainer.compares_with_greedy:
+            raise ValueError(
+                "A comparison with the greedy episode from the same start needs an "
+                "environment that can begin twice in one state: one in the graph, or a "
+                "text task. Received: baseline='self_critical' on "
+                f"{env.spec.id if env.spec else type(env).__name__}"
+            )
+        self.collector = HostCollector(
+            env,
+            trainer.policy,
+            trainer.settings.num_steps,
+            trainer.restart_every_iteration,
+            self.partner,
+        )
+        self.compile()
+
+    def restart(self) -> None:
+        """See `Engine.restart`."""
+        self._carry = None
+        self.collector.restart_episodes()
+
+    def collect(self, iteration: int, seed: tf.Tensor) -> tuple[Trajectory, Episodes]:
+        """See `HostedEngine.collect`: the number is of no concern to environments."""
+        return self.collector.collect(seed)
 
 
 def _partner(trainer: Trainer, env: Environment) -> Partner | None:

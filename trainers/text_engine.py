@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from kpg import random
-from kpg.compiling import compiled
 from kpg.environments.text import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.collection import Episodes
-from kpg.trainers.engines import Engine
-from kpg.trainers.learning import schedule_learning_rates
-from kpg.trainers.replicas import split
+from kpg.trainers.engines import HostedEngine
 from kpg.trainers.updating import log_probs_of
 from kpg.trainers.writing import GreedyWriter, Writer, Written
 from kpg.trajectories import Trajectory
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
 
 
-class TextEngine(Engine):
+class TextEngine(HostedEngine):
     """Writes completions, has them scored on the host, and learns from them.
 
     One device writes all of them; of several replicas each then learns from its share.
@@ -44,7 +40,6 @@ class TextEngine(Engine):
                 f"{trainer.settings.num_steps}, max_new_tokens={env.max_new_tokens}"
             )
         self._greedy: GreedyWriter | None = None
-        self._carry: Any = None
         self.compile()
 
     def compile(self) -> None:
@@ -53,42 +48,13 @@ class TextEngine(Engine):
         self.writer = Writer(env, trainer.policy, trainer.uses_xla)
         if trainer.compares_with_greedy:
             self._greedy = GreedyWriter(env, trainer.policy, trainer.uses_xla)
-        self._function = compiled(self._learn, trainer.uses_xla)
-
-    @property
-    def function(self) -> Any:
-        """See `Engine.function`."""
-        return self._function
+        super().compile()
 
     def restart(self) -> None:
         """See `Engine.restart`: every iteration begins new episodes anyway."""
 
-    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Any:
-        """See `Engine.run`."""
-        sums: Any = 0.0
-        for index in range(iterations):
-            if self._carry is None:
-                self._carry = self.learner.start()
-            iteration = int(tf.convert_to_tensor(self.trainer.iteration))
-            seeds = random.seeds([2], self._next_key(self.trainer.entropy))
-            trajectory, episodes = self.collect(iteration, seeds[0])
-            self._carry, metrics = self._function(
-                split(self.strategy, trajectory),
-                self._carry,
-                seeds[1],
-                tf.constant((done + index) / total, tf.float32),
-                tf.constant(rates, tf.float32),
-            )
-            sums = sums + tf.concat([metrics, list(episodes)], axis=0).numpy()
-        return sums
-
     def collect(self, iteration: int, seed: tf.Tensor) -> tuple[Trajectory, Episodes]:
-        """Writes and scores the completions of an iteration.
-
-        Args:
-            iteration: Its number, which says the prompts.
-            seed: `[2]` int32, a stateless seed.
-        """
+        """See `HostedEngine.collect`: the number says the prompts."""
         chosen = self.env.chosen(iteration)
         written = self.writer.write(chosen, seed)
         trajectory = self._trajectory(written)
@@ -134,11 +100,10 @@ class TextEngine(Engine):
         self,
         trajectory: Any,
         carry: Any,
-        seed: tf.Tensor,
+        key: tf.Tensor,
         progress: tf.Tensor,
         rates: tf.Tensor,
     ) -> tuple[Any, tf.Tensor]:
-        schedule_learning_rates(self.trainer, rates, progress)
         if not self.trainer.policy.trunk.exact:
             trajectory = self.strategy.run(self._read_again, (trajectory,))
-        return self.learner.learn(trajectory, carry, seed, progress)
+        return super()._learn(trajectory, carry, key, progress, rates)

@@ -39,6 +39,9 @@ class BoxFamily(Family):
     def halves(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the first and the second parameters, `[..., *shape]` each."""
         event = self.action_space.shape
+        if len(event) == 1:
+            first, second = tf.split(parameters, 2, axis=-1)
+            return first, second
         shape = tf.concat([tf.shape(parameters)[:-1], event], axis=0)
         static = [*parameters.shape[:-1], *event]
         first, second = (

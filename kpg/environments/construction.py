@@ -236,9 +236,11 @@ def _make_vec(
     wrappers: Sequence[Any],
     env_kwargs: dict[str, Any],
 ) -> VectorEnv[Any, Any, Any]:
+    # `HostEnvironment` copies, too.
+    options = {"copy": False} if mode == "sync" else None
     try:
         return gymnasium.make_vec(
-            spec.id, num_envs, mode, wrappers=list(wrappers), **env_kwargs
+            spec.id, num_envs, mode, options, list(wrappers), **env_kwargs
         )
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{spec.id} needs a missing package. {error}") from error

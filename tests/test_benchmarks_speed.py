@@ -33,8 +33,11 @@ def make_trainer(env: Any, iterations: int, num_epochs: int) -> Any:
         num_epochs=num_epochs,
         minibatch_size=ROWS,
     )
+    # So few iterations would not be worth compiling, which "auto" knows.
     trainer.compile(
-        keras.optimizers.Adam(1e-3, epsilon=1e-5), steps_per_execution=iterations
+        keras.optimizers.Adam(1e-3, epsilon=1e-5),
+        steps_per_execution=iterations,
+        jit_compile=True,
     )
     return trainer
 

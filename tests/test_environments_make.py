@@ -405,3 +405,16 @@ def test_a_factory_of_a_vector_environment() -> None:
 def test_a_function_that_returns_a_function_is_refused() -> None:
     with pytest.raises(ValueError, match="must return one. Received"):
         as_environment(lambda: cart_pole)
+
+
+def test_what_was_returned_is_not_written_again() -> None:
+    # Gymnasium's vector environment is made to write all steps into one array.
+    env: Any = kpg.make("Acrobot-v1", num_envs=2, seed=0, backend="gymnasium")
+    given = [env.reset()]
+    kept = [given[0].copy()]
+    for _ in range(2):
+        step = env.step(np.array([0, 2]))
+        given += [step.observations, step.next_observations]
+        kept += [step.observations.copy(), step.next_observations.copy()]
+    np.testing.assert_array_equal(given, kept)
+    assert not np.array_equal(kept[0], kept[1])

@@ -76,7 +76,8 @@ class HostEnvironment(Environment):
         self.vector_env = vector_env
         self.autoreset_mode = _mode(vector_env)
         self.num_envs = vector_env.num_envs
-        self._overlaps = hasattr(vector_env, "parts")
+        # Gymnasium's own class knows no parts.
+        self._apart: Any = vector_env if hasattr(vector_env, "parts") else None
         self.parts: tuple[slice, ...] = getattr(
             vector_env, "parts", (slice(0, vector_env.num_envs),)
         )
@@ -165,10 +166,10 @@ class HostEnvironment(Environment):
             ValueError: See `step`.
         """
         rows = self.parts[part]
-        if self._overlaps:
-            result = self.vector_env.step_wait(part)  # type: ignore[attr-defined]
-        else:
+        if self._apart is None:
             result = self.vector_env.step(self._sent)
+        else:
+            result = self._apart.step_wait(part)
         observations, rewards, terminated, truncated, infos = result
         observations = self._encode(observations, rows.start)
         terminated = np.array(terminated, bool)
@@ -190,10 +191,10 @@ class HostEnvironment(Environment):
         )
 
     def _begin(self, batch: Any, part: int) -> None:
-        if self._overlaps:
-            self.vector_env.step_async(batch, part)  # type: ignore[attr-defined]
-        else:
+        if self._apart is None:
             self._sent = batch
+        else:
+            self._apart.step_async(batch, part)
 
     def measured(self) -> dict[str, float]:
         """See `Environment.measured`: what `measured()` of the vector environment is.

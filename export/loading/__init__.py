@@ -1,0 +1,1 @@
+"""One exported version, loaded the way TensorFlow Serving loads it."""

@@ -1,0 +1,1 @@
+"""Programs: loops, compiling, random numbers, shapes and the cache of compilations."""

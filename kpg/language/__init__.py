@@ -1,0 +1,1 @@
+"""Text as a task: tokenizers, pretrained models, rewards and prompts."""

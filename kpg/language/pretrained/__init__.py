@@ -1,0 +1,1 @@
+"""Language models: from presets, from GGUF files, or small and new."""

@@ -1,0 +1,1 @@
+"""Rewards for text; `kpg.rewards` names them all."""

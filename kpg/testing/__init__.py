@@ -1,0 +1,1 @@
+"""Environments with known answers, to test algorithms on."""

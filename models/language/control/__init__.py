@@ -1,0 +1,1 @@
+"""A small policy that steers a large model."""

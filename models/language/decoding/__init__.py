@@ -1,0 +1,1 @@
+"""Writing tokens one after another, with caches."""

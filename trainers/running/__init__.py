@@ -1,0 +1,1 @@
+"""Iterations, epochs and callbacks."""

@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 import kpg
-from kpg.trainers.acting import Actor
-from kpg.trainers.engines import HostEngine
+from kpg.trainers.acting.actor import Actor
+from kpg.trainers.running.engines import HostEngine
 
 ROUNDS, CALLS = 10, 200
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import kpg
-from kpg.trainers.host_collection import HostCollector
+from kpg.trainers.acting.host import HostCollector
 
 ROUNDS = 7
 

@@ -23,8 +23,8 @@ import numpy as np
 from pictures import draw_curves, draw_scores
 from scores import Scores, interquartile_mean, interval
 
-from kpg import presets
-from kpg.runs import Run, to_json
+from kpg.cli import presets
+from kpg.cli.runs import Run, to_json
 from kpg.version import __version__
 
 HERE = Path(__file__).resolve().parent

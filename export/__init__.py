@@ -9,28 +9,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kpg.export.client import Client as Client
-    from kpg.export.errors import ServingError as ServingError
-    from kpg.export.errors import VerificationError as VerificationError
-    from kpg.export.player import Player as Player
-    from kpg.export.saved_model import Export as Export
-    from kpg.export.saved_model import export_policy as export_policy
-    from kpg.export.saved_model import publish as publish
-    from kpg.export.server import Server as Server
-    from kpg.export.server import serve as serve
-    from kpg.export.verification import verify as verify
+    from kpg.export.client.client import Client as Client
+    from kpg.export.client.player import Player as Player
+    from kpg.export.serving.server import Server as Server
+    from kpg.export.serving.server import serve as serve
+    from kpg.export.wire.errors import ServingError as ServingError
+    from kpg.export.wire.errors import VerificationError as VerificationError
+    from kpg.export.writing.saved_model import Export as Export
+    from kpg.export.writing.saved_model import export_policy as export_policy
+    from kpg.export.writing.saved_model import publish as publish
+    from kpg.export.writing.verification import verify as verify
 
 _MODULES = {
-    "Client": "client",
-    "ServingError": "errors",
-    "VerificationError": "errors",
-    "Player": "player",
-    "Export": "saved_model",
-    "export_policy": "saved_model",
-    "publish": "saved_model",
-    "Server": "server",
-    "serve": "server",
-    "verify": "verification",
+    "Client": "client.client",
+    "ServingError": "wire.errors",
+    "VerificationError": "wire.errors",
+    "Player": "client.player",
+    "Export": "writing.saved_model",
+    "export_policy": "writing.saved_model",
+    "publish": "writing.saved_model",
+    "Server": "serving.server",
+    "serve": "serving.server",
+    "verify": "writing.verification",
 }
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from kpg import spaces as spaces
     from kpg import text as text
     from kpg import trainers as trainers
-    from kpg.caching import cache_compilations as cache_compilations
     from kpg.environments import make as make
+    from kpg.graph.caching import cache_compilations as cache_compilations
     from kpg.trainers import load as load
 
 _MODULES = (

@@ -15,7 +15,7 @@ import math
 
 import tensorflow as tf
 
-from kpg.shapes import assert_same_shape
+from kpg.graph.shapes import assert_same_shape
 
 KL_ESTIMATORS = ("k1", "k2", "k3")
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kpg.compiling import for_xla
+from kpg.graph.compiling import for_xla
 
 # Up to here sums take XLA a half to a third of the time of a product, on a CPU.
 _NARROW = 4

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kpg.graph.scan import scan
 from kpg.models.attention import AttentionCell
 from kpg.models.backbones import layer_seeds
-from kpg.scan import scan
 
 State = tuple[tf.Tensor, ...]
 

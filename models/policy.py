@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kpg import probability as tfp
 from kpg import spaces
 from kpg.distributions import Family, for_space
+from kpg.graph import probability as tfp
 from kpg.models.attention import DEFAULT_STEPS
 from kpg.models.observation_model import ObservationModel
 from kpg.models.trunk import TrunkOptions

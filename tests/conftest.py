@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kpg.commands import silence
+from kpg.cli.commands import silence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

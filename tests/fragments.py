@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kpg.trainers.learning import Learner
+from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 
 T, B = 6, 4

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import kpg
-from kpg.environments.functional import GraphEnvironment
+from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.tabular import TabularMDP
 
 Array = np.ndarray[Any, Any]

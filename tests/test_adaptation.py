@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.adaptation import (
-    kl_coefficient,
-    learning_rate,
-    proportional_kl_coefficient,
-)
+from kpg.adaptation import kl_coefficient, learning_rate, proportional_kl_coefficient
 
 TARGET = 0.01
 

@@ -20,7 +20,7 @@ from gymnasium.wrappers import TimeLimit
 
 import kpg.advantages
 from kpg.environments import EnvPoolVectorEnv, HostEnvironment, HostStep
-from kpg.trainers.host_collection import HostCollector
+from kpg.trainers.acting.host import HostCollector
 
 # The tests are no package, so that none of their modules can be imported.
 FakeEnvPool = runpy.run_path(str(Path(__file__).with_name("fake_envpool.py")))[

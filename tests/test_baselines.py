@@ -13,12 +13,12 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments.functional import GraphEnvironment
+from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.tabular import TabularMDP
 from kpg.trainers import REINFORCESettings
-from kpg.trainers.collection import GraphCollector
-from kpg.trainers.learning import Learner
-from kpg.trainers.text_engine import TextEngine
+from kpg.trainers.acting.graph import GraphCollector
+from kpg.trainers.language.engine import TextEngine
+from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 from tests.fragments import Oracle, assert_weights, fragment, learn
 from tests.languages import LENGTH, REWARDS, STATES, WORDS, language, trainer_of

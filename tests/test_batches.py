@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.trainers.batches import Batch, shuffled, take
+from kpg.trainers.learning.batches import Batch, shuffled, take
 
 
 @pytest.mark.parametrize("size", [3, 12])

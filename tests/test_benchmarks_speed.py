@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.compiling import compiled
-from kpg.models.language.sampling import Sampler
+from kpg.graph.compiling import compiled
+from kpg.models.language.decoding.sampling import Sampler
 
 NUM_ENVS, NUM_STEPS = 8, 32
 ROWS = NUM_ENVS * NUM_STEPS

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import kpg
-from kpg import caching
+from kpg.graph import caching
 
 TRAIN = """
 import sys, kpg

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import kpg
-from kpg.cli import main
-from kpg.commands import train
-from kpg.presets import load as load_preset
-from kpg.runs import Run
+from kpg.cli.commands import train
+from kpg.cli.main import main
+from kpg.cli.presets import load as load_preset
+from kpg.cli.runs import Run
 
 SMALL = [
     *("--num-envs", "4", "--total-steps", "1024", "--set", "num_steps=16"),

@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import kpg
 from kpg.environments import HostEnvironment
-from kpg.trainers.collection import Episodes, GraphCollector
-from kpg.trainers.host_collection import HostCollector
+from kpg.trainers.acting.graph import Episodes, GraphCollector
+from kpg.trainers.acting.host import HostCollector
 from kpg.trajectories import Trajectory
 
 STEPS = 60

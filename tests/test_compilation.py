@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import kpg
-from kpg.trainers import compilation
-from kpg.trainers.compilation import Pace, pays_off
+from kpg.trainers.running import compilation
+from kpg.trainers.running.compilation import Pace, pays_off
 
 Make = Callable[..., Any]
 

@@ -13,11 +13,11 @@ import tensorflow as tf
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
-from kpg.cli import main
-from kpg.commands import doctor
-from kpg.environments.functional import GraphEnvironment
+from kpg.cli.commands import doctor
+from kpg.cli.main import main
+from kpg.doctor import NAMES
+from kpg.environments.graph.functional import GraphEnvironment
 from kpg.trainers import Finding, diagnose
-from kpg.trainers.diagnosis import NAMES
 
 LIMIT = 20
 

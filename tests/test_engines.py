@@ -13,9 +13,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
 from kpg.environments import GraphEnvironment, HostEnvironment
-from kpg.environments.classic_control import CartPole
-from kpg.environments.functional import Rng
-from kpg.trainers.engines import engine_for
+from kpg.environments.graph.classic_control import CartPole
+from kpg.environments.graph.functional import Rng
+from kpg.trainers.running.engines import engine_for
 
 START = [0.01, -0.02, 0.03, -0.04]
 COPIES, LIMIT = 3, 25

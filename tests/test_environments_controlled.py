@@ -15,9 +15,9 @@ from gymnasium.vector import AutoresetMode
 import kpg
 import kpg.rewards
 from kpg.environments import ControlledGeneration, HostEnvironment, TextGeneration
-from kpg.environments.executor_reading import CachedReader, TextReader
 from kpg.models import CausalLMPolicy
-from kpg.trainers.host_collection import HostCollector
+from kpg.models.language.control.executor_reading import CachedReader, TextReader
+from kpg.trainers.acting.host import HostCollector
 from tests.texts import gemma, gpt2, llama, policy
 
 T = 5

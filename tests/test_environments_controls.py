@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.environments.controls import SHARPNESS, STRENGTH, Options, make_control
+from kpg.models.language.control.controls import (
+    SHARPNESS,
+    STRENGTH,
+    Options,
+    make_control,
+)
 from tests.texts import policy
 
 END = 1

@@ -15,8 +15,8 @@ import kpg
 from kpg import text
 from kpg.environments import ControlledGeneration, HostEnvironment, TextGeneration
 from kpg.models import CausalLMPolicy
-from kpg.trainers.host_collection import HostCollector
-from kpg.trainers.learning import Learner
+from kpg.trainers.acting.host import HostCollector
+from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 from tests.fragments import values_of
 from tests.languages import stir

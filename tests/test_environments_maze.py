@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kpg.environments import GraphEnvironment, Rng
-from kpg.environments.maze import Maze
+from kpg.testing.maze import Maze
 
 # Two ways lead to the goal; the cell at the upper right is walled in.
 ROWS = [

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import kpg
 from kpg.environments import GraphEnvironment, Rng
-from kpg.environments.navigation import Navigation
+from kpg.environments.graph.navigation import Navigation
 
 COUNT = 256
 

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 
 import kpg
 from kpg.environments import GraphEnvironment, HostEnvironment, Rng
-from kpg.environments.probes import ACTIONS, OBSERVATIONS, TASKS, Probe, ProbeEnv
+from kpg.testing.probes import ACTIONS, OBSERVATIONS, TASKS, Probe, ProbeEnv
 
 ACTING = ("policy", "policy_of_state", "memory")
 HYBRID = {"turn": ("discrete", "box"), "press": "multi_binary"}

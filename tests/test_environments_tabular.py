@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments.functional import Rng
+from kpg.environments.graph.functional import Rng
 from kpg.environments.tabular import TabularMDP, softmax
 
 S, A, HORIZON = 3, 2, 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kpg.environments.word_classes import WordClasses
+from kpg.models.language.control.word_classes import WordClasses
 
 VOCABULARY = 5
 

@@ -18,8 +18,8 @@ import tensorflow as tf
 import kpg
 from kpg import text
 from kpg.export import Client, Server, ServingError
-from kpg.export.completions import CompletionSignatures
-from kpg.export.servable import Servable
+from kpg.export.language.completions import CompletionSignatures
+from kpg.export.loading.servable import Servable
 from kpg.models import CausalLMPolicy
 from tests.texts import Letters, gemma, gpt2, llama, policy
 

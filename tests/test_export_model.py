@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.export import ServingError, warmup
-from kpg.export.model import AVAILABLE, END, LOADING, Model
+from kpg.export import ServingError
+from kpg.export.serving.model import AVAILABLE, END, LOADING, Model
+from kpg.export.writing import warmup
 
 
 def publish(directory: Path, version: int) -> Path:

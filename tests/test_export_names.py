@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kpg
-from kpg.export import names
+from kpg.export.wire import names
 
 SPACE = gym.spaces.Dict(
     {

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import kpg
-from kpg.export import VerificationError, operations
+from kpg.export import VerificationError
+from kpg.export.loading import operations
 from tests.test_text_coding import bpe
 from tests.texts import gpt2
 

@@ -14,8 +14,8 @@ import pytest
 from gymnasium import spaces
 
 import kpg
-from kpg import cli
-from kpg.commands.play import play
+from kpg.cli import main as cli
+from kpg.cli.commands.play import play
 from kpg.export import Client, Player, Server, ServingError
 
 OBSERVATIONS = spaces.Dict(

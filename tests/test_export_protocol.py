@@ -12,7 +12,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from kpg.export import protocol
+from kpg.export.client import protocol
 
 SPEC = {"name": "m", "version": "7", "signatureName": "sample"}
 TENSOR = {

@@ -18,16 +18,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 import kpg
-from kpg.export import (
-    Export,
-    ServingError,
-    VerificationError,
-    manifest,
-    saved_model,
-    warmup,
-)
-from kpg.export.servable import Servable
-from kpg.export.signatures import Signatures
+from kpg.export import Export, ServingError, VerificationError
+from kpg.export.loading.servable import Servable
+from kpg.export.writing import manifest, saved_model, warmup
+from kpg.export.writing.signatures import Signatures
 
 OBSERVATIONS = gym.spaces.Box(
     np.array([-1.2, -np.inf], np.float32), np.array([0.6, np.inf], np.float32)

@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from kpg.export import ServingError, warmup
-from kpg.export.servable import Servable, tensor_name
+from kpg.export import ServingError
+from kpg.export.loading.servable import Servable, tensor_name
+from kpg.export.writing import warmup
 
 ONES = {"observation": np.ones((3, 2), np.float32)}
 
@@ -144,7 +145,7 @@ def test_loads_without_keras(path: Path) -> None:
         "import sys\n"
         "sys.modules['keras'] = None  # TensorFlow itself imports it where it can\n"
         "import numpy as np\n"
-        "from kpg.export.servable import Servable\n"
+        "from kpg.export.loading.servable import Servable\n"
         f"servable = Servable({str(path)!r})\n"
         "inputs = {'observation': np.ones((2, 2), np.float32)}\n"
         "print(servable.run('serving_default', inputs)['product'].sum())\n"

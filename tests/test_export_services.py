@@ -20,7 +20,8 @@ from tensorflow_serving.apis import (
 )
 
 import kpg
-from kpg.export import Server, ServingError, prediction
+from kpg.export import Server, ServingError
+from kpg.export.loading import prediction
 
 OBSERVATIONS = gym.spaces.Box(-1, 1, (2,), np.float32)
 INVALID, PRECONDITION = "INVALID_ARGUMENT", "FAILED_PRECONDITION"

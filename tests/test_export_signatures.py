@@ -15,10 +15,12 @@ from gymnasium import spaces
 from tensorflow_serving.apis import predict_pb2
 
 import kpg
-from kpg.export import ServingError, manifest, saved_model, tensors
-from kpg.export.prediction import predict
-from kpg.export.servable import Servable
-from kpg.export.signatures import Signatures
+from kpg.export import ServingError
+from kpg.export.loading.prediction import predict
+from kpg.export.loading.servable import Servable
+from kpg.export.wire import tensors
+from kpg.export.writing import manifest, saved_model
+from kpg.export.writing.signatures import Signatures
 
 BOX = spaces.Box(-1.0, np.inf, (3,), np.float32)
 TEXT = spaces.Text(5, charset="zaéß😀")

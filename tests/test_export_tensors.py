@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from kpg.export import tensors
+from kpg.export.wire import tensors
 
 NUMBERS = [
     "float16",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.export import VerificationError, verification, verify
+from kpg.export import VerificationError, verify
+from kpg.export.writing import verification
 
 SPEC = tf.TensorSpec([None, 2], tf.float32, name="observation")
 EXAMPLES = [

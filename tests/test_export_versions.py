@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kpg.export import versions
+from kpg.export.loading import versions
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.compiling import compiled
+from kpg.graph.compiling import compiled
 from kpg.models.head import Head
 
 FEATURES = np.random.default_rng(0).normal(size=(7, 5)).astype("float32")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models.language.choice import decoder_for
-from kpg.models.language.decoding import CachedDecoder
-from kpg.models.language.llama import LlamaDecoder
-from kpg.models.language.slots import put, put_anywhere
+from kpg.models.language.decoding.choice import decoder_for
+from kpg.models.language.decoding.decoder import CachedDecoder
+from kpg.models.language.decoding.llama import LlamaDecoder
+from kpg.models.language.decoding.slots import put, put_anywhere
 from kpg.models.language.trunk import LanguageTrunk
 from tests.texts import llama
 

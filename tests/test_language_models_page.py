@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import kpg
-from kpg import presets
+from kpg.cli import presets
 from kpg.trainers.reinforce import BASELINES
 from kpg.trainers.settings import TrainerSettings
 

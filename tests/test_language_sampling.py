@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models.language.choice import decoder_for
-from kpg.models.language.decoding import CachedDecoder, RereadingDecoder
-from kpg.models.language.gpt2 import GPT2Decoder
-from kpg.models.language.llama import LlamaDecoder
-from kpg.models.language.sampling import Completions, Sampler
+from kpg.models.language.decoding.choice import decoder_for
+from kpg.models.language.decoding.decoder import CachedDecoder, RereadingDecoder
+from kpg.models.language.decoding.gpt2 import GPT2Decoder
+from kpg.models.language.decoding.llama import LlamaDecoder
+from kpg.models.language.decoding.sampling import Completions, Sampler
 from tests.texts import (
     before_the_last,
     gemma,
@@ -151,7 +151,9 @@ def test_the_decoder_is_the_fastest_that_agrees(
 def test_decoders_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = policy("abc").trunk
     assert isinstance(decoder_for(trunk), GPT2Decoder)
-    monkeypatch.setattr("kpg.models.language.choice.agrees", lambda *what: False)
+    monkeypatch.setattr(
+        "kpg.models.language.decoding.choice.agrees", lambda *what: False
+    )
     assert isinstance(decoder_for(trunk), GPT2Decoder)
     assert isinstance(decoder_for(policy("abc").trunk), RereadingDecoder)
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.export.servable import Servable
+from kpg.export.loading.servable import Servable
 from kpg.models import LanguageCritic, Seq2SeqLMPolicy, pretrain
 from kpg.models.language.pretraining import pairs_of, predictor
 from kpg.models.language.seq2seq import Seq2SeqTrunk

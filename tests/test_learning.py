@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.trainers.learning import Learner
+from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 from tests.fragments import B, T, fragment, learn, values_of
 

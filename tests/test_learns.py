@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments.functional import FunctionalEnv
+from kpg.environments.graph.functional import FunctionalEnv
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(kpg.__file__).resolve().parent
 DATA = {
     "kpg/py.typed",
-    *(f"kpg/presets/{file.name}" for file in (PACKAGE / "presets").glob("*.json")),
+    *(
+        f"kpg/cli/presets/{file.name}"
+        for file in (PACKAGE / "cli" / "presets").glob("*.json")
+    ),
 }
 
 
@@ -88,10 +91,10 @@ def test_the_version_is_that_of_the_distribution() -> None:
     "statement",
     [
         "import kpg",
-        "import kpg.cli",
-        "import kpg.presets, kpg.runs",
+        "import kpg.cli.main",
+        "import kpg.cli.presets, kpg.cli.runs",
         "from kpg.export import Client",
-        "import kpg.commands.play",
+        "import kpg.cli.commands.play",
         "import kpg; kpg.export; dir(kpg)",
     ],
 )
@@ -115,4 +118,4 @@ def test_help_answers_at_once() -> None:
 
 def test_the_console_script_is_the_command_line() -> None:
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="kpg")
-    assert script.value == "kpg.cli:main"
+    assert script.value == "kpg.cli.main:main"

@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from kpg import plots
+from kpg.cli import plots
 
 METRICS: list[dict[str, Any]] = [
     {"env_steps": 10, "return": None},

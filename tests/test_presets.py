@@ -9,9 +9,9 @@ import gymnasium
 import pytest
 
 import kpg
-from kpg import presets
-from kpg.commands import train
-from kpg.presets import Preset
+from kpg.cli import presets
+from kpg.cli.commands import train
+from kpg.cli.presets import Preset
 
 TRAINER = ["num_steps", "gamma", "gae_lambda", "clip_range"]
 POLICY = ["hidden_units", "activation"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg import random
-from kpg.compiling import building_for_xla, compiled
+from kpg.graph import random
+from kpg.graph.compiling import building_for_xla, compiled
 
 COUNT = 40_000
 SEED = tf.constant([7, -8])

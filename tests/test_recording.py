@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kpg.commands.recording import (
+from kpg.cli.commands.recording import (
     CompletionRecorder,
     Progress,
     RunRecorder,
     StopOnSignal,
     judged,
 )
+from kpg.cli.runs import Run
 from kpg.environments import TextGeneration
-from kpg.runs import Run
 
 
 class FakeTrainer(SimpleNamespace):

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 import kpg
 from kpg.environments import Probe
-from kpg.trainers.collection import GraphCollector
-from kpg.trainers.host_collection import HostCollector
-from kpg.trainers.learning import Learner
+from kpg.trainers.acting.graph import GraphCollector
+from kpg.trainers.acting.host import HostCollector
+from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory, resets
 from tests.claims import BOX, CHOICE, MODES, NUMBER, Pair, make_environment
 from tests.claims import make_trainer as claimed_trainer

@@ -15,8 +15,8 @@ import kpg
 from kpg.models import CausalLMPolicy
 from kpg.text import ByteTokenizer
 from kpg.trainers import PPOSettings
-from kpg.trainers.learning import Learner
-from kpg.trainers.updating import log_probs_of
+from kpg.trainers.learning.iteration import Learner
+from kpg.trainers.learning.minibatches import log_probs_of
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import B, Oracle, T, assert_weights, fragment, learn, values_of
 from tests.languages import (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kpg import presets
+from kpg.cli import presets
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

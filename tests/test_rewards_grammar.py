@@ -10,8 +10,8 @@ from random import Random
 import numpy as np
 import pytest
 
+from kpg.language.rewards.grammar_rules import RULES, sentences, violations
 from kpg.rewards import Grammar
-from kpg.rewards.grammar_rules import RULES, sentences, violations
 from tests.mutants.subject import close
 
 BROKEN = {

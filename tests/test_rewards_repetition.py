@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kpg.language.rewards.repetition import repeated
 from kpg.rewards import Repetition
-from kpg.rewards.repetition import repeated
 from tests.mutants.subject import Implementation, Subject, close, killers
 
 

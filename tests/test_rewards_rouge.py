@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kpg.language.rewards.subsequence import longest_common_subsequence
 from kpg.rewards import RougeL, RougeN
-from kpg.rewards.subsequence import longest_common_subsequence
 from tests.mutants.subject import Implementation, Subject, close, killers
 
 POLICE = "police killed the gunman"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kpg import runs
-from kpg.runs import Run
+from kpg.cli import runs
+from kpg.cli.runs import Run
 
 
 @pytest.fixture(autouse=True)

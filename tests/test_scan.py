@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.scan import decayed_sums, scan
+from kpg.graph.scan import decayed_sums, scan
 
 
 @pytest.mark.parametrize("reverse", [False, True])

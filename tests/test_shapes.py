@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from kpg.shapes import assert_same_shape
+from kpg.graph.shapes import assert_same_shape
 
 
 def test_equal_and_unknown_shapes_pass() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kpg.commands import statistics
+from kpg.cli.commands import statistics
 
 
 def test_summary() -> None:

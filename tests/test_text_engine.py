@@ -16,8 +16,8 @@ import kpg.rewards
 from kpg import text
 from kpg.environments import TextGeneration
 from kpg.models import CausalLMPolicy
-from kpg.models.language.gpt2 import GPT2Decoder
-from kpg.trainers.learning import Learner
+from kpg.models.language.decoding.gpt2 import GPT2Decoder
+from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import values_of
 from tests.texts import gpt2, language, policy, stirred, teacher_forced

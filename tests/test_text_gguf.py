@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kpg.language.pretrained.gguf_file import GGUFFile
 from kpg.models import CausalLMPolicy
-from kpg.models.language.choice import decoder_for
-from kpg.models.language.llama import LlamaDecoder
+from kpg.models.language.decoding.choice import decoder_for
+from kpg.models.language.decoding.llama import LlamaDecoder
 from kpg.text import Codec, check_tokenizer, load_gguf
-from kpg.text.gguf_file import GGUFFile
 from tests import gguf_files
 
 TOKENS = [5, 40, 263, 7, 2, 100, 31]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.export import operations
+from kpg.export.loading import operations
 from kpg.text import Codec, WordTokenizer
 
 TEXTS = [

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import kpg
-from kpg import presets
-from kpg.commands import evaluate, texts, train
+from kpg.cli import presets
+from kpg.cli.commands import evaluate, texts, train
+from kpg.cli.runs import Run
 from kpg.export import Server
-from kpg.runs import Run
 from tests.test_cli import Kpg, kpg_command, one_line
 
 __all__ = ["kpg_command"]
@@ -31,7 +31,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of two iterations; tests must not change it."""
-    from kpg.cli import main
+    from kpg.cli.main import main
 
     directory = tmp_path_factory.mktemp("runs") / "letters"
     assert main(["train", LETTERS, *SMALL, "--output", str(directory)]) == 0
@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def address(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from kpg.cli import main
+    from kpg.cli.main import main
 
     directory = tmp_path_factory.mktemp("servables") / "letters"
     flags = ["--max-new-tokens", "6"]

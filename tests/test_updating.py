@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.trainers.updating import global_norm
+from kpg.trainers.learning.minibatches import global_norm
 
 
 @pytest.mark.parametrize("xla", [True, False])

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from kpg import advantages, losses
-from kpg.trainers.batches import Batch, Estimates, Gains
+from kpg.trainers.learning.batches import Batch, Estimates, Gains
 from kpg.trainers.settings import TrainerSettings
 from kpg.trainers.trainer import Trainer
 

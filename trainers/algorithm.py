@@ -12,8 +12,8 @@ import tensorflow as tf
 from kpg import spaces
 from kpg.environments.environment import Environment
 from kpg.models import Critic, Policy, RunningNormalization
-from kpg.trainers.batches import Batch, Estimates, Gains, update_schedule
-from kpg.trainers.reference import Reference
+from kpg.trainers.learning.batches import Batch, Estimates, Gains, update_schedule
+from kpg.trainers.learning.reference import Reference
 from kpg.trainers.settings import TrainerSettings
 
 
@@ -188,7 +188,7 @@ class Algorithm(keras.Model):
         return [optimizer for optimizer, _ in self.optimized_variables()]
 
     def update_schedule(self, num_envs: int) -> tuple[int, int]:
-        """See `kpg.trainers.batches.update_schedule`."""
+        """See `kpg.trainers.learning.batches.update_schedule`."""
         return update_schedule(self, num_envs)
 
     def check_environment(self, env: Environment) -> None:

@@ -11,8 +11,8 @@ import tensorflow as tf
 from kpg import advantages, losses
 from kpg.environments.environment import Environment
 from kpg.models import Critic, Policy
-from kpg.trainers.batches import Batch, Estimates, Gains
-from kpg.trainers.replicas import all_sum
+from kpg.trainers.learning.batches import Batch, Estimates, Gains
+from kpg.trainers.learning.replicas import all_sum
 from kpg.trainers.settings import TrainerSettings
 from kpg.trainers.trainer import Trainer
 

@@ -13,12 +13,12 @@ import keras
 from kpg.environments import as_environment
 from kpg.environments.environment import Environment
 from kpg.models import Critic, Policy
+from kpg.trainers.acting.evaluation import Evaluator, evaluator_for
 from kpg.trainers.algorithm import Algorithm
-from kpg.trainers.compilation import pays_off
-from kpg.trainers.engines import Engine, engine_for
-from kpg.trainers.evaluation import Evaluator, evaluator_for
-from kpg.trainers.fitting import Fitting
-from kpg.trainers.optimizers import (
+from kpg.trainers.running.compilation import pays_off
+from kpg.trainers.running.engines import Engine, engine_for
+from kpg.trainers.running.fitting import Fitting
+from kpg.trainers.running.optimizers import (
     checked_critic_optimizer,
     checked_executor_optimizer,
     checked_optimizer,

@@ -7,8 +7,8 @@ from measuring import Job, Stopwatch, peak_megabytes, read_job
 from texts import lengths, prompts
 
 import kpg
-from kpg.compiling import compiled
-from kpg.models.language.sampling import Sampler
+from kpg.graph.compiling import compiled
+from kpg.models.language.decoding.sampling import Sampler
 
 
 def main(job: Job) -> None:

@@ -8,10 +8,10 @@ import tensorflow as tf
 from measuring import Job, Stopwatch, peak_megabytes, read_job
 
 import kpg
-from kpg import random
-from kpg.compiling import compiled
-from kpg.environments.functional import Rng
-from kpg.trainers.collection import select, time_is_up
+from kpg.environments.graph.functional import Rng
+from kpg.graph import random
+from kpg.graph.compiling import compiled
+from kpg.trainers.acting.graph import select, time_is_up
 
 
 def main(job: Job) -> None:

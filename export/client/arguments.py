@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kpg.export import names, tensors
+from kpg.export.wire import names, tensors
 
 Array = tensors.Array
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from kpg.export import arguments, names, protocol, tensors
-from kpg.export.arguments import Signature
-from kpg.export.errors import ServingError, explained
+from kpg.export.client import arguments, protocol
+from kpg.export.client.arguments import Signature
+from kpg.export.wire import names, tensors
+from kpg.export.wire.errors import ServingError, explained
 
 Array = tensors.Array
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kpg.export.client import Client
+from kpg.export.client.client import Client
 
 
 class Player:

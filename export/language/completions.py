@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.export import tensors
-from kpg.export.arguments import AS_EXPORTED
-from kpg.export.signatures import GREEDY, Tensors, trace
-from kpg.models.language.choice import decoder_for
+from kpg.export.client.arguments import AS_EXPORTED
+from kpg.export.wire import tensors
+from kpg.export.writing.signatures import GREEDY, Tensors, trace
+from kpg.models.language.decoding.choice import decoder_for
+from kpg.models.language.decoding.sampling import Completions, Sampler
+from kpg.models.language.decoding.slots import put_anywhere, widened
 from kpg.models.language.language_policy import LanguagePolicy
-from kpg.models.language.sampling import Completions, Sampler
-from kpg.models.language.slots import put_anywhere, widened
 
 COMPLETE = "complete"
 DEFAULT_NEW_TOKENS = 64

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from kpg.export.errors import VerificationError
+from kpg.export.wire.errors import VerificationError
 
 # Python functions exist in the process that made them only, and the released server is
 # built with XLA off.

@@ -10,9 +10,9 @@ from typing import Any
 
 from tensorflow_serving.apis import predict_pb2
 
-from kpg.export import tensors
-from kpg.export.errors import ServingError
-from kpg.export.servable import Servable, tensor_name
+from kpg.export.loading.servable import Servable, tensor_name
+from kpg.export.wire import tensors
+from kpg.export.wire.errors import ServingError
 
 DEFAULT_SIGNATURE = "serving_default"
 

@@ -18,8 +18,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from kpg.export import operations, tensors
-from kpg.export.errors import ServingError
+from kpg.export.loading import operations
+from kpg.export.wire import tensors
+from kpg.export.wire.errors import ServingError
 
 Array = tensors.Array
 

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpg.export import versions, warmup
-from kpg.export.errors import ServingError
-from kpg.export.servable import Servable
+from kpg.export.loading import versions
+from kpg.export.loading.servable import Servable
+from kpg.export.wire.errors import ServingError
+from kpg.export.writing import warmup
 
 LOADING = 20
 AVAILABLE = 30

@@ -16,9 +16,9 @@ from typing import Any
 
 import grpc
 
-from kpg.export.errors import ServingError
-from kpg.export.model import Model
-from kpg.export.services import Services
+from kpg.export.serving.model import Model
+from kpg.export.serving.services import Services
+from kpg.export.wire.errors import ServingError
 
 DEFAULT_MODEL_NAME = "default"
 

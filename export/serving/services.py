@@ -16,9 +16,9 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from kpg.export import prediction
-from kpg.export.errors import ServingError
-from kpg.export.model import Model, not_found
+from kpg.export.loading import prediction
+from kpg.export.serving.model import Model, not_found
+from kpg.export.wire.errors import ServingError
 
 _CODES = {code.name: code for code in grpc.StatusCode}
 _LONGEST_MESSAGE = 1024

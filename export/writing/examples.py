@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from kpg.export import tensors
+from kpg.export.wire import tensors
 
 
 def plausible(

@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kpg.export import operations, tensors
-from kpg.export.verification import Parity
+from kpg.export.loading import operations
+from kpg.export.wire import tensors
+from kpg.export.writing.verification import Parity
 from kpg.version import __version__
 
 PATH = Path("assets.extra", "kpg_manifest.json")

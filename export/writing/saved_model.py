@@ -14,12 +14,13 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-from kpg.export import manifest, versions, warmup
-from kpg.export.completions import CompletionSignatures
-from kpg.export.errors import ServingError, VerificationError
-from kpg.export.servable import Servable, quiet
-from kpg.export.signatures import Signatures
-from kpg.export.verification import Parity, verify
+from kpg.export.language.completions import CompletionSignatures
+from kpg.export.loading import versions
+from kpg.export.loading.servable import Servable, quiet
+from kpg.export.wire.errors import ServingError, VerificationError
+from kpg.export.writing import manifest, warmup
+from kpg.export.writing.signatures import Signatures
+from kpg.export.writing.verification import Parity, verify
 from kpg.models.language.language_policy import LanguagePolicy
 
 _Offered: TypeAlias = Signatures | CompletionSignatures

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.export import names, tensors, texts
-from kpg.export.examples import plausible
+from kpg.export.language import texts
+from kpg.export.wire import names, tensors
+from kpg.export.writing.examples import plausible
 
 GREEDY = "serving_default"
 SAMPLE = "sample"
@@ -27,8 +28,8 @@ class Signatures:
     environment:
 
     - `observation` `[B, ...]`, or `observation_<path>` for each part of a nested
-      observation (see `kpg.export.names`), an action mask among them; texts are `[B]`
-      strings;
+      observation (see `kpg.export.wire.names`), an action mask among them; texts are
+      `[B]` strings;
     - `state_<i>` `[B, units]` of a recurrent policy: what the step before returned
       under the same names, zeros at the beginning of an episode.
 

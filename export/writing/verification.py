@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kpg.export import operations, tensors
-from kpg.export.errors import ServingError, VerificationError
-from kpg.export.servable import Servable
+from kpg.export.loading import operations
+from kpg.export.loading.servable import Servable
+from kpg.export.wire import tensors
+from kpg.export.wire.errors import ServingError, VerificationError
 
 Arrays = Mapping[str, tensors.Array]
 Run = Callable[[str, Arrays], Arrays]

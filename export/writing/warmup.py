@@ -17,10 +17,10 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
-from kpg.export import tensors
-from kpg.export.errors import ServingError
-from kpg.export.prediction import predict
-from kpg.export.servable import Servable
+from kpg.export.loading.prediction import predict
+from kpg.export.loading.servable import Servable
+from kpg.export.wire import tensors
+from kpg.export.wire.errors import ServingError
 
 PATH = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000

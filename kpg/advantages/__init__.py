@@ -18,13 +18,13 @@ Gradients flow through every function; the losses of `kpg.losses` stop them.
 
 from __future__ import annotations
 
+from kpg.advantages.gae import VTrace as VTrace
+from kpg.advantages.gae import gae as gae
+from kpg.advantages.gae import n_step as n_step
+from kpg.advantages.gae import td_error as td_error
+from kpg.advantages.gae import vtrace as vtrace
 from kpg.advantages.groups import group_normalized as group_normalized
 from kpg.advantages.groups import leave_one_out as leave_one_out
 from kpg.advantages.returns import discount_weights as discount_weights
 from kpg.advantages.returns import discounted_returns as discounted_returns
 from kpg.advantages.returns import total_returns as total_returns
-from kpg.advantages.temporal import VTrace as VTrace
-from kpg.advantages.temporal import gae as gae
-from kpg.advantages.temporal import n_step as n_step
-from kpg.advantages.temporal import td_error as td_error
-from kpg.advantages.temporal import vtrace as vtrace

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from kpg.advantages.inputs import check_fractions, check_positive, flags, floats
 from kpg.advantages.recursion import decayed_sum, unless
-from kpg.scan import scan
-from kpg.shapes import assert_same_shape
+from kpg.graph.scan import scan
+from kpg.graph.shapes import assert_same_shape
 
 
 class VTrace(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from kpg.scan import scan
+from kpg.graph.scan import scan
 
 
 def decayed_sum(terms: tf.Tensor, decays: tf.Tensor) -> tf.Tensor:

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from kpg.advantages.inputs import check_fractions, flags, floats
 from kpg.advantages.recursion import unless
-from kpg.scan import scan
-from kpg.shapes import assert_same_shape
+from kpg.graph.scan import scan
+from kpg.graph.shapes import assert_same_shape
 
 
 def discounted_returns(

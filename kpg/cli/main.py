@@ -18,9 +18,10 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kpg import caching, presets
-from kpg.commands.outcome import Outcome, UsageError
-from kpg.runs import to_json
+from kpg.cli import presets
+from kpg.cli.commands.outcome import Outcome, UsageError
+from kpg.cli.runs import to_json
+from kpg.graph import caching
 from kpg.version import __version__
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> Outcome:
     caching.cache_compilations()
-    module = importlib.import_module(f"kpg.commands.{options.command}")
+    module = importlib.import_module(f"kpg.cli.commands.{options.command}")
     outcome: Outcome = module.run(options)
     return outcome
 

@@ -39,7 +39,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Its base class is TensorFlow Probability's, see `kpg.probability`.
+    # Its base class is TensorFlow Probability's, see `kpg.graph.probability`.
     if name == "CategoricalByArgmax":
         from kpg.distributions.by_argmax import CategoricalByArgmax
 

@@ -8,9 +8,9 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg import probability as tfp
-from kpg import random
 from kpg.distributions.box import BoxFamily, extent
+from kpg.graph import probability as tfp
+from kpg.graph import random
 
 # Of float32 numbers in (0, 1): a logarithm of 0 or of 1 − 1 is no number.
 _LEAST, _MOST = np.float32(np.finfo(np.float32).tiny), np.float32(1.0 - 2.0**-24)

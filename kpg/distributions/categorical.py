@@ -8,9 +8,9 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg import probability as tfp
-from kpg import random
 from kpg.distributions.family import Family, forbid, legal_choices
+from kpg.graph import probability as tfp
+from kpg.graph import random
 
 
 def gumbel(shape: Any, seed: tf.Tensor) -> tf.Tensor:
@@ -28,7 +28,7 @@ def gumbel(shape: Any, seed: tf.Tensor) -> tf.Tensor:
 
 def by_argmax(logits: tf.Tensor) -> tfp.distributions.Categorical:
     """Returns TFP's categorical distribution over the last axis of the logits."""
-    from kpg.distributions.by_argmax import CategoricalByArgmax  # imports TFP
+    from kpg.distributions.by_argmax import CategoricalByArgmax
 
     return CategoricalByArgmax(logits=logits, dtype=tf.int32)
 

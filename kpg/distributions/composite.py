@@ -9,9 +9,10 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg import probability as tfp
-from kpg import random, spaces
+from kpg import spaces
 from kpg.distributions.family import Family, legal_choices
+from kpg.graph import probability as tfp
+from kpg.graph import random
 
 
 class CompositeFamily(Family):

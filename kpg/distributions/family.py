@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kpg import probability as tfp
+from kpg.graph import probability as tfp
 
 # Finite, so that no NaN can come of it: a probability underflows to exactly 0, and so
 # does everything that is multiplied by it in a gradient.

@@ -8,15 +8,9 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg import probability as tfp
 from kpg.distributions.categorical import by_argmax, entropies, gumbel
-from kpg.distributions.family import (
-    FORBIDDEN,
-    Family,
-    event_sum,
-    forbid,
-    legal_choices,
-)
+from kpg.distributions.family import FORBIDDEN, Family, event_sum, forbid, legal_choices
+from kpg.graph import probability as tfp
 
 
 class MultiCategoricalFamily(Family):

@@ -8,9 +8,9 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg import probability as tfp
-from kpg import random
 from kpg.distributions.box import BoxFamily
+from kpg.graph import probability as tfp
+from kpg.graph import random
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 

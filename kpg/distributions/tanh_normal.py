@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg import probability as tfp
 from kpg.distributions.box import BoxFamily, extent
 from kpg.distributions.normal import NormalFamily
+from kpg.graph import probability as tfp
 
 # The rule of equal steps over ±6 standard deviations. An integral over the whole line
 # of a smooth function it finds as fast as Gauss-Hermite's rule, whose outer nodes are

@@ -9,9 +9,9 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg import probability as tfp
 from kpg.distributions.categorical import CategoricalFamily
 from kpg.distributions.family import FORBIDDEN, Family
+from kpg.graph import probability as tfp
 
 
 class TruncatedFamily(Family):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kpg.trainers.diagnosis.finding import Finding as Finding
-from kpg.trainers.diagnosis.playing import CONTRACT, Broken, Experience, play
-from kpg.trainers.diagnosis.subject import Subject, subject_of
-from kpg.trainers.diagnosis.training import TRAINING, default_trainer, examine
-from kpg.trainers.diagnosis.verdicts import DECLARED, VERDICTS
+from kpg.doctor.finding import Finding as Finding
+from kpg.doctor.playing import CONTRACT, Broken, Experience, play
+from kpg.doctor.subject import Subject, subject_of
+from kpg.doctor.training import TRAINING, default_trainer, examine
+from kpg.doctor.verdicts import DECLARED, VERDICTS
 from kpg.trainers.trainer import Trainer
 
 NAMES = (

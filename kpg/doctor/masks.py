@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.trainers.diagnosis.finding import Finding
+from kpg.doctor.finding import Finding
 
 Array = np.ndarray[Any, Any]
 

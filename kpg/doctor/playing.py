@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kpg.trainers.diagnosis import masks, membership
-from kpg.trainers.diagnosis.finding import Finding
-from kpg.trainers.diagnosis.subject import Subject
+from kpg.doctor import masks, membership
+from kpg.doctor.finding import Finding
+from kpg.doctor.subject import Subject
 
 # In the order of the report.
 CONTRACT = (

@@ -14,8 +14,8 @@ from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from kpg.environments import as_environment
 from kpg.environments.environment import Environment
-from kpg.environments.functional import GraphEnvironment, Rng, is_functional
-from kpg.environments.vector import HostEnvironment
+from kpg.environments.graph.functional import GraphEnvironment, Rng, is_functional
+from kpg.environments.host.vector import HostEnvironment
 
 
 class Subject(ABC):

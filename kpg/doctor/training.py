@@ -12,15 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import losses
+from kpg.doctor.finding import Finding
+from kpg.doctor.subject import Subject
 from kpg.environments.environment import Environment
-from kpg.environments.functional import GraphEnvironment
+from kpg.environments.graph.functional import GraphEnvironment
 from kpg.models import Critic, Policy
-from kpg.trainers.collection import GraphCollector
-from kpg.trainers.diagnosis.finding import Finding
-from kpg.trainers.diagnosis.subject import Subject
-from kpg.trainers.engines import engine_for
-from kpg.trainers.host_collection import HostCollector
+from kpg.trainers.acting.graph import GraphCollector
+from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.ppo import PPO
+from kpg.trainers.running.engines import engine_for
 from kpg.trainers.trainer import Trainer
 from kpg.trajectories import Trajectory, resets
 

@@ -11,17 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.environments.vector import HostEnvironment
-from kpg.trainers.diagnosis import masks
-from kpg.trainers.diagnosis.finding import Finding
-from kpg.trainers.diagnosis.playing import (
-    ENOUGH_EPISODES,
-    Experience,
-    reset,
-    same,
-    step,
-)
-from kpg.trainers.diagnosis.subject import Subject, VectorSubject
+from kpg.doctor import masks
+from kpg.doctor.finding import Finding
+from kpg.doctor.playing import ENOUGH_EPISODES, Experience, reset, same, step
+from kpg.doctor.subject import Subject, VectorSubject
+from kpg.environments.host.vector import HostEnvironment
 
 LARGE_OBSERVATION = 1e3
 LARGE_REWARD = 100.0

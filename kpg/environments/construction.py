@@ -12,17 +12,21 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, registry
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
-from kpg.environments.classic_control import (
+from kpg.environments.environment import Environment, checked_num_envs
+from kpg.environments.graph.classic_control import (
     Acrobot,
     CartPole,
     MountainCar,
     MountainCarContinuous,
     Pendulum,
 )
-from kpg.environments.environment import Environment, checked_num_envs
-from kpg.environments.envpool import EnvPoolVectorEnv
-from kpg.environments.functional import FunctionalEnv, GraphEnvironment, is_functional
-from kpg.environments.vector import HostEnvironment
+from kpg.environments.graph.functional import (
+    FunctionalEnv,
+    GraphEnvironment,
+    is_functional,
+)
+from kpg.environments.host.envpool import EnvPoolVectorEnv
+from kpg.environments.host.vector import HostEnvironment
 
 BACKENDS = ("auto", "graph", "gymnasium", "envpool")
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from kpg.environments.functional import FunctionalEnv, Rng
+from kpg.environments.graph.functional import FunctionalEnv, Rng
 
 Array = NDArray[np.float64]
 

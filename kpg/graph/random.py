@@ -20,7 +20,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kpg.compiling import for_xla
+from kpg.graph.compiling import for_xla
 
 # Philox4x32-10: what the even lanes are multiplied with, and what is added to the keys.
 _FACTORS = (0xD2511F53, 0xCD9E8D57)

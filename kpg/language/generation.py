@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kpg.environments.environment import Environment, checked_num_envs
-from kpg.environments.text_task import Array as Array
-from kpg.environments.text_task import Completed, TextTask, check_counts
+from kpg.language.task import Array as Array
+from kpg.language.task import Completed, TextTask, check_counts
 from kpg.rewards import Evaluation, RewardFunction
 
 

@@ -27,10 +27,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kpg.environments.functional import FunctionalEnv, Rng
-from kpg.environments.probe_spaces import ACTIONS as ACTIONS
-from kpg.environments.probe_spaces import BLANK, Actions, Observations, Take
-from kpg.environments.probe_spaces import OBSERVATIONS as OBSERVATIONS
+from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.testing.probe_spaces import ACTIONS as ACTIONS
+from kpg.testing.probe_spaces import BLANK, Actions, Observations, Take
+from kpg.testing.probe_spaces import OBSERVATIONS as OBSERVATIONS
 
 Array = NDArray[Any]
 

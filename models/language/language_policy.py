@@ -10,19 +10,20 @@ from typing import Any, ClassVar, TypeVar
 import keras
 import tensorflow as tf
 
-from kpg import probability as tfp
 from kpg.distributions import CategoricalFamily, TruncatedFamily
 from kpg.distributions.family import Family
+from kpg.graph import probability as tfp
+from kpg.language.pretrained.presets import pretrained
+from kpg.language.tokenizers.coding import Tokens, padded
 from kpg.models.language import saving
-from kpg.models.language.choice import decoder_for
 from kpg.models.language.critic import LanguageCritic
-from kpg.models.language.decoding import Decoder, RereadingDecoder
-from kpg.models.language.seq2seq_decoding import Seq2SeqRereader
-from kpg.models.language.slots import put_anywhere
+from kpg.models.language.decoding.choice import decoder_for
+from kpg.models.language.decoding.decoder import Decoder, RereadingDecoder
+from kpg.models.language.decoding.seq2seq import Seq2SeqRereader
+from kpg.models.language.decoding.slots import put_anywhere
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import State, TextTrunk
-from kpg.text import Codec, check_tokenizer, pretrained
-from kpg.text.coding import Tokens, padded
+from kpg.text import Codec, check_tokenizer
 
 Self = TypeVar("Self", bound="LanguagePolicy")
 
@@ -179,7 +180,7 @@ class LanguagePolicy(TextModel):
 
     def _sampler(self, max_new_tokens: int, deterministic: bool) -> Any:
         """Returns a compiled `Sampler`."""
-        from kpg.models.language.sampling import Sampler  # which imports this file
+        from kpg.models.language.decoding.sampling import Sampler
 
         decoder = decoder_for(self.trunk, portable=True)
         if isinstance(decoder, (RereadingDecoder, Seq2SeqRereader)):

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kpg.language.tokenizers.coding import Tokens, padded
 from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import TextTrunk
 from kpg.models.language.trunk import LanguageTrunk
 from kpg.text import Codec, check_tokenizer
-from kpg.text.coding import Tokens, padded
 
 _LONGEST_WINDOW = 512
 

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kpg.models.language.slots import sizes
+from kpg.language.tokenizers.coding import Tokens
+from kpg.models.language.decoding.slots import sizes
 from kpg.models.language.text_trunk import State, TextTrunk
-from kpg.text.coding import Tokens
 
 
 class Framing(NamedTuple):

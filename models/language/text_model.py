@@ -65,7 +65,7 @@ class TextModel(keras.Model):
     ) -> tuple[tf.Tensor, State]:
         """Reads one more token `[B]`; returns the outputs and the new state.
 
-        The whole text is read again: `kpg.models.language.sampling` writes texts with a
+        The whole text is read again: `decoding.sampling` writes texts with a
         cache.
         """
         features, states = self.trunk.unroll(observations[tf.newaxis], state)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, TypeVar
 import keras
 import tensorflow as tf
 
+from kpg.language.tokenizers.coding import Tokens
 from kpg.models.language import saving
-from kpg.models.language.slots import sizes
-from kpg.text.coding import Tokens
+from kpg.models.language.decoding.slots import sizes
 
 State = tuple[Any, ...]
 Self = TypeVar("Self", bound="TextTrunk")

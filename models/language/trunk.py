@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kpg.language.tokenizers.coding import Tokens
 from kpg.models.language.text_trunk import State, TextTrunk
-from kpg.text.coding import Tokens
 
 
 @keras.saving.register_keras_serializable(package="kpg")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kpg.commands import silence
+from kpg.cli.commands import silence
 
 
 def main() -> None:

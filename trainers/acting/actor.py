@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.environments.vector import HostEnvironment
+from kpg.environments.host.vector import HostEnvironment
 from kpg.models import Policy
 
 

@@ -8,15 +8,15 @@ from typing import Any, cast
 import numpy as np
 import tensorflow as tf
 
-from kpg import random
-from kpg.compiling import compiled
 from kpg.environments.environment import Environment
-from kpg.environments.functional import GraphEnvironment, Rng
-from kpg.environments.text import TextGeneration
-from kpg.environments.vector import HostEnvironment
+from kpg.environments.graph.functional import GraphEnvironment, Rng
+from kpg.environments.host.vector import HostEnvironment
+from kpg.graph import random
+from kpg.graph.compiling import compiled
+from kpg.language.generation import TextGeneration
 from kpg.models import Policy
-from kpg.trainers.acting import Actor
-from kpg.trainers.collection import select, time_is_up
+from kpg.trainers.acting.actor import Actor
+from kpg.trainers.acting.graph import select, time_is_up
 from kpg.trajectories import zero_where
 
 
@@ -199,7 +199,7 @@ def evaluator_for(
     if isinstance(env, HostEnvironment):
         return HostEvaluator(env, policy, episodes, deterministic)
     if isinstance(env, TextGeneration):
-        from kpg.trainers.text_evaluation import TextEvaluator
+        from kpg.trainers.language.evaluation import TextEvaluator
 
         played = TextEvaluator(env, policy, episodes, deterministic, jit_compile)
         return cast(Evaluator, played)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kpg import random
-from kpg.environments.functional import GraphEnvironment, Rng
+from kpg.environments.graph.functional import GraphEnvironment, Rng
+from kpg.graph import random
+from kpg.graph.scan import scan
 from kpg.models import Policy
-from kpg.scan import scan
 from kpg.trajectories import Trajectory, zero_where
 
 

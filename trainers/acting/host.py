@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 from gymnasium.vector import AutoresetMode
 
-from kpg import random
 from kpg.environments.environment import Partner
-from kpg.environments.vector import HostEnvironment, joined
+from kpg.environments.host.vector import HostEnvironment, joined
+from kpg.graph import random
 from kpg.models import Policy
-from kpg.trainers.acting import Actor, leaves
-from kpg.trainers.collection import Episodes
+from kpg.trainers.acting.actor import Actor, leaves
+from kpg.trainers.acting.graph import Episodes
 from kpg.trajectories import Trajectory
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from kpg.environments.text import TextGeneration
+from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
-from kpg.trainers.collection import Episodes
-from kpg.trainers.engines import HostedEngine
-from kpg.trainers.updating import log_probs_of
-from kpg.trainers.writing import GreedyWriter, Writer, Written
+from kpg.trainers.acting.graph import Episodes
+from kpg.trainers.language.writing import GreedyWriter, Writer, Written
+from kpg.trainers.learning.minibatches import log_probs_of
+from kpg.trainers.running.engines import HostedEngine
 from kpg.trajectories import Trajectory
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kpg.environments.text import TextGeneration
-from kpg.trainers.evaluation import Evaluator
-from kpg.trainers.writing import Writer
+from kpg.language.generation import TextGeneration
+from kpg.trainers.acting.evaluation import Evaluator
+from kpg.trainers.language.writing import Writer
 
 
 class TextEvaluator(Evaluator):

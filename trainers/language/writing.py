@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kpg.compiling import compiled
-from kpg.environments.text import Array, TextGeneration
+from kpg.graph.compiling import compiled
+from kpg.language.generation import Array, TextGeneration
+from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.language_policy import LanguagePolicy
-from kpg.models.language.sampling import Completions, Sampler
 from kpg.rewards import Evaluation
-from kpg.trainers.collection import Episodes
+from kpg.trainers.acting.graph import Episodes
 
 
 class Written(NamedTuple):

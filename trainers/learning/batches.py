@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from kpg import advantages, random
+from kpg import advantages
+from kpg.graph import random
 
 if TYPE_CHECKING:
     from kpg.trainers.algorithm import Algorithm

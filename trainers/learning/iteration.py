@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from kpg import losses, schedules
 from kpg.environments.environment import Partner
-from kpg.trainers.batches import Batch, Estimates, shuffled
-from kpg.trainers.reference import Drift
-from kpg.trainers.replicas import fold_in_replica, share, sum_up
-from kpg.trainers.scaling import Scaling
-from kpg.trainers.updating import Progress, Updater, log_probs_of, outputs
+from kpg.trainers.learning.batches import Batch, Estimates, shuffled
+from kpg.trainers.learning.minibatches import Progress, Updater, log_probs_of, outputs
+from kpg.trainers.learning.reference import Drift
+from kpg.trainers.learning.replicas import fold_in_replica, share, sum_up
+from kpg.trainers.learning.scaling import Scaling
 from kpg.trajectories import Trajectory, cuts, flatten, resets, zero_where
 
 if TYPE_CHECKING:

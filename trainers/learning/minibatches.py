@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from kpg import losses, schedules
 from kpg.environments.environment import Partner
-from kpg.trainers.batches import Batch, take
-from kpg.trainers.replicas import all_sum, share, sum_up
+from kpg.trainers.learning.batches import Batch, take
+from kpg.trainers.learning.replicas import all_sum, share, sum_up
 from kpg.trajectories import Trajectory, resets
 
 if TYPE_CHECKING:

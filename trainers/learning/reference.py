@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import adaptation, losses
+from kpg.trainers.learning.minibatches import log_probs_of
 from kpg.trainers.settings import TrainerSettings
-from kpg.trainers.updating import log_probs_of
 from kpg.trajectories import Trajectory
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from kpg.graph.scan import decayed_sums
 from kpg.models import RunningNormalization
-from kpg.scan import decayed_sums
-from kpg.trainers.replicas import sum_up
+from kpg.trainers.learning.replicas import sum_up
 from kpg.trajectories import Trajectory, flatten
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kpg.environments.environment import Environment
-from kpg.environments.functional import GraphEnvironment
-from kpg.environments.text import TextGeneration
+from kpg.environments.graph.functional import GraphEnvironment
+from kpg.language.generation import TextGeneration
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer

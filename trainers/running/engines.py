@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 
-from kpg import random
-from kpg.compiling import compiled
 from kpg.environments.environment import Environment, Partner
-from kpg.environments.functional import GraphEnvironment
-from kpg.environments.text import TextGeneration
-from kpg.environments.vector import HostEnvironment
-from kpg.trainers.collection import Episodes, GraphCollector
-from kpg.trainers.host_collection import HostCollector
-from kpg.trainers.learning import Learner, schedule_learning_rates
-from kpg.trainers.replicas import fold_in_replica, split, sum_up
+from kpg.environments.graph.functional import GraphEnvironment
+from kpg.environments.host.vector import HostEnvironment
+from kpg.graph import random
+from kpg.graph.compiling import compiled
+from kpg.language.generation import TextGeneration
+from kpg.trainers.acting.graph import Episodes, GraphCollector
+from kpg.trainers.acting.host import HostCollector
+from kpg.trainers.learning.iteration import Learner, schedule_learning_rates
+from kpg.trainers.learning.replicas import fold_in_replica, split, sum_up
 from kpg.trajectories import Trajectory
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def engine_for(trainer: Trainer, env: Environment) -> Engine:
     if isinstance(env, HostEnvironment):
         return HostEngine(trainer, env)
     if isinstance(env, TextGeneration):
-        from kpg.trainers.text_engine import TextEngine
+        from kpg.trainers.language.engine import TextEngine
 
         return cast(Engine, TextEngine(trainer, env))
     raise ValueError(

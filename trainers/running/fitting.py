@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from kpg import schedules
 from kpg.environments.environment import Environment
-from kpg.trainers.compilation import Pace
-from kpg.trainers.engines import Engine
-from kpg.trainers.host_collection import broken_policy
-from kpg.trainers.logs import EpochLog
+from kpg.trainers.acting.host import broken_policy
+from kpg.trainers.running.compilation import Pace
+from kpg.trainers.running.engines import Engine
+from kpg.trainers.running.logs import EpochLog
 
 if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kpg.trainers.collection import Episodes
+from kpg.trainers.acting.graph import Episodes
 
 
 class EpochLog:

@@ -9,10 +9,10 @@ from typing import Any
 
 import gymnasium
 
-from kpg import presets
-from kpg.commands import silence
-from kpg.commands.outcome import Outcome, UsageError
-from kpg.runs import Run
+from kpg.cli import presets
+from kpg.cli.commands import silence
+from kpg.cli.commands.outcome import Outcome, UsageError
+from kpg.cli.runs import Run
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> Outcome:
         id, num_envs = settings["env"], settings.get("preset", {}).get("num_envs")
     silence.load(options.debug)
     import kpg
-    from kpg.trainers.diagnosis import diagnose
+    from kpg.doctor import diagnose
 
     trainer = None if model is None else kpg.load(str(model))
     findings = diagnose(environment(id, num_envs), trainer, num_envs)

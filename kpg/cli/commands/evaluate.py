@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from kpg import presets
-from kpg.commands import silence, statistics, texts
-from kpg.commands.outcome import Outcome
-from kpg.runs import Run
+from kpg.cli import presets
+from kpg.cli.commands import silence, statistics, texts
+from kpg.cli.commands.outcome import Outcome
+from kpg.cli.runs import Run
 
 # Copies that take part: enough to fill the graph; on the host each one costs memory.
 _GRAPH_COPIES = 100

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from kpg.commands import silence
-from kpg.commands.outcome import Outcome
-from kpg.runs import Run
+from kpg.cli.commands import silence
+from kpg.cli.commands.outcome import Outcome
+from kpg.cli.runs import Run
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> Outcome:
     model = run.model_file()
     silence.load(options.debug)
     import kpg
-    from kpg.export.saved_model import publish
+    from kpg.export.writing.saved_model import publish
 
     export = publish(
         kpg.load(str(model)),

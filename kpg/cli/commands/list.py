@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from kpg import presets
-from kpg.commands import silence
-from kpg.commands.outcome import Outcome
+from kpg.cli import presets
+from kpg.cli.commands import silence
+from kpg.cli.commands.outcome import Outcome
 
 
 def run(options: argparse.Namespace) -> Outcome:

@@ -16,11 +16,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from kpg import presets
-from kpg.commands import silence, statistics
-from kpg.commands.outcome import Outcome, UsageError
-from kpg.export import Client, Player, names
-from kpg.runs import Run
+from kpg.cli import presets
+from kpg.cli.commands import silence, statistics
+from kpg.cli.commands.outcome import Outcome, UsageError
+from kpg.cli.runs import Run
+from kpg.export import Client, Player
+from kpg.export.wire import names
 
 
 def run(options: argparse.Namespace) -> Outcome:

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import keras
 
-from kpg.runs import Run
+from kpg.cli.runs import Run
 
 _BAR_WIDTH = 24
 _SHOWN = 3  # completions of an epoch in the log; the file has all

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from kpg.commands import silence
-from kpg.commands.outcome import Outcome
-from kpg.runs import to_json
+from kpg.cli.commands import silence
+from kpg.cli.commands.outcome import Outcome
+from kpg.cli.runs import to_json
 
 
 def run(options: argparse.Namespace) -> Outcome:
     """Carries out the command; what it prints, it prints as soon as it answers."""
     silence.load(options.debug)
-    from kpg.export import server
+    from kpg.export.serving import server
 
     server.serve(
         options.directory,

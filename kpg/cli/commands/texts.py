@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kpg import presets
-from kpg.presets import Preset
+from kpg.cli import presets
+from kpg.cli.presets import Preset
 
 # A batch of a validation or an evaluation, whose completions are kept together.
 _ROWS = 32

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kpg import plots, presets, runs
-from kpg.commands import silence, statistics, texts
-from kpg.commands.evaluate import environment, measure
-from kpg.commands.outcome import Outcome, usage_errors
-from kpg.presets import Preset
-from kpg.runs import Run
+from kpg.cli import plots, presets, runs
+from kpg.cli.commands import silence, statistics, texts
+from kpg.cli.commands.evaluate import environment, measure
+from kpg.cli.commands.outcome import Outcome, usage_errors
+from kpg.cli.presets import Preset
+from kpg.cli.runs import Run
 from kpg.version import __version__
 
 _EPOCHS = 50
@@ -232,7 +232,7 @@ def _fit(
         What there is to say of a supervised start, and the number of the signal that
         stopped the training, if one did.
     """
-    from kpg.commands import recording
+    from kpg.cli.commands import recording
 
     stop, started = recording.StopOnSignal(), {}
     callbacks: list[Any] = [recording.RunRecorder(run)]

@@ -45,7 +45,7 @@ class Preset:
         policy: Arguments of `kpg.models.Policy`, which the critic shares; of a text
             task, those of `kpg.text.gpt2` and of `kpg.models.CausalLMPolicy`.
         trainer: Settings of the trainer.
-        task: Of a text task: what `kpg.commands.texts.Task` holds.
+        task: Of a text task: what `kpg.cli.commands.texts.Task` holds.
     """
 
     env: str

@@ -16,8 +16,8 @@ from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.experimental.functional import FuncEnv
 
-from kpg import random
 from kpg.environments.environment import Environment, checked_num_envs
+from kpg.graph import random
 
 _METHODS = ("initial", "transition", "observation", "reward", "terminal")
 _SPACES = ("observation_space", "action_space")

@@ -20,7 +20,7 @@ from gymnasium.envs.registration import EnvSpec, registry
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from kpg.environments.vector import joined
+from kpg.environments.host.vector import joined
 
 # What EnvPool's environments without a time limit have as theirs.
 _NO_LIMIT = 2**31 - 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kpg.rewards.bleu import Bleu
-from kpg.rewards.grammar import Grammar
-from kpg.rewards.weighted import Weighted
+from kpg.language.rewards.bleu import Bleu
+from kpg.language.rewards.grammar import Grammar
+from kpg.language.rewards.weighted import Weighted
 
 
 def bleu_and_grammar(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kpg.rewards.reward import Reward, RewardFunction, Score
+from kpg.language.rewards.reward import Reward, RewardFunction, Score
 
 _LARGEST = float(np.finfo(np.float32).max)
 

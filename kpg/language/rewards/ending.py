@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kpg.rewards.reward import Reward, Score
+from kpg.language.rewards.reward import Reward, Score
 
 
 class MissingEnd(Reward):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kpg.rewards.grammar_rules import RULES, sentences, violations
-from kpg.rewards.reward import Reward, Score
+from kpg.language.rewards.grammar_rules import RULES, sentences, violations
+from kpg.language.rewards.reward import Reward, Score
 
 
 class Grammar(Reward):

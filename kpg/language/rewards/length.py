@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kpg.rewards.reward import Reward, Score
-from kpg.rewards.words import check_choice, split
+from kpg.language.rewards.reward import Reward, Score
+from kpg.language.rewards.words import check_choice, split
 
 UNITS = ("token", "word", "character")
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kpg.rewards.columns import token_ids
-from kpg.rewards.reward import Reward, Score
+from kpg.language.rewards.columns import token_ids
+from kpg.language.rewards.reward import Reward, Score
 
 
 class Scorer(Protocol):

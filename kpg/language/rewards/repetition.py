@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kpg.rewards.reward import Reward, Score
-from kpg.rewards.words import check_choice, split
+from kpg.language.rewards.reward import Reward, Score
+from kpg.language.rewards.words import check_choice, split
 
 UNITS = ("word", "character", "token")
 

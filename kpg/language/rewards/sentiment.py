@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kpg.rewards.packages import load
-from kpg.rewards.reward import Reward, Score
+from kpg.language.rewards.packages import load
+from kpg.language.rewards.reward import Reward, Score
 
 
 class Sentiment(Reward):

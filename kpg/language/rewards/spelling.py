@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kpg.rewards.packages import load
-from kpg.rewards.reward import Reward, Score
+from kpg.language.rewards.packages import load
+from kpg.language.rewards.reward import Reward, Score
 
 LANGUAGES = ("ar", "de", "en", "es", "eu", "fa", "fr", "it", "lv", "nl", "pt", "ru")
 _WORD = re.compile(r"\w+(?:'\w+)*")

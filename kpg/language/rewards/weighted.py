@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kpg.rewards.checking import (
+from kpg.language.rewards.checking import (
     check_batch,
     check_columns,
     check_weights,
@@ -18,7 +18,7 @@ from kpg.rewards.checking import (
     required,
     rows,
 )
-from kpg.rewards.reward import (
+from kpg.language.rewards.reward import (
     Reward,
     RewardFunction,
     Score,

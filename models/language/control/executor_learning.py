@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kpg.environments.controls import Control
+from kpg.models.language.control.controls import Control
 
 Array = np.ndarray[Any, Any]
 

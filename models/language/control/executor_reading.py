@@ -96,7 +96,7 @@ class CachedReader:
     older.
 
     Args:
-        decoder: A `kpg.models.language.decoding.Decoder` whose cache is a NamedTuple
+        decoder: A `Decoder` of `kpg.models` whose cache is a NamedTuple
             with `slot` and `places`; all its other leaves have rows.
         room: Tokens of the longest text that is given to `start`.
         new_tokens: T, tokens that `advance` adds to a text at most.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kpg.compiling import compiled
-from kpg.environments.controls import Control
-from kpg.environments.executor_reading import Reader
-from kpg.environments.interaction import Interaction
+from kpg.graph.compiling import compiled
+from kpg.models.language.control.controls import Control
+from kpg.models.language.control.executor_reading import Reader
+from kpg.models.language.control.interaction import Interaction
 
 Array = np.ndarray[Any, Any]
 

@@ -10,15 +10,24 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
-from kpg.environments.controlled_texts import ControlledTexts
-from kpg.environments.controls import SHARPNESS, STRENGTH, Options, make_control
 from kpg.environments.environment import checked_num_envs
-from kpg.environments.executor_learning import ExecutorPartner, Turn
-from kpg.environments.executor_reading import Executor, check_executor, reader_for
-from kpg.environments.executor_writing import ExecutorWriter
-from kpg.environments.infos import put
-from kpg.environments.interaction import Interaction
-from kpg.environments.text_task import Array, Completed, TextTask, check_counts
+from kpg.language.task import Array, Completed, TextTask, check_counts
+from kpg.models.language.control.controls import (
+    SHARPNESS,
+    STRENGTH,
+    Options,
+    make_control,
+)
+from kpg.models.language.control.executor_learning import ExecutorPartner, Turn
+from kpg.models.language.control.executor_reading import (
+    Executor,
+    check_executor,
+    reader_for,
+)
+from kpg.models.language.control.executor_writing import ExecutorWriter
+from kpg.models.language.control.infos import put
+from kpg.models.language.control.interaction import Interaction
+from kpg.models.language.control.texts import ControlledTexts
 from kpg.rewards import RewardFunction
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kpg.environments.word_classes import WordClasses
+from kpg.models.language.control.word_classes import WordClasses
 
 Array = np.ndarray[Any, Any]
 

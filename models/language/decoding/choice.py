@@ -9,12 +9,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import tensorflow as tf
 
-from kpg.models.language.decoding import CachedDecoder, Decoder, RereadingDecoder
-from kpg.models.language.gpt2 import GPT2Decoder
-from kpg.models.language.llama import LlamaDecoder
+from kpg.models.language.decoding.decoder import (
+    CachedDecoder,
+    Decoder,
+    RereadingDecoder,
+)
+from kpg.models.language.decoding.gpt2 import GPT2Decoder
+from kpg.models.language.decoding.llama import LlamaDecoder
+from kpg.models.language.decoding.seq2seq import Seq2SeqDecoder, Seq2SeqRereader
+from kpg.models.language.decoding.slots import put, put_anywhere
 from kpg.models.language.seq2seq import Seq2SeqTrunk
-from kpg.models.language.seq2seq_decoding import Seq2SeqDecoder, Seq2SeqRereader
-from kpg.models.language.slots import put, put_anywhere
 from kpg.models.language.trunk import LanguageTrunk
 
 _FAST: dict[str, Any] = {

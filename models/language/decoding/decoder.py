@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from kpg.models.language.slots import put_anywhere, sizes, widened
+from kpg.models.language.decoding.slots import put_anywhere, sizes, widened
 from kpg.models.language.trunk import LanguageTrunk
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kpg.models.language.decoding import Decoder
-from kpg.models.language.slots import Put, put, sizes, widened
+from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.slots import Put, put, sizes, widened
 from kpg.models.language.trunk import LanguageTrunk
 
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from kpg import random
-from kpg.models.language.choice import decoder_for
-from kpg.models.language.decoding import Decoder
+from kpg.graph import random
+from kpg.models.language.decoding.choice import decoder_for
+from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.slots import Put, put, sizes
 from kpg.models.language.language_policy import LanguagePolicy
-from kpg.models.language.slots import Put, put, sizes
 
 
 class Completions(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kpg.models.language.decoding import Decoder
+from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.slots import put_anywhere, sizes, widened
 from kpg.models.language.seq2seq import Seq2SeqTrunk
-from kpg.models.language.slots import put_anywhere, sizes, widened
 
 
 class Seq2SeqDecoder(Decoder):

@@ -5,10 +5,12 @@ The equations, constants, bounds and rewards are those of
 float32.
 """
 
-from kpg.environments.classic_control.acrobot import Acrobot as Acrobot
-from kpg.environments.classic_control.cart_pole import CartPole as CartPole
-from kpg.environments.classic_control.mountain_car import MountainCar as MountainCar
-from kpg.environments.classic_control.mountain_car import (
+from kpg.environments.graph.classic_control.acrobot import Acrobot as Acrobot
+from kpg.environments.graph.classic_control.cart_pole import CartPole as CartPole
+from kpg.environments.graph.classic_control.mountain_car import (
+    MountainCar as MountainCar,
+)
+from kpg.environments.graph.classic_control.mountain_car import (
     MountainCarContinuous as MountainCarContinuous,
 )
-from kpg.environments.classic_control.pendulum import Pendulum as Pendulum
+from kpg.environments.graph.classic_control.pendulum import Pendulum as Pendulum

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
 
-from kpg.environments.functional import FunctionalEnv, Rng
+from kpg.environments.graph.functional import FunctionalEnv, Rng
 
 
 class Pendulum(FunctionalEnv):

@@ -62,6 +62,7 @@ REQUIRES = [
     "protobuf>=4.25",
     "matplotlib>=3.8",
     "numpy>=1.26",
+    "typing-extensions>=4.10",
 ]
 
 TOOLS = [

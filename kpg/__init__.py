@@ -14,6 +14,7 @@ from kpg.version import __version__ as __version__
 if TYPE_CHECKING:
     from kpg import advantages as advantages
     from kpg import distributions as distributions
+    from kpg import doctor as doctor
     from kpg import environments as environments
     from kpg import export as export
     from kpg import losses as losses
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kpg import rewards as rewards
     from kpg import schedules as schedules
     from kpg import spaces as spaces
+    from kpg import testing as testing
     from kpg import text as text
     from kpg import trainers as trainers
     from kpg.environments import make as make
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _MODULES = (
     "advantages",
     "distributions",
+    "doctor",
     "environments",
     "export",
     "losses",
@@ -37,6 +40,7 @@ _MODULES = (
     "rewards",
     "schedules",
     "spaces",
+    "testing",
     "text",
     "trainers",
 )

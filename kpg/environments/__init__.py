@@ -5,7 +5,6 @@ from kpg.environments.construction import IN_GRAPH as IN_GRAPH
 from kpg.environments.construction import as_environment as as_environment
 from kpg.environments.construction import make as make
 from kpg.environments.environment import Environment as Environment
-from kpg.environments.environment import Partner as Partner
 from kpg.environments.graph.classic_control import Acrobot as Acrobot
 from kpg.environments.graph.classic_control import CartPole as CartPole
 from kpg.environments.graph.classic_control import MountainCar as MountainCar
@@ -22,6 +21,7 @@ from kpg.environments.host.masking import ActionMaskFromInfo as ActionMaskFromIn
 from kpg.environments.host.single import SingleEnv as SingleEnv
 from kpg.environments.host.vector import HostEnvironment as HostEnvironment
 from kpg.environments.host.vector import HostStep as HostStep
+from kpg.environments.partner import Partner as Partner
 from kpg.environments.tabular import TabularMDP as TabularMDP
 from kpg.language.generation import TextGeneration as TextGeneration
 from kpg.models.language.control.generation import (

@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any
 
-import tensorflow as tf
 from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 
-
-class Partner(Protocol):
-    """A model inside an environment that acts after the policy, in the same step.
-
-    Both lead to the same rewards, so that it can learn by the policy's advantages.
-
-    Attributes:
-        model: With the weights that learn.
-        turn: What it did in the last step, and what it knew: a nest of arrays `[B,
-            ...]`.
-    """
-
-    model: Any
-    turn: Any
-
-    def log_probs(self, turn: Any) -> tf.Tensor:
-        """Builds graph: log-probabilities `[...]` float32 of turns `[..., ...]`.
-
-        They are in nats, of the model as it now is; 0 where it had no choice.
-        """
-        ...
-
-    def refresh(self) -> None:
-        """Has what was remembered of the model as it was computed anew."""
-        ...
+from kpg.environments.partner import Partner
 
 
 class Environment(ABC):

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from gymnasium.vector import AutoresetMode
 
-from kpg.environments.environment import Partner
 from kpg.environments.host.vector import HostEnvironment, joined
+from kpg.environments.partner import Partner
 from kpg.graph import random
 from kpg.models import Policy
 from kpg.trainers.acting.actor import Actor, leaves

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from kpg import losses, schedules
-from kpg.environments.environment import Partner
+from kpg.environments.partner import Partner
 from kpg.trainers.learning.batches import Batch, Estimates, shuffled
 from kpg.trainers.learning.minibatches import Progress, Updater, log_probs_of, outputs
 from kpg.trainers.learning.reference import Drift

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from kpg import losses, schedules
-from kpg.environments.environment import Partner
+from kpg.environments.partner import Partner
 from kpg.trainers.learning.batches import Batch, take
 from kpg.trainers.learning.replicas import all_sum, share, sum_up
 from kpg.trajectories import Trajectory, resets

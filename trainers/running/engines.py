@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 
-from kpg.environments.environment import Environment, Partner
+from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.host.vector import HostEnvironment
+from kpg.environments.partner import Partner
 from kpg.graph import random
 from kpg.graph.compiling import compiled
 from kpg.language.generation import TextGeneration

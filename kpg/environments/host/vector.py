@@ -17,7 +17,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 from kpg import spaces
-from kpg.environments.environment import Environment, Partner
+from kpg.environments.environment import Environment
+from kpg.environments.partner import Partner
 
 
 class HostStep(NamedTuple):

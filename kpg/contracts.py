@@ -1,0 +1,70 @@
+"""Classes that others derive from, held to what they promise.
+
+`abc.ABC` does this for plain classes. Keras's models bring a metaclass of their own, on
+which `@abstractmethod` has no effect, and neither says a word about a misspelt method.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+
+# How alike two names must be for one to be taken for a slip of the other.
+_ALIKE = 0.8
+
+
+def hooks_of(base: type) -> list[str]:
+    """Returns the public methods and properties that a class defines itself."""
+    return [
+        name
+        for name, member in vars(base).items()
+        if not name.startswith("_")
+        and (inspect.isroutine(member) or isinstance(member, property))
+    ]
+
+
+def missing(kind: type) -> list[str]:
+    """Returns the abstract methods that a class leaves open."""
+    names = {name for base in kind.__mro__ for name in vars(base)}
+    return sorted(
+        name
+        for name in names
+        if getattr(getattr(kind, name, None), "__isabstractmethod__", False)
+    )
+
+
+def check_complete(kind: type) -> None:
+    """Refuses to make an object of a class that leaves abstract methods open.
+
+    Raises:
+        TypeError: If one is missing.
+    """
+    names = missing(kind)
+    if names:
+        raise TypeError(
+            f"{kind.__name__} must define {' and '.join(names)}; see the base class "
+            f"for what each receives and returns. Received: a class without "
+            f"{', '.join(names)}"
+        )
+
+
+def check_names(kind: type, base: type) -> None:
+    """Refuses a class with a method whose name is nearly that of one of `base`.
+
+    Call it in the `__init_subclass__` of `base`.
+
+    Raises:
+        TypeError: If a public name of the class is a likely slip.
+    """
+    known = {name for parent in kind.__mro__[1:] for name in dir(parent)}
+    hooks = hooks_of(base)
+    for name in hooks_of(kind):
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, hooks, n=1, cutoff=_ALIKE)
+        if close:
+            raise TypeError(
+                f"{kind.__name__} has a method that nothing calls. Did you mean "
+                f"{close[0]}? A helper of your own may begin with an underscore. "
+                f"Received: {name}"
+            )

@@ -1,0 +1,33 @@
+"""Things named as "module:Name", such as a class of one's own on the command line."""
+
+from __future__ import annotations
+
+import importlib
+
+from kpg import checks
+
+
+def named(path: str) -> object:
+    """Returns what "module:Name" names.
+
+    Raises:
+        ValueError: If there is no such module, or no such name in it. An error that the
+            module itself raises is shown.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever a module of one's own raises
+        raise ValueError(
+            "The part before ':' must be a module that can be imported; the command "
+            "line also looks in the current folder. Received: "
+            f"{path!r}, and importing {module!r} raised {type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(found, name):
+        public = [other for other in vars(found) if not other.startswith("_")]
+        raise ValueError(
+            f"{module!r} has no such name. {checks.hint(name, public)} Received: "
+            f"{path!r}"
+        )
+    found_object: object = getattr(found, name)
+    return found_object

@@ -1,0 +1,40 @@
+"""Names of the types that many files share.
+
+TensorFlow and Keras carry no types, so a checker takes their classes for `Any`; the
+names still tell a reader, and an editor, what is meant. Nothing is imported here when
+kpg runs: a client of a served policy has no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import gymnasium
+    import numpy as np
+    import tensorflow as tf
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+"""A NumPy array of any shape and dtype."""
+
+Tensor: TypeAlias = "tf.Tensor"
+"""A tensor of TensorFlow, symbolic or not."""
+
+Nest: TypeAlias = Any
+"""Tensors or arrays in tuples and dictionaries, nested at will, or a single one."""
+
+Space: TypeAlias = "gymnasium.Space[Any]"
+"""A space of Gymnasium."""
+
+Config: TypeAlias = dict[str, Any]
+"""A configuration as Keras knows it: plain values that can be written as JSON."""
+
+Metrics: TypeAlias = "dict[str, tf.Tensor]"
+"""Scalars by the names under which they are logged."""
+
+Logs: TypeAlias = dict[str, float]
+"""What a callback receives: numbers by name."""
+
+Factory: TypeAlias = Callable[..., Any]
+"""A class or a function that makes something."""

@@ -1,0 +1,111 @@
+"""Options that are values: small frozen objects that carry their own arguments.
+
+An option such as `advantage=GAE(0.95)` is a frozen dataclass. What has no effect cannot
+be written, and a class of one's own is the extension. A name or a configuration is a
+shorthand, through `get`, as Keras's own `get` functions read them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TypeVar
+
+import keras
+from typing_extensions import Self
+
+from kpg import checks, imports
+from kpg.types import Config
+
+_V = TypeVar("_V", bound="Value")
+
+
+class Value:
+    """The base of all options; derived classes are frozen dataclasses.
+
+    Keras saves and loads them: a class of one's own needs
+    `@keras.saving.register_keras_serializable` for that.
+    """
+
+    def get_config(self) -> Config:
+        """Returns the arguments by name."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            field.name: serialize(getattr(self, field.name))
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+        }
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Makes the option of what `get_config` returned."""
+        revive = keras.saving.deserialize_keras_object
+        return cls(**{name: revive(value) for name, value in config.items()})
+
+
+def get(
+    name: str,
+    value: object,
+    base: type[_V],
+    known: Mapping[str, type[_V]],
+    arguments: Config | None = None,
+) -> _V:
+    """Returns an option that was given as a value, a class, a name or a configuration.
+
+    Args:
+        name: Of the option, for messages.
+        value: An object of `base`; a class derived from it; one of the names in
+            `known`, or "module:Name" for a class of one's own; or what
+            `keras.saving.serialize_keras_object` made of one.
+        base: What all of them derive from.
+        known: The classes that have a name.
+        arguments: What a class is made with. Defaults to its defaults.
+
+    Raises:
+        ValueError: If it is none of these, or arguments were given to a finished value.
+    """
+    kind = _kind(name, value, base, known)
+    if kind is not None:
+        accepted = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        for argument in arguments or {}:
+            if argument not in accepted:
+                raise ValueError(
+                    f"{kind.__name__} has no argument of that name; it takes "
+                    f"{', '.join(accepted) or 'none'}. Received: {argument}="
+                    f"{(arguments or {})[argument]!r} with {name}={value!r}"
+                )
+        return kind(**(arguments or {}))
+    found = value
+    if isinstance(value, Mapping):
+        found = keras.saving.deserialize_keras_object(dict(value))
+    if not isinstance(found, base):
+        raise ValueError(
+            f"`{name}` must be a {base.__name__}, or one of the names "
+            f"{', '.join(known)}. Received: {name}={value!r}"
+        )
+    if arguments:
+        raise ValueError(
+            f"`{name}` is a finished value with arguments of its own: put these there. "
+            f"Received: {name}={value!r} and {arguments}"
+        )
+    return found
+
+
+def _kind(
+    name: str, value: object, base: type[_V], known: Mapping[str, type[_V]]
+) -> type[_V] | None:
+    """Returns the class that was meant, if it was a class or the name of one."""
+    found: object = value
+    if isinstance(value, str):
+        if value not in known and ":" not in value:
+            raise ValueError(
+                f"`{name}` has no such choice. {checks.hint(value, known)} "
+                f"Received: {name}={value!r}"
+            )
+        found = known[value] if value in known else imports.named(value)
+    if not isinstance(found, type):
+        return None
+    if not issubclass(found, base):
+        raise ValueError(
+            f"`{name}` must be a {base.__name__}. Received: {name}={value!r}"
+        )
+    return found

@@ -18,7 +18,7 @@ from kpg.models.language.decoding.seq2seq import Seq2SeqDecoder, Seq2SeqRereader
 from kpg.models.language.decoding.slots import put_anywhere
 from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
 from tests.seq2seq import FRAMING, bart, policy, read_by, t5, teacher_forced
-from tests.test_text_engine import vowels
+from tests.text_training import vowels
 from tests.texts import Letters, gpt2, padded, stirred
 
 # KerasHub 0.32 hands T5's attention its mask by a name that Keras takes for another.

@@ -15,10 +15,17 @@ from kpg.models import LanguageCritic, Seq2SeqLMPolicy, pretrain
 from kpg.models.language.pretraining import pairs_of, predictor
 from kpg.models.language.seq2seq import Seq2SeqTrunk
 from kpg.trajectories import Trajectory, resets
-from tests.fragments import values_of
+from tests.fragments import collected, traces, values_of
 from tests.seq2seq import FRAMING, bart, policy, read_by, teacher_forced
-from tests.test_text_engine import ALGORITHMS, T, gradient_of, make_trainer, task
-from tests.test_text_reference import noisy
+from tests.text_training import (
+    ALGORITHMS,
+    T,
+    gradient_of,
+    make_trainer,
+    noisy,
+    remainder,
+    task,
+)
 from tests.texts import Letters, language, padded
 
 PAIRS = [("ab", "c"), ("c", "ba"), ("abca", "")]
@@ -31,11 +38,6 @@ def small(vocabulary_size: int = 5, **options: Any) -> Any:
 def ppo(made: Any, **settings: Any) -> Any:
     plain = {"num_epochs": 1, "minibatch_size": 3 * T, "reference_kl_coef": 0.1}
     return make_trainer(made, "PPO", **{**plain, **settings})
-
-
-def remainder(prompts: Any, completions: Any, completion_ids: Any) -> list[float]:
-    """Pays for something that differs between completions."""
-    return [float(sum(map(int, ids)) % 7) for ids in completion_ids]
 
 
 def fragment(made: Any, prompt: list[int], word: Any, reward: float) -> Trajectory:
@@ -95,9 +97,7 @@ def test_trains_saves_and_goes_on(tmp_path: Any) -> None:
     made = Seq2SeqLMPolicy(lm, kpg.text.ByteTokenizer(), temperature=1.3)
     trainer, env = ppo(made), task([remainder])
     trainer.fit(env, epochs=2, steps_per_epoch=1, verbose=0)
-    engine = trainer._engine
-    assert engine.function.experimental_get_tracing_count() == 1
-    assert engine.writer.function.experimental_get_tracing_count() == 1
+    assert traces(trainer) == 1
     moved = {w.path for w in lm.weights if (w.numpy() != before[w.path]).any()}
     assert moved == {w.path for w in lm.trainable_weights}
     assert any(path.endswith("lora_kernel_a") for path in moved)
@@ -119,7 +119,7 @@ def test_the_first_ratio_is_one_and_the_drift_nothing() -> None:
     made = policy("abc", small())
     trainer = ppo(made)
     trainer.reference.begin()
-    rows, _ = trainer._engine_for(task()).collect(0, tf.constant([1, 5]))
+    rows, _ = collected(trainer, task(), 5)
     valid = rows.valid.numpy()
     assert 0 < valid.sum() < valid.size
     assert made.critic is not None
@@ -136,11 +136,11 @@ def test_nothing_after_the_end_counts() -> None:
     made = policy("abc", small())
     trainer = make_trainer(made, "ActorCritic")
     gradients = gradient_of(trainer, 6)
-    rows, _ = trainer._engine_for(task()).collect(0, tf.constant([1, 5]))
+    rows, _ = collected(trainer, task(), 5)
     assert not rows.valid.numpy().all()
     for ours, theirs in zip(gradients(rows), gradients(noisy(rows)), strict=True):
         ours, theirs = map(tf.convert_to_tensor, (ours, theirs))
-        np.testing.assert_allclose(ours, theirs, atol=1e-7)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_a_critic_reads_the_prompts_with_its_own_model(tmp_path: Any) -> None:
@@ -149,7 +149,7 @@ def test_a_critic_reads_the_prompts_with_its_own_model(tmp_path: Any) -> None:
     critic = LanguageCritic(Seq2SeqTrunk(small(258), made.trunk.framing))
     trainer: Any = kpg.trainers.ActorCritic(made, critic, num_steps=T, seed=0)
     trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-    rows, _ = trainer._engine_for(task()).collect(0, tf.constant([1, 5]))
+    rows, _ = collected(trainer, task(), 5)
     np.testing.assert_array_equal(rows.critic_state[0], rows.policy_state[0])
     before = values_of(critic.trunk.weights)
     trainer.fit(task([remainder]), steps_per_epoch=2, verbose=0)

@@ -13,26 +13,24 @@ import tensorflow as tf
 from typing_extensions import Self, override
 
 from kpg import checks, contracts, spaces
-from kpg.environments.construction import as_environment
 from kpg.environments.environment import Environment
 from kpg.environments.partner import Partner
 from kpg.models.critic import Critic
 from kpg.models.normalization import RunningNormalization
 from kpg.models.policy import Policy
-from kpg.trainers.acting.evaluation import Evaluator
 from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.training import Optimized, Training
-from kpg.trainers.running.compilation import checked_jit_compile, pays_off
-from kpg.trainers.running.engine import Engine
+from kpg.trainers.running.compilation import checked_jit_compile
 from kpg.trainers.running.fitting import Fitting
-from kpg.trainers.running.kinds import kind_of
 from kpg.trainers.running.optimizers import (
     Identifier,
     checked_critic_optimizer,
     checked_executor_optimizer,
     checked_optimizer,
 )
+from kpg.trainers.running.programs import Environments, Programs, partner_of
+from kpg.trainers.running.saving import revived_models, write_aside
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Array, Config, Nest, Space
 
@@ -109,11 +107,9 @@ class Trainer(Algorithm, keras.Model):
         self.env_steps_counter = self._counter("env_steps")
         self.critic_optimizer: keras.optimizers.Optimizer | None = None
         self.executor_optimizer: keras.optimizers.Optimizer | None = None
-        self.uses_xla = False
         self._fitting: Fitting | None = None
-        self._engine: Engine | None = None
-        self._evaluators: dict[tuple[int, int, bool], Evaluator] = {}
-        self._environments: list[tuple[object, Environment]] = []
+        self._programs = Programs(self.distribute_strategy, False, None)
+        self._environments = Environments()
         self.add_state()
         self(_inputs(policy.observation_space))
 
@@ -207,7 +203,13 @@ class Trainer(Algorithm, keras.Model):
     @property
     def function(self) -> tf.types.experimental.PolymorphicFunction | None:
         """The compiled call of the last `fit` that holds the update, or `None`."""
-        return None if self._engine is None else self._engine.function
+        engine = self._programs.engine
+        return None if engine is None else engine.function
+
+    @property
+    def uses_xla(self) -> bool:
+        """Whether XLA compiles the programs."""
+        return self._programs.uses_xla
 
     @override
     def check_environment(self, env: Environment) -> None:
@@ -282,11 +284,9 @@ class Trainer(Algorithm, keras.Model):
             ValueError: If an argument is out of range, or does not go with the strategy
                 or the settings.
         """
-        self.iterations_per_call: int | None = None
+        per_call = None
         if steps_per_execution != "auto":
-            self.iterations_per_call = checks.whole_number(
-                "steps_per_execution", steps_per_execution
-            )
+            per_call = checks.whole_number("steps_per_execution", steps_per_execution)
         checked_jit_compile(jit_compile, self.distribute_strategy)
         schedule = self.settings.learning_rate_schedule
         with self.distribute_strategy.scope():
@@ -303,11 +303,7 @@ class Trainer(Algorithm, keras.Model):
             self.critic_optimizer, self.executor_optimizer = own, others
             for each, variables in self.optimized_variables():
                 each.build(variables)
-        self.uses_xla = jit_compile is True
-        self._jit_compile_argument = jit_compile
-        self._planned = 0
-        self._engine = None
-        self._evaluators = {}
+        self._programs = Programs(self.distribute_strategy, jit_compile, per_call)
 
     @override
     def fit(
@@ -361,14 +357,19 @@ class Trainer(Algorithm, keras.Model):
             )
         checks.whole_number("epochs", epochs)
         checks.whole_number("steps_per_epoch", steps_per_epoch)
-        environment = self._environment(env)
-        self._choose_compiler(environment, (epochs - initial_epoch) * steps_per_epoch)
-        engine = self._engine_for(environment)
+        environment = self._environments.get(env, self.effective_seed)
+        self.check_environment(environment)
+        training = self.training_on(
+            environment.num_envs, partner_of(environment, self.executor)
+        )
+        iterations = (epochs - initial_epoch) * steps_per_epoch
+        self._programs.plan(training, environment, iterations)
+        engine = self._programs.engine_for(training, environment)
         if self.reference is not None:
             self.reference.begin()
         validation = None
         if validation_data is not None:
-            validation = self._environment(validation_data)
+            validation = self._environments.get(validation_data, self.effective_seed)
             self.check_environment(validation)
         callback_list = keras.callbacks.CallbackList(
             list(callbacks or ()),
@@ -380,7 +381,11 @@ class Trainer(Algorithm, keras.Model):
             model=self,
         )
         self._fitting = Fitting(
-            engine, callback_list, epochs, steps_per_epoch, self.iterations_per_call
+            engine,
+            callback_list,
+            epochs,
+            steps_per_epoch,
+            self._programs.iterations_per_call,
         )
         if validation is not None:
             self._fitting.validate_on(
@@ -418,67 +423,14 @@ class Trainer(Algorithm, keras.Model):
             ValueError: If the environment does not fit.
         """
         checks.whole_number("episodes", episodes)
-        environment = self._environment(env)
+        environment = self._environments.get(env, self.effective_seed)
         self.check_environment(environment)
-        key = (id(environment), episodes, deterministic)
-        if key not in self._evaluators:
-            evaluator = kind_of(environment).evaluator
-            self._evaluators[key] = evaluator(
-                environment, self.policy, episodes, deterministic, self.uses_xla
-            )
+        evaluator = self._programs.evaluator_for(
+            self.policy, environment, episodes, deterministic
+        )
         if seed is None:
             seed = self.effective_seed if environment.seed is None else environment.seed
-        if self._engine is not None and self._engine.env is environment:
-            self._engine.restart()  # its episodes are about to be broken off
-        return self._evaluators[key].run(seed)
-
-    def _environment(self, env: object) -> Environment:
-        """Returns the same `Environment` for the same object each time."""
-        if isinstance(env, Environment):
-            return env
-        for known, environment in self._environments:
-            if known is env:
-                return environment
-        environment = as_environment(env, seed=self.effective_seed)
-        self._environments.append((env, environment))
-        return environment
-
-    def _choose_compiler(self, env: Environment, iterations: int) -> None:
-        """Turns to XLA as soon as it pays off, unless `compile` was told otherwise."""
-        self._planned += iterations
-        training = self.training_on(env.num_envs)
-        decided = self._jit_compile_argument != "auto" or training.replicas > 1
-        if decided or self.uses_xla:
-            return
-        num_epochs, count = training.minibatches()
-        saved = kind_of(env).saved_by_xla(num_epochs * count, self.settings.num_steps)
-        if pays_off(self._planned, saved):
-            self.uses_xla = True
-            self._evaluators = {}
-            if self._engine is not None:
-                self._engine.compile(self.uses_xla)
-
-    def _engine_for(self, env: Environment) -> Engine:
-        if self._engine is None or self._engine.env is not env:
-            self.check_environment(env)
-            with self.distribute_strategy.scope():
-                training = self.training_on(env.num_envs, self._partner(env))
-                self._engine = kind_of(env).engine(training, env, self.uses_xla)
-        return self._engine
-
-    def _partner(self, env: Environment) -> Partner | None:
-        """Returns the environment's model that is trained, too, if there is one."""
-        if self.executor is None:
-            return None
-        partner = env.partner()
-        if partner is None or partner.model is not self.executor:
-            raise ValueError(
-                "A trainer with an executor needs an environment in which it writes: "
-                "`kpg.environments.ControlledGeneration(trainer.executor, …)`. "
-                "Received: one "
-                + ("without executor" if partner is None else "of another executor")
-            )
-        return partner
+        return evaluator.run(seed)
 
     # Saving and loading.
 
@@ -486,23 +438,12 @@ class Trainer(Algorithm, keras.Model):
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
     ) -> None:
-        """Saves models, settings, optimizer and counters; see `keras.Model.save`.
-
-        The file is written aside and renamed, so that whatever happens there is always
-        a whole one.
-        """
-        path = Path(filepath)
-        if path.exists() and not overwrite:
-            raise ValueError(
-                f"The file exists; give another name or `overwrite=True`. "
-                f"Received: filepath={str(path)!r}"
-            )
-        aside = path.with_name(f".{os.getpid()}-{path.name}")
-        try:
-            super().save(aside, **kwargs)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        """Saves models, settings, optimizer and counters; see `keras.Model.save`."""
+        write_aside(
+            Path(filepath),
+            overwrite,
+            lambda aside: super(Trainer, self).save(aside, **kwargs),
+        )
 
     @override
     def get_config(self) -> Config:
@@ -519,18 +460,7 @@ class Trainer(Algorithm, keras.Model):
     @classmethod
     @override
     def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
-        config = dict(config)
-        revive = keras.saving.deserialize_keras_object
-        policy = config["policy"] = revive(config["policy"], custom_objects)
-        critic = config["critic"]
-        if critic is not None and critic["config"].get("trunk"):
-            kind = keras.saving.get_registered_object(critic["registered_name"])
-            config["critic"] = kind.from_config(critic["config"], trunk=policy)
-        elif critic is not None:
-            config["critic"] = revive(critic, custom_objects)
-        if config.get("executor") is not None:
-            config["executor"] = revive(config["executor"], custom_objects)
-        return cls(**config)
+        return cls(**revived_models(config, custom_objects))
 
     @override
     def get_compile_config(self) -> Config:
@@ -540,8 +470,8 @@ class Trainer(Algorithm, keras.Model):
         optimizers = {name: getattr(self, name) for name in _OPTIMIZERS}
         return {
             **{name: own and serialize(own) for name, own in optimizers.items()},
-            "steps_per_execution": self.iterations_per_call or "auto",
-            "jit_compile": self._jit_compile_argument,
+            "steps_per_execution": self._programs.iterations_per_call or "auto",
+            "jit_compile": self._programs.jit_compile,
         }
 
     @override

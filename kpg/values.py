@@ -79,8 +79,8 @@ def get(
         found = keras.saving.deserialize_keras_object(dict(value))
     if not isinstance(found, base):
         raise ValueError(
-            f"`{name}` must be a {base.__name__}, or one of the names "
-            f"{', '.join(known)}. Received: {name}={value!r}"
+            f"`{name}` must be one of the names {', '.join(known)}, or a value whose "
+            f"class derives from {base.__name__}. Received: {name}={value!r}"
         )
     if arguments:
         raise ValueError(
@@ -110,7 +110,8 @@ def kind_of(
         return None
     if not issubclass(found, base):
         raise ValueError(
-            f"`{name}` must be a {base.__name__}. Received: {name}={value!r}"
+            f"`{name}` must be a class that derives from {base.__name__}. Received: "
+            f"{name}={value!r}"
         )
     return found
 

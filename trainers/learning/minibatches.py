@@ -252,11 +252,14 @@ class Descent:
         with tf.GradientTape() as tape:
             loss, metrics = self.objective(rows, progress)
             loss = weight * loss
-        gradients = tape.gradient(
-            loss,
-            self.training.variables,
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+        variables = self.training.variables
+        # TensorFlow cannot make zeros like a variable of Keras.
+        gradients = [
+            tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient
+            for gradient, variable in zip(
+                tape.gradient(loss, variables), variables, strict=True
+            )
+        ]
         values = [metrics[name] for name in self.names]
         return gradients, weight * tf.stack(values)
 

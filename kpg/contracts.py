@@ -6,6 +6,7 @@ which `@abstractmethod` has no effect, and neither says a word about a misspelt 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 
@@ -67,4 +68,28 @@ def check_names(kind: type, base: type) -> None:
                 f"{kind.__name__} has a method that nothing calls. Did you mean "
                 f"{close[0]}? A helper of your own may begin with an underscore. "
                 f"Received: {name}"
+            )
+
+
+def check_settings(kind: type, base: type) -> None:
+    """Refuses a class of settings that is no frozen dataclass of plain values.
+
+    Raises:
+        TypeError: If it does not derive from `base`, is not frozen, or a default can be
+            changed in place.
+    """
+    name = getattr(kind, "__name__", repr(kind))
+    parameters = vars(kind).get("__dataclass_params__")
+    derived = issubclass(kind, base)
+    if not derived or parameters is None or not parameters.frozen:
+        raise TypeError(
+            f"Settings must be a class with `@dataclasses.dataclass(frozen=True)` that "
+            f"derives from {base.__name__}. Received: {name}"
+        )
+    for field in dataclasses.fields(kind):
+        if field.default_factory in (list, dict, set):
+            raise TypeError(
+                f"A setting must not be changed in place; use a tuple or `None`. "
+                f"Received: {name}.{field.name} with a "
+                f"{field.default_factory.__name__} as its default"
             )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import tensorflow as tf
+
+from kpg.types import Nest, Tensor
+
+_N = TypeVar("_N")
 
 
 class Trajectory(NamedTuple):
@@ -34,49 +38,55 @@ class Trajectory(NamedTuple):
         critic_state: As `policy_state`, of the critic, where every fragment brings its
             own; `()` where the state carries on from the fragment before.
         greedy_rewards: `[T, B]` float32, of the episode that the most likely actions
-            make of each column's start, 0 after its end; `()` unless a trainer compares
-            with it.
+            make of each column's start, 0 after its end; `None` unless an algorithm
+            needs them.
         turns: Nest of `[T, B, ...]`, what a `kpg.environments.Partner` did; `()` unless
             one learns. The learner makes it a pair with the log-probabilities `[T, B]`.
     """
 
-    observations: Any
-    actions: Any
-    log_probs: Any
-    rewards: Any
-    terminated: Any
-    truncated: Any
-    valid: Any
-    next_observations: Any
-    policy_state: Any = ()
-    values: Any = ()
-    critic_state: Any = ()
-    greedy_rewards: Any = ()
-    turns: Any = ()
+    observations: Nest
+    actions: Nest
+    log_probs: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor | None
+    next_observations: Nest
+    policy_state: Nest = ()
+    values: Tensor | tuple[()] = ()
+    critic_state: Nest = ()
+    greedy_rewards: Tensor | None = None
+    turns: Nest = ()
 
 
-def flatten(rows: Any) -> Any:
+def flatten(rows: _N) -> _N:
     """Joins the time and the batch axis of every tensor: `[T * B, ...]`.
 
     What is `None` in the nest stays so.
     """
 
-    def join(tensor: tf.Tensor | None) -> tf.Tensor | None:
+    def join(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tf.reshape(tensor, [-1, *tensor.shape[2:]])
 
-    return tf.nest.map_structure(join, rows)
+    joined: _N = tf.nest.map_structure(join, rows)
+    return joined
 
 
-def cuts(trajectory: Trajectory) -> tf.Tensor:
+def ends(trajectory: Trajectory) -> Tensor:
+    """Returns `[T, B]` bool: the last rows of episodes, however they ended."""
+    return trajectory.terminated | trajectory.truncated
+
+
+def cuts(trajectory: Trajectory) -> Tensor:
     """Returns `[T, B]` bool: after these rows a recurrent state starts from zero.
 
     They are the last rows of episodes, and rows that are no steps.
     """
-    ended = trajectory.terminated | trajectory.truncated
+    ended = ends(trajectory)
     return ended if trajectory.valid is None else ended | ~trajectory.valid
 
 
-def resets(trajectory: Trajectory) -> tf.Tensor:
+def resets(trajectory: Trajectory) -> Tensor:
     """Returns `[T, B]` bool: before these rows a recurrent state becomes zero.
 
     The first row never does: `policy_state` is what it starts from.
@@ -85,10 +95,10 @@ def resets(trajectory: Trajectory) -> tf.Tensor:
     return tf.concat([tf.zeros_like(after[:1]), after[:-1]], axis=0)
 
 
-def zero_where(condition: tf.Tensor, states: Any) -> Any:
+def zero_where(condition: Tensor, states: Nest) -> Nest:
     """Returns a nest of `[B, ...]` states, with zeros where `[B]` bool holds."""
 
-    def zero(state: tf.Tensor) -> tf.Tensor:
+    def zero(state: Tensor) -> Tensor:
         shape = [-1] + [1] * (state.shape.rank - 1)
         return tf.where(tf.reshape(condition, shape), tf.zeros_like(state), state)
 

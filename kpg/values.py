@@ -63,15 +63,15 @@ def get(
     Raises:
         ValueError: If it is none of these, or arguments were given to a finished value.
     """
-    kind = _kind(name, value, base, known)
+    kind = kind_of(name, value, base, known)
     if kind is not None:
-        accepted = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
-        for argument in arguments or {}:
+        accepted = arguments_of(kind)
+        for argument, own in (arguments or {}).items():
             if argument not in accepted:
                 raise ValueError(
                     f"{kind.__name__} has no argument of that name; it takes "
-                    f"{', '.join(accepted) or 'none'}. Received: {argument}="
-                    f"{(arguments or {})[argument]!r} with {name}={value!r}"
+                    f"{', '.join(accepted) or 'none'}. Received: {argument}={own!r} "
+                    f"with {name}={value!r}"
                 )
         return kind(**(arguments or {}))
     found = value
@@ -79,8 +79,8 @@ def get(
         found = keras.saving.deserialize_keras_object(dict(value))
     if not isinstance(found, base):
         raise ValueError(
-            f"`{name}` must be a {base.__name__}, or one of the names "
-            f"{', '.join(known)}. Received: {name}={value!r}"
+            f"`{name}` must be one of the names {', '.join(known)}, or a value whose "
+            f"class derives from {base.__name__}. Received: {name}={value!r}"
         )
     if arguments:
         raise ValueError(
@@ -90,10 +90,14 @@ def get(
     return found
 
 
-def _kind(
+def kind_of(
     name: str, value: object, base: type[_V], known: Mapping[str, type[_V]]
 ) -> type[_V] | None:
-    """Returns the class that was meant, if it was a class or the name of one."""
+    """Returns the class that was meant, if it was a class or the name of one.
+
+    Raises:
+        ValueError: If there is no such name, or the class is of another kind.
+    """
     found: object = value
     if isinstance(value, str):
         if value not in known and ":" not in value:
@@ -106,6 +110,12 @@ def _kind(
         return None
     if not issubclass(found, base):
         raise ValueError(
-            f"`{name}` must be a {base.__name__}. Received: {name}={value!r}"
+            f"`{name}` must be a class that derives from {base.__name__}. Received: "
+            f"{name}={value!r}"
         )
     return found
+
+
+def arguments_of(kind: type) -> list[str]:
+    """Returns the names of the arguments of an option's class."""
+    return [field.name for field in dataclasses.fields(kind)]

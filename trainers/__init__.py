@@ -7,13 +7,26 @@ from typing import Any
 
 from kpg.trainers.actor_critic import ActorCritic as ActorCritic
 from kpg.trainers.actor_critic import ActorCriticSettings as ActorCriticSettings
+from kpg.trainers.algorithm import Algorithm as Algorithm
+from kpg.trainers.algorithm import Iteration as Iteration
+from kpg.trainers.algorithm import Needs as Needs
+from kpg.trainers.algorithm import Updates as Updates
+from kpg.trainers.learning.batches import Batch as Batch
+from kpg.trainers.learning.outputs import Outputs as Outputs
+from kpg.trainers.learning.reference import KL as KL
 from kpg.trainers.ppo import PPO as PPO
 from kpg.trainers.ppo import PPOSettings as PPOSettings
 from kpg.trainers.reinforce import REINFORCE as REINFORCE
 from kpg.trainers.reinforce import REINFORCESettings as REINFORCESettings
+from kpg.trainers.running import kinds
 from kpg.trainers.running.loading import load as load
 from kpg.trainers.settings import TrainerSettings as TrainerSettings
 from kpg.trainers.trainer import Trainer as Trainer
+
+# Imported with the first task of its kind, since language models take seconds to load.
+kinds.register(
+    "kpg.language.generation:TextGeneration", "kpg.trainers.language.kind:KIND"
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,244 +1,204 @@
-"""What an algorithm says of itself, and the models that it improves."""
+"""What an algorithm is: the contract that engines and updates know of a trainer.
+
+Derive from `kpg.trainers.Trainer`, which fulfils everything here but `estimate` and
+`policy_loss`, or from one of kpg's algorithms. A class that leaves a method open is
+refused when its trainer is made, a method with a misspelt name when the class is.
+"""
 
 from __future__ import annotations
 
-import secrets
-from abc import abstractmethod
-from typing import Any, ClassVar
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import Protocol
 
-import keras
-import tensorflow as tf
-
-from kpg import spaces
+from kpg import checks, contracts, losses
+from kpg.advantages.estimator import Estimates, Gains
 from kpg.environments.environment import Environment
-from kpg.models import Critic, Policy, RunningNormalization
-from kpg.trainers.learning.batches import Batch, Estimates, Gains, update_schedule
-from kpg.trainers.learning.reference import Reference
+from kpg.trainers.learning.batches import Batch
+from kpg.trainers.learning.outputs import Outputs
 from kpg.trainers.settings import TrainerSettings
+from kpg.types import Metrics, Tensor
 
 
-class Algorithm(keras.Model):
-    """Models, settings and counters, and how advantages and losses come about.
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What an algorithm needs of a trajectory.
 
-    `Trainer`, whose documentation has the arguments, adds what Keras users call;
-    `REINFORCE`, `ActorCritic` and `PPO` say what is left open here.
+    Attributes:
+        whole_episodes: Every iteration starts new episodes and keeps one of each copy.
+        log_ratios: `estimates.log_ratios`, how far the policy has moved.
+        fresh_estimates: Advantages are estimated anew before each epoch, by the models
+            as they have become.
+        greedy: `estimates.greedy_rewards`, of the same episodes played greedily.
     """
 
-    settings_class: ClassVar[type[TrainerSettings]]
-    metric_names: ClassVar[tuple[str, ...]] = (
-        "loss",
-        "policy_loss",
-        "value_loss",
-        "entropy",
-    )
+    whole_episodes: bool = False
+    log_ratios: bool = False
+    fresh_estimates: bool = False
+    greedy: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Updates:
+    """How an algorithm's updates run.
+
+    Attributes:
+        num_epochs: Passes over each iteration's rows, ≥ 1.
+        minibatch_size: Rows of a gradient step; `None` is all of them. It divides
+            `num_envs * num_steps`.
+        target_kl: The updates of an iteration end before a minibatch whose KL
+            divergence from the policy that acted is above 1.5 times this, in nats;
+            `None` is never.
+        center_advantages: Whether each minibatch's mean is subtracted from its
+            advantages. `normalize_advantages` does that and more.
+    """
+
+    num_epochs: int = 1
+    minibatch_size: int | None = None
+    target_kl: float | None = None
+    center_advantages: bool = False
+
+    def __post_init__(self) -> None:
+        checks.whole_number("num_epochs", self.num_epochs)
+        if self.minibatch_size is not None:
+            checks.whole_number("minibatch_size", self.minibatch_size)
+        if self.target_kl is not None:
+            checks.positive("target_kl", self.target_kl)
+
+
+class Loss(Protocol):
+    """A loss for `Iteration.minimize`."""
+
+    def __call__(
+        self, outputs: Outputs, rows: Batch, progress: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Returns a scalar to minimise, and scalars to log.
+
+        Args:
+            outputs: What policy and critic say about the rows now.
+            rows: A minibatch. Its advantages are not standardised.
+            progress: Scalar in [0, 1], how much of this `fit` is done.
+        """
+        ...
+
+
+class Iteration(ABC):
+    """What an algorithm may ask and do after the updates of an iteration.
+
+    Its methods build graph. Call them outside of replicas, as `Algorithm.after` is.
+
+    Attributes:
+        healthy: Scalar bool; `False` if the trajectory held `inf` or `nan`, so that
+            nothing was learned from it.
+        progress: Scalar in [0, 1], how much of this `fit` is done.
+    """
+
+    healthy: Tensor
+    progress: Tensor
+
+    @abstractmethod
+    def kl(self) -> Tensor:
+        """Returns KL(π_old ‖ π) over all rows, in nats; NaN if nothing was learned."""
+
+    @abstractmethod
+    def mean_advantage(self) -> Tensor:
+        """Returns the mean advantage of all rows before they are standardised.
+
+        It is NaN if nothing was learned.
+        """
+
+    @abstractmethod
+    def minimize(
+        self, loss: Loss, num_epochs: int = 1, minibatch_size: int | None = None
+    ) -> Metrics:
+        """Takes more gradient steps on the iteration's rows, on another loss.
+
+        Such as PPG's auxiliary phase, or more steps of the critic alone. All trainable
+        weights take part; where the loss does not depend on one, its gradient is 0.
+
+        Args:
+            loss: The loss.
+            num_epochs: Passes over the rows, ≥ 1. Defaults to 1.
+            minibatch_size: Rows of a step. Defaults to `None`, all.
+
+        Returns:
+            The means of the loss's metrics over the minibatches.
+        """
+
+
+class Algorithm(ABC):
+    """How a policy is improved; see the module.
+
+    Attributes:
+        settings: The frozen settings.
+    """
+
     settings: TrainerSettings
-    critic_is_optional: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        policy: Policy,
-        critic: Critic | None = None,
-        seed: int | None = None,
-        *,
-        executor: Any = None,
-        **settings: Any,
-    ) -> None:
-        keras_arguments = {k: settings.pop(k) for k in ("name",) if k in settings}
-        super().__init__(**keras_arguments)
-        self.settings = self.settings_class.make(settings)
-        if critic is None and not self.critic_is_optional:
-            raise ValueError(
-                f"{type(self).__name__} needs a critic; give a `kpg.models.Critic` of "
-                "the same observations. Received: critic=None"
-            )
-        if critic is not None and critic.observation_space != policy.observation_space:
-            raise ValueError(
-                "Policy and critic must be for the same observations. Received: "
-                f"policy for {policy.observation_space}, "
-                f"critic for {critic.observation_space}"
-            )
-        if executor is not None and not executor.trainable_variables:
-            raise ValueError(
-                "An executor that learns needs trainable weights; leave a frozen one "
-                "to the environment alone. Received: executor="
-                f"{executor.name}, whose weights are all frozen"
-            )
-        self.policy = policy
-        self.critic = critic
-        self.executor: Any = executor
-        self.seed = seed
-        self.entropy = (secrets.randbits(31) if seed is None else seed) & 0x7FFFFFFF
-        self.return_moments = RunningNormalization(())
-        self.reference: Reference | None = None
-        if self.settings.reference_kl_coef > 0:
-            self.reference = Reference(policy, self.settings)
-        self.iteration = self._counter("iteration")
-        self.env_steps_counter = self._counter("env_steps")
-        self.critic_optimizer: Any = None
-        self.executor_optimizer: Any = None
-        self.add_state()
-        self(_inputs(policy.observation_space))
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        contracts.check_names(cls, Algorithm)
 
-    def _counter(self, name: str) -> Any:
-        return self.add_weight(
-            name=name, shape=(), dtype="int64", initializer="zeros", trainable=False
-        )
+    @property
+    def needs(self) -> Needs:
+        """What the algorithm needs of a trajectory. Defaults to nothing special."""
+        return Needs()
 
-    def add_state(self) -> None:
-        """Adds what an algorithm keeps besides the models: variables to be saved."""
+    @property
+    def updates(self) -> Updates:
+        """How its updates run. Defaults to one step on all rows."""
+        return Updates()
 
     @abstractmethod
     def estimate(self, estimates: Estimates) -> Gains:
-        """Returns advantages and the critic's targets, both `[T, B]`."""
+        """Returns advantages and the critic's targets, both `[T, B]`; builds graph.
+
+        An estimator does it: `return GAE(0.95).gains(estimates, self.settings.gamma)`.
+        """
 
     @abstractmethod
     def policy_loss(
-        self, log_probs: tf.Tensor, rows: Batch, progress: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Returns the policy's loss on a minibatch and the algorithm's own metrics.
+        self, log_probs: Tensor, rows: Batch, progress: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Returns the policy's loss on a minibatch and metrics of your own.
+
+        Every metric is logged under its name, as the mean over the minibatches.
 
         Args:
-            log_probs: `[N]`, of the rows' actions under the policy as it is now.
+            log_probs: `[N]`, of the rows' actions under the current policy, in nats.
             rows: The minibatch.
             progress: Scalar in [0, 1], how much of this `fit` is done.
         """
 
-    @property
-    def restart_every_iteration(self) -> bool:
-        """Whether each iteration starts new episodes and keeps one of each copy."""
-        return False
-
-    @property
-    def estimates_every_epoch(self) -> bool:
-        """Whether advantages are estimated anew, by the models as they have become."""
-        return False
-
-    @property
-    def uses_log_ratios(self) -> bool:
-        """Whether `estimate` wants to know how far the policy has moved."""
-        return False
-
-    @property
-    def centers_advantages(self) -> bool:
-        """Whether the mean of the advantages is subtracted from them."""
-        return False
-
-    @property
-    def measures_kl(self) -> bool:
-        """Whether `follow_kl` is to be called after each iteration's updates."""
-        return False
-
-    def follow_kl(self, kl: tf.Tensor) -> None:
-        """Adapts what depends on the distance that an iteration moved the policy.
+    def value_loss(self, values: Tensor, rows: Batch) -> Tensor:
+        """Returns the critic's loss on a minibatch, a scalar.
 
         Args:
-            kl: Scalar, KL(π_old ‖ π) over all rows of the iteration, in nats; NaN if
-                nothing was learned from them.
+            values: `[N]`, the critic's of the rows' observations.
+            rows: The minibatch.
+        """
+        return losses.value(values, rows.targets, valid=rows.valid)
+
+    def after(self, iteration: Iteration) -> Metrics:
+        """Does what is to be done after an iteration's updates; builds graph.
+
+        Here weights of the algorithm's own adapt, and further phases of updates run.
+
+        Returns:
+            Scalars to log, by name. Defaults to none.
+        """
+        return {}
+
+    def add_state(self) -> None:  # noqa: B027
+        """Adds what an algorithm keeps besides the models.
+
+        Use `self.add_weight(…)` or attributes that are Keras layers. They are saved;
+        those that are trainable are learned along with the policy.
         """
 
-    @property
-    def measures_gains(self) -> bool:
-        """Whether `follow_gains` is to be called after each iteration's updates."""
-        return False
-
-    def follow_gains(self, mean: tf.Tensor) -> None:
-        """Adapts what depends on the advantages of an iteration.
-
-        Args:
-            mean: Scalar, over all rows, before they are standardised; NaN if nothing
-                was learned from them.
-        """
-
-    @property
-    def compares_with_greedy(self) -> bool:
-        """Whether each episode is to be played greedily from its start as well."""
-        return False
-
-    @property
-    def recurrent(self) -> bool:
-        """Whether a model remembers; minibatches are then whole sequences."""
-        models = [model for model in (self.policy, self.critic) if model is not None]
-        return any(model.recurrent for model in models)
-
-    def learned_variables(self) -> list[Any]:
-        """Returns the trainable variables of all models, each once."""
-        return [v for _, variables in self.optimized_variables() for v in variables]
-
-    def optimized_variables(self) -> list[tuple[Any, list[Any]]]:
-        """Returns each optimizer with its variables, in the order of the gradients."""
-        policy = list(self.policy.trainable_variables)
-        known = {id(variable) for variable in policy}
-        critic = [
-            variable
-            for variable in getattr(self.critic, "trainable_variables", ())
-            if id(variable) not in known  # a shared trunk
-        ]
-        if self.critic_optimizer is None:
-            pairs = [(self.optimizer, policy + critic)]
-        else:
-            pairs = [(self.optimizer, policy), (self.critic_optimizer, critic)]
-        if self.executor_optimizer is not None:
-            executor = list(self.executor.trainable_variables)
-            pairs.append((self.executor_optimizer, executor))
-        return pairs
-
-    @property
-    def optimizers(self) -> list[Any]:
-        """The policy's optimizer and, if they have their own, the others'."""
-        return [optimizer for optimizer, _ in self.optimized_variables()]
-
-    def update_schedule(self, num_envs: int) -> tuple[int, int]:
-        """See `kpg.trainers.learning.batches.update_schedule`."""
-        return update_schedule(self, num_envs)
-
-    def check_environment(self, env: Environment) -> None:
-        """Refuses an environment that the models were not made for.
+    def check_environment(self, env: Environment) -> None:  # noqa: B027
+        """Refuses an environment that the algorithm cannot learn from.
 
         Raises:
-            ValueError: If a space differs.
+            ValueError: If it does not fit.
         """
-        for kind in ("observation_space", "action_space"):
-            wanted, given = getattr(self.policy, kind), getattr(env, kind)
-            if given is not None and wanted != given:
-                raise ValueError(
-                    f"The environment's {kind} is not the one that the policy was made "
-                    f"for; make a Policy with this environment's spaces. Received: "
-                    f"{given}, but the policy has {wanted}"
-                )
-
-    def set_reference(self, policy: Policy | None = None) -> None:
-        """Takes a policy, as it is now, for the reference of `reference_kl_coef`.
-
-        Its weights are copied. Without this call the first `fit` takes the policy as it
-        finds it; a callback may call it to let the reference follow.
-
-        Args:
-            policy: One with the same layers. Defaults to the policy that is trained.
-
-        Raises:
-            ValueError: If the trainer has no reference, or the policy does not fit.
-        """
-        if self.reference is None:
-            self.settings.refuse("reference_kl_coef", "must be above 0 for a reference")
-        else:
-            self.reference.choose(self.policy if policy is None else policy)
-
-    @property
-    def env_steps(self) -> int:
-        """Environment steps taken since the trainer was made."""
-        return int(tf.convert_to_tensor(self.env_steps_counter))
-
-    def call(self, observations: Any, training: bool = False) -> Any:
-        """Returns greedy actions for `[B, ...]` observations.
-
-        A recurrent policy takes each of them for the first of an episode.
-        """
-        return self.policy.family.to_environment(self.policy.mode(observations))
-
-
-def _inputs(space: Any) -> Any:
-    """Returns symbolic inputs of Keras for a batch of observations."""
-    return tf.nest.map_structure(
-        lambda spec: keras.Input(tuple(spec.shape), dtype=spec.dtype.name),
-        spaces.specs(space),
-    )

@@ -7,11 +7,39 @@ from typing import ClassVar
 
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack, override
 
-from kpg import adaptation, losses, schedules
-from kpg.trainers.learning.batches import Batch, Estimates, Gains
-from kpg.trainers.settings import TrainerSettings
+from kpg import adaptation, checks, losses, schedules
+from kpg.advantages.estimator import Estimates, Estimator, Gains
+from kpg.advantages.estimators import ESTIMATOR_ARGUMENTS, ESTIMATORS, GAE
+from kpg.models.critic import Critic
+from kpg.models.policy import Policy
+from kpg.trainers.algorithm import Iteration, Needs, Updates
+from kpg.trainers.learning.batches import Batch
+from kpg.trainers.settings import Option, TrainerArguments, TrainerSettings
 from kpg.trainers.trainer import Trainer
+from kpg.types import Metrics, Tensor
+
+
+class PPOArguments(TrainerArguments, total=False):
+    """The settings of `PPO`, as keyword arguments; see `PPOSettings`."""
+
+    num_epochs: int
+    minibatch_size: int
+    advantage: Estimator | type[Estimator] | str
+    gae_lambda: float
+    n_step: int
+    clip_rho: float
+    clip_c: float
+    recompute_advantages: bool
+    clip_range: float | None
+    clip_range_schedule: str
+    dual_clip: float | None
+    value_clip_range: float | None
+    target_kl: float | None
+    kl_coef: float
+    kl_coef_schedule: str
+    desired_kl: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +51,10 @@ class PPOSettings(TrainerSettings):
         num_epochs: Passes over each iteration's rows, ≥ 1. Defaults to 10.
         minibatch_size: Rows of a gradient step; it divides `num_envs * num_steps`, and
             is a multiple of `num_steps` for recurrent models. Defaults to 64.
-        gae_lambda: λ of generalised advantage estimation, in [0, 1]. Defaults to 0.95.
+        advantage: How advantages are estimated: an estimator of `kpg.advantages`, or
+            its name with its arguments flat, as in `ActorCritic`. `gae_lambda=0.9` is
+            short for `GAE(0.9)`. `VTrace` estimates anew before each epoch. Defaults to
+            `GAE(0.95)`.
         recompute_advantages: Whether advantages and targets are estimated anew before
             each epoch, by the critic as it has become. Defaults to `False`.
         clip_range: ε of the clipped surrogate, > 0; `None` does not clip, which needs
@@ -52,11 +83,15 @@ class PPOSettings(TrainerSettings):
         *schedules.SCHEDULES,
         "adaptive_kl",
     )
+    options: ClassVar[dict[str, Option]] = {
+        **TrainerSettings.options,
+        "advantage": Option(Estimator, ESTIMATORS, ESTIMATOR_ARGUMENTS),
+    }
 
     num_steps: int = 2048
     num_epochs: int = 10
     minibatch_size: int = 64
-    gae_lambda: float = 0.95
+    advantage: Estimator = GAE(0.95)
     recompute_advantages: bool = False
     clip_range: float | None = 0.2
     clip_range_schedule: str = "constant"
@@ -67,19 +102,22 @@ class PPOSettings(TrainerSettings):
     kl_coef_schedule: str = "constant"
     desired_kl: float = 0.01
 
+    @override
     def __post_init__(self) -> None:
-        """See `TrainerSettings`."""
         super().__post_init__()
-        self._check_count("num_epochs")
-        self._check_count("minibatch_size")
-        self._check_fraction("gae_lambda")
+        checks.whole_number("num_epochs", self.num_epochs)
+        checks.whole_number("minibatch_size", self.minibatch_size)
         for name in ("clip_range", "value_clip_range", "target_kl", "dual_clip"):
             if getattr(self, name) is not None:
-                self._check_positive(name)
-        self._check_number("kl_coef", low=0.0)
-        self._check_positive("desired_kl")
-        self._check_choice("clip_range_schedule", schedules.SCHEDULES)
-        self._check_choice("kl_coef_schedule", ("constant", "adaptive"))
+                checks.positive(name, getattr(self, name))
+        checks.number("kl_coef", self.kl_coef, low=0.0)
+        checks.positive("desired_kl", self.desired_kl)
+        checks.choice(
+            "clip_range_schedule", self.clip_range_schedule, schedules.SCHEDULES
+        )
+        checks.choice(
+            "kl_coef_schedule", self.kl_coef_schedule, ("constant", "adaptive")
+        )
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -122,10 +160,22 @@ class PPO(Trainer):
 
     settings_class = PPOSettings
     settings: PPOSettings
-    metric_names = (*Trainer.metric_names, "approx_kl", "clip_fraction")
 
+    def __init__(
+        self,
+        policy: Policy,
+        critic: Critic,
+        seed: int | None = None,
+        *,
+        executor: keras.Model | None = None,
+        name: str | None = None,
+        **settings: Unpack[PPOArguments],
+    ) -> None:
+        super().__init__(policy, critic, seed, executor=executor, name=name, **settings)
+
+    @override
     def add_state(self) -> None:
-        """See `Trainer.add_state`: the weight of the KL penalty, which may adapt."""
+        # The weight of the KL penalty, which may adapt.
         self.kl_coefficient = self.add_weight(
             name="kl_coefficient",
             shape=(),
@@ -133,14 +183,27 @@ class PPO(Trainer):
             trainable=False,
         )
 
-    def estimate(self, estimates: Estimates) -> Gains:
-        """See `Trainer.estimate`."""
-        return estimates.gae(self.settings.gamma, self.settings.gae_lambda)
+    @property
+    @override
+    def needs(self) -> Needs:
+        corrects = self.settings.advantage.uses_log_ratios
+        fresh = corrects or self.settings.recompute_advantages
+        return Needs(log_ratios=corrects, fresh_estimates=fresh)
 
+    @property
+    @override
+    def updates(self) -> Updates:
+        settings = self.settings
+        return Updates(settings.num_epochs, settings.minibatch_size, settings.target_kl)
+
+    @override
+    def estimate(self, estimates: Estimates) -> Gains:
+        return self.settings.advantage.gains(estimates, self.settings.gamma)
+
+    @override
     def policy_loss(
-        self, log_probs: tf.Tensor, rows: Batch, progress: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """See `Trainer.policy_loss`."""
+        self, log_probs: Tensor, rows: Batch, progress: Tensor
+    ) -> tuple[Tensor, Metrics]:
         clip_range = self.settings.clip_range
         if clip_range is not None:
             clip_range *= schedules.factor(self.settings.clip_range_schedule, progress)
@@ -161,22 +224,26 @@ class PPO(Trainer):
             fraction = losses.mean(tf.cast(moves > clip_range, tf.float32), rows.valid)
         return loss, {"approx_kl": kl, "clip_fraction": fraction}
 
-    @property
-    def estimates_every_epoch(self) -> bool:
-        """See `Trainer.estimates_every_epoch`."""
-        return self.settings.recompute_advantages
+    @override
+    def value_loss(self, values: Tensor, rows: Batch) -> Tensor:
+        clip_range = self.settings.value_clip_range
+        return losses.value(
+            values,
+            rows.targets,
+            old_values=None if clip_range is None else rows.values,
+            clip_range=clip_range,
+            valid=rows.valid,
+        )
 
-    @property
-    def measures_kl(self) -> bool:
-        """See `Trainer.measures_kl`."""
-        return self.settings.adapts
-
-    def follow_kl(self, kl: tf.Tensor) -> None:
-        """See `Trainer.follow_kl`."""
-        desired = self.settings.desired_kl
+    @override
+    def after(self, iteration: Iteration) -> Metrics:
+        if not self.settings.adapts:
+            return {}
+        kl, desired = iteration.kl(), self.settings.desired_kl
         if self.settings.learning_rate_schedule == "adaptive_kl":
             rate = self.optimizer.learning_rate
             rate.assign(adaptation.learning_rate(rate, kl, target_kl=desired))
         if self.settings.kl_coef_schedule == "adaptive":
             beta = self.kl_coefficient
             beta.assign(adaptation.kl_coefficient(beta, kl, target_kl=desired))
+        return {}

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack, override
 
-from kpg import advantages, losses
+from kpg import checks, losses
+from kpg.advantages.baselines import (
+    BASELINES,
+    Baseline,
+    BatchMean,
+    CriticBaseline,
+    GroupBaseline,
+    MovingAverage,
+    NoBaseline,
+)
+from kpg.advantages.estimator import Estimates, Gains
+from kpg.advantages.returns import (
+    discount_weights,
+    discounted_returns,
+    total_returns,
+)
 from kpg.environments.environment import Environment
-from kpg.models import Critic, Policy
-from kpg.trainers.learning.batches import Batch, Estimates, Gains
+from kpg.models.critic import Critic
+from kpg.models.policy import Policy
+from kpg.trainers.algorithm import Iteration, Needs, Updates
+from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.replicas import all_sum
-from kpg.trainers.settings import TrainerSettings
+from kpg.trainers.settings import Option, TrainerArguments, TrainerSettings
 from kpg.trainers.trainer import Trainer
+from kpg.types import Metrics, Tensor
 
 RETURNS = ("reward_to_go", "total")
-GROUP_BASELINES = ("leave_one_out", "group_normalized")
-BASELINES = (
-    *("critic", "batch_mean", "moving_average", "self_critical", "none"),
-    *GROUP_BASELINES,
-)
 NORMALIZATIONS = ("rows", "episodes", "constant")
+
+
+class REINFORCEArguments(TrainerArguments, total=False):
+    """The settings of `REINFORCE`, as keyword arguments."""
+
+    whole_episodes: bool
+    returns: str
+    baseline: Baseline | type[Baseline] | str | None
+    baseline_decay: float
+    group_size: int | None
+    loss_normalization: str
+    discount_gradient: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,21 +64,14 @@ class REINFORCESettings(TrainerSettings):
         returns: What a step is credited with: "reward_to_go", the discounted rewards
             from it on, or "total", those of its whole episode. Defaults to
             "reward_to_go".
-        baseline: What is subtracted from the returns: "critic", the learned value;
-            "batch_mean", their mean; "moving_average", that of the iterations before;
-            "self_critical", the return of the most likely actions from the same start,
-            as in SCST (the environment must be one in the graph or a text task, and
-            every iteration then plays twice); "none"; or, by the names of
-            `kpg.advantages`, "leave_one_out" and "group_normalized", which compare an
-            episode's return with those of its group, as RLOO and GRPO do. All but
-            "batch_mean" and "group_normalized" leave the expected gradient as it is.
-            Defaults to `None`: the critic if there is one, else the mean.
-        baseline_decay: d in [0, 1) of "moving_average": after each iteration
-            b ← d b + (1 − d) G, G the mean return of its steps, divided by 1 − dⁿ after
-            n of them so that the first counts in full; before it b is 0. It is saved
-            with the trainer. Defaults to 0.9.
-        group_size: Environments of a group, ≥ 2, next to each other: for a text task
-            those that complete one prompt. Defaults to `None`, all of them.
+        baseline: What is subtracted from the returns, a value of `kpg.advantages`:
+            `CriticBaseline()`, `BatchMean()`, `MovingAverage(0.9)`, `SelfCritical()`,
+            `LeaveOneOut(4)`, `GroupNormalized(4)`, `NoBaseline()`, or one of your own.
+            A name goes with its arguments flat: "critic", "batch_mean",
+            "moving_average" with `baseline_decay`, "self_critical", "leave_one_out" and
+            "group_normalized" with `group_size`, "none". All but `BatchMean` and
+            `GroupNormalized` leave the expected gradient as it is. Defaults to `None`:
+            the critic if there is one, else the mean.
         loss_normalization: What the policy's loss, a sum over steps, is divided by:
             "rows", the number of steps in the iteration, as everywhere else in kpg;
             "episodes", each episode by its own length before their mean, as GRPO does,
@@ -65,69 +84,56 @@ class REINFORCESettings(TrainerSettings):
             steps then count as much as early ones. Defaults to `False`.
     """
 
+    options: ClassVar[dict[str, Option]] = {
+        **TrainerSettings.options,
+        "baseline": Option(
+            Baseline,
+            BASELINES,
+            {"baseline_decay": "decay", "group_size": "group_size"},
+        ),
+    }
+
     whole_episodes: bool = True
     returns: str = "reward_to_go"
-    baseline: str | None = None
-    baseline_decay: float = 0.9
-    group_size: int | None = None
+    baseline: Baseline | None = None
     loss_normalization: str = "rows"
     discount_gradient: bool = False
 
+    @override
     def __post_init__(self) -> None:
-        """See `TrainerSettings`."""
         super().__post_init__()
-        self._check_choice("returns", RETURNS)
-        if self.baseline is not None:
-            self._check_choice("baseline", BASELINES)
-        self._check_groups()
-        self._check_averages()
-        self._check_choice("loss_normalization", NORMALIZATIONS)
+        checks.choice("returns", self.returns, RETURNS)
+        checks.choice("loss_normalization", self.loss_normalization, NORMALIZATIONS)
         self.check_effect(
             "discount_gradient", self.returns == "reward_to_go", "returns='total'"
         )
         if not self.whole_episodes:
             for name in ("returns", "discount_gradient", "loss_normalization"):
                 self.check_effect(name, False, "whole_episodes=False")
-        if self.baseline == "none" and self.normalize_advantages:
-            raise ValueError(
-                "`normalize_advantages` subtracts the mean, which is a baseline; set "
-                "it to False, or take baseline='batch_mean'. Received: "
-                "baseline='none', normalize_advantages=True"
-            )
+        if self.baseline is not None:
+            self._check_baseline(self.baseline)
 
-    def _check_averages(self) -> None:
-        self._check_number("baseline_decay", 0.0, 1.0)
-        if self.baseline_decay == 1.0:
-            self.refuse("baseline_decay", "must be less than 1")
-        averages = self.baseline == "moving_average"
-        reason = f"baseline={self.baseline!r}"
-        self.check_effect("baseline_decay", averages, reason)
-        if averages and self.normalize_advantages:
-            raise ValueError(
-                "`normalize_advantages` subtracts the mean of the iteration, after "
-                "which no constant baseline has an effect; set it to False. Received: "
-                "baseline='moving_average', normalize_advantages=True"
-            )
-        if self.baseline == "self_critical" and self.normalize_rewards:
-            raise ValueError(
-                "The greedy episodes' rewards are not normalised: leave out "
-                "`normalize_rewards`. Received: baseline='self_critical', "
-                "normalize_rewards=True"
-            )
-
-    def _check_groups(self) -> None:
-        grouped = self.baseline in GROUP_BASELINES
-        self.check_effect("group_size", grouped, f"baseline={self.baseline!r}")
-        if self.group_size is not None:
-            self._check_count("group_size")
-            if self.group_size < 2:
-                self.refuse("group_size", "must be at least 2")
+    def _check_baseline(self, baseline: Baseline) -> None:
         whole = self.returns == "total" and self.whole_episodes
-        if (grouped or self.baseline == "self_critical") and not whole:
+        if baseline.compares_episodes and not whole:
             raise ValueError(
                 "This baseline compares whole episodes: it needs returns='total' and "
-                f"whole_episodes=True. Received: baseline={self.baseline!r}, "
+                f"whole_episodes=True. Received: baseline={baseline}, "
                 f"returns={self.returns!r}, whole_episodes={self.whole_episodes}"
+            )
+        if baseline.needs_greedy and self.normalize_rewards:
+            raise ValueError(
+                "The greedy episodes' rewards are not normalised: omit "
+                f"`normalize_rewards`. Received: baseline={baseline}, "
+                "normalize_rewards=True"
+            )
+        constant = isinstance(baseline, (NoBaseline, MovingAverage))
+        if constant and self.normalize_advantages:
+            raise ValueError(
+                "`normalize_advantages` subtracts the mean of the iteration, after "
+                "which no constant baseline has an effect; set it to False, or use "
+                f"`BatchMean()`. Received: baseline={baseline}, "
+                "normalize_advantages=True"
             )
 
 
@@ -149,6 +155,8 @@ class REINFORCE(Trainer):
         policy: A `kpg.models.Policy`.
         critic: A `kpg.models.Critic` as baseline. Defaults to `None`.
         seed: Seed of all sampling. Defaults to a random one.
+        executor: See `Trainer`.
+        name: Of the Keras model.
         **settings: Fields of `REINFORCESettings`.
 
     Raises:
@@ -166,48 +174,52 @@ class REINFORCE(Trainer):
         policy: Policy,
         critic: Critic | None = None,
         seed: int | None = None,
-        **settings: Any,
+        *,
+        executor: keras.Model | None = None,
+        name: str | None = None,
+        **settings: Unpack[REINFORCEArguments],
     ) -> None:
-        super().__init__(policy, critic, seed, **settings)
-        if critic is None and not self.settings.whole_episodes:
+        super().__init__(policy, critic, seed, executor=executor, name=name, **settings)
+        if critic is not None:
+            baseline = self.settings.baseline
+            if self.settings.whole_episodes and not self.baseline.needs_critic:
+                raise ValueError(
+                    "A critic has no effect on whole episodes unless it is the "
+                    "baseline; omit the critic or the baseline. Received: a critic, "
+                    f"baseline={baseline}"
+                )
+            return
+        if not self.settings.whole_episodes:
             raise ValueError(
                 "REINFORCE without a critic learns from whole episodes only, since "
                 "nothing tells what follows a fragment; give a critic or leave "
                 "`whole_episodes=True`. Received: critic=None, whole_episodes=False"
             )
-        baseline = self.settings.baseline
-        if critic is None and baseline == "critic":
+        if self.baseline.needs_critic:
             raise ValueError(
-                "The baseline 'critic' needs one; give a `kpg.models.Critic`. "
-                "Received: critic=None, baseline='critic'"
+                f"The baseline needs a critic; give a `kpg.models.Critic`. Received: "
+                f"critic=None, baseline={self.baseline}"
             )
-        if critic is None:
-            self.settings.check_effect("vf_coef", False, "critic=None")
-        unused = baseline not in (None, "critic") and self.settings.whole_episodes
-        if critic is not None and unused:
-            raise ValueError(
-                "A critic has no effect on whole episodes unless it is the baseline; "
-                "leave it out, or `baseline` away. Received: a critic, "
-                f"baseline={baseline!r}"
-            )
+        self.settings.check_effect("vf_coef", False, "critic=None")
 
     @property
-    def restart_every_iteration(self) -> bool:
-        """See `Trainer.restart_every_iteration`."""
-        return self.settings.whole_episodes
+    def baseline(self) -> Baseline:
+        """What is subtracted from the returns."""
+        default = BatchMean() if self.critic is None else CriticBaseline()
+        return self.settings.baseline or default
 
+    @override
     def check_environment(self, env: Environment) -> None:
-        """See `Trainer.check_environment`."""
         super().check_environment(env)
-        size = self.settings.group_size
         replicas = self.distribute_strategy.num_replicas_in_sync
-        grouped = self.baseline in GROUP_BASELINES
-        if grouped and env.num_envs // replicas % (size or env.num_envs):
-            raise ValueError(
-                "`group_size` must divide the number of environments, on every "
-                f"replica: a group is on one. Received: group_size={size}, num_envs="
-                f"{env.num_envs}, {replicas} replicas"
-            )
+        if isinstance(self.baseline, GroupBaseline):
+            size = self.baseline.group_size
+            if env.num_envs // replicas % (size or env.num_envs):
+                raise ValueError(
+                    "`group_size` must divide the number of environments, on every "
+                    f"replica: a group is on one. Received: group_size={size}, "
+                    f"num_envs={env.num_envs}, {replicas} replicas"
+                )
         limit, num_steps = env.max_episode_steps, self.settings.num_steps
         if self.settings.whole_episodes and (limit is None or limit > num_steps):
             raise ValueError(
@@ -217,79 +229,53 @@ class REINFORCE(Trainer):
                 f"num_steps={num_steps}, max_episode_steps={limit}"
             )
 
-    @property
-    def baseline(self) -> str:
-        """What is subtracted from the returns, one of `BASELINES`."""
-        default = "batch_mean" if self.critic is None else "critic"
-        return self.settings.baseline or default
-
-    @property
-    def centers_advantages(self) -> bool:
-        """See `Trainer.centers_advantages`."""
-        return self.baseline == "batch_mean"
-
+    @override
     def add_state(self) -> None:
-        """See `Trainer.add_state`: a moving average and how much it has seen."""
-        if self.baseline == "moving_average":
-            self.average = self.add_weight(
-                name="average", shape=(2,), initializer="zeros", trainable=False
+        # What the baseline keeps between iterations.
+        self.baseline_state = None
+        if self.baseline.state_size:
+            self.baseline_state = self.add_weight(
+                name="baseline_state",
+                shape=(self.baseline.state_size,),
+                initializer="zeros",
+                trainable=False,
             )
 
     @property
-    def compares_with_greedy(self) -> bool:
-        """See `Trainer.compares_with_greedy`."""
-        return self.baseline == "self_critical"
+    @override
+    def needs(self) -> Needs:
+        return Needs(
+            whole_episodes=self.settings.whole_episodes,
+            greedy=self.baseline.needs_greedy,
+        )
 
     @property
-    def measures_gains(self) -> bool:
-        """See `Trainer.measures_gains`."""
-        return self.baseline == "moving_average"
+    @override
+    def updates(self) -> Updates:
+        return Updates(center_advantages=self.baseline.centers)
 
-    def follow_gains(self, mean: tf.Tensor) -> None:
-        """See `Trainer.follow_gains`."""
-        decay = self.settings.baseline_decay
-        found = tf.stack([self._average() + mean, 1.0])
-        moved = decay * self.average + (1.0 - decay) * found
-        self.average.assign(tf.where(tf.math.is_finite(mean), moved, self.average))
+    def _state(self) -> Tensor:
+        state = self.baseline_state
+        return tf.zeros([0]) if state is None else tf.convert_to_tensor(state)
 
-    def _average(self) -> tf.Tensor:
-        total, weight = tf.unstack(tf.convert_to_tensor(self.average))
-        return tf.math.divide_no_nan(total, weight)
-
+    @override
     def estimate(self, estimates: Estimates) -> Gains:
-        """See `Trainer.estimate`."""
-        gamma = self.settings.gamma
-        rewards, _, next_values, terminated, truncated = estimates[:5]
-        rows = rewards, next_values, terminated, truncated
-        targets = advantages.discounted_returns(*rows, gamma=gamma)
+        gamma, settings = self.settings.gamma, self.settings
+        terminated, truncated = estimates.terminated, estimates.truncated
+        rows = (estimates.rewards, estimates.next_values, terminated, truncated)
+        targets = discounted_returns(*rows, gamma=gamma)
         returns, weights = targets, None
-        if self.settings.returns == "total":
-            returns = advantages.total_returns(*rows, gamma=gamma)
-        if self.settings.discount_gradient:
-            weights = advantages.discount_weights(terminated, truncated, gamma=gamma)
-        if self.settings.loss_normalization != "rows":
+        if settings.returns == "total":
+            returns = total_returns(*rows, gamma=gamma)
+        if settings.discount_gradient:
+            weights = discount_weights(terminated, truncated, gamma=gamma)
+        if settings.loss_normalization != "rows":
             share = self._shares(estimates.valid)
             weights = share if weights is None else share * weights
-        return Gains(self._compared(returns, estimates), targets, weights)
+        gains = self.baseline.compared(returns, estimates, gamma, self._state())
+        return Gains(gains, targets, weights)
 
-    def _compared(self, returns: tf.Tensor, estimates: Estimates) -> tf.Tensor:
-        """Subtracts the baseline from the returns; a mean is subtracted later."""
-        if self.baseline == "critic":
-            return returns - estimates.values
-        if self.baseline == "moving_average":
-            return returns - self._average()
-        if self.baseline == "self_critical":
-            steps = tf.range(returns.shape[0], dtype=tf.float32)[:, tf.newaxis]
-            rewards = self.settings.gamma**steps * estimates.greedy_rewards
-            return returns - tf.reduce_sum(rewards, axis=0)
-        if self.baseline in GROUP_BASELINES:
-            # Every column is one episode, and the first row is credited with it.
-            compare = getattr(advantages, self.baseline)
-            size = self.settings.group_size or returns.shape[1]
-            return tf.broadcast_to(compare(returns[0], size), returns.shape)
-        return returns
-
-    def _shares(self, valid: tf.Tensor) -> tf.Tensor:
+    def _shares(self, valid: Tensor) -> Tensor:
         """Returns `[T, B]` weights that make the mean over rows another mean."""
         lengths = tf.reduce_sum(tf.cast(valid, tf.float32), axis=0)
         episodes = tf.reduce_sum(tf.cast(lengths > 0.0, tf.float32))
@@ -299,11 +285,18 @@ class REINFORCE(Trainer):
             lengths = tf.fill(lengths.shape, float(self.settings.num_steps))
         return tf.broadcast_to(mean_length / tf.maximum(lengths, 1.0), valid.shape)
 
+    @override
     def policy_loss(
-        self, log_probs: tf.Tensor, rows: Batch, progress: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """See `Trainer.policy_loss`."""
+        self, log_probs: Tensor, rows: Batch, progress: Tensor
+    ) -> tuple[Tensor, Metrics]:
         gains = rows.advantages
         if rows.weights is not None:
             gains *= rows.weights
         return losses.policy_gradient(log_probs, gains, rows.valid), {}
+
+    @override
+    def after(self, iteration: Iteration) -> Metrics:
+        if self.baseline_state is not None:
+            moved = self.baseline.followed(self._state(), iteration.mean_advantage())
+            self.baseline_state.assign(moved)
+        return {}

@@ -2,65 +2,82 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import keras
+import tensorflow as tf
+from typing_extensions import Self, override
 
-from kpg.environments import as_environment
+from kpg import checks, contracts, spaces
 from kpg.environments.environment import Environment
-from kpg.models import Critic, Policy
-from kpg.trainers.acting.evaluation import Evaluator, evaluator_for
+from kpg.environments.partner import Partner
+from kpg.models.critic import Critic
+from kpg.models.normalization import RunningNormalization
+from kpg.models.policy import Policy
 from kpg.trainers.algorithm import Algorithm
-from kpg.trainers.running.compilation import pays_off
-from kpg.trainers.running.engines import Engine, engine_for
+from kpg.trainers.learning.reference import Reference
+from kpg.trainers.learning.training import Optimized, Training
+from kpg.trainers.running.compilation import checked_jit_compile
 from kpg.trainers.running.fitting import Fitting
 from kpg.trainers.running.optimizers import (
+    Identifier,
     checked_critic_optimizer,
     checked_executor_optimizer,
     checked_optimizer,
 )
+from kpg.trainers.running.programs import Environments, Programs, partner_of
+from kpg.trainers.running.saving import revived_models, write_aside
+from kpg.trainers.settings import TrainerSettings
+from kpg.types import Array, Config, Nest, Space
 
 _OPTIMIZERS = ("optimizer", "critic_optimizer", "executor_optimizer")
 
 
-class Trainer(Algorithm):
+class Trainer(Algorithm, keras.Model):
     """A policy, perhaps a critic, and an algorithm that improves them.
 
-    Abstract: `REINFORCE`, `ActorCritic` and `PPO` say how advantages are estimated and
-    what the policy's loss is. Build and compile it under a `tf.distribute` strategy's
-    scope to train on several devices.
+    Abstract: derive from it to write an algorithm; `kpg.trainers.Algorithm` says what
+    is left open. Build and compile it under a `tf.distribute` strategy's scope to train
+    on several devices.
 
     Called on observations `[B, ...]`, it returns the greedy actions as the environment
-    takes them; so `predict` does, too.
+    takes them; so does `predict`.
 
     Args:
         policy: A `kpg.models.Policy`.
         critic: A `kpg.models.Critic`, or `None` if the algorithm can do without.
         seed: Seed of all sampling. Defaults to a random one.
-        executor: That of a `kpg.environments.ControlledGeneration`, if it shall learn,
+        executor: That of a `kpg.environments.ControlledGeneration`, if it is to learn,
             too: its loss is the policy's (for PPO the clipped surrogate, of its own
             ratios), on the same advantages, of the tokens that it chose and of their
             probabilities under the controls in force. A bonus on entropy, a reference
             and whatever follows a KL divergence are about the policy alone, and what
-            the policy is shown of the executor counts as given: no gradient goes
-            through it. Defaults to `None`: it stays as it is.
+            the policy sees of the executor counts as given: no gradient goes through
+            it. Defaults to `None`: it stays as it is.
+        name: Of the Keras model. Defaults to one after the class.
         **settings: Fields of the algorithm's settings.
 
     Attributes:
         settings: The frozen settings.
-        reference: What the policy is kept near to, if `reference_kl_coef` is above 0.
-        compile_seconds: Time that the last `fit` spent on building its graphs.
-        train_seconds: Time that the last `fit` spent on training, without building,
-            validation and callbacks.
+        reference: What the policy is kept near to, or `None`.
+        effective_seed: The seed in force: `seed`, or the random one in its place.
 
     Raises:
         ValueError: If a setting is unknown or out of range, policy and critic are not
             for the same observations, or nothing of the executor can learn.
     """
+
+    settings_class: ClassVar[type[TrainerSettings]] = TrainerSettings
+    settings: TrainerSettings
+    critic_is_optional: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        contracts.check_settings(cls.settings_class, TrainerSettings)
 
     def __init__(
         self,
@@ -68,24 +85,181 @@ class Trainer(Algorithm):
         critic: Critic | None = None,
         seed: int | None = None,
         *,
-        executor: Any = None,
-        **settings: Any,
+        executor: keras.Model | None = None,
+        name: str | None = None,
+        **settings: object,
     ) -> None:
-        super().__init__(policy, critic, seed, executor=executor, **settings)
-        self.compile_seconds = 0.0
-        self.train_seconds = 0.0
-        self.uses_xla = False
-        self._engine: Engine | None = None
-        self._evaluators: dict[tuple[int, int, bool], Evaluator] = {}
-        self._environments: list[tuple[Any, Environment]] = []
+        super().__init__(name=name)
+        self.settings = self.settings_class.make(settings)
+        self._check_models(policy, critic, executor)
+        self.policy = policy
+        self.critic = critic
+        self.executor = executor
+        self.seed = seed
+        self.effective_seed = (
+            secrets.randbits(31) if seed is None else seed
+        ) & 0x7FFFFFFF
+        self.return_moments = RunningNormalization(())
+        self.reference: Reference | None = None
+        if self.settings.reference is not None:
+            self.reference = Reference(policy, self.settings.reference)
+        self.iteration = self._counter("iteration")
+        self.env_steps_counter = self._counter("env_steps")
+        self.critic_optimizer: keras.optimizers.Optimizer | None = None
+        self.executor_optimizer: keras.optimizers.Optimizer | None = None
+        self._fitting: Fitting | None = None
+        self._programs = Programs(self.distribute_strategy, False, None)
+        self._environments = Environments()
+        self.add_state()
+        self(_inputs(policy.observation_space))
 
+    def _check_models(
+        self, policy: Policy, critic: Critic | None, executor: keras.Model | None
+    ) -> None:
+        if critic is None and not self.critic_is_optional:
+            raise ValueError(
+                f"{type(self).__name__} needs a critic; give a `kpg.models.Critic` of "
+                "the same observations. Received: critic=None"
+            )
+        if critic is not None and critic.observation_space != policy.observation_space:
+            raise ValueError(
+                "Policy and critic must be for the same observations. Received: "
+                f"policy for {policy.observation_space}, "
+                f"critic for {critic.observation_space}"
+            )
+        if executor is not None and not executor.trainable_variables:
+            raise ValueError(
+                "An executor that learns needs trainable weights; give a frozen one to "
+                f"the environment alone. Received: executor={executor.name}, whose "
+                "weights are all frozen"
+            )
+
+    def _counter(self, name: str) -> keras.Variable:
+        return self.add_weight(
+            name=name, shape=(), dtype="int64", initializer="zeros", trainable=False
+        )
+
+    # What is trained, and for how long.
+
+    def optimized_variables(self) -> list[Optimized]:
+        """Returns each optimizer with its variables, in the order of the gradients.
+
+        The policy's optimizer also learns the trainable weights that the algorithm
+        added, and the critic's where it has no optimizer of its own.
+        """
+        policy = list(self.policy.trainable_variables)
+        critic = _others(self.critic, policy)  # but for a shared trunk
+        executor = _others(self.executor, [])
+        own = _others(self, [*policy, *critic, *executor])
+        if self.critic_optimizer is None:
+            pairs = [(self.optimizer, [*policy, *critic, *own])]
+        else:
+            pairs = [(self.optimizer, [*policy, *own]), (self.critic_optimizer, critic)]
+        if self.executor_optimizer is not None:
+            pairs.append((self.executor_optimizer, executor))
+        return pairs
+
+    def learned_variables(self) -> list[keras.Variable]:
+        """Returns all trainable variables, each once."""
+        return [v for _, variables in self.optimized_variables() for v in variables]
+
+    def training_on(self, num_envs: int, partner: Partner | None = None) -> Training:
+        """Returns what learning takes: the algorithm, its models and optimizers.
+
+        Args:
+            num_envs: Environments of all replicas together.
+            partner: What acts after the policy and learns, too. Defaults to `None`.
+        """
+        return Training(
+            algorithm=self,
+            policy=self.policy,
+            critic=self.critic,
+            optimized=self.optimized_variables(),
+            strategy=self.distribute_strategy,
+            return_moments=self.return_moments,
+            seed=self.effective_seed,
+            iteration=self.iteration,
+            env_steps=self.env_steps_counter,
+            num_envs=num_envs,
+            reference=self.reference,
+            partner=partner,
+        )
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps taken since the trainer was made."""
+        return int(tf.convert_to_tensor(self.env_steps_counter))
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds that the last `fit` spent on building its graphs."""
+        return 0.0 if self._fitting is None else self._fitting.compile_seconds
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds that the last `fit` trained, without building and validation."""
+        return 0.0 if self._fitting is None else self._fitting.train_seconds
+
+    @property
+    def function(self) -> tf.types.experimental.PolymorphicFunction | None:
+        """The compiled call of the last `fit` that holds the update, or `None`."""
+        engine = self._programs.engine
+        return None if engine is None else engine.function
+
+    @property
+    def uses_xla(self) -> bool:
+        """Whether XLA compiles the programs."""
+        return self._programs.uses_xla
+
+    @override
+    def check_environment(self, env: Environment) -> None:
+        """Refuses an environment that the models were not made for.
+
+        Raises:
+            ValueError: If a space differs.
+        """
+        for kind in ("observation_space", "action_space"):
+            wanted, given = getattr(self.policy, kind), getattr(env, kind)
+            if given is not None and wanted != given:
+                raise ValueError(
+                    f"The environment's {kind} is not the one that the policy was made "
+                    f"for; make a Policy with this environment's spaces. Received: "
+                    f"{given}, but the policy has {wanted}"
+                )
+
+    def set_reference(self, policy: Policy | None = None) -> None:
+        """Takes a policy, as it is now, for the reference of `reference=KL(…)`.
+
+        Its weights are copied. Without this call the first `fit` takes the policy as it
+        finds it; a callback may call it to let the reference follow.
+
+        Args:
+            policy: One with the same layers. Defaults to the policy that is trained.
+
+        Raises:
+            ValueError: If the trainer has no reference, or the policy does not fit.
+        """
+        if self.reference is None:
+            self.settings.refuse("reference", "must be a `kpg.trainers.KL`")
+        else:
+            self.reference.choose(self.policy if policy is None else policy)
+
+    @override
+    def call(self, observations: Nest, training: bool = False) -> Nest:
+        """Returns greedy actions for `[B, ...]` observations.
+
+        A recurrent policy takes each of them for the first of an episode.
+        """
+        return self.policy.family.to_environment(self.policy.mode(observations))
+
+    @override
     def compile(
         self,
-        optimizer: Any = None,
+        optimizer: Identifier | None = None,
         steps_per_execution: int | str = "auto",
         jit_compile: bool | str = "auto",
-        critic_optimizer: Any = None,
-        executor_optimizer: Any = None,
+        critic_optimizer: Identifier | None = None,
+        executor_optimizer: Identifier | None = None,
     ) -> None:
         """Chooses the optimizer and how the graph is run.
 
@@ -110,43 +284,34 @@ class Trainer(Algorithm):
             ValueError: If an argument is out of range, or does not go with the strategy
                 or the settings.
         """
+        per_call = None
         if steps_per_execution != "auto":
-            _check_count("steps_per_execution", steps_per_execution)
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if jit_compile not in (True, False, "auto") or (
-            jit_compile is True and replicas > 1
-        ):
-            raise ValueError(
-                "`jit_compile` must be True, False or 'auto', and not True under a "
-                "strategy with several replicas, which XLA cannot compile. Received: "
-                f"jit_compile={jit_compile!r}, {replicas} replicas"
-            )
+            per_call = checks.whole_number("steps_per_execution", steps_per_execution)
+        checked_jit_compile(jit_compile, self.distribute_strategy)
+        schedule = self.settings.learning_rate_schedule
         with self.distribute_strategy.scope():
             if optimizer is None:
                 optimizer = keras.optimizers.Adam(3e-4, epsilon=1e-5)
-            optimizer = checked_optimizer(self, optimizer)
-            critic_optimizer = checked_critic_optimizer(self, critic_optimizer)
-            executor_optimizer = checked_executor_optimizer(self, executor_optimizer)
+            optimizer = checked_optimizer(optimizer, schedule)
+            own = checked_critic_optimizer(
+                critic_optimizer, self.policy, self.critic, schedule
+            )
+            others = checked_executor_optimizer(
+                executor_optimizer, self.executor, schedule
+            )
             super().compile(optimizer=optimizer, jit_compile=False)
-            self.critic_optimizer = critic_optimizer
-            self.executor_optimizer = executor_optimizer
-            for own, variables in self.optimized_variables():
-                own.build(variables)
-        self.uses_xla = jit_compile is True
-        self.iterations_per_call: int | None = None
-        if isinstance(steps_per_execution, int):
-            self.iterations_per_call = steps_per_execution
-        self._jit_compile_argument = jit_compile
-        self._planned = 0
-        self._engine = None
-        self._evaluators = {}
+            self.critic_optimizer, self.executor_optimizer = own, others
+            for each, variables in self.optimized_variables():
+                each.build(variables)
+        self._programs = Programs(self.distribute_strategy, jit_compile, per_call)
 
+    @override
     def fit(
         self,
-        env: Any,
+        env: object,
         epochs: int = 1,
         steps_per_epoch: int = 100,
-        validation_data: Any = None,
+        validation_data: object = None,
         validation_episodes: int = 100,
         validation_freq: int = 1,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
@@ -177,7 +342,7 @@ class Trainer(Algorithm):
             Keras's `History`. Its keys are `return` and `length` (means over the
             episodes that ended in the epoch, NaN if none did), `episodes`, `env_steps`
             (since the trainer was made), `steps_per_second`, the metrics of the
-            updates, those of a reference (see `reference_kl_coef`),
+            updates and the algorithm's own, those of a reference,
             `explained_variance`, `learning_rate`, and `val_return`, `val_return_std`,
             `val_length` if there is validation.
 
@@ -190,16 +355,21 @@ class Trainer(Algorithm):
                 "Call `compile()` before `fit()`. Received: a trainer that is not "
                 "compiled"
             )
-        for name, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
-            _check_count(name, count)
-        environment = self._environment(env)
-        self._choose_compiler(environment, (epochs - initial_epoch) * steps_per_epoch)
-        engine = self._engine_for(environment)
+        checks.whole_number("epochs", epochs)
+        checks.whole_number("steps_per_epoch", steps_per_epoch)
+        environment = self._environments.get(env, self.effective_seed)
+        self.check_environment(environment)
+        training = self.training_on(
+            environment.num_envs, partner_of(environment, self.executor)
+        )
+        iterations = (epochs - initial_epoch) * steps_per_epoch
+        self._programs.plan(training, environment, iterations)
+        engine = self._programs.engine_for(training, environment)
         if self.reference is not None:
             self.reference.begin()
         validation = None
         if validation_data is not None:
-            validation = self._environment(validation_data)
+            validation = self._environments.get(validation_data, self.effective_seed)
             self.check_environment(validation)
         callback_list = keras.callbacks.CallbackList(
             list(callbacks or ()),
@@ -210,19 +380,28 @@ class Trainer(Algorithm):
             steps=steps_per_epoch,
             model=self,
         )
-        fitting = Fitting(self, engine, callback_list, epochs, steps_per_epoch)
+        self._fitting = Fitting(
+            engine,
+            callback_list,
+            epochs,
+            steps_per_epoch,
+            self._programs.iterations_per_call,
+        )
         if validation is not None:
-            fitting.validate_on(validation, validation_episodes, validation_freq)
-        fitting.run(initial_epoch)
+            self._fitting.validate_on(
+                self.evaluate, validation, validation_episodes, validation_freq
+            )
+        self._fitting.run(initial_epoch)
         return self.history
 
+    @override
     def evaluate(
         self,
-        env: Any,
+        env: object,
         episodes: int = 100,
         deterministic: bool = True,
         seed: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, float | Array]:
         """Plays whole episodes without learning.
 
         Every copy of the environment plays its share of the episodes, so that short
@@ -243,77 +422,31 @@ class Trainer(Algorithm):
         Raises:
             ValueError: If the environment does not fit.
         """
-        _check_count("episodes", episodes)
-        environment = self._environment(env)
+        checks.whole_number("episodes", episodes)
+        environment = self._environments.get(env, self.effective_seed)
         self.check_environment(environment)
-        key = (id(environment), episodes, deterministic)
-        if key not in self._evaluators:
-            self._evaluators[key] = evaluator_for(
-                environment,
-                self.policy,
-                episodes,
-                deterministic,
-                self.uses_xla,
-            )
+        evaluator = self._programs.evaluator_for(
+            self.policy, environment, episodes, deterministic
+        )
         if seed is None:
-            seed = self.entropy if environment.seed is None else environment.seed
-        if self._engine is not None and self._engine.env is environment:
-            self._engine.restart()  # its episodes are about to be broken off
-        return self._evaluators[key].run(seed)
-
-    def _environment(self, env: Any) -> Environment:
-        """Returns the same `Environment` for the same object each time."""
-        if isinstance(env, Environment):
-            return env
-        for known, environment in self._environments:
-            if known is env:
-                return environment
-        environment = as_environment(env, seed=self.entropy)
-        self._environments.append((env, environment))
-        return environment
-
-    def _choose_compiler(self, env: Environment, iterations: int) -> None:
-        """Turns to XLA as soon as it pays off, unless `compile` was told otherwise."""
-        self._planned += iterations
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        decided = self._jit_compile_argument != "auto" or replicas > 1
-        if decided or self.uses_xla or not pays_off(self, env, self._planned):
-            return
-        self.uses_xla = True
-        self._evaluators = {}
-        if self._engine is not None:
-            self._engine.compile()
-
-    def _engine_for(self, env: Environment) -> Engine:
-        if self._engine is None or self._engine.env is not env:
-            self.check_environment(env)
-            with self.distribute_strategy.scope():
-                self._engine = engine_for(self, env)
-        return self._engine
+            seed = self.effective_seed if environment.seed is None else environment.seed
+        return evaluator.run(seed)
 
     # Saving and loading.
 
-    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """Saves models, settings, optimizer and counters; see `keras.Model.save`.
+    @override
+    def save(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
+    ) -> None:
+        """Saves models, settings, optimizer and counters; see `keras.Model.save`."""
+        write_aside(
+            Path(filepath),
+            overwrite,
+            lambda aside: super(Trainer, self).save(aside, **kwargs),
+        )
 
-        The file is written aside and renamed, so that whatever happens there is always
-        a whole one.
-        """
-        path = Path(filepath)
-        if path.exists() and not overwrite:
-            raise ValueError(
-                f"The file exists; give another name or `overwrite=True`. "
-                f"Received: filepath={str(path)!r}"
-            )
-        aside = path.with_name(f".{os.getpid()}-{path.name}")
-        try:
-            super().save(aside, **kwargs)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_config`."""
+    @override
+    def get_config(self) -> Config:
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
@@ -321,39 +454,28 @@ class Trainer(Algorithm):
             "critic": self.critic and serialize(self.critic),
             "executor": self.executor and serialize(self.executor),
             "seed": self.seed,
-            **dataclasses.asdict(self.settings),
+            **self.settings.get_config(),
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Trainer:
-        """See `keras.Model.from_config`."""
-        config = dict(config)
-        revive = keras.saving.deserialize_keras_object
-        policy = config["policy"] = revive(config["policy"], custom_objects)
-        critic = config["critic"]
-        if critic is not None and critic["config"].get("trunk"):
-            kind = keras.saving.get_registered_object(critic["registered_name"])
-            config["critic"] = kind.from_config(critic["config"], trunk=policy)
-        elif critic is not None:
-            config["critic"] = revive(critic, custom_objects)
-        if config.get("executor") is not None:
-            config["executor"] = revive(config["executor"], custom_objects)
-        return cls(**config)
+    @override
+    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
+        return cls(**revived_models(config, custom_objects))
 
-    def get_compile_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_compile_config`."""
+    @override
+    def get_compile_config(self) -> Config:
         if not self.compiled:
             return {}
         serialize = keras.saving.serialize_keras_object
         optimizers = {name: getattr(self, name) for name in _OPTIMIZERS}
         return {
             **{name: own and serialize(own) for name, own in optimizers.items()},
-            "steps_per_execution": self.iterations_per_call or "auto",
-            "jit_compile": self._jit_compile_argument,
+            "steps_per_execution": self._programs.iterations_per_call or "auto",
+            "jit_compile": self._programs.jit_compile,
         }
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """See `keras.Model.compile_from_config`."""
+    @override
+    def compile_from_config(self, config: Config) -> None:
         revive = keras.saving.deserialize_keras_object
         optimizers = {
             name: config[name] and revive(config[name])
@@ -363,8 +485,18 @@ class Trainer(Algorithm):
         self.compile(**{**config, **optimizers})
 
 
-def _check_count(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least 1. Received: {name}={value!r}"
-        )
+def _others(
+    model: keras.Model | None, known: Sequence[keras.Variable]
+) -> list[keras.Variable]:
+    """Returns the trainable variables of a model that are not known already."""
+    ids = {id(variable) for variable in known}
+    variables = [] if model is None else model.trainable_variables
+    return [variable for variable in variables if id(variable) not in ids]
+
+
+def _inputs(space: Space) -> Nest:
+    """Returns symbolic inputs of Keras for a batch of observations."""
+    return tf.nest.map_structure(
+        lambda spec: keras.Input(tuple(spec.shape), dtype=spec.dtype.name),
+        spaces.specs(space),
+    )

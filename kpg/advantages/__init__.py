@@ -18,7 +18,22 @@ Gradients flow through every function; the losses of `kpg.losses` stop them.
 
 from __future__ import annotations
 
-from kpg.advantages.gae import VTrace as VTrace
+from kpg.advantages.baselines import Baseline as Baseline
+from kpg.advantages.baselines import BatchMean as BatchMean
+from kpg.advantages.baselines import CriticBaseline as CriticBaseline
+from kpg.advantages.baselines import GroupNormalized as GroupNormalized
+from kpg.advantages.baselines import LeaveOneOut as LeaveOneOut
+from kpg.advantages.baselines import MovingAverage as MovingAverage
+from kpg.advantages.baselines import NoBaseline as NoBaseline
+from kpg.advantages.baselines import SelfCritical as SelfCritical
+from kpg.advantages.estimator import Estimates as Estimates
+from kpg.advantages.estimator import Estimator as Estimator
+from kpg.advantages.estimator import Gains as Gains
+from kpg.advantages.estimators import GAE as GAE
+from kpg.advantages.estimators import MonteCarlo as MonteCarlo
+from kpg.advantages.estimators import NStep as NStep
+from kpg.advantages.estimators import TDError as TDError
+from kpg.advantages.estimators import VTrace as VTrace
 from kpg.advantages.gae import gae as gae
 from kpg.advantages.gae import n_step as n_step
 from kpg.advantages.gae import td_error as td_error

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import tensorflow as tf
 
+from kpg.advantages.estimator import Gains
 from kpg.advantages.inputs import check_fractions, check_positive, flags, floats
 from kpg.advantages.recursion import decayed_sum, unless
 from kpg.graph.scan import scan
 from kpg.graph.shapes import assert_same_shape
-
-
-class VTrace(NamedTuple):
-    """What V-trace gives to the critic and to the actor.
-
-    Attributes:
-        targets: `[T, B]` the values vₛ that the critic is drawn towards.
-        advantages: `[T, B]` ρₜ(rₜ + γvₜ₊₁ − Vₜ), for the policy gradient.
-    """
-
-    targets: tf.Tensor
-    advantages: tf.Tensor
 
 
 def td_error(
@@ -178,7 +165,7 @@ def vtrace(
     gamma: float,
     clip_rho: float = 1.0,
     clip_c: float = 1.0,
-) -> VTrace:
+) -> Gains:
     """Computes V-trace targets and advantages for rows that an older policy chose.
 
     vₜ = Vₜ + δₜ + γcₜ(vₜ₊₁ − Vₜ₊₁), δₜ = ρₜ(rₜ + γVₜ₊₁ − Vₜ), with
@@ -206,7 +193,8 @@ def vtrace(
             the paper.
 
     Returns:
-        A `VTrace` of `targets` and `advantages`, both `[T, B]` float32.
+        `Gains`: the advantages ρₜ(rₜ + γvₜ₊₁ − Vₜ) for the policy gradient, and the
+        targets vₜ for the critic, both `[T, B]` float32.
 
     Raises:
         ValueError: If the shapes differ or a number is out of range.
@@ -224,4 +212,4 @@ def vtrace(
     # and `errors` holds γVₜ₊₁ already.
     following = tf.concat([corrections[1:], tf.zeros_like(corrections[:1])], 0)
     advantages = rhos * (errors + gamma * unless(ends | cuts, following))
-    return VTrace(values + corrections, advantages)
+    return Gains(advantages, values + corrections)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
 from kpg.environments.host.vector import HostEnvironment
-from kpg.models import Policy
+from kpg.models.policy import Policy
+from kpg.types import Array, Nest, Tensor
+
+Chooser: TypeAlias = Callable[[Nest, Nest, Tensor], tuple[Nest, ...]]
+"""Takes observations, a policy's state and a seed; returns a tuple that ends in it."""
 
 
 class Actor:
@@ -35,7 +39,7 @@ class Actor:
         self,
         env: HostEnvironment,
         policy: Policy,
-        choose: Callable[[Any, Any, tf.Tensor], tuple[Any, ...]],
+        choose: Chooser,
         num_copies: int | None = None,
     ) -> None:
         specs = spaces.specs(env.observation_space), policy.state_spec
@@ -61,16 +65,16 @@ class Actor:
         """Forgets all episodes."""
         self.state = self._start
 
-    def forget(self, rows: np.ndarray[Any, Any]) -> None:
+    def forget(self, rows: Array) -> None:
         """Forgets the episodes of the copies where `[B]` bool `rows` holds."""
 
-        def zeroed(state: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        def zeroed(state: Array) -> Array:
             return np.where(rows.reshape([-1] + [1] * (state.ndim - 1)), 0, state)
 
         if self.state != () and rows.any():
             self.state = tf.nest.map_structure(zeroed, self.state)
 
-    def __call__(self, observations: Any, seed: np.ndarray[Any, Any]) -> Any:
+    def __call__(self, observations: Nest, seed: Array) -> list[Nest]:
         """Returns what `choose` does, but the state, as arrays; the state is kept."""
         outputs = tf.raw_ops.StatefulPartitionedCall(
             args=[*leaves(observations), *leaves(self.state), seed, *self._captured],
@@ -82,21 +86,21 @@ class Actor:
         return chosen
 
 
-def leaves(nest: Any) -> list[Any]:
+def leaves(nest: Nest) -> list[Array]:
     """Returns the arrays of a nest; `tf.nest` is slow to see that it is only one."""
     if isinstance(nest, np.ndarray):
         return [nest]
     return [] if nest == () else tf.nest.flatten(nest)
 
 
-def filled(places: Any, arrays: list[Any]) -> Any:
+def filled(places: Nest, arrays: list[Array]) -> Nest:
     """Puts arrays where a nest has their numbers; see `leaves`."""
     if isinstance(places, int):
         return arrays[places]
     return () if places == () else tf.nest.map_structure(arrays.__getitem__, places)
 
 
-def batched(specs: Any, size: int) -> Any:
+def batched(specs: Nest, size: int) -> Nest:
     """Gives a nest of `TensorSpec`s a leading axis."""
     return tf.nest.map_structure(
         lambda spec: tf.TensorSpec([size, *spec.shape], spec.dtype), specs

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment, Rng
 from kpg.environments.host.vector import HostEnvironment
 from kpg.graph import random
 from kpg.graph.compiling import compiled
-from kpg.language.generation import TextGeneration
-from kpg.models import Policy
+from kpg.models.policy import Policy
+from kpg.trainers.acting.acting import act
 from kpg.trainers.acting.actor import Actor
 from kpg.trainers.acting.graph import select, time_is_up
 from kpg.trajectories import zero_where
+from kpg.types import Array, Nest, Tensor
 
 
 class Evaluator(ABC):
@@ -40,10 +41,10 @@ class Evaluator(ABC):
         self.quotas[: episodes % env.num_envs] += 1
 
     @abstractmethod
-    def play(self, seed: int) -> tuple[Any, Any]:
+    def play(self, seed: int) -> tuple[Array, Array]:
         """Returns the returns and the lengths of the episodes, `[episodes]` each."""
 
-    def run(self, seed: int) -> dict[str, Any]:
+    def run(self, seed: int) -> dict[str, float | Array]:
         """Plays the episodes; returns what `Trainer.evaluate` promises."""
         self.env.measured()  # what training measured is not this evaluation's
         returns, lengths = self.play(seed)
@@ -56,18 +57,10 @@ class Evaluator(ABC):
             "returns": returns,
         }
 
-    def act(self, observations: Any, state: Any, seed: tf.Tensor) -> tuple[Any, Any]:
-        """Returns the environment's actions for `[B, ...]` observations.
-
-        The second result is the state of a recurrent policy after them.
-        """
-        family = self.policy.family
-        parameters, state = self.policy.step(observations, state)
-        if self.deterministic:
-            actions = family.mode(parameters)
-        else:
-            actions = family.sample(parameters, seed)
-        return family.to_environment(actions), state
+    def act(self, observations: Nest, state: Nest, seed: Tensor) -> tuple[Nest, Nest]:
+        """Returns the environment's actions and a recurrent policy's new state."""
+        acted = act(self.policy, observations, state, seed, self.deterministic)
+        return acted.taken, acted.state
 
 
 class GraphEvaluator(Evaluator):
@@ -86,26 +79,26 @@ class GraphEvaluator(Evaluator):
         super().__init__(env, policy, episodes, deterministic)
         self._play = compiled(self._build, jit_compile)
 
-    def play(self, seed: int) -> tuple[Any, Any]:
-        """See `Evaluator.play`."""
+    @override
+    def play(self, seed: int) -> tuple[Array, Array]:
         returns, lengths = self._play(tf.constant([seed & 0x7FFFFFFF, 0], tf.int32))
         played = np.arange(len(returns))[:, np.newaxis] < self.quotas
         return returns.numpy()[played], lengths.numpy()[played]
 
-    def _build(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _build(self, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Returns `[quota, B]` returns and lengths; zeros beyond a copy's quota."""
         env, size, rounds = self.env, self.env.num_envs, int(self.quotas.max())
         quotas = tf.constant(self.quotas, tf.int32)
 
         def body(
-            step: tf.Tensor,
-            states: Any,
-            memory: Any,
-            counts: tf.Tensor,
-            lengths: tf.Tensor,
-            returns: tf.Tensor,
-            table: Any,
-        ) -> Any:
+            step: Tensor,
+            states: Nest,
+            memory: Nest,
+            counts: Tensor,
+            lengths: Tensor,
+            returns: Tensor,
+            table: tuple[Tensor, Tensor],
+        ) -> tuple[Nest, ...]:
             seeds = random.seeds([3], seed + tf.stack([0, step + 1]))
             actions, memory = self.act(env.observation(states), memory, seeds[0])
             following = env.transition(states, actions, Rng(seeds[1], size))
@@ -158,8 +151,8 @@ class HostEvaluator(Evaluator):
         super().__init__(env, policy, episodes, deterministic)
         self._actor = Actor(env, policy, self.act)
 
-    def play(self, seed: int) -> tuple[Any, Any]:
-        """See `Evaluator.play`."""
+    @override
+    def play(self, seed: int) -> tuple[Array, Array]:
         size = self.env.num_envs
         observations = self.env.reset(seed=seed)
         self._actor.restart()
@@ -184,26 +177,3 @@ class HostEvaluator(Evaluator):
                 lengths[index] = returns[index] = 0
             step += 1
         return np.array(played[0]), np.array(played[1])
-
-
-def evaluator_for(
-    env: Environment,
-    policy: Policy,
-    episodes: int,
-    deterministic: bool,
-    jit_compile: bool,
-) -> Evaluator:
-    """Returns the evaluator for an environment of any kind."""
-    if isinstance(env, GraphEnvironment):
-        return GraphEvaluator(env, policy, episodes, deterministic, jit_compile)
-    if isinstance(env, HostEnvironment):
-        return HostEvaluator(env, policy, episodes, deterministic)
-    if isinstance(env, TextGeneration):
-        from kpg.trainers.language.evaluation import TextEvaluator
-
-        played = TextEvaluator(env, policy, episodes, deterministic, jit_compile)
-        return cast(Evaluator, played)
-    raise ValueError(
-        "An evaluation runs on environments made by `kpg.make` or "
-        f"`kpg.environments.as_environment`. Received: {type(env).__name__}"
-    )

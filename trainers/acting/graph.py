@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from kpg.environments.graph.functional import GraphEnvironment, Rng
 from kpg.graph import random
 from kpg.graph.scan import scan
-from kpg.models import Policy
+from kpg.models.policy import Policy
+from kpg.trainers.acting.acting import act
 from kpg.trajectories import Trajectory, zero_where
+from kpg.types import Nest, Tensor
 
 
 class Carry(NamedTuple):
@@ -25,10 +27,10 @@ class Carry(NamedTuple):
             episode; `()` for others.
     """
 
-    states: Any
-    lengths: Any
-    returns: Any
-    policy_state: Any
+    states: Nest
+    lengths: Tensor
+    returns: Tensor
+    policy_state: Nest
 
 
 class Episodes(NamedTuple):
@@ -40,9 +42,9 @@ class Episodes(NamedTuple):
         count: Their number.
     """
 
-    returns: Any
-    lengths: Any
-    count: Any
+    returns: Tensor | float
+    lengths: Tensor | float
+    count: Tensor | float
 
 
 class GraphCollector:
@@ -74,7 +76,7 @@ class GraphCollector:
         self.restart = restart
         self.compare = compare
 
-    def start(self, seed: tf.Tensor) -> Carry:
+    def start(self, seed: Tensor) -> Carry:
         """Resets all environments, given a stateless `[2]` int32 seed."""
         return Carry(
             self.env.initial(Rng(seed, self.num_envs)),
@@ -83,9 +85,7 @@ class GraphCollector:
             self.policy.initial_state(self.num_envs),
         )
 
-    def collect(
-        self, carry: Carry, seed: tf.Tensor
-    ) -> tuple[Carry, Trajectory, Episodes]:
+    def collect(self, carry: Carry, seed: Tensor) -> tuple[Carry, Trajectory, Episodes]:
         """Acts for `num_steps` steps, given a stateless `[2]` int32 seed.
 
         Returns:
@@ -108,7 +108,7 @@ class GraphCollector:
             trajectory = trajectory._replace(greedy_rewards=rewards)
         return carry, trajectory, tf.nest.map_structure(tf.reduce_sum, episodes)
 
-    def _fresh(self, seed: tf.Tensor) -> Any:
+    def _fresh(self, seed: Tensor) -> Nest:
         """Draws the states `[T, B, ...]` that episodes start from, for all steps.
 
         One draw takes far fewer kernels than one in each step.
@@ -120,29 +120,24 @@ class GraphCollector:
         )
 
     def _step(
-        self, carry: Carry, inputs: tuple[tf.Tensor, Any], greedy: bool = False
-    ) -> tuple[Carry, tuple[dict[str, Any], Episodes]]:
+        self, carry: Carry, inputs: tuple[Tensor, Nest], greedy: bool = False
+    ) -> tuple[Carry, tuple[dict[str, Nest], Episodes]]:
         """One step of all environments, given `[2, 2]` seeds and states to reset to."""
         seeds, fresh = inputs
         env, family = self.env, self.policy.family
         observations = env.observation(carry.states)
-        parameters, policy_state = self.policy.step(observations, carry.policy_state)
-        if greedy:
-            actions = family.mode(parameters)
-        else:
-            actions = family.sample(parameters, seeds[0])
-        taken = family.to_environment(actions)
+        acted = act(self.policy, observations, carry.policy_state, seeds[0], greedy)
         rng = Rng(seeds[1], self.num_envs)
-        states = env.transition(carry.states, taken, rng)
-        rewards = env.reward(carry.states, taken, states)
+        states = env.transition(carry.states, acted.taken, rng)
+        rewards = env.reward(carry.states, acted.taken, states)
         terminated = env.terminal(states)
         lengths, returns = carry.lengths + 1, carry.returns + rewards
         truncated = time_is_up(env, lengths) & ~terminated
         ended = terminated | truncated
         rows = {
             "observations": observations,
-            "actions": actions,
-            "log_probs": family.log_prob(parameters, actions),
+            "actions": acted.actions,
+            "log_probs": family.log_prob(acted.parameters, acted.actions),
             "rewards": rewards,
             "terminated": terminated,
             "truncated": truncated,
@@ -158,28 +153,28 @@ class GraphCollector:
             select(ended, fresh, states),
             tf.where(ended, 0, lengths),
             tf.where(ended, 0.0, returns),
-            zero_where(ended, policy_state),
+            zero_where(ended, acted.state),
         )
         return carry, (rows, episodes)
 
 
-def _first_episode(rows: dict[str, Any]) -> tf.Tensor:
+def _first_episode(rows: dict[str, Nest]) -> Tensor:
     """Returns `[T, B]` bool: whether no episode ended in the rows before."""
     ended = rows["terminated"] | rows["truncated"]
     return tf.cumsum(tf.cast(ended, tf.int32), exclusive=True) == 0
 
 
-def time_is_up(env: GraphEnvironment, lengths: tf.Tensor) -> tf.Tensor:
+def time_is_up(env: GraphEnvironment, lengths: Tensor) -> Tensor:
     """Returns `[B]` bool: whether an episode reached the environment's time limit."""
     if env.max_episode_steps is None:
         return tf.zeros_like(lengths, tf.bool)
     return lengths >= env.max_episode_steps
 
 
-def select(condition: tf.Tensor, chosen: Any, other: Any) -> Any:
+def select(condition: Tensor, chosen: Nest, other: Nest) -> Nest:
     """Takes rows of `chosen` where `[B]` `condition` holds, else those of `other`."""
 
-    def rows(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    def rows(left: Tensor, right: Tensor) -> Tensor:
         shape = [-1] + [1] * (left.shape.rank - 1)
         return tf.where(tf.reshape(condition, shape), left, right)
 

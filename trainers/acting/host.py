@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,10 +11,11 @@ from gymnasium.vector import AutoresetMode
 from kpg.environments.host.vector import HostEnvironment, joined
 from kpg.environments.partner import Partner
 from kpg.graph import random
-from kpg.models import Policy
-from kpg.trainers.acting.actor import Actor, leaves
+from kpg.models.policy import Policy
+from kpg.trainers.acting.actor import Actor, Chooser, leaves
 from kpg.trainers.acting.graph import Episodes
-from kpg.trajectories import Trajectory
+from kpg.trajectories import Trajectory, ends
+from kpg.types import Array, Nest, Tensor
 
 
 class HostCollector:
@@ -47,7 +46,7 @@ class HostCollector:
         self.restart = restart
         self.partner = partner
         self._running = False
-        self._observations: list[Any] = [None] * len(env.parts)
+        self._observations: list[Nest] = [None] * len(env.parts)
         self._ended = np.zeros(env.num_envs, bool)
         self._lengths = np.zeros(env.num_envs, np.int32)
         self._returns = np.zeros(env.num_envs, np.float32)
@@ -62,11 +61,11 @@ class HostCollector:
             autograph=False,
         )
 
-    def chooser(self, rows: slice) -> Callable[[Any, Any, tf.Tensor], Any]:
+    def chooser(self, rows: slice) -> Chooser:
         """Returns what acts for some of the copies; see `Actor`."""
         family, copies = self.policy.family, self.env.num_envs
 
-        def choose(observations: Any, state: Any, seed: tf.Tensor) -> Any:
+        def choose(observations: Nest, state: Nest, seed: Tensor) -> tuple[Nest, ...]:
             """Returns actions, their log-probabilities, what is taken, the state."""
             parameters, state = self.policy.step(observations, state)
             repeated = parameters
@@ -84,7 +83,7 @@ class HostCollector:
         """Begins the next fragment with new episodes."""
         self._running = False
 
-    def collect(self, seed: Any) -> tuple[Trajectory, Episodes]:
+    def collect(self, seed: Tensor) -> tuple[Trajectory, Episodes]:
         """Acts for `num_steps` steps; a fragment carries on where the last one ended.
 
         Args:
@@ -126,8 +125,8 @@ class HostCollector:
             turns=turns,
         )
         if self.restart:
-            ends = trajectory.terminated | trajectory.truncated
-            passed = np.cumsum(ends, axis=0) - ends
+            ended = ends(trajectory)
+            passed = np.cumsum(ended, axis=0) - ended
             trajectory = trajectory._replace(valid=trajectory.valid & (passed == 0))
         return trajectory, self._episodes
 
@@ -143,9 +142,7 @@ class HostCollector:
         self._lengths[:] = 0
         self._returns[:] = 0
 
-    def _send(
-        self, table: _Rows, step: int, part: int, seed: np.ndarray[Any, Any]
-    ) -> None:
+    def _send(self, table: _Rows, step: int, part: int, seed: Array) -> None:
         """Acts for a part, and writes the rows while its environments step."""
         rows, observations = self.env.parts[part], self._observations[part]
         actions, log_probs, taken = self._actors[part](observations, seed)
@@ -174,9 +171,7 @@ class HostCollector:
         if ended.any():
             self._finish(rows.start + np.flatnonzero(ended))
 
-    def _refuse_broken(
-        self, log_probs: np.ndarray[Any, Any], ended: np.ndarray[Any, Any]
-    ) -> None:
+    def _refuse_broken(self, log_probs: Array, ended: Array) -> None:
         """Raises before an environment is given an action that no policy chose."""
         if np.isfinite(log_probs).all():
             return
@@ -186,7 +181,7 @@ class HostCollector:
         if not np.isfinite(log_probs[acting]).all():
             raise broken_policy()
 
-    def _finish(self, ended: np.ndarray[Any, Any]) -> None:
+    def _finish(self, ended: Array) -> None:
         """Adds the episodes that ended in this step and starts their counts anew."""
         self._episodes = Episodes(
             self._episodes.returns + float(self._returns[ended].sum()),
@@ -207,10 +202,10 @@ class _Rows:
 
     def __init__(self, num_steps: int, num_envs: int) -> None:
         self._shape = num_steps, num_envs
-        self._arrays: list[np.ndarray[Any, Any]] = []
-        self._like: Any = None
+        self._arrays: list[Array] = []
+        self._like: Nest = None
 
-    def write(self, step: int, rows: slice, nest: Any) -> None:
+    def write(self, step: int, rows: slice, nest: Nest) -> None:
         """Writes a tuple of nests of `[N, ...]` into N rows of a step."""
         arrays = [array for field in nest for array in leaves(field)]
         if not self._arrays:
@@ -222,7 +217,7 @@ class _Rows:
         for table, array in zip(self._arrays, arrays, strict=True):
             table[step, rows] = array
 
-    def nest(self) -> Any:
+    def nest(self) -> Nest:
         """Returns all that was written, in the structure of one part."""
         return tf.nest.pack_sequence_as(self._like, self._arrays)
 

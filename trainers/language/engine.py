@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.language.writing import GreedyWriter, Writer, Written
-from kpg.trainers.learning.minibatches import log_probs_of
-from kpg.trainers.running.engines import HostedEngine
+from kpg.trainers.learning.iteration import Carry
+from kpg.trainers.learning.outputs import log_probs_of
+from kpg.trainers.learning.training import Training
+from kpg.trainers.running.engine import HostedEngine
 from kpg.trajectories import Trajectory
-
-if TYPE_CHECKING:
-    from kpg.trainers.trainer import Trainer
+from kpg.types import Metrics, Tensor
 
 
 class TextEngine(HostedEngine):
@@ -31,30 +30,33 @@ class TextEngine(HostedEngine):
 
     env: TextGeneration
 
-    def __init__(self, trainer: Trainer, env: TextGeneration) -> None:
-        super().__init__(trainer, env)
-        if trainer.settings.num_steps != env.max_new_tokens:
+    def __init__(
+        self, training: Training, env: TextGeneration, jit_compile: bool = False
+    ) -> None:
+        num_steps = training.settings.num_steps
+        if num_steps != env.max_new_tokens:
             raise ValueError(
                 "A trainer's `num_steps` must be the task's `max_new_tokens`: a "
-                "fragment holds whole completions. Received: num_steps="
-                f"{trainer.settings.num_steps}, max_new_tokens={env.max_new_tokens}"
+                f"fragment holds whole completions. Received: num_steps={num_steps}, "
+                f"max_new_tokens={env.max_new_tokens}"
             )
+        super().__init__(training, env, jit_compile)
+
+    @override
+    def compile(self, jit_compile: bool) -> None:
+        policy = self.training.policy
+        self.writer = Writer(self.env, policy, jit_compile)
         self._greedy: GreedyWriter | None = None
-        self.compile()
+        if self.training.needs.greedy:
+            self._greedy = GreedyWriter(self.env, policy, jit_compile)
+        super().compile(jit_compile)
 
-    def compile(self) -> None:
-        """See `Engine.compile`."""
-        trainer, env = self.trainer, self.env
-        self.writer = Writer(env, trainer.policy, trainer.uses_xla)
-        if trainer.compares_with_greedy:
-            self._greedy = GreedyWriter(env, trainer.policy, trainer.uses_xla)
-        super().compile()
-
+    @override
     def restart(self) -> None:
-        """See `Engine.restart`: every iteration begins new episodes anyway."""
+        """Does nothing: every iteration begins new episodes anyway."""
 
-    def collect(self, iteration: int, seed: tf.Tensor) -> tuple[Trajectory, Episodes]:
-        """See `HostedEngine.collect`: the number says the prompts."""
+    @override
+    def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
         chosen = self.env.chosen(iteration)
         written = self.writer.write(chosen, seed)
         trajectory = self._trajectory(written)
@@ -64,14 +66,14 @@ class TextEngine(HostedEngine):
         return trajectory, written.episodes
 
     def _trajectory(self, written: Written) -> Trajectory:
-        trainer, texts = self.trainer, written.completions
-        first, state = trainer.policy.begin(written.prompts, written.lengths)
+        training, texts = self.training, written.completions
+        first, state = training.policy.begin(written.prompts, written.lengths)
         state = tuple(map(tf.constant, state))
         observations = tf.concat([first[np.newaxis], texts.tokens[:-1]], axis=0)
         steps = np.arange(len(texts.tokens))[:, np.newaxis]
         terminated = tf.constant(steps == written.counts - 1)
-        critic = trainer.critic
-        own = critic is not None and critic is trainer.policy.critic
+        critic = training.critic
+        own = critic is not None and critic is training.policy.critic
         return Trajectory(
             observations=observations,
             actions=texts.tokens,
@@ -93,17 +95,18 @@ class TextEngine(HostedEngine):
         In half precision a token that is read with a cache and the same one in a whole
         text differ so much that the first ratio would not be 1.
         """
-        log_probs = log_probs_of(self.trainer.policy, rows)
+        log_probs = log_probs_of(self.training.policy, rows)
         return rows._replace(log_probs=tf.where(rows.valid, log_probs, 0.0), values=())
 
-    def _learn(
+    @override
+    def learn(
         self,
-        trajectory: Any,
-        carry: Any,
-        key: tf.Tensor,
-        progress: tf.Tensor,
-        rates: tf.Tensor,
-    ) -> tuple[Any, tf.Tensor]:
-        if not self.trainer.policy.trunk.exact:
+        trajectory: Trajectory,
+        carry: Carry,
+        seed: Tensor,
+        progress: Tensor,
+        rates: Tensor,
+    ) -> tuple[Carry, Metrics]:
+        if not self.training.policy.trunk.exact:
             trajectory = self.strategy.run(self._read_again, (trajectory,))
-        return super()._learn(trajectory, carry, key, progress, rates)
+        return super().learn(trajectory, carry, seed, progress, rates)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.language.generation import TextGeneration
+from kpg.models.language.language_policy import LanguagePolicy
 from kpg.trainers.acting.evaluation import Evaluator
 from kpg.trainers.language.writing import Writer
+from kpg.types import Array
 
 
 class TextEvaluator(Evaluator):
@@ -23,7 +24,7 @@ class TextEvaluator(Evaluator):
     def __init__(
         self,
         env: TextGeneration,
-        policy: Any,
+        policy: LanguagePolicy,
         episodes: int,
         deterministic: bool,
         jit_compile: bool,
@@ -32,8 +33,9 @@ class TextEvaluator(Evaluator):
         self.episodes = episodes
         self._writer = Writer(env, policy, jit_compile, deterministic)
 
-    def play(self, seed: int) -> tuple[Any, Any]:
-        """See `Evaluator.play`; the last call is filled up with prompts to come."""
+    @override
+    def play(self, seed: int) -> tuple[Array, Array]:
+        # The last call is filled up with prompts to come.
         size, total = self.env.num_envs, len(self.env.prompts)
         played = []
         for first in range(0, self.episodes, size):

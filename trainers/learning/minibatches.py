@@ -1,234 +1,325 @@
-"""Gradient steps: minibatches of one iteration to new weights."""
+"""Gradient steps: from the minibatches of an iteration to new weights."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import keras
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg import losses, schedules
 from kpg.environments.partner import Partner
 from kpg.trainers.learning.batches import Batch, take
+from kpg.trainers.learning.outputs import outputs
 from kpg.trainers.learning.replicas import all_sum, share, sum_up
-from kpg.trajectories import Trajectory, resets
+from kpg.trainers.learning.training import Training
+from kpg.types import Metrics, Tensor
 
-if TYPE_CHECKING:
-    from kpg.trainers.trainer import Trainer
+METRICS = ("loss", "policy_loss", "value_loss", "entropy")
+# Under these names kpg logs, or counts on the way to the logs.
+_RESERVED = (
+    *METRICS,
+    *("explained_variance", "learning_rate", "reference_kl", "reference_kl_coef"),
+    *("return", "length", "episodes", "env_steps", "steps_per_second"),
+    *("returns", "lengths", "count", "broken_environment", "broken_policy"),
+)
+# Not logged: by it the updates of an iteration decide whether to go on.
+KL_METRIC = "kl of the next minibatch"
 
 
-class Progress(NamedTuple):
-    """How far the updates of an iteration have come.
+class Objective(ABC):
+    """What gradient steps minimise on a minibatch."""
+
+    @abstractmethod
+    def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
+        """Returns a scalar to minimise, and scalars to log."""
+
+    def metrics(self, rows: Batch) -> Metrics:
+        """Returns what is logged, of any value, in as few operations as it takes."""
+        return self(rows, tf.zeros([]))[1]
+
+
+class Taken(NamedTuple):
+    """The gradient steps of an iteration so far.
 
     Attributes:
-        steps: Scalar int32, gradient steps that were taken.
-        stopped: Scalar bool, whether the KL divergence ended them early.
+        stopped: Scalar bool, whether they have ended early.
         totals: `[M]` float32, sums of the metrics over the minibatches looked at.
-        looked: Scalar float32, number of those minibatches.
+        looked: Scalar float32, the number of those minibatches.
     """
 
-    steps: Any
-    stopped: Any
-    totals: Any
-    looked: Any
+    stopped: Tensor
+    totals: Tensor
+    looked: Tensor
 
 
-class Updater:
-    """Takes gradient steps on a trainer's models.
+class PolicyObjective(Objective):
+    """The losses of policy and critic, the entropy bonus and the penalties.
+
+    Args:
+        training: Gives the models, the settings and the algorithm.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.settings = training.settings
+
+    @override
+    def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
+        """Returns the loss, and its parts followed by the algorithm's own metrics."""
+        training, settings = self.training, self.settings
+        said = outputs(training.policy, training.critic, rows)
+        entropy = losses.mean(said.entropies, rows.valid)
+        policy_loss, metrics = self._policy_loss(said.log_probs, rows, progress)
+        value_loss = tf.zeros([])
+        if said.values is not None:
+            value_loss = training.algorithm.value_loss(said.values, rows)
+        bonus = settings.ent_coef * schedules.factor(
+            settings.ent_coef_schedule, progress
+        )
+        loss = policy_loss + settings.vf_coef * value_loss - bonus * entropy
+        if training.partner is not None:
+            loss += self._partner_loss(training.partner, rows, progress)
+        for penalty in self._penalties():
+            loss += penalty
+        if training.reference is not None and rows.reference_log_probs is not None:
+            loss += training.reference.penalty(said.log_probs, rows)
+        if training.updates.target_kl is not None:
+            kl = losses.approximate_kl(said.log_probs, rows.log_probs, valid=rows.valid)
+            metrics = {**metrics, KL_METRIC: kl}
+        own = (loss, policy_loss, value_loss, entropy)
+        return loss, {**dict(zip(METRICS, own, strict=True)), **metrics}
+
+    @override
+    def metrics(self, rows: Batch) -> Metrics:
+        own = self._policy_loss(rows.log_probs, rows, tf.zeros([]))[1]
+        if self.training.updates.target_kl is not None:
+            own = {**own, KL_METRIC: tf.zeros([])}
+        return {**dict.fromkeys(METRICS, tf.zeros([])), **own}
+
+    def _policy_loss(
+        self, log_probs: Tensor, rows: Batch, progress: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Returns the algorithm's loss and metrics, checked."""
+        found = self.training.algorithm.policy_loss(log_probs, rows, progress)
+        return checked_loss("policy_loss", found)
+
+    def _partner_loss(self, partner: Partner, rows: Batch, progress: Tensor) -> Tensor:
+        """Returns the policy's loss, of what a partner did instead."""
+        turns, before = rows.turns
+        own = rows._replace(log_probs=before)
+        return self._policy_loss(partner.log_probs(turns), own, progress)[0]
+
+    def _penalties(self) -> list[Tensor]:
+        """Returns what the regularizers of the user's backbones ask for."""
+        policy, critic = self.training.policy, self.training.critic
+        if critic is None or critic.trunk is policy.trunk:
+            return list(policy.losses)
+        return [*policy.losses, *critic.losses]
+
+    def standardised(self, rows: Batch, weight: Tensor) -> Batch:
+        """Centres and scales the advantages of a minibatch, over all replicas.
+
+        Args:
+            rows: Of this replica.
+            weight: Of this replica's mean in the mean over all.
+        """
+        scaled = self.settings.normalize_advantages
+        if not scaled and not self.training.updates.center_advantages:
+            return rows
+        center = all_sum(losses.mean(rows.advantages, rows.valid) * weight)
+        deviations = rows.advantages - center
+        if scaled:
+            variance = losses.mean(tf.square(deviations), rows.valid) * weight
+            deviations /= tf.sqrt(all_sum(variance)) + 1e-8
+        return rows._replace(advantages=deviations)
+
+
+class Descent:
+    """Takes gradient steps on the models of a training.
 
     `run` builds graph outside of the replicas; what each replica does for itself goes
     through `strategy.run`, and the optimizer stands between them.
 
     Args:
-        trainer: Gives the models, the optimizers, the settings and the algorithm.
-        partner: What acted after the policy, if it learns. Defaults to `None`.
+        training: Gives the optimizers, their variables and the settings.
+        objective: What is minimised.
+        prepared: What happens to the rows of a minibatch before, given them and the
+            weight of this replica. Defaults to nothing.
+        target_kl: See `Updates`. Defaults to `None`.
+
+    Attributes:
+        names: Of the metrics, once `start` has been called.
     """
 
-    def __init__(self, trainer: Trainer, partner: Partner | None = None) -> None:
-        self.trainer = trainer
-        self.partner = partner
-        self.settings = trainer.settings
-        self.strategy = trainer.distribute_strategy
-        self.variables = trainer.learned_variables()
-        self._target_kl = getattr(trainer.settings, "target_kl", None)
+    def __init__(
+        self,
+        training: Training,
+        objective: Objective,
+        prepared: Callable[[Batch, Tensor], Batch] | None = None,
+        target_kl: float | None = None,
+    ) -> None:
+        self.training = training
+        self.strategy = training.strategy
+        self.objective = objective
+        self.names: tuple[str, ...] = ()
+        self._prepared = prepared
+        self._target_kl = target_kl
 
-    def start(self, healthy: tf.Tensor) -> Progress:
-        """Returns the progress before the first step; unhealthy rows teach nothing."""
-        totals = tf.zeros([len(self.trainer.metric_names)])
-        return Progress(tf.constant(0), ~healthy, totals, tf.constant(0.0))
+    def start(self, batch: Batch, orders: Tensor, healthy: Tensor) -> Taken:
+        """Returns what was taken before the first step: nothing.
+
+        Args:
+            batch: Of each replica.
+            orders: `[K, minibatch_size]` int32 of each replica.
+            healthy: Scalar bool; unhealthy rows teach nothing.
+        """
+        self.strategy.run(self._look, (batch, orders))
+        return Taken(~healthy, tf.zeros([len(self.names)]), tf.constant(0.0))
+
+    def _look(self, batch: Batch, orders: Tensor) -> None:
+        """Finds out which metrics there are, in a graph that is thrown away.
+
+        The loop over the minibatches must know their number before it starts.
+        """
+
+        def look() -> Metrics:
+            return self.objective.metrics(take(batch, orders[0]))
+
+        traced = tf.function(look, autograph=False).get_concrete_function()
+        self.names = tuple(traced.structured_outputs)
 
     def run(
         self,
-        batch: Any,
-        orders: Any,
-        window: tuple[Any, Any],
-        done: Progress,
-        progress: tf.Tensor,
-    ) -> Progress:
+        batch: Batch,
+        orders: Tensor,
+        window: tuple[Tensor | int, Tensor | int],
+        taken: Taken,
+        progress: Tensor,
+    ) -> Taken:
         """Takes one gradient step on each minibatch of a window.
 
         Args:
-            batch: `Batch` of each replica.
+            batch: Of each replica.
             orders: `[K, minibatch_size]` int32 of each replica, from `shuffled`.
             window: First minibatch, and the one after the last.
-            done: Progress before them.
+            taken: From `start` or the window before.
             progress: Scalar in [0, 1], how much of this `fit` is done.
         """
         first, last = window
 
-        def body(index: tf.Tensor, done: Progress) -> tuple[tf.Tensor, Progress]:
+        def body(index: Tensor, taken: Taken) -> tuple[Tensor, Taken]:
             arguments = (batch, orders, index, progress)
             gradients, metrics = self.strategy.run(self._gradients, arguments)
             metrics = sum_up(self.strategy, metrics)
-            stop = self._moved_too_far(metrics)
             gradients = sum_up(self.strategy, gradients)
-            if stop is None:
+            stop = taken.stopped
+            if self._target_kl is None:
                 self._apply(gradients)
-                steps, stop = done.steps + 1, done.stopped
             else:
+                kl = metrics[self.names.index(KL_METRIC)]
+                stop = kl > 1.5 * self._target_kl
                 tf.cond(stop, lambda: None, lambda: self._apply(gradients))
-                steps = done.steps + tf.cast(~stop, tf.int32)
-            return index + 1, Progress(
-                steps, stop, done.totals + metrics, done.looked + 1.0
-            )
+            return index + 1, Taken(stop, taken.totals + metrics, taken.looked + 1.0)
 
-        def more(index: tf.Tensor, done: Progress) -> tf.Tensor:
+        def more(index: Tensor, taken: Taken) -> Tensor:
             # A condition on the index alone lets XLA know how often the loop runs.
             unfinished = index < last
-            return unfinished if self._target_kl is None else unfinished & ~done.stopped
+            if self._target_kl is None:
+                return unfinished
+            return unfinished & ~taken.stopped
 
-        start = tf.where(done.stopped, last, first)
-        _, done = tf.while_loop(more, body, (start, done))
-        return done
+        start = tf.where(taken.stopped, last, first)
+        return tf.while_loop(more, body, (start, taken))[1]
 
-    def _moved_too_far(self, metrics: tf.Tensor) -> tf.Tensor | None:
-        """Returns whether the KL divergence says to stop, or `None` without a limit."""
-        if self._target_kl is None:
-            return None
-        kl = metrics[self.trainer.metric_names.index("approx_kl")]
-        return kl > 1.5 * self._target_kl
+    def metrics(self, taken: Taken) -> Metrics:
+        """Returns the means over the minibatches, by name."""
+        means = tf.math.divide_no_nan(taken.totals, taken.looked)
+        named = zip(self.names, tf.unstack(means), strict=True)
+        return {name: mean for name, mean in named if name != KL_METRIC}
 
     def _gradients(
-        self, batch: Batch, orders: tf.Tensor, index: tf.Tensor, progress: tf.Tensor
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        self, batch: Batch, orders: Tensor, index: Tensor, progress: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
         """Computes this replica's share of the gradient on one minibatch."""
         rows = take(batch, orders[index])
         weight = share(rows.valid)
-        rows = rows._replace(advantages=self._standardised(rows, weight))
+        if self._prepared is not None:
+            rows = self._prepared(rows, weight)
         with tf.GradientTape() as tape:
-            loss, metrics = self._loss(rows, progress)
+            loss, metrics = self.objective(rows, progress)
             loss = weight * loss
-        gradients = tape.gradient(
-            loss, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
-        values = [metrics[name] for name in self.trainer.metric_names]
+        variables = self.training.variables
+        # TensorFlow cannot make zeros like a variable of Keras.
+        gradients = [
+            tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient
+            for gradient, variable in zip(
+                tape.gradient(loss, variables), variables, strict=True
+            )
+        ]
+        values = [metrics[name] for name in self.names]
         return gradients, weight * tf.stack(values)
 
-    def _loss(
-        self, rows: Batch, progress: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Adds up the losses of policy and critic, the bonus and the penalties."""
-        policy, critic, settings = (
-            self.trainer.policy,
-            self.trainer.critic,
-            self.settings,
-        )
-        parameters, values = self._outputs(rows)
-        log_probs = policy.family.log_prob(parameters, rows.actions)
-        entropy = losses.mean(policy.family.entropy(parameters), rows.valid)
-        policy_loss, metrics = self.trainer.policy_loss(log_probs, rows, progress)
-        value_loss = tf.zeros([])
-        if critic is not None:
-            value_loss = self._value_loss(values, rows)
-        bonus = settings.ent_coef * schedules.factor(
-            settings.ent_coef_schedule, progress
-        )
-        loss = policy_loss + settings.vf_coef * value_loss - bonus * entropy
-        if self.partner is not None:
-            loss += self._partner_loss(self.partner, rows, progress)
-        for penalty in self._penalties():
-            loss += penalty
-        reference = self.trainer.reference
-        if reference is not None and rows.reference_log_probs is not None:
-            loss += reference.coefficient * losses.reference_kl(
-                log_probs,
-                rows.log_probs,
-                rows.reference_log_probs,
-                estimator=settings.kl_estimator,
-                valid=rows.valid,
-            )
-        parts = {"policy_loss": policy_loss, "value_loss": value_loss}
-        return loss, {"loss": loss, **parts, "entropy": entropy, **metrics}
-
-    def _partner_loss(
-        self, partner: Partner, rows: Batch, progress: tf.Tensor
-    ) -> tf.Tensor:
-        """Returns the policy's loss, of what a partner did instead."""
-        turns, before = rows.turns
-        own = rows._replace(log_probs=before)
-        return self.trainer.policy_loss(partner.log_probs(turns), own, progress)[0]
-
-    def _outputs(self, rows: Batch) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns the outputs of the policy and, if there is one, of the critic."""
-        policy, critic = self.trainer.policy, self.trainer.critic
-        if critic is None:
-            return outputs(policy, rows, rows.states[0]), None
-        if rows.resets is not None and critic.trunk is policy.trunk:
-            # A pass through the trunk, and back, for both of them.
-            sequences = (rows.observations, rows.states[0], rows.resets)
-            both: Any = policy.unroll_with(critic, *sequences, training=True)
-            return both[0], both[1]
-        parameters = outputs(policy, rows, rows.states[0])
-        return parameters, outputs(critic, rows, rows.states[1])
-
-    def _penalties(self) -> list[tf.Tensor]:
-        """Returns what the regularizers of the user's backbones ask for."""
-        policy, critic = self.trainer.policy, self.trainer.critic
-        if critic is None or critic.trunk is policy.trunk:
-            return list(policy.losses)
-        return [*policy.losses, *critic.losses]
-
-    def _value_loss(self, values: tf.Tensor, rows: Batch) -> tf.Tensor:
-        clip_range = getattr(self.settings, "value_clip_range", None)
-        return losses.value(
-            values,
-            rows.targets,
-            old_values=None if clip_range is None else rows.values,
-            clip_range=clip_range,
-            valid=rows.valid,
-        )
-
-    def _standardised(self, rows: Batch, weight: tf.Tensor) -> tf.Tensor:
-        """Centres and scales the advantages of a minibatch, over all replicas."""
-        scaled = self.settings.normalize_advantages
-        if not scaled and not self.trainer.centers_advantages:
-            return rows.advantages
-        center = all_sum(losses.mean(rows.advantages, rows.valid) * weight)
-        deviations = rows.advantages - center
-        if not scaled:
-            return deviations
-        variance = losses.mean(tf.square(deviations), rows.valid) * weight
-        return deviations / (tf.sqrt(all_sum(variance)) + 1e-8)
-
-    def _apply(self, gradients: list[tf.Tensor]) -> None:
+    def _apply(self, gradients: list[Tensor]) -> None:
         """Lets each optimizer take its step on its variables."""
         first = 0
-        for optimizer, variables in self.trainer.optimized_variables():
+        for optimizer, variables in self.training.optimized:
             part = gradients[first : first + len(variables)]
             first += len(variables)
             optimizer.apply(self._clipped(part, optimizer), variables)
 
-    def _clipped(self, gradients: list[tf.Tensor], optimizer: Any) -> list[tf.Tensor]:
+    def _clipped(
+        self, gradients: list[Tensor], optimizer: keras.optimizers.Optimizer
+    ) -> list[Tensor]:
         """Clips the global norm, unless the optimizer does it more tightly itself."""
-        limit = self.settings.max_grad_norm
+        limit = self.training.settings.max_grad_norm
         own = getattr(optimizer, "global_clipnorm", None)
         if limit is None or (own is not None and own <= limit):
             return gradients
         norm = global_norm(gradients)
-        clipped: list[tf.Tensor] = tf.clip_by_global_norm(gradients, limit, norm)[0]
+        clipped: list[Tensor] = tf.clip_by_global_norm(gradients, limit, norm)[0]
         return clipped
 
 
-def global_norm(gradients: list[Any]) -> tf.Tensor:
+def checked_loss(name: str, found: object) -> tuple[Tensor, Metrics]:
+    """Returns the loss and the metrics that a function of somebody else's returned.
+
+    Args:
+        name: Of the function.
+        found: What it returned.
+
+    Raises:
+        ValueError: If it is no pair of a scalar and of scalars by name, or a name is
+            taken.
+    """
+    pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    loss, metrics = pair
+    if not isinstance(metrics, dict):
+        raise ValueError(
+            f"`{name}` must return a pair: the loss, and a dict of scalars to log, "
+            f"which may be empty. Received: {type(found).__name__}"
+        )
+    for key, number in {None: loss, **metrics}.items():
+        what = "loss" if key is None else f"metric {key!r}"
+        shape = tf.convert_to_tensor(number).shape
+        if shape.rank != 0:
+            raise ValueError(
+                f"`{name}` must return scalars; take the mean over the rows with "
+                f"`kpg.losses.mean(terms, rows.valid)`. Received: a {what} of shape "
+                f"{shape}"
+            )
+        if key in _RESERVED:
+            raise ValueError(
+                f"kpg logs a metric of its own under this name; choose another. "
+                f"Received: {key!r} from `{name}`"
+            )
+    return loss, {key: tf.cast(own, tf.float32) for key, own in metrics.items()}
+
+
+def global_norm(gradients: Sequence[Tensor | tf.IndexedSlices]) -> Tensor:
     """Returns the Euclidean norm of all numbers in a list of tensors.
 
     It is `tf.linalg.global_norm` in fewer and quicker kernels: the norm of the norms of
@@ -246,17 +337,3 @@ def global_norm(gradients: list[Any]) -> tf.Tensor:
             part = tf.sqrt(tf.reduce_sum(tf.square(part), axis=axes))
         parts.append(tf.reshape(part, [-1]))
     return tf.sqrt(tf.reduce_sum(tf.square(tf.concat(parts, axis=0))))
-
-
-def outputs(model: Any, rows: Batch, state: Any, training: bool = True) -> tf.Tensor:
-    """Returns a model's outputs on rows, or on sequences from their first state on."""
-    if rows.resets is None:
-        return model(rows.observations, training=training)
-    return model.unroll(rows.observations, state, rows.resets, training=training)[0]
-
-
-def log_probs_of(policy: Any, trajectory: Trajectory) -> tf.Tensor:
-    """Returns `[T, B]` log-probabilities of a trajectory's actions, in nats."""
-    sequences = (trajectory.observations, trajectory.policy_state, resets(trajectory))
-    parameters, _ = policy.unroll(*sequences)
-    return policy.family.log_prob(parameters, trajectory.actions)

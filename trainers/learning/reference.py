@@ -2,17 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable, MutableMapping
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
-from kpg import adaptation, losses
-from kpg.trainers.learning.minibatches import log_probs_of
-from kpg.trainers.settings import TrainerSettings
+from kpg import adaptation, checks, losses
+from kpg.models.policy import Policy
+from kpg.trainers.learning.batches import Batch
+from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trajectories import Trajectory
+from kpg.types import Metrics, Tensor
+from kpg.values import Value
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+@dataclasses.dataclass(frozen=True)
+class KL(Value):
+    """A penalty on KL(π ‖ π_ref), the drift from a reference policy.
+
+    Args:
+        coef: β > 0, the price of a nat.
+        target: Drift > 0 in nats per step that β is adapted to after each iteration, by
+            `kpg.adaptation.proportional_kl_coefficient`; the metric `reference_kl_coef`
+            is β. 6 nats for texts of 24 tokens, as in the paper, are 0.25. Defaults to
+            `None`, a fixed β.
+        inside: "reward" lessens each step's reward by β · k1, before rewards are
+            normalised and advantages estimated; the logged returns are those of the
+            environment. With γ = 1 the best policy is then π_ref · exp(R / β) / Z over
+            whole episodes. "loss" adds β · mean(k) to the loss; see
+            `kpg.losses.reference_kl`. An action then does not answer for the drift in
+            the steps that follow it, and β weighs against the advantages as they are,
+            normalised or not. Defaults to "reward".
+        estimator: "k1", "k2" or "k3" of `kpg.losses.kl_estimates`. The reward takes k1
+            only: the gradient of E[k] is E[k ∇log π] + E[∇k], the reward gives the
+            first term alone, and of the three only k1 has no second one. Defaults to
+            `None`, k1 in the reward and k3 in the loss.
+        horizon: Episodes over which β follows the target; an iteration counts as one of
+            each environment. At most 20 % of an error, times the part of the horizon
+            that an iteration is, changes β. Defaults to 10000, as in the paper's code.
+
+    Reference: Ziegler et al., "Fine-tuning language models from human preferences"
+    (2019), section 2.2, https://arxiv.org/abs/1909.08593.
+    """
+
+    coef: float
+    target: float | None = None
+    inside: str = "reward"
+    estimator: str | None = None
+    horizon: int = 10_000
+
+    def __post_init__(self) -> None:
+        checks.positive("coef", self.coef)
+        checks.choice("inside", self.inside, ("reward", "loss"))
+        known = (None, *losses.KL_ESTIMATORS)
+        checks.choice("estimator", self.estimator, known)
+        checks.whole_number("horizon", self.horizon)
+        if self.target is not None:
+            checks.positive("target", self.target)
+        elif self.horizon != type(self).horizon:
+            checks.refuse(
+                "horizon", "has no effect with target=None; omit it", self.horizon
+            )
+        if self.in_reward and self.kl_estimator != "k1":
+            checks.refuse(
+                "estimator",
+                "must be k1 with inside='reward': with another one rewards give only a "
+                "part of the divergence's gradient; omit it, or use inside='loss'",
+                self.estimator,
+            )
+
+    @property
+    def in_reward(self) -> bool:
+        """Whether rewards pay for the drift, and not the loss."""
+        return self.inside == "reward"
+
+    @property
+    def kl_estimator(self) -> str:
+        """The estimator of the drift."""
+        return self.estimator or ("k1" if self.in_reward else "k3")
 
 
 class Drift(NamedTuple):
@@ -24,8 +96,8 @@ class Drift(NamedTuple):
             in rows that are not valid.
     """
 
-    log_probs: Any
-    estimates: Any
+    log_probs: Tensor
+    estimates: Tensor
 
 
 class Reference(keras.layers.Layer):
@@ -39,32 +111,25 @@ class Reference(keras.layers.Layer):
     The policy must have its trainable weights before the trainer is made, and none may
     become trainable after.
 
-    Reference: Ziegler et al., "Fine-tuning language models from human preferences"
-    (2019), section 2.2, https://arxiv.org/abs/1909.08593.
-
     Args:
         policy: The policy that is trained.
-        settings: Those of its trainer, with a `reference_kl_coef` above 0.
+        kl: What the drift costs.
 
     Attributes:
         coefficient: β, a float32 weight.
-        in_reward: Whether rewards pay for the drift, and not the loss.
-        metric_names: Names of what `follow` returns.
     """
 
-    def __init__(self, policy: Any, settings: TrainerSettings) -> None:
+    def __init__(self, policy: Policy, kl: KL) -> None:
         super().__init__(trainable=False, name="reference")
         moments = [w for _, layer in policy.normalizers for w in layer.weights]
         changing = {id(w): w for w in [*policy.trainable_variables, *moments]}
         # Keras does not look into functions: these weights are the policy's alone.
-        self._policy: Callable[[], Any] = lambda: policy
-        self._changing: Callable[[], list[Any]] = lambda: list(changing.values())
-        self._settings = settings
-        self.in_reward = settings.reference_kl_in == "reward"
-        self.adapts = settings.reference_kl_target is not None
-        names = ("reference_kl", "reference_kl_coef")
-        self.metric_names = names if self.adapts else names[:1]
-        start = keras.initializers.Constant(settings.reference_kl_coef)
+        self._policy: Callable[[], Policy] = lambda: policy
+        self._changing: Callable[[], list[keras.Variable]] = lambda: list(
+            changing.values()
+        )
+        self.kl = kl
+        start = keras.initializers.Constant(kl.coef)
         self.coefficient = self._weight("coefficient", (), "float32", start)
         self.chosen = self._weight("chosen", (), "int32", "zeros")
         self.snapshot = [
@@ -73,7 +138,13 @@ class Reference(keras.layers.Layer):
         ]
         self.built = True
 
-    def _weight(self, name: str, shape: Any, dtype: str, initializer: Any) -> Any:
+    def _weight(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        initializer: str | keras.initializers.Initializer,
+    ) -> keras.Variable:
         return self.add_weight(
             name=name,
             shape=shape,
@@ -83,17 +154,15 @@ class Reference(keras.layers.Layer):
             autocast=False,
         )
 
-    def save_own_variables(self, store: Any) -> None:
-        """See `keras.layers.Layer.save_own_variables`."""
+    @override
+    def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
         store["coefficient"], store["chosen"] = self.coefficient, self.chosen
         for place, copy in zip(self._places(), self.snapshot, strict=True):
             store[place] = copy
 
-    def load_own_variables(self, store: Any) -> None:
-        """See `keras.layers.Layer.load_own_variables`.
-
-        What was frozen is in no copy, but in the policy, which is loaded before.
-        """
+    @override
+    def load_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
+        # What was frozen is in no copy, but in the policy, which is loaded before.
         self.coefficient.assign(store["coefficient"])
         self.chosen.assign(store["chosen"])
         rows = (self._places(), self.snapshot, self._changing())
@@ -110,7 +179,7 @@ class Reference(keras.layers.Layer):
         if not int(tf.convert_to_tensor(self.chosen)):
             self.choose(self._policy())
 
-    def choose(self, policy: Any) -> None:
+    def choose(self, policy: Policy) -> None:
         """Takes a policy as it is now for the reference.
 
         Raises:
@@ -159,8 +228,7 @@ class Reference(keras.layers.Layer):
         log_ratios = log_probs - trajectory.log_probs
         if trajectory.valid is not None:
             log_ratios = tf.where(trajectory.valid, log_ratios, 0.0)
-        estimator = self._settings.kl_estimator
-        return Drift(log_probs, losses.kl_estimates(log_ratios, estimator))
+        return Drift(log_probs, losses.kl_estimates(log_ratios, self.kl.kl_estimator))
 
     def _in_place(self) -> keras.StatelessScope:
         """Lets the policy's layers find the copies instead of their weights."""
@@ -172,33 +240,43 @@ class Reference(keras.layers.Layer):
         price = self.coefficient * drift.estimates
         return trajectory._replace(rewards=trajectory.rewards - price)
 
-    def sums(self, trajectory: Trajectory, drift: Drift) -> tf.Tensor:
+    def sums(self, trajectory: Trajectory, drift: Drift) -> Tensor:
         """Returns `[2]`: the sum of the estimates, and over how many rows it is."""
         valid = trajectory.valid
         rows = tf.ones_like(drift.estimates) if valid is None else valid
         count = tf.reduce_sum(tf.cast(rows, tf.float32))
         return tf.stack([tf.reduce_sum(drift.estimates), count])
 
-    def follow(self, kl: tf.Tensor, known: tf.Tensor, num_episodes: int) -> tf.Tensor:
+    def penalty(self, log_probs: Tensor, rows: Batch) -> Tensor:
+        """Returns what a minibatch's loss gains, a scalar."""
+        return self.coefficient * losses.reference_kl(
+            log_probs,
+            rows.log_probs,
+            rows.reference_log_probs,
+            estimator=self.kl.kl_estimator,
+            valid=rows.valid,
+        )
+
+    def follow(self, kl: Tensor, known: Tensor, num_episodes: int) -> Metrics:
         """Returns what is measured, and then adapts β if it has a target.
 
         Args:
-            kl: Scalar, nats for each step.
+            kl: Scalar, nats per step.
             known: Scalar bool, whether that says anything.
             num_episodes: Episodes that it was measured in.
 
         Raises:
             ValueError: If the horizon is too short for so many episodes.
         """
-        settings, beta = self._settings, tf.identity(self.coefficient)
-        if settings.reference_kl_target is None:
-            return kl[tf.newaxis]
+        if self.kl.target is None:
+            return {"reference_kl": kl}
+        beta = tf.identity(self.coefficient)
         moved = adaptation.proportional_kl_coefficient(
             beta,
             tf.where(known, kl, float("nan")),
-            target_kl=settings.reference_kl_target,
+            target_kl=self.kl.target,
             num_episodes=num_episodes,
-            horizon=settings.reference_kl_horizon,
+            horizon=self.kl.horizon,
         )
         self.coefficient.assign(moved)
-        return tf.stack([kl, beta])
+        return {"reference_kl": kl, "reference_kl_coef": beta}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import tensorflow as tf
 
 from kpg.trajectories import Trajectory
+from kpg.types import Array, Nest, Tensor
+
+_N = TypeVar("_N")
 
 
-def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Any:
+def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Trajectory:
     """Gives each replica its share of a trajectory's columns, as tensors.
 
     Args:
@@ -18,11 +21,13 @@ def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Any:
     """
     count = strategy.num_replicas_in_sync
     if count == 1:
-        return tf.nest.map_structure(tf.constant, trajectory)
+        return tf.nest.map_structure(_constant, trajectory)
 
-    def part(context: Any) -> Trajectory:
-        def own(nest: Any, axis: int) -> Any:
-            def cut(rows: Any) -> tf.Tensor:
+    def part(context: tf.distribute.ReplicaContext) -> Trajectory:
+        def own(nest: Nest, axis: int) -> Nest:
+            def cut(rows: Array | Tensor | None) -> Tensor | None:
+                if rows is None:
+                    return None
                 size = rows.shape[axis] // count
                 first = context.replica_id_in_sync_group * size
                 window = (slice(None),) * axis + (slice(first, first + size),)
@@ -39,7 +44,11 @@ def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Any:
     return strategy.experimental_distribute_values_from_function(part)
 
 
-def sum_up(strategy: tf.distribute.Strategy, value: Any) -> Any:
+def _constant(rows: Array | Tensor | None) -> Tensor | None:
+    return None if rows is None else tf.constant(rows)
+
+
+def sum_up(strategy: tf.distribute.Strategy, value: _N) -> _N:
     """Adds up a nest of tensors over all replicas, from outside of them."""
     if strategy.num_replicas_in_sync == 1:
         return value
@@ -48,7 +57,7 @@ def sum_up(strategy: tf.distribute.Strategy, value: Any) -> Any:
     )
 
 
-def all_sum(value: tf.Tensor) -> tf.Tensor:
+def all_sum(value: Tensor) -> Tensor:
     """Adds up a tensor over all replicas, from within one."""
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
@@ -56,7 +65,7 @@ def all_sum(value: tf.Tensor) -> tf.Tensor:
     return context.all_reduce("SUM", value)
 
 
-def share(valid: tf.Tensor | None) -> tf.Tensor:
+def share(valid: Tensor | None) -> Tensor:
     """Returns the weight of this replica's mean in the mean over all replicas.
 
     Replicas with more valid rows weigh more, so that the sum over the replicas is the
@@ -74,7 +83,7 @@ def share(valid: tf.Tensor | None) -> tf.Tensor:
     return rows / tf.maximum(all_sum(rows), 1.0)
 
 
-def fold_in_replica(seed: tf.Tensor) -> tf.Tensor:
+def fold_in_replica(seed: Tensor) -> Tensor:
     """Makes a seed this replica's own; the first replica's is the seed itself."""
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import tensorflow as tf
 
 from kpg.graph.scan import decayed_sums
-from kpg.models import RunningNormalization
+from kpg.models.normalization import RunningNormalization
 from kpg.trainers.learning.replicas import sum_up
-from kpg.trajectories import Trajectory, flatten
-
-if TYPE_CHECKING:
-    from kpg.trainers.trainer import Trainer
+from kpg.trainers.learning.training import Training
+from kpg.trajectories import Trajectory, ends, flatten
+from kpg.types import Tensor
 
 
 class Scaling:
-    """Keeps a trainer's moments; every method builds graph outside of the replicas.
+    """Keeps running moments; every method builds graph outside of the replicas.
 
     Args:
-        trainer: Gives the models, the settings and the moments of its rewards.
+        training: Gives the models, the settings and the moments of the returns.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.strategy = trainer.distribute_strategy
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.strategy = training.strategy
         normalizers = [
             pair
-            for model in (trainer.policy, trainer.critic)
+            for model in (training.policy, training.critic)
             if model is not None
             for pair in model.normalizers
         ]
@@ -35,8 +32,8 @@ class Scaling:
         self.normalizers = {id(layer): (select, layer) for select, layer in normalizers}
 
     def scale_rewards(
-        self, trajectory: Trajectory, carry: Any, healthy: tf.Tensor
-    ) -> tuple[Trajectory, Any]:
+        self, trajectory: Trajectory, carry: Tensor, healthy: Tensor
+    ) -> tuple[Trajectory, Tensor]:
         """Divides rewards by the running std of the discounted return.
 
         The mean is not subtracted: that would change which policy is best.
@@ -49,7 +46,7 @@ class Scaling:
         Returns:
             The trajectory with scaled rewards, and the carry.
         """
-        moments = self.trainer.return_moments
+        moments = self.training.return_moments
         carry, totals = self.strategy.run(self._discounted_returns, (trajectory, carry))
         self._merge(moments, totals, trajectory.valid, healthy)
 
@@ -60,20 +57,20 @@ class Scaling:
 
         return self.strategy.run(scale, (trajectory,)), carry
 
-    def follow_observations(self, trajectory: Trajectory, healthy: tf.Tensor) -> None:
+    def follow_observations(self, trajectory: Trajectory, healthy: Tensor) -> None:
         """Merges the observations into the moments inside the models."""
         for select, normalizer in self.normalizers.values():
             rows = self.strategy.run(select, (trajectory.observations,))
             self._merge(normalizer, rows, trajectory.valid, healthy)
 
     def _discounted_returns(
-        self, trajectory: Trajectory, carry: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        self, trajectory: Trajectory, carry: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Accumulates `R ← γR + r` forward in time; returns the last R and all."""
-        gamma, rewards = self.trainer.settings.gamma, trajectory.rewards
-        ended = trajectory.terminated | trajectory.truncated
+        gamma, rewards = self.training.settings.gamma, trajectory.rewards
+        ended = ends(trajectory)
         before = tf.zeros_like(carry)
-        if not self.trainer.restart_every_iteration:
+        if not self.training.needs.whole_episodes:
             before = gamma * carry
         terms = tf.concat([rewards[:1] + before, rewards[1:]], axis=0)
         after = tf.concat([tf.ones_like(ended[:1]), ended[:-1]], axis=0)
@@ -82,14 +79,18 @@ class Scaling:
         return tf.where(tf.math.is_finite(carry), carry, 0.0), totals
 
     def _merge(
-        self, moments: RunningNormalization, rows: Any, valid: Any, healthy: tf.Tensor
+        self,
+        moments: RunningNormalization,
+        rows: Tensor,
+        valid: Tensor | None,
+        healthy: Tensor,
     ) -> None:
         """Merges `[T, B, ...]` rows of every replica into running moments."""
 
-        def sums(rows: tf.Tensor, valid: tf.Tensor | None) -> Any:
+        def sums(rows: Tensor, valid: Tensor | None) -> Tensor:
             return moments.sums(flatten(rows), flatten(valid))
 
-        def squares(rows: tf.Tensor, valid: tf.Tensor | None, sums: Any) -> tf.Tensor:
+        def squares(rows: Tensor, valid: Tensor | None, sums: Tensor) -> Tensor:
             return moments.squares(flatten(rows), sums, flatten(valid))
 
         total = sum_up(self.strategy, self.strategy.run(sums, (rows, valid)))

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from kpg.environments.environment import Environment
-from kpg.environments.graph.functional import GraphEnvironment
-from kpg.language.generation import TextGeneration
-
-if TYPE_CHECKING:
-    from kpg.trainers.trainer import Trainer
+import tensorflow as tf
 
 # Seconds: what XLA takes longer to compile an iteration, and what it saves afterwards
 # in each gradient step and in each step of in-graph environments. The numbers fit PPO
@@ -22,20 +15,42 @@ _SAVED_BY_STEP = 0.17e-3
 _CALL = 0.1
 
 
-def pays_off(trainer: Trainer, env: Environment, iterations: int) -> bool:
+def saved_by_updates(updates: int) -> float:
+    """Returns the seconds that XLA saves in so many gradient steps."""
+    return updates * _SAVED_BY_UPDATE
+
+
+def saved_by_steps(num_steps: int) -> float:
+    """Returns the seconds that XLA saves in so many steps of in-graph environments."""
+    return num_steps * _SAVED_BY_STEP
+
+
+def pays_off(iterations: int, saved: float) -> bool:
     """Whether so many iterations end earlier if XLA compiles them first.
 
-    Texts always do: their iterations are few, but hundreds of passes each.
+    Args:
+        iterations: How many.
+        saved: Seconds that each takes less; see `Kind.saved_by_xla`.
     """
-    if isinstance(env, TextGeneration):
-        return True
-    num_epochs, size = trainer.update_schedule(env.num_envs)
-    num_steps = trainer.settings.num_steps
-    updates = num_epochs * (env.num_envs * num_steps // size)
-    saved = updates * _SAVED_BY_UPDATE
-    if isinstance(env, GraphEnvironment):
-        saved += num_steps * _SAVED_BY_STEP
     return iterations * saved > _COMPILING
+
+
+def checked_jit_compile(jit_compile: object, strategy: tf.distribute.Strategy) -> None:
+    """Refuses what is no choice of a compiler, or none for a strategy.
+
+    Raises:
+        ValueError: If it is neither a bool nor "auto", or XLA is to compile what
+            several replicas share.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if jit_compile not in (True, False, "auto") or (
+        jit_compile is True and replicas > 1
+    ):
+        raise ValueError(
+            "`jit_compile` must be True, False or 'auto', and not True under a "
+            "strategy with several replicas, which XLA cannot compile. Received: "
+            f"jit_compile={jit_compile!r}, {replicas} replicas"
+        )
 
 
 class Pace:

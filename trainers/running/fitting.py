@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -12,45 +12,69 @@ from kpg import schedules
 from kpg.environments.environment import Environment
 from kpg.trainers.acting.host import broken_policy
 from kpg.trainers.running.compilation import Pace
-from kpg.trainers.running.engines import Engine
+from kpg.trainers.running.engine import Engine
 from kpg.trainers.running.logs import EpochLog
+from kpg.types import Array, Logs
 
-if TYPE_CHECKING:
-    from kpg.trainers.trainer import Trainer
+Evaluate = Callable[[Environment, int], "dict[str, float | Array]"]
 
 
 class Fitting:
     """Runs the epochs of one `Trainer.fit`.
 
     Args:
-        trainer: The trainer, compiled.
-        engine: What runs its iterations.
-        callbacks: Keras's list of callbacks.
+        engine: What runs the iterations.
+        callbacks: Keras's list of callbacks, of a model that they may stop.
         epochs: Number of the last epoch.
         steps: Iterations in an epoch.
+        iterations_per_call: See `Pace`.
+
+    Attributes:
+        compile_seconds: Time spent on building the graphs.
+        train_seconds: Time spent on training, without building, validation and
+            callbacks.
     """
 
     def __init__(
         self,
-        trainer: Trainer,
         engine: Engine,
         callbacks: keras.callbacks.CallbackList,
         epochs: int,
         steps: int,
+        iterations_per_call: int | None,
     ) -> None:
-        self.trainer = trainer
         self.engine = engine
         self.callbacks = callbacks
         self.epochs = epochs
         self.steps = steps
-        self._schedule = trainer.settings.learning_rate_schedule
-        self._validation: tuple[Environment, int, int] | None = None
+        self.compile_seconds = self.train_seconds = 0.0
+        self._model: keras.Model = callbacks.model
+        self._schedule = engine.training.settings.learning_rate_schedule
+        self._validate: tuple[Callable[[], Logs], int] | None = None
         self._seconds: list[tuple[float, int]] = []
-        self._pace = Pace(trainer.iterations_per_call)
+        self._pace = Pace(iterations_per_call)
 
-    def validate_on(self, env: Environment, episodes: int, frequency: int) -> None:
-        """Evaluates on `env` after every `frequency` epochs."""
-        self._validation = (env, episodes, frequency)
+    def validate_on(
+        self, evaluate: Evaluate, env: Environment, episodes: int, frequency: int
+    ) -> None:
+        """Evaluates after every `frequency` epochs.
+
+        Args:
+            evaluate: `Trainer.evaluate`.
+            env: On which environment.
+            episodes: How many episodes.
+            frequency: Epochs from one evaluation to the next.
+        """
+
+        def validate() -> Logs:
+            self.callbacks.on_test_begin()
+            result = evaluate(env, episodes)
+            names = ("return", "return_std", "length")
+            logs = {name: float(result[name]) for name in names}
+            self.callbacks.on_test_end(logs)
+            return {f"val_{name}": value for name, value in logs.items()}
+
+        self._validate = (validate, frequency)
 
     def run(self, initial_epoch: int) -> None:
         """Runs the epochs from `initial_epoch` on.
@@ -59,46 +83,45 @@ class Fitting:
             ValueError: If the environment breaks, or a callback and the trainer both
                 set the learning rate.
         """
-        trainer = self.trainer
-        trainer.stop_training = False
+        self._model.stop_training = False
         self._base_rates = self._learning_rates()
         self.callbacks.on_train_begin()
-        logs: dict[str, float] = {}
+        logs: Logs = {}
         try:
             for epoch in range(initial_epoch, self.epochs):
                 logs = self._run_epoch(epoch)
-                if trainer.stop_training:
+                if self._model.stop_training:
                     break
         finally:
             self._report_times()
             if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
                 # A later fit starts from the same rates.
-                for index, optimizer in enumerate(trainer.optimizers):
+                for index, optimizer in enumerate(self._optimizers()):
                     optimizer.learning_rate = self._base_rates[index]
         self.callbacks.on_train_end(logs)
 
-    def _run_epoch(self, epoch: int) -> dict[str, float]:
+    def _run_epoch(self, epoch: int) -> Logs:
         rates = self._learning_rates()
         self.callbacks.on_epoch_begin(epoch)
         self._refuse_two_schedules(rates)
         logs = self._train(epoch)
         rates = self._learning_rates()
         logs.update(self.engine.env.measured())
-        logs.update(env_steps=self.trainer.env_steps, learning_rate=rates[0])
-        if self._validation is not None and (epoch + 1) % self._validation[2] == 0:
-            logs.update(self._validate(*self._validation[:2]))
+        env_steps = int(tf.convert_to_tensor(self.engine.training.env_steps))
+        logs.update(env_steps=env_steps, learning_rate=rates[0])
+        if self._validate is not None and (epoch + 1) % self._validate[1] == 0:
+            logs.update(self._validate[0]())
         self.callbacks.on_epoch_end(epoch, logs)
         if epoch + 1 < self.epochs:
             self._refuse_two_schedules(rates)
         return logs
 
-    def _train(self, epoch: int) -> dict[str, float]:
+    def _train(self, epoch: int) -> Logs:
         """Runs the iterations of one epoch and returns their logs."""
-        log = EpochLog(self.engine.learner.names)
-        env = self.engine.env
-        rows = env.num_envs * self.trainer.settings.num_steps
+        log, env = EpochLog(), self.engine.env
+        rows = env.num_envs * self.engine.training.settings.num_steps
         total, step = self.epochs * self.steps, 0
-        while step < self.steps and not self.trainer.stop_training:
+        while step < self.steps and not self._model.stop_training:
             size = self._pace.size(self.steps - step)
             self.callbacks.on_train_batch_begin(step)
             start = time.perf_counter()
@@ -108,22 +131,13 @@ class Fitting:
             self._seconds.append((seconds, size))
             self._pace.add(seconds, size)
             log.add(sums, size, size * rows, seconds)
+            if log.broken == "broken_environment":
+                raise _broken_environment(env)
             if log.broken:
-                raise (
-                    _broken_environment(env)
-                    if (log.broken == "environment")
-                    else broken_policy()
-                )
+                raise broken_policy()
             step += size
             self.callbacks.on_train_batch_end(step - 1, log.batch_logs())
         return log.epoch_logs()
-
-    def _validate(self, env: Environment, episodes: int) -> dict[str, float]:
-        self.callbacks.on_test_begin()
-        result = self.trainer.evaluate(env, episodes)
-        logs = {name: result[name] for name in ("return", "return_std", "length")}
-        self.callbacks.on_test_end(logs)
-        return {f"val_{name}": value for name, value in logs.items()}
 
     def _report_times(self) -> None:
         """Splits the time into building the graphs and training.
@@ -137,14 +151,17 @@ class Fitting:
         later = sum(seconds for seconds, _ in self._seconds[1:])
         count = sum(size for _, size in self._seconds[1:])
         training = min(first, later / count * size) if count else first
-        self.trainer.compile_seconds = first - training
-        self.trainer.train_seconds = later + training
+        self.compile_seconds = first - training
+        self.train_seconds = later + training
 
     def _learning_rates(self) -> list[float]:
         return [
             float(tf.convert_to_tensor(optimizer.learning_rate))
-            for optimizer in self.trainer.optimizers
+            for optimizer in self._optimizers()
         ]
+
+    def _optimizers(self) -> list[keras.optimizers.Optimizer]:
+        return [optimizer for optimizer, _ in self.engine.training.optimized]
 
     def _refuse_two_schedules(self, rates: list[float]) -> None:
         """Raises if somebody changed the rate that the trainer sets itself."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from kpg.trainers.trainer import Trainer
 
 
-def load(filepath: Any) -> Trainer:
+def load(filepath: str | os.PathLike[str]) -> Trainer:
     """Loads a trainer, compiled as it was, from a `.keras` file.
 
     Args:

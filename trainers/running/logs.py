@@ -1,35 +1,24 @@
-"""From sums that a graph returns to the logs that callbacks get."""
+"""From the sums that engines return to the logs that callbacks receive."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+import math
 
 from kpg.trainers.acting.graph import Episodes
+from kpg.trainers.learning.iteration import BROKEN
+from kpg.types import Logs
 
 
 class EpochLog:
-    """Accumulates what the executions of one epoch return.
+    """Accumulates what the executions of one epoch return."""
 
-    Args:
-        names: `Learner.names`.
-    """
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = names
-        self._sums = np.zeros(len(self._names) + len(Episodes._fields))
+    def __init__(self) -> None:
+        self._sums: Logs = {}
         self._iterations = 0
         self._env_steps = 0
         self.seconds = 0.0
 
-    def add(
-        self,
-        sums: np.ndarray[Any, Any],
-        iterations: int,
-        env_steps: int,
-        seconds: float,
-    ) -> None:
+    def add(self, sums: Logs, iterations: int, env_steps: int, seconds: float) -> None:
         """Adds an execution.
 
         Args:
@@ -38,36 +27,37 @@ class EpochLog:
             env_steps: Environment steps in it.
             seconds: Time that it took.
         """
-        self._sums += sums
+        for name, number in sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + number
         self._iterations += iterations
         self._env_steps += env_steps
         self.seconds += seconds
 
     @property
     def broken(self) -> str | None:
-        """Who gave something that is not finite: "environment", "policy" or nobody."""
-        first = len(self._names)
-        environment, policy = self._sums[first - 2 : first] > 0
-        return "environment" if environment else "policy" if policy else None
+        """Which of `BROKEN` there was: values that are not finite, or `None`."""
+        return next((name for name in BROKEN if self._sums[name] > 0), None)
 
-    def batch_logs(self) -> dict[str, float]:
+    def batch_logs(self) -> Logs:
         """Returns the running means of the epoch, without what is not known yet."""
-        logs = self.epoch_logs()
         return {
             name: value
-            for name, value in logs.items()
-            if name == "loss" or not np.isnan(value)
+            for name, value in self.epoch_logs().items()
+            if name == "loss" or not math.isnan(value)
         }
 
-    def epoch_logs(self) -> dict[str, float]:
+    def epoch_logs(self) -> Logs:
         """Returns the means over the epoch."""
-        episodes = Episodes(*self._sums[len(self._names) :])
-        count = episodes.count if episodes.count else np.nan
-        means = self._sums[: len(self._names) - 2] / max(self._iterations, 1)
+        count = self._sums.get("count", 0.0)
+        hidden = (*BROKEN, *Episodes._fields)
         return {
-            "return": float(episodes.returns / count),
-            "length": float(episodes.lengths / count),
-            "episodes": int(episodes.count),
+            "return": self._sums["returns"] / count if count else math.nan,
+            "length": self._sums["lengths"] / count if count else math.nan,
+            "episodes": int(count),
             "steps_per_second": self._env_steps / max(self.seconds, 1e-9),
-            **dict(zip(self._names[:-2], map(float, means), strict=True)),
+            **{
+                name: number / max(self._iterations, 1)
+                for name, number in self._sums.items()
+                if name not in hidden
+            },
         }

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias
 
 import keras
 
-if TYPE_CHECKING:
-    from kpg.trainers.trainer import Trainer
+from kpg.models.critic import Critic
+from kpg.models.policy import Policy
+from kpg.types import Config
+
+Identifier: TypeAlias = "keras.optimizers.Optimizer | str | Config"
+"""What `keras.optimizers.get` takes: an optimizer, its name or its configuration."""
 
 
-def checked_optimizer(trainer: Trainer, optimizer: Any) -> Any:
+def checked_optimizer(
+    optimizer: Identifier, schedule: str
+) -> keras.optimizers.Optimizer:
     """Returns the Keras optimizer that was named.
 
+    Args:
+        optimizer: The optimizer.
+        schedule: The trainer's `learning_rate_schedule`.
+
     Raises:
-        ValueError: If it and the trainer both have a schedule of the learning rate.
+        ValueError: If the optimizer and the trainer both have a schedule.
     """
     optimizer = keras.optimizers.get(optimizer)
-    schedule = trainer.settings.learning_rate_schedule
     if schedule != "constant" and not hasattr(optimizer.learning_rate, "assign"):
         raise ValueError(
             "An optimizer with a LearningRateSchedule of its own needs "
@@ -27,23 +36,27 @@ def checked_optimizer(trainer: Trainer, optimizer: Any) -> Any:
     return optimizer
 
 
-def checked_executor_optimizer(trainer: Trainer, optimizer: Any) -> Any:
+def checked_executor_optimizer(
+    optimizer: Identifier | None, executor: keras.Model | None, schedule: str
+) -> keras.optimizers.Optimizer | None:
     """Returns the executor's own optimizer, or `None` if there is no executor.
 
     Raises:
         ValueError: As `checked_optimizer`, or if one of the two is missing.
     """
-    if (trainer.executor is None) != (optimizer is None):
+    if (executor is None) != (optimizer is None):
         raise ValueError(
             "An executor that learns has an optimizer of its own: give the trainer an "
             "`executor` and `compile` an `executor_optimizer`, or neither; a frozen "
-            f"one is the environment's alone. Received: executor={trainer.executor}, "
+            f"one belongs to the environment alone. Received: executor={executor}, "
             f"executor_optimizer={optimizer}"
         )
-    return None if optimizer is None else checked_optimizer(trainer, optimizer)
+    return None if optimizer is None else checked_optimizer(optimizer, schedule)
 
 
-def checked_critic_optimizer(trainer: Trainer, optimizer: Any) -> Any:
+def checked_critic_optimizer(
+    optimizer: Identifier | None, policy: Policy, critic: Critic | None, schedule: str
+) -> keras.optimizers.Optimizer | None:
     """Returns the critic's own optimizer, or `None` if it is to have none.
 
     Raises:
@@ -51,11 +64,10 @@ def checked_critic_optimizer(trainer: Trainer, optimizer: Any) -> Any:
     """
     if optimizer is None:
         return None
-    critic = trainer.critic
-    if critic is None or critic.trunk is trainer.policy.trunk:
+    if critic is None or critic.trunk is policy.trunk:
         raise ValueError(
-            "`critic_optimizer` needs a critic with weights of its own; leave it "
-            "out. Received: "
+            "`critic_optimizer` needs a critic with weights of its own; omit it. "
+            "Received: "
             + ("no critic" if critic is None else "a critic on a shared trunk")
         )
-    return checked_optimizer(trainer, optimizer)
+    return checked_optimizer(optimizer, schedule)

@@ -1,0 +1,74 @@
+"""What an advantage estimator is: from what was experienced to what is learned."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from kpg import contracts
+from kpg.types import Tensor
+from kpg.values import Value
+
+
+class Estimates(NamedTuple):
+    """What advantages are made of; all `[T, B]`, by the names of `kpg.advantages`.
+
+    Attributes:
+        rewards: float32, scaled if the trainer normalises rewards.
+        values: float32, V of the observation acted on; zeros without a critic.
+        next_values: float32, V of the true next observation; never that of a reset.
+        terminated: bool.
+        truncated: bool.
+        log_ratios: float32, log π(a|s) − log μ(a|s) of the current policy against the
+            one that acted, in nats; `None` unless the estimator `uses_log_ratios`.
+        valid: bool, or `None` if every row counts.
+        greedy_rewards: float32, of the episode that the most likely actions make of
+            each column's start; `None` unless the algorithm asks for it.
+    """
+
+    rewards: Tensor
+    values: Tensor
+    next_values: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    log_ratios: Tensor | None = None
+    valid: Tensor | None = None
+    greedy_rewards: Tensor | None = None
+
+
+class Gains(NamedTuple):
+    """What an estimator makes of `Estimates`; all `[T, B]` float32.
+
+    Attributes:
+        advantages: How much better than expected each step turned out.
+        targets: What the critic should say.
+        weights: Of each row in the policy's loss; `None` is 1 everywhere.
+    """
+
+    advantages: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+
+
+class Estimator(Value, ABC):
+    """How advantages are estimated; derived classes are frozen dataclasses.
+
+    Attributes:
+        uses_log_ratios: Whether `gains` reads `estimates.log_ratios`, and so corrects
+            for a policy that has moved on since it acted.
+    """
+
+    uses_log_ratios: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        contracts.check_names(cls, Estimator)
+
+    @abstractmethod
+    def gains(self, estimates: Estimates, gamma: float) -> Gains:
+        """Returns advantages and the critic's targets; builds graph.
+
+        Args:
+            estimates: The experience of one iteration.
+            gamma: Discount in [0, 1].
+        """

@@ -1,0 +1,133 @@
+"""A check for algorithms."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kpg.environments.environment import Environment
+from kpg.trainers.acting.graph import GraphCollector
+from kpg.trainers.learning.estimation import Estimation
+from kpg.trainers.learning.outputs import outputs
+from kpg.trainers.running.loading import load
+from kpg.trainers.trainer import Trainer
+from kpg.types import Array
+
+_RATIO_TOLERANCE = 1e-4
+
+
+def check_algorithm(trainer: Trainer, env: Environment, iterations: int = 2) -> None:
+    """Tries an algorithm for a few iterations; the trainer learns from them.
+
+    Args:
+        trainer: A trainer of the algorithm; it is compiled if it is not yet.
+        env: An environment in the graph that it fits, such as `kpg.make("CartPole-v1",
+            num_envs=4, seed=0)`.
+        iterations: How many. Defaults to 2.
+
+    Raises:
+        AssertionError: If the first ratio of new to old policy is not 1, a weight is
+            not finite, nothing is learned, a trainable weight gets no gradient at all,
+            the graph is traced more than once, a metric is missing from the history, or
+            the trainer is another one after saving and loading.
+        ValueError: If a hook returns what it must not; see `kpg.trainers.Algorithm`.
+    """
+    if not trainer.compiled:
+        trainer.compile(jit_compile=False)
+    _check_first_ratio(trainer, env)
+    before = _weights(trainer)
+    history = trainer.fit(env, steps_per_epoch=iterations, verbose=0).history
+    _check_learned(trainer, before)
+    _check_history(history)
+    _check_one_trace(trainer, env, iterations)
+    _check_saved(trainer)
+
+
+def _weights(trainer: Trainer) -> list[Array]:
+    return [np.array(tf.convert_to_tensor(v)) for v in trainer.learned_variables()]
+
+
+def _check_first_ratio(trainer: Trainer, env: Environment) -> None:
+    training = trainer.training_on(env.num_envs)
+    collector = GraphCollector(
+        env,  # type: ignore[arg-type]
+        trainer.policy,
+        trainer.settings.num_steps,
+        env.num_envs,
+        training.needs.whole_episodes,
+        training.needs.greedy,
+    )
+    seed = tf.constant([trainer.effective_seed, 0], tf.int32)
+    _, trajectory, _ = collector.collect(collector.start(seed), seed)
+    state = () if trainer.critic is None else trainer.critic.initial_state(env.num_envs)
+    batch, *_ = Estimation(training).batch(trajectory, state)
+    said = outputs(trainer.policy, trainer.critic, batch)
+    moved = tf.abs(said.log_probs - batch.log_probs)
+    if batch.valid is not None:
+        moved = tf.where(batch.valid, moved, 0.0)
+    furthest = float(tf.reduce_max(moved))
+    if not furthest < _RATIO_TOLERANCE:
+        raise AssertionError(
+            "Before the first update the policy that learns must be the one that "
+            f"acted: all ratios are 1. Received: a log-ratio of {furthest:.3g} nats"
+        )
+
+
+def _check_learned(trainer: Trainer, before: list[Array]) -> None:
+    variables = trainer.learned_variables()
+    after = _weights(trainer)
+    for variable, value in zip(variables, after, strict=True):
+        if not np.isfinite(value).all():
+            raise AssertionError(
+                f"Weights must stay finite. Received: inf or nan in {variable.path}"
+            )
+    still = [
+        variable.path
+        for variable, old, new in zip(variables, before, after, strict=True)
+        if np.array_equal(old, new)
+    ]
+    if still:
+        raise AssertionError(
+            "Every trainable weight must be learned; make the loss depend on it, or "
+            f"freeze it with `trainable=False`. Received: unchanged {', '.join(still)}"
+        )
+
+
+def _check_history(history: dict[str, list[float]]) -> None:
+    known = ("return", "length")  # NaN while no episode has ended
+    for name, values in history.items():
+        if name not in known and not np.isfinite(values).all():
+            raise AssertionError(
+                f"Metrics must be finite. Received: {name}={values[-1]!r}"
+            )
+
+
+def _check_one_trace(trainer: Trainer, env: Environment, iterations: int) -> None:
+    trainer.fit(env, steps_per_epoch=iterations, verbose=0)
+    traces = trainer.function.experimental_get_tracing_count()
+    if traces != 1:
+        raise AssertionError(
+            "An iteration must be traced once: shapes must be static, and no Python "
+            f"number that changes may enter the graph. Received: {traces} traces"
+        )
+
+
+def _check_saved(trainer: Trainer) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trainer.keras"
+        trainer.save(path)
+        again = load(path)
+    if type(again) is not type(trainer) or again.settings != trainer.settings:
+        raise AssertionError(
+            "Saving and loading must give the same algorithm with the same settings. "
+            f"Received: {type(again).__name__} with {again.settings}"
+        )
+    for own, other in zip(trainer.variables, again.variables, strict=True):
+        if not np.array_equal(own, other):
+            raise AssertionError(
+                "Saving and loading must give the same weights; add yours in "
+                f"`add_state`. Received: other values in {own.path}"
+            )

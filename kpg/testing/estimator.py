@@ -1,0 +1,137 @@
+"""A check for advantage estimators."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kpg.advantages.estimator import Estimates, Estimator, Gains
+from kpg.types import Array
+
+_STEPS, _COPIES = 7, 5
+
+
+def check_estimator(estimator: Estimator, gamma: float = 0.9, seed: int = 0) -> None:
+    """Tries an advantage estimator on random experience.
+
+    Args:
+        estimator: The estimator.
+        gamma: Discount in [0, 1]. Defaults to 0.9.
+        seed: Of the experience. Defaults to 0.
+
+    Raises:
+        AssertionError: If shapes or dtypes are wrong; results are not finite; what
+            follows a termination, another environment's column, or what lies behind the
+            end of an episode is read; results in a graph and outside differ; or the
+            estimator does not survive being saved.
+    """
+    estimates = _experience(np.random.default_rng(seed))
+    gains = _gains(estimator, estimates, gamma)
+    _check_shapes(gains)
+    in_graph = tf.function(lambda: estimator.gains(estimates, gamma), autograph=False)
+    _check_equal(gains, in_graph(), "in a graph it gives other results")
+
+    unread = tf.where(estimates.terminated, float("nan"), estimates.next_values)
+    other = _gains(estimator, estimates._replace(next_values=unread), gamma)
+    _check_equal(gains, other, "it reads `next_values` where an episode terminated")
+
+    changed = estimates._replace(rewards=_changed(estimates.rewards, column=0))
+    other = _gains(estimator, changed, gamma)
+    _check_equal(gains, other, "a column depends on another environment's", columns=1)
+
+    first, later = _episodes(estimates)
+    changed = estimates._replace(rewards=tf.where(later, 9.0, estimates.rewards))
+    other = _gains(estimator, changed, gamma)
+    _check_equal(gains, other, "a step depends on later episodes", rows=first)
+    _check_saved(estimator)
+
+
+def _experience(rng: np.random.Generator) -> Estimates:
+    shape = (_STEPS, _COPIES)
+
+    def normal() -> tf.Tensor:
+        return tf.constant(rng.normal(size=shape), tf.float32)
+
+    terminated = np.zeros(shape, bool)
+    truncated = np.zeros(shape, bool)
+    terminated[3, ::2] = True
+    truncated[3, 1::2] = True
+    return Estimates(
+        rewards=normal(),
+        values=normal(),
+        next_values=normal(),
+        terminated=tf.constant(terminated),
+        truncated=tf.constant(truncated),
+        log_ratios=0.3 * normal(),
+        valid=tf.ones(shape, tf.bool),
+    )
+
+
+def _episodes(estimates: Estimates) -> tuple[Array, tf.Tensor]:
+    """Returns which rows belong to the first episode of each column, and which not."""
+    ended = tf.cast(estimates.terminated | estimates.truncated, tf.int32)
+    first = tf.cumsum(ended, exclusive=True) == 0
+    return first.numpy(), ~first
+
+
+def _gains(estimator: Estimator, estimates: Estimates, gamma: float) -> Gains:
+    gains = estimator.gains(estimates, gamma)
+    if not isinstance(gains, Gains):
+        raise AssertionError(
+            "`gains` must return `kpg.advantages.Gains(advantages, targets)`. "
+            f"Received: {type(gains).__name__}"
+        )
+    return gains
+
+
+def _check_shapes(gains: Gains) -> None:
+    for name, rows in gains._asdict().items():
+        if rows is None and name == "weights":
+            continue
+        shape, dtype = tuple(rows.shape), tf.as_dtype(rows.dtype)
+        if shape != (_STEPS, _COPIES) or dtype != tf.float32:
+            raise AssertionError(
+                f"`{name}` must be float32 of the shape [T, B] of the rewards, "
+                f"{(_STEPS, _COPIES)}. Received: {dtype.name} of shape {shape}"
+            )
+        if not np.isfinite(rows).all():
+            raise AssertionError(f"`{name}` must be finite. Received: inf or nan")
+
+
+def _check_equal(
+    wanted: Gains,
+    received: Gains,
+    fault: str,
+    columns: int = 0,
+    rows: Array | None = None,
+) -> None:
+    """Compares columns from `columns` on, in the rows that a mask chooses."""
+    for name in ("advantages", "targets"):
+        left, right = (
+            np.asarray(getattr(gains, name))[:, columns:]
+            for gains in (wanted, received)
+        )
+        if rows is not None:
+            left, right = left[rows], right[rows]
+        if not np.allclose(left, right, rtol=1e-4, atol=1e-5):
+            raise AssertionError(
+                f"The estimator is wrong: {fault}. Received: {name} that differ by "
+                f"{np.max(np.abs(left - right)):.3g}"
+            )
+
+
+def _changed(rows: tf.Tensor, column: int) -> tf.Tensor:
+    chosen = tf.one_hot(column, rows.shape[1], on_value=True, off_value=False)
+    return tf.where(chosen, rows + 1.0, rows)
+
+
+def _check_saved(estimator: Estimator) -> None:
+    saved = keras.saving.serialize_keras_object(estimator)
+    again = keras.saving.deserialize_keras_object(saved)
+    if again != estimator:
+        raise AssertionError(
+            "An estimator must be equal to itself after saving; make it a frozen "
+            "dataclass with `@keras.saving.register_keras_serializable`. Received: "
+            f"{again!r} for {estimator!r}"
+        )

@@ -1,0 +1,185 @@
+"""From a trajectory to rows with advantages and targets; every method builds graph."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from kpg import losses
+from kpg.advantages.estimator import Estimates, Gains
+from kpg.environments.partner import Partner
+from kpg.trainers.learning.batches import Batch
+from kpg.trainers.learning.outputs import log_probs_of
+from kpg.trainers.learning.reference import Drift
+from kpg.trainers.learning.training import Training
+from kpg.trajectories import Trajectory, cuts, flatten, resets, zero_where
+from kpg.types import Nest, Tensor
+
+
+class Estimation:
+    """Asks the critic and the algorithm about a trajectory of one replica.
+
+    Args:
+        training: Gives the models and the algorithm.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+
+    def with_log_probs(self, trajectory: Trajectory) -> Trajectory:
+        """Asks the partner about its turns, before any step changes it."""
+        if self.training.partner is None:
+            return trajectory
+        turns = trajectory.turns
+        return trajectory._replace(
+            turns=(turns, _by_step(self.training.partner, turns))
+        )
+
+    def batch(
+        self, trajectory: Trajectory, state: Nest, drift: Drift | None = None
+    ) -> tuple[Batch, Tensor, Nest]:
+        """Estimates advantages and targets of this replica's rows.
+
+        Args:
+            trajectory: What was collected.
+            state: Nest of `[B, ...]`, what the critic remembered before it.
+            drift: Of the actions from the reference, if there is one.
+
+        Returns:
+            The batch, the explained variance of the values, and the critic's state
+            after the last row.
+        """
+        values, next_values, following = self._values(trajectory, state)
+        estimates = Estimates(
+            rewards=trajectory.rewards,
+            values=values,
+            next_values=next_values,
+            terminated=trajectory.terminated,
+            truncated=trajectory.truncated,
+            valid=trajectory.valid,
+            greedy_rewards=trajectory.greedy_rewards,
+        )
+        if self.training.needs.log_ratios:
+            estimates = estimates._replace(log_ratios=self._log_ratios(trajectory))
+        gains = self.training.algorithm.estimate(estimates)
+        batch = Batch(
+            observations=trajectory.observations,
+            actions=trajectory.actions,
+            log_probs=trajectory.log_probs,
+            values=values,
+            valid=trajectory.valid,
+            resets=resets(trajectory) if self.training.recurrent else None,
+            states=(trajectory.policy_state, state),
+            **checked_gains(gains, values)._asdict(),
+            reference_log_probs=self._in_loss(drift),
+            turns=trajectory.turns,
+        )
+        explained = _explained_variance(batch)
+        return self._in_rows(batch), explained, following
+
+    def _in_loss(self, drift: Drift | None) -> Tensor | None:
+        """Returns what the loss needs to know of the reference."""
+        reference = self.training.reference
+        if drift is None or reference is None or reference.kl.in_reward:
+            return None
+        return drift.log_probs
+
+    def _in_rows(self, batch: Batch) -> Batch:
+        """Forgets the order of time, unless the models are recurrent."""
+        if self.training.recurrent:
+            return batch
+        rows = flatten(batch._replace(states=None))
+        return rows._replace(states=batch.states)
+
+    def _values(
+        self, trajectory: Trajectory, state: Nest
+    ) -> tuple[Tensor, Tensor, Nest]:
+        """Returns V of the observations and of the true next ones, both `[T, B]`.
+
+        The next observation of a row is the observation of the row below it, unless an
+        episode was cut there; only then is the critic asked about it. The third result
+        is the critic's state after the last row.
+        """
+        critic = self.training.critic
+        if critic is None:
+            zeros = tf.zeros_like(trajectory.rewards)
+            return zeros, zeros, state
+        values, states = trajectory.values, ()
+        if isinstance(values, tuple):
+            values, states = critic.unroll(
+                trajectory.observations, state, resets(trajectory)
+            )
+        values = tf.ensure_shape(values, trajectory.rewards.shape)
+        if not tf.nest.flatten(trajectory.next_observations):
+            nothing = tf.zeros_like(values[:1])
+            return values, tf.concat([values[1:], nothing], axis=0), state
+        last, last_state = tf.nest.map_structure(
+            lambda rows: rows[-1], (trajectory.next_observations, states)
+        )
+        shifted = tf.concat(
+            [values[1:], critic.step(last, last_state)[0][tf.newaxis]], axis=0
+        )
+        cut = trajectory.truncated & ~trajectory.terminated
+
+        def where_cut() -> Tensor:
+            finals = critic.step(
+                flatten(trajectory.next_observations), flatten(states)
+            )[0]
+            return tf.where(cut, tf.reshape(finals, values.shape), shifted)
+
+        next_values = tf.cond(tf.reduce_any(cut), where_cut, lambda: shifted)
+        return values, next_values, zero_where(cuts(trajectory)[-1], last_state)
+
+    def _log_ratios(self, trajectory: Trajectory) -> Tensor:
+        """Returns how much likelier what was done has become, `[T, B]` in nats."""
+        policy = log_probs_of(self.training.policy, trajectory) - trajectory.log_probs
+        if self.training.partner is None:
+            return policy
+        turns, before = trajectory.turns
+        return policy + _by_step(self.training.partner, turns) - before
+
+
+def checked_gains(gains: Gains, like: Tensor) -> Gains:
+    """Returns what an estimator returned.
+
+    Raises:
+        ValueError: If it is no `Gains` of tensors `[T, B]`.
+    """
+    if not isinstance(gains, Gains):
+        raise ValueError(
+            "`estimate` must return `kpg.advantages.Gains(advantages, targets)`. "
+            f"Received: {type(gains).__name__}"
+        )
+    for name, rows in gains._asdict().items():
+        if rows is not None and tf.convert_to_tensor(rows).shape != like.shape:
+            raise ValueError(
+                f"An estimator's {name} must have the shape [T, B] of the rewards, "
+                f"{like.shape}. Received: {tf.convert_to_tensor(rows).shape}"
+            )
+    return gains
+
+
+def _by_step(partner: Partner, turns: Nest) -> Tensor:
+    """Returns `[T, B]` log-probabilities of a partner's turns.
+
+    A partner may be large, and all rows at once would need much memory.
+    """
+    sizes = tf.nest.flatten(turns)[0].shape
+    return tf.map_fn(
+        partner.log_probs,
+        turns,
+        fn_output_signature=tf.TensorSpec(sizes[1:2]),
+        parallel_iterations=1,
+    )
+
+
+def _explained_variance(batch: Batch) -> Tensor:
+    """Returns 1 − Var(targets − values) / Var(targets); 0 if the targets are equal."""
+
+    def variance(terms: Tensor) -> Tensor:
+        return losses.mean(
+            tf.square(terms - losses.mean(terms, batch.valid)), batch.valid
+        )
+
+    total = variance(batch.targets)
+    unexplained = variance(batch.targets - batch.values)
+    return tf.where(total > 0.0, 1.0 - tf.math.divide_no_nan(unexplained, total), 0.0)

@@ -1,0 +1,146 @@
+"""All that learning needs to know: an algorithm, models, optimizers, a strategy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from kpg.environments.partner import Partner
+from kpg.models.critic import Critic
+from kpg.models.normalization import RunningNormalization
+from kpg.models.policy import Policy
+from kpg.trainers.algorithm import Algorithm, Needs, Updates
+from kpg.trainers.learning.batches import shuffled
+from kpg.trainers.learning.reference import Reference
+from kpg.trainers.learning.replicas import fold_in_replica
+from kpg.trainers.settings import TrainerSettings
+from kpg.types import Tensor
+
+Optimized = tuple[keras.optimizers.Optimizer, list[keras.Variable]]
+
+
+class Training(NamedTuple):
+    """What is trained, and how.
+
+    Attributes:
+        algorithm: Estimates advantages and has the policy's loss.
+        policy: What acts.
+        critic: What estimates values, or `None`.
+        optimized: Each optimizer with its variables, in the order of the gradients.
+        strategy: Of `tf.distribute`.
+        return_moments: Of the discounted returns, for scaling rewards.
+        seed: Of all sampling.
+        iteration: int64, counts the iterations.
+        env_steps: int64, counts the environment steps.
+        num_envs: Environments of all replicas together.
+        reference: What the policy is kept near to, or `None`.
+        partner: What acts after the policy and learns, too, or `None`.
+    """
+
+    algorithm: Algorithm
+    policy: Policy
+    critic: Critic | None
+    optimized: list[Optimized]
+    strategy: tf.distribute.Strategy
+    return_moments: RunningNormalization
+    seed: int
+    iteration: keras.Variable
+    env_steps: keras.Variable
+    num_envs: int
+    reference: Reference | None = None
+    partner: Partner | None = None
+
+    @property
+    def settings(self) -> TrainerSettings:
+        """The algorithm's settings."""
+        return self.algorithm.settings
+
+    @property
+    def needs(self) -> Needs:
+        """What the algorithm needs of a trajectory."""
+        return self.algorithm.needs
+
+    @property
+    def updates(self) -> Updates:
+        """How the algorithm's updates run."""
+        return self.algorithm.updates
+
+    @property
+    def replicas(self) -> int:
+        """Replicas of the strategy."""
+        return int(self.strategy.num_replicas_in_sync)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a model remembers; minibatches are then whole sequences."""
+        critic = self.critic
+        return self.policy.recurrent or (critic is not None and critic.recurrent)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All trainable variables, each once."""
+        return [v for _, variables in self.optimized for v in variables]
+
+    def minibatch_size(self, size: int | None) -> int:
+        """Returns the rows of a minibatch on all replicas together.
+
+        Args:
+            size: As the algorithm asks for it; `None` is all rows.
+
+        Raises:
+            ValueError: If minibatches or replicas do not divide the rows.
+        """
+        num_envs, num_steps = self.num_envs, self.settings.num_steps
+        rows, replicas = num_envs * num_steps, self.replicas
+        size = rows if size is None else size
+        if num_envs % replicas or size % replicas:
+            raise ValueError(
+                "The number of replicas must divide `num_envs` and `minibatch_size`. "
+                f"Received: {replicas} replicas, num_envs={num_envs}, "
+                f"minibatch_size={size}"
+            )
+        if rows % size:
+            raise ValueError(
+                "`minibatch_size` must divide the rows of an iteration, num_envs * "
+                f"num_steps = {num_envs} * {num_steps} = {rows}. "
+                f"Received: minibatch_size={size}"
+            )
+        if self.recurrent and size // replicas % num_steps:
+            raise ValueError(
+                "A recurrent policy or critic learns from whole sequences: "
+                "`minibatch_size` must be a multiple of num_steps for each replica. "
+                f"Received: minibatch_size={size}, num_steps={num_steps}, "
+                f"{replicas} replicas"
+            )
+        return size
+
+    def minibatches(self) -> tuple[int, int]:
+        """Returns the epochs of an iteration and the minibatches of an epoch.
+
+        Raises:
+            ValueError: See `minibatch_size`.
+        """
+        size = self.minibatch_size(self.updates.minibatch_size)
+        return self.updates.num_epochs, self.num_envs * self.settings.num_steps // size
+
+    def orders(self, num_epochs: int, size: int | None, seed: Tensor) -> Tensor:
+        """Draws this replica's minibatches of all epochs: of rows, or of sequences.
+
+        Args:
+            num_epochs: Passes over the rows.
+            size: Rows of a minibatch on all replicas; `None` is all.
+            seed: `[2]` int32, the same on all replicas.
+
+        Returns:
+            See `shuffled`.
+        """
+        num_steps = self.settings.num_steps
+        unit = num_steps if self.recurrent else 1  # rows that stay together
+        return shuffled(
+            fold_in_replica(seed),
+            self.num_envs // self.replicas * num_steps // unit,
+            num_epochs,
+            self.minibatch_size(size) // self.replicas // unit,
+        )

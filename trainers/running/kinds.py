@@ -1,0 +1,78 @@
+"""What each kind of environment brings along: an engine, an evaluator, XLA or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kpg import imports
+from kpg.environments.environment import Environment
+from kpg.environments.graph.functional import GraphEnvironment
+from kpg.environments.host.vector import HostEnvironment
+from kpg.trainers.acting.evaluation import Evaluator, GraphEvaluator, HostEvaluator
+from kpg.trainers.running.compilation import saved_by_steps, saved_by_updates
+from kpg.trainers.running.engine import Engine
+from kpg.trainers.running.graph_engine import GraphEngine
+from kpg.trainers.running.host_engine import HostEngine
+
+
+class Kind(NamedTuple):
+    """How trainers run on one kind of environment.
+
+    Attributes:
+        engine: Makes an `Engine` of a `Training`, an environment and `jit_compile`.
+        evaluator: Makes an `Evaluator`; see there for the arguments.
+        saved_by_xla: Seconds that an iteration takes less once XLA has compiled it,
+            given the gradient steps of an iteration and its steps.
+    """
+
+    engine: Callable[..., Engine]
+    evaluator: Callable[..., Evaluator]
+    saved_by_xla: Callable[[int, int], float]
+
+
+_KINDS: dict[str, Kind | str] = {}
+
+
+def register(environment: type[Environment] | str, kind: Kind | str) -> None:
+    """Says how trainers run on a class of environments.
+
+    Args:
+        environment: The class, or "module:Name" so as not to import it.
+        kind: The kind, or "module:NAME", which is imported on first use.
+    """
+    named = environment if isinstance(environment, str) else _name(environment)
+    _KINDS[named] = kind
+
+
+def kind_of(env: Environment) -> Kind:
+    """Returns the kind of an environment: that of its class, or of its nearest base.
+
+    Raises:
+        ValueError: If no kind is known for it.
+    """
+    for base in type(env).__mro__:
+        kind = _KINDS.get(_name(base))
+        if isinstance(kind, str):
+            kind = imports.named(kind)
+        if isinstance(kind, Kind):
+            return kind
+    raise ValueError(
+        "A trainer runs on environments made by `kpg.make` or "
+        f"`kpg.environments.as_environment`. Received: {type(env).__name__}"
+    )
+
+
+def _name(environment: type) -> str:
+    return f"{environment.__module__}:{environment.__qualname__}"
+
+
+def _saved_in_graph(updates: int, num_steps: int) -> float:
+    return saved_by_updates(updates) + saved_by_steps(num_steps)
+
+
+register(GraphEnvironment, Kind(GraphEngine, GraphEvaluator, _saved_in_graph))
+register(
+    HostEnvironment,
+    Kind(HostEngine, HostEvaluator, lambda updates, _: saved_by_updates(updates)),
+)

@@ -1,0 +1,130 @@
+"""The programs that a compiled trainer has at hand: an engine, and evaluators."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from kpg.environments.construction import as_environment
+from kpg.environments.environment import Environment
+from kpg.environments.partner import Partner
+from kpg.models.policy import Policy
+from kpg.trainers.acting.evaluation import Evaluator
+from kpg.trainers.learning.training import Training
+from kpg.trainers.running.compilation import pays_off
+from kpg.trainers.running.engine import Engine
+from kpg.trainers.running.kinds import kind_of
+
+
+class Programs:
+    """Builds programs when they are first asked for, and keeps them.
+
+    Args:
+        strategy: Of `tf.distribute`.
+        jit_compile: As `Trainer.compile` takes it.
+        iterations_per_call: See `Pace`.
+
+    Attributes:
+        engine: Of the last `fit`, or `None`.
+        uses_xla: Whether XLA compiles the programs.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        jit_compile: bool | str,
+        iterations_per_call: int | None,
+    ) -> None:
+        self.strategy = strategy
+        self.jit_compile = jit_compile
+        self.iterations_per_call = iterations_per_call
+        self.engine: Engine | None = None
+        self.uses_xla = jit_compile is True
+        self._planned = 0
+        self._evaluators: dict[tuple[int, int, bool], Evaluator] = {}
+
+    def plan(self, training: Training, env: Environment, iterations: int) -> None:
+        """Turns to XLA as soon as it pays off, unless it was decided otherwise.
+
+        Args:
+            training: What is trained.
+            env: The environment.
+            iterations: How many are about to run.
+        """
+        self._planned += iterations
+        if self.jit_compile != "auto" or training.replicas > 1 or self.uses_xla:
+            return
+        num_epochs, count = training.minibatches()
+        saved = kind_of(env).saved_by_xla(
+            num_epochs * count, training.settings.num_steps
+        )
+        if pays_off(self._planned, saved):
+            self.uses_xla = True
+            self._evaluators = {}
+            if self.engine is not None:
+                self.engine.compile(self.uses_xla)
+
+    def engine_for(self, training: Training, env: Environment) -> Engine:
+        """Returns the engine for an environment, where it last stopped."""
+        if self.engine is None or self.engine.env is not env:
+            with self.strategy.scope():
+                self.engine = kind_of(env).engine(training, env, self.uses_xla)
+        return self.engine
+
+    def evaluator_for(
+        self, policy: Policy, env: Environment, episodes: int, deterministic: bool
+    ) -> Evaluator:
+        """Returns what plays episodes; training on the environment starts anew."""
+        key = (id(env), episodes, deterministic)
+        if key not in self._evaluators:
+            self._evaluators[key] = kind_of(env).evaluator(
+                env, policy, episodes, deterministic, self.uses_xla
+            )
+        if self.engine is not None and self.engine.env is env:
+            self.engine.restart()  # its episodes are about to be broken off
+        return self._evaluators[key]
+
+
+class Environments:
+    """Makes the same `Environment` of the same object each time."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[object, Environment]] = []
+
+    def get(self, env: object, seed: int) -> Environment:
+        """Returns the environment that a user gave in whatever form.
+
+        Args:
+            env: See `kpg.environments.as_environment`.
+            seed: Of its first reset.
+        """
+        if isinstance(env, Environment):
+            return env
+        for known, environment in self._known:
+            if known is env:
+                return environment
+        environment = as_environment(env, seed=seed)
+        self._known.append((env, environment))
+        return environment
+
+
+def partner_of(env: Environment, executor: keras.Model | None) -> Partner | None:
+    """Returns the environment's model that is trained, too, if there is one.
+
+    Args:
+        env: The environment.
+        executor: The model that it must be, or `None`.
+
+    Raises:
+        ValueError: If the environment has no such model inside.
+    """
+    if executor is None:
+        return None
+    partner = env.partner()
+    if partner is None or partner.model is not executor:
+        raise ValueError(
+            "A trainer with an executor needs an environment in which it writes: "
+            "`kpg.environments.ControlledGeneration(trainer.executor, …)`. Received: "
+            + ("one without executor" if partner is None else "one of another executor")
+        )
+    return partner

@@ -5,6 +5,7 @@ This is the one file of the tests that reaches inside the trainers.
 
 from __future__ import annotations
 
+import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.environments.graph.functional import GraphEnvironment
-from kpg.language.generation import TextGeneration
 from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 
@@ -74,12 +74,12 @@ def learn(
             operations one by one, which for a single iteration is several times as
             fast.
     """
-    learner = Learner(trainer, num_envs)
+    learner = Learner(trainer.training_on(num_envs))
     function = tf.function(learner.learn, autograph=False) if graph else learner.learn
     carry = learner.start() if carry is None else carry
     seed = tf.constant([5, 6])
     carry, metrics = function(rows, carry, seed, tf.constant(progress))
-    return carry, dict(zip(learner.names, metrics.numpy().tolist(), strict=True))
+    return carry, {name: float(number) for name, number in metrics.items()}
 
 
 def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarray]]:
@@ -87,7 +87,7 @@ def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarra
 
     It is what a plain step of 1 would subtract; the trainer stays as it was.
     """
-    learner = Learner(trainer, num_envs)
+    learner = Learner(trainer.training_on(num_envs))
     function = tf.function(learner.learn, autograph=False)
     start, variables = learner.start(), trainer.learned_variables()
     trainer.optimizer.learning_rate = 1.0
@@ -103,9 +103,30 @@ def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarra
     return of
 
 
-def values_at(trainer: Any, rows: Any, state: Any = (), num_envs: int = B) -> Any:
-    """Returns V of the observations and of the true next ones, and the state after."""
-    return Learner(trainer, num_envs)._values(rows, state)
+def estimates_of(trainer: Any, rows: Any, carry: Any = None) -> tuple[Any, Any]:
+    """Returns what the algorithm is told of rows, and what the iteration carries.
+
+    The trainer stays as it was.
+    """
+    seen: list[Any] = []
+    usual = trainer.estimate
+
+    def estimate(estimates: Any) -> Any:
+        seen.append(estimates)
+        return usual(estimates)
+
+    kept = values_of(trainer.variables)
+    with unittest.mock.patch.object(type(trainer), "estimate", staticmethod(estimate)):
+        carry, _ = learn(trainer, rows, carry, num_envs=rows.rewards.shape[1])
+    for variable, value in zip(trainer.variables, kept, strict=True):
+        variable.assign(value)
+    return seen[0], carry
+
+
+def engine_of(trainer: Any, env: Any) -> Any:
+    """Returns the engine that the next `fit` on an environment would use."""
+    training = trainer.training_on(env.num_envs)
+    return trainer._programs.engine_for(training, env)
 
 
 def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]:
@@ -113,29 +134,28 @@ def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]
 
     Before the first `fit` it is that of a first iteration.
     """
-    engine = trainer._engine_for(env)
-    seed = tf.constant([1, number])
-    if isinstance(env, TextGeneration):
+    engine, seed = engine_of(trainer, env), tf.constant([1, number])
+    if not isinstance(env, GraphEnvironment):
         rows, episodes = engine.collect(0, seed)
-        return rows, episodes
-    if isinstance(env, GraphEnvironment):
-        states = engine.collector.start(seed)
-        if engine._carry is not None:
-            states, _ = engine._carry
-        _, rows, episodes = engine.collector.collect(states, seed)
-        return rows, episodes
-    rows, episodes = engine.collector.collect(np.array([1, number]))
-    return tf.nest.map_structure(tf.constant, rows), episodes
+        tensors = tf.nest.map_structure(
+            lambda part: None if part is None else tf.convert_to_tensor(part), rows
+        )
+        return tensors, episodes
+    states = engine.collector.start(seed)
+    if engine._carry is not None:
+        states, _ = engine._carry
+    _, rows, episodes = engine.collector.collect(states, seed)
+    return rows, episodes
 
 
-def decoder_of(trainer: Any, env: TextGeneration) -> Any:
+def decoder_of(trainer: Any, env: Any) -> Any:
     """Returns what reads the texts of a task as they are written."""
-    return trainer._engine_for(env).writer.sampler.decoder
+    return engine_of(trainer, env).writer.sampler.decoder
 
 
 def traces(trainer: Any) -> int:
     """Returns how often the program of the last `fit` was built."""
-    count: int = trainer._engine.function.experimental_get_tracing_count()
+    count: int = trainer.function.experimental_get_tracing_count()
     return count
 
 

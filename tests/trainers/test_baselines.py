@@ -104,7 +104,7 @@ def plain_trainer(baseline: str, normalization: str) -> Any:
     settings: dict[str, Any] = {"baseline": baseline, "max_grad_norm": None, **WHOLE}
     trainer = trainer_of("REINFORCE", loss_normalization=normalization, **settings)
     if baseline == "moving_average":
-        trainer.average.assign([0.6, 0.8])
+        trainer.baseline_state.assign([0.6, 0.8])
     return trainer
 
 
@@ -173,9 +173,9 @@ def test_the_moving_average_is_that_of_the_iterations_before(
         means.append(gains[rows.valid.numpy()].mean())
     trainer.save(tmp_path / "trainer.keras")
     loaded: Any = kpg.load(tmp_path / "trainer.keras")
-    np.testing.assert_array_equal(loaded.average, trainer.average)
+    np.testing.assert_array_equal(loaded.baseline_state, trainer.baseline_state)
     learn(trainer, rows._replace(rewards=rows.rewards * float("nan")))
-    np.testing.assert_array_equal(loaded.average, trainer.average)
+    np.testing.assert_array_equal(loaded.baseline_state, trainer.baseline_state)
 
 
 def test_the_greedy_episode_has_the_same_start() -> None:

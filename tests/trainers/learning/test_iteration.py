@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from tests.fragments import B, T, collected, fragment, learn, values_at, values_of
+from tests.fragments import B, T, collected, estimates_of, fragment, learn, values_of
 
 
 def weights(trainer: Any) -> list[np.ndarray]:
@@ -51,15 +51,15 @@ def test_next_values_are_those_of_the_true_next_observations(
 ) -> None:
     trainer = make_trainer("PPO", num_steps=T, minibatch_size=T * B)
     rows = fragment(trainer.policy)
-    values, next_values, _ = values_at(trainer, rows)
+    estimates, _ = estimates_of(trainer, rows)
     critic = trainer.critic
     naive = tf.reshape(critic(tf.reshape(rows.observations, [-1, 4])), [T, B])
-    np.testing.assert_allclose(values, naive, rtol=1e-5)
+    np.testing.assert_allclose(estimates.values, naive, rtol=1e-5)
     naive = tf.reshape(critic(tf.reshape(rows.next_observations, [-1, 4])), [T, B])
     alive = ~rows.terminated.numpy()
     assert (alive & rows.truncated.numpy()).any()
     np.testing.assert_allclose(
-        next_values.numpy()[alive], naive.numpy()[alive], rtol=1e-5
+        estimates.next_values.numpy()[alive], naive.numpy()[alive], rtol=1e-5
     )
 
 

@@ -15,7 +15,7 @@ import kpg
 from kpg.models import CausalLMPolicy
 from kpg.text import ByteTokenizer
 from kpg.trainers import PPOSettings
-from kpg.trainers.learning.minibatches import log_probs_of
+from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import (
     B,

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.environments.graph.functional import GraphEnvironment
+from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 
@@ -121,6 +122,13 @@ def estimates_of(trainer: Any, rows: Any, carry: Any = None) -> tuple[Any, Any]:
     for variable, value in zip(trainer.variables, kept, strict=True):
         variable.assign(value)
     return seen[0], carry
+
+
+def batch_of(trainer: Any, rows: Any) -> Any:
+    """Returns the rows that an iteration's minibatches are taken from."""
+    training = trainer.training_on(rows.rewards.shape[1])
+    state = Learner(training).start().critic_state
+    return Estimation(training).batch(rows, state, None)[0]
 
 
 def engine_of(trainer: Any, env: Any) -> Any:

@@ -162,22 +162,3 @@ def test_reinforce_needs_whole_episodes_or_a_critic(make_trainer: Make) -> None:
         trainer.fit(cartpole())
     with pytest.raises(ValueError, match="whole episodes only"):
         kpg.trainers.REINFORCE(trainer.policy, whole_episodes=False)
-
-
-def test_a_failed_save_keeps_the_old_file(
-    make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer, path = make_trainer("PPO"), tmp_path / "trainer.keras"
-    trainer.save(path)
-    whole = path.read_bytes()
-    with pytest.raises(ValueError, match=r"exists.*Received: filepath"):
-        trainer.save(path, overwrite=False)
-
-    def fails(*arguments: Any, **options: Any) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("kpg.trainers.trainer.os.replace", fails)
-    with pytest.raises(OSError, match="disk full"):
-        trainer.save(path)
-    assert path.read_bytes() == whole
-    assert [entry.name for entry in tmp_path.iterdir()] == ["trainer.keras"]

@@ -156,6 +156,12 @@ def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]
     return rows, episodes
 
 
+def states_of(trainer: Any) -> Any:
+    """Returns where the environments of the last `fit` in the graph are now."""
+    states, _ = trainer._programs.engine._carry
+    return states.states
+
+
 def decoder_of(trainer: Any, env: Any) -> Any:
     """Returns what reads the texts of a task as they are written."""
     return engine_of(trainer, env).writer.sampler.decoder

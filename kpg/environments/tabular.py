@@ -6,12 +6,13 @@ policy and the policy gradient. They are the ground truth that trainers are test
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 
@@ -206,40 +207,34 @@ class TabularMDP(FunctionalEnv):
 
     # The environment.
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    @override
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws first states `[B]` int32."""
         return _draw(tf.constant(self._first, tf.float32), rng)
 
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
+    @override
+    def transition(self, state: tf.Tensor, action: tf.Tensor, rng: Rng) -> tf.Tensor:
         """Draws next states `[B]` int32."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
         return _draw(
             tf.gather_nd(tf.constant(self._cumulated, tf.float32), indices), rng
         )
 
-    def observation(
-        self, state: tf.Tensor, rng: Rng | None, params: Any = None
-    ) -> tf.Tensor:
+    @override
+    def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Returns one-hot rows `[B, S]`."""
         return tf.one_hot(state, len(self.rewards))
 
+    @override
     def reward(
-        self,
-        state: tf.Tensor,
-        action: tf.Tensor,
-        next_state: tf.Tensor,
-        rng: Rng | None,
-        params: Any = None,
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns the expected rewards `[B]` of the actions taken."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
         return tf.gather_nd(tf.constant(self.rewards, tf.float32), indices)
 
-    def terminal(
-        self, state: tf.Tensor, rng: Rng | None, params: Any = None
-    ) -> tf.Tensor:
+    @override
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns `[B]` bool, whether a state is terminal."""
         return tf.gather(tf.constant(self.terminal_states), state)
 

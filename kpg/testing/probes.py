@@ -26,6 +26,7 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.testing.probe_spaces import ACTIONS as ACTIONS
@@ -103,7 +104,6 @@ class Probe(FunctionalEnv):
         action: Any = "discrete",
         masked: bool = False,
     ) -> None:
-        """See `Probe`."""
         super().__init__()
         if task not in _TASKS:
             raise ValueError(f"`task` must be one of {TASKS}. Received: {task!r}")
@@ -209,36 +209,30 @@ class Probe(FunctionalEnv):
 
     # The environment.
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    @override
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws first states `[B]` int32."""
         return rng.integers(0, self._starts)
 
-    def transition(
-        self, state: tf.Tensor, action: Any, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
+    @override
+    def transition(self, state: tf.Tensor, action: Any) -> tf.Tensor:
         """Returns the states of the next step, whatever the action."""
         return tf.minimum(state + self._stride, len(self._bits) - 1)
 
-    def observation(self, state: tf.Tensor, rng: Rng | None, params: Any = None) -> Any:
+    @override
+    def observation(self, state: tf.Tensor) -> Any:
         """Returns a nest of `[B, ...]`; see `Probe`."""
         return tf.nest.map_structure(
             lambda table: _take_in_graph(table, state), self._observations
         )
 
-    def reward(
-        self,
-        state: tf.Tensor,
-        action: Any,
-        next_state: tf.Tensor,
-        rng: Rng | None,
-        params: Any = None,
-    ) -> tf.Tensor:
+    @override
+    def reward(self, state: tf.Tensor, action: Any, next_state: tf.Tensor) -> tf.Tensor:
         """Returns the rewards `[B]`; see `Probe`."""
         return self._rewards(state, action, _take_in_graph)
 
-    def terminal(
-        self, state: tf.Tensor, rng: Rng | None, params: Any = None
-    ) -> tf.Tensor:
+    @override
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns `[B]` bool, whether an episode is over."""
         return state >= len(self.states)
 
@@ -261,7 +255,6 @@ class ProbeEnv(gym.Env[Any, Any]):
     """
 
     def __init__(self, probe: Probe, mask_in_info: bool = False) -> None:
-        """See `ProbeEnv`."""
         if mask_in_info and not probe.masked:
             raise ValueError(
                 "`mask_in_info` needs a probe with masked=True. Received: masked=False"

@@ -92,10 +92,11 @@ def make(
                 f"{id!r} is stepped by EnvPool: leave out the backend or the "
                 f"'envpool:'. Received: backend={backend!r}"
             )
-        vector_env = _make_envpool(
-            id, num_envs, wrappers, max_episode_steps, env_kwargs
-        )
-        return HostEnvironment(vector_env, seed)
+        _refuse_wrappers(wrappers, "EnvPool")
+        if max_episode_steps is not None:
+            env_kwargs["max_episode_steps"] = max_episode_steps
+        name = id.removeprefix("envpool:")
+        return HostEnvironment(EnvPoolVectorEnv(name, num_envs, **env_kwargs), seed)
     id = _imported(id)
     entry, host = find(id), gymnasium.registry.get(id)
     plain = host is None or not (wrappers or env_kwargs)
@@ -108,9 +109,8 @@ def make(
     if max_episode_steps is not None:
         spec.max_episode_steps = max_episode_steps
         env_kwargs["max_episode_steps"] = max_episode_steps
-    environment = HostEnvironment(
-        _make_vector(spec, num_envs, wrappers, env_kwargs), seed
-    )
+    vector_env = _make_vector(spec, num_envs, wrappers, env_kwargs)
+    environment = HostEnvironment(vector_env, seed)
     environment.spec = spec
     return environment
 
@@ -270,7 +270,7 @@ def _make_vec(
     options = {"copy": False} if mode == "sync" else None
     try:
         return gymnasium.make_vec(
-            spec.id, num_envs, mode, options, list(wrappers), **env_kwargs
+            spec.id, num_envs, mode, options, cast("Any", list(wrappers)), **env_kwargs
         )
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{spec.id} needs a missing package. {error}") from error

@@ -24,7 +24,6 @@ from kpg.environments.host.envpool import EnvPoolVectorEnv
 from kpg.environments.host.vector import HostEnvironment
 from kpg.environments.registry import (
     IN_GRAPH,
-    Registration,
     close_ids,
     find,
     register,
@@ -84,8 +83,10 @@ def make(
     """
     checks.choice("backend", backend, BACKENDS)
     checked_num_envs(num_envs)
+    kwargs: Config = dict(env_kwargs)
     if max_episode_steps is not None:
         checks.whole_number("max_episode_steps", max_episode_steps)
+        kwargs["max_episode_steps"] = max_episode_steps
     if backend == "envpool" or id.startswith("envpool:"):
         if backend not in ("auto", "envpool"):
             raise ValueError(
@@ -93,26 +94,25 @@ def make(
                 f"'envpool:'. Received: backend={backend!r}"
             )
         _refuse_wrappers(wrappers, "EnvPool")
-        if max_episode_steps is not None:
-            env_kwargs["max_episode_steps"] = max_episode_steps
         name = id.removeprefix("envpool:")
-        return HostEnvironment(EnvPoolVectorEnv(name, num_envs, **env_kwargs), seed)
+        pool = EnvPoolVectorEnv(name, num_envs, **kwargs)
+        return HostEnvironment(pool, seed)
     id = _imported(id)
-    entry, host = find(id), gymnasium.registry.get(id)
-    plain = host is None or not (wrappers or env_kwargs)
+    entry, registered = find(id), gymnasium.registry.get(id)
+    plain = registered is None or not (wrappers or env_kwargs)
     if entry is not None and (backend == "graph" or (backend == "auto" and plain)):
         _refuse_wrappers(wrappers, "the graph")
-        return _make_graph(entry, id, num_envs, seed, max_episode_steps, env_kwargs)
-    if host is None or backend == "graph":
+        spec, func_env = entry.spec(id), entry.make(env_kwargs)
+        graph = GraphEnvironment(func_env, num_envs, seed, spec, max_episode_steps)
+        spec.max_episode_steps = graph.max_episode_steps
+        return graph
+    if registered is None or backend == "graph":
         raise _unknown(id, backend)
-    spec = copy.deepcopy(host)
-    if max_episode_steps is not None:
-        spec.max_episode_steps = max_episode_steps
-        env_kwargs["max_episode_steps"] = max_episode_steps
-    vector_env = _make_vector(spec, num_envs, wrappers, env_kwargs)
-    environment = HostEnvironment(vector_env, seed)
-    environment.spec = spec
-    return environment
+    vector_env = _make_vector(registered, num_envs, wrappers, kwargs)
+    host = HostEnvironment(vector_env, seed)
+    host.spec = copy.deepcopy(registered)
+    host.spec.max_episode_steps = max_episode_steps or registered.max_episode_steps
+    return host
 
 
 def as_environment(
@@ -223,22 +223,6 @@ def _refuse_wrappers(wrappers: Sequence[Wrapper], place: str) -> None:
         )
 
 
-def _make_graph(
-    entry: Registration,
-    id: str,
-    num_envs: int,
-    seed: int | None,
-    max_episode_steps: int | None,
-    env_kwargs: Config,
-) -> GraphEnvironment:
-    spec = entry.spec(id)
-    if max_episode_steps is not None:
-        spec.max_episode_steps = max_episode_steps
-    environment = GraphEnvironment(entry.make(env_kwargs), num_envs, seed, spec)
-    spec.max_episode_steps = environment.max_episode_steps
-    return environment
-
-
 def _make_vector(
     spec: EnvSpec, num_envs: int, wrappers: Sequence[Wrapper], env_kwargs: Config
 ) -> VectorEnv[Any, Any, Any]:
@@ -268,9 +252,10 @@ def _make_vec(
 ) -> VectorEnv[Any, Any, Any]:
     # `HostEnvironment` copies, too.
     options = {"copy": False} if mode == "sync" else None
+    layers: list[Any] = list(wrappers)
     try:
         return gymnasium.make_vec(
-            spec.id, num_envs, mode, options, cast("Any", list(wrappers)), **env_kwargs
+            spec.id, num_envs, mode, options, layers, **env_kwargs
         )
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{spec.id} needs a missing package. {error}") from error

@@ -173,8 +173,8 @@ def _same(known: Factory | str, entry: Factory | str) -> bool:
     """Whether two entries are one: a module that is reloaded makes its class anew."""
     if known == entry:
         return True
-    names = [
-        (getattr(one, "__module__", None), getattr(one, "__qualname__", None))
-        for one in (known, entry)
-    ]
-    return names[0] == names[1] and None not in names[0] and "<lambda>" not in names[0]
+    one, other = (
+        f"{getattr(entry, '__module__', '')}:{getattr(entry, '__qualname__', '<lambda>')}"
+        for entry in (known, entry)
+    )
+    return one == other and not one.endswith("<lambda>")

@@ -339,8 +339,8 @@ def test_vector_environments_are_examined_by_their_first_copy() -> None:
 class Deaf(kpg.environments.CartPole):
     """In-graph CartPole whose cart does not feel its motor."""
 
-    def transition(self, state: Any, action: Any, rng: Any, params: Any = None) -> Any:
-        return super().transition(state, tf.zeros_like(action), rng)
+    def transition(self, state: Any, action: Any) -> Any:
+        return super().transition(state, tf.zeros_like(action))
 
 
 def test_in_graph_environments_are_examined_too() -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import runpy
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,8 @@ from gymnasium.envs.classic_control import CartPoleEnv
 
 import kpg
 from kpg.environments import EnvPoolVectorEnv, HostEnvironment
+from tests.fake_envpool import FakeEnvPool
 
-# The tests are no package, so that none of their modules can be imported.
-FakeEnvPool = runpy.run_path(str(Path(__file__).with_name("fake_envpool.py")))[
-    "FakeEnvPool"
-]
 ACTIONS = np.array([1, 0, 1])
 
 

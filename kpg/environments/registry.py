@@ -174,7 +174,7 @@ def _same(known: Factory | str, entry: Factory | str) -> bool:
     if known == entry:
         return True
     one, other = (
-        f"{getattr(entry, '__module__', '')}:{getattr(entry, '__qualname__', '<lambda>')}"
+        [getattr(entry, name, "") for name in ("__module__", "__qualname__")]
         for entry in (known, entry)
     )
-    return one == other and not one.endswith("<lambda>")
+    return one == other and one[1] != "" and not one[1].endswith("<lambda>")

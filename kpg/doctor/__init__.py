@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kpg.doctor.finding import Finding as Finding
-from kpg.doctor.playing import CONTRACT, Broken, Experience, play
-from kpg.doctor.subject import Subject, subject_of
 from kpg.doctor.training import TRAINING, default_trainer, examine
 from kpg.doctor.verdicts import DECLARED, VERDICTS
+from kpg.testing.finding import Finding as Finding
+from kpg.testing.playing import CONTRACT, Broken, Experience, play
+from kpg.testing.subject import Subject, subject_of
 from kpg.trainers.trainer import Trainer
 
 NAMES = (

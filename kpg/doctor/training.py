@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import losses
-from kpg.doctor.finding import Finding
-from kpg.doctor.subject import Subject
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.models import Critic, Policy
+from kpg.testing.finding import Finding
+from kpg.testing.subject import Subject
 from kpg.trainers.acting.graph import GraphCollector
 from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.ppo import PPO

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.doctor import masks
-from kpg.doctor.finding import Finding
-from kpg.doctor.playing import ENOUGH_EPISODES, Experience, reset, same, step
-from kpg.doctor.subject import Subject, VectorSubject
 from kpg.environments.host.vector import HostEnvironment
+from kpg.testing import random_actions
+from kpg.testing.finding import Finding
+from kpg.testing.playing import ENOUGH_EPISODES, Experience, reset, same, step
+from kpg.testing.subject import Subject, VectorSubject
 
 LARGE_OBSERVATION = 1e3
 LARGE_REWARD = 100.0
@@ -234,12 +234,12 @@ VERDICTS: tuple[tuple[str, Callable[[Subject, Experience], Finding | None]], ...
 
 def _trace(subject: Subject, seed: int, action_seed: int) -> Trace:
     """Plays one episode, at most `_TRACE_STEPS` of it."""
-    actor = masks.Actor(subject.action_space, action_seed)
+    actor = random_actions.Actor(subject.action_space, action_seed)
     observation, info = reset(subject, seed)
     trace: Trace = [(copy.deepcopy(observation), 0.0, False, False)]
     ended = False
     while not ended and len(trace) <= _TRACE_STEPS:
-        action = actor.choose(masks.find(observation, info))
+        action = actor.choose(random_actions.find(observation, info))
         observation, reward, terminated, truncated, info = step(subject, action)
         trace.append((copy.deepcopy(observation), reward, terminated, truncated))
         ended = terminated or truncated

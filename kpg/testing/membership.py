@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from kpg.doctor.finding import Finding
+from kpg.testing.finding import Finding
 
 # Of the bounds; in-graph environments round to float32.
 _TOLERANCE = 1e-5

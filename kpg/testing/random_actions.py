@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.doctor.finding import Finding
+from kpg.testing.finding import Finding
 
 Array = np.ndarray[Any, Any]
 
 
 class Actor:
-    """Draws actions from a space; equal seeds draw equal actions from equal masks.
+    """Draws actions from a space; equal seeds draw equal actions from equal random_actions.
 
     Args:
         space: The action space; it is left as it is.

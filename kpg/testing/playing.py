@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kpg.doctor import masks, membership
-from kpg.doctor.finding import Finding
-from kpg.doctor.subject import Subject
+from kpg.testing import membership, random_actions
+from kpg.testing.finding import Finding
+from kpg.testing.subject import Subject
 
 # In the order of the report.
 CONTRACT = (
@@ -110,15 +110,15 @@ def play(subject: Subject, experience: Experience) -> None:
 
 
 def _play_episode(subject: Subject, experience: Experience, seed: int) -> None:
-    actor = masks.Actor(subject.action_space, seed)
+    actor = random_actions.Actor(subject.action_space, seed)
     observation, info = reset(subject, seed)
     _look(subject, experience, observation)
     length, ended, terminated = 0, False, False
     while not ended and not experience.enough:
         seen = isinstance(observation, Mapping) and "action_mask" in observation
         experience.mask_in_info |= "action_mask" in info and not seen
-        mask = masks.find(observation, info)
-        experience.add(masks.without_action(subject.action_space, mask))
+        mask = random_actions.find(observation, info)
+        experience.add(random_actions.without_action(subject.action_space, mask))
         before = copy.deepcopy(observation)
         result = step(subject, actor.choose(mask))
         if not subject.keeps_observations:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kpg.doctor.training import TRAINING, default_trainer, examine
-from kpg.doctor.verdicts import DECLARED, VERDICTS
+from kpg.doctor.verdicts import VERDICTS
 from kpg.testing.finding import Finding as Finding
-from kpg.testing.playing import CONTRACT, Broken, Experience, play
+from kpg.testing.playing import CONTRACT, Broken, play
 from kpg.testing.subject import Subject, subject_of
 from kpg.trainers.trainer import Trainer
 
-NAMES = (
-    *(name for name, _ in DECLARED),
-    *CONTRACT,
-    *(name for name, _ in VERDICTS),
-    *TRAINING,
-)
+NAMES = tuple(dict.fromkeys((*CONTRACT, *(name for name, _ in VERDICTS), *TRAINING)))
 
 
 def diagnose(
-    env: Any, trainer: Trainer | None = None, num_envs: int | None = None
+    env: object, trainer: Trainer | None = None, num_envs: int | None = None
 ) -> list[Finding]:
     """Examines an environment by random actions, then a trainer on it.
 
@@ -61,28 +54,18 @@ def diagnose(
 
 
 def _environment(subject: Subject, trainer: Trainer | None) -> list[Finding]:
-    """Carries out the checks that need no trainer."""
-    for _, declared in DECLARED:
-        finding = declared(subject)
-        if finding is not None:
-            return [finding]
-    experience = Experience()
+    """Carries out the checks that need no training."""
+    experience = play(subject)
+    if experience.findings:
+        return experience.report
     try:
-        play(subject, experience)
-        if experience.findings:
-            return _in_order(experience)
         verdicts = (verdict(subject, experience) for _, verdict in VERDICTS)
         found = [finding for finding in verdicts if finding is not None]
     except Broken as broken:
-        experience.add(broken.finding)
-        return _in_order(experience)
+        return [broken.finding]
     settings = None if trainer is None else trainer.settings
     handled = {
         "observation_scale": getattr(settings, "normalize_observations", False),
         "reward_scale": getattr(settings, "normalize_rewards", False),
     }
     return [finding for finding in found if not handled.get(finding.name)]
-
-
-def _in_order(experience: Experience) -> list[Finding]:
-    return [experience.findings[n] for n in CONTRACT if n in experience.findings]

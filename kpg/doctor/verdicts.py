@@ -1,64 +1,31 @@
-"""What the declaration and the random episodes say about an environment."""
+"""What random episodes say about an environment."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.environments.host.vector import HostEnvironment
-from kpg.testing import random_actions
 from kpg.testing.finding import Finding
-from kpg.testing.playing import ENOUGH_EPISODES, Experience, reset, same, step
-from kpg.testing.subject import Subject, VectorSubject
+from kpg.testing.membership import same
+from kpg.testing.playing import (
+    ENOUGH_EPISODES,
+    Experience,
+    equal,
+    nondeterministic,
+    reset,
+    trace,
+)
+from kpg.testing.subject import Subject
 
 LARGE_OBSERVATION = 1e3
 LARGE_REWARD = 100.0
-_TRACE_STEPS = 100
 _TRACES = 16
 _SEEDS = 5
-
-Trace = list[tuple[Any, float, bool, bool]]
-
-
-def unsupported_space(subject: Subject) -> Finding | None:
-    """A space that kpg cannot handle."""
-    try:
-        spaces.check(subject.observation_space, "observation")
-        spaces.check(subject.action_space, "action")
-    except ValueError as error:
-        return Finding("unsupported_space", str(error))
-    return None
-
-
-def unknown_autoreset(subject: Subject) -> Finding | None:
-    """A vector environment that does not say how it resets."""
-    if not isinstance(subject, VectorSubject):
-        return None
-    try:
-        HostEnvironment(subject.vector_env)
-    except ValueError as error:
-        return Finding("unknown_autoreset", str(error))
-    return None
-
-
-def nondeterministic(subject: Subject, _: Experience) -> Finding | None:
-    """Equal seeds and actions that lead to something else."""
-    first, again = _trace(subject, 7, 7), _trace(subject, 7, 7)
-    if _equal(first, again):
-        return None
-    return Finding(
-        "nondeterministic",
-        "The same seed and the same actions gave another episode, so no result can be "
-        "repeated. Draw all random numbers from `self.np_random`, call "
-        "`super().reset(seed=seed)` first in `reset`, and let nothing be left over "
-        "from the episode before.",
-    )
 
 
 def same_start(subject: Subject, _: Experience) -> Finding | None:
@@ -158,8 +125,8 @@ def constant_rewards(_: Subject, experience: Experience) -> Finding | None:
 
 def actions_without_effect(subject: Subject, _: Experience) -> Finding | None:
     """Actions that change nothing."""
-    first = _trace(subject, 7, 0)
-    if not all(_equal(first, _trace(subject, 7, seed)) for seed in range(1, _TRACES)):
+    first = trace(subject, 7, 0)
+    if not all(equal(first, trace(subject, 7, seed)) for seed in range(1, _TRACES)):
         return None
     return Finding(
         "actions_without_effect",
@@ -187,7 +154,7 @@ def observation_scale(subject: Subject, experience: Experience) -> Finding | Non
     for index, (path, space) in enumerate(spaces.leaves(subject.observation_space)):
         if not isinstance(space, gym.spaces.Box) or space.dtype == np.uint8:
             continue
-        leaves = [_sorted_leaves(o)[index] for o in experience.observations]
+        leaves = [tf.nest.flatten(o)[index] for o in experience.observations]
         largest = max(float(np.max(np.abs(leaf))) for leaf in leaves)
         if largest > LARGE_OBSERVATION:
             where = "".join(f"[{key!r}]" for key in path)
@@ -213,12 +180,8 @@ def reward_scale(_: Subject, experience: Experience) -> Finding | None:
 
 
 # In the order of the report.
-DECLARED: tuple[tuple[str, Callable[[Subject], Finding | None]], ...] = (
-    ("unsupported_space", unsupported_space),
-    ("unknown_autoreset", unknown_autoreset),
-)
 VERDICTS: tuple[tuple[str, Callable[[Subject, Experience], Finding | None]], ...] = (
-    ("nondeterministic", nondeterministic),
+    ("nondeterministic", lambda subject, _: nondeterministic(subject)),
     ("same_start", same_start),
     ("time_limit_as_termination", time_limit_as_termination),
     ("termination_as_truncation", termination_as_truncation),
@@ -230,30 +193,3 @@ VERDICTS: tuple[tuple[str, Callable[[Subject, Experience], Finding | None]], ...
     ("observation_scale", observation_scale),
     ("reward_scale", reward_scale),
 )
-
-
-def _trace(subject: Subject, seed: int, action_seed: int) -> Trace:
-    """Plays one episode, at most `_TRACE_STEPS` of it."""
-    actor = random_actions.Actor(subject.action_space, action_seed)
-    observation, info = reset(subject, seed)
-    trace: Trace = [(copy.deepcopy(observation), 0.0, False, False)]
-    ended = False
-    while not ended and len(trace) <= _TRACE_STEPS:
-        action = actor.choose(random_actions.find(observation, info))
-        observation, reward, terminated, truncated, info = step(subject, action)
-        trace.append((copy.deepcopy(observation), reward, terminated, truncated))
-        ended = terminated or truncated
-    return trace
-
-
-def _equal(left: Trace, right: Trace) -> bool:
-    return len(left) == len(right) and all(
-        one[1:] == other[1:] and same(one[0], other[0])
-        for one, other in zip(left, right, strict=True)
-    )
-
-
-def _sorted_leaves(observation: Any) -> list[Any]:
-    """Returns the leaves in the order of `kpg.spaces.leaves`."""
-    leaves: list[Any] = tf.nest.flatten(observation)
-    return leaves

@@ -208,7 +208,7 @@ class Actions:
         masks = []
         for number, part in enumerate(self._parts):
             right = _right(number, bits)[:, np.newaxis] == np.arange(part.choices)
-            random_actions.append(~right | (forbidden[:, np.newaxis] == 0))
+            masks.append(~right | (forbidden[:, np.newaxis] == 0))
         return np.concatenate(masks, axis=1).astype(np.int8)
 
 

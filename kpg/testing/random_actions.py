@@ -11,26 +11,24 @@ import tensorflow as tf
 
 from kpg import spaces
 from kpg.testing.finding import Finding
-
-Array = np.ndarray[Any, Any]
+from kpg.types import Array, Nest, Space
 
 
 class Actor:
-    """Draws actions from a space; equal seeds draw equal actions from equal random_actions.
+    """Draws actions from a space; equal seeds draw equal actions from equal masks.
 
     Args:
         space: The action space; it is left as it is.
         seed: Seed of the draws.
     """
 
-    def __init__(self, space: gym.Space[Any], seed: int) -> None:
-        """See `Actor`."""
+    def __init__(self, space: Space, seed: int) -> None:
         self.space = spaces.from_config(spaces.to_config(space))
         self.space.seed(seed)
         self._rng = np.random.default_rng(seed)
 
-    def choose(self, mask: Array | None) -> Any:
-        """Returns an action, a legal one if `mask` speaks of a plain discrete space."""
+    def choose(self, mask: Array | None) -> Nest:
+        """Returns an action, a legal one if `mask` fits a plain discrete space."""
         action = self.space.sample()
         simple = isinstance(self.space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete))
         parts = _parts(self.space, mask)
@@ -43,7 +41,7 @@ class Actor:
         return legal[()] if legal.ndim == 0 else legal
 
 
-def find(observation: Any, info: dict[str, Any]) -> Array | None:
+def find_mask(observation: Nest, info: Mapping[str, Any]) -> Array | None:
     """Returns the flat mask in `info` or in a dictionary observation, if any."""
     mask = info.get("action_mask")
     if mask is None and isinstance(observation, Mapping):
@@ -53,7 +51,7 @@ def find(observation: Any, info: dict[str, Any]) -> Array | None:
     return np.concatenate([np.ravel(part) for part in tf.nest.flatten(mask)])
 
 
-def without_action(space: gym.Space[Any], mask: Array | None) -> Finding | None:
+def without_action(space: Space, mask: Array | None) -> Finding | None:
     """Finds a mask that leaves nothing to choose while the episode goes on."""
     parts = _parts(space, mask)
     if parts is None or all(part.any() for part in parts):
@@ -66,8 +64,8 @@ def without_action(space: gym.Space[Any], mask: Array | None) -> Finding | None:
     )
 
 
-def _parts(space: gym.Space[Any], mask: Array | None) -> list[Array] | None:
-    """Splits a mask by the choices it speaks of; `None` if it does not fit."""
+def _parts(space: Space, mask: Array | None) -> list[Array] | None:
+    """Splits a mask into the choices it covers; `None` if it does not fit."""
     sizes: list[int] = []
     for _, leaf in spaces.leaves(space):
         if isinstance(leaf, gym.spaces.Discrete):

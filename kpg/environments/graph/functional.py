@@ -213,33 +213,33 @@ class GraphEnvironment(Environment):
 
     def initial(self, rng: Rng) -> Nest:
         """Returns a batch of states to start episodes from."""
-        return self._call("initial", rng)
+        return self.call("initial", rng)
 
     def transition(self, states: Nest, actions: Nest, rng: Rng) -> Nest:
         """Returns the states that follow when `actions` `[B, ...]` are taken."""
-        return self._call("transition", states, actions, rng)
+        return self.call("transition", states, actions, rng)
 
     def observation(self, states: Nest, rng: Rng | None = None) -> Nest:
         """Returns the observations `[B, ...]` of the states."""
-        return self._call("observation", states, rng)
+        return self.call("observation", states, rng)
 
     def reward(
         self, states: Nest, actions: Nest, next_states: Nest, rng: Rng | None = None
     ) -> tf.Tensor:
         """Returns the rewards `[B]` float32 of the transitions."""
-        rewards = self._call("reward", states, actions, next_states, rng)
+        rewards = self.call("reward", states, actions, next_states, rng)
         return tf.cast(rewards, tf.float32)
 
     def terminal(self, states: Nest, rng: Rng | None = None) -> tf.Tensor:
         """Returns `[B]` bool, whether each state ends its episode."""
-        return tf.cast(self._call("terminal", states, rng), tf.bool)
+        return tf.cast(self.call("terminal", states, rng), tf.bool)
 
     @override
     def close(self) -> None:
         """Does nothing: states are tensors."""
 
-    def _call(self, name: str, *given: Nest) -> Nest:
-        """Calls a method of the environment with the arguments that it takes."""
+    def call(self, name: str, *given: Nest) -> Nest:
+        """Calls a method of the environment with the arguments it takes, as it is."""
         arguments = (*given, getattr(self.func_env, "default_params", None))
         return getattr(self.func_env, name)(*arguments[: self._takes[name]])
 

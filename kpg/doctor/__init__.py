@@ -15,27 +15,26 @@ NAMES = tuple(dict.fromkeys((*CONTRACT, *(name for name, _ in VERDICTS), *TRAINI
 def diagnose(
     env: object, trainer: Trainer | None = None, num_envs: int | None = None
 ) -> list[Finding]:
-    """Examines an environment by random actions, then a trainer on it.
+    """Examines an environment with random actions, then a trainer on it.
 
-    What is found wrong with the environment would only be found again in the training,
-    so the trainer is examined when the environment is healthy. Its weights, optimizer
-    and counters are as before afterwards.
+    The trainer is examined only if the environment is healthy: training would show the
+    same faults again. Its weights, optimizer and counters are left as they were.
 
     Args:
-        env: What `kpg.environments.as_environment` takes. It is reset and stepped. From
-            a function that makes environments, all are made anew and closed again.
+        env: What `kpg.environments.as_environment` takes. It is reset and stepped.
+            If it is a function that makes environments, all that it makes are closed.
         trainer: The trainer to examine, compiled. Defaults to a small `PPO`.
         num_envs: Copies for the trainer, where `env` is a functional environment or a
             function that makes environments. Defaults to as few as the trainer's
             minibatches allow.
 
     Returns:
-        The findings, in the order of `NAMES`; none of a healthy environment. Those with
-        `note=True` may well be intended.
+        The findings, in the order of `NAMES`; none for a healthy environment. Those
+        with `note=True` may be intended.
 
     Raises:
-        ValueError: If `env` is nothing of the kind, the trainer is not compiled or was
-            made for other spaces.
+        ValueError: If `env` is no environment, or the trainer is not compiled or
+            was made for other spaces.
 
     Example:
         >>> diagnose(lambda: gymnasium.make("CartPole-v1"))

@@ -29,14 +29,15 @@ _SEEDS = 5
 
 
 def same_start(subject: Subject, _: Experience) -> Finding | None:
-    """A note: all seeds start alike."""
+    """A note: all seeds start the same way."""
     starts = [copy.deepcopy(reset(subject, seed)[0]) for seed in range(_SEEDS)]
     if not all(same(starts[0], start) for start in starts[1:]):
         return None
     return Finding(
         "same_start",
-        f"Each of {_SEEDS} seeds gave the same first observation. If the start shall "
-        "be random, draw it from `self.np_random` after `super().reset(seed=seed)`.",
+        f"Each of {_SEEDS} seeds gave the same first observation. If the start "
+        "should be random, draw it from `self.np_random` after "
+        "`super().reset(seed=seed)`.",
         note=True,
     )
 
@@ -44,7 +45,7 @@ def same_start(subject: Subject, _: Experience) -> Finding | None:
 def time_limit_as_termination(
     subject: Subject, experience: Experience
 ) -> Finding | None:
-    """A time limit that says that nothing follows."""
+    """A time limit reported as the end of the task."""
     lengths, limit = experience.lengths, subject.max_episode_steps
     alike = len(lengths) >= ENOUGH_EPISODES and len(set(lengths)) == 1
     if not alike or not all(experience.terminated) or lengths[0] == 1:
@@ -62,7 +63,7 @@ def time_limit_as_termination(
 def termination_as_truncation(
     subject: Subject, experience: Experience
 ) -> Finding | None:
-    """Ends of an MDP that say that the episode was only cut."""
+    """Ends of the task reported as a time limit."""
     lengths, limit = experience.lengths, subject.max_episode_steps
     if any(experience.terminated) or len(set(lengths)) < 2:
         return None
@@ -99,7 +100,7 @@ def stuck_after_end(_: Subject, experience: Experience) -> Finding | None:
     return Finding(
         "stuck_after_end",
         f"The first episode had {first} steps and all others just one: `reset` leaves "
-        "something of the end behind. Set every attribute anew in `reset`.",
+        "something of the last episode behind. Set every attribute again in `reset`.",
     )
 
 
@@ -117,8 +118,8 @@ def constant_rewards(_: Subject, experience: Experience) -> Finding | None:
     return Finding(
         "constant_rewards",
         f"The reward was {reward:g} in each of {experience.num_steps:,} random steps "
-        f"and no episode was shorter than another. {hint}; see that `step` computes "
-        "the reward from the new state.",
+        f"and no episode was shorter than another. {hint}; make sure that `step` "
+        "computes the reward from the new state.",
         note=reward < 0,
     )
 
@@ -131,8 +132,8 @@ def actions_without_effect(subject: Subject, _: Experience) -> Finding | None:
     return Finding(
         "actions_without_effect",
         f"{_TRACES} sequences of random actions from the same start gave the same "
-        f"observations, rewards and ends over {len(first) - 1} steps. See that `step` "
-        "uses its action.",
+        f"observations, rewards and ends over {len(first) - 1} steps. Make sure that "
+        "`step` uses its action.",
     )
 
 
@@ -160,9 +161,9 @@ def observation_scale(subject: Subject, experience: Experience) -> Finding | Non
             where = "".join(f"[{key!r}]" for key in path)
             return Finding(
                 "observation_scale",
-                f"observation{where} reaches {largest:g}; a network wants numbers of "
-                "about 1. Train with `normalize_observations=True`, or scale it in the "
-                "environment.",
+                f"observation{where} reaches {largest:g}; a network works best with "
+                "numbers of about 1. Train with `normalize_observations=True`, or "
+                "scale it in the environment.",
             )
     return None
 

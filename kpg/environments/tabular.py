@@ -1,7 +1,7 @@
 """Small Markov decision processes whose answers are known exactly.
 
-What a trainer estimates from samples, a table gives in closed form: values, the best
-policy and the policy gradient. They are the ground truth that trainers are tested with.
+A table gives in closed form what a trainer estimates from samples: values, the best
+policy and the policy gradient. Trainers are tested against them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import override
 
+from kpg import checks
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 
 Array = NDArray[np.float64]
@@ -44,8 +45,8 @@ class TabularMDP(FunctionalEnv):
         rewards: `[S, A]`, expected reward.
         discount: γ in [0, 1]; with 1, every policy must reach a terminal state.
         initial: `[S]`, probability of each first state.
-        max_episode_steps: Time limit for those who step it. Defaults to none; the exact
-            methods know no limit.
+        max_episode_steps: Time limit of the environment, which the exact methods
+            ignore. Defaults to none.
 
     Raises:
         ValueError: If a shape, a probability or the discount is out of range.
@@ -71,7 +72,7 @@ class TabularMDP(FunctionalEnv):
         self.terminal_states = np.all(stays & (self.rewards == 0.0), axis=1)
         self.observation_space = gym.spaces.Box(0.0, 1.0, (states,))
         self.action_space = gym.spaces.Discrete(actions)
-        # The last column is 1 but for rounding, and a draw above it would fall off.
+        # The last column is 1 up to rounding, and no draw must come out above it.
         self._cumulated = np.cumsum(self.transitions, axis=-1)[..., :-1]
         self._first = np.cumsum(self.initial_probabilities)[:-1]
 
@@ -96,10 +97,7 @@ class TabularMDP(FunctionalEnv):
                 )
         if not np.isfinite(self.rewards).all():
             raise ValueError("`rewards` must be finite. Received: inf or nan")
-        if not 0.0 <= self.discount <= 1.0:
-            raise ValueError(
-                f"`discount` must be in [0, 1]. Received: discount={self.discount}"
-            )
+        checks.fraction("discount", self.discount)
 
     # The exact answers.
 
@@ -151,7 +149,7 @@ class TabularMDP(FunctionalEnv):
         """Iterates V ← max_a Q(s, a) until no value moves by more than `tolerance`.
 
         Raises:
-            ValueError: If values keep growing: a discount of 1 and rewards for ever.
+            ValueError: If values keep growing: a discount of 1 and endless rewards.
         """
         values = np.zeros(len(self.rewards))
         for _ in range(1_000_000):
@@ -173,7 +171,7 @@ class TabularMDP(FunctionalEnv):
             values = self.evaluate(policy)
             gains = self.action_values(values)
             chosen = np.einsum("sa,sa->s", policy, gains)
-            # Improving by rounding error alone could go round in circles.
+            # Improvements by rounding errors alone could go on for ever.
             better = gains.max(axis=1) > chosen + 1e-10
             if not better.any():
                 return Solution(values, self._greedy(values))

@@ -241,8 +241,11 @@ def reset(subject: Subject, seed: int) -> tuple[Nest, Info]:
         result = subject.reset(seed)
     except Exception as error:  # any code of a user may run here
         raise Broken("crash", _crashed(f"reset(seed={seed})", error)) from error
-    pair = isinstance(result, tuple) and len(result) == 2
-    if not pair or not isinstance(result[1], dict):
+    if (
+        not isinstance(result, tuple)
+        or len(result) != 2
+        or not isinstance(result[1], dict)
+    ):
         raise Broken(
             "reset_contract",
             "`reset` must return two things, an observation and a dictionary: "
@@ -276,7 +279,8 @@ def _check_parts(
     reward: object, terminated: object, truncated: object, info: object
 ) -> None:
     """Raises `Broken` if a part of a step has not the type that Gymnasium wants."""
-    if np.ndim(reward) != 0 or np.asarray(reward).dtype.kind not in "fiub":
+    number = np.asarray(reward)
+    if number.ndim != 0 or number.dtype.kind not in "fiub":
         raise Broken(
             "step_contract",
             f"The reward must be one number; `step` returned {_shown(reward)}. Return "

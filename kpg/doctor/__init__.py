@@ -9,7 +9,8 @@ from kpg.testing.playing import CONTRACT, Broken, play
 from kpg.testing.subject import Subject, subject_of
 from kpg.trainers.trainer import Trainer
 
-NAMES = tuple(dict.fromkeys((*CONTRACT, *(name for name, _ in VERDICTS), *TRAINING)))
+_VERDICTS = [verdict.__name__ for verdict in VERDICTS]
+NAMES = tuple(dict.fromkeys([*CONTRACT, *_VERDICTS, *TRAINING]))
 
 
 def diagnose(
@@ -58,7 +59,7 @@ def _environment(subject: Subject, trainer: Trainer | None) -> list[Finding]:
     if experience.findings:
         return experience.report
     try:
-        verdicts = (verdict(subject, experience) for _, verdict in VERDICTS)
+        verdicts = (verdict(subject, experience) for verdict in VERDICTS)
         found = [finding for finding in verdicts if finding is not None]
     except Broken as broken:
         return [broken.finding]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import gymnasium as gym
 import keras
@@ -165,7 +165,7 @@ def _examine(trainer: Trainer, env: Environment) -> list[Finding]:
     finding = non_finite_weights(trainer)
     if finding is not None:
         return [finding]
-    found = (check(trial) for check in _TRIED.values())
+    found = (check(trial) for check in _TRIED)
     return [finding for finding in found if finding is not None]
 
 
@@ -263,13 +263,10 @@ def entropy_collapse(trial: Trial) -> Finding | None:
     )
 
 
-_TRIED: dict[str, Callable[[Trial], Finding | None]] = {
-    "kl_too_large": kl_too_large,
-    "explained_variance": explained_variance,
-    "entropy_collapse": entropy_collapse,
-}
+_TRIED = (kl_too_large, explained_variance, entropy_collapse)
 # In the order of the report.
-TRAINING = ("non_finite_weights", "ratio_not_one", "training_fails", *_TRIED)
+_FIRST = ("non_finite_weights", "ratio_not_one", "training_fails")
+TRAINING = (*_FIRST, *(check.__name__ for check in _TRIED))
 
 
 @contextlib.contextmanager

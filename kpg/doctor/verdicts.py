@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -27,8 +28,10 @@ LARGE_REWARD = 100.0
 _TRACES = 16
 _SEEDS = 5
 
+Verdict: TypeAlias = "Finding | None"
 
-def same_start(subject: Subject, _: Experience) -> Finding | None:
+
+def same_start(subject: Subject, _: Experience) -> Verdict:
     """A note: all seeds start the same way."""
     starts = [copy.deepcopy(reset(subject, seed)[0]) for seed in range(_SEEDS)]
     if not all(same(starts[0], start) for start in starts[1:]):
@@ -42,9 +45,7 @@ def same_start(subject: Subject, _: Experience) -> Finding | None:
     )
 
 
-def time_limit_as_termination(
-    subject: Subject, experience: Experience
-) -> Finding | None:
+def time_limit_as_termination(subject: Subject, experience: Experience) -> Verdict:
     """A time limit reported as the end of the task."""
     lengths, limit = experience.lengths, subject.max_episode_steps
     alike = len(lengths) >= ENOUGH_EPISODES and len(set(lengths)) == 1
@@ -60,9 +61,7 @@ def time_limit_as_termination(
     )
 
 
-def termination_as_truncation(
-    subject: Subject, experience: Experience
-) -> Finding | None:
+def termination_as_truncation(subject: Subject, experience: Experience) -> Verdict:
     """Ends of the task reported as a time limit."""
     lengths, limit = experience.lengths, subject.max_episode_steps
     if any(experience.terminated) or len(set(lengths)) < 2:
@@ -78,7 +77,7 @@ def termination_as_truncation(
     )
 
 
-def endless_episodes(subject: Subject, experience: Experience) -> Finding | None:
+def endless_episodes(subject: Subject, experience: Experience) -> Verdict:
     """Episodes that never end."""
     limit = subject.max_episode_steps
     if experience.lengths or (limit is not None and experience.num_steps <= limit):
@@ -92,7 +91,7 @@ def endless_episodes(subject: Subject, experience: Experience) -> Finding | None
     )
 
 
-def stuck_after_end(_: Subject, experience: Experience) -> Finding | None:
+def stuck_after_end(_: Subject, experience: Experience) -> Verdict:
     """A reset that does not clear the end of the episode before."""
     first, *others = experience.lengths or [1]
     if first == 1 or len(others) < ENOUGH_EPISODES - 1 or set(others) != {1}:
@@ -104,7 +103,7 @@ def stuck_after_end(_: Subject, experience: Experience) -> Finding | None:
     )
 
 
-def constant_rewards(_: Subject, experience: Experience) -> Finding | None:
+def constant_rewards(_: Subject, experience: Experience) -> Verdict:
     """Rewards from which nothing can be learned."""
     rewards, lengths = set(experience.rewards), set(experience.lengths)
     if len(rewards) != 1 or len(lengths) > 1:
@@ -124,7 +123,7 @@ def constant_rewards(_: Subject, experience: Experience) -> Finding | None:
     )
 
 
-def actions_without_effect(subject: Subject, _: Experience) -> Finding | None:
+def actions_without_effect(subject: Subject, _: Experience) -> Verdict:
     """Actions that change nothing."""
     first = trace(subject, 7, 0)
     if not all(equal(first, trace(subject, 7, seed)) for seed in range(1, _TRACES)):
@@ -137,7 +136,7 @@ def actions_without_effect(subject: Subject, _: Experience) -> Finding | None:
     )
 
 
-def mask_in_info(_: Subject, experience: Experience) -> Finding | None:
+def mask_in_info(_: Subject, experience: Experience) -> Verdict:
     """A note: a mask that no policy sees."""
     if not experience.mask_in_info:
         return None
@@ -150,7 +149,7 @@ def mask_in_info(_: Subject, experience: Experience) -> Finding | None:
     )
 
 
-def observation_scale(subject: Subject, experience: Experience) -> Finding | None:
+def observation_scale(subject: Subject, experience: Experience) -> Verdict:
     """Observations that saturate a network."""
     for index, (path, space) in enumerate(spaces.leaves(subject.observation_space)):
         if not isinstance(space, gym.spaces.Box) or space.dtype == np.uint8:
@@ -168,7 +167,7 @@ def observation_scale(subject: Subject, experience: Experience) -> Finding | Non
     return None
 
 
-def reward_scale(_: Subject, experience: Experience) -> Finding | None:
+def reward_scale(_: Subject, experience: Experience) -> Verdict:
     """Rewards whose value loss drowns everything else."""
     mean = float(np.mean(np.abs(experience.rewards)))
     if mean <= LARGE_REWARD:
@@ -180,17 +179,17 @@ def reward_scale(_: Subject, experience: Experience) -> Finding | None:
     )
 
 
-# In the order of the report.
-VERDICTS: tuple[tuple[str, Callable[[Subject, Experience], Finding | None]], ...] = (
-    ("nondeterministic", lambda subject, _: nondeterministic(subject)),
-    ("same_start", same_start),
-    ("time_limit_as_termination", time_limit_as_termination),
-    ("termination_as_truncation", termination_as_truncation),
-    ("endless_episodes", endless_episodes),
-    ("stuck_after_end", stuck_after_end),
-    ("constant_rewards", constant_rewards),
-    ("actions_without_effect", actions_without_effect),
-    ("mask_in_info", mask_in_info),
-    ("observation_scale", observation_scale),
-    ("reward_scale", reward_scale),
+# In the order of the report; each is named after what it finds.
+VERDICTS: tuple[Callable[[Subject, Experience], Verdict], ...] = (
+    nondeterministic,
+    same_start,
+    time_limit_as_termination,
+    termination_as_truncation,
+    endless_episodes,
+    stuck_after_end,
+    constant_rewards,
+    actions_without_effect,
+    mask_in_info,
+    observation_scale,
+    reward_scale,
 )

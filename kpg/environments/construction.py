@@ -227,35 +227,27 @@ def _make_vector(
     spec: EnvSpec, num_envs: int, wrappers: Sequence[Wrapper], env_kwargs: Config
 ) -> VectorEnv[Any, Any, Any]:
     """Makes Gymnasium's vector environment, its own vector version if it has one."""
-    own_version = bool(spec.vector_entry_point)
-    if spec.entry_point is None and wrappers:
-        raise ValueError(
-            f"{spec.id} exists only as a vector environment and takes no wrappers. "
-            f"Received: {len(wrappers)} wrappers. Leave them out."
-        )
-    if own_version and not wrappers and not spec.additional_wrappers:
-        try:
-            return _make_vec(spec, "vector_entry_point", num_envs, (), env_kwargs)
-        except TypeError:
-            # A vector version need not know every argument of the single one.
-            if spec.entry_point is None or not env_kwargs:
-                raise
-    return _make_vec(spec, "sync", num_envs, wrappers, env_kwargs)
 
-
-def _make_vec(
-    spec: EnvSpec,
-    mode: str,
-    num_envs: int,
-    wrappers: Sequence[Wrapper],
-    env_kwargs: Config,
-) -> VectorEnv[Any, Any, Any]:
-    # `HostEnvironment` copies, too.
-    options = {"copy": False} if mode == "sync" else None
-    layers: list[Any] = list(wrappers)
-    try:
+    def made(mode: str, layers: list[Any]) -> VectorEnv[Any, Any, Any]:
+        # `HostEnvironment` copies, too.
+        options = {"copy": False} if mode == "sync" else None
         return gymnasium.make_vec(
             spec.id, num_envs, mode, options, layers, **env_kwargs
         )
+
+    if spec.entry_point is None and wrappers:
+        raise ValueError(
+            f"{spec.id} exists only as a vector environment and takes no wrappers: "
+            f"leave them out. Received: {len(wrappers)} wrappers"
+        )
+    try:
+        if spec.vector_entry_point and not wrappers and not spec.additional_wrappers:
+            try:
+                return made("vector_entry_point", [])
+            except TypeError:
+                # A vector version need not know every argument of the single one.
+                if spec.entry_point is None or not env_kwargs:
+                    raise
+        return made("sync", list(wrappers))
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{spec.id} needs a missing package. {error}") from error

@@ -11,13 +11,11 @@ from typing import NamedTuple
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike, NDArray
-from typing_extensions import override
+from numpy.typing import ArrayLike
 
 from kpg import checks
 from kpg.environments.graph.functional import FunctionalEnv, Rng
-
-Array = NDArray[np.float64]
+from kpg.types import Array
 
 
 class Solution(NamedTuple):
@@ -143,7 +141,7 @@ class TabularMDP(FunctionalEnv):
         policy = softmax(logits)
         values = self.evaluate(policy)
         gains = self.action_values(values) - values[:, np.newaxis]
-        return self.visits(policy)[:, np.newaxis] * policy * gains
+        visits_times_gains: Array = self.visits(policy)[:, np.newaxis] * policy * gains
 
     def value_iteration(self, tolerance: float = 1e-10) -> Solution:
         """Iterates V ← max_a Q(s, a) until no value moves by more than `tolerance`.
@@ -205,12 +203,10 @@ class TabularMDP(FunctionalEnv):
 
     # The environment.
 
-    @override
     def initial(self, rng: Rng) -> tf.Tensor:
         """Draws first states `[B]` int32."""
         return _draw(tf.constant(self._first, tf.float32), rng)
 
-    @override
     def transition(self, state: tf.Tensor, action: tf.Tensor, rng: Rng) -> tf.Tensor:
         """Draws next states `[B]` int32."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
@@ -218,12 +214,10 @@ class TabularMDP(FunctionalEnv):
             tf.gather_nd(tf.constant(self._cumulated, tf.float32), indices), rng
         )
 
-    @override
     def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Returns one-hot rows `[B, S]`."""
         return tf.one_hot(state, len(self.rewards))
 
-    @override
     def reward(
         self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
@@ -231,7 +225,6 @@ class TabularMDP(FunctionalEnv):
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
         return tf.gather_nd(tf.constant(self.rewards, tf.float32), indices)
 
-    @override
     def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns `[B]` bool, whether a state is terminal."""
         return tf.gather(tf.constant(self.terminal_states), state)

@@ -151,7 +151,7 @@ def unsupported_space(subject: Subject) -> Finding | None:
     return None
 
 
-def nondeterministic(subject: Subject) -> Finding | None:
+def nondeterministic(subject: Subject, _: Experience | None = None) -> Finding | None:
     """Equal seeds and actions that lead to something else.
 
     Raises:

@@ -207,31 +207,26 @@ class Probe(FunctionalEnv):
 
     # The environment.
 
-    @override
     def initial(self, rng: Rng) -> tf.Tensor:
         """Draws first states `[B]` int32."""
         return rng.integers(0, self._starts)
 
-    @override
     def transition(self, state: tf.Tensor, action: Nest) -> tf.Tensor:
         """Returns the states of the next step, whatever the action."""
         return tf.minimum(state + self._stride, len(self._bits) - 1)
 
-    @override
     def observation(self, state: tf.Tensor) -> Nest:
         """Returns a nest of `[B, ...]`; see `Probe`."""
         return tf.nest.map_structure(
             lambda table: _take_in_graph(table, state), self._observations
         )
 
-    @override
     def reward(
         self, state: tf.Tensor, action: Nest, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns the rewards `[B]`; see `Probe`."""
         return self._rewards(state, action, _take_in_graph)
 
-    @override
     def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns `[B]` bool, whether an episode is over."""
         return state >= len(self.states)

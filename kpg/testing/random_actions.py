@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
+from kpg.environments.host.masking import choices
 from kpg.testing.finding import Finding
 from kpg.types import Array, Nest, Space
 
@@ -66,14 +67,7 @@ def without_action(space: Space, mask: Array | None) -> Finding | None:
 
 def _parts(space: Space, mask: Array | None) -> list[Array] | None:
     """Splits a mask into the choices it covers; `None` if it does not fit."""
-    sizes: list[int] = []
-    for _, leaf in spaces.leaves(space):
-        if isinstance(leaf, gym.spaces.Discrete):
-            sizes.append(int(leaf.n))
-        elif isinstance(leaf, gym.spaces.MultiDiscrete):
-            sizes.extend(np.ravel(leaf.nvec).tolist())
-        elif isinstance(leaf, gym.spaces.MultiBinary):
-            sizes.extend([2] * int(np.prod(leaf.shape)))
+    sizes = choices(space)
     if mask is None or not sizes or mask.size != sum(sizes):
         return None
     return np.split(mask, np.cumsum(sizes)[:-1])

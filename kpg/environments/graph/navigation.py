@@ -45,13 +45,12 @@ class Navigation(FunctionalEnv):
             np.array([math.pi, self.max_distance], np.float32),
         )
 
-    @override
     def initial(self, rng: Rng) -> tf.Tensor:
         """Draws a position and a goal anywhere in the room."""
         return rng.uniform(-self.half_width, self.half_width, (4,))
 
-    @override
     def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Moves the robot by the distance in the direction."""
         directions = tf.clip_by_value(action[..., :1], -math.pi, math.pi)
         distances = tf.clip_by_value(action[..., 1:], 0.0, self.max_distance)
         heading = tf.concat([tf.cos(directions), tf.sin(directions)], axis=-1)
@@ -65,14 +64,12 @@ class Navigation(FunctionalEnv):
         """Shows the state itself, `[B, 4]`."""
         return state
 
-    @override
     def reward(
         self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns minus the distance that remains after the step."""
         return -_distances(next_state)
 
-    @override
     def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns whether the robot has arrived."""
         return _distances(state) <= self.goal_radius

@@ -75,8 +75,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         num_pools: int = 1,
         **env_kwargs: object,
     ) -> None:
-        self._envpool = _import_envpool()
-        _check_id(id, self._envpool.list_all_envs())
+        self._envpool = _loaded(id)
         default = self._envpool.make_spec(id, **env_kwargs).config
         limit = getattr(default, "max_episode_steps", _NO_LIMIT)
         limit = None if limit == _NO_LIMIT else limit
@@ -231,21 +230,17 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _import_envpool() -> ModuleType:
+def _loaded(id: str) -> ModuleType:
+    """Imports EnvPool and refuses an id that it does not have."""
     try:
-        return importlib.import_module("envpool")
+        envpool = importlib.import_module("envpool")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "EnvPool is not installed. Run `pip install envpool`."
-        ) from error
-
-
-def _check_id(id: str, known: list[str]) -> None:
-    """Refuses an id that EnvPool does not have, and names close ones."""
-    if id in known:
-        return
-    raise ValueError(
-        f"EnvPool must have the environment.{close_ids(id, known)} Call "
-        "`envpool.list_all_envs()` for all, or use backend='gymnasium'. Received: "
-        f"id={id!r}"
-    )
+        raise ImportError("EnvPool is missing. Run `pip install envpool`.") from error
+    known = envpool.list_all_envs()
+    if id not in known:
+        raise ValueError(
+            f"EnvPool must have the environment.{close_ids(id, known)} Call "
+            "`envpool.list_all_envs()` for all, or use backend='gymnasium'. Received: "
+            f"id={id!r}"
+        )
+    return envpool

@@ -41,17 +41,16 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        choices = _num_choices(env.action_space)
-        if choices == 0:
+        self._choices = sum(choices(env.action_space))
+        if self._choices == 0:
             raise ValueError(
                 "Only the choices of Discrete, MultiDiscrete and MultiBinary action "
                 f"spaces can be masked. Received: {env.action_space}"
             )
-        mask_space = gym.spaces.MultiBinary(choices)
+        mask_space = gym.spaces.MultiBinary(self._choices)
         self.observation_space = gym.spaces.Dict(
             {"action_mask": mask_space, "observation": env.observation_space}
         )
-        self._choices = choices
 
     @override
     def reset(
@@ -85,14 +84,14 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
         return {"action_mask": mask.astype(np.int8), "observation": observation}
 
 
-def _num_choices(space: Space) -> int:
-    """Counts the choices of a space, each of which a mask allows or forbids."""
-    choices = 0
+def choices(space: Space) -> list[int]:
+    """Returns how many options each choice has, in the order of a mask."""
+    sizes: list[int] = []
     for _, leaf in spaces.leaves(space):
         if isinstance(leaf, gym.spaces.Discrete):
-            choices += int(leaf.n)
+            sizes.append(int(leaf.n))
         elif isinstance(leaf, gym.spaces.MultiDiscrete):
-            choices += int(leaf.nvec.sum())
+            sizes.extend(np.ravel(leaf.nvec).tolist())
         elif isinstance(leaf, gym.spaces.MultiBinary):
-            choices += 2 * int(np.prod(leaf.shape))
-    return choices
+            sizes.extend([2] * int(np.prod(leaf.shape)))
+    return sizes

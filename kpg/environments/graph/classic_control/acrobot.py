@@ -7,7 +7,6 @@ import math
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 
@@ -51,13 +50,12 @@ class Acrobot(FunctionalEnv):
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(3)
 
-    @override
     def initial(self, rng: Rng) -> tf.Tensor:
         """Draws all four numbers near 0."""
         return rng.uniform(-self.initial_bound, self.initial_bound, (4,))
 
-    @override
     def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Takes one step of the Runge–Kutta method."""
         torques = tf.cast(action, tf.float32) - 1.0
         step = self.seconds_per_step
         first = self._rates(state, torques)
@@ -93,21 +91,18 @@ class Acrobot(FunctionalEnv):
         rate1 = -(d2 * rate2 + phi1) / d1
         return tf.stack([speed1, speed2, rate1, rate2], axis=-1)
 
-    @override
     def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Shows the cosine and sine of both angles, then the velocities, `[B, 6]`."""
         theta1, theta2, speed1, speed2 = tf.unstack(state, axis=-1)
         shown = [tf.cos(theta1), tf.sin(theta1), tf.cos(theta2), tf.sin(theta2)]
         return tf.stack([*shown, speed1, speed2], axis=-1)
 
-    @override
     def reward(
         self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns −1, and 0 for the step that ends the episode."""
         return tf.where(self.terminal(next_state), 0.0, -1.0)
 
-    @override
     def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns whether the tip is above the line, one link over the pivot."""
         theta1, theta2 = state[..., 0], state[..., 1]

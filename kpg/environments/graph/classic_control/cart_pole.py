@@ -57,13 +57,12 @@ class CartPole(FunctionalEnv):
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(2)
 
-    @override
     def initial(self, rng: Rng) -> tf.Tensor:
         """Draws all four numbers near 0."""
         return rng.uniform(-self.initial_bound, self.initial_bound, (4,))
 
-    @override
     def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Takes one step of Euler's method."""
         x_dot, theta, theta_dot = state[..., 1], state[..., 2], state[..., 3]
         force = (tf.cast(action, tf.float32) * 2.0 - 1.0) * self.force
         sine, cosine = tf.sin(theta), tf.cos(theta)
@@ -82,7 +81,6 @@ class CartPole(FunctionalEnv):
         """Shows the state itself, `[B, 4]`."""
         return state
 
-    @override
     def reward(
         self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
@@ -91,7 +89,6 @@ class CartPole(FunctionalEnv):
             return tf.where(self.terminal(next_state), -1.0, 0.0)
         return tf.ones(tf.shape(next_state)[:1])
 
-    @override
     def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns whether the cart left the track or the pole fell."""
         left = tf.abs(state[..., 0]) > self.max_position

@@ -38,13 +38,11 @@ class _Valley(FunctionalEnv, ABC):
     def _push(self, action: tf.Tensor) -> tf.Tensor:
         """Returns the accelerations `[B]` of actions."""
 
-    @override
     def initial(self, rng: Rng) -> tf.Tensor:
         """Draws a position at the bottom of the valley; the car stands still."""
         positions = rng.uniform(self.initial_low, self.initial_high)
         return tf.stack([positions, tf.zeros_like(positions)], axis=-1)
 
-    @override
     def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         positions, velocities = state[..., 0], state[..., 1]
         velocities += self._push(action) - self.gravity * tf.cos(3.0 * positions)
@@ -61,7 +59,6 @@ class _Valley(FunctionalEnv, ABC):
         """Shows the state itself, `[B, 2]`."""
         return state
 
-    @override
     def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns whether the car has arrived."""
         arrived = state[..., 0] >= self.goal_position
@@ -98,7 +95,6 @@ class MountainCar(_Valley):
     def _push(self, action: tf.Tensor) -> tf.Tensor:
         return (tf.cast(action, tf.float32) - 1.0) * self.force
 
-    @override
     def reward(
         self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
@@ -135,7 +131,6 @@ class MountainCarContinuous(_Valley):
     def _push(self, action: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(action[..., 0], -1.0, 1.0) * self.power
 
-    @override
     def reward(
         self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:

@@ -50,15 +50,14 @@ class Pendulum(FunctionalEnv):
             -self.max_torque, self.max_torque, (1,), np.float32
         )
 
-    @override
     def initial(self, rng: Rng) -> tf.Tensor:
         """Draws any angle and a small velocity."""
         angles = rng.uniform(-self.initial_angle, self.initial_angle)
         speeds = rng.uniform(-self.initial_speed, self.initial_speed)
         return tf.stack([angles, speeds], axis=-1)
 
-    @override
     def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Turns the pendulum for one step."""
         angles, speeds = state[..., 0], state[..., 1]
         fall = 3.0 * self.g / (2.0 * self.length) * tf.sin(angles)
         push = 3.0 / (self.mass * self.length**2) * self._torque(action)
@@ -73,7 +72,6 @@ class Pendulum(FunctionalEnv):
         angles, speeds = state[..., 0], state[..., 1]
         return tf.stack([tf.cos(angles), tf.sin(angles), speeds], axis=-1)
 
-    @override
     def reward(
         self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
@@ -81,7 +79,6 @@ class Pendulum(FunctionalEnv):
         costs = tf.square(_wrapped(state[..., 0])) + 0.1 * tf.square(state[..., 1])
         return -costs - 0.001 * tf.square(self._torque(action))
 
-    @override
     def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns `False`: there is nothing to reach and nothing to break."""
         return tf.zeros(tf.shape(state)[:1], tf.bool)

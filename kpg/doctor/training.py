@@ -1,28 +1,30 @@
-"""What a few iterations say about a trainer; it is as before afterwards."""
+"""What a few iterations say about a trainer, which is left as it was."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import gymnasium as gym
+import keras
 import numpy as np
 import tensorflow as tf
 
 from kpg import losses
-from kpg.doctor.finding import Finding
-from kpg.doctor.subject import Subject
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
-from kpg.models import Critic, Policy
+from kpg.models.critic import Critic
+from kpg.models.policy import Policy
+from kpg.testing.finding import Finding
+from kpg.testing.subject import Subject
 from kpg.trainers.acting.graph import GraphCollector
 from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.ppo import PPO
 from kpg.trainers.running.engines import engine_for
 from kpg.trainers.trainer import Trainer
 from kpg.trajectories import Trajectory, resets
+from kpg.types import Config
 
 LARGEST_KL = 0.1
 RATIO_TOLERANCE = 1e-4
@@ -42,7 +44,7 @@ class Trial:
     Attributes:
         trajectory: A fragment that the policy collected before any learning.
         kl: How far the first iteration moved the policy, in nats.
-        entropies: Mean entropy before the first and in each iteration, in nats.
+        entropies: Mean entropy before the first iteration and in each, in nats.
         explained: Explained variance of each iteration.
     """
 
@@ -64,7 +66,7 @@ class Trial:
         return tf.where(rows.valid, ratios, tf.zeros_like(ratios))
 
     def train(self) -> None:
-        """Runs some iterations and writes down what they say."""
+        """Runs some iterations and notes what they say."""
         engine = engine_for(self.trainer, self.env)
         rows = self.env.num_envs * self.trainer.settings.num_steps
         count = int(np.clip(_MOST_STEPS // rows, *_ITERATIONS))
@@ -78,7 +80,7 @@ class Trial:
                 self.kl = self._kl()
 
     @property
-    def _optimizers(self) -> list[Any]:
+    def _optimizers(self) -> list[keras.optimizers.Optimizer]:
         return self.trainer.optimizers
 
     def _parameters(self, training: bool) -> tf.Tensor:
@@ -102,7 +104,7 @@ def default_trainer(subject: Subject) -> Trainer:
     # `in` asks a space for members, not for keys.
     keys = observations.keys() if isinstance(observations, gym.spaces.Dict) else ()
     mask = "action_mask" in keys
-    options: dict[str, Any] = {"action_mask": "action_mask"} if mask else {}
+    options: Config = {"action_mask": "action_mask"} if mask else {}
     trainer = PPO(
         Policy(observations, actions, seed=0, **options),
         Critic(observations, seed=1, **options),
@@ -120,7 +122,7 @@ def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Fi
 
     Args:
         subject: Gives the environment.
-        trainer: The trainer; its state is as before afterwards.
+        trainer: The trainer, which is left as it was.
         num_envs: Copies of the environment, or `None` for as few as possible.
 
     Returns:
@@ -163,7 +165,7 @@ def _examine(trainer: Trainer, env: Environment) -> list[Finding]:
     finding = non_finite_weights(trainer)
     if finding is not None:
         return [finding]
-    found = (check(trial) for check in _TRIED.values())
+    found = (check(trial) for check in _TRIED)
     return [finding for finding in found if finding is not None]
 
 
@@ -191,21 +193,24 @@ def training_fails(error: Exception) -> Finding:
 
 
 def ratio_not_one(trial: Trial) -> Finding | None:
-    """A policy that is another one in training than in acting."""
+    """A policy that differs between training and acting."""
     moved = tf.exp(trial.log_ratios(training=True)) - 1.0
     ratio = float(tf.reduce_max(tf.abs(moved)))
     if ratio <= RATIO_TOLERANCE:
         return None
-    seen = f"Before any learning the ratio of new to old policy is off 1 by {ratio:.2g}"
+    seen = (
+        "Before any learning the ratio of new to old policy differs from 1 by "
+        f"{ratio:.2g}"
+    )
     acting = tf.exp(trial.log_ratios(training=False)) - 1.0
     if float(tf.reduce_max(tf.abs(acting))) <= RATIO_TOLERANCE:
         why = (
-            "Some layers work otherwise in training: take Dropout and "
+            "Some layers work differently in training: take Dropout and "
             "BatchNormalization out of the backbone; LayerNormalization is fine"
         )
     else:
         why = (
-            "The log-probabilities of one action differ between acting and learning: "
+            "The log-probability of an action differs between acting and learning: "
             "look for randomness or a memory in the backbone's layers, and for a "
             "`log_prob` that does not belong to `sample`"
         )
@@ -237,7 +242,7 @@ def explained_variance(trial: Trial) -> Finding | None:
         f"After {len(trial.explained)} iterations the critic explains {later:.2g} of "
         "the variance of the returns; 0 is no better than a constant, 1 is perfect. "
         "Raise the critic's learning rate or `vf_coef`, use `normalize_rewards=True`, "
-        "and see that observations tell what the return depends on.",
+        "and make sure that observations show what the return depends on.",
     )
 
 
@@ -258,18 +263,15 @@ def entropy_collapse(trial: Trial) -> Finding | None:
     )
 
 
-_TRIED: dict[str, Callable[[Trial], Finding | None]] = {
-    "kl_too_large": kl_too_large,
-    "explained_variance": explained_variance,
-    "entropy_collapse": entropy_collapse,
-}
+_TRIED = (kl_too_large, explained_variance, entropy_collapse)
 # In the order of the report.
-TRAINING = ("non_finite_weights", "ratio_not_one", "training_fails", *_TRIED)
+_FIRST = ("non_finite_weights", "ratio_not_one", "training_fails")
+TRAINING = (*_FIRST, *(check.__name__ for check in _TRIED))
 
 
 @contextlib.contextmanager
 def _restored(trainer: Trainer) -> Iterator[None]:
-    """Undoes what learning changes; XLA, which compiles for long, is off meanwhile."""
+    """Undoes what learning changes; XLA is off meanwhile, as it compiles for long."""
     variables = [*trainer.variables]
     for optimizer in trainer.optimizers:
         variables += optimizer.variables
@@ -301,7 +303,7 @@ def _collect(trainer: Trainer, env: Environment) -> Trajectory:
     if isinstance(env, GraphEnvironment):
         graph = GraphCollector(env, trainer.policy, steps, env.num_envs, restart)
 
-        def fragment() -> Any:
+        def fragment() -> Trajectory:
             seed = tf.constant(key)
             return graph.collect(graph.start(seed), seed)[1]
 

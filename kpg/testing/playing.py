@@ -1,7 +1,7 @@
 """Random episodes, with a look at everything that comes back.
 
 The first finding of each name is kept and the play goes on, unless the environment
-raises or returns something that has not the form of a step.
+raises or returns something that is not a step.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import tensorflow as tf
 
-from kpg.doctor import masks, membership
-from kpg.doctor.finding import Finding
-from kpg.doctor.subject import Subject
+from kpg import spaces
+from kpg.testing import membership, random_actions
+from kpg.testing.finding import Finding
+from kpg.testing.membership import same
+from kpg.testing.subject import Subject
+from kpg.types import Nest
 
 # In the order of the report.
 CONTRACT = (
+    "unsupported_space",
+    "unknown_autoreset",
     "crash",
     "reset_contract",
     "step_contract",
@@ -30,11 +34,17 @@ CONTRACT = (
     "non_finite_rewards",
     "mask_without_action",
     "aliased_observations",
+    "rows_mixed",
+    "nondeterministic",
 )
 ENOUGH_EPISODES = 5
 ENOUGH_STEPS = 500
 MOST_STEPS = 10_000
-_KEPT = 1_000  # observations, so that images fit into the memory
+_KEPT = 1_000  # observations, so that images fit in memory
+_TRACE_STEPS = 100
+
+Info: TypeAlias = dict[str, Any]
+Trace: TypeAlias = list[tuple[Nest, float, bool, bool]]
 
 
 class Broken(Exception):
@@ -46,7 +56,7 @@ class Broken(Exception):
 
 
 class Step(NamedTuple):
-    """A step that has the form that Gymnasium wants.
+    """A step in the form that Gymnasium wants.
 
     Attributes:
         observation: As returned, not copied.
@@ -56,11 +66,11 @@ class Step(NamedTuple):
         info: What else was returned.
     """
 
-    observation: Any
+    observation: Nest
     reward: float
     terminated: bool
     truncated: bool
-    info: dict[str, Any]
+    info: Info
 
 
 @dataclasses.dataclass
@@ -78,7 +88,7 @@ class Experience:
     """
 
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict)
-    observations: list[Any] = dataclasses.field(default_factory=list)
+    observations: list[Nest] = dataclasses.field(default_factory=list)
     rewards: list[float] = dataclasses.field(default_factory=list)
     lengths: list[int] = dataclasses.field(default_factory=list)
     terminated: list[bool] = dataclasses.field(default_factory=list)
@@ -91,34 +101,111 @@ class Experience:
             self.findings.setdefault(finding.name, finding)
 
     @property
+    def report(self) -> list[Finding]:
+        """The findings in the order of `CONTRACT`."""
+        return [self.findings[name] for name in CONTRACT if name in self.findings]
+
+    @property
     def enough(self) -> bool:
         """Whether more episodes would hardly tell more."""
         played = len(self.lengths) >= ENOUGH_EPISODES and self.num_steps >= ENOUGH_STEPS
         return played or self.num_steps >= MOST_STEPS
 
 
-def play(subject: Subject, experience: Experience) -> None:
-    """Plays episodes at random until there is enough experience.
+def play(
+    subject: Subject, most_steps: int = MOST_STEPS, longest: int = MOST_STEPS
+) -> Experience:
+    """Checks what is declared, then plays at random until there is enough experience.
+
+    Args:
+        subject: The environment.
+        most_steps: Steps after which the play ends.
+        longest: Steps after which an episode is left for the next.
+
+    Returns:
+        What was seen. With `findings`, the play may have stopped early.
+    """
+    experience, episode = Experience(), 0
+    experience.add(unsupported_space(subject))
+    if not experience.findings:
+        for finding in subject.findings():
+            experience.add(finding)
+    if experience.findings:
+        return experience
+    try:
+        while not experience.enough and experience.num_steps < most_steps:
+            _play_episode(subject, experience, seed=episode, longest=longest)
+            episode += 1
+    except Broken as broken:
+        experience.add(broken.finding)
+    return experience
+
+
+def unsupported_space(subject: Subject) -> Finding | None:
+    """A space that kpg cannot handle."""
+    try:
+        spaces.check(subject.observation_space, "observation")
+        spaces.check(subject.action_space, "action")
+    except ValueError as error:
+        return Finding("unsupported_space", str(error))
+    return None
+
+
+def nondeterministic(subject: Subject, _: Experience | None = None) -> Finding | None:
+    """Equal seeds and actions that lead to something else.
 
     Raises:
-        Broken: If the environment raises, or returns what is no step.
+        Broken: If the environment raises, or returns something that is not a step.
     """
-    episode = 0
-    while not experience.enough:
-        _play_episode(subject, experience, seed=episode)
-        episode += 1
+    if equal(trace(subject, 7, 7), trace(subject, 7, 7)):
+        return None
+    return Finding(
+        "nondeterministic",
+        "The same seed and the same actions gave another episode, so no result can be "
+        "repeated. Draw all random numbers from `self.np_random`, call "
+        "`super().reset(seed=seed)` first in `reset`, and leave nothing behind from "
+        "the episode before.",
+    )
 
 
-def _play_episode(subject: Subject, experience: Experience, seed: int) -> None:
-    actor = masks.Actor(subject.action_space, seed)
+def trace(subject: Subject, seed: int, action_seed: int) -> Trace:
+    """Plays one episode, at most `_TRACE_STEPS` of it.
+
+    Raises:
+        Broken: If the environment raises, or returns something that is not a step.
+    """
+    actor = random_actions.Actor(subject.action_space, action_seed)
+    observation, info = reset(subject, seed)
+    steps: Trace = [(copy.deepcopy(observation), 0.0, False, False)]
+    ended = False
+    while not ended and len(steps) <= _TRACE_STEPS:
+        action = actor.choose(random_actions.find_mask(observation, info))
+        observation, reward, terminated, truncated, info = step(subject, action)
+        steps.append((copy.deepcopy(observation), reward, terminated, truncated))
+        ended = terminated or truncated
+    return steps
+
+
+def equal(left: Trace, right: Trace) -> bool:
+    """Returns whether two traces show the same."""
+    return len(left) == len(right) and all(
+        one[1:] == other[1:] and same(one[0], other[0])
+        for one, other in zip(left, right, strict=True)
+    )
+
+
+def _play_episode(
+    subject: Subject, experience: Experience, seed: int, longest: int
+) -> None:
+    actor = random_actions.Actor(subject.action_space, seed)
     observation, info = reset(subject, seed)
     _look(subject, experience, observation)
     length, ended, terminated = 0, False, False
-    while not ended and not experience.enough:
+    while not ended and not experience.enough and length < longest:
         seen = isinstance(observation, Mapping) and "action_mask" in observation
         experience.mask_in_info |= "action_mask" in info and not seen
-        mask = masks.find(observation, info)
-        experience.add(masks.without_action(subject.action_space, mask))
+        mask = random_actions.find_mask(observation, info)
+        experience.add(random_actions.without_action(subject.action_space, mask))
         before = copy.deepcopy(observation)
         result = step(subject, actor.choose(mask))
         if not subject.keeps_observations:
@@ -136,7 +223,7 @@ def _play_episode(subject: Subject, experience: Experience, seed: int) -> None:
         experience.terminated.append(terminated)
 
 
-def _look(subject: Subject, experience: Experience, observation: Any) -> None:
+def _look(subject: Subject, experience: Experience, observation: Nest) -> None:
     """Checks an observation and keeps a copy of it."""
     for finding in membership.findings(subject.observation_space, observation):
         experience.add(finding)
@@ -144,7 +231,7 @@ def _look(subject: Subject, experience: Experience, observation: Any) -> None:
         experience.observations.append(copy.deepcopy(observation))
 
 
-def reset(subject: Subject, seed: int) -> tuple[Any, dict[str, Any]]:
+def reset(subject: Subject, seed: int) -> tuple[Nest, Info]:
     """Starts an episode.
 
     Raises:
@@ -154,8 +241,11 @@ def reset(subject: Subject, seed: int) -> tuple[Any, dict[str, Any]]:
         result = subject.reset(seed)
     except Exception as error:  # any code of a user may run here
         raise Broken("crash", _crashed(f"reset(seed={seed})", error)) from error
-    pair = isinstance(result, tuple) and len(result) == 2
-    if not pair or not isinstance(result[1], dict):
+    if (
+        not isinstance(result, tuple)
+        or len(result) != 2
+        or not isinstance(result[1], dict)
+    ):
         raise Broken(
             "reset_contract",
             "`reset` must return two things, an observation and a dictionary: "
@@ -164,7 +254,7 @@ def reset(subject: Subject, seed: int) -> tuple[Any, dict[str, Any]]:
     return result[0], result[1]
 
 
-def step(subject: Subject, action: Any) -> Step:
+def step(subject: Subject, action: Nest) -> Step:
     """Takes a step.
 
     Raises:
@@ -185,9 +275,12 @@ def step(subject: Subject, action: Any) -> Step:
     return Step(observation, float(reward), bool(terminated), bool(truncated), info)
 
 
-def _check_parts(reward: Any, terminated: Any, truncated: Any, info: Any) -> None:
+def _check_parts(
+    reward: object, terminated: object, truncated: object, info: object
+) -> None:
     """Raises `Broken` if a part of a step has not the type that Gymnasium wants."""
-    if np.ndim(reward) != 0 or np.asarray(reward).dtype.kind not in "fiub":
+    number = np.asarray(reward)
+    if number.ndim != 0 or number.dtype.kind not in "fiub":
         raise Broken(
             "step_contract",
             f"The reward must be one number; `step` returned {_shown(reward)}. Return "
@@ -207,16 +300,7 @@ def _check_parts(reward: Any, terminated: Any, truncated: Any, info: Any) -> Non
         )
 
 
-def same(left: Any, right: Any) -> bool:
-    """Whether two observations are equal, NaN included."""
-    lefts, rights = tf.nest.flatten(left), tf.nest.flatten(right)
-    return len(lefts) == len(rights) and all(
-        np.array_equal(one, other, equal_nan=np.asarray(one).dtype.kind == "f")
-        for one, other in zip(lefts, rights, strict=True)
-    )
-
-
-def _aliased(observation: Any, before: Any) -> Finding | None:
+def _aliased(observation: Nest, before: Nest) -> Finding | None:
     if same(observation, before):
         return None
     return Finding(
@@ -245,7 +329,7 @@ def _crashed(call: str, error: Exception) -> str:
     )
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}: " + ", ".join(type(v).__name__ for v in value)
     shape = f" of shape {value.shape}" if hasattr(value, "shape") else ""

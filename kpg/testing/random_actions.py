@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.doctor.finding import Finding
-
-Array = np.ndarray[Any, Any]
+from kpg.environments.host.masking import choices
+from kpg.testing.finding import Finding
+from kpg.types import Array, Nest, Space
 
 
 class Actor:
@@ -23,14 +23,13 @@ class Actor:
         seed: Seed of the draws.
     """
 
-    def __init__(self, space: gym.Space[Any], seed: int) -> None:
-        """See `Actor`."""
+    def __init__(self, space: Space, seed: int) -> None:
         self.space = spaces.from_config(spaces.to_config(space))
         self.space.seed(seed)
         self._rng = np.random.default_rng(seed)
 
-    def choose(self, mask: Array | None) -> Any:
-        """Returns an action, a legal one if `mask` speaks of a plain discrete space."""
+    def choose(self, mask: Array | None) -> Nest:
+        """Returns an action, a legal one if `mask` fits a plain discrete space."""
         action = self.space.sample()
         simple = isinstance(self.space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete))
         parts = _parts(self.space, mask)
@@ -43,7 +42,7 @@ class Actor:
         return legal[()] if legal.ndim == 0 else legal
 
 
-def find(observation: Any, info: dict[str, Any]) -> Array | None:
+def find_mask(observation: Nest, info: Mapping[str, Any]) -> Array | None:
     """Returns the flat mask in `info` or in a dictionary observation, if any."""
     mask = info.get("action_mask")
     if mask is None and isinstance(observation, Mapping):
@@ -53,7 +52,7 @@ def find(observation: Any, info: dict[str, Any]) -> Array | None:
     return np.concatenate([np.ravel(part) for part in tf.nest.flatten(mask)])
 
 
-def without_action(space: gym.Space[Any], mask: Array | None) -> Finding | None:
+def without_action(space: Space, mask: Array | None) -> Finding | None:
     """Finds a mask that leaves nothing to choose while the episode goes on."""
     parts = _parts(space, mask)
     if parts is None or all(part.any() for part in parts):
@@ -66,16 +65,9 @@ def without_action(space: gym.Space[Any], mask: Array | None) -> Finding | None:
     )
 
 
-def _parts(space: gym.Space[Any], mask: Array | None) -> list[Array] | None:
-    """Splits a mask by the choices it speaks of; `None` if it does not fit."""
-    sizes: list[int] = []
-    for _, leaf in spaces.leaves(space):
-        if isinstance(leaf, gym.spaces.Discrete):
-            sizes.append(int(leaf.n))
-        elif isinstance(leaf, gym.spaces.MultiDiscrete):
-            sizes.extend(np.ravel(leaf.nvec).tolist())
-        elif isinstance(leaf, gym.spaces.MultiBinary):
-            sizes.extend([2] * int(np.prod(leaf.shape)))
+def _parts(space: Space, mask: Array | None) -> list[Array] | None:
+    """Splits a mask into the choices it covers; `None` if it does not fit."""
+    sizes = choices(space)
     if mask is None or not sizes or mask.size != sum(sizes):
         return None
     return np.split(mask, np.cumsum(sizes)[:-1])

@@ -1,22 +1,21 @@
-"""Whether an observation is a member of its space, and if not, why."""
+"""Whether an observation is in its space, and if not, why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import tensorflow as tf
 
-from kpg.doctor.finding import Finding
+from kpg.testing.finding import Finding
+from kpg.types import Array, Nest, Space
 
-# Of the bounds; in-graph environments round to float32.
+# Of the bounds: in-graph environments round to float32.
 _TOLERANCE = 1e-5
 
 
-def findings(
-    space: gym.Space[Any], observation: Any, where: str = ""
-) -> Iterator[Finding]:
+def findings(space: Space, observation: Nest, where: str = "") -> Iterator[Finding]:
     """Yields what is wrong with an observation.
 
     Args:
@@ -43,18 +42,22 @@ def findings(
             yield finding
 
 
-def _leaf(space: gym.Space[Any], observation: Any, where: str) -> Finding | None:
-    """Looks at shape, dtype, NaN and bounds, in this order; the first tells most."""
+def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
+    """Checks shape, dtype, NaN and bounds in this order: the first tells most."""
     if isinstance(space, gym.spaces.Text):
-        return None if space.contains(observation) else _outside(space, where, "")
+        if isinstance(observation, str):
+            return None if space.contains(observation) else _outside(space, where, "")
+        # In the graph a text is the ids of its characters; see `kpg.spaces`.
+        ids = 1 + len(space.character_set)
+        space = gym.spaces.MultiDiscrete([ids] * space.max_length)
     array = np.asarray(observation)
     if array.shape != space.shape:
         return Finding(
             "observation_shape",
             f"observation{where} has the shape {array.shape}, but its space says "
-            f"{space.shape}. Mend one of them.",
+            f"{space.shape}. Change one of them.",
         )
-    if not _fitting(space, array.dtype):
+    if not _fitting(space, array):
         return Finding(
             "observation_dtype",
             f"observation{where} is {array.dtype}, but the observation space says "
@@ -77,25 +80,45 @@ def _leaf(space: gym.Space[Any], observation: Any, where: str) -> Finding | None
     return None if space.contains(number) else _outside(space, where, f"{member}")
 
 
-def _fitting(space: gym.Space[Any], dtype: np.dtype[Any]) -> bool:
+def _fitting(space: Space, values: Array) -> bool:
     if isinstance(space, gym.spaces.Box):
-        return np.can_cast(dtype, space.dtype)
-    return dtype.kind in ("iub" if isinstance(space, gym.spaces.MultiBinary) else "iu")
+        return np.can_cast(values.dtype, space.dtype)
+    kinds = "iub" if isinstance(space, gym.spaces.MultiBinary) else "iu"
+    return values.dtype.kind in kinds
 
 
-def _structure(wanted: str, observation: Any) -> Finding:
+def _structure(wanted: str, observation: Nest) -> Finding:
     keys = sorted(observation, key=str) if isinstance(observation, Mapping) else ""
     return Finding(
         "observation_shape",
         f"The observation must be {wanted}, as the observation space says, but it is "
-        f"{type(observation).__name__} {keys}. Mend one of them.",
+        f"{type(observation).__name__} {keys}. Change one of them.",
     )
 
 
-def _outside(space: gym.Space[Any], where: str, values: str) -> Finding:
+def _outside(space: Space, where: str, values: str) -> Finding:
     seen = f", it is {values}" if values else ""
     return Finding(
         "observation_bounds",
-        f"observation{where} lies outside of {space}{seen}. Clip it, or declare the "
-        "bounds that it has; `-np.inf` and `np.inf` are bounds, too.",
+        f"observation{where} lies outside {space}{seen}. Clip it, or declare the "
+        "bounds that it has; `-np.inf` and `np.inf` are bounds too.",
     )
+
+
+def same(left: Nest, right: Nest, tolerance: float = 0.0) -> bool:
+    """Returns whether two nests are equal, NaN included.
+
+    Args:
+        left: Arrays, numbers or texts, nested.
+        right: The same.
+        tolerance: Relative and absolute difference that floats may have. Defaults to 0.
+    """
+
+    def equal(one: Nest, other: Nest) -> bool:
+        one, other = np.asarray(one), np.asarray(other)
+        if one.dtype.kind != "f" or one.shape != other.shape:
+            return np.array_equal(one, other)
+        return np.allclose(one, other, tolerance, tolerance, equal_nan=True)
+
+    lefts, rights = tf.nest.flatten(left), tf.nest.flatten(right)
+    return len(lefts) == len(rights) and all(map(equal, lefts, rights))

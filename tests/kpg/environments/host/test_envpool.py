@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import runpy
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,8 @@ from gymnasium.envs.classic_control import CartPoleEnv
 
 import kpg
 from kpg.environments import EnvPoolVectorEnv, HostEnvironment
+from tests.fake_envpool import FakeEnvPool
 
-# The tests are no package, so that none of their modules can be imported.
-FakeEnvPool = runpy.run_path(str(Path(__file__).with_name("fake_envpool.py")))[
-    "FakeEnvPool"
-]
 ACTIONS = np.array([1, 0, 1])
 
 
@@ -241,7 +236,7 @@ def test_threads_are_shared_out_to_the_pools(fake: Any) -> None:
 
 @pytest.mark.parametrize("num_pools", [0, 3, 1.0, "2"])
 def test_a_number_of_pools_must_divide_the_copies(fake: Any, num_pools: Any) -> None:
-    with pytest.raises(ValueError, match=r"divides `num_envs`.*Received: num_pools="):
+    with pytest.raises(ValueError, match=r"`num_pools` must .*Received: num_pools="):
         made(4, num_pools=num_pools)
 
 
@@ -290,7 +285,7 @@ def test_a_part_wants_its_own_number_of_actions(fake: Any) -> None:
 
 
 def test_an_unknown_id_names_close_ones(fake: Any) -> None:
-    with pytest.raises(ValueError, match="EnvPool must have.*id='CartPole-v2'. Did"):
+    with pytest.raises(ValueError, match="EnvPool must have.*Did.*id='CartPole-v2'"):
         kpg.make("envpool:CartPole-v2")
-    with pytest.raises(ValueError, match="Received: id='qqqqqqqq'. `envpool.list_"):
+    with pytest.raises(ValueError, match="environment. Call .*id='qqqqqqqq'"):
         kpg.make("qqqqqqqq", backend="envpool")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import runpy
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -21,11 +19,8 @@ from gymnasium.wrappers import TimeLimit
 import kpg.advantages
 from kpg.environments import EnvPoolVectorEnv, HostEnvironment, HostStep
 from kpg.trainers.acting.host import HostCollector
+from tests.fake_envpool import FakeEnvPool
 
-# The tests are no package, so that none of their modules can be imported.
-FakeEnvPool = runpy.run_path(str(Path(__file__).with_name("fake_envpool.py")))[
-    "FakeEnvPool"
-]
 ENV_ID = "KpgCounting-v0"
 MODES = [*(str(mode.name) for mode in AutoresetMode), "envpool"]
 COPIES = 3

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -30,6 +30,7 @@ from kpg.environments import (
     CartPole,
     GraphEnvironment,
     HostEnvironment,
+    MountainCar,
     Rng,
     as_environment,
 )
@@ -224,7 +225,7 @@ def test_the_vector_version_behaves_like_the_copies() -> None:
 
 
 @pytest.mark.parametrize("backend", ["auto", "graph", "gymnasium"])
-def test_a_time_limit_of_ones_own(backend: str) -> None:
+def test_a_time_limit_of_ones_own(backend: Any) -> None:
     env = kpg.make("MountainCar-v0", backend=backend, max_episode_steps=7)
     assert env.max_episode_steps == 7
     assert env.spec is not None
@@ -239,7 +240,9 @@ def test_a_time_limit_of_ones_own(backend: str) -> None:
 def test_the_graph_takes_the_arguments_of_its_environments() -> None:
     env = kpg.make("MountainCar-v0", backend="graph", goal_velocity=0.05)
     assert isinstance(env, GraphEnvironment)
-    assert env.func_env.goal_velocity == 0.05
+    func_env = env.func_env
+    assert isinstance(func_env, MountainCar)
+    assert func_env.goal_velocity == 0.05
 
 
 def test_a_module_can_be_named_in_the_id() -> None:
@@ -272,22 +275,22 @@ def test_an_id_like_no_other_names_none() -> None:
 
 
 def test_a_module_that_is_not_there_is_named() -> None:
-    with pytest.raises(ImportError, match="no_such_module.*install the package"):
+    with pytest.raises(ImportError, match="install the package.*no_such_module"):
         kpg.make("no_such_module:Thing-v0")
 
 
 @pytest.mark.parametrize("num_envs", [0, -3, 1.5, True])
 def test_a_number_of_environments_that_is_none_is_refused(num_envs: Any) -> None:
     for env_id in ("CartPole-v1", "CliffWalking-v1"):
-        with pytest.raises(ValueError, match="positive integer. Received: num_envs"):
+        with pytest.raises(ValueError, match="at least 1. Received: num_envs"):
             kpg.make(env_id, num_envs=num_envs)
-    with pytest.raises(ValueError, match="positive integer. Received: num_envs"):
+    with pytest.raises(ValueError, match="at least 1. Received: num_envs"):
         as_environment(cart_pole, num_envs=num_envs)
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ValueError, match="'gymnasium', 'envpool'.*Received: 'jax'"):
-        kpg.make("CartPole-v1", backend="jax")
+    with pytest.raises(ValueError, match="gymnasium, envpool.*Received: backend='jax'"):
+        kpg.make("CartPole-v1", backend=cast("Any", "jax"))
 
 
 def test_the_graph_has_not_every_environment() -> None:
@@ -302,8 +305,8 @@ def test_the_graph_takes_no_wrappers() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5])
 @pytest.mark.parametrize("backend", ["graph", "gymnasium", "envpool"])
-def test_a_time_limit_that_is_none_is_refused(backend: str, steps: Any) -> None:
-    with pytest.raises(ValueError, match="`max_episode_steps` must be a positive"):
+def test_a_time_limit_that_is_none_is_refused(backend: Any, steps: Any) -> None:
+    with pytest.raises(ValueError, match="`max_episode_steps` must be a whole"):
         kpg.make("CartPole-v1", backend=backend, max_episode_steps=steps)
 
 
@@ -312,7 +315,7 @@ def test_a_time_limit_that_is_none_is_refused(backend: str, steps: Any) -> None:
     [("CartPole-v1", "envpool"), ("envpool:LunarLander-v3", "auto")],
 )
 def test_a_missing_envpool_is_named(
-    env_id: str, backend: str, monkeypatch: pytest.MonkeyPatch
+    env_id: str, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "envpool", None)
     with pytest.raises(ImportError, match="Run `pip install envpool`"):
@@ -320,13 +323,13 @@ def test_a_missing_envpool_is_named(
 
 
 @pytest.mark.parametrize("backend", ["graph", "gymnasium"])
-def test_an_id_of_envpool_has_no_other_backend(backend: str) -> None:
-    with pytest.raises(ValueError, match=f"by EnvPool. Received: backend='{backend}'"):
+def test_an_id_of_envpool_has_no_other_backend(backend: Any) -> None:
+    with pytest.raises(ValueError, match=f"by EnvPool.*Received: backend='{backend}'"):
         kpg.make("envpool:CartPole-v1", backend=backend)
 
 
 def test_envpool_takes_no_wrappers() -> None:
-    with pytest.raises(ValueError, match="inside EnvPool. Received: 1 wrappers"):
+    with pytest.raises(ValueError, match="inside EnvPool.*Received: 1 wrappers"):
         kpg.make("envpool:CartPole-v1", wrappers=[doubled])
 
 

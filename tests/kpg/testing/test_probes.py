@@ -138,7 +138,7 @@ def test_every_leaf_is_needed_to_see_the_bit(kinds: Any) -> None:
     bits = probe.values(GAMMA)[states] > 0.0
     leaves = len(tf.nest.flatten(kinds))
     assert len(states) == 2 * leaves
-    rows = rows_of(probe.observation(states, None))
+    rows = rows_of(probe.observation(states))
     # All of them together tell the bit; without any one of them, two states of
     # opposite bits look the same.
     assert len(set(rows)) == len(rows)
@@ -152,25 +152,23 @@ def test_every_leaf_is_needed_to_see_the_bit(kinds: Any) -> None:
 def test_memory_cannot_be_done_without_one() -> None:
     """The same blank at the last step, and at most ½ for one action in both cases."""
     probe = Probe("memory", "discrete")
-    rows = rows_of(probe.observation(probe.states, None))
+    rows = rows_of(probe.observation(probe.states))
     assert len(set(rows[:2])) == 2
     assert len(set(rows[2:])) == 1
     assert rows[2] not in rows[:2]
     last = probe.states[-2:]
     means = [
-        probe.reward(last, np.full(2, action), last, None).numpy().mean()
+        probe.reward(last, np.full(2, action), last).numpy().mean()
         for action in elements(probe.action_space)
     ]
     np.testing.assert_allclose(means, 0.5)
-    assert (
-        probe.reward(probe.states[:6], np.ones(6, int), last, None).numpy().max() == 0
-    )
+    assert probe.reward(probe.states[:6], np.ones(6, int), last).numpy().max() == 0
 
 
 @pytest.mark.parametrize("action", ["discrete", "multi_discrete", "multi_binary"])
 def test_a_mask_forbids_what_is_right_in_half_of_the_episodes(action: Any) -> None:
     probe = Probe("policy_of_state", action=action, masked=True)
-    masks = probe.observation(probe.states, None)["action_mask"].numpy()
+    masks = probe.observation(probe.states)["action_mask"].numpy()
     free, bound = masks[::2], masks[1::2]
     assert (free == 1).all()
     actions = elements(probe.action_space)
@@ -184,7 +182,7 @@ def test_a_mask_forbids_what_is_right_in_half_of_the_episodes(action: Any) -> No
                 legal[part, int(pick)] for part, pick in enumerate(picked.tolist())
             )
             batch = np.asarray(taken)[np.newaxis]
-            reward = probe.reward(state[np.newaxis], batch, state, None).numpy()[0]
+            reward = probe.reward(state[np.newaxis], batch, state).numpy()[0]
             assert (reward >= 0.0) == allowed
             assert allowed or reward <= -49.0
     assert np.bincount(first_states(probe), minlength=4).min() > 400
@@ -231,12 +229,12 @@ def test_host_and_graph_agree(task: str, action: Any) -> None:
             action = host.action_space.sample()
             observation, reward, terminated, truncated, _ = host.step(action)
             batch = tf.nest.map_structure(lambda leaf: np.array([leaf]), action)
-            following = probe.transition(state, batch, Rng(tf.constant([0, 0]), 1))
+            following = probe.transition(state, batch)
             np.testing.assert_allclose(
-                probe.reward(state, batch, following, None), [reward], rtol=1e-5
+                probe.reward(state, batch, following), [reward], rtol=1e-5
             )
-            assert probe.terminal(following, None).numpy()[0] == terminated
-            shown = probe.observation(following, None)
+            assert probe.terminal(following).numpy()[0] == terminated
+            shown = probe.observation(following)
             tf.nest.map_structure(
                 lambda ours, theirs: np.testing.assert_array_equal(ours[0], theirs),
                 shown,

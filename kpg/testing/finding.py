@@ -1,4 +1,4 @@
-"""One thing that a diagnosis found."""
+"""One thing that an examination found."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """Something to mend, or to know.
+    """Something to fix, or to know.
 
     Attributes:
-        name: Short and stable, for programs; all are in `NAMES`.
+        name: Short and stable, for programs; all are in `kpg.doctor.NAMES`.
         words: What was seen and what to do, for people.
-        note: Whether it may well be intended, so that nothing need be done. Defaults to
+        note: Whether it may be intended, so that nothing need be done. Defaults to
             `False`.
     """
 

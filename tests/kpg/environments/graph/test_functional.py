@@ -171,6 +171,113 @@ def test_the_time_limit_comes_from_the_nearest_source() -> None:
     assert limited.max_episode_steps == 3
 
 
+# What each method asks for.
+
+
+class Still(FunctionalEnv):
+    """Never moves; its methods are replaced in the tests."""
+
+    observation_space = spaces.Box(0.0, 1.0, (1,))
+    action_space = spaces.Discrete(2)
+
+    def initial(self, rng: Rng) -> tf.Tensor:
+        return rng.uniform(size=(1,))
+
+    def transition(self, state: Any, action: Any) -> Any:
+        return state
+
+    def observation(self, state: Any) -> Any:
+        return state
+
+    def reward(self, state: Any, action: Any, next_state: Any) -> tf.Tensor:
+        return next_state[:, 0] - state[:, 0]
+
+    def terminal(self, state: Any) -> tf.Tensor:
+        return state[:, 0] > 1.0
+
+
+def with_method(name: str, method: Any) -> GraphEnvironment:
+    func_env = Still()
+    setattr(func_env, name, method)
+    return GraphEnvironment(func_env)
+
+
+def test_methods_may_leave_out_what_they_do_not_use() -> None:
+    env, rng = GraphEnvironment(Still(), num_envs=2), draws(batch_size=2)
+    states = env.initial(rng)
+    assert env.transition(states, tf.constant([0, 1]), rng) is states
+    assert env.observation(states, rng) is states
+    np.testing.assert_array_equal(env.reward(states, None, states, rng), [0.0, 0.0])
+    np.testing.assert_array_equal(env.terminal(states, rng), [False, False])
+
+
+def test_arguments_come_in_the_order_of_gymnasium() -> None:
+    rng, given = draws(), []
+
+    def everything(state: Any, action: Any, rng: Any, params: Any) -> Any:
+        given.append((state, action, rng, params))
+
+    with_method("transition", everything).transition("s", "a", rng)
+    # A default of its own is replaced only if the name asks for the argument.
+    both: dict[str, Any] = {
+        "params": lambda s, a, r, params="own": given.append((s, a, r, params)),
+        "rng": lambda s, a, rng=None: given.append((s, a, rng, "none")),
+        "own": lambda s, a, speed="own": given.append((s, a, rng, speed)),
+        "all": lambda *every: given.append((*every, "none")),
+    }
+    for method in both.values():
+        with_method("transition", method).transition("s", "a", rng)
+    last = [row[3] for row in given]
+    assert [row[:3] for row in given] == [("s", "a", rng)] * 5
+    assert last == [None, "own", "none", "own", "none"]
+
+
+def test_compiled_methods_can_be_looked_at_too() -> None:
+    function = tf.function(lambda state, action: state + action)
+    env = with_method("transition", function)
+    assert env.transition(tf.constant(1), tf.constant(2), draws()).numpy() == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "received"),
+    [
+        ("initial", lambda: 0, r"\(rng\).*params.*Received: initial\(\)"),
+        ("transition", lambda state: 0, r"\(state, action\).*transition\(state\)"),
+        ("observation", lambda state, params: 0, r"rng and params.*\(state, params\)"),
+        ("reward", lambda state, next_state, action: 0, "state, next_state, action"),
+        ("reward", lambda s, a, n, r, p, more: 0, r"\(s, a, n, r, p, more\)"),
+        ("terminal", lambda state, *, limit: 0, r"\(state, \*, limit\)"),
+    ],
+)
+def test_a_signature_that_cannot_be_called_is_refused(
+    name: str, method: Any, received: str
+) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` must take .*{received}"):
+        with_method(name, method)
+
+
+def test_a_misspelt_method_is_refused_when_the_class_is_made() -> None:
+    with pytest.raises(TypeError, match="Did you mean terminal.*Received: terminate"):
+
+        class Typo(Still):
+            def terminate(self, state: Any) -> Any:
+                return state
+
+
+def test_missing_methods_are_named_when_the_environment_is_used() -> None:
+    class Half(FunctionalEnv):
+        action_space = spaces.Discrete(2)
+
+        def initial(self, rng: Rng) -> tf.Tensor:
+            return rng.uniform()
+
+    for make in (GraphEnvironment, kpg.environments.as_environment):
+        with pytest.raises(ValueError, match="transition.*observation_space.*Received"):
+            make(Half())
+    with pytest.raises(ValueError, match="transition and .* terminal.*Received"):
+        kpg.environments.as_environment(Half)
+
+
 def test_an_object_that_lacks_something_is_refused() -> None:
     class Half:
         action_space = spaces.Discrete(2)
@@ -178,16 +285,16 @@ def test_an_object_that_lacks_something_is_refused() -> None:
         def initial(self, rng: Rng) -> tf.Tensor:
             return rng.uniform()
 
-    with pytest.raises(ValueError, match="'transition'.*'observation_space'.*Received"):
+    with pytest.raises(ValueError, match="transition.*observation_space.*Received"):
         GraphEnvironment(Half())
 
 
 @pytest.mark.parametrize("num_envs", [0, -1, 2.0, True, None])
 def test_a_number_of_environments_that_is_none_is_refused(num_envs: Any) -> None:
-    with pytest.raises(ValueError, match="positive integer. Received: num_envs="):
+    with pytest.raises(ValueError, match="at least 1. Received: num_envs="):
         GraphEnvironment(Walk(), num_envs)
 
 
 def test_a_time_limit_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1. Received: 0"):
+    with pytest.raises(ValueError, match="at least 1. Received: max_episode_steps=0"):
         GraphEnvironment(Walk(), max_episode_steps=0)

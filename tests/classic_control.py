@@ -1,4 +1,4 @@
-"""The in-graph environments against Gymnasium's own, step by step."""
+"""Compares in-graph environments with Gymnasium's own, step by step."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments import CartPole, GraphEnvironment, MountainCar, Rng
+from kpg.environments import GraphEnvironment, Rng
 
 COPIES = 8
 # The id, and how many steps a comparison takes to see all ends and walls.
@@ -21,7 +20,6 @@ STEPS = {
     "MountainCarContinuous-v0": 1100,
     "Pendulum-v1": 450,
 }
-IDS = tuple(STEPS)
 # float32 against float64 in a single step. Positions and angles up to 5 leave a few
 # 10⁻⁷; Acrobot's four Runge–Kutta stages and speeds up to 28 multiply that.
 TOLERANCE = {"Acrobot-v1": 3e-5, "Pendulum-v1": 3e-6}
@@ -77,9 +75,8 @@ def set_state(gym_env: Any, state: Any) -> None:
     gym_env.unwrapped.state = state.astype(np.float64)
 
 
-@pytest.mark.parametrize("limit", [None, 30])
-@pytest.mark.parametrize("env_id", IDS)
-def test_parity_with_gymnasium(env_id: str, limit: int | None) -> None:
+def steps_agree(env_id: str, limit: int | None = None) -> None:
+    """Both take the same steps from the same states."""
     env = graph_env(env_id, **({"max_episode_steps": limit} if limit else {}))
     others = [
         gymnasium.make(env_id, limit, disable_env_checker=True) for _ in range(COPIES)
@@ -138,8 +135,7 @@ def test_parity_with_gymnasium(env_id: str, limit: int | None) -> None:
     assert seen["wall"] > 0 or limit or "Mountain" not in env_id
 
 
-@pytest.mark.parametrize("env_id", ["Acrobot-v1", "Pendulum-v1"])
-def test_any_state_leads_where_gymnasium_leads(env_id: str) -> None:
+def any_state_leads_to_the_same(env_id: str) -> None:
     """Angles that turn over, speeds at their limits, ends above the line."""
     env = graph_env(env_id)
     other: Any = gymnasium.make(env_id, disable_env_checker=True)
@@ -171,8 +167,8 @@ def test_any_state_leads_where_gymnasium_leads(env_id: str) -> None:
     assert ends.any() == (env_id == "Acrobot-v1")
 
 
-@pytest.mark.parametrize("env_id", IDS)
-def test_spaces_and_limits_are_those_of_gymnasium(env_id: str) -> None:
+def spaces_and_limits_agree(env_id: str) -> None:
+    """Both declare the same."""
     env, other = graph_env(env_id), gymnasium.make(env_id)
     assert env.observation_space == other.observation_space
     assert env.action_space == other.action_space
@@ -184,8 +180,8 @@ def test_spaces_and_limits_are_those_of_gymnasium(env_id: str) -> None:
     assert env.spec.id == env_id
 
 
-@pytest.mark.parametrize("env_id", IDS)
-def test_initial_states_are_drawn_as_by_gymnasium(env_id: str) -> None:
+def initial_states_agree(env_id: str) -> None:
+    """Both draw first states from the same distribution."""
     env = graph_env(env_id)
     count = 4000
     states = env.observation(env.initial(Rng(tf.constant([0, 1]), count))).numpy()
@@ -201,8 +197,8 @@ def test_initial_states_are_drawn_as_by_gymnasium(env_id: str) -> None:
     np.testing.assert_allclose(states.max(0), theirs.max(0), atol=0.01 * width.max())
 
 
-@pytest.mark.parametrize("env_id", IDS)
-def test_eager_and_compiled_agree(env_id: str) -> None:
+def eager_and_compiled_agree(env_id: str) -> None:
+    """XLA computes the same."""
     env = graph_env(env_id)
     states = env.initial(Rng(tf.constant([0, 1]), COPIES))
     actions = actions_for(env, states.numpy(), np.random.default_rng(0))
@@ -215,47 +211,15 @@ def test_eager_and_compiled_agree(env_id: str) -> None:
     )
 
 
-def test_the_wall_takes_the_speed_away() -> None:
-    env = GraphEnvironment(MountainCar())
-    states = tf.constant([[-1.19, -0.05], [-1.2, 0.0]])
-    following = env.transition(states, tf.constant([0, 2]), Rng(tf.constant([0, 0]), 2))
-    np.testing.assert_allclose(following[0], [-1.2, 0.0], atol=1e-7)
-    assert following[1, 1].numpy() > 0.0
+def limited_steps_agree(env_id: str) -> None:
+    """The same with a time limit of one's own."""
+    steps_agree(env_id, limit=30)
 
 
-def test_the_goal_is_reached_only_forwards() -> None:
-    env = GraphEnvironment(MountainCar())
-    states = tf.constant([[0.5, 0.0], [0.5, -0.01], [0.4999, 0.05], [0.6, 0.07]])
-    np.testing.assert_array_equal(env.terminal(states), [True, False, False, True])
-
-
-def test_a_goal_velocity_can_be_asked_for() -> None:
-    env = graph_env("MountainCar-v0", goal_velocity=0.05)
-    states = tf.constant([[0.5, 0.04], [0.5, 0.06]])
-    np.testing.assert_array_equal(env.terminal(states), [False, True])
-
-
-def test_the_cart_may_not_leave_and_the_pole_may_not_fall() -> None:
-    env = GraphEnvironment(CartPole())
-    limit = 12 * 2 * np.pi / 360
-    states = np.zeros((6, 4), np.float32)
-    states[:, 0] = [0.0, 2.39, 2.41, -2.41, 0.0, 0.0]
-    states[:, 2] = [0.0, 0.0, 0.0, 0.0, limit + 1e-4, -limit - 1e-4]
-    np.testing.assert_array_equal(env.terminal(states), [False, False] + [True] * 4)
-
-
-@pytest.mark.parametrize("sutton_barto_reward", [False, True])
-def test_the_reward_of_the_last_step(sutton_barto_reward: bool) -> None:
-    kwargs = {"sutton_barto_reward": sutton_barto_reward}
-    env = graph_env("CartPole-v1", **kwargs)
-    other: Any = gymnasium.make("CartPole-v1", **kwargs)
-    for theta in (0.0, 0.208):
-        state = np.array([0.0, 0.0, theta, 1.0], np.float32)
-        other.reset()
-        set_state(other, state)
-        _, reward, ends, _, _ = other.step(1)
-        states = tf.constant(state[np.newaxis])
-        actions = tf.constant([1])
-        following = env.transition(states, actions, Rng(tf.constant([0, 0]), 1))
-        assert env.terminal(following).numpy()[0] == ends
-        assert env.reward(states, actions, following).numpy()[0] == reward
+CHECKS = (
+    steps_agree,
+    limited_steps_agree,
+    spaces_and_limits_agree,
+    initial_states_agree,
+    eager_and_compiled_agree,
+)

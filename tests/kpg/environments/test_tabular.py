@@ -155,14 +155,14 @@ def test_sampled_steps_have_the_probabilities_of_the_table() -> None:
             frequencies, mdp.transitions[state, action], atol=0.015
         )
         np.testing.assert_allclose(
-            mdp.reward(states, actions, following, None), mdp.rewards[state, action]
+            mdp.reward(states, actions, following), mdp.rewards[state, action]
         )
-    np.testing.assert_array_equal(mdp.observation(first, None).numpy().argmax(1), first)
+    np.testing.assert_array_equal(mdp.observation(first).numpy().argmax(1), first)
 
 
 def test_terminal_states_are_found() -> None:
     mdp = episodic(random_mdp(), 1.0)
-    ends = mdp.terminal(tf.range(HORIZON * S + 1), None).numpy()
+    ends = mdp.terminal(tf.range(HORIZON * S + 1)).numpy()
     assert ends[-1] and not ends[:-1].any()
     assert mdp.evaluate(softmax(logits_of(mdp)))[-1] == 0.0
 

@@ -46,7 +46,7 @@ def test_saving_keeps_everything(tmp_path: Path) -> None:
 
 
 def test_refuses_bad_widths() -> None:
-    with pytest.raises(ValueError, match=r"positive integers.*Received: hidden_units"):
+    with pytest.raises(ValueError, match=r"whole number of at least 1.*Received: hidden_units"):
         Critic(OBSERVATIONS, hidden_units=(8, 0))
 
 

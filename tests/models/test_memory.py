@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models import Critic, Policy, RecurrentCritic, RecurrentPolicy
+from kpg.models import (
+    GRU,
+    LSTM,
+    Critic,
+    Memory,
+    Policy,
+    RecurrentCritic,
+    RecurrentPolicy,
+    Transformer,
+)
 
 SPACE = gym.spaces.Box(-1.0, 1.0, (3,))
 ACTIONS = gym.spaces.Discrete(2)
@@ -181,17 +190,22 @@ def test_initial_weights_are_kerass_and_follow_the_seed() -> None:
 
 
 def test_refuses_what_is_no_memory() -> None:
-    kinds = "'gru', 'lstm', 'transformer'"
-    with pytest.raises(ValueError, match=rf"{kinds}.*Received: memory='rnn'"):
+    with pytest.raises(ValueError, match=r"gru, lstm, transformer.*memory='rnn'"):
         make("rnn")
-    with pytest.raises(ValueError, match=r"positive integer.*memory_units=0"):
+    with pytest.raises(ValueError, match=r"Did you mean transformer"):
+        make("transfomer")
+    with pytest.raises(ValueError, match=r"whole number of at least 1.*units=0"):
         Policy(SPACE, ACTIONS, memory="gru", memory_units=0)
-    with pytest.raises(ValueError, match=r"positive integer.*memory_steps=0"):
+    with pytest.raises(ValueError, match=r"whole number of at least 1.*steps=0"):
         Policy(SPACE, ACTIONS, memory="transformer", memory_steps=0)
     with pytest.raises(ValueError, match=r"`memory_units` has no effect without"):
         Policy(SPACE, ACTIONS, memory_units=8)
-    with pytest.raises(ValueError, match=r"`memory_steps` has no effect unless"):
+    with pytest.raises(ValueError, match=r"`memory_steps` has no effect without"):
+        Policy(SPACE, ACTIONS, memory_steps=8)
+    with pytest.raises(ValueError, match=r"GRU has no argument.*takes units.*steps=8"):
         Policy(SPACE, ACTIONS, memory="gru", memory_steps=8)
+    with pytest.raises(ValueError, match=r"finished value.*Received: memory=LSTM"):
+        Policy(SPACE, ACTIONS, memory=LSTM(3), memory_units=8)
 
 
 @pytest.mark.parametrize("shape", [(T,), (B, T), (T, B, 1)])

@@ -66,4 +66,6 @@ def _for_leaf(space: Space, distribution: Distribution) -> Family:
         return distribution.family(space)
     if isinstance(space, gym.spaces.Discrete):
         return CategoricalFamily(space)
-    return MultiCategoricalFamily(space)
+    if isinstance(space, (gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)):
+        return MultiCategoricalFamily(space)
+    raise TypeError(f"`spaces.check` let a space pass. Received: {space!r}")

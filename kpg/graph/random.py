@@ -186,11 +186,12 @@ def _philox(
 
     lanes = [tf.fill([blocks], tf.cast(word, tf.uint32)) for word in counters]
     lanes[0] += tf.cast(tf.range(blocks), tf.uint32)
-    return tf.while_loop(
+    _, *mixed = tf.while_loop(
         lambda turn, *_: turn < _ROUNDS // _ROUNDS_AT_ONCE,
         rounds,
         (tf.constant(0), *lanes),
-    )[1:]
+    )
+    return tuple(mixed)
 
 
 def _product(lane: tf.Tensor, factor: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -25,16 +25,18 @@ from kpg.testing import check_family
 
 S = gym.spaces
 WIDE = S.Box(np.array([-1.0, 0.0]), np.array([3.0, 0.1]), dtype=np.float64)
-BOXES = {
+BOXES: dict[str, gym.spaces.Box] = {
     "one number": S.Box(-2.0, 2.0, (1,)),
     "a scalar": S.Box(-1.0, 1.0, ()),
     "a matrix": S.Box(-1.0, 1.0, (2, 3)),
     "double": WIDE,
 }
-CHOICES = {
+CHOICES: dict[str, gym.Space[Any]] = {
     "discrete": S.Discrete(4, start=-1),
     "certain": S.Discrete(1),
-    "multi-discrete": S.MultiDiscrete([[2, 3], [4, 2]], start=[[0, 1], [-3, 7]]),
+    "multi-discrete": S.MultiDiscrete(
+        np.array([[2, 3], [4, 2]]), start=np.array([[0, 1], [-3, 7]])
+    ),
     "multi-binary": S.MultiBinary((2, 2)),
     "many": S.MultiDiscrete([9] * 6),
     "nested": S.Dict({"z": S.Tuple((S.Discrete(3), WIDE)), "a": S.MultiBinary(2)}),

@@ -45,7 +45,7 @@ _MODULES = (
     "trainers",
 )
 _FUNCTIONS = {
-    "cache_compilations": "caching",
+    "cache_compilations": "graph.caching",
     "load": "trainers",
     "make": "environments",
 }

@@ -76,5 +76,5 @@ def test_refuses_what_is_no_image(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("units", [(8, 0), (2.5,)])
 def test_refuses_bad_widths(units: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"positive integers.*Received: hidden_units"):
+    with pytest.raises(ValueError, match=r"whole number.*Received: hidden_units"):
         mlp(units)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
 from typing import Any
 
 import gymnasium as gym
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models import Critic, Policy, RecurrentCritic, RecurrentPolicy
+from kpg.models import (
+    GRU,
+    LSTM,
+    Critic,
+    Memory,
+    Policy,
+    RecurrentCritic,
+    RecurrentPolicy,
+    Transformer,
+)
 
 SPACE = gym.spaces.Box(-1.0, 1.0, (3,))
 ACTIONS = gym.spaces.Discrete(2)
@@ -171,7 +184,8 @@ def test_recurrent_models_have_an_lstm_unless_told_otherwise() -> None:
 
 
 def test_initial_weights_are_kerass_and_follow_the_seed() -> None:
-    cell, again, other = (make("lstm", seed).trunk.memory for seed in (0, 0, 1))
+    cells: list[Any] = [make("lstm", seed).trunk.memory for seed in (0, 0, 1)]
+    cell, again, other = cells
     np.testing.assert_array_equal(cell.bias, [0.0] * 3 + [1.0] * 3 + [0.0] * 6)
     recurrent = cell.recurrent_kernel.numpy()
     np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(3), atol=1e-5)
@@ -181,17 +195,65 @@ def test_initial_weights_are_kerass_and_follow_the_seed() -> None:
 
 
 def test_refuses_what_is_no_memory() -> None:
-    kinds = "'gru', 'lstm', 'transformer'"
-    with pytest.raises(ValueError, match=rf"{kinds}.*Received: memory='rnn'"):
+    with pytest.raises(ValueError, match=r"gru, lstm, transformer.*memory='rnn'"):
         make("rnn")
-    with pytest.raises(ValueError, match=r"positive integer.*memory_units=0"):
+    with pytest.raises(ValueError, match=r"Did you mean transformer"):
+        make("transfomer")
+    with pytest.raises(ValueError, match=r"whole number of at least 1.*units=0"):
         Policy(SPACE, ACTIONS, memory="gru", memory_units=0)
-    with pytest.raises(ValueError, match=r"positive integer.*memory_steps=0"):
+    with pytest.raises(ValueError, match=r"whole number of at least 1.*steps=0"):
         Policy(SPACE, ACTIONS, memory="transformer", memory_steps=0)
     with pytest.raises(ValueError, match=r"`memory_units` has no effect without"):
         Policy(SPACE, ACTIONS, memory_units=8)
-    with pytest.raises(ValueError, match=r"`memory_steps` has no effect unless"):
+    with pytest.raises(ValueError, match=r"`memory_steps` has no effect without"):
+        Policy(SPACE, ACTIONS, memory_steps=8)
+    with pytest.raises(ValueError, match=r"GRU has no argument.*takes units.*steps=8"):
         Policy(SPACE, ACTIONS, memory="gru", memory_steps=8)
+    with pytest.raises(ValueError, match=r"finished value.*Received: memory=LSTM"):
+        Policy(SPACE, ACTIONS, memory=LSTM(3), memory_units=8)
+
+
+@keras.saving.register_keras_serializable(package="test_memory")
+@dataclasses.dataclass(frozen=True)
+class Simple(Memory):
+    """A memory of one's own: Elman's network."""
+
+    units: int = 5
+
+    def cell(self, seed: int | None) -> keras.layers.Layer:
+        return keras.layers.SimpleRNNCell(self.units, seed=seed)
+
+
+def test_values_and_names_make_the_same_models() -> None:
+    for value, name, sizes in (
+        (GRU(3), "gru", {"memory_units": 3}),
+        (LSTM(3), "lstm", {"memory_units": 3}),
+        (Transformer(4, 2), "transformer", {"memory_units": 4, "memory_steps": 2}),
+    ):
+        options: dict[str, Any] = {"memory": name, **sizes}
+        one = Policy(SPACE, ACTIONS, memory=value, seed=0)
+        other = Policy(SPACE, ACTIONS, seed=0, **options)
+        assert one.get_config()["memory"] == other.get_config()["memory"]
+        np.testing.assert_array_equal(one(observations()[0]), other(observations()[0]))
+
+
+@pytest.mark.parametrize("memory", [Simple(5), Simple, f"{__name__}:Simple"], ids=str)
+def test_a_memory_of_ones_own(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Simple.__module__])
+    policy = Policy(SPACE, ACTIONS, memory=memory, seed=0)
+    assert [spec.shape.as_list() for spec in policy.state_spec] == [[5]]
+    outputs, _ = policy.unroll(observations(), policy.initial_state(B), resets())
+    expected, _ = one_by_one(policy, observations(), policy.initial_state(B), resets())
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    config = json.loads(json.dumps(policy.get_config()))
+    assert Policy.from_config(config).state_spec == policy.state_spec
+
+
+def test_refuses_memories_without_a_cell_and_with_a_misspelt_one() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        type("Empty", (Memory,), {})()
+    with pytest.raises(TypeError, match=r"Did you mean cell\?.*Received: cells"):
+        type("Misspelt", (Memory,), {"cells": lambda self, seed: None})
 
 
 @pytest.mark.parametrize("shape", [(T,), (B, T), (T, B, 1)])

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.models import Policy
+from kpg.distributions import Normal, NormalFamily, TanhNormal
+from kpg.models import LSTM, Policy, Transformer
 
 OBSERVATIONS = gym.spaces.Box(-np.inf, np.inf, (3,))
 ACTIONS: list[gym.Space[Any]] = [
@@ -145,6 +146,32 @@ def batch(space: gym.Space[Any], size: int = 5) -> Any:
     return spaces.encode(space, vector.sample())
 
 
+@keras.saving.register_keras_serializable(package="test_policy")
+class Narrow(NormalFamily):
+    """A family of one's own, with one of the policy's options."""
+
+    def __init__(self, action_space: gym.spaces.Box, log_std_init: float = 0.0) -> None:
+        super().__init__(action_space, log_std_init=log_std_init - 2.0)
+
+
+COMBINATIONS |= {
+    "values": (
+        OBSERVATIONS,
+        HYBRID,
+        {
+            **SMALL,
+            "distribution": TanhNormal(state_dependent_std=True),
+            "memory": Transformer(4, steps=3),
+        },
+    ),
+    "own family in a nest": (
+        OBSERVATIONS,
+        HYBRID,
+        {**SMALL, "distribution": Narrow, "log_std_init": -1.0, "memory": LSTM(3)},
+    ),
+}
+
+
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_saving_and_configuration_keep_every_kind(name: str, tmp_path: Path) -> None:
     observations, actions, options = COMBINATIONS[name]
@@ -165,6 +192,58 @@ def test_saving_and_configuration_keep_every_kind(name: str, tmp_path: Path) -> 
     assert np.isnan(policy(rows)).any() == ("mask" in name and no_choice(rows))
     assert (revived.observation_space, revived.action_space) == (observations, actions)
     assert revived.state_spec == policy.state_spec
+
+
+# What get_config returned before distributions and memories were values.
+FLAT: dict[str, Any] = {
+    "name": "policy",
+    "trainable": True,
+    "dtype": "float32",
+    "backbone": None,
+    "hidden_units": [4],
+    "activation": "tanh",
+    "memory": None,
+    "memory_units": 64,
+    "memory_steps": 32,
+    "action_mask": None,
+    "seed": 3,
+    "distribution": "normal",
+    "state_dependent_std": False,
+    "log_std_init": 0.0,
+}
+FLAT_CHANGES: list[tuple[dict[str, Any], Any, Any]] = [
+    ({}, Normal(), None),
+    ({"memory": "lstm", "memory_units": 3}, Normal(), LSTM(3)),
+    ({"memory": "transformer", "memory_steps": 2}, Normal(), Transformer(steps=2)),
+    (
+        {"distribution": "tanh_normal", "log_std_init": -1.0},
+        TanhNormal(log_std_init=-1.0),
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "distribution", "memory"), FLAT_CHANGES, ids=str)
+def test_configurations_of_earlier_versions_load(
+    changes: dict[str, Any], distribution: Any, memory: Any
+) -> None:
+    box = ACTIONS[1]
+    described = {
+        "observation_space": spaces.to_config(OBSERVATIONS),
+        "action_space": spaces.to_config(box),
+    }
+    policy = Policy.from_config({**FLAT, **described, **changes})
+    same = Policy(
+        OBSERVATIONS,
+        box,
+        hidden_units=(4,),
+        memory=memory,
+        distribution=distribution,
+        seed=3,
+        name="policy",
+    )
+    assert policy.get_config() == same.get_config()
+    np.testing.assert_array_equal(policy(rows()), same(rows()))
 
 
 def no_choice(rows: Any) -> bool:
@@ -218,6 +297,7 @@ def test_constants_stand_where_the_family_wants_them() -> None:
     assert places.tolist() == [2, 3, 9, 10]
     assert policy.head.units == 7
     np.testing.assert_array_equal(policy.log_std, [-1.0] * 4)
+    assert policy.log_std is not None
     policy.log_std.assign([10.0, 20.0, 30.0, 40.0])
     parameters = policy(rows()).numpy()
     np.testing.assert_array_equal(parameters[:, places], [[10.0, 20.0, 30.0, 40.0]] * 6)

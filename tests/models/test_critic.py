@@ -46,7 +46,7 @@ def test_saving_keeps_everything(tmp_path: Path) -> None:
 
 
 def test_refuses_bad_widths() -> None:
-    with pytest.raises(ValueError, match=r"positive integers.*Received: hidden_units"):
+    with pytest.raises(ValueError, match=r"whole number.*Received: hidden_units"):
         Critic(OBSERVATIONS, hidden_units=(8, 0))
 
 
@@ -73,9 +73,8 @@ def test_a_shared_trunk_is_one_trunk() -> None:
     assert [w.shape for w in only_policy] == [(2,), (3, 2), (2,)]  # log_std, head
     assert critic.normalizers[0][1] is policy.normalizers[0][1]
     assert critic.state_spec == policy.state_spec
-    features, _ = policy.trunk.memory(
-        policy.trunk(ROWS), [tf.zeros([5, 3])], training=False
-    )
+    cell: Any = policy.trunk.memory
+    features, _ = cell(policy.trunk(ROWS), [tf.zeros([5, 3])], training=False)
     np.testing.assert_allclose(
         critic(ROWS), tf.squeeze(critic.head(features), -1), atol=1e-6
     )

@@ -218,5 +218,5 @@ def test_spaces_of_nothing_are_refused(space: gym.Space[Any], text: str) -> None
 
 
 def test_an_unknown_role_is_refused() -> None:
-    with pytest.raises(ValueError, match="`role`.*Received: 'reward'"):
+    with pytest.raises(ValueError, match="`role`.*Received: role='reward'"):
         spaces.check(gym.spaces.Discrete(2), "reward")

@@ -52,22 +52,26 @@ def test_refuses_an_unknown_number_of_steps(length: int | None) -> None:
         scan(lambda carry, _: (carry, carry), 0, None, length=length)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("batch", [3, 2**14])  # in rounds, and in a loop
-def test_decayed_sums_are_the_recursion(batch: int) -> None:
+def test_decayed_sums_are_the_recursion(batch: int, reverse: bool) -> None:
     rng = np.random.default_rng(0)
     terms = rng.normal(size=[5, batch]).astype(np.float32)
     decays = rng.choice([0.0, 0.5, 0.9], size=[5, batch]).astype(np.float32)
-    total, expected = np.zeros(batch, np.float32), []
-    for term, decay in zip(terms, decays, strict=True):
-        total = term + decay * total
-        expected.append(total)
-    sums = decayed_sums(tf.constant(terms), tf.constant(decays))
+    total, expected = np.zeros(batch, np.float32), np.zeros_like(terms)
+    for t in reversed(range(5)) if reverse else range(5):
+        total = expected[t] = terms[t] + decays[t] * total
+    sums = decayed_sums(tf.constant(terms), tf.constant(decays), reverse=reverse)
     np.testing.assert_allclose(sums, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("batch", [1, 2**14])
-def test_a_decay_of_zero_keeps_nan_from_later_sums(batch: int) -> None:
+def test_a_decay_of_zero_keeps_nan_from_other_sums(batch: int, reverse: bool) -> None:
     terms = tf.constant([[1.0], [float("nan")], [2.0], [3.0]]) * tf.ones([1, batch])
     decays = tf.constant([[0.5], [0.5], [0.0], [0.5]]) * tf.ones([1, batch])
-    sums = decayed_sums(terms, decays)
-    np.testing.assert_array_equal(sums[:, 0], [1.0, np.nan, 2.0, 4.0])
+    if reverse:
+        terms, decays = terms[::-1], decays[::-1]
+    sums = decayed_sums(terms, decays, reverse=reverse)[:, 0]
+    expected = [1.0, np.nan, 2.0, 4.0]
+    np.testing.assert_array_equal(sums[::-1] if reverse else sums, expected)

@@ -35,5 +35,5 @@ def test_every_schedule_starts_at_one_and_runs_compiled(name: str) -> None:
 
 
 def test_unknown_schedule_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'constant', 'linear'.* Received: 'cosine'"):
+    with pytest.raises(ValueError, match=r"constant, linear.* Received: .*'cosine'"):
         kpg.schedules.factor("cosine", 0.0)

@@ -32,10 +32,14 @@ def make(units: int = 8, seed: int = 0) -> Policy:
         seed=seed,
     )
     random = np.random.default_rng(seed)
-    for weight in policy.trunk.memory.weights:  # biases and gains that matter
+    for weight in cell_of(policy).weights:  # biases and gains that matter
         weight.assign(random.normal(size=weight.shape, scale=0.7))
     policy.head.kernel.assign(100.0 * policy.head.kernel)
     return policy
+
+
+def cell_of(model: Policy | Critic) -> Any:
+    return model.trunk.memory
 
 
 def observations() -> Array:
@@ -82,7 +86,7 @@ def block(cell: AttentionCell, window: Array) -> Array:
 
 def naive(policy: Policy, rows: Array, flags: Array) -> Array:
     """Returns `[T, B, P]`: each step sees its episode's last W steps and itself."""
-    cell = policy.trunk.memory
+    cell = cell_of(policy)
     embedded = [
         affine(cell.embed, np.asarray(policy.trunk(tf.constant(row)))) for row in rows
     ]
@@ -98,7 +102,7 @@ def naive(policy: Policy, rows: Array, flags: Array) -> Array:
 @pytest.mark.parametrize("units", [8, 6])
 def test_it_sees_the_last_steps_of_its_episode(units: int) -> None:
     policy = make(units)
-    assert policy.trunk.memory.heads == (4 if units == 8 else 1)
+    assert cell_of(policy).heads == (4 if units == 8 else 1)
     outputs, _ = policy.unroll(observations(), policy.initial_state(B), resets())
     expected = naive(policy, observations(), resets())
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
@@ -177,7 +181,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 def test_initial_weights_follow_the_seed_and_the_default_is_a_window_of_32() -> None:
     options: dict[str, Any] = {"memory": "transformer", "memory_units": 4}
     critics = [Critic(SPACE, seed=seed, **options) for seed in (0, 0, 1)]
-    first, again, other = ([w.numpy() for w in c.trunk.memory.weights] for c in critics)
+    first, again, other = ([w.numpy() for w in cell_of(c).weights] for c in critics)
     for mine, same in zip(first, again, strict=True):
         np.testing.assert_array_equal(mine, same)
     assert any(np.abs(a - b).max() > 0.01 for a, b in zip(first, other, strict=True))

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from kpg.export import ServingError
 from kpg.export.loading.servable import Servable, tensor_name
-from kpg.export.writing import warmup
+from kpg.export.loading import warmup
 
 ONES = {"observation": np.ones((3, 2), np.float32)}
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kpg.export import ServingError
 from kpg.export.serving.model import AVAILABLE, END, LOADING, Model
-from kpg.export.writing import warmup
+from kpg.export.loading import warmup
 
 
 def publish(directory: Path, version: int) -> Path:

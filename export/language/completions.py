@@ -278,8 +278,8 @@ def _known_pieces(policy: LanguagePolicy) -> list[str]:
     if not pieces:
         raise ValueError(
             "The tokenizer must read what it writes: an export is tried with texts of "
-            f"its tokens. Received: {type(policy.tokenizer).__name__}, which reads back "
-            "none of them"
+            f"its tokens. Received: {type(policy.tokenizer).__name__}, which does not "
+            "read a single one"
         )
     return pieces[:_PIECES]
 

@@ -50,8 +50,8 @@ def _signature(offer: Offer, name: str, function: Function) -> Signature:
     check_name("A signature's name", name)
     if name in {*_RESERVED, *offer.signatures}:
         raise ValueError(
-            "A signature of your own needs a name that no other signature has. "
-            f"Received: {name!r}, which every policy may have"
+            "A signature of your own needs another name than those of kpg. Received: "
+            f"{name!r}"
         )
     parameters = _parameters(offer, name, function)
     wanted = dict.fromkeys(one for p in parameters for one in offer.parameters[p])
@@ -93,8 +93,14 @@ def _parameters(offer: Offer, name: str, function: Function) -> list[str]:
     known = ", ".join(offer.parameters)
     if not callable(function):
         raise _refusal(name, "must be a function of tensors", repr(function))
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise _refusal(
+            name, "must have parameters that Python knows", repr(function)
+        ) from error
     chosen = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters:
         by_name = parameter.kind in (
             parameter.POSITIONAL_OR_KEYWORD,
             parameter.KEYWORD_ONLY,

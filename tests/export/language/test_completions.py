@@ -263,3 +263,22 @@ def test_other_policies_have_no_limit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no effect on a policy that writes no text"):
         kpg.export.export_policy(other, tmp_path / "other", max_new_tokens=3)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_function_of_prompts_is_served_too(tmp_path: Path) -> None:
+    """It may use the policy's tokenizer, which is saved in any case."""
+
+    def lengths(prompts: Any) -> Any:
+        return made().tokenizer.tokenize(prompts).row_lengths()
+
+    functions = {"lengths": lengths}
+    path = kpg.export.export_policy(
+        made(), tmp_path, signatures=functions, max_new_tokens=2
+    )
+    inputs = {"prompts": asked(PROMPTS)["prompts"]}
+    outputs = Servable(path).run("lengths", inputs)
+    assert outputs["lengths"].tolist() == [1, 3, 5]
+    with pytest.raises(ValueError, match="called like the inputs: prompts, seed, temp"):
+        kpg.export.export_policy(
+            made(), tmp_path, signatures={"mine": lambda observation: observation}
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -185,20 +184,6 @@ def test_a_wrong_width_is_refused_by_the_graph_itself(case: Case) -> None:
     inputs = {"observation": np.ones((2, 1), np.float32)}
     with pytest.raises(ServingError, match=r"\[2,1\] is not compatible"):
         Servable(case.export.path).run("serving_default", inputs)
-
-
-def test_manifest(case: Case) -> None:
-    directory = Path(case.export.path)
-    content = json.loads((directory / manifest.PATH).read_text("utf-8"))
-    assert content["version"] == case.export.version == 1
-    assert content["notes"] == {"env": "MountainCar-v0"}
-    assert content["signatures"] == case.export.signatures
-    assert content["parity"]["max_abs"] == case.export.parity_max_abs < 1e-4
-    assert "MatMul" in content["operations"]
-    assert content["packages"]["tensorflow"] == tf.__version__
-    assert content["packages"]["kpg"] == kpg.__version__
-    assert content["sha256"] == manifest.hashes(directory)
-    assert {"saved_model.pb", str(warmup.PATH)} <= set(content["sha256"])
 
 
 def test_warmup_covers_every_signature_and_batch_size(case: Case) -> None:

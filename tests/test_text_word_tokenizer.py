@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.export.loading import operations
+from kpg.export.loading import supported_operations as operations
 from kpg.text import Codec, WordTokenizer
 
 TEXTS = [

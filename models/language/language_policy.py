@@ -56,6 +56,8 @@ class LanguagePolicy(TextModel):
 
     trunk_type: ClassVar[type[TextTrunk]]
     preset_task: ClassVar[str]
+    # How it is exported, as "module:function": not like a policy that acts.
+    exporter: ClassVar[str] = "kpg.export.language.completions:offer"
 
     def __init__(
         self,

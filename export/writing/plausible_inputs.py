@@ -1,23 +1,19 @@
-"""Made-up observations: what an export is verified and warmed up with."""
+"""Plausible observations of a space, to verify and warm up an export with."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from kpg.export.wire import tensors
+from kpg.types import Array, Space
 
 
-def plausible(
-    space: gym.Space[Any], rows: int, rng: np.random.Generator
-) -> tensors.Array:
-    """Draws observations of a space that is no `Dict` or `Tuple`.
+def plausible(space: Space, rows: int, rng: np.random.Generator) -> Array:
+    """Draws observations of a space that is neither a `Dict` nor a `Tuple`.
 
-    Uniform where the space is bounded, normal where it is not. `space.sample()` is of
-    no use here: bounds that only say "any float" make it return numbers that overflow
-    in the first layer, and it would change the generator of somebody else's space.
+    They are uniform where the space is bounded and normal where it is not.
+    `space.sample()` will not do: with bounds that only say "any float" it returns
+    numbers that overflow in the first layer, and it changes the space's own generator.
 
     Args:
         space: Space of one observation.
@@ -35,16 +31,16 @@ def plausible(
         drawn = space.start + rng.integers(space.n, size=shape)
     elif isinstance(space, gym.spaces.MultiDiscrete):
         drawn = space.start + rng.integers(space.nvec, size=shape)
-    elif isinstance(space, gym.spaces.MultiBinary):
-        drawn = rng.integers(2, size=shape)
-    else:
+    elif isinstance(space, gym.spaces.Box):
         drawn = _numbers(space, shape, rng)
+    else:
+        drawn = rng.integers(2, size=shape)
     return np.asarray(drawn).astype(space.dtype)
 
 
 def _numbers(
-    space: Any, shape: tuple[int, ...], rng: np.random.Generator
-) -> tensors.Array:
+    space: gym.spaces.Box, shape: tuple[int, ...], rng: np.random.Generator
+) -> Array:
     low, high = (np.asarray(b, np.float64) for b in (space.low, space.high))
     with np.errstate(over="ignore"):
         bounded = high - low < 1e6
@@ -54,15 +50,11 @@ def _numbers(
     return np.asarray(np.where(bounded, uniform, normal))
 
 
-def _texts(
-    space: gym.spaces.Text, rows: int, rng: np.random.Generator
-) -> tensors.Array:
+def _texts(space: gym.spaces.Text, rows: int, rng: np.random.Generator) -> Array:
     characters = sorted(space.character_set)
     texts = np.empty(rows, object)
     for row in range(rows):
         length = rng.integers(space.min_length, space.max_length, endpoint=True)
-        text = "".join(
-            characters[i] for i in rng.integers(len(characters), size=length)
-        )
-        texts[row] = text.encode()
+        chosen = rng.integers(len(characters), size=length)
+        texts[row] = "".join(characters[i] for i in chosen).encode()
     return texts

@@ -1,23 +1,23 @@
-"""Which operations a graph holds, and which of them a server does not have."""
+"""The operations of a graph, and whether TensorFlow Serving has them."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from kpg.export.wire.errors import VerificationError
+from kpg.export.wire.errors import VerificationError, one_line
 
-# Python functions exist in the process that made them only, and the released server is
-# built with XLA off.
+# Python functions exist only in the process that made them, and the released server is
+# built without XLA.
 _FORBIDDEN = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunc")
 _FORBIDDEN_PREFIXES = ("XlaCallModule", "XlaLaunch")
 
-# What TensorFlow Serving links beside TensorFlow, as far as tokenizers use it.
+# The operations for tokenizers that TensorFlow Serving links besides TensorFlow's own.
 # Reference: SUPPORTED_TENSORFLOW_OPS in tensorflow_serving/model_servers/BUILD, and
 # ops_lib in tensorflow_text/BUILD.
 _OF_TENSORFLOW_TEXT = frozenset(
@@ -45,24 +45,26 @@ _OF_TENSORFLOW_TEXT = frozenset(
 
 
 def check(path: Path) -> tuple[str, ...]:
-    """Lists the operations of a SavedModel.
-
-    Args:
-        path: Its directory.
-
-    Returns:
-        The kinds, sorted.
+    """Lists the kinds of operations in the SavedModel at `path`, sorted.
 
     Raises:
-        VerificationError: If one of them is missing in TensorFlow Serving, or the
-            SavedModel cannot be read.
+        VerificationError: See `check_kinds`; or if the SavedModel cannot be read.
     """
-    operations = _read(path)
-    bad = sorted(
+    return check_kinds(_read(path))
+
+
+def check_kinds(operations: Iterable[str]) -> tuple[str, ...]:
+    """Returns kinds of operations, sorted.
+
+    Raises:
+        VerificationError: If TensorFlow Serving lacks one of them.
+    """
+    operations = tuple(sorted(operations))
+    bad = [
         op
         for op in operations
         if op in _FORBIDDEN or op.startswith(_FORBIDDEN_PREFIXES)
-    )
+    ]
     if bad:
         raise VerificationError(
             "An exported model must not call back into Python and must not need XLA: "
@@ -77,7 +79,7 @@ def check(path: Path) -> tuple[str, ...]:
             "tokenizer, such as kpg.text.ByteTokenizer, or write that part with "
             f"TensorFlow's own operations. Received: {', '.join(unknown)}"
         )
-    return tuple(sorted(operations))
+    return operations
 
 
 def not_core(operations: Iterable[str]) -> list[str]:
@@ -86,10 +88,10 @@ def not_core(operations: Iterable[str]) -> list[str]:
 
 
 def register(path: str | Path) -> None:
-    """Makes the operations of tensorflow-text known where a SavedModel has some.
+    """Imports tensorflow-text if the SavedModel at `path` uses its operations.
 
-    Without the package, or a readable SavedModel, nothing happens: loading says why it
-    fails.
+    Without the package, or a readable SavedModel, nothing happens: the error comes when
+    the model is loaded.
     """
     try:
         found = _read(Path(path))
@@ -109,22 +111,23 @@ def _read(path: Path) -> set[str]:
     except Exception as error:  # the parser's own kinds differ between its versions
         raise VerificationError(
             f"A SavedModel must hold a readable saved_model.pb. Received: {path} "
-            f"({type(error).__name__}: {' '.join(str(error).split())})"
+            f"({one_line(error)})"
         ) from error
     found: set[str] = set()
     for meta_graph in saved_model.meta_graphs:
-        found |= _of_graph(meta_graph.graph_def)
+        found |= of_graph(meta_graph.graph_def)
     return found
 
 
-def _of_graph(graph: Any) -> set[str]:
+def of_graph(graph: graph_pb2.GraphDef) -> set[str]:
+    """Returns the kinds of operations in a graph and its functions.
+
+    What is marked to be compiled by XLA counts as `XlaLaunch`.
+    """
     nodes = [*graph.node]
-    found = set()
     for function in graph.library.function:
         nodes.extend(function.node_def)
-        if function.attr["_XlaMustCompile"].b:
-            found.add("XlaLaunch")
-    found.update(node.op for node in nodes)
-    if any(node.attr["_XlaMustCompile"].b for node in nodes):
+    found = {node.op for node in nodes}
+    if any(one.attr["_XlaMustCompile"].b for one in [*graph.library.function, *nodes]):
         found.add("XlaLaunch")
     return found

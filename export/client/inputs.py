@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kpg.export.wire import names, tensors
-
-Array = tensors.Array
-
-# A request must hold every input of a signature: this one stands for "as exported".
-AS_EXPORTED = -1
+from kpg.types import Array, Nest
 
 
-class TensorSpec(NamedTuple):
+class ArraySpec(NamedTuple):
     """What one input or output of a signature must be.
 
     Attributes:
@@ -28,52 +23,36 @@ class TensorSpec(NamedTuple):
     shape: tuple[int | None, ...] | None
 
 
-class Signature(NamedTuple):
+class SignatureSpec(NamedTuple):
     """Inputs and outputs of one signature, by name."""
 
-    inputs: dict[str, TensorSpec]
-    outputs: dict[str, TensorSpec]
+    inputs: dict[str, ArraySpec]
+    outputs: dict[str, ArraySpec]
 
 
-def signatures(definitions: Mapping[str, Any]) -> dict[str, Signature]:
-    """Reads SignatureDef messages by name, but for TensorFlow's own.
-
-    Those begin with `__`, such as the initialiser.
-    """
+def signatures(
+    definitions: Mapping[str, tensors.SignatureDef],
+) -> dict[str, SignatureSpec]:
+    """Reads SignatureDef messages by name, without TensorFlow's own `__` ones."""
     return {
-        name: Signature(specs(one.inputs), specs(one.outputs))
+        name: SignatureSpec(_specs(one.inputs), _specs(one.outputs))
         for name, one in sorted(definitions.items())
         if not name.startswith("__")
     }
 
 
-def specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    """Reads the inputs or outputs of a SignatureDef message."""
-    return {name: _spec(info) for name, info in sorted(infos.items())}
-
-
-def is_state(name: str) -> bool:
-    """Whether an input or output is a part of a recurrent policy's state."""
-    return re.fullmatch(r"state_\d+", name) is not None
-
-
-def is_action(name: str) -> bool:
-    """Whether an output is an action, or a part of one."""
-    return name == "action" or name.startswith("action_")
-
-
 def named(
-    observations: Any,
+    observations: Nest,
     state: Mapping[str, Array] | None,
     seed: int | Sequence[int] | None,
-    inputs: Mapping[str, TensorSpec],
+    inputs: Mapping[str, ArraySpec],
 ) -> dict[str, Array]:
-    """Names what a request holds, and casts it.
+    """Names and casts the values of a request.
 
     Args:
         observations: A batch for the only input that is neither seed nor state; or a
             nest of batches; or several inputs by name.
-        state: What the step before returned; zeros for what is missing of it.
+        state: What the previous step returned; zeros for what is missing of it.
         seed: For an input `seed`: an int32 number or two of them.
         inputs: The signature's; empty if unknown.
 
@@ -83,9 +62,9 @@ def named(
     Raises:
         ValueError: If an input cannot be cast without loss.
     """
-    own = [name for name in inputs if name != "seed" and not is_state(name)]
+    own = [name for name in inputs if name != "seed" and not names.is_state(name)]
     values = _by_name(observations, own)
-    for name in filter(is_state, inputs):
+    for name in filter(names.is_state, inputs):
         if name not in values:
             values[name] = (state or {}).get(name, _zeros(values, inputs[name]))
     if seed is not None:
@@ -102,8 +81,8 @@ def asked(
     temperature: float | None,
     seed: int,
     deterministic: bool,
-) -> dict[str, Any]:
-    """Names the inputs of the signature `complete`, see `kpg.export.Client.complete`.
+) -> dict[str, Nest]:
+    """Returns the inputs of the signature `complete`, see `Client.complete`.
 
     Raises:
         ValueError: If `prompts` are not strings.
@@ -116,16 +95,17 @@ def asked(
     # An array of `str` would lose the zeros at the end of a text.
     encoded = np.empty(len(texts), object)
     encoded[:] = [text.encode() for text in texts]
+    default = names.AS_EXPORTED
     return {
         "prompts": encoded,
         "seed": seed,
-        "max_new_tokens": AS_EXPORTED if max_new_tokens is None else max_new_tokens,
-        "temperature": float(AS_EXPORTED) if temperature is None else temperature,
+        "max_new_tokens": default if max_new_tokens is None else max_new_tokens,
+        "temperature": float(default) if temperature is None else temperature,
         "deterministic": deterministic,
     }
 
 
-def _by_name(observations: Any, own: list[str]) -> dict[str, Any]:
+def _by_name(observations: Nest, own: list[str]) -> dict[str, Nest]:
     if isinstance(observations, Mapping) and observations.keys() >= set(own):
         return dict(observations)
     nested = all(name.startswith("observation_") for name in own)
@@ -136,17 +116,17 @@ def _by_name(observations: Any, own: list[str]) -> dict[str, Any]:
     return {own[0] if len(own) == 1 else "observation": observations}
 
 
-def _zeros(values: Mapping[str, Any], spec: TensorSpec) -> Array:
+def _zeros(values: Mapping[str, Nest], spec: ArraySpec) -> Array:
     """Returns a state for each row of the observations."""
     rows = np.shape(next(iter(values.values()), ()))[:1]
     return np.zeros([*rows, *(size or 0 for size in (spec.shape or ())[1:])])
 
 
-def _cast(name: str, array: Array, spec: TensorSpec | None) -> Array:
+def _cast(name: str, array: Array, spec: ArraySpec | None) -> Array:
     """Casts to a signature's data type where that keeps the values.
 
-    Rounding to a shorter floating-point type is no loss; what is not a number of the
-    target at all is left as it is, for the server to refuse.
+    Rounding to a shorter floating-point type is no loss. What is no number of the
+    target type at all is left as it is, for the server to refuse.
     """
     kind = tensors.kind_of_name(spec.dtype) if spec else None
     if kind is None or array.dtype == kind.dtype or array.dtype.kind not in "biuf":
@@ -158,14 +138,14 @@ def _cast(name: str, array: Array, spec: TensorSpec | None) -> Array:
     if kind.dtype.kind != "f" and not np.array_equal(cast, array):
         raise ValueError(
             f"Input {name} must hold values of {kind.name}; round or scale them first. "
-            f"Received: {array.dtype} values outside of it"
+            f"Received: {array.dtype} values that {kind.name} cannot hold"
         )
     return cast
 
 
-def _spec(info: Any) -> TensorSpec:
-    shape = info.tensor_shape
-    sizes = tuple(dim.size if dim.size >= 0 else None for dim in shape.dim)
-    return TensorSpec(
-        tensors.type_name(info.dtype), None if shape.unknown_rank else sizes
-    )
+def _specs(infos: Mapping[str, tensors.TensorInfo]) -> dict[str, ArraySpec]:
+    """Reads the inputs or outputs of a SignatureDef message."""
+    return {
+        name: ArraySpec(tensors.type_name(info.dtype), tensors.shape_of(info))
+        for name, info in sorted(infos.items())
+    }

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 from kpg.export import ServingError
+from kpg.export.loading import warmup
 from kpg.export.serving.model import AVAILABLE, END, LOADING, Model
-from kpg.export.writing import warmup
 
 
 def publish(directory: Path, version: int) -> Path:

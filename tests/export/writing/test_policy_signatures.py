@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -20,7 +21,7 @@ from kpg.export.loading.prediction import predict
 from kpg.export.loading.servable import Servable
 from kpg.export.wire import tensors
 from kpg.export.writing import manifest, saved_model
-from kpg.export.writing.signatures import Signatures
+from kpg.export.writing.offer import offer_of
 
 BOX = spaces.Box(-1.0, np.inf, (3,), np.float32)
 TEXT = spaces.Text(5, charset="zaéß😀")
@@ -73,8 +74,8 @@ class Case:
 
     def inputs(self, rows: int) -> dict[str, Any]:
         """Returns made-up inputs of `serving_default`."""
-        (_, inputs), _ = Signatures(self.policy, None).examples(rows)
-        return inputs
+        (_, inputs), _ = offer_of(self.policy, None).requests([rows])
+        return dict(inputs)
 
     def act(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return self.servable.run("serving_default", inputs)
@@ -362,20 +363,9 @@ def test_a_critic_that_remembers_is_left_out() -> None:
         False: kpg.models.Critic(BOX, trunk=policy),
     }
     for value, critic in critics.items():
-        signatures = Signatures(policy, critic)
-        name, inputs = signatures.examples(2)[0]
-        outputs = signatures.live(name, inputs)
+        source: Any = SimpleNamespace(policy=policy, critic=critic)
+        offer = offer_of(source, None)
+        name, inputs = offer.requests([2])[0]
+        outputs = offer.live(name, inputs)
         assert ("value" in outputs) is value
         assert "critic_state_0" not in outputs
-
-
-def test_examples_are_of_their_spaces() -> None:
-    policy = make_policy(EVERYTHING, spaces.Discrete(2))
-    (_, inputs), _ = Signatures(policy, None).examples(40)
-    for path, leaf in kpg.spaces.leaves(EVERYTHING):
-        values = list(inputs["_".join(["observation", *path]).replace(" ", "_")])
-        if isinstance(leaf, spaces.Text):
-            values = [text.decode() for text in values]
-            assert {len(text) for text in values} == {1, 2, 3, 4, 5}
-        assert all(leaf.contains(value) for value in values)
-        assert len(np.unique(values)) > 1

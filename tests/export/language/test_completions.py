@@ -18,8 +18,8 @@ import tensorflow as tf
 import kpg
 from kpg import text
 from kpg.export import Client, Server, ServingError
-from kpg.export.language.completions import CompletionSignatures
 from kpg.export.loading.servable import Servable
+from kpg.export.writing.offer import offer_of
 from kpg.models import CausalLMPolicy
 from tests.texts import Letters, gemma, gpt2, llama, policy
 
@@ -198,10 +198,9 @@ def test_wrong_types_are_refused(client: Client, servable: Servable) -> None:
 
 def test_one_trace_for_every_batch_and_length() -> None:
     """And none that looks like the batch that it was made with."""
-    signatures = CompletionSignatures(made(), LIMIT)
-    module, functions = signatures.module()
-    assert set(functions) == {"serving_default", "complete"}
-    complete = functions["complete"]
+    signatures = offer_of(made(), LIMIT).signatures
+    assert set(signatures) == {"serving_default", "complete"}
+    complete = signatures["complete"].traced
     for prompts, count in ((PROMPTS, 2), (["ab"], 5)):
         outputs = complete(**tensors(prompts, max_new_tokens=count, seed=1))
         texts = [found.decode() for found in outputs["completions"].numpy()]
@@ -227,8 +226,8 @@ def test_the_manifest_says_what_it_was_made_with(path: Path) -> None:
 
 def test_a_model_without_a_fast_decoder_is_read_again() -> None:
     own = policy("abc", gemma(5))
-    module, _ = CompletionSignatures(own, 3).module()
-    outputs = module.complete(**tensors(PROMPTS, seed=1))
+    complete = offer_of(own, 3).signatures["complete"].traced
+    outputs = complete(**tensors(PROMPTS, seed=1))
     texts, log_probs = own.complete(PROMPTS, 3, seed=1)
     assert [found.decode() for found in outputs["completions"].numpy()] == texts
     np.testing.assert_allclose(outputs["log_probs"], log_probs, atol=1e-5)
@@ -236,8 +235,8 @@ def test_a_model_without_a_fast_decoder_is_read_again() -> None:
 
 def test_bytes_that_are_no_text_become_one() -> None:
     own = CausalLMPolicy(gpt2(258, num_layers=1), text.ByteTokenizer())
-    signatures = CompletionSignatures(own, 4)
-    texts = signatures.complete(**tensors(["é", "naïve"], seed=1))["completions"]
+    complete = offer_of(own, 4).signatures["complete"].function
+    texts = complete(**tensors(["é", "naïve"], seed=1))["completions"]
     found = [one.decode() for one in texts.numpy()]
     assert found == own.generate(["é", "naïve"], 4, seed=1)
     assert "�" in "".join(found)
@@ -245,16 +244,17 @@ def test_bytes_that_are_no_text_become_one() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "message"),
-    [(0, "positive integer"), (2.5, "positive integer"), (24, "leave room.*24 tokens")],
+    [(0, "whole number"), (2.5, "whole number"), (24, "leave room.*24 tokens")],
 )
 def test_a_limit_out_of_range_is_refused(limit: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        CompletionSignatures(made(), limit)
+        offer_of(made(), limit)
 
 
 @pytest.mark.parametrize(("build", "limit"), [(gpt2, 12), (llama, 64)])
 def test_the_limit_has_a_default(build: Any, limit: int) -> None:
-    assert CompletionSignatures(policy("abc", build(5))).max_new_tokens == limit
+    settings = offer_of(policy("abc", build(5)), None).settings
+    assert settings["max_new_tokens"] == limit
 
 
 def test_other_policies_have_no_limit(tmp_path: Path) -> None:
@@ -263,3 +263,22 @@ def test_other_policies_have_no_limit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no effect on a policy that writes no text"):
         kpg.export.export_policy(other, tmp_path / "other", max_new_tokens=3)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_function_of_prompts_is_served_too(tmp_path: Path) -> None:
+    """It may use the policy's tokenizer, which is saved in any case."""
+
+    def lengths(prompts: Any) -> Any:
+        return made().tokenizer.tokenize(prompts).row_lengths()
+
+    functions = {"lengths": lengths}
+    path = kpg.export.export_policy(
+        made(), tmp_path, signatures=functions, max_new_tokens=2
+    )
+    inputs = {"prompts": asked(PROMPTS)["prompts"]}
+    outputs = Servable(path).run("lengths", inputs)
+    assert outputs["lengths"].tolist() == [1, 3, 5]
+    with pytest.raises(ValueError, match="called like the inputs: prompts, seed, temp"):
+        kpg.export.export_policy(
+            made(), tmp_path, signatures={"mine": lambda observation: observation}
+        )

@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import kpg
 from kpg.export import VerificationError
-from kpg.export.loading import operations
+from kpg.export.loading import supported_operations as operations
 from tests.test_text_coding import bpe
 from tests.texts import gpt2
 

@@ -1,4 +1,4 @@
-"""Strings to character ids inside a graph, so that clients send text as text."""
+"""Texts as character ids, inside a graph, so that clients send texts as they are."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def encode(texts: tf.Tensor, space: gym.spaces.Text, name: str) -> tf.Tensor:
     Args:
         texts: `[B]` strings in UTF-8.
         space: The space of one text.
-        name: What errors call the input.
+        name: The name of the input, for errors.
 
     Returns:
         `[B, max_length]` int32: 0 pads, the others are 1 + the position in the sorted
         character set.
 
     Raises:
-        tf.errors.InvalidArgumentError: When it runs, if a text is too long or has a
+        tf.errors.InvalidArgumentError: At run time, if a text is too long or has a
             character that is not in the space.
     """
     length = space.max_length
@@ -30,7 +30,7 @@ def encode(texts: tf.Tensor, space: gym.spaces.Text, name: str) -> tf.Tensor:
         f"A text in {name} must have at most {length} characters",
     )
     positions = tf.searchsorted(known, codes.values)
-    # The place of a character behind the last known one is no place.
+    # Characters beyond the last known one are placed behind it.
     nearest = tf.gather(known, tf.minimum(positions, tf.size(known) - 1))
     _require(
         nearest == codes.values,

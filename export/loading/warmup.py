@@ -1,9 +1,9 @@
-"""Requests that a server answers to itself before it answers anybody else.
+"""Requests that a server runs when it loads a version, before it answers any other.
 
 The first call of a graph takes a hundred times as long as the next ones, once for each
-signature and batch size. TensorFlow Serving replays the requests that stand in
-`assets.extra/tf_serving_warmup_requests` beside a SavedModel, and does not let a
-version in whose replay fails.
+signature and batch size. TensorFlow Serving replays the requests in
+`assets.extra/tf_serving_warmup_requests` of a SavedModel, and does not serve a version
+whose replay fails.
 
 Reference: https://www.tensorflow.org/tfx/serving/saved_model_warmup
 """
@@ -15,12 +15,13 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from kpg.export.loading.prediction import predict
 from kpg.export.loading.servable import Servable
 from kpg.export.wire import tensors
 from kpg.export.wire.errors import ServingError
+from kpg.types import Array
 
 PATH = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
@@ -29,13 +30,13 @@ MAX_RECORDS = 1000
 def write(
     directory: Path,
     model_name: str,
-    requests: Iterable[tuple[str, Mapping[str, tensors.Array]]],
+    requests: Iterable[tuple[str, Mapping[str, Array]]],
 ) -> None:
     """Writes warm-up requests into a SavedModel's directory.
 
     Args:
         directory: The SavedModel's directory.
-        model_name: The name in the requests. Servers do not compare it.
+        model_name: The name in the requests, which servers do not check.
         requests: Signature names, each with the arrays of its inputs.
     """
     path = directory / PATH
@@ -58,7 +59,7 @@ def replay(servable: Servable) -> int:
         servable: The loaded version.
 
     Returns:
-        How many requests ran; 0 where the SavedModel has none.
+        How many requests ran; 0 if the SavedModel has none.
 
     Raises:
         ServingError: If the file is damaged, a record is not a Predict request, there
@@ -87,7 +88,7 @@ def _records(path: Path) -> Iterable[bytes]:
         raise _damaged(path) from error
 
 
-def _request(record: bytes, path: Path) -> object:
+def _request(record: bytes, path: Path) -> predict_pb2.PredictRequest:
     try:
         log = prediction_log_pb2.PredictionLog.FromString(record)
     except DecodeError as error:

@@ -155,11 +155,14 @@ def test_a_broken_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"port": 70000}, "port must be between 0 and 65535.*Received: port=70000"),
-        ({"model_name": ""}, "model_name must not be empty"),
-        ({"file_system_poll_wait_seconds": -1}, "must be at least 0"),
-        ({"grpc_max_threads": 0}, "grpc_max_threads must be at least 1"),
-        ({"rest_api_port": 8501}, "REST interface is not there yet"),
+        ({"port": 70000}, "`port` must be in 0 … 65535.*Received: port=70000"),
+        ({"model_name": ""}, "`model_name` must not be empty"),
+        ({"file_system_poll_wait_seconds": -1}, "must be a finite number ≥ 0"),
+        (
+            {"grpc_max_threads": 0},
+            "`grpc_max_threads` must be a whole number of at least 1",
+        ),
+        ({"rest_api_port": 8501}, "no REST interface yet"),
     ],
 )
 def test_settings(tmp_path: Path, settings: dict[str, Any], text: str) -> None:

@@ -8,7 +8,6 @@ number for each of its tokens, or None for one that cannot be scored.
 from kpg.language.rewards.bleu import Bleu as Bleu
 from kpg.language.rewards.bleu_and_grammar import bleu_and_grammar as bleu_and_grammar
 from kpg.language.rewards.checking import check_columns as check_columns
-from kpg.language.rewards.ending import MissingEnd as MissingEnd
 from kpg.language.rewards.grammar import Grammar as Grammar
 from kpg.language.rewards.length import SoftOverlong as SoftOverlong
 from kpg.language.rewards.length import TargetLength as TargetLength
@@ -17,6 +16,7 @@ from kpg.language.rewards.likelihood import (
 )
 from kpg.language.rewards.likelihood import Fluency as Fluency
 from kpg.language.rewards.likelihood import Scorer as Scorer
+from kpg.language.rewards.missing_end import MissingEnd as MissingEnd
 from kpg.language.rewards.repetition import Repetition as Repetition
 from kpg.language.rewards.reward import Reward as Reward
 from kpg.language.rewards.reward import RewardFunction as RewardFunction

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kpg.language.pretrained.gguf_file import GGUFFile
+from kpg.language.tokenizers.bpe_splitting import SPLITTINGS
 from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer
-from kpg.language.tokenizers.bpe_words import SPLITTINGS
 
 # What a KerasHub layer calls a weight, and what GGUF does.
 _LLAMA_WEIGHTS = {

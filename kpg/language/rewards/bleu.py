@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kpg.language.rewards.columns import references
 from kpg.language.rewards.packages import load
+from kpg.language.rewards.required_columns import references
 from kpg.language.rewards.reward import Reward, Score
-from kpg.language.rewards.words import check_choice
+from kpg.language.rewards.units import check_choice
 
 SMOOTHINGS = ("exp", "floor", "add-k", "none")
 # Those of sacrebleu that need nothing to be downloaded or compiled.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kpg.language.rewards.reward import Reward, Score
-from kpg.language.rewards.words import check_choice, split
+from kpg.language.rewards.units import check_choice, split
 
 UNITS = ("token", "word", "character")
 

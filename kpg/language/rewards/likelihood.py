@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kpg.language.rewards.columns import token_ids
+from kpg.language.rewards.required_columns import token_ids
 from kpg.language.rewards.reward import Reward, Score
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kpg.language.rewards.reward import Reward, Score
-from kpg.language.rewards.words import check_choice, split
+from kpg.language.rewards.units import check_choice, split
 
 UNITS = ("word", "character", "token")
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from kpg.language.rewards.columns import references
+from kpg.language.rewards.required_columns import references
 from kpg.language.rewards.reward import Reward, Score
 from kpg.language.rewards.subsequence import longest_common_subsequence
-from kpg.language.rewards.words import alphanumeric, check_choice
+from kpg.language.rewards.units import alphanumeric, check_choice
 
 MEASURES = ("f1", "precision", "recall")
 UNITS = ("word", "character")

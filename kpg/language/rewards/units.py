@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kpg.language.rewards.columns import token_ids
+from kpg.language.rewards.required_columns import token_ids
 
 # Letters and digits: punctuation, spaces and underscores separate.
 _ALPHANUMERIC = re.compile(r"[^\W_]+")

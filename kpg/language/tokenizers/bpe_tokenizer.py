@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kpg.language.tokenizers.bpe_words import SPLITTINGS, words_of
+from kpg.language.tokenizers.bpe_splitting import SPLITTINGS, words_of
 
 
 @keras.saving.register_keras_serializable(package="kpg")

@@ -12,8 +12,7 @@ import pytest
 from kpg.models import CausalLMPolicy, Seq2SeqLMPolicy
 from kpg.text import ByteTokenizer
 from tests.seq2seq import bart
-from tests.test_text_coding import bpe
-from tests.texts import gpt2
+from tests.texts import bpe, gpt2
 
 TEXT = "it's  no time"
 

@@ -7,26 +7,15 @@ import sys
 from typing import Any
 
 import keras
-import keras_nlp
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kpg import text
 from kpg.models import CausalLMPolicy
+from tests.texts import bpe
 
 TEXTS = ["plain", "", "naïve – 日本", "a\nb\x00c"]
-
-
-def bpe(**options: Any) -> Any:
-    """Returns a byte-pair tokenizer that joins two spaces, or a space and an n."""
-    letters = [*"abcdefghijklmnopqrstuvwxyzITAM0123456789'.,!", "Ġ", "Ċ"]
-    symbols = ["<pad>", *letters, "<|endoftext|>", "ĠĠ", "Ġn"]
-    return keras_nlp.models.GPT2Tokenizer(
-        vocabulary={symbol: index for index, symbol in enumerate(symbols)},
-        merges=["Ġ Ġ", "Ġ n"],
-        **options,
-    )
 
 
 def test_bytes_are_tokens() -> None:

@@ -1,7 +1,7 @@
 """Rewards for text: callables that score completions, and what combines them.
 
-A reward is any callable `reward(prompts, completions, **columns)`, given B strings each
-by keyword, that returns B scores: a number for a whole completion, an array with a
+A reward is any callable `reward(prompts, completions, **columns)` that takes B strings
+each, by keyword, and returns B scores: a number for a whole completion, an array with a
 number for each of its tokens, or None for one that cannot be scored.
 """
 
@@ -11,6 +11,7 @@ from kpg.language.rewards.checking import check_columns as check_columns
 from kpg.language.rewards.grammar import Grammar as Grammar
 from kpg.language.rewards.length import SoftOverlong as SoftOverlong
 from kpg.language.rewards.length import TargetLength as TargetLength
+from kpg.language.rewards.letter_share import LetterShare as LetterShare
 from kpg.language.rewards.likelihood import (
     ExecutorLogLikelihood as ExecutorLogLikelihood,
 )

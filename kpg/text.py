@@ -1,7 +1,6 @@
-"""Strings and tokens: a tokenizer that needs no files, and a small language model.
+"""Strings and tokens: tokenizers that need no files, and language models.
 
-The package imports no KerasHub by itself, which takes seconds to load: `gpt2` and
-`pretrained` do when they are called.
+KerasHub, which takes seconds to load, is imported only when a model is made.
 """
 
 from __future__ import annotations

@@ -1,70 +1,69 @@
-"""What a reward reads of its columns, and what it says when they are not there."""
+"""What a reward reads of its columns, and what it says when they are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+
+from kpg.language.rewards.reward import Column, Columns
+from kpg.types import Array
 
 
-def references(columns: Mapping[str, Any], reward: str) -> list[list[str]]:
-    """Reads `references`: what good completions look like.
+def column(columns: Columns, name: str, reward: str, entry: str) -> Column:
+    """Returns a column of a batch.
 
     Args:
-        columns: The columns of a batch.
-        reward: Who asks.
-
-    Returns:
-        B lists of references; an empty one where the entry is None.
+        columns: The columns.
+        name: Of the column.
+        reward: The class that reads it, for the message.
+        entry: What stands there for each completion, for the message.
 
     Raises:
-        ValueError: If there is no such column, or if an entry is something else than
-            None, a string with a character that is no space, or a list of such.
+        ValueError: If there is no such column.
     """
-    if columns.get("references") is None:
+    found = columns.get(name)
+    if found is None:
         raise ValueError(
-            f"`{reward}` compares completions with references: give `references`, for "
-            "each prompt a string or a list of strings. Received: columns "
-            f"{sorted(columns)}"
+            f"`{reward}` needs `{name}`: {entry} for each completion. Received: "
+            f"columns {sorted(columns)}"
         )
-    return [_as_list(entry, reward) for entry in columns["references"]]
+    return found
 
 
-def _as_list(entry: Any, reward: str) -> list[str]:
+def references(columns: Columns, reward: str) -> list[list[str]]:
+    """Returns B lists of references: what good completions look like.
+
+    Raises:
+        ValueError: If there is no column `references`, or an entry is not None (which
+            becomes an empty list), a string that is not blank, or a list of such.
+    """
+    entries = column(columns, "references", reward, "a string or a list of strings")
+    return [_as_list(entry, reward) for entry in entries]
+
+
+def _as_list(entry: object, reward: str) -> list[str]:
     if entry is None:
         return []
     texts = [entry] if isinstance(entry, str) else entry
-    listed = isinstance(texts, Sequence) and len(texts) > 0
-    if not listed or not all(isinstance(text, str) and text.strip() for text in texts):
+    if (
+        not isinstance(texts, Sequence)
+        or not texts
+        or not all(isinstance(text, str) and text.strip() for text in texts)
+    ):
         raise ValueError(
-            f"`{reward}` wants references that are not empty: a string, a list of "
+            f"`{reward}` needs references that are not blank: a string, a list of "
             "strings, or None for a completion that cannot be scored. Received: "
             f"{entry!r}"
         )
     return list(texts)
 
 
-def token_ids(
-    columns: Mapping[str, Any], name: str, reward: str
-) -> list[npt.NDArray[np.int64]]:
-    """Reads a column of token ids.
-
-    Args:
-        columns: The columns of a batch.
-        name: "prompt_ids" or "completion_ids".
-        reward: Who asks.
-
-    Returns:
-        B arrays, each as long as its row has tokens.
+def token_ids(columns: Columns, name: str, reward: str) -> list[Array]:
+    """Returns B int64 arrays of "prompt_ids" or "completion_ids", one id a token.
 
     Raises:
         ValueError: If there is no such column.
     """
-    if columns.get(name) is None:
-        raise ValueError(
-            f"`{reward}` works on tokens: give `{name}`, a list of integers for each "
-            f"completion. Received: columns {sorted(columns)}"
-        )
-    return [np.asarray(ids, np.int64) for ids in columns[name]]
+    rows = column(columns, name, reward, "a list of token ids")
+    return [np.asarray(ids, np.int64) for ids in rows]

@@ -1,42 +1,49 @@
-"""What counts as a word."""
+"""What is counted in a text: words, characters or tokens."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
+from kpg import checks
 from kpg.language.rewards.required_columns import token_ids
+from kpg.language.rewards.reward import Columns
+
+UNITS = ("token", "word", "character")
 
 # Letters and digits: punctuation, spaces and underscores separate.
-_ALPHANUMERIC = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[^\W_]+")
 
 
-def alphanumeric(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     """Splits a text into lower-case runs of letters and digits.
 
     A text without spaces between its words, as in Chinese, is one run.
     """
-    return _ALPHANUMERIC.findall(text.lower())
+    return _WORD.findall(text.lower())
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Refuses an option that is not among its choices."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {choices}. Received: {value!r}")
+def required_by(unit: str) -> tuple[str, ...]:
+    """Returns the columns that counting a unit needs.
+
+    Raises:
+        ValueError: If the unit is not one of `UNITS`.
+    """
+    checks.choice("unit", unit, UNITS)
+    return ("completion_ids",) if unit == "token" else ()
 
 
 def split(
-    completions: Sequence[str], columns: Mapping[str, Any], unit: str, reward: str
-) -> list[Sequence[Any]]:
+    completions: Sequence[str], columns: Columns, unit: str, reward: str
+) -> list[Sequence[Hashable]]:
     """Splits completions into words, characters or tokens.
 
     Args:
         completions: B strings.
         columns: The columns of the batch, with `completion_ids` for tokens.
-        unit: "word" (see `alphanumeric`), "character" (spaces too) or "token" (the end
-            token too).
-        reward: Who asks.
+        unit: "token" (the end token too), "word" (see `words`) or "character" (spaces
+            too).
+        reward: The class that counts, for messages.
 
     Returns:
         B sequences of what is counted.
@@ -45,7 +52,5 @@ def split(
         ValueError: If the unit is "token" and there are no `completion_ids`.
     """
     if unit == "token":
-        return [i.tolist() for i in token_ids(columns, "completion_ids", reward)]
-    if unit == "word":
-        return [alphanumeric(text) for text in completions]
-    return list(completions)
+        return [ids.tolist() for ids in token_ids(columns, "completion_ids", reward)]
+    return [words(text) if unit == "word" else text for text in completions]

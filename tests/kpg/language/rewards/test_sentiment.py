@@ -1,4 +1,4 @@
-"""Lexicons: sentiment and spelling; and completions that did not end."""
+"""Sentiment, by a lexicon."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import math
 
 import pytest
 
-from kpg.rewards import MissingEnd, Sentiment, Spelling
+from kpg.rewards import Sentiment
 from tests.mutants.subject import close
 
 
 @pytest.fixture(scope="module")
 def sentiment() -> Sentiment:
     return Sentiment()
-
-
-@pytest.fixture(scope="module")
-def spelling() -> Spelling:
-    return Spelling(words=["Kpg"])
 
 
 def test_sentiment_is_the_squashed_sum_of_valences(sentiment: Sentiment) -> None:
@@ -34,36 +29,3 @@ def test_sentiment_stays_within_its_range(sentiment: Sentiment) -> None:
     assert isinstance(low, float)
     assert 0.99 < high <= 1.0
     assert -1.0 <= low < -0.99
-
-
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [
-        ("The quick brown fox", 1.0),
-        ("Teh quikc brown fox", 0.5),
-        ("the the the", 1.0),
-        ("Kpg's fox, kpg", 1.0),
-        ("Don't! The dog's, they’re", 1.0),
-        ("xq 12 fox, 3rd", 1 / 3),
-        ("12 ?!", 0.0),
-        ("", 0.0),
-    ],
-)
-def test_spelling_is_the_share_of_known_words(
-    spelling: Spelling, text: str, share: float
-) -> None:
-    close(spelling([""], [text]), [share])
-
-
-def test_spelling_in_another_language() -> None:
-    spanish = Spelling(language="es")
-    assert spanish(["", ""], ["¡El AÑO del corazón!", "xwq"]) == [1.0, 0.0]
-    with pytest.raises(ValueError, match="`language` must be one of .*: 'tlh'"):
-        Spelling(language="tlh")
-
-
-def test_missing_end() -> None:
-    found = MissingEnd()([""] * 3, ["a", "b", "c"], ended=[True, False, True])
-    assert found == [0.0, -1.0, 0.0]
-    with pytest.raises(ValueError, match=r"give `ended`.*Received: columns \['x'\]"):
-        MissingEnd()([""], ["a"], x=[1])

@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 
 from kpg.rewards import (
-    Bleu,
     Evaluation,
-    Grammar,
     Repetition,
     RougeL,
     Weighted,
-    bleu_and_grammar,
     evaluate,
 )
 from tests.mutants.subject import Implementation, Subject, close, killers
@@ -205,18 +202,6 @@ def test_a_sum_is_a_reward() -> None:
     close(called(weighted).total, expected.total)
     assert list(called(weighted).scored) == list(expected.scored)
     assert called(Weighted(mixed()[:1])).parts["once"].shape == (5,)
-
-
-def test_bleu_and_grammar() -> None:
-    texts, references = ["The cat sat.", "the cat sat on"], ["The cat sat."] * 2
-    found = bleu_and_grammar(0.3)(["", ""], texts, references=references)
-    (bleu,) = Bleu()([""], texts[1:], references=references[1:])
-    (grammar,) = Grammar()([""], texts[1:])
-    assert isinstance(bleu, float)
-    assert isinstance(grammar, float)
-    close(found, [1.0 + 0.3, bleu + 0.3 * grammar])
-    assert 0.0 < bleu < 1.0
-    assert grammar == 1 / 3
 
 
 def test_an_example_of_every_kind() -> None:

@@ -28,12 +28,10 @@ from kpg.language.rewards.reward import (
     serialize,
 )
 from kpg.language.rewards.weighted import Weighted
+from kpg.language.task import FROM_POLICY
 
 PROMPTS = ("Open the door", "Lend me a pen", "Where is it?", "Tell me more")
 COMPLETIONS = (", please.", " or else!", "It's here: 3 of them, I think.", "no no no")
-
-# What a policy tells of every completion, whatever the task.
-_FROM_POLICY = ("prompt_ids", "completion_ids", "ended")
 
 
 class _Batch(NamedTuple):
@@ -200,7 +198,7 @@ def _equal(one: Score, other: Score, tolerance: float) -> bool:
 
 def _check_requires(reward: RewardFunction, batch: _Batch) -> None:
     """Refuses a reward that reads a column which it does not say it requires."""
-    needed = {*_FROM_POLICY, *required(reward)}
+    needed = {*FROM_POLICY, *required(reward)}
     columns = {k: column for k, column in batch.columns.items() if k in needed}
     try:
         batch._replace(columns=columns).scores(reward)

@@ -128,7 +128,7 @@ def serialize(reward: RewardFunction) -> Config:
     return {"class_name": type(reward).__name__, "config": reward.get_config()}
 
 
-def deserialize(config: Config) -> Reward:
+def deserialize(config: Mapping[str, Any]) -> Reward:
     """Makes the reward that `serialize` was given.
 
     Args:

@@ -100,11 +100,11 @@ def test_every_prompt_has_its_turn_in_each_pass() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prompts": []}, r"at least one. Received: prompts=\[\]"),
+        ({"prompts": []}, r"at least one prompt. Received: prompts=\[\]"),
         ({"prompts": ["a", ""]}, r"not empty.*prompts\[1\]=''"),
         ({"prompts": ["a", 3]}, r"prompts\[1\]=3"),
-        ({"references": ["a"]}, "`references` must hold.*3 prompts. Received: 1"),
-        ({"columns": {"topic": "abc"}}, "`topic` must hold"),
+        ({"references": ["a"]}, "`references` must have.*3 prompts. Received: 1"),
+        ({"columns": {"topic": "abc"}}, "`topic` must have"),
         ({"columns": {"ended": [1, 2, 3]}}, "come from the policy"),
         ({"max_new_tokens": 0}, "max_new_tokens=0"),
         ({"max_prompt_tokens": True}, "max_prompt_tokens=True"),

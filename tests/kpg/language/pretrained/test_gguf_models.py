@@ -114,7 +114,7 @@ NARROW = np.zeros([8, 8], np.float32)
 TWICE = np.array([2, 2, 2, 2], np.float32)
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"architecture": "rwkv7"}, "architecture 'llama'.*'rwkv7'"),
-    ({"metadata": {"llama.block_count": None}}, "must say llama.block_count"),
+    ({"metadata": {"llama.block_count": None}}, "must have an entry llama.block_count"),
     (
         {"metadata": {"llama.rope.dimension_count": 4}},
         "dimension_count to be 8.*Received: 4",
@@ -126,7 +126,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"metadata": {"llama.expert_count": 8}}, "to be 0. Received: 8"),
     ({"metadata": {"tokenizer.ggml.model": "llama"}}, "'gpt2'. Received: 'llama'"),
     ({"metadata": {"tokenizer.ggml.pre": "viking"}}, "smollm.*Received: 'viking'"),
-    ({"metadata": {"tokenizer.ggml.merges": None}}, "must say tokenizer.ggml.merges"),
+    (
+        {"metadata": {"tokenizer.ggml.merges": None}},
+        "an entry tokenizer.ggml.merges",
+    ),
     ({"metadata": {"tokenizer.ggml.merges": ["Ġ q"]}}, "vocabulary. Received: 'Ġq'"),
     ({"tensors": with_tensor("blk.1.ffn_up.weight", None)}, "no blk.1.ffn_up.weight"),
     ({"tensors": with_tensor("blk.1.attn_k.weight", NARROW)}, r"shape \(8, 8\)"),
@@ -155,7 +158,7 @@ def test_refuses_what_is_no_file_of_gguf(tmp_path: Path) -> None:
     whole = gguf_files.write(path).read_bytes()
     for cut in (6, 400, len(whole) - 4000):
         path.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match="must be whole"):
+        with pytest.raises(ValueError, match="must be complete"):
             load_gguf(path)
 
 

@@ -206,7 +206,10 @@ def test_a_sum_is_a_reward() -> None:
 
 def test_an_example_of_every_kind() -> None:
     rewards = [RougeL(), Repetition(order=1, unit="token", per_token=True)]
-    columns = {"references": ["a b", None], "completion_ids": [[1, 2, 1], [1]]}
+    columns: dict[str, Any] = {
+        "references": ["a b", None],
+        "completion_ids": [[1, 2, 1], [1]],
+    }
     found = evaluate(rewards, [1.0, 0.5], ["", ""], ["a b a", "a"], columns)
     close(found.total, [[0.0, 0.0, 2 * 2 / 5 - 0.5 / 3], [0.0, 0.0, 0.0]])
     assert found.scored.tolist() == [True, False]

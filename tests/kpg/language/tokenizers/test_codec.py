@@ -97,7 +97,7 @@ def test_refuses_an_end_that_is_padding() -> None:
 
     with pytest.raises(ValueError, match="pad_token_id=0, end_token_id=0"):
         text.check_tokenizer(Zero(), 258)
-    with pytest.raises(ValueError, match="end of a text must differ from padding"):
+    with pytest.raises(ValueError, match="end token must differ from padding"):
         CausalLMPolicy(text.gpt2(258, hidden_dim=8), Zero())
 
 
@@ -107,8 +107,9 @@ def test_refuses_a_tokenizer_of_another_model() -> None:
 
 
 def test_refuses_what_is_no_tokenizer() -> None:
+    name: Any = "gpt2"
     with pytest.raises(ValueError, match="Received: str without tokenize"):
-        text.check_tokenizer("gpt2", 40)
+        text.check_tokenizer(name, 40)
 
 
 def test_refuses_heads_that_do_not_divide() -> None:

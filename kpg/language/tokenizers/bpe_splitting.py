@@ -61,15 +61,14 @@ def words_of(
     Args:
         texts: `[B]` strings.
         splitting: One of `SPLITTINGS`.
-        special_tokens: Strings that are one word wherever they occur.
+        special_tokens: Strings that are one word wherever they occur, at least one.
 
     Returns:
         `[B, (words)]` strings, none empty.
     """
-    if special_tokens:
-        longest_first = sorted(special_tokens, key=len, reverse=True)
-        pattern = "|".join(map(_literally, longest_first))
-        texts = tf.strings.regex_replace(texts, f"({pattern})", rf"{_CUT}\1{_CUT}")
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    pattern = "|".join(map(_literally, longest_first))
+    texts = tf.strings.regex_replace(texts, f"({pattern})", rf"{_CUT}\1{_CUT}")
     pieces = tf.strings.split(texts, _CUT)
     flat = pieces.flat_values
     special = tf.reduce_any(flat[:, tf.newaxis] == tf.constant(special_tokens), axis=1)

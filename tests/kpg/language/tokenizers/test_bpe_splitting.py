@@ -25,7 +25,7 @@ def test_splittings_differ() -> None:
         name: [
             word.decode() for word in words_of(text, splitting, SPECIAL).to_list()[0]
         ]
-        for name, splitting in SPLITTINGS.items()
+        for name, kind in SPLITTINGS.items()
     }
     assert rows["gpt-2"] == ["It", "'", "LL", " ", " be", " 1234", "!", "\n\n"]
     assert rows["smollm"][5:9] == [" ", "1", "2", "3"]

@@ -22,9 +22,7 @@ def test_words_are_those_of_the_published_pattern(splitting: str) -> None:
 def test_splittings_differ() -> None:
     text = tf.constant(["It'LL  be 1234!\n\n"])
     rows = {
-        name: [
-            word.decode() for word in words_of(text, splitting, SPECIAL).to_list()[0]
-        ]
+        name: [word.decode() for word in words_of(text, kind, SPECIAL).to_list()[0]]
         for name, kind in SPLITTINGS.items()
     }
     assert rows["gpt-2"] == ["It", "'", "LL", " ", " be", " 1234", "!", "\n\n"]

@@ -1,8 +1,9 @@
-"""Things named as "module:Name", such as a class of one's own on the command line."""
+"""Imports by name: "module:Name" on the command line, and optional packages."""
 
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 
 from kpg import checks
 
@@ -31,3 +32,24 @@ def named(path: str) -> object:
         )
     found_object: object = getattr(found, name)
     return found_object
+
+
+def optional(module: str, package: str, extra: str, user: str) -> ModuleType:
+    """Imports a module of a package that only a part of kpg needs.
+
+    Args:
+        module: What to import.
+        package: The package that has it.
+        extra: The extra of kpg that installs it.
+        user: What needs it, for the message.
+
+    Raises:
+        ImportError: If it cannot be imported; the message says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{user} needs the package {package}. Install it with: "
+            f'pip install "kpg[{extra}]"'
+        ) from error

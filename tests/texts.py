@@ -41,6 +41,17 @@ class Letters:
         return tf.strings.reduce_join(tf.gather(self.symbols, tokens), axis=-1)
 
 
+def bpe(**options: Any) -> Any:
+    """Returns a byte-pair tokenizer that joins two spaces, or a space and an n."""
+    letters = [*"abcdefghijklmnopqrstuvwxyzITAM0123456789'.,!", "Ġ", "Ċ"]
+    symbols = ["<pad>", *letters, "<|endoftext|>", "ĠĠ", "Ġn"]
+    return keras_nlp.models.GPT2Tokenizer(
+        vocabulary={symbol: index for index, symbol in enumerate(symbols)},
+        merges=["Ġ Ġ", "Ġ n"],
+        **options,
+    )
+
+
 def gpt2(vocabulary_size: int, **options: Any) -> Any:
     """Returns a small GPT-2 whose next tokens are far from uniform."""
     small = {"num_layers": 2, "hidden_dim": 16, "max_tokens": 24, "seed": 0}

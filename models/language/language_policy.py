@@ -14,7 +14,7 @@ from kpg.distributions import CategoricalFamily, TruncatedFamily
 from kpg.distributions.family import Family
 from kpg.graph import probability as tfp
 from kpg.language.pretrained.presets import pretrained
-from kpg.language.tokenizers.coding import Tokens, padded
+from kpg.language.tokenizers.codec import Tokens, padded
 from kpg.models.language import saving
 from kpg.models.language.critic import LanguageCritic
 from kpg.models.language.decoding.choice import decoder_for

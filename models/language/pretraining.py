@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kpg.language.tokenizers.coding import Tokens, padded
+from kpg.language.tokenizers.codec import Tokens, padded
 from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import TextTrunk

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import keras
 import tensorflow as tf
 
-from kpg.language.tokenizers.coding import Tokens
+from kpg.language.tokenizers.codec import Tokens
 from kpg.models.language import saving
 from kpg.models.language.decoding.slots import sizes
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kpg.language.tokenizers.coding import Tokens
+from kpg.language.tokenizers.codec import Tokens
 from kpg.models.language.text_trunk import State, TextTrunk
 
 

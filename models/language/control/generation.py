@@ -10,8 +10,9 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
+from kpg import checks
 from kpg.environments.environment import checked_num_envs
-from kpg.language.task import Array, Completed, TextTask, check_counts
+from kpg.language.task import Completed, TextTask
 from kpg.models.language.control.controls import (
     SHARPNESS,
     STRENGTH,
@@ -29,6 +30,7 @@ from kpg.models.language.control.infos import put
 from kpg.models.language.control.interaction import Interaction
 from kpg.models.language.control.texts import ControlledTexts
 from kpg.rewards import RewardFunction
+from kpg.types import Array
 
 
 class ControlledGeneration(VectorEnv[Any, Any, Any]):
@@ -148,7 +150,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         jit_compile: bool = True,
     ) -> None:
         check_executor(executor)
-        check_counts(max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens)
+        checks.whole_number("max_prompt_tokens", max_prompt_tokens)
+        checks.whole_number("max_new_tokens", max_new_tokens)
         self.num_envs = checked_num_envs(num_envs)
         self.task = TextTask(
             prompts, references, rewards, reward_weights, columns, max_new_tokens

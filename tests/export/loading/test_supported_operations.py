@@ -13,8 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import kpg
 from kpg.export import VerificationError
 from kpg.export.loading import supported_operations as operations
-from tests.test_text_coding import bpe
-from tests.texts import gpt2
+from tests.texts import bpe, gpt2
 
 
 def write(directory: Path, *kinds: str, in_function: bool = False) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from kpg import rewards
 from kpg.rewards import (
     Bleu,
     Grammar,
+    LetterShare,
     MissingEnd,
     Repetition,
     Reward,
@@ -40,6 +42,7 @@ EXAMPLES: list[Reward] = [
     TargetLength(30, 10, "word"),
     SoftOverlong(30, 10, "character"),
     MissingEnd("end"),
+    LetterShare("xz", name="rare"),
     bleu_and_grammar(0.25),
     Weighted([RougeL(), Weighted([RougeN(1)], [2.0])], [0.5, 1.0], name="w"),
 ]
@@ -103,6 +106,49 @@ def test_a_name_is_that_of_one_class() -> None:
     again = type("Vowels", (Reward,), body)
     assert deserialize({"class_name": "Vowels", "config": {"name": "v"}}).name == "v"
     assert type(deserialize({"class_name": "Vowels", "config": {"name": "v"}})) is again
+
+
+def scored(*arguments: Any, **columns: Any) -> list[Score]:
+    return []
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "Slip must define __call__; see the base class"),
+        ({"call": scored}, "Slip must define __call__"),
+        ({"__call__": scored, "get_configs": scored}, "Did you mean get_config?.*figs"),
+        ({"__call__": scored, "from_confg": scored}, "Did you mean from_config?"),
+        ({"__call__": scored, "require": ("ended",)}, "Did you mean requires.*require"),
+    ],
+)
+def test_a_class_that_breaks_the_contract_is_refused(
+    body: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        type("Slip", (Reward,), {"__module__": __name__, **body})
+    with pytest.raises(ValueError, match="`class_name` must be one of"):
+        deserialize({"class_name": "Slip"})
+
+
+def test_a_base_of_rewards_may_leave_methods_open() -> None:
+    class Counting(Reward, ABC):
+        @abstractmethod
+        def count(self, text: str) -> int:
+            """Returns what a text is worth."""
+
+        def __call__(self, prompts: Any, completions: Any, **columns: Any) -> Any:
+            return [float(self.count(text)) for text in completions]
+
+    class Spaces(Counting):
+        def count(self, text: str) -> int:
+            return text.count(" ")
+
+    assert Spaces("spaces")([""], ["a b c"]) == [2.0]
+    with pytest.raises(TypeError, match="Dots must define count"):
+        type("Dots", (Counting,), {"__module__": __name__})
+    with pytest.raises(ValueError, match="`class_name` must be one of"):
+        deserialize({"class_name": "Counting"})
 
 
 def test_functions_and_unknown_classes_are_refused() -> None:

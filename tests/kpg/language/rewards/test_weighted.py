@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 
 from kpg.rewards import (
-    Bleu,
     Evaluation,
-    Grammar,
     Repetition,
     RougeL,
     Weighted,
-    bleu_and_grammar,
     evaluate,
 )
 from tests.mutants.subject import Implementation, Subject, close, killers
@@ -207,21 +204,12 @@ def test_a_sum_is_a_reward() -> None:
     assert called(Weighted(mixed()[:1])).parts["once"].shape == (5,)
 
 
-def test_bleu_and_grammar() -> None:
-    texts, references = ["The cat sat.", "the cat sat on"], ["The cat sat."] * 2
-    found = bleu_and_grammar(0.3)(["", ""], texts, references=references)
-    (bleu,) = Bleu()([""], texts[1:], references=references[1:])
-    (grammar,) = Grammar()([""], texts[1:])
-    assert isinstance(bleu, float)
-    assert isinstance(grammar, float)
-    close(found, [1.0 + 0.3, bleu + 0.3 * grammar])
-    assert 0.0 < bleu < 1.0
-    assert grammar == 1 / 3
-
-
 def test_an_example_of_every_kind() -> None:
     rewards = [RougeL(), Repetition(order=1, unit="token", per_token=True)]
-    columns = {"references": ["a b", None], "completion_ids": [[1, 2, 1], [1]]}
+    columns: dict[str, Any] = {
+        "references": ["a b", None],
+        "completion_ids": [[1, 2, 1], [1]],
+    }
     found = evaluate(rewards, [1.0, 0.5], ["", ""], ["a b a", "a"], columns)
     close(found.total, [[0.0, 0.0, 2 * 2 / 5 - 0.5 / 3], [0.0, 0.0, 0.0]])
     assert found.scored.tolist() == [True, False]

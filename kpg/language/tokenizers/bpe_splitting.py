@@ -1,8 +1,8 @@
-"""Where byte-pair encoding parts a text before it joins bytes.
+"""How byte-pair encoding splits a text into words before it joins bytes.
 
-Encoders of models differ in this alone. All of them look ahead, which the regular
-expressions of TensorFlow (RE2) cannot: of a run of blanks in front of a word, the last
-one goes with the word. Here a first pass parts such runs.
+The encoders of models differ in this alone. All of them look ahead, which TensorFlow's
+regular expressions (RE2) cannot: of several blanks before a word, the last one belongs
+to the word. Here a first pass splits such runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# A code point that Unicode keeps for programs, never for texts.
+from kpg.types import Tensor
+
+# A code point that Unicode reserves for programs; no text has it.
 _CUT = "\ufdd0"
 
 # What Unicode calls white space; `\s` is ASCII's.
@@ -29,12 +31,12 @@ _LLAMA3 = (
 
 
 class Splitting(NamedTuple):
-    """How a family of models parts words.
+    """How a family of models splits words.
 
     Attributes:
         word: A word, as a regular expression of RE2.
         blank: The class of blanks of which a word takes the last.
-        digits: Whether each digit is a text of its own.
+        digits: Whether each digit is split from everything else.
     """
 
     word: str
@@ -52,22 +54,21 @@ SPLITTINGS = {
 
 
 def words_of(
-    texts: tf.Tensor, splitting: Splitting, special_tokens: list[str]
+    texts: Tensor, splitting: Splitting, special_tokens: list[str]
 ) -> tf.RaggedTensor:
-    """Parts texts.
+    """Splits texts into words.
 
     Args:
         texts: `[B]` strings.
         splitting: One of `SPLITTINGS`.
-        special_tokens: Strings that are one word wherever they stand.
+        special_tokens: Strings that are one word wherever they occur, at least one.
 
     Returns:
         `[B, (words)]` strings, none empty.
     """
-    if special_tokens:
-        longest_first = sorted(special_tokens, key=len, reverse=True)
-        pattern = "|".join(map(_literally, longest_first))
-        texts = tf.strings.regex_replace(texts, f"({pattern})", rf"{_CUT}\1{_CUT}")
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    pattern = "|".join(map(_literally, longest_first))
+    texts = tf.strings.regex_replace(texts, f"({pattern})", rf"{_CUT}\1{_CUT}")
     pieces = tf.strings.split(texts, _CUT)
     flat = pieces.flat_values
     special = tf.reduce_any(flat[:, tf.newaxis] == tf.constant(special_tokens), axis=1)
@@ -76,8 +77,8 @@ def words_of(
     return tf.ragged.boolean_mask(words, words != "")
 
 
-def _parted(texts: tf.Tensor, splitting: Splitting) -> tf.Tensor:
-    """Puts a cut wherever a word ends."""
+def _parted(texts: Tensor, splitting: Splitting) -> Tensor:
+    """Inserts a cut after each word."""
     if splitting.digits:
         texts = tf.strings.regex_replace(texts, r"(\p{N})", rf"{_CUT}\1{_CUT}")
     blank = splitting.blank
@@ -87,5 +88,5 @@ def _parted(texts: tf.Tensor, splitting: Splitting) -> tf.Tensor:
 
 
 def _literally(token: str) -> str:
-    """Returns a regular expression of RE2 that matches a string alone."""
+    """Returns a regular expression of RE2 that matches just this string."""
     return "".join(rf"\x{{{ord(character):x}}}" for character in token)

@@ -1,4 +1,4 @@
-"""Prompts, rewards, and everything that may be wrong with them."""
+"""Completions and their scores."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import kpg.rewards
-from kpg.environments import TextGeneration
+from kpg.language.task import TextTask
 
 
 def length(prompts: Any, completions: Any) -> list[float]:
     return [float(len(text)) for text in completions]
-
-
-def per_token(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
-    return [np.arange(len(tokens)) for tokens in completion_ids]
 
 
 def exact(prompts: Any, completions: Any, references: Any) -> list[float | None]:
@@ -24,13 +19,44 @@ def exact(prompts: Any, completions: Any, references: Any) -> list[float | None]
     return [None if want is None else float(text == want) for text, want in pairs]
 
 
-def task(rewards: Any = (length,), **options: Any) -> TextGeneration:
-    prompts = options.pop("prompts", ["one", "two", "three"])
-    options = {"max_new_tokens": 4, "num_envs": 2, **options}
-    return TextGeneration(prompts, rewards=rewards, **options)
+def task(rewards: Any = (length,), **options: Any) -> TextTask:
+    return TextTask(
+        ["one", "two", "three"],
+        options.get("references"),
+        rewards,
+        options.get("reward_weights"),
+        options.get("columns"),
+        max_new_tokens=4,
+    )
 
 
-def score(env: TextGeneration, texts: Any = ("ab", "c")) -> Any:
+class Reader:
+    """Reads a letter a token, and ten tokens in all."""
+
+    def padded(self, prompts: Any) -> Any:
+        lengths = np.array([len(prompt) for prompt in prompts])
+        return np.zeros([len(prompts), lengths.max()], np.int32), lengths
+
+    def check_room(self, prompt_tokens: int, max_new_tokens: int) -> None:
+        if prompt_tokens + max_new_tokens > 10:
+            raise ValueError(f"no room for {prompt_tokens} + {max_new_tokens}")
+
+
+def test_prompts_are_padded_to_the_longest() -> None:
+    tokens, lengths = task().padded(Reader(), 5)
+    assert tokens.shape == (3, 5) and lengths.tolist() == [3, 3, 5]
+    with pytest.raises(ValueError, match="max_prompt_tokens=4, and 5 tokens of 'three"):
+        task().padded(Reader(), 4)
+    long = TextTask(["seventy"], None, [length], None, None, max_new_tokens=4)
+    with pytest.raises(ValueError, match=r"no room for 7 \+ 4"):
+        long.padded(Reader(), 8)
+
+
+def per_token(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
+    return [np.arange(len(tokens)) for tokens in completion_ids]
+
+
+def score(env: TextTask, texts: Any = ("ab", "c")) -> Any:
     tokens = [np.arange(len(text) + 1, dtype=np.int32) for text in texts]
     given = [np.array([5], np.int32), np.array([6, 7], np.int32)]
     return env.score(np.array([0, 2]), list(texts), given, tokens, [True, False])
@@ -82,46 +108,6 @@ def test_measures_are_means_since_they_were_asked() -> None:
     assert env.measured() == {**named, "ended": 0.5}
     assert env.measured() == {}
     assert env.completed is not None and env.completed.completions == ["abc", ""]
-
-
-def test_every_prompt_has_its_turn_in_each_pass() -> None:
-    env = task(prompts=[*"abcdefg"], num_envs=6, group_size=2)
-    rows = [env.chosen(iteration) for iteration in range(7)]
-    for row in rows:
-        np.testing.assert_array_equal(row[::2], row[1::2])
-    drawn = np.concatenate([row[::2] for row in rows]).reshape(3, 7)
-    np.testing.assert_array_equal(np.sort(drawn), [np.arange(7)] * 3)
-    assert not np.array_equal(drawn[0], drawn[1])
-    np.testing.assert_array_equal(env.chosen(3), rows[3])
-    other = task(prompts=[*"abcdefg"], num_envs=6, group_size=2, seed=1)
-    assert any(not np.array_equal(other.chosen(i), row) for i, row in enumerate(rows))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"prompts": []}, r"at least one. Received: prompts=\[\]"),
-        ({"prompts": ["a", ""]}, r"not empty.*prompts\[1\]=''"),
-        ({"prompts": ["a", 3]}, r"prompts\[1\]=3"),
-        ({"references": ["a"]}, "`references` must hold.*3 prompts. Received: 1"),
-        ({"columns": {"topic": "abc"}}, "`topic` must hold"),
-        ({"columns": {"ended": [1, 2, 3]}}, "come from the policy"),
-        ({"max_new_tokens": 0}, "max_new_tokens=0"),
-        ({"max_prompt_tokens": True}, "max_prompt_tokens=True"),
-        ({"group_size": 3}, "num_envs=2, group_size=3"),
-        ({"num_envs": 0}, "num_envs=0"),
-        ({"rewards": []}, r"one callable or more.*Received: \[\]"),
-        ({"rewards": ["bleu"]}, "one callable or more.*Received: 'bleu'"),
-        ({"rewards": [length, length]}, r"name of its own.*\['length'\] twice"),
-        ({"reward_weights": [1.0, 2.0]}, r"1 finite numbers.*\[1.0, 2.0\]"),
-        ({"reward_weights": [float("nan")]}, "1 finite numbers"),
-        ({"rewards": [exact]}, "'exact' needs references.*columns"),
-        ({"rewards": [kpg.rewards.Bleu()]}, "needs references.*columns"),
-    ],
-)
-def test_refuses_to_be_made(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        task(**options)
 
 
 @pytest.mark.parametrize(

@@ -18,5 +18,5 @@ def test_every_choice_once_and_in_order() -> None:
 
 @pytest.mark.parametrize("parts", [[], [["a"], []], ["ab"], [["a"], "b"]])
 def test_what_is_no_list_of_parts_is_refused(parts: Any) -> None:
-    with pytest.raises(ValueError, match="lists of strings, none empty. Received: "):
+    with pytest.raises(ValueError, match="lists of strings, none of them empty. Rec"):
         phrases(parts)

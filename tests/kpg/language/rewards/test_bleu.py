@@ -175,9 +175,9 @@ def test_a_row_without_references_is_not_scored() -> None:
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="`max_order` must be 1 or more. Received: 0"):
+    with pytest.raises(ValueError, match="`max_order` must be a whole number.*order=0"):
         Bleu(max_order=0)
-    with pytest.raises(ValueError, match="`smoothing` must be one of .*: 'chen'"):
+    with pytest.raises(ValueError, match="`smoothing` must be one of .*='chen'"):
         Bleu(smoothing="chen")
-    with pytest.raises(ValueError, match="`tokenizer` must be one of .*: 'flores200'"):
+    with pytest.raises(ValueError, match="`tokenizer` must be one of .*='flores200'"):
         Bleu(tokenizer="flores200")

@@ -1,4 +1,4 @@
-"""Byte-pair encoding: against a naive one with the patterns as they were published."""
+"""Byte-pair encoding: against a naive one with the patterns that were published."""
 
 from __future__ import annotations
 
@@ -8,33 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import regex
 import tensorflow as tf
 
 from kpg.text import BPETokenizer, Codec, byte_symbols, check_tokenizer
+from tests.published_splitting import PATTERNS, SPECIAL, texts, words
 
-# Radford et al. (2019), and Meta's code for Llama 3, of which Qwen 2 counts digits one
-# by one. SmolLM's tokenizer parts all digits, and then does as GPT-2's.
-GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-PATTERNS = {
-    "gpt-2": GPT2,
-    "llama-bpe": LLAMA3,
-    "qwen2": LLAMA3.replace("{1,3}", ""),
-    "smollm": GPT2,
-}
-SPECIAL = ["<|end|>", "<|end|>12", "<pad>"]
 MERGES = [
     *("Ġ Ġ", "Ċ Ċ", "Ġ t", "h e", "Ġt he", "t h", "th e", "e r", "1 2", "Ġ 1", "3 3"),
     *("ĠĠ ĠĠ", "' l", "'l l", "Ã ©", "Ġ Ċ", "12 1", "< |", "Ġ' s", "Ġ '", "! Ċ"),
-]
-PARTS = [
-    *(" ", " ", " ", "\n", "\t", "\r\n", "\u00a0", "\u3000", "\u2028", "\x0b", "\x85"),
-    *("a", "the", "t", "h", "é", "日", "ǅ", "1", "12", "1213", "३", "Ⅷ", "²"),
-    *("'s", "'LL", "'ll", "'", "!", "…", "<|", "|>", "_", "\u0301", "👍🏽", *SPECIAL),
 ]
 
 
@@ -55,27 +36,11 @@ def tokenizer(splitting: str = "gpt-2", **options: Any) -> BPETokenizer:
     return BPETokenizer(**{**given, **options})
 
 
-def texts(count: int = 400) -> list[str]:
-    random = np.random.default_rng(0)
-    rows = [random.choice(PARTS, random.integers(1, 12)) for _ in range(count)]
-    pairs = ["".join(pair) for pair in itertools.product(PARTS, PARTS)]
-    return ["", *pairs, *("".join(row) for row in rows)]
-
-
 def naive(text: str, splitting: str) -> list[int]:
     """Sennrich et al. (2016), a pair at a time."""
-    words: list[str] = []
-    special = "|".join(map(regex.escape, sorted(SPECIAL, key=len, reverse=True)))
-    for piece in regex.split(f"({special})", text):
-        if piece in SPECIAL:
-            words.append(piece)
-            continue
-        parts = regex.split(r"(\p{N})", piece) if splitting == "smollm" else [piece]
-        for part in parts:
-            words += regex.findall(PATTERNS[splitting], part)
     ids = {token: index for index, token in enumerate(vocabulary())}
     found = []
-    for word in words:
+    for word in words(text, splitting):
         tokens = [byte_symbols()[byte] for byte in word.encode()]
         if word in SPECIAL:
             tokens = [word]

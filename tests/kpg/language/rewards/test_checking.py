@@ -164,19 +164,6 @@ def test_missing_columns_are_found_before_anything_is_sampled(
     check_columns([TargetLength(5, unit="word"), RougeL(), Repetition()], columns[-1:])
 
 
-def test_references_missing_for_bleu_are_refused_in_words() -> None:
-    refused(
-        Bleu(), "The reward 'bleu' needs references, with one entry for each prompt"
-    )
-    with pytest.raises(ValueError, match="`Bleu` compares completions with references"):
-        Bleu()(PROMPTS, COMPLETIONS)
-    for wrong in ("", " ", [], ["a", ""], [1], 3):
-        columns = {"references": ["a", wrong, "b"]}
-        refused(
-            Bleu(), r"'bleu'.*`Bleu` wants references that are not empty", **columns
-        )
-
-
 @pytest.mark.parametrize(
     ("prompts", "completions", "columns", "message"),
     [

@@ -16,7 +16,7 @@ import kpg
 import kpg.rewards
 from kpg.environments import ControlledGeneration, HostEnvironment, TextGeneration
 from kpg.models import CausalLMPolicy
-from kpg.models.language.control.executor_reading import CachedReader, TextReader
+from kpg.models.language.decoding.rowwise import CachedReader, TextReader
 from kpg.trainers.acting.host import HostCollector
 from tests.texts import gemma, gpt2, llama, policy
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.decoder import CachedDecoder, RereadingDecoder
 from kpg.models.language.decoding.sampling import Sampler
+from kpg.models.language.decoding.selection import decoder_for
 from tests.seq2seq import fixed
 from tests.texts import padded, policy, teacher_forced
 

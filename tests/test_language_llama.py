@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models.language.decoding.choice import decoder_for
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.decoder import CachedDecoder
 from kpg.models.language.decoding.llama import LlamaDecoder
-from kpg.models.language.decoding.slots import put, put_anywhere
-from kpg.models.language.trunk import LanguageTrunk
+from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import put, put_anywhere
 from tests.texts import llama
 
 V, ROOM, STEPS = 11, 4, 5

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.decoder import CachedDecoder, RereadingDecoder
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.llama import LlamaDecoder
 from kpg.models.language.decoding.sampling import Completions, Sampler
+from kpg.models.language.decoding.selection import decoder_for
 from tests.texts import (
     before_the_last,
     gemma,
@@ -152,7 +152,7 @@ def test_decoders_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = policy("abc").trunk
     assert isinstance(decoder_for(trunk), GPT2Decoder)
     monkeypatch.setattr(
-        "kpg.models.language.decoding.choice.agrees", lambda *what: False
+        "kpg.models.language.decoding.selection.agrees", lambda *what: False
     )
     assert isinstance(decoder_for(trunk), GPT2Decoder)
     assert isinstance(decoder_for(policy("abc").trunk), RereadingDecoder)

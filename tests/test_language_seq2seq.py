@@ -12,11 +12,11 @@ import tensorflow as tf
 
 import kpg
 from kpg.models import CausalLMPolicy, LanguageCritic, Seq2SeqLMPolicy
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.sampling import Completions, Sampler
+from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.seq2seq import Seq2SeqDecoder, Seq2SeqRereader
-from kpg.models.language.decoding.slots import put_anywhere
-from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
+from kpg.models.language.decoding.tables import put_anywhere
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
 from tests.seq2seq import FRAMING, bart, policy, read_by, t5, teacher_forced
 from tests.test_text_engine import vowels
 from tests.texts import Letters, gpt2, padded, stirred

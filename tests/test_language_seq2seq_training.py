@@ -13,7 +13,7 @@ import kpg
 from kpg.export.loading.servable import Servable
 from kpg.models import LanguageCritic, Seq2SeqLMPolicy, pretrain
 from kpg.models.language.pretraining import pairs_of, predictor
-from kpg.models.language.seq2seq import Seq2SeqTrunk
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import values_of
 from tests.seq2seq import FRAMING, bart, policy, read_by, teacher_forced

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.decoder import CachedDecoder, RereadingDecoder
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.sampling import Sampler
-from kpg.models.language.decoding.slots import put, put_anywhere, sizes, widened
+from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import put, put_anywhere, sizes, widened
 from tests.texts import gemma, gpt2, llama, padded, policy
 
 PROMPTS = [[2, 3, 3], [4], [3, 2, 4, 4, 2]]

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from kpg import text
 from kpg.models import pretrain
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.pretraining import predictor, windows
-from kpg.models.language.trunk import LanguageTrunk
 from tests.texts import Letters, gpt2, llama, policy, stirred
 
 ABC = Letters("abc")

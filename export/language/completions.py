@@ -12,9 +12,9 @@ from kpg import spaces
 from kpg.export.client.arguments import AS_EXPORTED
 from kpg.export.wire import tensors
 from kpg.export.writing.signatures import GREEDY, Tensors, trace
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.sampling import Completions, Sampler
-from kpg.models.language.decoding.slots import put_anywhere, widened
+from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import put_anywhere, widened
 from kpg.models.language.language_policy import LanguagePolicy
 
 COMPLETE = "complete"

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.language_policy import LanguagePolicy, chosen_tokenizer
-from kpg.models.language.trunk import LanguageTrunk
 
 
 @keras.saving.register_keras_serializable(package="kpg")

@@ -17,10 +17,10 @@ from kpg.language.pretrained.presets import pretrained
 from kpg.language.tokenizers.coding import Tokens, padded
 from kpg.models.language import saving
 from kpg.models.language.critic import LanguageCritic
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.decoder import Decoder, RereadingDecoder
+from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.seq2seq import Seq2SeqRereader
-from kpg.models.language.decoding.slots import put_anywhere
+from kpg.models.language.decoding.tables import put_anywhere
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import State, TextTrunk
 from kpg.text import Codec, check_tokenizer

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.language.tokenizers.coding import Tokens, padded
-from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import TextTrunk
-from kpg.models.language.trunk import LanguageTrunk
 from kpg.text import Codec, check_tokenizer
 
 _LONGEST_WINDOW = 512

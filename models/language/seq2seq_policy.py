@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from kpg.models.language.language_policy import LanguagePolicy, chosen_tokenizer
-from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
 
 
 @keras.saving.register_keras_serializable(package="kpg")

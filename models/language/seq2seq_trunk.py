@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.language.tokenizers.coding import Tokens
-from kpg.models.language.decoding.slots import sizes
+from kpg.models.language.decoding.tables import sizes
 from kpg.models.language.text_trunk import State, TextTrunk
 
 

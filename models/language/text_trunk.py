@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kpg.language.tokenizers.coding import Tokens
 from kpg.models.language import saving
-from kpg.models.language.decoding.slots import sizes
+from kpg.models.language.decoding.tables import sizes
 
 State = tuple[Any, ...]
 Self = TypeVar("Self", bound="TextTrunk")

@@ -11,8 +11,8 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg.models.language.control.executor_reading import Executor
 from kpg.models.language.control.word_classes import Row, WordClasses
+from kpg.models.language.decoding.rowwise import Executor
 
 CONTROLS = ("token", "bias", "instructions")
 STRENGTH, SHARPNESS = 5.0, 4.0

@@ -18,16 +18,16 @@ from kpg.models.language.control.controls import (
     Options,
     make_control,
 )
-from kpg.models.language.control.executor_learning import ExecutorPartner, Turn
-from kpg.models.language.control.executor_reading import (
+from kpg.models.language.control.infos import put
+from kpg.models.language.control.interaction import Interaction
+from kpg.models.language.control.partner import ExecutorPartner, Turn
+from kpg.models.language.control.text_buffer import ControlledTexts
+from kpg.models.language.control.writer import ExecutorWriter
+from kpg.models.language.decoding.rowwise import (
     Executor,
     check_executor,
     reader_for,
 )
-from kpg.models.language.control.executor_writing import ExecutorWriter
-from kpg.models.language.control.infos import put
-from kpg.models.language.control.interaction import Interaction
-from kpg.models.language.control.texts import ControlledTexts
 from kpg.rewards import RewardFunction
 
 

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg.models.language.control.executor_reading import Executor
+from kpg.models.language.decoding.rowwise import Executor
 
 Array = np.ndarray[Any, Any]
 

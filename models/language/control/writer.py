@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from kpg.graph.compiling import compiled
 from kpg.models.language.control.controls import Control
-from kpg.models.language.control.executor_reading import Reader
 from kpg.models.language.control.interaction import Interaction
+from kpg.models.language.decoding.rowwise import Reader
 
 Array = np.ndarray[Any, Any]
 

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from kpg.models.language.decoding.slots import put_anywhere, sizes, widened
-from kpg.models.language.trunk import LanguageTrunk
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.decoding.tables import put_anywhere, sizes, widened
 
 
 class Decoder(Protocol):

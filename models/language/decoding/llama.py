@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kpg.models.language.decoding.layered import LayeredDecoder
+from kpg.models.language.decoding.per_layer_cache import LayeredDecoder
 
 
 class LlamaDecoder(LayeredDecoder):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.decoder import Decoder
-from kpg.models.language.decoding.slots import Put, put, sizes, widened
-from kpg.models.language.trunk import LanguageTrunk
+from kpg.models.language.decoding.tables import Put, put, sizes, widened
 
 
 class LayerCache(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kpg.graph import random
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.decoder import Decoder
-from kpg.models.language.decoding.slots import Put, put, sizes
+from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import Put, put, sizes
 from kpg.models.language.language_policy import LanguagePolicy
 
 

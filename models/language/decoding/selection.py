@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import tensorflow as tf
 
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.decoder import (
     CachedDecoder,
     Decoder,
@@ -17,9 +18,8 @@ from kpg.models.language.decoding.decoder import (
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.llama import LlamaDecoder
 from kpg.models.language.decoding.seq2seq import Seq2SeqDecoder, Seq2SeqRereader
-from kpg.models.language.decoding.slots import put, put_anywhere
-from kpg.models.language.seq2seq import Seq2SeqTrunk
-from kpg.models.language.trunk import LanguageTrunk
+from kpg.models.language.decoding.tables import put, put_anywhere
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk
 
 _FAST: dict[str, Any] = {
     "GPT2Backbone": GPT2Decoder,

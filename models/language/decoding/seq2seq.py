@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from kpg.models.language.decoding.decoder import Decoder
-from kpg.models.language.decoding.slots import put_anywhere, sizes, widened
-from kpg.models.language.seq2seq import Seq2SeqTrunk
+from kpg.models.language.decoding.tables import put_anywhere, sizes, widened
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk
 
 
 class Seq2SeqDecoder(Decoder):

@@ -14,14 +14,14 @@ import tensorflow as tf
 
 from kpg import spaces
 from kpg.distributions import Family, for_space
-from kpg.graph import probability as tfp
+from kpg.models.action_model import ActionModel
 from kpg.models.attention import DEFAULT_STEPS
 from kpg.models.observation_model import ObservationModel
 from kpg.models.trunk import TrunkOptions
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class Policy(ObservationModel):
+class Policy(ActionModel, ObservationModel):
     """A Keras model whose output parameterises a distribution over actions.
 
     Observations are encoded (`kpg.models.ObservationEncoder`; standardising is the
@@ -152,38 +152,6 @@ class Policy(ObservationModel):
             False: _split(weights, runs, False),
         }
         return tf.concat([next(sources[own]) for own, _ in runs], axis=-1)
-
-    def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
-        """Returns a TFP distribution of batch shape `[B]`; one event is one action."""
-        return self.family.distribution(self(observations))
-
-    def sample(
-        self, observations: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws actions.
-
-        Args:
-            observations: `[B, ...]`.
-            seed: `[2]` int32, a stateless seed: equal seeds give equal actions.
-
-        Returns:
-            Raw actions `[B, ...]` and their log-probabilities `[B]`, in nats.
-        """
-        parameters = self(observations)
-        actions = self.family.sample(parameters, seed)
-        return actions, self.family.log_prob(parameters, actions)
-
-    def mode(self, observations: tf.Tensor) -> tf.Tensor:
-        """Returns the most likely raw action `[B, ...]` for each observation."""
-        return self.family.mode(self(observations))
-
-    def log_prob(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-        """Returns `[B]` log-probabilities of raw actions, in nats."""
-        return self.family.log_prob(self(observations), actions)
-
-    def entropy(self, observations: tf.Tensor) -> tf.Tensor:
-        """Returns `[B]` entropies, in nats."""
-        return self.family.entropy(self(observations))
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.Model.get_config`."""

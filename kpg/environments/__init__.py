@@ -24,6 +24,10 @@ from kpg.environments.host.vector import HostStep as HostStep
 from kpg.environments.partner import Partner as Partner
 from kpg.environments.tabular import TabularMDP as TabularMDP
 from kpg.language.generation import TextGeneration as TextGeneration
+from kpg.models.language.control.controls import Biases as Biases
+from kpg.models.language.control.controls import Control as Control
+from kpg.models.language.control.controls import Instructions as Instructions
+from kpg.models.language.control.controls import NextToken as NextToken
 from kpg.models.language.control.generation import (
     ControlledGeneration as ControlledGeneration,
 )

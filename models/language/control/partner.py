@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
-from kpg.models.language.control.controls import Control
-
-Array = np.ndarray[Any, Any]
+from kpg.environments.partner import Partner
+from kpg.models.language.control.steering import Steering
+from kpg.types import Tensor
 
 
 class Turn(NamedTuple):
@@ -24,22 +24,21 @@ class Turn(NamedTuple):
         tokens: `[...]` int32, what was written; of a phrase, its first token.
     """
 
-    texts: Any
-    lengths: Any
-    states: Any
-    actions: Any
-    tokens: Any
+    texts: Tensor
+    lengths: Tensor
+    states: Tensor
+    actions: Tensor
+    tokens: Tensor
 
 
-class ExecutorPartner:
-    """The executor of a `ControlledGeneration` as a `kpg.environments.Partner`.
+class ExecutorPartner(Partner):
+    """The executor of a `ControlledGeneration` as something that can learn.
 
     What it chose is a token, from its distribution as the control has bent it. Tokens
-    that were written without asking it (the end after "stop", and phrases) count for
-    nothing.
+    that nobody chose (the end after "stop", and phrases) count for nothing.
 
     Args:
-        control: What the executor is told by.
+        steering: Tells the executor what to write.
         refresh: Has the executor read all texts again.
 
     Attributes:
@@ -50,30 +49,32 @@ class ExecutorPartner:
         ValueError: If the executor never chooses, or not at random.
     """
 
-    def __init__(self, control: Control, refresh: Callable[[], None]) -> None:
-        if not control.asks or control.deterministic:
+    def __init__(self, steering: Steering, refresh: Callable[[], None]) -> None:
+        control = steering.control
+        if not control.executor_chooses or control.deterministic:
             raise ValueError(
-                "An executor learns from tokens that it samples: by control='bias' or "
-                "'instructions', and not with deterministic=True. Received: "
-                f"{type(control).__name__}, deterministic={control.deterministic}"
+                "An executor learns from tokens that it samples; use a control such as "
+                "`Biases` or `Instructions`, without `deterministic=True`. Received: "
+                f"control={control}"
             )
-        self._control = control
+        self._steering = steering
         self._refresh = refresh
-        self.model: Any = control.executor
-        self.turn: Any = ()
+        self.model = steering.executor
+        self.turn: Turn | tuple[()] = ()
 
-    def log_probs(self, turn: Turn) -> tf.Tensor:
+    @override
+    def log_probs(self, turn: Turn) -> Tensor:
         """See `kpg.environments.Partner.log_probs`; each text is read on its own."""
-        control, executor = self._control, self._control.executor
+        steering, executor = self._steering, self._steering.executor
         axes = len(turn.tokens.shape)
         rows = Turn(*(tf.reshape(part, [-1, *part.shape[axes:]]) for part in turn))
         features = executor.trunk(rows.texts)
         last = tf.gather(features, rows.lengths - 1, batch_dims=1)
-        bent = control.bent(executor.outputs(last), rows.actions, rows.states)
+        bent = steering.bent(executor.outputs(last), rows.actions, rows.states)
         log_probs = executor.family.log_prob(bent, rows.tokens)
-        chosen = control.forced(rows.actions) < 0
+        chosen = steering.forced(rows.actions) < 0
         return tf.reshape(tf.where(chosen, log_probs, 0.0), turn.tokens.shape)
 
+    @override
     def refresh(self) -> None:
-        """See `kpg.environments.Partner.refresh`."""
         self._refresh()

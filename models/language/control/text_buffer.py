@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
 from kpg.models.language.control.word_classes import WordClasses
+from kpg.types import Array
 
-Array = np.ndarray[Any, Any]
 
-
-class ControlledTexts:
+class TextBuffer:
     """B texts, each a prompt and a completion that grows behind it.
 
     Args:
         prompts: `[N, P]` int32, tokens of all prompts, padded on the right.
         lengths: `[N]` int32, tokens of each.
-        classes: Follow the completions.
+        classes: The word classes whose states follow the completions.
         count: B.
-        new_tokens: T, tokens of a completion at most.
+        new_tokens: T, the most tokens of a completion.
         end: The token that ends a completion.
 
     Attributes:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kpg.graph.compiling import compiled
-from kpg.models.language.control.controls import Control
 from kpg.models.language.control.interaction import Interaction
-from kpg.models.language.decoding.rowwise import Reader
-
-Array = np.ndarray[Any, Any]
+from kpg.models.language.control.steering import Steering
+from kpg.models.language.decoding.rowwise import RowwiseDecoder
+from kpg.types import Array, Nest, Tensor
 
 
 class ExecutorWriter:
@@ -23,9 +21,9 @@ class ExecutorWriter:
     passed from call to call would be copied each time.
 
     Args:
-        control: Chooses the tokens.
+        steering: Chooses the tokens.
         interaction: Says what is shown of the executor.
-        reader: Reads the texts.
+        decoder: Reads the texts.
         jit_compile: Whether XLA compiles `write`.
 
     Attributes:
@@ -37,16 +35,16 @@ class ExecutorWriter:
 
     def __init__(
         self,
-        control: Control,
+        steering: Steering,
         interaction: Interaction,
-        reader: Reader,
+        decoder: RowwiseDecoder,
         jit_compile: bool,
     ) -> None:
-        self._control = control
+        self._steering = steering
         self._interaction = interaction
-        self._reader = reader
-        self._memory: Any = None
-        self._parameters: Any = None
+        self._decoder = decoder
+        self._memory: Nest = None
+        self._parameters: tf.Variable = None
         self.view: dict[str, Array] = {}
         self.log_likelihoods = np.zeros(0, np.float32)
         self._reading = functools.cache(self._reading_of)
@@ -79,7 +77,9 @@ class ExecutorWriter:
         if begun:
             self.log_likelihoods[rows] = 0.0
 
-    def write(self, actions: Array, states: Array, lengths: Array, key: Any) -> Array:
+    def write(
+        self, actions: Array, states: Array, lengths: Array, key: list[int]
+    ) -> Array:
         """Writes a token of each text, `[B]` int32.
 
         Args:
@@ -99,20 +99,22 @@ class ExecutorWriter:
         written: Array = tokens.numpy()
         return written
 
-    def _remember(self, texts: tf.Tensor, lengths: tf.Tensor) -> None:
+    def _remember(self, texts: Tensor, lengths: Tensor) -> None:
         """Makes the variables."""
 
-        def variable(value: tf.Tensor) -> tf.Variable:
+        def variable(value: Tensor) -> tf.Variable:
             return tf.Variable(value, trainable=False)
 
-        features, memory = self._reader.start(texts, lengths)
+        features, memory = self._decoder.start(texts, lengths)
         self._memory = tf.nest.map_structure(variable, memory)
-        self._parameters = variable(self._control.executor.outputs(features))
+        self._parameters = variable(self._steering.executor.outputs(features))
 
-    def _reading_of(self, room: int, begun: bool) -> Any:
-        """Returns the compiled `_read` of any number of texts of so much room."""
+    def _reading_of(
+        self, room: int, begun: bool
+    ) -> tf.types.experimental.PolymorphicFunction:
+        """Returns the compiled `_read` of any number of texts of that much room."""
 
-        def read(rows: tf.Tensor, texts: tf.Tensor, lengths: tf.Tensor) -> Any:
+        def read(rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
             view = self._read(rows, texts, lengths)
             if begun:
                 view["prompt"] = self._interaction.summary(texts, lengths)
@@ -122,15 +124,15 @@ class ExecutorWriter:
         numbers = tf.TensorSpec([None], tf.int32)
         return tf.function(read, [numbers, texts, numbers], autograph=False)
 
-    def _read(self, rows: tf.Tensor, texts: tf.Tensor, lengths: tf.Tensor) -> Any:
-        features, fresh = self._reader.start(texts, lengths)
-        parameters = self._control.executor.outputs(features)
+    def _read(self, rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        features, fresh = self._decoder.start(texts, lengths)
+        parameters = self._steering.executor.outputs(features)
         places = rows[:, tf.newaxis]
         kept = (self._memory, self._parameters)
         for old, new in zip(
             tf.nest.flatten(kept), tf.nest.flatten((fresh, parameters)), strict=True
         ):
-            # Numbers that all texts share are about those that stay, too.
+            # Numbers that all texts share also belong to the texts that stay.
             if old.shape.rank:
                 # In place, the variable would be copied with every later read.
                 whole = tf.convert_to_tensor(old)
@@ -138,19 +140,15 @@ class ExecutorWriter:
         return self._interaction.view(features, parameters)
 
     def _write(
-        self,
-        actions: tf.Tensor,
-        states: tf.Tensor,
-        lengths: tf.Tensor,
-        key: tf.Tensor,
-    ) -> Any:
+        self, actions: Tensor, states: Tensor, lengths: Tensor, key: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         before = tf.convert_to_tensor(self._parameters)
         memory = tf.nest.map_structure(tf.convert_to_tensor, self._memory)
-        tokens = self._control.tokens(before, actions, states, key)
+        tokens = self._steering.tokens(before, actions, states, key)
         log_probs = tf.nn.log_softmax(before)
         likelihoods = tf.gather(log_probs, tokens, batch_dims=1)
-        features, memory = self._reader.advance(memory, tokens, lengths)
-        parameters = self._control.executor.outputs(features)
+        features, memory = self._decoder.advance(memory, tokens, lengths)
+        parameters = self._steering.executor.outputs(features)
         tf.nest.map_structure(lambda old, new: old.assign(new), self._memory, memory)
         self._parameters.assign(parameters)
         return tokens, likelihoods, self._interaction.view(features, parameters)

@@ -1,16 +1,21 @@
-"""Reading a text token by token, with a cache of its own for each layer."""
+"""Reading a text token by token, with a separate cache for each layer."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import keras
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.decoder import Decoder
 from kpg.models.language.decoding.tables import Put, put, sizes, widened
+from kpg.types import Nest, Tensor
+
+Projections: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 class LayerCache(NamedTuple):
@@ -25,36 +30,36 @@ class LayerCache(NamedTuple):
             for none.
     """
 
-    keys: tuple[Any, ...]
-    values: tuple[Any, ...]
-    slot: Any
-    places: Any
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    slot: Tensor
+    places: Tensor
 
 
-class LayeredDecoder(Decoder, ABC):
+class LayeredDecoder(Decoder[LanguageTrunk], ABC):
     """Decodes a transformer by the weights of its KerasHub layers.
 
-    KerasHub keeps one cache for all layers and takes it apart and puts it together in
+    KerasHub keeps one cache for all layers, and takes it apart and puts it together in
     each of them; XLA then copies all of it several times for each token. Here every
-    layer has its own, which XLA updates in place. A row's place in its text is its own
-    as well, so that no row waits for a longer prompt. Abstract: a subclass knows the
-    parts of one family's layers.
+    layer has a cache of its own, which XLA updates in place. Each row also has its own
+    place in its text, so that none waits for a longer prompt. Abstract: a derived class
+    knows the parts of one family's layers.
 
     The layers' parts are private to KerasHub: `decoder_for` compares the features with
     the model's, and drops a decoder where they differ.
 
     Args:
         trunk: The language model.
-        write: How a slot of the cache is filled. Defaults to `slots.put`.
+        write: How a slot of the cache is filled. Defaults to `put`.
     """
 
     def __init__(self, trunk: LanguageTrunk, write: Put = put) -> None:
-        self.trunk = trunk
+        super().__init__(trunk)
         self.write = write
-        self.backbone: Any = trunk.causal_lm.backbone
+        self.backbone: keras.Model = trunk.causal_lm.backbone
 
     @abstractmethod
-    def embedded(self, tokens: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
         """Embeds tokens.
 
         Args:
@@ -67,36 +72,38 @@ class LayeredDecoder(Decoder, ABC):
 
     @abstractmethod
     def projections(
-        self, layer: Any, hidden: tf.Tensor, turned: Any
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        self, layer: keras.layers.Layer, hidden: Tensor, turned: Nest
+    ) -> Projections:
         """Returns queries `[B, H, L, D]`, keys and values `[B, K, L, D]` of a layer.
 
-        K divides H: each key is that of H / K queries that follow each other.
+        K divides H: H / K consecutive queries share each key.
         """
 
     @abstractmethod
-    def merged(self, layer: Any, hidden: tf.Tensor, mixed: tf.Tensor) -> tf.Tensor:
-        """Returns what a layer makes of its input and of what attention mixed.
+    def merged(
+        self, layer: keras.layers.Layer, hidden: Tensor, mixed: Tensor
+    ) -> Tensor:
+        """Returns a layer's output.
 
         Args:
             layer: The layer.
             hidden: `[B, L, F]`, its input.
-            mixed: `[B, L, H, D]`.
+            mixed: `[B, L, H, D]`, what attention returned.
         """
 
-    def window(self, layer: Any) -> int | None:
+    def window(self, layer: keras.layers.Layer) -> int | None:
         """Returns how many tokens a layer sees, itself included; `None` for all."""
         return None
 
+    @override
     def start(
-        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
-    ) -> tuple[tf.Tensor, LayerCache]:
-        """See `Decoder.start`."""
+        self, prompts: Tensor, lengths: Tensor, new_tokens: int
+    ) -> tuple[Tensor, LayerCache]:
         room = sizes(prompts)[1]
         places = tf.range(room)[tf.newaxis]
         own = tf.where(places < lengths[:, tf.newaxis], places + 1, 0)
         hidden, turned = self.embedded(prompts, places)
-        caches: list[tuple[Any, Any]] = []
+        caches: list[tuple[Tensor, Tensor]] = []
         for layer in self.backbone.transformer_layers:
             queries, keys, values = self.projections(layer, hidden, turned)
             seen = self._seen(layer, places + 1, own)
@@ -111,16 +118,16 @@ class LayeredDecoder(Decoder, ABC):
             widened(own, new_tokens, axis=1),
         )
 
+    @override
     def advance(
-        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: LayerCache
-    ) -> tuple[tf.Tensor, LayerCache]:
-        """See `Decoder.advance`."""
+        self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: LayerCache
+    ) -> tuple[Tensor, LayerCache]:
         cache = LayerCache(*cache)
         place = (lengths + step)[:, tf.newaxis]
         new_slot = tf.range(sizes(cache.places)[1]) == cache.slot
         places = tf.where(new_slot, place + 1, cache.places)
         hidden, turned = self.embedded(tokens[:, tf.newaxis], place)
-        caches: list[tuple[Any, Any]] = []
+        caches: list[tuple[Tensor, Tensor]] = []
         layers = self.backbone.transformer_layers
         for layer, *past in zip(layers, cache.keys, cache.values, strict=True):
             queries, *new = self.projections(layer, hidden, turned)
@@ -135,7 +142,7 @@ class LayeredDecoder(Decoder, ABC):
         features = self.backbone.layer_norm(hidden[:, 0])
         return features, LayerCache(keys, values, cache.slot + 1, places)
 
-    def _seen(self, layer: Any, own: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    def _seen(self, layer: keras.layers.Layer, own: Tensor, places: Tensor) -> Tensor:
         """Returns bool `[B, L, S]`: the slots that tokens at their own places see."""
         own, places = own[:, :, tf.newaxis], places[:, tf.newaxis]
         seen = (places > 0) & (places <= own)
@@ -143,19 +150,19 @@ class LayeredDecoder(Decoder, ABC):
         return seen if window is None else seen & (places > own - window)
 
 
-def _mixed(
-    queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, seen: tf.Tensor
-) -> tf.Tensor:
-    """Attends.
+def heads(attention: keras.layers.Layer, inputs: Tensor) -> Projections:
+    """Returns queries, keys and values of `[B, L, F]` inputs, heads before places."""
+    denses = (attention._query_dense, attention._key_dense, attention._value_dense)
+    queries, keys, values = (
+        tf.transpose(dense(inputs), [0, 2, 1, 3]) for dense in denses
+    )
+    return queries, keys, values
 
-    Args:
-        queries: `[B, H, L, D]`.
-        keys: `[B, K, S, D]`.
-        values: `[B, K, S, D]`.
-        seen: bool `[B, L, S]`.
 
-    Returns:
-        `[B, L, H, D]`.
+def _mixed(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
+    """Attends with queries `[B, H, L, D]` to keys and values `[B, K, S, D]`.
+
+    Only the slots in `seen`, bool `[B, L, S]`, are attended to. Returns `[B, L, H, D]`.
     """
     batch_size, heads, length, size = sizes(queries)
     _, groups, slots, _ = sizes(keys)

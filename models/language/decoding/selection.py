@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,22 +16,24 @@ from kpg.models.language.decoding.decoder import (
 )
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.llama import LlamaDecoder
+from kpg.models.language.decoding.per_layer_cache import LayeredDecoder
 from kpg.models.language.decoding.seq2seq import Seq2SeqDecoder, Seq2SeqRereader
 from kpg.models.language.decoding.tables import put, put_anywhere
 from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk
+from kpg.models.language.text_trunk import TextTrunk
 
-_FAST: dict[str, Any] = {
+_FAST: dict[str, type[LayeredDecoder]] = {
     "GPT2Backbone": GPT2Decoder,
     "LlamaBackbone": LlamaDecoder,
     "Llama3Backbone": LlamaDecoder,
     "MistralBackbone": LlamaDecoder,
     "QwenBackbone": LlamaDecoder,
 }
-# Reading a few texts takes seconds with a large model, and always ends alike.
-_AGREES: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
+# Reading a few texts takes seconds with a large model, and the answer never changes.
+_AGREES = WeakKeyDictionary[TextTrunk, dict[tuple[type, bool], bool]]()
 
 
-def decoder_for(trunk: Any, portable: bool = False) -> Decoder:
+def decoder_for(trunk: TextTrunk, portable: bool = False) -> Decoder[TextTrunk]:
     """Returns the fastest decoder that reads a model as the model itself does.
 
     Args:
@@ -52,7 +53,7 @@ def decoder_for(trunk: Any, portable: bool = False) -> Decoder:
     return RereadingDecoder(trunk)
 
 
-def _cached(trunk: LanguageTrunk, portable: bool) -> Iterator[Decoder]:
+def _cached(trunk: LanguageTrunk, portable: bool) -> Iterator[Decoder[LanguageTrunk]]:
     """Yields the decoders with a cache, the fastest first."""
     kind = _FAST.get(type(trunk.causal_lm.backbone).__name__)
     if kind is not None:
@@ -61,7 +62,7 @@ def _cached(trunk: LanguageTrunk, portable: bool) -> Iterator[Decoder]:
         yield CachedDecoder(trunk)
 
 
-def agrees(decoder: Decoder, trunk: LanguageTrunk) -> bool:
+def agrees(decoder: Decoder[LanguageTrunk], trunk: LanguageTrunk) -> bool:
     """Whether a decoder gives the model's features on a few texts of any tokens.
 
     It does not if KerasHub's layers have other parts than it knows, or if the model's
@@ -73,7 +74,7 @@ def agrees(decoder: Decoder, trunk: LanguageTrunk) -> bool:
         return False
 
 
-def _error(decoder: Decoder, trunk: LanguageTrunk) -> float:
+def _error(decoder: Decoder[LanguageTrunk], trunk: LanguageTrunk) -> float:
     """Returns the largest error of a feature, as a share of the largest feature."""
     tokens = np.random.default_rng(0).integers(trunk.vocabulary_size, size=(2, 6))
     texts = tf.constant(tokens, tf.int32)

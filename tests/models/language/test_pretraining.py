@@ -15,7 +15,8 @@ import tensorflow as tf
 from kpg import text
 from kpg.models import pretrain
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
-from kpg.models.language.pretraining import predictor, windows
+from kpg.models.language.pretraining import pairs_of, predictor, windows
+from tests import seq2seq
 from tests.texts import Letters, gpt2, llama, policy, stirred
 
 ABC = Letters("abc")
@@ -197,18 +198,18 @@ def test_the_seed_orders_the_windows() -> None:
     ("texts", "options", "message"),
     [
         ([], {}, "at least one text"),
-        (["a", ("a", "b")], {}, r"not both. Received: texts\[1\]"),
-        ([("a", "b"), "a"], {}, r"not both. Received: texts\[1\]='a'"),
-        ([("a", "b", "c")], {}, "pairs of two strings"),
-        (["a", ""], {}, r"must not be empty.*texts\[1\]"),
-        ([("", "a")], {}, "must not be empty"),
+        (["a", ("a", "b")], {}, r"all be pairs.*Received: texts\[1\]"),
+        ([("a", "b"), "a"], {}, r"all be pairs.*Received: texts\[1\]='a'"),
+        ([("a", "b", "c")], {}, "all be pairs of strings"),
+        (["a", ""], {}, r"may be empty.*texts\[1\]"),
+        ([("", "a")], {}, "may be empty"),
         ([("abc" * 6, "abc" * 6)], {}, "at most 24 tokens together.*36 tokens"),
         ([("ab", "cab")], {"sequence_length": 4}, "at most 4 tokens together"),
         (["a"], {"sequence_length": 25}, "must be at most 24.*sequence_length=25"),
-        (["a"], {"sequence_length": 0}, "`sequence_length` must be a positive"),
-        (["a"], {"epochs": 0}, "`epochs` must be a positive integer.*epochs=0"),
-        (["a"], {"batch_size": 2.0}, "`batch_size` must be a positive integer"),
-        (["a"], {"validation_split": 1.0}, r"in \[0, 1\)"),
+        (["a"], {"sequence_length": 0}, "`sequence_length` must be a whole number"),
+        (["a"], {"epochs": 0}, "`epochs` must be a whole number.*epochs=0"),
+        (["a"], {"batch_size": 2.0}, "`batch_size` must be a whole number"),
+        (["a"], {"validation_split": 1.0}, "must be less than 1"),
         (["a"], {"validation_split": 0.5}, "windows on both sides.*1 windows"),
         (["a"], {"tokenizer": Letters("abcdef")}, "does not match the model"),
     ],
@@ -222,7 +223,61 @@ def test_what_cannot_be_learned_from_is_refused(
 
 
 def test_a_tokenizer_or_a_model_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="A tokenizer needs.*NoneType"):
+    with pytest.raises(ValueError, match="needs a `tokenizer`.*tokenizer=None"):
         pretrain(gpt2(5), ["a"])
     with pytest.raises(ValueError, match="needs a CausalLM"):
         pretrain(keras.Sequential(), ["a"], ABC)
+
+
+PAIRS = [("ab", "c"), ("c", "ba"), ("abca", "")]
+
+
+def small_bart(**options: Any) -> Any:
+    return seq2seq.bart(5, num_layers=1, hidden_dim=8, **options)
+
+
+def test_pairs_are_learned_as_the_model_reads_them() -> None:
+    made = seq2seq.policy("abc", small_bart(dropout=0.0), framing=seq2seq.FRAMING)
+    rows = pairs_of(made.trunk, PAIRS, made.tokenizer, None)
+    assert rows.inputs["decoder_token_ids"].shape == rows.weights.shape == (3, 4)
+    np.testing.assert_array_equal(
+        rows.inputs["decoder_token_ids"][0], [*seq2seq.FRAMING[2], 4, 1]
+    )
+    np.testing.assert_array_equal(rows.targets[0], [0, 4, 1, 0])
+    np.testing.assert_array_equal(
+        rows.weights, [[0, 1, 1, 0], [0, 1, 1, 1], [0, 1, 0, 0]]
+    )
+    losses = []
+    for source, target in PAIRS:
+        prompt, row = ([2 + "abc".index(x) for x in part] for part in (source, target))
+        log_probs = tf.nn.log_softmax(seq2seq.read_by(made, prompt, [*row, 1]))
+        losses += list(-tf.gather(log_probs, [*row, 1], batch_dims=1).numpy())
+    history = pretrain(made, PAIRS, learning_rate=1e-30, verbose=0).history
+    assert history["loss"] == [pytest.approx(np.mean(losses), abs=1e-5)]
+    assert len(predictor(made.trunk).trainable_variables) == len(
+        made.trunk.lm.trainable_variables
+    )
+
+
+def test_learns_pairs_that_only_the_source_tells_apart() -> None:
+    lm, pairs = small_bart(dropout=0.0), [("a", "bc"), ("b", "ca"), ("c", "ab")]
+    quick: Any = {"epochs": 60, "learning_rate": 0.02, "verbose": 0}
+    history = pretrain(lm, pairs, Letters("abc"), **quick).history
+    assert history["loss"][-1] < 0.02 < history["loss"][0]
+    made = seq2seq.policy("abc", lm)
+    told = made.generate([source for source, _ in pairs], 4, deterministic=True)
+    assert told == [target for _, target in pairs]
+
+
+def test_refuses_what_are_no_pairs() -> None:
+    lm = small_bart()
+    with pytest.raises(ValueError, match="least one pair.*Received: texts=\\['ab'\\]"):
+        pretrain(lm, ["ab"], Letters("abc"))
+    with pytest.raises(ValueError, match="24 and 1 tokens"):
+        pretrain(lm, [("a" * 24, "b")], Letters("abc"))
+    with pytest.raises(ValueError, match="1 and 24 tokens"):
+        pretrain(lm, [("b", "a" * 24)], Letters("abc"))
+    with pytest.raises(ValueError, match="1 and 3 tokens"):
+        pretrain(lm, [("b", "abc")], Letters("abc"), sequence_length=3)
+    with pytest.raises(ValueError, match="none in|may be empty"):
+        pretrain(lm, [("", "abc")], Letters("abc"))

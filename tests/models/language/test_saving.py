@@ -14,9 +14,8 @@ from kpg.models import CausalLMPolicy
 from kpg.models.language import saving
 from tests.fragments import values_of
 from tests.languages import stir
-from tests.test_language_seq2seq_training import remainder
 from tests.test_text_engine import make_trainer, task
-from tests.texts import gpt2, llama
+from tests.texts import gpt2, llama, remainder
 
 
 def adapted(alpha: float | None = None) -> CausalLMPolicy:

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium as gym
+import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from typing_extensions import override
 
-from kpg.models.language.control.controls import (
-    SHARPNESS,
-    STRENGTH,
-    Options,
-    make_control,
-)
+import kpg
+from kpg.environments import Biases, Control, Instructions, NextToken
+from kpg.models.language.control.lexicon import Lexicon
+from kpg.types import Space, Tensor
+from tests.steering import CLASSES, SEED, logits, steered
 from tests.texts import policy
-
-END = 1
-SEED = tf.constant([3, 4])
-CLASSES = {"one": ["ab"], "other": ["c", "ba"]}
-
-
-def control(name: str, **options: Any) -> Any:
-    given = {"word_classes": {}, "phrases": [], "deterministic": False, **options}
-    numbers = {"strength": STRENGTH, "sharpness": SHARPNESS, "max_new_tokens": 4}
-    return make_control(policy("abc"), name, Options(**{**numbers, **given}))
-
-
-def logits(count: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(count, 5)).astype("float32")
 
 
 def test_a_token_is_written_as_it_is() -> None:
-    made = control("token")
+    made = steered(NextToken())
     assert made.space == gym.spaces.Discrete(5)
     written = made.tokens(logits(3), np.array([4, 0, 1]), np.zeros(3, int), SEED)
     np.testing.assert_array_equal(written, [4, 0, 1])
 
 
 def test_a_bias_of_tokens_is_added() -> None:
-    made = control("bias", strength=3.0)
+    made = steered(Biases(strength=3.0))
     assert made.space == gym.spaces.Box(-1.0, 1.0, (5,))
     biases = np.random.default_rng(1).uniform(-1, 1, (3, 5)).astype("float32")
     got = made.bent(logits(3), biases, np.zeros(3, int))
@@ -49,9 +36,9 @@ def test_a_bias_of_tokens_is_added() -> None:
 
 
 def test_a_bias_of_classes_goes_on_with_words() -> None:
-    made = control("bias", word_classes=CLASSES, strength=2.0)
+    made = steered(Biases(CLASSES, strength=2.0))
     assert made.space.shape == (2,)
-    behind_a = made.classes.after(0, 2)
+    behind_a = made.lexicon.classes.after(0, 2)
     biases = np.array([[0.5, -1.0], [0.5, -1.0]], np.float32)
     got = made.bent(logits(2), biases, np.array([0, behind_a]))
     # Letters a, b, c are the tokens 2, 3, 4.
@@ -60,8 +47,8 @@ def test_a_bias_of_classes_goes_on_with_words() -> None:
 
 
 def test_instructions() -> None:
-    made = control("instructions", word_classes=CLASSES, phrases=["cab", "b"])
-    assert made.names == (
+    made = steered(Instructions(CLASSES, ["cab", "b"]))
+    assert made.control.names == (
         "continue",
         "stop",
         "sharpen",
@@ -75,73 +62,133 @@ def test_instructions() -> None:
     got = made.bent(logits(1).repeat(7, 0), np.arange(7), np.zeros(7, int)).numpy()
     for action in (0, 1, 5, 6):
         np.testing.assert_array_equal(got[action], row)
-    np.testing.assert_allclose(got[2], SHARPNESS * row)
-    np.testing.assert_allclose(got[3], row + STRENGTH * np.eye(5)[2], rtol=1e-6)
+    np.testing.assert_allclose(got[2], 4.0 * row)
+    np.testing.assert_allclose(got[3], row + 5.0 * np.eye(5)[2], rtol=1e-6)
     other = np.eye(5)[3] + np.eye(5)[4]
-    np.testing.assert_allclose(got[4], row + STRENGTH * other, rtol=1e-6)
+    np.testing.assert_allclose(got[4], row + 5.0 * other, rtol=1e-6)
 
 
-def test_what_is_written_without_asking() -> None:
-    made = control("instructions", phrases=["cab", "b"], deterministic=True)
-    likely = int(np.argmax(logits(1)[0]))
-    actions = np.arange(5)
-    rows = logits(1).repeat(5, 0)
-    written = made.tokens(rows, actions, np.zeros(5, int), SEED)
-    np.testing.assert_array_equal(written, [likely, END, likely, 4, 3])
-    np.testing.assert_array_equal(made.forced(actions), [-1, END, -1, 4, 3])
-    phrases = [made.phrase(action) for action in actions]
-    assert phrases[:3] == [None] * 3
-    assert [phrase.tolist() for phrase in phrases[3:]] == [[4, 2, 3], [3]]
-
-
-def test_the_executor_samples_from_its_own_family() -> None:
-    made = make_control(
-        policy("abc", top_k=2),
-        "instructions",
-        Options({}, [], STRENGTH, SHARPNESS, False, 4),
-    )
-    count = 4000
-    rows = logits(1).repeat(count, 0)
-    actions = np.zeros(count, int)
-    written = made.tokens(rows, actions, np.zeros(count, int), SEED).numpy()
-    order = np.argsort(-logits(1)[0])
-    weights = np.exp(logits(1)[0][order[:2]])
-    probability = weights[0] / weights.sum()
-    error = np.sqrt(probability * (1 - probability) / count)
-    assert set(written.tolist()) == set(order[:2].tolist())
-    assert abs((written == order[0]).mean() - probability) < 4 * error
+NUMBERS = {"word_classes": {"x": ["ab"]}, "strength": 2.0, "deterministic": True}
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "message"),
+    ("name", "flat", "value"),
     [
-        ("prompt", {}, "one of token, bias, instructions. Received: control='prompt'"),
-        ("token", {"word_classes": CLASSES}, "`word_classes` has no effect"),
-        ("token", {"deterministic": True}, "`deterministic` has no effect"),
-        ("bias", {"phrases": ["a"]}, r"`phrases` has no effect.*Received: .*\['a'\]"),
-        ("bias", {"sharpness": 2.0}, "`sharpness` has no effect"),
-        ("instructions", {"strength": 2.0}, "`strength` has no effect"),
-        ("bias", {"strength": 0.0}, "finite number above 0. Received: strength=0.0"),
-        ("bias", {"strength": float("nan")}, "Received: strength=nan"),
-        ("instructions", {"sharpness": 1.0}, "above 1. Received: sharpness=1.0"),
-        ("bias", {"word_classes": {"x": []}}, r"one word or more.*Received: 'x': \[\]"),
-        ("bias", {"word_classes": {"x": "ab"}}, "Received: 'x': 'ab'"),
-        ("bias", {"word_classes": {"x": [""]}}, r"word_classes\['x'\].*Received: ''"),
-        (
-            "bias",
-            {"word_classes": {"x": ["a", "xyz"]}},
-            "tokenizer can make. Received: 'xyz', of which it makes 'aaa'",
-        ),
-        ("instructions", {"phrases": ["d"]}, "`phrases` must.*Received: 'd'.*'a'"),
-        ("instructions", {"phrases": [3]}, "`phrases` must.*Received: 3"),
-        ("instructions", {"phrases": "ab"}, "must be a list. Received: 'ab'"),
+        ("token", {}, NextToken()),
+        ("token", {"phrases": [], "deterministic": False}, NextToken()),
+        ("bias", NUMBERS, Biases({"x": ["ab"]}, 2.0, True)),
+        ("bias", {"word_classes": {}}, Biases()),
         (
             "instructions",
-            {"phrases": ["a", "abcab"]},
-            "max_new_tokens=4, and 5 tokens of 'abcab'",
+            {**NUMBERS, "sharpness": 3.0, "phrases": ["c"]},
+            Instructions({"x": ["ab"]}, ["c"], 2.0, 3.0, True),
         ),
+        ("instructions", {}, Instructions()),
     ],
 )
-def test_refuses(name: str, options: dict[str, Any], message: str) -> None:
+def test_a_name_with_flat_options_is_a_value(
+    name: str, flat: dict[str, Any], value: Control
+) -> None:
+    """What was written before there were values means the same."""
+    assert made(control=name, **flat) == value
+    config = keras.saving.serialize_keras_object(value)
+    assert made(control=config) == made(control=value) == value
+    assert keras.saving.deserialize_keras_object(config) == value
+
+
+def made(**options: Any) -> Control:
+    """Returns the control of an environment."""
+    small: dict[str, Any] = {"rewards": [lambda **_: [0.0]], "num_envs": 1}
+    small |= {"max_new_tokens": 4, "jit_compile": False}
+    env = kpg.environments.ControlledGeneration(
+        policy("abc"), ["a"], **{**small, **options}
+    )
+    return env.control
+
+
+def test_a_class_is_made_with_the_flat_options() -> None:
+    assert made(control=Biases, strength=3.0) == Biases(strength=3.0)
+
+
+def test_what_is_given_is_copied() -> None:
+    classes, phrases = {"x": ["a"]}, ["b"]
+    value = Instructions(classes, phrases)
+    classes["x"].append("c")
+    phrases.append("c")
+    assert value == Instructions({"x": ["a"]}, ["b"])
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class Temperature(Control):
+    """A control that kpg does not have."""
+
+    lowest: float = 0.5
+
+    @override
+    def space(self, lexicon: Lexicon) -> Space:
+        return gym.spaces.Box(self.lowest, 2.0, (1,))
+
+    @override
+    def bent(self, parameters: Tensor, actions: Tensor, continuing: Tensor) -> Tensor:
+        return parameters / actions
+
+
+def test_a_control_of_ones_own() -> None:
+    env = kpg.environments.ControlledGeneration(
+        policy("abc"),
+        ["a"],
+        rewards=[lambda prompts, completions: [len(text) for text in completions]],
+        control=Temperature(0.25),
+        max_new_tokens=4,
+        num_envs=2,
+        jit_compile=False,
+    )
+    assert env.single_action_space == gym.spaces.Box(0.25, 2.0, (1,))
+    env.reset(seed=0)
+    env.step(np.ones((2, 1), np.float32))
+    got = steered(Temperature()).bent(logits(2), np.full((2, 1), 0.5), np.zeros(2, int))
+    np.testing.assert_allclose(got, 2.0 * logits(2), rtol=1e-6)
+    assert made(control=keras.saving.serialize_keras_object(Temperature(0.3))) == (
+        Temperature(0.3)
+    )
+
+
+def test_an_unfinished_control_is_refused() -> None:
+    class Half(Control):
+        def space(self, lexicon: Lexicon) -> Space:
+            return gym.spaces.Discrete(2)
+
+    with pytest.raises(TypeError, match="abstract.*bent"):
+        Half()  # type: ignore[abstract]
+    with pytest.raises(TypeError, match="Did you mean forced.*Received: forces"):
+
+        class Slip(Control):
+            def forces(self, actions: Tensor) -> Tensor:
+                return actions
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"control": "prompt"}, "no such choice.*Received: control='prompt'"),
+        ({"control": "token", "word_classes": CLASSES}, "Received: word_classes=.*tok"),
+        ({"control": "token", "deterministic": True}, "Received: deterministic=True"),
+        ({"control": "bias", "phrases": ["a"]}, r"takes .*Received: phrases=\['a'\]"),
+        ({"control": "bias", "sharpness": 2.0}, "Received: sharpness=2.0"),
+        ({"control": Biases(), "strength": 2.0}, "finished value.*'strength': 2.0"),
+        ({"control": 3}, "must be a Control.*Received: control=3"),
+        ({"control": "bias", "strength": 0.0}, "greater than 0. Received: strength=0"),
+        ({"control": "bias", "strength": float("nan")}, "Received: strength=nan"),
+        ({"sharpness": 1.0}, "greater than 1. Received: sharpness=1.0"),
+        ({"sharpness": 0.5}, "Received: sharpness=0.5"),
+        ({"word_classes": {"x": []}}, r"at least one word.*Received: 'x': \[\]"),
+        ({"word_classes": {"x": "ab"}}, "Received: 'x': 'ab'"),
+        ({"word_classes": {"x": [""]}}, r"word_classes\['x'\].*Received: ''"),
+        ({"phrases": [3]}, "`phrases` must.*Received: 3"),
+        ({"phrases": "ab"}, "must be a list. Received: phrases='ab'"),
+    ],
+)
+def test_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        control(name, **options)
+        made(**options)

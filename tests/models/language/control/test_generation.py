@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import gymnasium as gym
@@ -15,41 +14,19 @@ from gymnasium.vector import AutoresetMode
 import kpg
 import kpg.rewards
 from kpg.environments import ControlledGeneration, HostEnvironment, TextGeneration
-from kpg.models import CausalLMPolicy
-from kpg.models.language.decoding.rowwise import CachedReader, TextReader
 from kpg.trainers.acting.host import HostCollector
-from tests.texts import gemma, gpt2, llama, policy
-
-T = 5
-PROMPTS = ["ab", "cabab", "c"]
-CONTINUE, STOP = 0, 1
-
-
-def length(prompts: Any, completions: Any) -> list[float]:
-    return [float(len(text)) for text in completions]
-
-
-@functools.cache
-def executor(model: Any = None, **options: Any) -> CausalLMPolicy:
-    model = gpt2(5, num_layers=1, hidden_dim=8) if model is None else model
-    return policy("abc", model, **options)
-
-
-def generation(made: Any = None, **options: Any) -> ControlledGeneration:
-    given = {"rewards": [length], "max_new_tokens": T, "num_envs": 4, **options}
-    given = {"jit_compile": False, **given}
-    prompts = given.pop("prompts", PROMPTS)
-    return ControlledGeneration(made or executor(), prompts, **given)
-
-
-def finished(infos: dict[str, Any], env: ControlledGeneration) -> list[tuple[str, str]]:
-    """Returns prompts and completions of the texts that ended in a step."""
-    if "completion" not in infos:
-        return []
-    assert env.completed is not None
-    texts = infos["completion"][infos["_completion"]].tolist()
-    assert texts == list(env.completed.completions)
-    return list(zip(env.completed.prompts, texts, strict=True))
+from tests.steering import (
+    ALGORITHMS,
+    CONTINUE,
+    PROMPTS,
+    STOP,
+    T,
+    executor,
+    finished,
+    generation,
+    length,
+    models,
+)
 
 
 def whole(env: ControlledGeneration, actions: Any) -> list[str]:
@@ -59,29 +36,6 @@ def whole(env: ControlledGeneration, actions: Any) -> list[str]:
         env.step(actions)
     texts: list[str] = env.step(actions)[-1]["completion"].tolist()
     return texts
-
-
-@pytest.mark.parametrize(
-    ("model", "reader"),
-    [(None, CachedReader), (llama(5), CachedReader), (gemma(5), TextReader)],
-)
-def test_left_alone_it_writes_what_it_would_write(model: Any, reader: type) -> None:
-    made = executor(model)
-    env = generation(made, deterministic=True)
-    assert isinstance(env._writer._reader, reader)
-    random, pairs = np.random.default_rng(0), []
-    env.reset(seed=0)
-    for _ in range(6 * T):
-        # Stops make the copies begin new texts at different times.
-        stops = random.random(4) < 0.15
-        *_, infos = env.step(np.where(stops, STOP, CONTINUE))
-        pairs += finished(infos, env)
-    wholes = dict(zip(PROMPTS, made.generate(PROMPTS, T, 0, True), strict=True))
-    cut = 0
-    for prompt, text in pairs:
-        assert wholes[prompt].startswith(text)
-        cut += text != wholes[prompt]
-    assert {prompt for prompt, _ in pairs} == {*PROMPTS} and 2 < cut < len(pairs) - 2
 
 
 def test_a_bias_of_nothing_changes_nothing_and_a_large_one_forces() -> None:
@@ -105,84 +59,6 @@ def test_a_boosted_class_is_written() -> None:
     # The second time, the texts before ended in the middle of a word.
     written = {*whole(env, boosts), *whole(env, boosts)}
     assert written <= {"cacac", "cacbb", "cbbca", "cbbcb"}
-
-
-def seen_by(made: CausalLMPolicy, tokens: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns what the KerasHub model thinks of a whole text."""
-    texts = tf.constant(tokens[np.newaxis])
-    inputs = {"token_ids": texts, "padding_mask": tf.ones_like(texts)}
-    log_probs = tf.nn.log_softmax(made.trunk.causal_lm(inputs)[0] / made.temperature)
-    last = log_probs[-1].numpy()
-    return {
-        "entropy": -np.sum(np.exp(last) * last, keepdims=True),
-        "features": made.trunk.causal_lm.backbone(inputs)[0, -1].numpy(),
-        "last_token": tokens[-1],
-        "top_log_probs": np.sort(last)[::-1],
-        "given": log_probs[len(tokens) - 2, tokens[-1]].numpy(),
-    }
-
-
-def check_finals(
-    made: CausalLMPolicy, env: ControlledGeneration, infos: dict[str, Any], ended: Any
-) -> None:
-    """Compares final observations with the texts that were scored."""
-    for index, row in enumerate(np.flatnonzero(ended)):
-        assert env.completed is not None
-        columns = env.completed.columns
-        parts = columns["prompt_ids"][index], columns["completion_ids"][index]
-        want = seen_by(made, np.concatenate(parts))
-        final = infos["final_obs"][row]
-        for name in ("features", "last_token", "top_log_probs"):
-            np.testing.assert_allclose(final[name], want[name], atol=1e-4)
-        assert final["step"] == np.float32(len(parts[1]) / T)
-
-
-def test_two_ways_show_what_the_model_thinks() -> None:
-    made = executor(temperature=0.7)
-    env = generation(made, phrases=["cab", "b"], word_classes={"x": ["ab"]})
-    random = np.random.default_rng(1)
-    observations, _ = env.reset(seed=3)
-    inserted = np.zeros(4, bool)
-    for _ in range(16):
-        texts = env._texts
-        for row in range(4):
-            tokens = texts.tokens[row, : texts.lengths[row]]
-            want = seen_by(made, tokens)
-            given = want.pop("given") * (texts.counts[row] > 0)
-            for name, value in want.items():
-                np.testing.assert_allclose(observations[name][row], value, atol=1e-4)
-            if not inserted[row] or not texts.counts[row]:
-                got = observations["log_likelihood"][row]
-                np.testing.assert_allclose(got, [given], atol=1e-4)
-            embedded = made.trunk.causal_lm.backbone.token_embedding.embeddings
-            mean = embedded.numpy()[texts.prompt_ids(row)].mean(0)
-            np.testing.assert_allclose(observations["prompt"][row], mean, rtol=1e-5)
-            assert observations["step"][row] == np.float32(texts.counts[row] / T)
-        actions = random.choice(
-            len(env.instructions), 4, p=[0.4, 0.1, 0.1, 0.1, 0.3, 0]
-        )
-        inserted = actions == 4
-        before = texts.counts.copy()
-        observations, _, ended, _, infos = env.step(actions)
-        check_finals(made, env, infos, ended)
-        last = np.where(ended, 0, actions + 1)
-        np.testing.assert_array_equal(observations["last_action"], last)
-        assert observations in env.observation_space
-        wrote = np.where(inserted, np.minimum(3, T - before), 1)
-        np.testing.assert_array_equal(texts.counts, np.where(ended, 0, before + wrote))
-
-
-def test_one_way_shows_nothing_of_the_executor() -> None:
-    env = generation(interaction="one_way", control="bias")
-    observations, _ = env.reset(seed=0)
-    np.testing.assert_array_equal(observations["last_action"], np.zeros([4, 5]))
-    biases = np.random.default_rng(0).uniform(-1, 1, (4, 5)).astype("float32")
-    following, _, ended, *_ = env.step(biases)
-    assert sorted(following) == ["last_action", "prompt", "step"] and not ended.all()
-    last = np.where(ended[:, np.newaxis], 0.0, biases)
-    np.testing.assert_array_equal(following["last_action"], last)
-    same = np.all(following["prompt"] == observations["prompt"], axis=1)
-    assert same[~ended].all()
 
 
 def test_a_phrase_is_written_as_far_as_there_is_room() -> None:
@@ -300,30 +176,6 @@ def test_every_prompt_has_its_turn() -> None:
     assert env._texts.indices.tolist() == first == order[:2].tolist()
 
 
-def test_equal_seeds_write_equal_texts() -> None:
-    def texts(seed: int, **options: Any) -> list[Any]:
-        env = generation(num_envs=8, **options)
-        env.reset(seed=seed)
-        steps = [env.step(np.zeros(8, int)) for _ in range(T)]
-        return [step[0]["last_token"].tolist() for step in steps]
-
-    assert texts(1) == texts(1, jit_compile=True) != texts(2)
-
-
-def models(env: ControlledGeneration, **options: Any) -> tuple[Any, Any]:
-    spaces = (env.single_observation_space, env.single_action_space)
-    small = {"hidden_units": (8,), "seed": 0, **options}
-    critic = kpg.models.Critic(spaces[0], **small)
-    return kpg.models.Policy(*spaces, **small), critic
-
-
-ALGORITHMS: list[tuple[str, dict[str, Any]]] = [
-    ("PPO", {"num_epochs": 2, "minibatch_size": 2 * T, "normalize_observations": True}),
-    ("ActorCritic", {"normalize_rewards": True}),
-    ("REINFORCE", {}),
-]
-
-
 @pytest.mark.parametrize(
     ("algorithm", "env_options", "memory"),
     [
@@ -380,22 +232,15 @@ def _ends(actions: np.ndarray) -> np.ndarray:
     return ends
 
 
-class NoTokenizer:
-    """A model that does not know strings."""
-
-    trunk = family = codec = decoder = None
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"control": "tokens"}, "must be one of.*Received: control='tokens'"),
-        ({"interaction": "both"}, "must be one of.*Received: interaction='both'"),
-        ({"word_classes": {"x": ["dog"]}}, "tokenizer can make. Received: 'dog'"),
+        ({"control": "tokens"}, "Did you mean token.*Received: control='tokens'"),
+        ({"word_classes": {"x": ["dog"]}}, "tokenizer can write. Received: 'dog'"),
         ({"phrases": ["abcabc"]}, "max_new_tokens=5, and 6 tokens of 'abcabc'"),
-        ({"phrases": "ab"}, "must be a list. Received: 'ab'"),
-        ({"control": "bias", "phrases": ["a"]}, r"no effect.*Received: .*\['a'\]"),
-        ({"autoreset_mode": "never"}, "must be one of.*SameStep.*Received: 'never'"),
+        ({"phrases": "ab"}, "must be a list. Received: phrases='ab'"),
+        ({"control": "bias", "phrases": ["a"]}, r"Received: phrases=\['a'\]"),
+        ({"autoreset_mode": "never"}, "must be one of.*SameStep.*='never'"),
         ({"prompts": []}, "at least one. Received"),
         ({"rewards": [exact]}, "needs references"),
         ({"max_prompt_tokens": 4}, "max_prompt_tokens=4, and 5 tokens of 'cabab'"),
@@ -407,14 +252,6 @@ class NoTokenizer:
 def test_refuses_to_be_made(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generation(**options)
-
-
-@pytest.mark.parametrize("made", [gpt2(5), NoTokenizer()])
-def test_refuses_an_executor_without_a_tokenizer(made: Any) -> None:
-    with pytest.raises(ValueError, match="Received: .* without .*tokenizer"):
-        generation(made)
-    with pytest.raises(ValueError, match="needs a `tokenizer`.*tokenizer=None"):
-        CausalLMPolicy(gpt2(5))
 
 
 def test_refuses_steps_that_cannot_be() -> None:

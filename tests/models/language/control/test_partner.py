@@ -20,9 +20,9 @@ from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 from tests.fragments import values_of
 from tests.languages import stir
-from tests.test_environments_controlled import ALGORITHMS as STEERING
-from tests.test_environments_controlled import generation, seen_by
-from tests.test_environments_controlled import models as indifferent
+from tests.steering import ALGORITHMS as STEERING
+from tests.steering import generation, seen_by
+from tests.steering import models as indifferent
 from tests.texts import gpt2, policy
 
 END, A, ROOM = 1, 2, 2
@@ -110,7 +110,7 @@ def played(algorithm: str, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> 
         jit_compile=False,
     )
     dictated = tf.Variable(np.zeros(len(PATHS), np.int32))
-    monkeypatch.setattr(env._control, "_chosen", lambda *_: tf.identity(dictated))
+    monkeypatch.setattr(env._steering, "_chosen", lambda *_: tf.identity(dictated))
     trainer = teaching(env, algorithm, **settings)
     partner, host = env.partner(), HostEnvironment(env, seed=0)
     observations = host.reset()
@@ -256,7 +256,7 @@ def test_a_wrong_gradient_is_found(
         "forced": lambda actions: -tf.ones_like(actions),
         "bent": lambda parameters, actions, states: parameters,
     }
-    monkeypatch.setattr(case.env._control, mutant, wrong[mutant])
+    monkeypatch.setattr(case.env._steering, mutant, wrong[mutant])
     errors = zip(expected(case, probs), wanted, strict=True)
     assert max(np.abs(ours - want).max() for ours, want in errors) > 0.01
 

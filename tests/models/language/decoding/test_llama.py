@@ -13,10 +13,9 @@ from kpg.models.language.decoding.decoder import CachedDecoder
 from kpg.models.language.decoding.llama import LlamaDecoder
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.tables import put, put_anywhere
+from tests.decoders import ROOM, STEPS, V, read, texts, whole
 from tests.texts import llama
 
-V, ROOM, STEPS = 11, 4, 5
-LENGTHS = np.array([4, 1, 3], np.int32)
 ROTATED = {
     "rope_frequency_adjustment_factor": 8.0,
     "rope_low_freq_factor": 1.0,
@@ -34,26 +33,6 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def read(decoder: Any, texts: np.ndarray) -> np.ndarray:
-    """Returns features `[B, 1 + STEPS, F]` behind each token from the prompt's last."""
-    lengths = tf.constant(LENGTHS)
-    prompts = np.where(np.arange(ROOM) < LENGTHS[:, np.newaxis], texts[:, :ROOM], 0)
-    features, cache = decoder.start(tf.constant(prompts), lengths, STEPS)
-    rows = [features]
-    for step in range(STEPS):
-        fed = tf.constant(texts[np.arange(len(texts)), LENGTHS + step])
-        features, cache = decoder.advance(fed, tf.constant(step), lengths, cache)
-        rows.append(features)
-    return np.stack(rows, axis=1)
-
-
-def whole(model: Any, texts: np.ndarray) -> np.ndarray:
-    """Returns KerasHub's logits at the same places, of one pass."""
-    logits = model({"token_ids": texts, "padding_mask": np.ones_like(texts)}).numpy()
-    places = LENGTHS[:, np.newaxis] - 1 + np.arange(1 + STEPS)
-    return np.take_along_axis(logits, places[..., np.newaxis], axis=1)
-
-
 @pytest.mark.parametrize("write", [put, put_anywhere])
 @pytest.mark.parametrize(("family", "options"), FAMILIES)
 def test_the_logits_are_kerashubs(
@@ -63,9 +42,8 @@ def test_the_logits_are_kerashubs(
     trunk = LanguageTrunk(model)
     chosen = decoder_for(trunk, portable=write is put_anywhere)
     assert isinstance(chosen, LlamaDecoder) and chosen.write is write
-    texts = np.random.default_rng(0).integers(V, size=[3, ROOM + STEPS], dtype=np.int32)
-    logits = trunk.logits(read(chosen, texts)).numpy()
-    error = np.abs(logits - whole(model, texts)).max()
+    logits = trunk.logits(read(chosen, texts())).numpy()
+    error = np.abs(logits - whole(model, texts())).max()
     assert error < 1e-4 and np.ptp(logits) > 1.0
 
 
@@ -75,9 +53,9 @@ def test_a_model_with_low_rank_adapters_is_read_with_them() -> None:
     for weight in model.trainable_weights:
         weight.assign_add(tf.fill(weight.shape, 0.1))
     trunk = LanguageTrunk(model)
-    texts = np.full([3, ROOM + STEPS], 2, np.int32)
-    logits = trunk.logits(read(LlamaDecoder(trunk), texts)).numpy()
-    np.testing.assert_allclose(logits, whole(model, texts), atol=1e-4)
+    same = np.full([3, ROOM + STEPS], 2, np.int32)
+    logits = trunk.logits(read(LlamaDecoder(trunk), same)).numpy()
+    np.testing.assert_allclose(logits, whole(model, same), atol=1e-4)
 
 
 def test_half_precision_is_near() -> None:

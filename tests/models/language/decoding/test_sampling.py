@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.models.language.decoding.decoder import CachedDecoder, RereadingDecoder
+from kpg.models.language.decoding.decoder import CachedDecoder
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.llama import LlamaDecoder
 from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import put_anywhere
 from tests.texts import (
     before_the_last,
     gemma,
@@ -134,30 +135,6 @@ def test_the_loop_ends_with_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(steps) == 1
 
 
-def test_the_decoder_is_the_fastest_that_agrees(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert isinstance(decoder_for(policy("abc").trunk), GPT2Decoder)
-    assert isinstance(decoder_for(policy("abc", gemma(5)).trunk), CachedDecoder)
-    merged = GPT2Decoder.merged
-    monkeypatch.setattr(
-        GPT2Decoder, "merged", lambda self, *what: 1.01 * merged(self, *what)
-    )
-    assert isinstance(decoder_for(policy("abc").trunk), CachedDecoder)
-    monkeypatch.setattr(GPT2Decoder, "merged", lambda self, layer, *_: layer._missing)
-    assert isinstance(decoder_for(policy("abc").trunk), CachedDecoder)
-
-
-def test_decoders_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    trunk = policy("abc").trunk
-    assert isinstance(decoder_for(trunk), GPT2Decoder)
-    monkeypatch.setattr(
-        "kpg.models.language.decoding.selection.agrees", lambda *what: False
-    )
-    assert isinstance(decoder_for(trunk), GPT2Decoder)
-    assert isinstance(decoder_for(policy("abc").trunk), RereadingDecoder)
-
-
 def test_without_a_critic_values_are_zero() -> None:
     made = policy("abc", value_head=False)
     assert not write(made).values.any()
@@ -181,3 +158,40 @@ def test_one_trace_and_one_compilation(kind: Any) -> None:
     # XLA compiles anew for each value of what it takes for a constant, and no count
     # of traces tells.
     assert seconds[1] < 0.2 * seconds[0]
+
+
+@pytest.mark.parametrize("build", [gpt2, llama, gemma])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_other_operations_write_the_same_texts(build: Any, deterministic: bool) -> None:
+    made = policy("abc", build(5))
+    prompts, lengths = padded(PROMPTS)
+    arguments = (tf.constant(prompts), tf.constant(lengths), tf.constant([5, 6]))
+    right = Sampler(made, 4, deterministic)(*arguments)
+    portable = decoder_for(made.trunk, portable=True)
+    sampler = Sampler(
+        *(made, tf.constant(4), tf.constant(deterministic), portable),
+        temperature=tf.constant(1.0),
+        write=put_anywhere,
+    )
+    specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+    specs.append(tf.TensorSpec([2], tf.int32))
+    function = tf.function(sampler.__call__, specs, autograph=False)
+    got = function(*arguments)
+    np.testing.assert_array_equal(got.tokens, right.tokens)
+    np.testing.assert_array_equal(got.valid, right.valid)
+    np.testing.assert_allclose(got.log_probs, right.log_probs, atol=1e-5)
+    np.testing.assert_allclose(got.values, right.values, atol=1e-5)
+    kinds = {
+        node.type for node in function.get_concrete_function().graph.get_operations()
+    }
+    assert not [kind for kind in kinds if kind.startswith("Xla")]
+
+
+def test_the_temperature_can_be_another() -> None:
+    cold, made = policy("abc", temperature=0.3), policy("abc")
+    prompts, lengths = padded(PROMPTS)
+    arguments = (tf.constant(prompts), tf.constant(lengths), tf.constant([5, 6]))
+    right = Sampler(cold, 3)(*arguments)
+    got = Sampler(made, 3, temperature=tf.constant(0.3))(*arguments)
+    np.testing.assert_array_equal(got.tokens, right.tokens)
+    np.testing.assert_allclose(got.log_probs, right.log_probs, atol=1e-5)

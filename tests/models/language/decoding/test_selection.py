@@ -10,10 +10,12 @@ import pytest
 import tensorflow as tf
 
 from kpg.models.language.decoding.decoder import CachedDecoder, RereadingDecoder
+from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.sampling import Sampler
 from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import put_anywhere
 from tests.seq2seq import fixed
-from tests.texts import padded, policy, teacher_forced
+from tests.texts import gemma, padded, policy, teacher_forced
 
 PROMPTS = [[2, 3, 3], [4], [3, 2, 4, 4, 2]]
 HEADS = {"num_query_heads": 4, "num_key_value_heads": 2}
@@ -58,3 +60,35 @@ def test_a_cache_that_is_at_fault_is_not_used() -> None:
     wrong = policy("abcdefgh", tiny("GPTNeoX", num_heads=2), value_head=False)
     assert isinstance(decoder_for(right.trunk), CachedDecoder)
     assert isinstance(decoder_for(wrong.trunk), RereadingDecoder)
+
+
+def test_the_decoder_is_the_fastest_that_agrees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert isinstance(decoder_for(policy("abc").trunk), GPT2Decoder)
+    assert isinstance(decoder_for(policy("abc", gemma(5)).trunk), CachedDecoder)
+    merged = GPT2Decoder.merged
+    monkeypatch.setattr(
+        GPT2Decoder, "merged", lambda self, *what: 1.01 * merged(self, *what)
+    )
+    assert isinstance(decoder_for(policy("abc").trunk), CachedDecoder)
+    monkeypatch.setattr(GPT2Decoder, "merged", lambda self, layer, *_: layer._missing)
+    assert isinstance(decoder_for(policy("abc").trunk), CachedDecoder)
+
+
+def test_decoders_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = policy("abc").trunk
+    assert isinstance(decoder_for(trunk), GPT2Decoder)
+    monkeypatch.setattr(
+        "kpg.models.language.decoding.selection.agrees", lambda *what: False
+    )
+    assert isinstance(decoder_for(trunk), GPT2Decoder)
+    assert isinstance(decoder_for(policy("abc").trunk), RereadingDecoder)
+
+
+def test_what_reads_where_xla_does_not_run() -> None:
+    fast = decoder_for(policy("abc").trunk, portable=True)
+    assert isinstance(fast, GPT2Decoder) and fast.write is put_anywhere
+    other = policy("abc", gemma(5)).trunk
+    assert isinstance(decoder_for(other, portable=True), RereadingDecoder)
+    assert isinstance(decoder_for(other), CachedDecoder)

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-import keras_nlp
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import kpg
-from kpg.models import CausalLMPolicy, LanguageCritic, Seq2SeqLMPolicy
 from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.seq2seq import Seq2SeqDecoder, Seq2SeqRereader
 from kpg.models.language.decoding.tables import put_anywhere
-from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
-from tests.seq2seq import FRAMING, bart, policy, read_by, t5, teacher_forced
-from tests.test_text_engine import vowels
-from tests.texts import Letters, gpt2, padded, stirred
+from tests.seq2seq import FRAMING, bart, policy, t5, teacher_forced
+from tests.texts import padded
 
 # KerasHub 0.32 hands T5's attention its mask by a name that Keras takes for another.
 pytestmark = pytest.mark.filterwarnings("ignore:Layer '(self|cross)_attention'")
@@ -139,104 +133,3 @@ def test_the_encoder_reads_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm, "call_encoder", counted)
     written = write(made)
     assert written.valid.sum(0).max() > 1 and calls == [1]
-
-
-def test_steps_go_where_unrolling_goes() -> None:
-    made = policy("abc", small(), framing=FRAMING)
-    table, lengths = padded(PROMPTS)
-    first, state = made.begin(table, lengths)
-    rows = np.concatenate([first[np.newaxis], [[3, 4, 2, 2], [2, 1, 3, 4]]])
-    outputs, states = made.unroll(rows, state, np.zeros(rows.shape, bool))
-    carried: Any = state
-    for step, tokens in enumerate(rows):
-        output, carried = made.step(tf.constant(tokens), carried)
-        np.testing.assert_allclose(output, outputs[step], atol=1e-5)
-        for ours, theirs in zip(carried, states, strict=True):
-            width = min(ours.shape[-1], theirs[step].shape[-1])
-            np.testing.assert_array_equal(ours[..., :width], theirs[step][..., :width])
-    assert len(made.state_spec) == len(state) == 4
-
-
-def test_padding_is_never_read() -> None:
-    made = policy("abc", small())
-    table, lengths = padded(PROMPTS)
-    known = np.arange(table.shape[1]) < lengths[:, np.newaxis]
-    observations = np.array([[0, 0, 0, 0], [3, 4, 2, 2]], np.int32)
-    outputs = [
-        made.unroll(observations, made.begin(rows, lengths)[1], None)[0]
-        for rows in (table, np.where(known, table, 4), np.pad(table, [(0, 0), (0, 3)]))
-    ]
-    np.testing.assert_array_equal(outputs[0], outputs[1])
-    np.testing.assert_allclose(outputs[0], outputs[2], atol=1e-6)
-
-
-def test_a_state_before_anything() -> None:
-    """It has the start of a target, and an empty source."""
-    made = policy("abc", small(), framing=FRAMING)
-    logits = made(tf.constant([FRAMING[2][-1]]))
-    np.testing.assert_allclose(logits, read_by(made, [], [2]), atol=1e-5)
-
-
-def test_the_frame_of_a_family_is_its_preprocessors() -> None:
-    words = ["<s>", "<pad>", "</s>", "a", "b", "ab"]
-    tokenizer = keras_nlp.models.BartTokenizer(
-        vocabulary={word: index for index, word in enumerate(words)}, merges=["a b"]
-    )
-    preprocess = keras_nlp.models.BartSeq2SeqLMPreprocessor(tokenizer)
-    preprocess.build(None)
-    sources = [[3, 4, 3], [5]]
-    theirs = preprocess.encoder_packer(sources, sequence_length=5)
-    lm = bart(len(words), num_layers=1)
-    trunk = Seq2SeqTrunk(lm, framing_of(lm, tokenizer))
-    tokens, mask = trunk.framed(*map(tf.constant, padded(sources)))
-    np.testing.assert_array_equal(mask, theirs[1])
-    np.testing.assert_array_equal(
-        tokens * mask, np.asarray(theirs[0]) * np.asarray(theirs[1])
-    )
-    target, _ = preprocess.decoder_packer([[3]], sequence_length=3, add_end_value=False)
-    np.testing.assert_array_equal(trunk.started(1), np.asarray(target)[:, :2])
-    assert framing_of(lm, Letters("abc")) == ((), (1,), (0,))
-
-
-def test_is_saved_and_loaded(tmp_path: Any) -> None:
-    options: dict[str, Any] = {"temperature": 0.5, "top_k": 7, "framing": FRAMING}
-    lm = bart(258, num_layers=1)
-    made = Seq2SeqLMPolicy(lm, kpg.text.ByteTokenizer(), **options)
-    texts = made.generate(["ab", "c"], max_new_tokens=3)
-    made.save(tmp_path / "policy.keras")
-    loaded = keras.saving.load_model(tmp_path / "policy.keras")
-    assert isinstance(loaded, Seq2SeqLMPolicy) and loaded.trunk.framing == FRAMING
-    assert loaded.generate(["ab", "c"], max_new_tokens=3) == texts
-
-
-def test_refuses_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="CausalLMPolicy` a CausalLM.*GPT2CausalLM"):
-        Seq2SeqLMPolicy(gpt2(5), Letters("abc"))
-    with pytest.raises(ValueError, match="Seq2SeqLMPolicy` a Seq2SeqLM.*BartSeq2Seq"):
-        CausalLMPolicy(small(), Letters("abc"))
-    with pytest.raises(ValueError, match="a tokenizer with 6 tokens.*a model with 5"):
-        Seq2SeqLMPolicy(small(), Letters("abcd"))
-    with pytest.raises(ValueError, match="must begin with a token.*start=\\(\\)"):
-        Seq2SeqLMPolicy(small(), Letters("abc"), framing=((), (1,), ()))
-    with pytest.raises(ValueError, match="tokenizer=None"):
-        Seq2SeqLMPolicy(small())
-    made = policy("abc", small(), framing=FRAMING)
-    made.check_room(22, 22)
-    for lengths in ((23, 1), (1, 23)):
-        with pytest.raises(ValueError, match="at most 22 tokens, a completion 22"):
-            made.check_room(*lengths)
-    with pytest.raises(ValueError, match="a Seq2SeqLM does not.*Seq2SeqLMPolicy"):
-        kpg.environments.ControlledGeneration(made, ["a"], rewards=[vowels])
-
-
-def test_a_critic_with_a_trunk_of_its_own() -> None:
-    made = policy("abc", small())
-    own = LanguageCritic(Seq2SeqTrunk(small(), made.trunk.framing))
-    stirred(own.head)
-    assert not {id(w) for w in own.weights} & {id(w) for w in made.weights}
-    again = LanguageCritic.from_config(own.get_config())
-    for ours, theirs in zip(again.weights, own.weights, strict=True):
-        ours.assign(theirs)
-    tokens = tf.constant([2, 3])
-    np.testing.assert_array_equal(again(tokens), own(tokens))
-    assert again.trunk is not own.trunk

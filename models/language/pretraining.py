@@ -13,6 +13,7 @@ from kpg import checks
 from kpg.language.tokenizers.coding import Codec, Tokens, check_tokenizer, padded
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.language_policy import chosen_tokenizer
 from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import TextTrunk
@@ -148,15 +149,13 @@ def _learned_windows(count: int, validation_split: float) -> int:
 
 def _read(lm: keras.Model, tokenizer: Tokenizer | None) -> tuple[TextTrunk, Tokenizer]:
     """Returns what reads texts, and the tokenizer."""
-    if tokenizer is None:
-        known = lm if isinstance(lm, TextModel) else getattr(lm, "preprocessor", None)
-        tokenizer = getattr(known, "tokenizer", None)
     if isinstance(lm, TextModel):
-        return lm.trunk, tokenizer
+        return lm.trunk, tokenizer or lm.tokenizer
+    found = chosen_tokenizer(tokenizer, lm)
     if callable(getattr(lm, "call_decoder_with_cache", None)):
-        check_tokenizer(tokenizer, int(lm.backbone.vocabulary_size))
-        return Seq2SeqTrunk(lm, framing_of(lm, tokenizer)), tokenizer
-    return LanguageTrunk(lm), tokenizer
+        check_tokenizer(found, int(lm.backbone.vocabulary_size))
+        return Seq2SeqTrunk(lm, framing_of(lm, found)), found
+    return LanguageTrunk(lm), found
 
 
 def predictor(trunk: TextTrunk) -> keras.Model:

@@ -201,7 +201,7 @@ def test_refuses_what_does_not_fit() -> None:
         CausalLMPolicy(small(), Letters("abc"))
     with pytest.raises(ValueError, match="a tokenizer with 6 tokens.*a model with 5"):
         Seq2SeqLMPolicy(small(), Letters("abcd"))
-    with pytest.raises(ValueError, match="must begin with a token.*start=\\(\\)"):
+    with pytest.raises(ValueError, match="at least one token.*start=\\(\\)"):
         Seq2SeqLMPolicy(small(), Letters("abc"), framing=((), (1,), ()))
     with pytest.raises(ValueError, match="tokenizer=None"):
         Seq2SeqLMPolicy(small())

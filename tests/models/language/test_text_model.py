@@ -48,8 +48,8 @@ def test_an_unfinished_model_is_refused() -> None:
 
     with pytest.raises(TypeError, match="Half must define outputs"):
         Half(policy("abc").trunk)  # type: ignore[abstract]
-    with pytest.raises(TypeError, match="Did you mean outputs.*Received: output"):
+    with pytest.raises(TypeError, match="Did you mean unroll.*Received: unrolls"):
 
         class Slip(CausalLMPolicy):
-            def output(self, features: tf.Tensor) -> tf.Tensor:
+            def unrolls(self, features: tf.Tensor) -> tf.Tensor:
                 return features

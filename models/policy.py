@@ -17,8 +17,8 @@ from kpg.distributions import distribution as distributions
 from kpg.distributions.construction import for_space
 from kpg.distributions.distribution import DistributionLike
 from kpg.distributions.family import Family
-from kpg.graph import probability as tfp
 from kpg.models import memory as memories
+from kpg.models.action_model import ActionModel
 from kpg.models.memory import MemoryLike
 from kpg.models.observation_model import ObservationModel
 from kpg.models.trunk import TrunkArguments, TrunkOptions
@@ -26,7 +26,7 @@ from kpg.types import Config, LayerArguments, Nest, Space
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class Policy(ObservationModel):
+class Policy(ActionModel, ObservationModel):
     """A Keras model whose outputs are the parameters of a distribution over actions.
 
     Observations are encoded (`kpg.models.ObservationEncoder`; standardising is the
@@ -151,36 +151,6 @@ class Policy(ObservationModel):
             False: _split(weights, runs, False),
         }
         return tf.concat([next(sources[own]) for own, _ in runs], axis=-1)
-
-    def distribution(self, observations: Nest) -> tfp.distributions.Distribution:
-        """Returns a TFP distribution of batch shape `[B]`; one event is one action."""
-        return self.family.distribution(self(observations))
-
-    def sample(self, observations: Nest, seed: tf.Tensor) -> tuple[Nest, tf.Tensor]:
-        """Draws actions.
-
-        Args:
-            observations: `[B, ...]`.
-            seed: `[2]` int32, a stateless seed: equal seeds give equal actions.
-
-        Returns:
-            Raw actions `[B, ...]` and their log-probabilities `[B]`, in nats.
-        """
-        parameters = self(observations)
-        actions = self.family.sample(parameters, seed)
-        return actions, self.family.log_prob(parameters, actions)
-
-    def mode(self, observations: Nest) -> Nest:
-        """Returns the most likely raw action `[B, ...]` for each observation."""
-        return self.family.mode(self(observations))
-
-    def log_prob(self, observations: Nest, actions: Nest) -> tf.Tensor:
-        """Returns `[B]` log-probabilities of raw actions, in nats."""
-        return self.family.log_prob(self(observations), actions)
-
-    def entropy(self, observations: Nest) -> tf.Tensor:
-        """Returns `[B]` entropies, in nats."""
-        return self.family.entropy(self(observations))
 
     @override
     def get_config(self) -> Config:

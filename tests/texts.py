@@ -150,3 +150,8 @@ def language(vocabulary_size: int, length: int, end: int = 1) -> list[tuple[int,
     words = itertools.product(range(vocabulary_size), repeat=length)
     cut = {word[: word.index(end) + 1] if end in word else word for word in words}
     return sorted(cut)
+
+
+def remainder(prompts: Any, completions: Any, completion_ids: Any) -> list[float]:
+    """Pays for something that differs between completions."""
+    return [float(sum(map(int, ids)) % 7) for ids in completion_ids]

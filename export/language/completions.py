@@ -29,9 +29,9 @@ from kpg import checks, spaces
 from kpg.export.wire.names import AS_EXPORTED, COMPLETE, GREEDY
 from kpg.export.writing.offer import Offer, Source
 from kpg.export.writing.signature import Arrays, Signature, Tensors
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.sampling import Completions, Sampler
-from kpg.models.language.decoding.slots import put_anywhere, widened
+from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import put_anywhere, widened
 from kpg.models.language.language_policy import LanguagePolicy
 from kpg.types import Array
 

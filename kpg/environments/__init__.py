@@ -33,6 +33,10 @@ from kpg.environments.tabular import TabularMDP as TabularMDP
 
 if TYPE_CHECKING:
     from kpg.language.generation import TextGeneration as TextGeneration
+    from kpg.models.language.control.controls import Biases as Biases
+    from kpg.models.language.control.controls import Control as Control
+    from kpg.models.language.control.controls import Instructions as Instructions
+    from kpg.models.language.control.controls import NextToken as NextToken
     from kpg.models.language.control.generation import (
         ControlledGeneration as ControlledGeneration,
     )
@@ -42,8 +46,12 @@ if TYPE_CHECKING:
 
 # Names that live elsewhere, imported on first use.
 _ELSEWHERE = {
+    "Biases": "kpg.models.language.control.controls",
+    "Control": "kpg.models.language.control.controls",
     "ControlledGeneration": "kpg.models.language.control.generation",
+    "Instructions": "kpg.models.language.control.controls",
     "Maze": "kpg.testing.maze",
+    "NextToken": "kpg.models.language.control.controls",
     "Probe": "kpg.testing.probes",
     "ProbeEnv": "kpg.testing.probes",
     "TextGeneration": "kpg.language.generation",

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from kpg.models import CausalLMPolicy
-from kpg.models.language.decoding.choice import decoder_for
 from kpg.models.language.decoding.llama import LlamaDecoder
+from kpg.models.language.decoding.selection import decoder_for
 from kpg.text import Codec, check_tokenizer, load_gguf
 from tests import gguf_files
 

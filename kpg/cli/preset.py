@@ -1,25 +1,22 @@
-"""Tuned settings, one data file per environment, and how a user changes them.
+"""A preset: the tuned settings of a task, and how a user changes them.
 
-A file holds the settings of one or more algorithms by their names; the first is the
-environment's default. An environment without a file of its own takes
-`default_discrete` or `default_continuous`, after its action space. The text task
-`text:NAME` has the file `text_NAME`.
+Each task has one JSON file with the settings of one or more algorithms by name. The
+first algorithm is the task's default.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
-from typing import Any
 
-ALGORITHMS = ("PPO", "ActorCritic", "REINFORCE")
+from kpg import checks
+from kpg.cli import algorithms
+from kpg.types import Config
 
-# The length of a fragment and the number of passes over it mean something else to each
-# algorithm.
-_OF_ONE_ALGORITHM = {"num_steps", "num_epochs"}
+# Every algorithm has its own way of cutting experience into pieces to learn from.
+_OF_ONE_ALGORITHM = {"num_steps", "num_epochs", "minibatch_size"}
 
 # What a user may write in Python is what may be written on the command line.
 _PYTHON_WORDS = {"True": True, "False": False, "None": None}
@@ -29,9 +26,11 @@ _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 class Preset:
     """Everything that `kpg train` needs to know besides the seed.
 
+    Values are plain, as a user writes them: names and numbers, never objects.
+
     Attributes:
-        env: Gymnasium id.
-        algorithm: Name of a trainer in `kpg.trainers`.
+        env: Id of the environment or task.
+        algorithm: Name of a trainer in `kpg.trainers`, or "module:Name" of your own.
         num_envs: Environments stepped together, ≥ 1.
         total_steps: Budget of environment steps over all environments; training takes
             as many whole iterations as fit in it.
@@ -39,13 +38,14 @@ class Preset:
         steps_per_epoch: Iterations between two validations. Defaults to `None`: as
             many as give about fifty epochs.
         steps_per_execution: Iterations in one call of the graph. Defaults to `None`:
-            a whole epoch where the environment is in the graph, else 1.
+            a whole epoch if the environment is in the graph, else 1.
         jit_compile: `compile`'s argument. Defaults to "auto".
         validation_episodes: Episodes of each validation, ≥ 1. Defaults to 100.
-        policy: Arguments of `kpg.models.Policy`, which the critic shares; of a text
-            task, those of `kpg.text.gpt2` and of `kpg.models.CausalLMPolicy`.
+        policy: Arguments of the policy. Of an environment: those of
+            `kpg.models.Policy`, which the critic shares. Of a text task: those of
+            `kpg.text.gpt2` and of `kpg.models.CausalLMPolicy`.
         trainer: Settings of the trainer.
-        task: Of a text task: what `kpg.cli.commands.texts.Task` holds.
+        task: Settings of a text task, see `kpg.cli.language.task.Task`.
     """
 
     env: str
@@ -57,42 +57,20 @@ class Preset:
     steps_per_execution: int | None = None
     jit_compile: bool | str = "auto"
     validation_episodes: int = 100
-    policy: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    trainer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    policy: Config = dataclasses.field(default_factory=dict)
+    trainer: Config = dataclasses.field(default_factory=dict)
+    task: Config = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks what no other part of kpg will check."""
-        for name in (
-            "num_envs",
-            "total_steps",
-            "validation_episodes",
-            "steps_per_epoch",
-            "steps_per_execution",
-        ):
-            value = getattr(self, name)
-            optional = value is None and name.startswith("steps_per")
-            if not optional and (type(value) is not int or value < 1):
-                raise ValueError(
-                    f"`{name}` must be a whole number of at least 1. "
-                    f"Received: {name}={value!r}"
-                )
-        rate = self.learning_rate
-        if type(rate) not in (int, float) or not 0 < rate < float("inf"):
-            raise ValueError(
-                "`learning_rate` must be a finite number greater than 0. "
-                f"Received: learning_rate={rate!r}"
-            )
-        if self.jit_compile not in (True, False, "auto"):
-            raise ValueError(
-                '`jit_compile` must be True, False or "auto". '
-                f"Received: jit_compile={self.jit_compile!r}"
-            )
-        if self.algorithm not in ALGORITHMS:
-            raise ValueError(
-                f"`algorithm` must be one of {', '.join(ALGORITHMS)}. "
-                f"Received: algorithm={self.algorithm!r}"
-            )
+        for name in ("num_envs", "total_steps", "validation_episodes"):
+            checks.whole_number(name, getattr(self, name))
+        for name in ("steps_per_epoch", "steps_per_execution"):
+            if getattr(self, name) is not None:
+                checks.whole_number(name, getattr(self, name))
+        checks.positive("learning_rate", self.learning_rate)
+        checks.choice("jit_compile", self.jit_compile, (True, False, "auto"))
+        algorithms.check_name(self.algorithm)
 
 
 OWN_KEYS = tuple(
@@ -100,78 +78,51 @@ OWN_KEYS = tuple(
     for field in dataclasses.fields(Preset)
     if field.name not in ("env", "policy", "trainer", "task")
 )
-_TEXT = "text:"
 
 
-def is_text(env: str) -> bool:
-    """Whether an id is that of a text task, such as "text:letters"."""
-    return env.startswith(_TEXT)
+def names(package: str) -> list[str]:
+    """Returns the names of the preset files in a package's folder `presets`."""
+    files = (resources.files(package) / "presets").iterdir()
+    stems = (f.name.removesuffix(".json") for f in files if f.name.endswith(".json"))
+    return sorted(stems)
 
 
-def texts() -> list[str]:
-    """Returns the ids of the text tasks."""
-    stems = (stem for stem in _stems() if stem.startswith("text_"))
-    return [stem.replace("_", ":", 1) for stem in stems]
-
-
-def names() -> list[str]:
-    """Returns the ids of the environments that have a preset."""
-    return [stem for stem in _stems() if not stem.startswith(("default_", "text_"))]
-
-
-def _stems() -> list[str]:
-    files = (path.name for path in resources.files(__name__).iterdir())
-    return sorted(
-        name.removesuffix(".json") for name in files if name.endswith(".json")
-    )
-
-
-def algorithms(env: str, *, continuous: bool = False) -> list[str]:
-    """Returns the algorithms that `load` has settings of; the first is the default.
-
-    Args:
-        env: Gymnasium id.
-        continuous: See `load`.
-    """
-    return list(_entries(env, continuous))
-
-
-def load(env: str, algorithm: str | None = None, *, continuous: bool = False) -> Preset:
-    """Reads the preset of an environment, or the default one.
-
-    Args:
-        env: Gymnasium id.
-        algorithm: Which of `algorithms(env)`. Defaults to `None`, the first.
-        continuous: Whether the default for continuous actions is wanted, if the
-            environment has no preset. Defaults to `False`.
-
-    Raises:
-        ValueError: If there are no settings of that algorithm.
-    """
-    entries = _entries(env, continuous)
-    algorithm = next(iter(entries)) if algorithm is None else algorithm
-    if algorithm not in entries:
-        raise ValueError(
-            f"`algorithm` must be one of {', '.join(entries)}, for which {env} has "
-            f"settings; `with_algorithm` adapts them. Received: algorithm={algorithm!r}"
-        )
-    return Preset(env=env, algorithm=algorithm, **entries[algorithm])
-
-
-def _entries(env: str, continuous: bool) -> dict[str, dict[str, Any]]:
-    """Reads the settings of an environment by algorithm."""
-    if is_text(env) and env not in texts():
-        raise ValueError(
-            f"A text task must be one of {', '.join(texts())}. Received: {env}"
-        )
-    default = "default_continuous" if continuous else "default_discrete"
-    stem = env.replace(":", "_") if env in [*names(), *texts()] else default
-    text = (resources.files(__name__) / f"{stem}.json").read_text(encoding="utf-8")
-    entries: dict[str, dict[str, Any]] = json.loads(text)
+def read(package: str, name: str) -> dict[str, Config]:
+    """Reads a preset file: settings by algorithm."""
+    file = resources.files(package) / "presets" / f"{name}.json"
+    entries: dict[str, Config] = json.loads(file.read_text(encoding="utf-8"))
     return entries
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
+def select(env: str, entries: Mapping[str, Config], algorithm: str) -> Preset:
+    """Takes the settings tuned for an algorithm, or adapts those of another one.
+
+    A class of your own takes the settings of the nearest base class that has some. If
+    none has, the first entry is adapted: only settings that the algorithm knows are
+    kept, and of these not the ones that each algorithm needs to choose for itself.
+
+    Args:
+        env: Id of the task.
+        entries: Its settings by algorithm.
+        algorithm: Name of the algorithm.
+
+    Raises:
+        ValueError: If there is no such algorithm.
+    """
+    if algorithm in entries:
+        return Preset(env=env, algorithm=algorithm, **entries[algorithm])
+    kind = algorithms.find(algorithm)
+    known = set(algorithms.settings_names(kind))
+    tuned = [base for base in algorithms.bases(kind) if base in entries]
+    if not tuned:
+        known -= _OF_ONE_ALGORITHM
+    entry = dict(entries[tuned[0] if tuned else next(iter(entries))])
+    trainer = entry.pop("trainer")
+    kept = {key: value for key, value in trainer.items() if key in known}
+    return Preset(env=env, algorithm=algorithm, trainer=kept, **entry)
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
     """Splits `key=value`; the value is JSON, or Python's True, False, None, or text.
 
     Raises:
@@ -188,7 +139,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if value in _PYTHON_WORDS:
         return key, _PYTHON_WORDS[value]
     try:
-        parsed = json.loads(value)
+        parsed: object = json.loads(value)
     except ValueError:
         return key, value
     # 3e6 is a float in JSON, and the usual way to write three million steps.
@@ -197,22 +148,9 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     return key, parsed
 
 
-def with_algorithm(preset: Preset, algorithm: str, known: Sequence[str]) -> Preset:
-    """Takes another algorithm, and only those tuned settings that it shares.
-
-    Args:
-        preset: The tuned settings.
-        algorithm: Name of a trainer.
-        known: Names of that trainer's settings.
-    """
-    shared = set(known) - _OF_ONE_ALGORITHM
-    kept = {key: value for key, value in preset.trainer.items() if key in shared}
-    return dataclasses.replace(preset, algorithm=algorithm, trainer=kept)
-
-
 def with_settings(
     preset: Preset,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     *,
     policy: Sequence[str],
     trainer: Sequence[str],
@@ -220,42 +158,36 @@ def with_settings(
 ) -> Preset:
     """Puts a user's settings over those of the preset.
 
+    A setting that both trainer and task know, such as the size of a group, goes to
+    both.
+
     Args:
         preset: The tuned settings.
         settings: Values by the names of the Python arguments.
         policy: Names of the policy's arguments that may be set.
         trainer: Names of the trainer's settings.
-        task: Names of a text task's settings. Defaults to none.
+        task: Names of the task's settings. Defaults to none.
 
     Raises:
         ValueError: If a name belongs to none of them (close ones are named), or a value
             is out of its range.
     """
-    own: dict[str, Any] = {}
-    of_policy, of_trainer = dict(preset.policy), dict(preset.trainer)
-    of_task = dict(preset.task)
-    for key, value in settings.items():
-        if key in OWN_KEYS:
-            own[key] = value
-        elif key in trainer:
-            of_trainer[key] = value
-        elif key in policy:
-            of_policy[key] = value
-        elif key in task:
-            of_task[key] = value
-        else:
-            known = [*OWN_KEYS, *policy, *trainer, *task]
-            raise ValueError(_unknown(key, known, preset))
+    known = [*OWN_KEYS, *policy, *trainer, *task]
+    for key in settings:
+        if key not in known:
+            raise ValueError(
+                f"{preset.algorithm} has no setting {key!r}. "
+                f"{checks.hint(key, sorted(set(known)))} Received: {key}"
+            )
+
+    def part(old: Config, accepted: Iterable[str]) -> Config:
+        return {**old, **{k: v for k, v in settings.items() if k in accepted}}
+
+    rest = set(policy) - set(trainer)
     return dataclasses.replace(
-        preset, policy=of_policy, trainer=of_trainer, task=of_task, **own
+        preset,
+        policy=part(preset.policy, rest - set(OWN_KEYS)),
+        trainer=part(preset.trainer, set(trainer) - set(OWN_KEYS)),
+        task=part(preset.task, set(task) - set(OWN_KEYS) - rest),
+        **part({}, OWN_KEYS),
     )
-
-
-def _unknown(key: str, known: list[str], preset: Preset) -> str:
-    close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-    hint = (
-        f"Did you mean {' or '.join(close)}?"
-        if close
-        else f"There are {', '.join(sorted(set(known)))}."
-    )
-    return f"{preset.algorithm} has no setting {key!r}. {hint} Received: {key}"

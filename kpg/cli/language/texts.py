@@ -1,195 +1,226 @@
-"""Text tasks on the command line: `text:NAME`, from its preset to a trainer."""
+"""Text tasks on the command line, from a preset to a served completion."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
-from kpg.cli import presets
-from kpg.cli.presets import Preset
+from typing_extensions import override
 
-# A batch of a validation or an evaluation, whose completions are kept together.
-_ROWS = 32
+from kpg.cli import algorithms, preset
+from kpg.cli.command_result import CommandResult, UsageError
+from kpg.cli.kind import Kind, Seeds
+from kpg.cli.preset import Preset
+from kpg.cli.quiet_tensorflow import import_tensorflow
+from kpg.cli.runs import Run
+from kpg.export.client.client import Client
+from kpg.types import Config, Logs
+
+if TYPE_CHECKING:
+    import keras
+
+    from kpg.environments.environment import Environment
+    from kpg.language.generation import TextGeneration
+    from kpg.models.language.policy import CausalLMPolicy
+    from kpg.models.policy import Policy
+    from kpg.trainers.trainer import Trainer
+
+_PACKAGE = "kpg.cli.language"
+_PREFIX = "text:"
 _NOT_SETTINGS = {"vocabulary_size", "seed", "causal_lm", "tokenizer", "kwargs"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What makes a text task of a preset.
+class Texts(Kind):
+    """Tasks `text:NAME`: a small language model completes prompts for rewards.
 
-    Attributes:
-        prompts: Parts of the prompts, see `kpg.text.phrases`.
-        rewards: The rewards, see `kpg.rewards.deserialize`.
-        texts: Parts of the texts of the supervised start.
-        reward_weights: See `TextGeneration`. Defaults to 1 each.
-        group_size: See `TextGeneration`. Defaults to 1.
-        pretraining_epochs: Passes over the texts before anything is rewarded, ≥ 0.
-            Defaults to 0.
-        pretraining_learning_rate: Adam's in these. Defaults to 0.001.
-
-    Raises:
-        ValueError: If a number is out of range, or there are no texts to learn.
+    The most likely completion of a prompt is always the same, so drawn ones are
+    measured.
     """
 
-    prompts: Sequence[Sequence[str]]
-    rewards: Sequence[Mapping[str, Any]]
-    texts: Sequence[Sequence[str]] = ()
-    reward_weights: Sequence[float] | None = None
-    group_size: int = 1
-    pretraining_epochs: int = 0
-    pretraining_learning_rate: float = 1e-3
+    deterministic = False
+    takes_prompts = True
 
-    def __post_init__(self) -> None:
-        """Checks what is used only once there is a run directory."""
-        epochs, rate = self.pretraining_epochs, self.pretraining_learning_rate
-        if type(epochs) is not int or epochs < 0:
+    @override
+    def ids(self) -> list[str]:
+        return [f"{_PREFIX}{name}" for name in preset.names(_PACKAGE)]
+
+    @override
+    def entries(self, id: str) -> dict[str, Config]:
+        if id not in self.ids():
             raise ValueError(
-                "`pretraining_epochs` must be a whole number of at least 0. "
-                f"Received: pretraining_epochs={epochs!r}"
+                f"A text task must be one of {', '.join(self.ids())}. Received: {id}"
             )
-        if type(rate) not in (int, float) or not 0 < rate < float("inf"):
-            raise ValueError(
-                "`pretraining_learning_rate` must be a finite number greater than 0. "
-                f"Received: pretraining_learning_rate={rate!r}"
+        return preset.read(_PACKAGE, id.removeprefix(_PREFIX))
+
+    @override
+    def policy_settings(self) -> list[str]:
+        from kpg.language.pretrained.small_models import gpt2
+        from kpg.models.language.policy import CausalLMPolicy
+
+        names = [*_names(gpt2), *_names(CausalLMPolicy)]
+        return [name for name in names if name not in _NOT_SETTINGS]
+
+    @override
+    def task_settings(self) -> list[str]:
+        from kpg.cli.language.task import Task
+
+        return [field.name for field in dataclasses.fields(Task)]
+
+    @override
+    def further_settings(
+        self, chosen: Preset, known: Sequence[str], settings: Config
+    ) -> Config:
+        """A completion has as many tokens as in the task's first entry."""
+        if "num_steps" in chosen.trainer:
+            return {}
+        first = self.load(chosen.env)
+        return {"num_steps": first.trainer["num_steps"]}
+
+    @override
+    def build(self, chosen: Preset, seeds: Seeds) -> tuple[Trainer, Environment]:
+        """Makes the task, a language model with random weights, and a trainer."""
+        from kpg.cli.language import task
+        from kpg.language.pretrained.small_models import gpt2
+        from kpg.language.tokenizers.byte_tokenizer import ByteTokenizer
+        from kpg.models.language.policy import CausalLMPolicy
+
+        fields = dataclasses.asdict(chosen)
+        env = task.environment(fields, chosen.num_envs, seeds.environment)
+        tokenizer, names = ByteTokenizer(), _names(gpt2)
+        of_model = {k: v for k, v in chosen.policy.items() if k in names}
+        of_policy = {k: v for k, v in chosen.policy.items() if k not in names}
+        lm = gpt2(tokenizer.vocabulary_size(), seed=seeds.policy, **of_model)
+        policy = CausalLMPolicy(lm, tokenizer, **of_policy)
+        prompts, _ = policy.padded(env.prompts)
+        policy.check_room(prompts.shape[1], env.max_new_tokens)
+        trainer = algorithms.find(chosen.algorithm)
+        made = trainer(policy, policy.critic, seed=seeds.trainer, **chosen.trainer)
+        return made, env
+
+    @override
+    def evaluation(self, chosen: Config, episodes: int, seed: int) -> Environment:
+        from kpg.cli.language import task
+
+        return task.environment(chosen, None, seed)
+
+    @override
+    def pretrain(
+        self,
+        policy: Policy,
+        chosen: Preset,
+        seed: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> Logs:
+        """Learns the task's texts.
+
+        Returns:
+            `pretraining_loss`, of the last epoch in nats a token, and
+            `pretraining_seconds`; nothing if no supervised start is wanted.
+        """
+        from kpg.cli.language.task import Task
+        from kpg.language.tokenizers.phrases import phrases
+        from kpg.models.language.pretraining import pretrain
+
+        task = Task(**chosen.task)
+        if not task.pretraining_epochs:
+            return {}
+        started = time.perf_counter()
+        history = pretrain(
+            policy,
+            phrases(task.texts),
+            epochs=task.pretraining_epochs,
+            learning_rate=task.pretraining_learning_rate,
+            seed=seed,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        return {
+            "pretraining_loss": float(history.history["loss"][-1]),
+            "pretraining_seconds": time.perf_counter() - started,
+        }
+
+    @override
+    def callbacks(
+        self, run: Run, trainer: Trainer, validation: Environment, total_steps: int
+    ) -> list[keras.callbacks.Callback]:
+        from kpg.cli.language.completions import CompletionRecorder, TextProgress
+        from kpg.cli.recording import RunRecorder
+
+        env = cast("TextGeneration", validation)
+        progress = TextProgress(total_steps, env, trainer.settings.num_steps)
+        return [RunRecorder(run), CompletionRecorder(run, env), progress]
+
+    @override
+    def details(self, logs: Config) -> Config:
+        """Returns the mean of each reward."""
+        prefix = "reward/"
+        names = [name for name in logs if name.startswith(prefix)]
+        return {"rewards": {n.removeprefix(prefix): float(logs[n]) for n in names}}
+
+    @override
+    def play(self, options: argparse.Namespace) -> CommandResult:
+        """Completes prompts, by a server or by the policy of a run directory."""
+        if not options.prompts:
+            raise UsageError(
+                "A text policy completes prompts; give one with --prompt. Received: "
+                f"{options.env} without --prompt"
             )
-        if epochs and not self.texts:
-            raise ValueError(
-                "A supervised start needs `texts`; set pretraining_epochs=0 to do "
-                f"without. Received: texts={self.texts!r}, pretraining_epochs={epochs}"
-            )
+        how = {"seed": options.seed, "deterministic": options.deterministic}
+        if options.server is None:
+            texts = _complete_here(options, how)
+        else:
+            with Client(options.server, model_name=options.model_name) as client:
+                client.wait_until_ready(timeout=0.0)
+                texts = client.complete(
+                    options.prompts,
+                    max_new_tokens=options.max_new_tokens,
+                    temperature=options.temperature,
+                    **how,
+                )
+        pairs = list(zip(options.prompts, texts, strict=True))
+        values = {
+            "env": options.env,
+            "server": options.server,
+            "completions": [
+                {"prompt": prompt, "completion": text} for prompt, text in pairs
+            ],
+        }
+        return CommandResult(values, "\n".join(map("".join, pairs)))
+
+    @override
+    def to_examine(self, id: str, num_envs: int | None) -> object:
+        raise UsageError(
+            "The doctor examines Gymnasium environments; `kpg evaluate` judges texts. "
+            f"Received: {id}"
+        )
 
 
-def settings_names() -> tuple[list[str], list[str]]:
-    """Returns the names of the policy's and of the task's settings."""
-    import kpg
-
-    functions = (kpg.text.gpt2, kpg.models.CausalLMPolicy)
-    of_policy = [
-        name
-        for function in functions
-        for name in inspect.signature(function).parameters
-        if name not in _NOT_SETTINGS
-    ]
-    return of_policy, [field.name for field in dataclasses.fields(Task)]
+def _names(function: object) -> list[str]:
+    """Returns the names of what a function or a class takes."""
+    return list(inspect.signature(cast("type", function)).parameters)
 
 
-def chosen_preset(
-    env: str, settings: Mapping[str, Any], of_trainer: Mapping[str, Sequence[str]]
-) -> Preset:
-    """Puts the user's words over the preset of a text task.
-
-    Args:
-        env: Id of the task.
-        settings: Values by name, `algorithm` perhaps among them.
-        of_trainer: The names of the settings of each algorithm.
-
-    Raises:
-        ValueError: If the task, the algorithm or a setting is unknown, or a value out
-            of its range.
-    """
-    settings = dict(settings)
-    tuned = presets.algorithms(env)
-    algorithm = settings.pop("algorithm", tuned[0])
-    preset = presets.load(env, algorithm if algorithm in tuned else None)
-    if algorithm not in tuned:
-        preset = dataclasses.replace(preset, algorithm=algorithm)  # or it is refused
-        tokens = {"num_steps": preset.trainer["num_steps"]}
-        preset = presets.with_algorithm(preset, algorithm, of_trainer[algorithm])
-        settings = tokens | settings
-    of_policy, of_task = settings_names()
-    return presets.with_settings(
-        preset,
-        settings,
-        policy=of_policy,
-        trainer=of_trainer[algorithm],
-        task=of_task,
-    )
-
-
-def build(preset: Preset, env: Any, seed: int, trainer_seed: int) -> Any:
-    """Makes a language model with random weights, its policy, and a trainer.
-
-    Args:
-        preset: The preset.
-        env: Its task.
-        seed: Seed of the weights.
-        trainer_seed: Seed of the trainer.
-
-    Raises:
-        ValueError: If a setting is out of its range, or the model reads less than the
-            longest prompt and its completion.
-    """
-    import kpg
-
-    tokenizer = kpg.text.ByteTokenizer()
-    names = inspect.signature(kpg.text.gpt2).parameters
-    of_model = {k: v for k, v in preset.policy.items() if k in names}
-    of_policy = {k: v for k, v in preset.policy.items() if k not in names}
-    lm = kpg.text.gpt2(tokenizer.vocabulary_size(), seed=seed, **of_model)
-    policy = kpg.models.CausalLMPolicy(lm, tokenizer, **of_policy)
-    prompts, _ = policy.padded(env.prompts)
-    policy.check_room(prompts.shape[1], env.max_new_tokens)
-    make = getattr(kpg.trainers, preset.algorithm)
-    return make(policy, policy.critic, seed=trainer_seed, **preset.trainer)
-
-
-def environment(preset: Mapping[str, Any], num_envs: int | None, seed: int) -> Any:
-    """Makes the task of a preset.
-
-    Args:
-        preset: The preset's fields by name.
-        num_envs: Completions of an iteration. Defaults to as many as are measured at a
-            time.
-        seed: Seed of the order of the prompts.
-    """
-    import kpg
-
-    task = Task(**preset["task"])
-    return kpg.environments.TextGeneration(
-        kpg.text.phrases(task.prompts),
-        rewards=[kpg.rewards.deserialize(reward) for reward in task.rewards],
-        reward_weights=task.reward_weights,
-        max_new_tokens=preset["trainer"]["num_steps"],
-        group_size=task.group_size if num_envs else 1,
-        num_envs=num_envs or min(preset["validation_episodes"], _ROWS),
-        seed=seed,
-    )
-
-
-def pretrain(
-    policy: Any, preset: Preset, seed: int, callbacks: Sequence[Any]
-) -> dict[str, float]:
-    """Gives a policy its supervised start.
-
-    Args:
-        policy: The policy.
-        preset: Whose texts are learned.
-        seed: Seed of their order.
-        callbacks: Keras callbacks.
-
-    Returns:
-        `pretraining_loss`, of the last epoch in nats a token, and
-        `pretraining_seconds`; nothing where no such start is wanted.
-    """
-    import kpg
-
-    task = Task(**preset.task)
-    if not task.pretraining_epochs:
-        return {}
-    started = time.perf_counter()
-    history = kpg.models.pretrain(
-        policy,
-        kpg.text.phrases(task.texts),
-        epochs=task.pretraining_epochs,
-        learning_rate=task.pretraining_learning_rate,
-        seed=seed,
-        callbacks=callbacks,
-        verbose=0,
-    )
-    return {
-        "pretraining_loss": float(history.history["loss"][-1]),
-        "pretraining_seconds": time.perf_counter() - started,
-    }
+def _complete_here(options: argparse.Namespace, how: Config) -> list[str]:
+    """Completes prompts by the best model of a run."""
+    if options.temperature is not None:
+        raise UsageError(
+            "A run's policy keeps the temperature that it was trained at; export and "
+            "serve it to choose another one. Received: --temperature without --server"
+        )
+    if options.env.startswith(_PREFIX):
+        raise UsageError(
+            "A task alone has no policy: give a run directory instead, or the address "
+            f"of `kpg serve` with --server. Received: {options.env}"
+        )
+    run = Run(options.env)
+    run.model_file()
+    import_tensorflow(options.debug)
+    trainer = algorithms.load(run)
+    count = options.max_new_tokens or trainer.settings.num_steps
+    policy = cast("CausalLMPolicy", trainer.policy)
+    texts: list[str] = policy.generate(options.prompts, count, **how)
+    return texts

@@ -8,6 +8,24 @@ from types import ModuleType
 from kpg import checks
 
 
+def module_of(path: str) -> ModuleType:
+    """Imports the module of "module:Name".
+
+    Raises:
+        ValueError: If there is no such module. An error that the module itself raises
+            is shown.
+    """
+    module, _, _ = path.partition(":")
+    try:
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # whatever a module of one's own raises
+        raise ValueError(
+            "The part before ':' must be a module that can be imported; the command "
+            "line also looks in the current folder. Received: "
+            f"{path!r}, and importing {module!r} raised {type(error).__name__}: {error}"
+        ) from error
+
+
 def named(path: str) -> object:
     """Returns what "module:Name" names.
 
@@ -16,14 +34,7 @@ def named(path: str) -> object:
             module itself raises is shown.
     """
     module, _, name = path.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:  # whatever a module of one's own raises
-        raise ValueError(
-            "The part before ':' must be a module that can be imported; the command "
-            "line also looks in the current folder. Received: "
-            f"{path!r}, and importing {module!r} raised {type(error).__name__}: {error}"
-        ) from error
+    found = module_of(path)
     if not hasattr(found, name):
         public = [other for other in vars(found) if not other.startswith("_")]
         raise ValueError(

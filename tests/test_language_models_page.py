@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import kpg
-from kpg.cli import presets
+from kpg.cli.language.texts import Texts
 from kpg.trainers.reinforce import BASELINES
 from kpg.trainers.settings import TrainerSettings
 
@@ -40,7 +40,7 @@ class TestPage:
         listed = re.findall(r'^\| `"(\w+)"` \|', text, re.M)
         assert sorted(listed) == sorted(BASELINES)
         tasks = re.findall(r"^\| `(text:\w+)` \|", text, re.M)
-        assert tasks == presets.texts()
+        assert tasks == Texts().ids()
         settings = re.findall(r"^\| `(reference_kl_\w+)", text, re.M)
         assert set(settings) == {
             name for name in vars(TrainerSettings) if name.startswith("reference_kl")

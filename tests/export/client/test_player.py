@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 import kpg
 from kpg.cli import main as cli
-from kpg.cli.commands.play import play
+from kpg.cli.playing import play
 from kpg.export import Client, Player, Server, ServingError
 
 OBSERVATIONS = spaces.Dict(

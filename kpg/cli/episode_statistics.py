@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+
+from kpg.types import Config
 
 
-def summary(returns: Sequence[float], length_mean: float) -> dict[str, Any]:
+def summary(returns: Sequence[float], length_mean: float) -> Config:
     """Sums up episodes.
 
     Args:
@@ -16,10 +17,9 @@ def summary(returns: Sequence[float], length_mean: float) -> dict[str, Any]:
         length_mean: Mean length in steps.
 
     Returns:
-        `episodes`, `return_mean`, `return_std` (of the sample, n − 1),
-        `return_ci95` (half the width of the 95 % confidence interval of the mean, by
-        the normal approximation) and `length_mean`. One episode has no spread: the two
-        are NaN then.
+        `episodes`, `return_mean`, `return_std` (of the sample, n − 1), `return_ci95`
+        (half the width of the 95 % confidence interval of the mean, by the normal
+        approximation) and `length_mean`. The spread of a single episode is NaN.
     """
     deviation = statistics.stdev(returns) if len(returns) > 1 else math.nan
     return {
@@ -31,7 +31,7 @@ def summary(returns: Sequence[float], length_mean: float) -> dict[str, Any]:
     }
 
 
-def in_words(values: dict[str, Any]) -> str:
+def in_words(values: Config) -> str:
     """Writes a summary as one line for people."""
     spread = values["return_ci95"]
     interval = "" if math.isnan(spread) else f" ± {spread:.2f} (95 %)"

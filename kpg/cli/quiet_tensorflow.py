@@ -8,11 +8,11 @@ import sys
 import tempfile
 
 
-def load(debug: bool = False) -> None:
-    """Imports TensorFlow, with what it writes on the way kept back.
+def import_tensorflow(debug: bool = False) -> None:
+    """Imports TensorFlow and holds back what it writes while loading.
 
-    Its libraries write to file descriptor 2 before any log level can be set. What they
-    said is shown after all if the import fails.
+    Its libraries write to file descriptor 2 before any log level can be set. If the
+    import fails, what they wrote is shown after all.
 
     Args:
         debug: Whether to let everything through. Defaults to `False`.

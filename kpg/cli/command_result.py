@@ -1,13 +1,15 @@
-"""What a command gives back to the command line."""
+"""What a command returns to the command line."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from kpg.types import Config
 
 
-class Outcome(NamedTuple):
+class CommandResult(NamedTuple):
     """The result of a command.
 
     Attributes:
@@ -16,13 +18,13 @@ class Outcome(NamedTuple):
         exit_code: 0 if the command did what it says. Defaults to 0.
     """
 
-    values: dict[str, Any]
+    values: Config
     text: str
     exit_code: int = 0
 
 
 class UsageError(ValueError):
-    """The command line itself is wrong, whatever stands on the disk."""
+    """The command line itself is wrong, whatever is on the disk."""
 
 
 @contextlib.contextmanager

@@ -1,12 +1,18 @@
-"""Made-up fragments of experience, and one iteration of learning from them."""
+"""Made-up fragments of experience, and one iteration of learning from them.
+
+This is the one file of the tests that reaches inside the trainers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from kpg.environments.graph.functional import GraphEnvironment
+from kpg.language.generation import TextGeneration
 from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 
@@ -48,14 +54,89 @@ def fragment(policy: Any, masked: bool = False, whole: bool = False) -> Trajecto
 
 
 def learn(
-    trainer: Any, rows: Any, carry: Any = None, progress: float = 0.0
-) -> tuple[Any, np.ndarray]:
-    """Runs one iteration; returns what it carries and its metrics."""
-    learner = Learner(trainer, B)
-    function = tf.function(learner.learn, autograph=False)
+    trainer: Any,
+    rows: Any,
+    carry: Any = None,
+    progress: float = 0.0,
+    *,
+    num_envs: int = B,
+    graph: bool = False,
+) -> tuple[Any, dict[str, float]]:
+    """Runs one iteration; returns what it carries and its metrics by name.
+
+    Args:
+        trainer: A compiled trainer.
+        rows: What it learns from.
+        carry: From the call before. Defaults to that of a first iteration.
+        progress: How much of the training is done, in [0, 1].
+        num_envs: Columns of `rows`, of all replicas together.
+        graph: Whether a graph is built, as `fit` does. The numbers are those of the
+            operations one by one, which for a single iteration is several times as
+            fast.
+    """
+    learner = Learner(trainer, num_envs)
+    function = tf.function(learner.learn, autograph=False) if graph else learner.learn
     carry = learner.start() if carry is None else carry
-    carry, metrics = function(rows, carry, tf.constant([5, 6]), tf.constant(progress))
-    return carry, metrics.numpy()
+    seed = tf.constant([5, 6])
+    carry, metrics = function(rows, carry, seed, tf.constant(progress))
+    return carry, dict(zip(learner.names, metrics.numpy().tolist(), strict=True))
+
+
+def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarray]]:
+    """Returns a function from rows to the gradient of a trainer's loss on them.
+
+    It is what a plain step of 1 would subtract; the trainer stays as it was.
+    """
+    learner = Learner(trainer, num_envs)
+    function = tf.function(learner.learn, autograph=False)
+    start, variables = learner.start(), trainer.learned_variables()
+    trainer.optimizer.learning_rate = 1.0
+
+    def of(rows: Any) -> list[np.ndarray]:
+        kept, before = values_of(trainer.variables), values_of(variables)
+        function(rows, start, tf.constant([5, 6]), tf.constant(0.0))
+        after = values_of(variables)
+        for variable, value in zip(trainer.variables, kept, strict=True):
+            variable.assign(value)
+        return [old - new for old, new in zip(before, after, strict=True)]
+
+    return of
+
+
+def values_at(trainer: Any, rows: Any, state: Any = (), num_envs: int = B) -> Any:
+    """Returns V of the observations and of the true next ones, and the state after."""
+    return Learner(trainer, num_envs)._values(rows, state)
+
+
+def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]:
+    """Returns the fragment that a next iteration would learn from, and its episodes.
+
+    Before the first `fit` it is that of a first iteration.
+    """
+    engine = trainer._engine_for(env)
+    seed = tf.constant([1, number])
+    if isinstance(env, TextGeneration):
+        rows, episodes = engine.collect(0, seed)
+        return rows, episodes
+    if isinstance(env, GraphEnvironment):
+        states = engine.collector.start(seed)
+        if engine._carry is not None:
+            states, _ = engine._carry
+        _, rows, episodes = engine.collector.collect(states, seed)
+        return rows, episodes
+    rows, episodes = engine.collector.collect(np.array([1, number]))
+    return tf.nest.map_structure(tf.constant, rows), episodes
+
+
+def decoder_of(trainer: Any, env: TextGeneration) -> Any:
+    """Returns what reads the texts of a task as they are written."""
+    return trainer._engine_for(env).writer.sampler.decoder
+
+
+def traces(trainer: Any) -> int:
+    """Returns how often the program of the last `fit` was built."""
+    count: int = trainer._engine.function.experimental_get_tracing_count()
+    return count
 
 
 def values_of(variables: Any) -> list[np.ndarray]:

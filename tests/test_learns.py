@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments.graph.functional import FunctionalEnv
+from tests.environments import Walk
 
 pytestmark = pytest.mark.slow
 
@@ -89,35 +89,16 @@ def test_cartpole_is_solved_on_the_host_too() -> None:
     assert trainer.evaluate(fresh)["return"] >= 475
 
 
-class Target(FunctionalEnv):
-    """One step: the reward is minus the squared distance of the action from 0.3."""
-
-    observation_space = gym.spaces.Box(0.0, 1.0, (1,))
-    action_space: gym.Space[Any] = gym.spaces.Box(-1.0, 1.0, (1,))
-
-    def initial(self, rng: Any, params: Any = None) -> tf.Tensor:
-        return tf.zeros([rng.batch_size, 1])
-
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Any, params: Any = None
-    ) -> tf.Tensor:
-        return state + 1.0
-
-    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
-        return tf.minimum(state, 1.0)
-
-    def reward(
-        self, state: Any, action: Any, next_state: Any, rng: Any, params: Any = None
-    ) -> tf.Tensor:
-        return -tf.square(action[:, 0] - 0.3)
-
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
-        return state[:, 0] >= 1.0
-
-
 @pytest.mark.parametrize("algorithm", ["PPO", "ActorCritic", "REINFORCE"])
 def test_continuous_actions_find_their_target(algorithm: str) -> None:
-    env = kpg.environments.as_environment(Target(), num_envs=64, seed=0)
+    # One step: the reward is minus the squared distance of the action from 0.3.
+    target = Walk(
+        lambda time, action: -tf.square(action[:, 0] - 0.3),
+        length=1,
+        shows_time=False,
+        action_space=gym.spaces.Box(-1.0, 1.0, (1,)),
+    )
+    env = kpg.environments.as_environment(target, num_envs=64, seed=0)
     settings: dict[str, Any] = {"num_steps": 2}
     if algorithm == "PPO":
         settings |= {"minibatch_size": 128, "num_epochs": 4}
@@ -130,48 +111,13 @@ def test_continuous_actions_find_their_target(algorithm: str) -> None:
     assert float(action[0, 0]) == pytest.approx(0.3, abs=0.1)
 
 
-class Forever(Target):
-    """Pays 1 a step and never terminates; only the time limit cuts it."""
-
-    action_space = gym.spaces.Discrete(2)
-    max_episode_steps: int | None = 8
-
-    def reward(
-        self, state: Any, action: Any, next_state: Any, rng: Any, params: Any = None
-    ) -> tf.Tensor:
-        return tf.ones_like(state[:, 0])
-
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Any, params: Any = None
-    ) -> tf.Tensor:
-        return state
-
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
-        return tf.zeros_like(state[:, 0], tf.bool)
-
-
-class Ends(Forever):
-    """The same, but the limit counts as an end: the known bug, made an environment."""
-
-    max_episode_steps = None
-
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Any, params: Any = None
-    ) -> tf.Tensor:
-        return state + 1.0
-
-    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
-        return tf.zeros_like(state)
-
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
-        return state[:, 0] >= 8.0
-
-
 def test_the_value_of_an_endless_reward_is_learned() -> None:
     """V = 1/(1−γ) = 10 behind a time limit; where the episode ends it stays below."""
     values = []
-    for env_class in (Forever, Ends):
-        env = kpg.environments.as_environment(env_class(), num_envs=16, seed=0)
+    # The limit that counts as an end: the known bug, made an environment.
+    for limits in ({"max_episode_steps": 8}, {"length": 8}):
+        walk = Walk(shows_time=False, **limits)
+        env = kpg.environments.as_environment(walk, num_envs=16, seed=0)
         trainer = trained(
             "ActorCritic",
             env,

@@ -14,7 +14,7 @@ from kpg.models import CausalLMPolicy
 from kpg.models.language import saving
 from tests.fragments import values_of
 from tests.languages import stir
-from tests.test_text_engine import make_trainer, task
+from tests.text_training import make_trainer, task
 from tests.texts import gpt2, llama, remainder
 
 

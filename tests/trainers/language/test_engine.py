@@ -14,43 +14,22 @@ import tensorflow as tf
 import kpg
 import kpg.rewards
 from kpg import text
-from kpg.environments import TextGeneration
 from kpg.models import CausalLMPolicy
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
-from kpg.trainers.learning.iteration import Learner
+from kpg.trainers.language.engine import TextEngine
 from kpg.trajectories import Trajectory, resets
-from tests.fragments import values_of
-from tests.texts import gpt2, language, policy, stirred, teacher_forced
-
-T = 3
-ALGORITHMS: list[tuple[str, dict[str, Any]]] = [
-    ("REINFORCE", {"baseline": "none", "normalize_advantages": False}),
-    ("ActorCritic", {"gae_lambda": 1.0}),
-    ("PPO", {"gae_lambda": 1.0, "normalize_advantages": False, "num_epochs": 1}),
-]
-
-
-def make_trainer(made: Any, algorithm: str, **settings: Any) -> Any:
-    """Returns a trainer of plain gradients."""
-    critic = None if algorithm == "REINFORCE" else made.critic
-    plain = {"num_steps": T, "gamma": 1.0, "max_grad_norm": None, "seed": 0}
-    trainer = getattr(kpg.trainers, algorithm)(made, critic, **{**plain, **settings})
-    trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-    return trainer
-
-
-def small_policy(letters: str = "a") -> CausalLMPolicy:
-    return policy(letters, gpt2(2 + len(letters), num_layers=1, hidden_dim=8))
-
-
-def vowels(prompts: Any, completions: Any) -> list[float]:
-    return [sum(letter == "a" for letter in text) / T for text in completions]
-
-
-def task(rewards: Any = (vowels,), **options: Any) -> TextGeneration:
-    prompts = options.pop("prompts", ["ba", "c", "abcab"])
-    options = {"max_new_tokens": T, "num_envs": 6, **options}
-    return TextGeneration(prompts, rewards=rewards, **options)
+from tests.fragments import collected, decoder_of, learn, traces, values_of
+from tests.text_training import (
+    ALGORITHMS,
+    T,
+    expected_reward,
+    gradient_of,
+    make_trainer,
+    noisy,
+    small_policy,
+    task,
+)
+from tests.texts import policy, stirred
 
 
 def fragment(prompt: list[int], word: tuple[int, ...], reward: float) -> Trajectory:
@@ -72,42 +51,6 @@ def fragment(prompt: list[int], word: tuple[int, ...], reward: float) -> Traject
         policy_state=state,
         critic_state=state,
     )
-
-
-def gradient_of(trainer: Any, num_envs: int) -> Any:
-    """Returns the function from completions to the gradients of the loss.
-
-    The policy that acted is the one that learns: the ratio is 1.
-    """
-    made, learner = trainer.policy, Learner(trainer, num_envs)
-
-    @tf.function(autograph=False)
-    def gradients(rows: Trajectory) -> Any:
-        parameters, _ = made.unroll(rows.observations, rows.policy_state, resets(rows))
-        rows = rows._replace(log_probs=made.family.log_prob(parameters, rows.actions))
-        state = rows.critic_state if trainer.critic is not None else ()
-        batch, *_ = learner._prepare(rows, state)
-        order = tf.range(num_envs)[tf.newaxis]
-        return learner.updater._gradients(batch, order, 0, tf.constant(0.0))[0]
-
-    return gradients
-
-
-def expected_reward(made: Any, prompt: list[int], length: int) -> Any:
-    """Returns words, their rewards and probabilities, and the gradients of Σπ·R."""
-    words = language(3, length)
-    rewards = np.random.default_rng(0).normal(size=len(words))
-    variables = [variable.value for variable in made.trainable_variables]
-    with tf.GradientTape() as tape:
-        log_probs = [tf.reduce_sum(teacher_forced(made, prompt, w)) for w in words]
-        probs = tf.exp(tf.stack(log_probs))
-        expected = tf.reduce_sum(probs * tf.constant(rewards, tf.float32))
-    np.testing.assert_allclose(tf.reduce_sum(probs), 1.0, atol=1e-5)
-    exact = [
-        tf.convert_to_tensor(part).numpy()
-        for part in tape.gradient(expected, variables)
-    ]
-    return words, rewards, probs.numpy(), exact
 
 
 @pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS)
@@ -176,7 +119,7 @@ def ppo(made: Any, **settings: Any) -> Any:
 
 def test_the_first_ratio_is_one() -> None:
     trainer, env = ppo(small_policy("abc")), task()
-    rows, episodes = trainer._engine_for(env).collect(0, tf.constant([1, 2]))
+    rows, episodes = collected(trainer, env)
     sequences = (rows.observations, rows.policy_state, resets(rows))
     parameters, values = trainer.policy.unroll_with(trainer.critic, *sequences)
     ratios = trainer.policy.family.log_prob(parameters, rows.actions) - rows.log_probs
@@ -200,8 +143,8 @@ def test_the_first_ratio_is_one_in_half_precision(
     )
     lm = stirred(keras_nlp.models.GPT2CausalLM(backbone=backbone))
     trainer, env = ppo(policy("abc", lm)), task()
-    assert isinstance(trainer._engine_for(env).writer.sampler.decoder, GPT2Decoder)
-    collect = trainer._engine.collect
+    assert isinstance(decoder_of(trainer, env), GPT2Decoder)
+    collect = TextEngine.collect
 
     def misread(*arguments: Any) -> Any:
         rows, episodes = collect(*arguments)
@@ -209,7 +152,7 @@ def test_the_first_ratio_is_one_in_half_precision(
 
     # The text is read again, so that what the loop computed does not matter; eight bits
     # of mantissa leave the rest.
-    monkeypatch.setattr(trainer._engine, "collect", misread)
+    monkeypatch.setattr(TextEngine, "collect", misread)
     history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
     assert history["approx_kl"][0] < 1e-4
 
@@ -217,40 +160,24 @@ def test_the_first_ratio_is_one_in_half_precision(
 def test_nothing_after_the_end_counts() -> None:
     made = small_policy("abc")
     trainer = ppo(made, num_epochs=2, recompute_advantages=True)
-    engine = trainer._engine_for(task())
-    rows, _ = engine.collect(0, tf.constant([1, 2]))
-    random = np.random.default_rng(0)
-    valid = tf.cumsum(tf.cast(rows.actions == 1, tf.int32), exclusive=True) == 0
-    started = tf.concat([tf.ones_like(valid[:1]), valid[:-1]], axis=0)
-
-    def noise(known: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-        other = tf.constant(random.integers(1, 5, table.shape), table.dtype)
-        return tf.where(known, table, other)
-
-    noisy = rows._replace(
-        observations=noise(started & valid, rows.observations),
-        actions=noise(valid, rows.actions),
-        log_probs=noise(valid, rows.log_probs),
-        rewards=noise(valid, rows.rewards),
-        values=noise(valid, rows.values),
+    rows, _ = collected(trainer, task())
+    other = noisy(rows)
+    other = other._replace(
+        rewards=tf.where(rows.valid, rows.rewards, 3.0),
+        values=tf.where(rows.valid, rows.values, 4.0),
     )
-    start = values_of(trainer.learned_variables())
+    start = values_of(trainer.variables)
     results = []
-    for trajectory in (rows, noisy):
-        for variable, value in zip(trainer.learned_variables(), start, strict=True):
+    for trajectory in (rows, other):
+        for variable, value in zip(trainer.variables, start, strict=True):
             variable.assign(value)
-        carry, metrics = engine.function(
-            trajectory,
-            engine.learner.start(),
-            tf.constant([5, 6]),
-            tf.constant(0.0),
-            tf.constant([0.1]),
-        )
-        results.append([*values_of(trainer.learned_variables()), metrics.numpy()])
+        before = values_of(trainer.learned_variables())
+        _, metrics = learn(trainer, trajectory, num_envs=6)
+        results.append([*values_of(trainer.learned_variables()), *metrics.values()])
     for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    moved = zip(start, results[0], strict=False)
-    assert any(not np.array_equal(before, after) for before, after in moved)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    moved = zip(before, results[0], strict=False)
+    assert any(not np.array_equal(*pair) for pair in moved)
 
 
 def test_texts_without_an_end_stop_at_the_limit(
@@ -260,7 +187,7 @@ def test_texts_without_an_end_stop_at_the_limit(
     own, never = made.trunk.logits, -100.0 * tf.one_hot(1, 5)
     monkeypatch.setattr(made.trunk, "logits", lambda rows: own(rows) + never)
     trainer, env = ppo(made), task([kpg.rewards.MissingEnd()])
-    rows, episodes = trainer._engine_for(env).collect(0, tf.constant([1, 2]))
+    rows, episodes = collected(trainer, env)
     assert rows.valid.numpy().all() and episodes.lengths == 6 * T
     last = np.arange(T)[:, np.newaxis] == [T - 1] * 6
     # Nothing is bootstrapped: the text is judged as it stands.
@@ -293,9 +220,7 @@ def test_trains_saves_and_goes_on(tmp_path: Any) -> None:
     history = trainer.fit(env, epochs=2, steps_per_epoch=2, **options).history
     assert {"reward/vowels", "ended", "val_return", "length"} <= set(history)
     np.testing.assert_allclose(history["return"], history["reward/vowels"], atol=1e-6)
-    engine = trainer._engine
-    assert engine.function.experimental_get_tracing_count() == 1
-    assert engine.writer.function.experimental_get_tracing_count() == 1
+    assert traces(trainer) == 1
     trainer.save(tmp_path / "trainer.keras")
     loaded = kpg.load(tmp_path / "trainer.keras")
     assert loaded.critic is loaded.policy.critic

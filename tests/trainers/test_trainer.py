@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
+from tests.fragments import collected, values_of
 
 Make = Callable[..., Any]
 ALGORITHMS = ["PPO", "ActorCritic", "REINFORCE"]
@@ -25,7 +26,7 @@ def cartpole(num_envs: int = 4, seed: int = 0, **options: Any) -> Any:
 
 
 def weights(trainer: Any) -> list[np.ndarray]:
-    return [tf.identity(weight).numpy() for weight in trainer.weights]
+    return values_of(trainer.weights)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -40,16 +41,19 @@ def test_configuration_survives_json(algorithm: str, make_trainer: Make) -> None
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.usefixtures("one_by_one")
 def test_save_load_continue(algorithm: str, make_trainer: Make, tmp_path: Path) -> None:
     """A loaded trainer goes on exactly as the saved one, optimizer included."""
+    short = {"max_episode_steps": 20}
     trainer = make_trainer(
         algorithm,
+        num_steps=20 if algorithm == "REINFORCE" else 8,
         normalize_observations=True,
         normalize_rewards=True,
         optimizer=keras.optimizers.Adam(1e-2),
         steps_per_execution=2,
     )
-    trainer.fit(cartpole(), steps_per_epoch=2, verbose=0)
+    trainer.fit(cartpole(**short), steps_per_epoch=2, verbose=0)
     path = tmp_path / "trainer.keras"
     trainer.save(path)
     loaded = kpg.load(path)
@@ -60,11 +64,12 @@ def test_save_load_continue(algorithm: str, make_trainer: Make, tmp_path: Path) 
         loaded.predict(ROWS, verbose=0), trainer.predict(ROWS, verbose=0)
     )
     for one in (trainer, loaded):
-        one.fit(cartpole(seed=5), steps_per_epoch=2, verbose=0)
+        one.fit(cartpole(seed=5, **short), steps_per_epoch=2, verbose=0)
     for got, want in zip(weights(loaded), weights(trainer), strict=True):
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_predict_is_greedy_and_takes_any_batch(make_trainer: Make) -> None:
     trainer = make_trainer("PPO", steps_per_execution=4)
     trainer.fit(cartpole(), steps_per_epoch=1, verbose=0)
@@ -75,6 +80,7 @@ def test_predict_is_greedy_and_takes_any_batch(make_trainer: Make) -> None:
     assert single.shape == (1,)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_trainer_of_its_own_seed_repeats_itself(make_trainer: Make) -> None:
     runs = []
     for seed in (1, 1, 2):
@@ -85,6 +91,7 @@ def test_a_trainer_of_its_own_seed_repeats_itself(make_trainer: Make) -> None:
     assert not np.array_equal(runs[0], runs[2])
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_gymnasium_environments_can_be_handed_in(make_trainer: Make) -> None:
     trainer = make_trainer("PPO", minibatch_size=8)
     vector = gym.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")
@@ -96,6 +103,7 @@ def test_gymnasium_environments_can_be_handed_in(make_trainer: Make) -> None:
     vector.close()
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_evaluating_on_the_training_environment_begins_new_episodes(
     make_trainer: Make,
 ) -> None:
@@ -103,10 +111,11 @@ def test_evaluating_on_the_training_environment_begins_new_episodes(
     trainer.fit(env, steps_per_epoch=1, verbose=0)
     trainer.evaluate(env, episodes=4)
     trainer.fit(env, steps_per_epoch=2, verbose=0)
-    rows, _ = trainer._engine.collector.collect(np.array([0, 9]))
+    rows, _ = collected(trainer, env, 9)
     policy = trainer.policy
-    again = policy.log_prob(rows.observations.reshape(-1, 4), rows.actions.ravel())
-    np.testing.assert_allclose(rows.log_probs.ravel(), again, atol=1e-5)
+    actions = tf.reshape(rows.actions, [-1])
+    again = policy.log_prob(tf.reshape(rows.observations, [-1, 4]), actions)
+    np.testing.assert_allclose(tf.reshape(rows.log_probs, [-1]), again, atol=1e-5)
 
 
 def test_refuses_what_does_not_fit(make_trainer: Make) -> None:

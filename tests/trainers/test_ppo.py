@@ -177,6 +177,7 @@ def test_updates_stop_at_the_target_kl(make_trainer: Make) -> None:
     assert 1 < steps[1e-3] < 20
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize(("desired", "faster"), [(1e-8, False), (10.0, True)])
 def test_the_learning_rate_follows_the_kl(
     desired: float, faster: bool, make_trainer: Make, tmp_path: Path
@@ -197,6 +198,7 @@ def test_the_learning_rate_follows_the_kl(
     assert float(loaded.optimizer.learning_rate) == pytest.approx(rates[-1])
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize(("desired", "factor"), [(1e-8, 2.0), (10.0, 0.5)])
 def test_the_penalty_follows_the_kl(
     desired: float, factor: float, make_trainer: Make, tmp_path: Path
@@ -221,8 +223,8 @@ def test_the_entropy_bonus_can_fade(make_trainer: Make) -> None:
     for progress in (0.0, 0.75, 1.0):
         trainer = ppo(make_trainer, ent_coef=1.0, ent_coef_schedule="linear")
         _, metrics = learn(trainer, fragment(trainer.policy), progress=progress)
-        losses[progress] = metrics[0]
-    entropy = metrics[trainer.metric_names.index("entropy")]
+        losses[progress] = metrics["loss"]
+    entropy = metrics["entropy"]
     assert entropy > 0.5
     assert losses[0.75] - losses[0.0] == pytest.approx(0.75 * entropy, rel=1e-4)
     assert losses[1.0] - losses[0.0] == pytest.approx(entropy, rel=1e-4)
@@ -336,4 +338,4 @@ def test_penalties_of_a_shared_trunk_count_once(make_trainer: Make) -> None:
     rows = fragment(policy)
     penalty = 0.5 * np.sum(np.square(backbone.kernel.numpy()))
     _, metrics = learn(trainer, rows)
-    assert metrics[0] - metrics[1] == pytest.approx(penalty, rel=1e-4)
+    assert metrics["loss"] - metrics["policy_loss"] == pytest.approx(penalty, rel=1e-4)

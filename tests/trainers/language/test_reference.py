@@ -7,9 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from kpg.trajectories import Trajectory
+from tests.fragments import collected, traces
 from tests.languages import (
     LENGTH,
     REWARDS,
@@ -21,27 +20,11 @@ from tests.languages import (
     tilted,
     word_probabilities,
 )
-from tests.test_text_engine import make_trainer, small_policy, task
+from tests.text_training import make_trainer, noisy, small_policy, task
 from tests.texts import teacher_forced
 
 BETA = 0.5
 PROMPT = [2, 2, 2]
-
-
-def noisy(rows: Trajectory) -> Trajectory:
-    """Puts other tokens and numbers behind the ends."""
-    random = np.random.default_rng(0)
-
-    def noise(known: Any, table: Any) -> Any:
-        other = tf.constant(random.integers(1, 5, table.shape), table.dtype)
-        return tf.where(known, table, other)
-
-    started = tf.concat([tf.ones_like(rows.valid[:1]), rows.valid[:-1]], axis=0)
-    return rows._replace(
-        observations=noise(started & rows.valid, rows.observations),
-        actions=noise(rows.valid, rows.actions),
-        log_probs=noise(rows.valid, rows.log_probs),
-    )
 
 
 def test_the_reference_reads_texts_up_to_their_end() -> None:
@@ -49,7 +32,7 @@ def test_the_reference_reads_texts_up_to_their_end() -> None:
     trainer = make_trainer(made, "REINFORCE", reference_kl_coef=1.0)
     trainer.reference.begin()
     stir(made, scale=0.2)
-    rows, _ = trainer._engine_for(task()).collect(0, tf.constant([1, 5]))
+    rows, _ = collected(trainer, task(), 5)
     valid = rows.valid.numpy()
     assert 0 < valid.sum() < valid.size
     drift = trainer.reference.drift(rows)
@@ -107,7 +90,7 @@ def test_a_language_ends_where_theory_says(
     for rate in (0.02, 0.002):
         trainer.optimizer.learning_rate = rate
         trainer.fit(env, steps_per_epoch=100, verbose=0)
-    assert trainer._engine.function.experimental_get_tracing_count() == 1
+    assert traces(trainer) == 1
     start = word_probabilities(reference)
     best = tilted(start, REWARDS, BETA)
     if "reference_kl_in" in settings:

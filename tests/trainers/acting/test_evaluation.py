@@ -5,46 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments.graph.functional import FunctionalEnv
+from tests.environments import Walk
 
 Make = Callable[..., Any]
 
 
-class Sentence(FunctionalEnv):
-    """Episodes of 1 to 4 steps, drawn at the start, that pay 1 a step."""
-
-    observation_space = gym.spaces.Box(0, 4, (1,))
-    action_space = gym.spaces.Discrete(2)
-
-    def initial(self, rng: Any, params: Any = None) -> tf.Tensor:
-        return tf.cast(rng.integers(1, 5, (1,)), tf.float32)
-
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Any, params: Any = None
-    ) -> tf.Tensor:
-        return state - 1.0
-
-    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
-        return state
-
-    def reward(
-        self, state: Any, action: Any, next_state: Any, rng: Any, params: Any = None
-    ) -> tf.Tensor:
-        return tf.ones_like(state[:, 0])
-
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
-        return state[:, 0] <= 0.0
-
-
 def test_short_episodes_do_not_count_more(make_trainer: Make) -> None:
     """Stopping at the first N ends would favour short episodes: mean 2.5 is right."""
-    env = kpg.environments.as_environment(Sentence(), num_envs=100, seed=0)
+    env = kpg.environments.as_environment(Walk(length=(1, 4)), num_envs=100, seed=0)
     trainer = make_trainer("PPO", env=env)
     result = trainer.evaluate(env, episodes=2_030)
     assert result["episodes"] == len(result["returns"]) == 2_030

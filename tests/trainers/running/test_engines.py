@@ -15,7 +15,7 @@ import kpg
 from kpg.environments import GraphEnvironment, HostEnvironment
 from kpg.environments.graph.classic_control import CartPole
 from kpg.environments.graph.functional import Rng
-from kpg.trainers.running.engines import engine_for
+from tests.fragments import collected
 
 START = [0.01, -0.02, 0.03, -0.04]
 COPIES, LIMIT = 3, 25
@@ -67,15 +67,10 @@ def trained(env: Any, memory: str | None) -> tuple[Any, Any]:
     )
     trainer.compile(keras.optimizers.SGD(0.01), jit_compile=False)
     trainer.fit(env, epochs=1, steps_per_epoch=2, verbose=0)
-    rows: list[Any] = []
-    engine: Any = engine_for(trainer, env)
-    collector, seed = engine.collector, tf.constant([7, 8])
-    if isinstance(env, GraphEnvironment):
-        carry = collector.start(seed)
-        rows.append(tf.function(collector.collect, autograph=False)(carry, seed)[1])
-    else:
-        rows.append(collector.collect(seed)[0])
-    return trainer, rows[0]
+    rows, _ = collected(trainer, env, 9)
+    return trainer, tf.nest.map_structure(
+        lambda part: None if part is None else np.asarray(part), rows
+    )
 
 
 @pytest.mark.parametrize("memory", [None, "gru"])

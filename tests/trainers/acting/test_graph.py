@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import kpg
-from kpg.environments import HostEnvironment
 from kpg.trainers.acting.graph import Episodes, GraphCollector
 from kpg.trainers.acting.host import HostCollector
 from kpg.trajectories import Trajectory
@@ -132,86 +129,3 @@ def test_stored_actions_are_raw_and_taken_actions_are_clipped() -> None:
     actions, _ = policy.sample(rows.observations.reshape(-1, 3), tf.constant([1, 2]))
     assert np.abs(actions).max() > 2.0
     assert np.abs(policy.family.to_environment(actions)).max() == 2.0
-
-
-# Parts of an environment, of which one steps while the policy acts for another.
-
-
-class Halves(VectorEnv[Any, Any, Any]):
-    """Two vector environments that can be stepped apart, and what happened when.
-
-    Attributes:
-        events: The calls, each "send" or "wait" and a part.
-    """
-
-    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-    parts = (slice(0, 2), slice(2, 4))
-
-    def __init__(self, make: Any) -> None:
-        self.halves = [SyncVectorEnv([make] * 2) for _ in self.parts]
-        self.num_envs = 4
-        self.single_observation_space = self.halves[0].single_observation_space
-        self.single_action_space = self.halves[0].single_action_space
-        self.events: list[tuple[str, int]] = []
-        self.sent: dict[int, Any] = {}
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        seeds = [None, None] if seed is None else [seed, seed + 2]
-        pairs = zip(self.halves, seeds, strict=True)
-        self.sent.clear()
-        return np.concatenate([half.reset(seed=own)[0] for half, own in pairs]), {}
-
-    def step_async(self, actions: Any, part: int) -> None:
-        assert part not in self.sent
-        self.events.append(("send", part))
-        self.sent[part] = actions
-
-    def step_wait(self, part: int) -> Any:
-        self.events.append(("wait", part))
-        return self.halves[part].step(self.sent.pop(part))
-
-
-def cart_pole() -> Any:
-    return gymnasium.make("CartPole-v1", max_episode_steps=20)
-
-
-@pytest.mark.parametrize("memory", [None, "gru"])
-def test_parts_change_nothing(memory: str | None) -> None:
-    whole = HostEnvironment(SyncVectorEnv([cart_pole] * 4), seed=1)
-    halves = HostEnvironment(Halves(cart_pole), seed=1)
-    spaces = whole.observation_space, whole.action_space
-    policy = kpg.models.Policy(*spaces, memory=memory, seed=0)
-    collectors = [HostCollector(env, policy, STEPS) for env in (whole, halves)]
-    for index in range(3):
-        seed = np.array([3, index])
-        (one, counted), (two, again) = (own.collect(seed) for own in collectors)
-        tf.nest.assert_same_structure(one, two)
-        for own, other in zip(tf.nest.flatten(one), tf.nest.flatten(two), strict=True):
-            np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(one.actions, two.actions)
-        assert counted == again
-        assert counted.count > 4
-
-
-def test_one_part_steps_while_the_policy_acts_for_the_other() -> None:
-    halves = Halves(cart_pole)
-    env = HostEnvironment(halves, seed=1)
-    policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
-    HostCollector(env, policy, 3).collect(np.array([3, 1]))
-    first, later = [("send", 0), ("send", 1)], [("wait", 0), ("send", 0)]
-    later += [("wait", 1), ("send", 1)]
-    assert halves.events == first + 2 * later + [("wait", 0), ("wait", 1)]
-
-
-def test_a_fragment_that_breaks_off_is_followed_by_a_new_one() -> None:
-    env = HostEnvironment(Halves(cart_pole), seed=1)
-    policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
-    collector = HostCollector(env, policy, STEPS)
-    first, _ = collector.collect(np.array([3, 1]))
-    weights = policy.get_weights()
-    policy.set_weights([np.full_like(weight, np.nan) for weight in weights])
-    with pytest.raises(ValueError, match="log-probability that is not finite"):
-        collector.collect(np.array([3, 1]))
-    policy.set_weights(weights)
-    again, _ = collector.collect(np.array([3, 1]))
-    np.testing.assert_array_equal(first.observations, again.observations)

@@ -17,13 +17,19 @@ from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.tabular import TabularMDP
 from kpg.trainers import REINFORCESettings
 from kpg.trainers.acting.graph import GraphCollector
-from kpg.trainers.language.engine import TextEngine
-from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
-from tests.fragments import Oracle, assert_weights, fragment, learn
+from tests.fragments import (
+    Oracle,
+    assert_weights,
+    collected,
+    fragment,
+    gradients,
+    learn,
+    traces,
+)
 from tests.languages import LENGTH, REWARDS, STATES, WORDS, language, trainer_of
-from tests.test_reinforce import credited, without_critic
-from tests.test_text_engine import small_policy, task, vowels
+from tests.text_training import small_policy, task, vowels
+from tests.whole_episodes import credited, without_critic
 
 Make = Callable[..., Any]
 Word = tuple[int, ...]
@@ -62,19 +68,12 @@ def written(policy: Any, words: Sequence[Word]) -> Trajectory:
 
 def expected_gradient(trainer: Any, count: int) -> list[np.ndarray]:
     """Enumerates what `count` words drawn at once teach."""
-    learner = Learner(trainer, count)
-
-    @tf.function(autograph=False)
-    def gradients(rows: Trajectory) -> Any:
-        batch, *_ = learner._prepare(rows, ())
-        order = tf.range(count * LENGTH)[tf.newaxis]
-        return learner.updater._gradients(batch, order, 0, tf.constant(0.0))[0]
-
+    of = gradients(trainer, count)
     total: Any = 0.0
     probabilities = np.exp(log_probabilities(trainer.policy).numpy())
     for drawn in itertools.product(range(len(WORDS)), repeat=count):
         rows = written(trainer.policy, [WORDS[index] for index in drawn])
-        parts = [tf.convert_to_tensor(part).numpy() for part in gradients(rows)]
+        parts = of(rows)
         weight = np.prod(probabilities[list(drawn)])
         total = total + weight * np.concatenate([part.ravel() for part in parts])
     return [-total]
@@ -201,7 +200,7 @@ def test_being_self_critical_in_the_graph() -> None:
     settings: dict[str, Any] = {"baseline": "self_critical", **WHOLE}
     trainer = trainer_of("REINFORCE", **settings)
     trainer.fit(language(), steps_per_epoch=200, verbose=0)
-    assert trainer._engine.function.experimental_get_tracing_count() == 1
+    assert traces(trainer) == 1
     result = trainer.evaluate(language(), episodes=100, deterministic=False)
     assert result["return"] > 0.9 * REWARDS.max()
 
@@ -213,16 +212,14 @@ def test_being_self_critical_of_texts() -> None:
     )
     trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
     env = task([vowels], num_envs=6, group_size=2)
-    engine = trainer._engine_for(env)
-    assert isinstance(engine, TextEngine)
-    rows, episodes = engine.collect(0, tf.constant([1, 2]))
+    rows, episodes = collected(trainer, env)
     indices = env.chosen(0)
     texts = made.generate([env.prompts[i] for i in indices], 3, deterministic=True)
     np.testing.assert_allclose(rows.greedy_rewards.numpy().sum(0), vowels([], texts))
     assert env.measured()["reward/vowels"] == pytest.approx(episodes.returns / 6)
     history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
+    # The greedy texts are measured apart.
     assert history["reward/vowels"] == pytest.approx(history["return"])
-    assert engine._greedy is not None and engine._greedy._env.measured() == {}
 
 
 def test_an_environment_that_cannot_begin_twice_is_refused(make_trainer: Make) -> None:

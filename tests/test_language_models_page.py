@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import kpg
+from kpg import values
+from kpg.advantages.baselines import BASELINES
 from kpg.cli import presets
-from kpg.trainers.reinforce import BASELINES
 from kpg.trainers.settings import TrainerSettings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "language_models.md"
@@ -37,14 +38,18 @@ class TestPage:
 
     def test_tables_are_complete(self) -> None:
         text = self.text()
-        listed = re.findall(r'^\| `"(\w+)"` \|', text, re.M)
-        assert sorted(listed) == sorted(BASELINES)
+        rows = re.findall(r'^\| `(\w+)\((.*)\)` \| `"(\w+)"` \|', text, re.M)
+        assert {name: kind for kind, _, name in rows} == {
+            name: kind.__name__ for name, kind in BASELINES.items()
+        }
+        for kind, arguments, name in rows:
+            accepted = ", ".join(values.arguments_of(BASELINES[name]))
+            assert arguments == accepted, kind
         tasks = re.findall(r"^\| `(text:\w+)` \|", text, re.M)
         assert tasks == presets.texts()
-        settings = re.findall(r"^\| `(reference_kl_\w+)", text, re.M)
-        assert set(settings) == {
-            name for name in vars(TrainerSettings) if name.startswith("reference_kl")
-        }
+        row = r'^\| `(\w+)(?:="\w+")?` \| `(reference_kl_\w+)` \|'
+        flat = {name: argument for argument, name in re.findall(row, text, re.M)}
+        assert flat == TrainerSettings.options["reference"].flat
 
     def test_links_lead_somewhere(self) -> None:
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", self.text())

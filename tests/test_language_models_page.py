@@ -13,6 +13,7 @@ import kpg
 from kpg import values
 from kpg.advantages.baselines import BASELINES
 from kpg.cli import presets
+from kpg.models.language.control.controls import CONTROLS
 from kpg.trainers.settings import TrainerSettings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "language_models.md"
@@ -25,7 +26,7 @@ class TestPage:
     def test_the_code_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         shallow = functools.partial(kpg.text.gpt2, num_layers=1)
         monkeypatch.setattr(kpg.text, "gpt2", shallow)
-        monkeypatch.setattr("kpg.trainers.trainer.pays_off", lambda *_: False)
+        monkeypatch.setattr("kpg.trainers.running.programs.pays_off", lambda *_: False)
         names: dict[str, Any] = {"__name__": "page"}
         for code in re.findall(r"```python\n(.*?)```", self.text(), re.DOTALL):
             exec(code, names)
@@ -38,13 +39,12 @@ class TestPage:
 
     def test_tables_are_complete(self) -> None:
         text = self.text()
-        rows = re.findall(r'^\| `(\w+)\((.*)\)` \| `"(\w+)"` \|', text, re.M)
-        assert {name: kind for kind, _, name in rows} == {
-            name: kind.__name__ for name, kind in BASELINES.items()
+        known = BASELINES | CONTROLS
+        rows = re.findall(r'^\| `(\w+\(.*\))` \| `"(\w+)"` \|', text, re.M)
+        assert {name: value for value, name in rows} == {
+            name: f"{kind.__name__}({', '.join(values.arguments_of(kind))})"
+            for name, kind in known.items()
         }
-        for kind, arguments, name in rows:
-            accepted = ", ".join(values.arguments_of(BASELINES[name]))
-            assert arguments == accepted, kind
         tasks = re.findall(r"^\| `(text:\w+)` \|", text, re.M)
         assert tasks == presets.texts()
         row = r'^\| `(\w+)(?:="\w+")?` \| `(reference_kl_\w+)` \|'

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.test_cli import Kpg, kpg_command, one_line
 
 import kpg
 from kpg.cli import presets
 from kpg.cli.commands import evaluate, texts, train
 from kpg.cli.runs import Run
 from kpg.export import Server
-from tests.test_cli import Kpg, kpg_command, one_line
 
 __all__ = ["kpg_command"]
 

@@ -14,7 +14,7 @@ from kpg.export.loading.servable import Servable
 from kpg.models import CausalLMPolicy, LanguageCritic, Seq2SeqLMPolicy
 from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk
 from kpg.trajectories import Trajectory, resets
-from tests.fragments import values_of
+from tests.fragments import collected, traces, values_of
 from tests.seq2seq import FRAMING, bart, policy, teacher_forced
 from tests.text_training import (
     ALGORITHMS,

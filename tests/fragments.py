@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.language.generation import TextGeneration
+from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.iteration import Learner
+from kpg.trainers.running.programs import partner_of
 from kpg.trajectories import Trajectory
 
 T, B = 6, 4
@@ -53,6 +55,18 @@ def fragment(policy: Any, masked: bool = False, whole: bool = False) -> Trajecto
     )
 
 
+def learner_of(trainer: Any, num_envs: int) -> Learner:
+    """Returns what learns from fragments of so many environments."""
+    return Learner(trainer.training_on(num_envs))
+
+
+def engine_of(trainer: Any, env: Any) -> Any:
+    """Returns what runs the iterations of a trainer's `fit` on an environment."""
+    partner = partner_of(env, trainer.executor)
+    training = trainer.training_on(env.num_envs, partner)
+    return trainer._programs.engine_for(training, env)
+
+
 def learn(
     trainer: Any,
     rows: Any,
@@ -74,12 +88,12 @@ def learn(
             operations one by one, which for a single iteration is several times as
             fast.
     """
-    learner = Learner(trainer, num_envs)
+    learner = learner_of(trainer, num_envs)
     function = tf.function(learner.learn, autograph=False) if graph else learner.learn
     carry = learner.start() if carry is None else carry
     seed = tf.constant([5, 6])
     carry, metrics = function(rows, carry, seed, tf.constant(progress))
-    return carry, dict(zip(learner.names, metrics.numpy().tolist(), strict=True))
+    return carry, {name: float(number) for name, number in metrics.items()}
 
 
 def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarray]]:
@@ -87,7 +101,7 @@ def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarra
 
     It is what a plain step of 1 would subtract; the trainer stays as it was.
     """
-    learner = Learner(trainer, num_envs)
+    learner = learner_of(trainer, num_envs)
     function = tf.function(learner.learn, autograph=False)
     start, variables = learner.start(), trainer.learned_variables()
     trainer.optimizer.learning_rate = 1.0
@@ -105,7 +119,7 @@ def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarra
 
 def values_at(trainer: Any, rows: Any, state: Any = (), num_envs: int = B) -> Any:
     """Returns V of the observations and of the true next ones, and the state after."""
-    return Learner(trainer, num_envs)._values(rows, state)
+    return Estimation(trainer.training_on(num_envs))._values(rows, state)
 
 
 def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]:
@@ -113,7 +127,7 @@ def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]
 
     Before the first `fit` it is that of a first iteration.
     """
-    engine = trainer._engine_for(env)
+    engine = engine_of(trainer, env)
     seed = tf.constant([1, number])
     if isinstance(env, TextGeneration):
         rows, episodes = engine.collect(0, seed)
@@ -130,12 +144,12 @@ def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]
 
 def decoder_of(trainer: Any, env: TextGeneration) -> Any:
     """Returns what reads the texts of a task as they are written."""
-    return trainer._engine_for(env).writer.sampler.decoder
+    return engine_of(trainer, env).writer.sampler.decoder
 
 
 def traces(trainer: Any) -> int:
     """Returns how often the program of the last `fit` was built."""
-    count: int = trainer._engine.function.experimental_get_tracing_count()
+    count: int = trainer.function.experimental_get_tracing_count()
     return count
 
 

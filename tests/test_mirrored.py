@@ -81,7 +81,7 @@ def test_replicas_act_differently(
     with strategy.scope():
         trainer = make_trainer("PPO")
     trainer.fit(kpg.make("CartPole-v1", num_envs=4, seed=0), verbose=0)
-    states, _ = trainer._engine._carry
+    states, _ = trainer._programs.engine._carry
     first, second = strategy.experimental_local_results(states.states)
     assert not np.allclose(first, second)
 

@@ -7,23 +7,20 @@ import math
 from collections.abc import Iterator
 
 import gymnasium as gym
-import keras
 import numpy as np
 import tensorflow as tf
 
 from kpg import losses
 from kpg.environments.environment import Environment
-from kpg.environments.graph.functional import GraphEnvironment
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
+from kpg.testing.algorithm import fragment_of
 from kpg.testing.finding import Finding
 from kpg.testing.subject import Subject
-from kpg.trainers.acting.graph import GraphCollector
-from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.ppo import PPO
-from kpg.trainers.running.engines import engine_for
+from kpg.trainers.running.kinds import kind_of
 from kpg.trainers.trainer import Trainer
-from kpg.trajectories import Trajectory, resets
+from kpg.trajectories import resets
 from kpg.types import Config
 
 LARGEST_KL = 0.1
@@ -51,7 +48,7 @@ class Trial:
     def __init__(self, trainer: Trainer, env: Environment) -> None:
         self.trainer = trainer
         self.env = env
-        self.trajectory = _collect(trainer, env)
+        self.trajectory = fragment_of(trainer, env)
         self.kl = 0.0
         self.entropies = [self._entropy()]
         self.explained: list[float] = []
@@ -67,21 +64,20 @@ class Trial:
 
     def train(self) -> None:
         """Runs some iterations and notes what they say."""
-        engine = engine_for(self.trainer, self.env)
+        training = self.trainer.training_on(self.env.num_envs)
+        engine = kind_of(self.env).engine(training, self.env)
         rows = self.env.num_envs * self.trainer.settings.num_steps
         count = int(np.clip(_MOST_STEPS // rows, *_ITERATIONS))
-        rates = [float(tf.convert_to_tensor(o.learning_rate)) for o in self._optimizers]
-        names = self.trainer.metric_names
+        rates = [
+            float(tf.convert_to_tensor(optimizer.learning_rate))
+            for optimizer, _ in training.optimized
+        ]
         for index in range(count):
             sums = engine.run(1, index, count, rates)
-            self.entropies.append(float(sums[names.index("entropy")]))
-            self.explained.append(float(sums[len(names)]))
+            self.entropies.append(sums["entropy"])
+            self.explained.append(sums["explained_variance"])
             if index == 0:
                 self.kl = self._kl()
-
-    @property
-    def _optimizers(self) -> list[keras.optimizers.Optimizer]:
-        return self.trainer.optimizers
 
     def _parameters(self, training: bool) -> tf.Tensor:
         rows, policy = self.trajectory, self.trainer.policy
@@ -141,7 +137,7 @@ def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Fi
     else:
         env = subject.environment(_copies(trainer))
     trainer.check_environment(env)
-    trainer.update_schedule(env.num_envs)  # refuses minibatches that do not fit
+    trainer.training_on(env.num_envs).minibatches()  # refuses those that do not fit
     try:
         with _restored(trainer):
             return _examine(trainer, env)
@@ -271,16 +267,14 @@ TRAINING = (*_FIRST, *(check.__name__ for check in _TRIED))
 
 @contextlib.contextmanager
 def _restored(trainer: Trainer) -> Iterator[None]:
-    """Undoes what learning changes; XLA is off meanwhile, as it compiles for long."""
+    """Undoes what learning changes."""
     variables = [*trainer.variables]
-    for optimizer in trainer.optimizers:
+    for optimizer, _ in trainer.optimized_variables():
         variables += optimizer.variables
     values = [variable.numpy() for variable in variables]
-    uses_xla, trainer.uses_xla = trainer.uses_xla, False
     try:
         yield
     finally:
-        trainer.uses_xla = uses_xla
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
@@ -289,27 +283,7 @@ def _copies(trainer: Trainer) -> int:
     """Returns the smallest number of copies that the minibatches allow."""
     for count in range(1, _MOST_COPIES):
         with contextlib.suppress(ValueError):
-            trainer.update_schedule(count)
+            trainer.training_on(count).minibatches()
             return count
-    trainer.update_schedule(1)  # says what does not fit
+    trainer.training_on(1).minibatches()  # says what does not fit
     return 1
-
-
-def _collect(trainer: Trainer, env: Environment) -> Trajectory:
-    """Collects one fragment and forgets where it ended."""
-    steps, restart = trainer.settings.num_steps, trainer.restart_every_iteration
-    key = np.array([trainer.entropy, 0], np.int32)
-    rows: Trajectory
-    if isinstance(env, GraphEnvironment):
-        graph = GraphCollector(env, trainer.policy, steps, env.num_envs, restart)
-
-        def fragment() -> Trajectory:
-            seed = tf.constant(key)
-            return graph.collect(graph.start(seed), seed)[1]
-
-        rows = tf.function(fragment, autograph=False)()
-        return rows
-    # `as_environment` makes two kinds: what is not in the graph is a HostEnvironment.
-    host = HostCollector(env, trainer.policy, steps, restart)  # type: ignore[arg-type]
-    rows = tf.nest.map_structure(tf.constant, host.collect(key)[0])
-    return rows

@@ -218,7 +218,7 @@ def test_two_replicas_run(mode: str) -> None:
         trainer = make_trainer(env, minibatch_size=2 * T)
     history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
-    assert trainer._engine.function.experimental_get_tracing_count() == 1
+    assert trainer.function.experimental_get_tracing_count() == 1
     for variable in trainer.trainable_variables:
         copies = strategy.experimental_local_results(variable.value)
         np.testing.assert_array_equal(*copies)

@@ -115,7 +115,7 @@ def build(chosen: Preset, seeds: Seeds) -> Parts:
     )
     # `fit` would refuse these too, but only once there is a run directory.
     trainer.check_environment(env)
-    trainer.update_schedule(chosen.num_envs)
+    trainer.training_on(chosen.num_envs).minibatches()
     fields, episodes = dataclasses.asdict(chosen), chosen.validation_episodes
     validation = kind.evaluation(fields, episodes, seeds.validation)
     return Parts(trainer, env, validation, schedule)

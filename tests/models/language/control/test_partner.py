@@ -374,7 +374,7 @@ def test_a_policy_with_a_memory_teaches_too(
     before = values_of(trainer.executor.trainable_variables)
     history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
     assert np.isfinite(history["loss"]).all() and history["episodes"][0] > 0
-    assert trainer._engine.function.experimental_get_tracing_count() == 1
+    assert trainer.function.experimental_get_tracing_count() == 1
     after = values_of(trainer.executor.trainable_variables)
     assert any(not np.array_equal(*pair) for pair in zip(before, after, strict=True))
 

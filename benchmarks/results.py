@@ -23,7 +23,9 @@ import numpy as np
 from pictures import draw_curves, draw_scores
 from scores import Scores, interquartile_mean, interval
 
-from kpg.cli import presets
+from kpg.cli.algorithms import KNOWN
+from kpg.cli.environments import Environments
+from kpg.cli.preset import Preset
 from kpg.cli.runs import Run, to_json
 from kpg.version import __version__
 
@@ -36,6 +38,7 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 CURVE_POINTS = 50
 # Seeds of the episodes are far from those of the trainings.
 FIRST_EPISODE_SEED = 10_000
+PRESETS = Environments()
 
 Result = dict[str, Any]
 Group = tuple[str, str]
@@ -51,8 +54,8 @@ def main() -> None:
     done = {(run["env"], run["algorithm"], run["seed"]) for run in known}
     todo = [
         (env, algorithm, seed)
-        for env in options.env or presets.names()
-        for algorithm in options.algorithm or presets.algorithms(env)
+        for env in options.env or PRESETS.ids()
+        for algorithm in options.algorithm or PRESETS.entries(env)
         for seed in range(options.first_seed, options.first_seed + options.seeds)
         if (env, algorithm, seed) not in done
     ]
@@ -69,7 +72,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--env", action="append", help="repeatable; default: all")
-    parser.add_argument("--algorithm", action="append", choices=presets.ALGORITHMS)
+    parser.add_argument("--algorithm", action="append", choices=KNOWN)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--episodes", type=int, default=100)
@@ -157,19 +160,17 @@ def current(results: list[Result]) -> list[Result]:
 def _is_current(run: Result) -> bool:
     """Whether a run has today's settings; those that came up since have defaults."""
     env, algorithm = run["env"], run["algorithm"]
-    if env not in presets.names() or algorithm not in presets.algorithms(env):
+    if env not in PRESETS.ids() or algorithm not in PRESETS.entries(env):
         return False
     try:
-        return presets.Preset(**run["settings"]) == presets.load(env, algorithm)
+        return Preset(**run["settings"]) == PRESETS.load(env, algorithm)
     except TypeError:  # a setting that there is no more
         return False
 
 
 def groups(results: list[Result]) -> dict[Group, list[Result]]:
     """Sorts the runs by environment and algorithm, in the order of the references."""
-    order = [
-        (env, algorithm) for env in references() for algorithm in presets.ALGORITHMS
-    ]
+    order = [(env, algorithm) for env in references() for algorithm in KNOWN]
     found = {
         group: [run for run in results if (run["env"], run["algorithm"]) == group]
         for group in order
@@ -209,7 +210,7 @@ def _row(env: str, algorithm: str, runs: list[Result]) -> list[str]:
     scores, known, goal = returns(runs), references()[env], bar(env, algorithm)
     middle, (low, high) = float(interquartile_mean(scores)), interval([scores])
     reached = "reached" if scores.mean() >= goal else "**missed**"
-    flag = f" --algorithm {algorithm}" * (presets.algorithms(env)[0] != algorithm)
+    flag = f" --algorithm {algorithm}" * (next(iter(PRESETS.entries(env))) != algorithm)
     return [
         env,
         algorithm,

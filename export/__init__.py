@@ -1,12 +1,12 @@
 """Exporting policies, serving them, and asking a server for actions.
 
-Names are imported on first use: a client has no need of TensorFlow.
+Names are imported on first use, since a client does not need TensorFlow.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kpg.export.client.client import Client as Client
@@ -34,9 +34,11 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _MODULES:
-        return getattr(importlib.import_module(f"kpg.export.{_MODULES[name]}"), name)
+        module = importlib.import_module(f"kpg.export.{_MODULES[name]}")
+        found: object = getattr(module, name)
+        return found
     raise AttributeError(f"module 'kpg.export' has no attribute {name!r}")
 
 

@@ -1,33 +1,15 @@
 """Keras Policy Gradients: REINFORCE, actor-critic and PPO for TensorFlow and Keras 3.
 
-Submodules are imported on first use: TensorFlow takes seconds to load, and a client of
-a served policy or `kpg --help` needs none of it.
+Submodules are imported on first use: TensorFlow takes seconds to load, and neither a
+client of a served policy nor `kpg --help` needs it.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpg.version import __version__ as __version__
-
-if TYPE_CHECKING:
-    from kpg import advantages as advantages
-    from kpg import distributions as distributions
-    from kpg import doctor as doctor
-    from kpg import environments as environments
-    from kpg import export as export
-    from kpg import losses as losses
-    from kpg import models as models
-    from kpg import rewards as rewards
-    from kpg import schedules as schedules
-    from kpg import spaces as spaces
-    from kpg import testing as testing
-    from kpg import text as text
-    from kpg import trainers as trainers
-    from kpg.environments import make as make
-    from kpg.graph.caching import cache_compilations as cache_compilations
-    from kpg.trainers import load as load
 
 _MODULES = (
     "advantages",
@@ -45,18 +27,36 @@ _MODULES = (
     "trainers",
 )
 _FUNCTIONS = {
-    "cache_compilations": "caching",
-    "load": "trainers",
-    "make": "environments",
+    "cache_compilations": "kpg.graph.caching",
+    "load": "kpg.trainers.running.loading",
+    "make": "kpg.environments.construction",
 }
 
+if TYPE_CHECKING:
+    from kpg import advantages as advantages
+    from kpg import distributions as distributions
+    from kpg import doctor as doctor
+    from kpg import environments as environments
+    from kpg import export as export
+    from kpg import losses as losses
+    from kpg import models as models
+    from kpg import rewards as rewards
+    from kpg import schedules as schedules
+    from kpg import spaces as spaces
+    from kpg import testing as testing
+    from kpg import text as text
+    from kpg import trainers as trainers
+    from kpg.environments.construction import make as make
+    from kpg.graph.caching import cache_compilations as cache_compilations
+    from kpg.trainers.running.loading import load as load
+else:  # a type checker would take any other name for one of kpg's
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"kpg.{name}")
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(f"kpg.{_FUNCTIONS[name]}"), name)
-    raise AttributeError(f"module 'kpg' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return importlib.import_module(f"kpg.{name}")
+        if name in _FUNCTIONS:
+            return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+        raise AttributeError(f"module 'kpg' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

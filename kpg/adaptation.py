@@ -1,15 +1,17 @@
-"""Numbers that follow the KL divergence between the old and the new policy.
+"""Numbers that adapt to the KL divergence between the old and the new policy.
 
-The rules are TensorFlow and work on scalars inside the graph. A KL that is not finite
-moves nothing, and for the two rules with a band neither does one that is not positive:
-0 is the mean over no row (and what a policy that stood still gives), and an estimate
-such as k1 may be negative. Bounds stop a move; a number that starts outside them is not
-pulled inside.
+The rules work on scalars inside a TensorFlow graph. A KL that is not finite changes
+nothing, and for the two rules with a band neither does one that is not positive: 0 is
+the mean over no rows (and that of an unchanged policy), and an estimate such as k1 may
+be negative. Bounds limit each change; a number that starts outside them is not pulled
+inside.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
+
+from kpg import checks
 
 
 def learning_rate(
@@ -32,17 +34,17 @@ def learning_rate(
     https://github.com/Denys88/rl_games.
 
     Note: descriptions of PPO often say only that a small difference between the old and
-    the new policy raises the rate and a large one lowers it, and so name neither a
-    target nor how far a move goes. The band in which nothing moves is from the code
-    above: without it the rate would change after every update.
+    the new policy raises the rate and a large one lowers it, without a target or a
+    factor. The band in which nothing changes is from the code above: without it the
+    rate would change after every update.
 
     Args:
         rate: float32 scalar > 0, the learning rate so far.
         kl: float32 scalar, KL(π_old ‖ π) in nats after the update.
         target_kl: KL > 0 in nats that an update should reach; 0.01 is usual.
-        factor: What one move multiplies or divides by, > 1. Defaults to 1.5.
-        low: Smallest rate that a move leads to, > 0. Defaults to 1e-6.
-        high: Largest rate that a move leads to, at least `low`. Defaults to 1e-2.
+        factor: By what a change multiplies or divides, > 1. Defaults to 1.5.
+        low: Smallest rate after a change, > 0. Defaults to 1e-6.
+        high: Largest rate after a change, at least `low`. Defaults to 1e-2.
 
     Returns:
         float32 scalar, the learning rate from now on.
@@ -52,7 +54,7 @@ def learning_rate(
     """
     _check(target_kl, low, high)
     if not factor > 1.0:
-        raise ValueError(f"`factor` must be above 1. Received: factor={factor}")
+        checks.refuse("factor", "must be above 1", factor)
     faster = tf.less(kl, 0.5 * target_kl)
     slower = tf.greater(kl, 2.0 * target_kl)
     move = tf.where(faster, factor, tf.where(slower, 1.0 / factor, 1.0))
@@ -74,16 +76,16 @@ def kl_coefficient(
     Reference: Schulman et al., "Proximal policy optimization algorithms" (2017),
     section 4, https://arxiv.org/abs/1707.06347.
 
-    Note: the paper has no bounds. Here they are wide, and only keep β away from 0 and
-    from infinity, whence doubling and halving never return.
+    Note: the paper has no bounds. Here they are wide and only keep β away from 0 and
+    infinity, from which halving and doubling could not return.
 
     Args:
         beta: float32 scalar > 0, the coefficient so far; the paper starts with 1.
         kl: float32 scalar, KL(π_old ‖ π) in nats after the update.
         target_kl: KL > 0 in nats that an update should reach; 0.003, 0.01 and 0.03 in
             the paper.
-        low: Smallest coefficient that a move leads to, > 0. Defaults to 1e-6.
-        high: Largest coefficient that a move leads to, at least `low`. Defaults to 1e4.
+        low: Smallest coefficient after a change, > 0. Defaults to 1e-6.
+        high: Largest coefficient after a change, at least `low`. Defaults to 1e4.
 
     Returns:
         float32 scalar, the coefficient from now on.
@@ -118,22 +120,22 @@ def proportional_kl_coefficient(
     paper's K = 0.1, is that of its code,
     https://github.com/openai/lm-human-preferences.
 
-    Note: unlike the rules above this KL is that of the policy to its start, which adds
+    Note: unlike in the rules above, this KL is that of the policy to its start. It adds
     up over the training, so the coefficient follows slowly: at `clip` = 0.2 it takes
     about 5 · `horizon` episodes to change by a factor of e. The paper has no bounds.
 
     Args:
         beta: float32 scalar > 0, the coefficient so far; 0.15 is usual for text.
         kl: float32 scalar, the mean KL(π ‖ π_ref) in nats: in the paper that of an
-            episode, summed over its steps; that of a step does as well, with a target
-            for a step. Estimates at or below 0 count as they are.
-        target_kl: KL > 0 in nats that is wanted; 6 is usual for a text of 24 tokens.
-        num_episodes: Episodes since the last move, at least 1.
+            episode, summed over its steps; that of a step works, too, with a target for
+            a step. Estimates at or below 0 count as they are.
+        target_kl: Desired KL > 0 in nats; 6 is usual for a text of 24 tokens.
+        num_episodes: Episodes since the last change, at least 1.
         horizon: Episodes over which the error adds up, > `clip` · `num_episodes`.
             Defaults to 10000.
         clip: Largest error that counts, > 0. Defaults to 0.2.
-        low: Smallest coefficient that a move leads to, > 0. Defaults to 1e-6.
-        high: Largest coefficient that a move leads to, at least `low`. Defaults to 1e4.
+        low: Smallest coefficient after a change, > 0. Defaults to 1e-6.
+        high: Largest coefficient after a change, at least `low`. Defaults to 1e4.
 
     Returns:
         float32 scalar, the coefficient from now on.
@@ -144,7 +146,7 @@ def proportional_kl_coefficient(
     _check(target_kl, low, high)
     if num_episodes < 1 or not 0.0 < clip * num_episodes < horizon:
         raise ValueError(
-            "`clip` must be positive, `num_episodes` 1 or more and `horizon` above "
+            "`clip` must be positive, `num_episodes` at least 1 and `horizon` above "
             f"their product. Received: clip={clip}, num_episodes={num_episodes}, "
             f"horizon={horizon}"
         )
@@ -155,7 +157,7 @@ def proportional_kl_coefficient(
 
 
 def _positive(kl: float | tf.Tensor) -> tf.Tensor:
-    """Whether a KL says anything."""
+    """Whether a KL carries information."""
     kl = tf.convert_to_tensor(kl, tf.float32)
     return tf.math.is_finite(kl) & (kl > 0.0)
 
@@ -167,16 +169,16 @@ def _moved(
     low: float,
     high: float,
 ) -> tf.Tensor:
-    """Multiplies within the bounds, if something was measured."""
+    """Multiplies within the bounds, if the KL was measured."""
     number = tf.convert_to_tensor(number, tf.float32)
     floor, ceiling = tf.minimum(number, low), tf.maximum(number, high)
     return tf.where(measured, tf.clip_by_value(number * move, floor, ceiling), number)
 
 
 def _check(target_kl: float, low: float, high: float) -> None:
-    """Refuses numbers that make no target or no interval."""
+    """Refuses a target that is not positive and bounds without an interval."""
     if not target_kl > 0.0:
-        raise ValueError(f"`target_kl` must be positive. Received: {target_kl}")
+        checks.refuse("target_kl", "must be positive", target_kl)
     if not 0.0 < low <= high:
         raise ValueError(
             "The bounds must satisfy 0 < `low` <= `high`. Received: "

@@ -1,10 +1,29 @@
-"""Things named as "module:Name", such as a class of one's own on the command line."""
+"""Imports by name: "module:Name" on the command line, and optional packages."""
 
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 
 from kpg import checks
+
+
+def module_of(path: str) -> ModuleType:
+    """Imports the module of "module:Name".
+
+    Raises:
+        ValueError: If there is no such module. An error that the module itself raises
+            is shown.
+    """
+    module, _, _ = path.partition(":")
+    try:
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # whatever a module of one's own raises
+        raise ValueError(
+            "The part before ':' must be a module that can be imported; the command "
+            "line also looks in the current folder. Received: "
+            f"{path!r}, and importing {module!r} raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def named(path: str) -> object:
@@ -15,14 +34,7 @@ def named(path: str) -> object:
             module itself raises is shown.
     """
     module, _, name = path.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except Exception as error:  # whatever a module of one's own raises
-        raise ValueError(
-            "The part before ':' must be a module that can be imported; the command "
-            "line also looks in the current folder. Received: "
-            f"{path!r}, and importing {module!r} raised {type(error).__name__}: {error}"
-        ) from error
+    found = module_of(path)
     if not hasattr(found, name):
         public = [other for other in vars(found) if not other.startswith("_")]
         raise ValueError(
@@ -31,3 +43,24 @@ def named(path: str) -> object:
         )
     found_object: object = getattr(found, name)
     return found_object
+
+
+def optional(module: str, package: str, extra: str, user: str) -> ModuleType:
+    """Imports a module of a package that only a part of kpg needs.
+
+    Args:
+        module: What to import.
+        package: The package that has it.
+        extra: The extra of kpg that installs it.
+        user: What needs it, for the message.
+
+    Raises:
+        ImportError: If it cannot be imported; the message says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{user} needs the package {package}. Install it with: "
+            f'pip install "kpg[{extra}]"'
+        ) from error

@@ -1,12 +1,12 @@
 """Losses of policies and critics: scalars to minimise, means over the valid rows.
 
-Every function takes tensors of one common shape, usually `[T, B]` or a minibatch `[N]`,
-and `valid`, a mask of that shape: rows where it is false count neither in the sum nor
-in the number of rows, and whatever they hold (`inf` and `nan` too) reaches neither the
-loss nor its gradient. Without a valid row the loss is 0.
+Every function takes tensors of one shape, usually `[T, B]` or a minibatch `[N]`, and
+`valid`, a mask of that shape: rows where it is false count neither in the sum nor in
+the number of rows, and what they hold (even `inf` and `nan`) reaches neither the loss
+nor its gradient. Without a valid row the loss is 0.
 
-Gradients flow to `log_probs` and `values` alone; advantages, targets, old values and
-old log-probabilities are constants.
+Gradients flow to `log_probs` and `values` only; advantages, targets, old values and old
+log-probabilities are constants.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import math
 
 import tensorflow as tf
 
+from kpg import checks
 from kpg.graph.shapes import assert_same_shape
 
 KL_ESTIMATORS = ("k1", "k2", "k3")
@@ -31,12 +32,12 @@ def policy_gradient(
     function approximation" (1999), theorem 1,
     https://papers.nips.cc/paper/1713-policy-gradient-methods-for-reinforcement-learning-with-function-approximation.
 
-    Note: the theorem weights step t by γᵗ. Like nearly every implementation this loss
-    does not, and so does not follow the exact gradient of the discounted return.
+    Note: the theorem weights step t by γᵗ. Like nearly every implementation, this loss
+    does not, so it does not follow the exact gradient of the discounted return.
 
     Args:
         log_probs: float32, log-probabilities (nats) of the actions taken.
-        advantages: float32, of the same shape; a return serves as well.
+        advantages: float32, of the same shape; returns work as well.
         valid: bool mask of the same shape. Defaults to `None`, every row.
 
     Returns:
@@ -63,8 +64,8 @@ def clipped_surrogate(
     """Computes PPO's clipped surrogate objective, negated so that it is minimised.
 
     L = −mean(min(ρₜAₜ, clip(ρₜ, 1 − ε, 1 + ε)Aₜ)), ρₜ = π(aₜ|sₜ) / π_old(aₜ|sₜ). The
-    minimum takes away the reward for moving further than ε, never the penalty. With
-    `dual_clip` c the penalty is bounded too: where Aₜ < 0 the mean is over
+    minimum removes the reward for moving further than ε, but never the penalty. With
+    `dual_clip` c the penalty is bounded, too: where Aₜ < 0 the mean is over
     max(min(…), cAₜ).
 
     Reference: Schulman et al., "Proximal policy optimization algorithms" (2017),
@@ -76,10 +77,10 @@ def clipped_surrogate(
         log_probs: float32, log-probabilities (nats) of the actions taken, now.
         old_log_probs: float32, the same when the actions were taken.
         advantages: float32.
-        clip_range: ε > 0 of the paper, 0.2 there. A scheduled tensor may reach 0.
-            `None` leaves the ratio alone: L = −mean(ρₜAₜ), the conservative policy
-            iteration of the paper's equation 6, to which a KL penalty is added.
-        dual_clip: c > 1 of the second paper, 3 there. Defaults to `None`, no bound.
+        clip_range: ε > 0, 0.2 in the paper. A scheduled tensor may reach 0. `None`
+            leaves the ratio alone: L = −mean(ρₜAₜ), the conservative policy iteration
+            of the paper's equation 6, to which a KL penalty is added.
+        dual_clip: c > 1, 3 in the second paper. Defaults to `None`, no bound.
         valid: bool mask of the same shape. Defaults to `None`, every row.
 
     Returns:
@@ -95,15 +96,10 @@ def clipped_surrogate(
     """
     _check_clip_range(clip_range)
     if dual_clip is not None and not 1.0 < dual_clip < math.inf:
-        raise ValueError(
-            "`dual_clip` must be a finite number above 1, or `None` for no bound. "
-            f"Received: dual_clip={dual_clip}"
-        )
+        wanted = "must be a finite number above 1, or None for no bound"
+        checks.refuse("dual_clip", wanted, dual_clip)
     (log_probs, old_log_probs, advantages), valid = _masked(
-        valid,
-        log_probs=log_probs,
-        old_log_probs=old_log_probs,
-        advantages=advantages,
+        valid, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages
     )
     advantages = tf.stop_gradient(advantages)
     ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
@@ -127,7 +123,7 @@ def value(
 ) -> tf.Tensor:
     """Computes half the mean squared error of the critic.
 
-    L = ½ mean((Vₜ − Rₜ)²), or with clipping
+    L = ½ mean((Vₜ − Rₜ)²), or, with clipping,
     L = ½ mean(max((Vₜ − Rₜ)², (V_old + clip(Vₜ − V_old, −ε, ε) − Rₜ)²)).
 
     Reference: Mnih et al., "Asynchronous methods for deep reinforcement learning"
@@ -135,14 +131,14 @@ def value(
     https://github.com/openai/baselines/blob/master/baselines/ppo2/model.py.
 
     Note: the factor ½ is that of Baselines and CleanRL. Stable-Baselines3 and the PPO
-    paper leave it out: their `vf_coef` of 0.5 is 1.0 here.
+    paper omit it: their `vf_coef` of 0.5 is 1.0 here.
 
     Args:
-        values: float32, values of the critic now.
-        targets: float32, returns that the values are drawn towards.
+        values: float32, the critic's values now.
+        targets: float32, returns that the values should approach.
         old_values: float32, values when the trajectory was collected. Defaults to
             `None`, no clipping.
-        clip_range: ε > 0, in the unit of the values. Defaults to `None`, no clipping.
+        clip_range: ε > 0, in units of the values. Defaults to `None`, no clipping.
         valid: bool mask of the same shape. Defaults to `None`, every row.
 
     Returns:
@@ -155,7 +151,7 @@ def value(
     if (old_values is None) != (clip_range is None):
         missing = "old_values" if old_values is None else "clip_range"
         raise ValueError(
-            "`old_values` and `clip_range` clip the values together: give both or "
+            "`old_values` and `clip_range` clip the values together: pass both or "
             f"neither. Received: {missing}=None"
         )
     if old_values is None or clip_range is None:
@@ -216,10 +212,10 @@ def reference_kl(
     """Estimates KL(π ‖ π_ref) in nats, with the gradient of that divergence.
 
     L = mean(ρₜ kₜ), ρ = π(aₜ|sₜ) / π_old(aₜ|sₜ), k of x = log π_ref − log π as in
-    `kl_estimates`. The actions are those of π_old and π is what is learned, so the
-    ratio makes it the divergence of π, whose gradient goes through the ratio as well.
-    Without it the gradient of k1 has mean 0 and that of k3 is the gradient of
-    KL(π_ref ‖ π), the other divergence. k2 has the right gradient by itself, and so its
+    `kl_estimates`. The actions are from π_old while π is learned: the ratio turns the
+    mean into the divergence of π, whose gradient flows through the ratio as well.
+    Without it the gradient of k1 has mean 0, and that of k3 is the gradient of
+    KL(π_ref ‖ π), the other divergence. k2 has the right gradient by itself, so its
     ratio is a constant.
 
     Reference: Tang and Munos, "On a few pitfalls in KL divergence gradient estimation
@@ -227,9 +223,9 @@ def reference_kl(
     "DeepSeek-V3.2" (2025), section 3.1, https://arxiv.org/abs/2512.02556, for the ratio
     with k3. GRPO (2024), https://arxiv.org/abs/2402.03300, has k3 without it.
 
-    Note: it is the divergence in the states that were visited. That an action may lead
-    to states where the policies differ more is not part of the gradient, as with every
-    term of a loss; a penalty in the reward has that part.
+    Note: it is the divergence in the visited states. As with every term of a loss, the
+    gradient does not include that an action may lead to states where the policies
+    differ more; a penalty in the reward includes that.
 
     Args:
         log_probs: float32, log-probabilities (nats) of the actions taken, now.
@@ -258,7 +254,7 @@ def reference_kl(
 
 
 def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
-    """Computes what single actions say of KL(p ‖ q); 0 where both are equally likely.
+    """Estimates KL(p ‖ q) from single actions; 0 where both are equally likely.
 
     With x = log q − log p at an action of p: k1 = −x (unbiased, may be negative),
     k2 = x²/2 (biased, small variance), k3 = eˣ − 1 − x (unbiased, never negative).
@@ -276,16 +272,12 @@ def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
     Raises:
         ValueError: If the estimator is unknown.
     """
-    if estimator not in KL_ESTIMATORS:
-        raise ValueError(
-            f"`estimator` must be one of {KL_ESTIMATORS}. Received: "
-            f"estimator={estimator!r}"
-        )
+    checks.choice("estimator", estimator, KL_ESTIMATORS)
     if estimator == "k1":
         return -log_ratios
     if estimator == "k2":
         return 0.5 * tf.square(log_ratios)
-    # `expm1`: with `exp(x) − 1` a policy that hardly moved is all rounding error.
+    # `exp(x) − 1` would be all rounding error for a policy that hardly moved.
     return tf.math.expm1(log_ratios) - log_ratios
 
 
@@ -308,9 +300,9 @@ def mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
 def _masked(
     valid: tf.Tensor | None, **tensors: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor | None]:
-    """Checks the shapes, and replaces what the masked rows hold by 0.
+    """Checks the shapes, and replaces the contents of masked rows by 0.
 
-    Masking before the arithmetic and again after it is the double `where`: one alone
+    Masking before the arithmetic and again after it is the double `where`: a single one
     keeps `nan` out of the loss, but not out of its gradient
     (https://docs.jax.dev/en/latest/faq.html#gradients-contain-nan-where-using-where).
     """
@@ -328,9 +320,5 @@ def _masked(
 
 def _check_clip_range(clip_range: float | tf.Tensor | None) -> None:
     """Refuses Python numbers that are not positive; a tensor's value is not known."""
-    if clip_range is None or tf.is_tensor(clip_range):
-        return
-    if not clip_range > 0.0:
-        raise ValueError(
-            f"`clip_range` must be positive. Received: clip_range={clip_range}"
-        )
+    if clip_range is not None and not tf.is_tensor(clip_range) and not clip_range > 0:
+        checks.refuse("clip_range", "must be positive", clip_range)

@@ -1,22 +1,23 @@
 """Rewards for text: callables that score completions, and what combines them.
 
-A reward is any callable `reward(prompts, completions, **columns)`, given B strings each
-by keyword, that returns B scores: a number for a whole completion, an array with a
+A reward is any callable `reward(prompts, completions, **columns)` that takes B strings
+each, by keyword, and returns B scores: a number for a whole completion, an array with a
 number for each of its tokens, or None for one that cannot be scored.
 """
 
 from kpg.language.rewards.bleu import Bleu as Bleu
 from kpg.language.rewards.bleu_and_grammar import bleu_and_grammar as bleu_and_grammar
 from kpg.language.rewards.checking import check_columns as check_columns
-from kpg.language.rewards.ending import MissingEnd as MissingEnd
 from kpg.language.rewards.grammar import Grammar as Grammar
 from kpg.language.rewards.length import SoftOverlong as SoftOverlong
 from kpg.language.rewards.length import TargetLength as TargetLength
+from kpg.language.rewards.letter_share import LetterShare as LetterShare
 from kpg.language.rewards.likelihood import (
     ExecutorLogLikelihood as ExecutorLogLikelihood,
 )
 from kpg.language.rewards.likelihood import Fluency as Fluency
 from kpg.language.rewards.likelihood import Scorer as Scorer
+from kpg.language.rewards.missing_end import MissingEnd as MissingEnd
 from kpg.language.rewards.repetition import Repetition as Repetition
 from kpg.language.rewards.reward import Reward as Reward
 from kpg.language.rewards.reward import RewardFunction as RewardFunction

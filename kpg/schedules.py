@@ -1,8 +1,10 @@
-"""Schedules: what a setting is multiplied by as the training goes on."""
+"""Schedules: factors by which settings change during training."""
 
 from __future__ import annotations
 
 import tensorflow as tf
+
+from kpg import checks
 
 SCHEDULES = ("constant", "linear")
 
@@ -15,7 +17,7 @@ def factor(name: str, progress: float | tf.Tensor) -> tf.Tensor:
 
     Args:
         name: One of `SCHEDULES`.
-        progress: Share of the training that is done, in [0, 1]; numbers outside are
+        progress: Fraction of the training that is done, in [0, 1]; numbers outside are
             clipped.
 
     Returns:
@@ -24,8 +26,7 @@ def factor(name: str, progress: float | tf.Tensor) -> tf.Tensor:
     Raises:
         ValueError: If the schedule is unknown.
     """
-    if name not in SCHEDULES:
-        raise ValueError(f"A schedule must be one of {SCHEDULES}. Received: {name!r}")
+    checks.choice("schedule", name, SCHEDULES)
     progress = tf.convert_to_tensor(progress, tf.float32)
     if name == "constant":
         return tf.ones_like(progress)

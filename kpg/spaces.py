@@ -1,7 +1,7 @@
-"""Gymnasium's spaces: as plain data, as tensor specs, and what they emit as arrays.
+"""Gymnasium's spaces: as plain data, as tensor specs, and their elements as arrays.
 
 An observation or action is a nest in the order of `tf.nest`: dictionary keys are
-sorted. What trajectories and models hold of each space, behind the batch axes:
+sorted. Trajectories and models hold of each space, after the batch axes:
 
 - `Box`, `MultiDiscrete`, `MultiBinary`: an array of the space's shape and dtype;
 - `Discrete`: a scalar of the space's dtype, the value itself, `start` included;
@@ -12,23 +12,24 @@ sorted. What trajectories and models hold of each space, behind the batch axes:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-Array = np.ndarray[Any, Any]
-Config = dict[str, Any]
+from kpg import checks
+from kpg.types import Array, Config, Nest, Space
+
 Path = tuple[str, ...]
 
 
-def to_config(space: gym.Space[Any]) -> Config:
+def to_config(space: Space) -> Config:
     """Describes a space with values that JSON can hold.
 
     Args:
-        space: Any space that `check` accepts as that of an observation.
+        space: Any space that `check` accepts for observations.
 
     Returns:
         A dictionary that `from_config` turns back into an equal space.
@@ -40,11 +41,11 @@ def to_config(space: gym.Space[Any]) -> Config:
     return _describe(space)
 
 
-def from_config(config: Config) -> gym.Space[Any]:
-    """Makes the space that `to_config` described.
+def from_config(config: Config) -> Space:
+    """Makes the space that a configuration describes.
 
     Args:
-        config: What `to_config` returned, possibly after a round trip through JSON.
+        config: From `to_config`, possibly after a round trip through JSON.
 
     Returns:
         The Gymnasium space.
@@ -55,13 +56,14 @@ def from_config(config: Config) -> gym.Space[Any]:
     kind = config.get("kind")
     if kind not in _KINDS:
         raise ValueError(
-            f"A space's configuration must have a `kind` of {', '.join(_KINDS)}; make "
-            f"it with `kpg.spaces.to_config`. Received: kind={kind!r}"
+            "The `kind` of a space's configuration must be one of "
+            f"{', '.join(_KINDS)}; make it with `kpg.spaces.to_config`. "
+            f"Received: kind={kind!r}"
         )
     return _KINDS[kind].make(config)
 
 
-def specs(space: gym.Space[Any]) -> Any:
+def specs(space: Space) -> Nest:
     """Returns the nest of `tf.TensorSpec` of one element, without a batch axis."""
     if isinstance(space, gym.spaces.Text):
         return tf.TensorSpec([space.max_length], tf.int32)
@@ -70,20 +72,20 @@ def specs(space: gym.Space[Any]) -> Any:
     return tf.TensorSpec(space.shape, space.dtype)
 
 
-def encode(space: gym.Space[Any], batch: Any) -> Any:
-    """Turns what a vector environment emits into arrays of its own.
+def encode(space: Space, batch: Nest) -> Nest:
+    """Copies what a vector environment emits into arrays.
 
     Args:
         space: Space of one element.
-        batch: B elements as Gymnasium's vector environments batch them: arrays, for a
-            `Text` a sequence of strings, for `Dict` and `Tuple` a nest of these.
+        batch: B elements as Gymnasium's vector environments batch them: arrays,
+            sequences of strings for a `Text`, nests of these for `Dict` and `Tuple`.
 
     Returns:
-        A nest of new arrays `[B, ...]`, as the module's docstring says.
+        A nest of new arrays `[B, ...]`, as described at the top of this module.
 
     Raises:
-        ValueError: If an array has not the shape of the space, or a text is too long
-            or has a character that is not in the space.
+        ValueError: If an array does not have the shape of the space, or a text is too
+            long or has a character that is not in the space.
 
     Example:
         >>> encode(gym.spaces.Text(3, charset="abc"), ["b", "ca"])
@@ -106,8 +108,8 @@ def encode(space: gym.Space[Any], batch: Any) -> Any:
     return tuple(encode(part, values) for (_, part), values in parts)
 
 
-def leaves(space: gym.Space[Any]) -> list[tuple[Path, gym.Space[Any]]]:
-    """Returns the paths and the spaces that are no `Dict` or `Tuple`.
+def leaves(space: Space) -> list[tuple[Path, Space]]:
+    """Returns the paths and the spaces that are not a `Dict` or `Tuple`.
 
     The order is that of `tf.nest.flatten`. The path of a plain space is `()`; the
     elements of a `Tuple` are named "0", "1", ….
@@ -121,7 +123,7 @@ def leaves(space: gym.Space[Any]) -> list[tuple[Path, gym.Space[Any]]]:
     ]
 
 
-def check(space: gym.Space[Any], role: str) -> None:
+def check(space: Space, role: str) -> None:
     """Refuses a space that kpg cannot handle, and says which wrapper to write.
 
     Args:
@@ -132,14 +134,11 @@ def check(space: gym.Space[Any], role: str) -> None:
     Raises:
         ValueError: If the space, or one inside it, is not supported.
     """
-    if role not in _WRAPPERS:
-        raise ValueError(
-            f"`role` must be one of {tuple(_WRAPPERS)}. Received: {role!r}"
-        )
+    checks.choice("role", role, _WRAPPERS)
     _check(space, role, "")
 
 
-def _check(space: gym.Space[Any], role: str, where: str) -> None:
+def _check(space: Space, role: str, where: str) -> None:
     """Checks the space at `where` inside that of an observation or action."""
     wanted = f"must be built of {', '.join(_KINDS)}"
     if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
@@ -172,17 +171,15 @@ _WRAPPERS = {
 }
 
 
-def _refusal(
-    space: gym.Space[Any], role: str, wanted: str, where: str = ""
-) -> ValueError:
+def _refusal(space: Space, role: str, wanted: str, where: str = "") -> ValueError:
     return ValueError(
         f"The {role} space {wanted}. Received: {type(space).__name__}, {space!r}, as "
-        f"{role}_space{where}. {_WRAPPERS[role]}, and give it to kpg.make(…, "
+        f"{role}_space{where}. {_WRAPPERS[role]}, and pass it to kpg.make(…, "
         "wrappers=[…])."
     )
 
 
-def _parts(space: gym.Space[Any]) -> Iterator[tuple[Any, gym.Space[Any]]]:
+def _parts(space: Space) -> Iterator[tuple[str | int, Space]]:
     """Yields keys and spaces inside a `Dict` or `Tuple`, in the order of `tf.nest`."""
     if isinstance(space, gym.spaces.Dict):
         yield from sorted(space.spaces.items())
@@ -190,8 +187,8 @@ def _parts(space: gym.Space[Any]) -> Iterator[tuple[Any, gym.Space[Any]]]:
         yield from enumerate(space.spaces)
 
 
-def _nest(space: gym.Space[Any], values: list[Any]) -> Any:
-    """Puts one value for each of `_parts` into the structure of the space."""
+def _nest(space: Space, values: list[Nest]) -> Nest:
+    """Packs one value for each of `_parts` into the structure of the space."""
     if isinstance(space, gym.spaces.Dict):
         keys = [key for key, _ in _parts(space)]
         return dict(zip(keys, values, strict=True))
@@ -202,14 +199,14 @@ def _characters(space: gym.spaces.Text) -> str:
     return "".join(sorted(space.character_set))
 
 
-def _encode_texts(space: gym.spaces.Text, texts: Any) -> Array:
+def _encode_texts(space: gym.spaces.Text, texts: Sequence[str]) -> Array:
     known = np.array([ord(character) for character in _characters(space)], np.uint32)
     ids = np.zeros((len(texts), space.max_length), np.int32)
     for row, text in zip(ids, texts, strict=True):
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         if len(codes) > space.max_length or not np.isin(codes, known).all():
             raise ValueError(
-                f"A text must have at most {space.max_length} characters, all of "
+                f"A text must have at most {space.max_length} characters, all from "
                 f"{_characters(space)!r}. Received: {str(text)!r}"
             )
         row[: len(codes)] = 1 + np.searchsorted(known, codes)
@@ -219,12 +216,12 @@ def _encode_texts(space: gym.spaces.Text, texts: Any) -> Array:
 class _Kind(NamedTuple):
     """A class of spaces, what to write down of one, and how to make it again."""
 
-    space: type[gym.Space[Any]]
+    space: type[Space]
     fields: Callable[[Any], Config]
-    make: Callable[[Config], gym.Space[Any]]
+    make: Callable[[Config], Space]
 
 
-def _describe(space: gym.Space[Any]) -> Config:
+def _describe(space: Space) -> Config:
     for name, kind in _KINDS.items():
         if isinstance(space, kind.space):
             return {"kind": name, **kind.fields(space)}
@@ -233,13 +230,13 @@ def _describe(space: gym.Space[Any]) -> Config:
 
 def _make_discrete(config: Config) -> gym.spaces.Discrete[Any]:
     dtype = config.get("dtype", "int64")
-    # Gymnasium 1.1 knows int64 only, and no argument for it.
-    other: dict[str, Any] = {} if dtype == "int64" else {"dtype": np.dtype(dtype).type}
+    # Gymnasium 1.1 has int64 only, and no argument for it.
+    other: Config = {} if dtype == "int64" else {"dtype": np.dtype(dtype).type}
     return gym.spaces.Discrete(config["n"], start=config["start"], **other)
 
 
-def _write_bounds(bounds: Array) -> Any:
-    """Flattens bounds, all equal ones to one; JSON has no number for an infinity."""
+def _write_bounds(bounds: Array) -> float | str | list[float | str]:
+    """Flattens bounds, to one if all are equal; JSON has no infinity, so it is text."""
     values = [v if np.isfinite(v) else str(v) for v in bounds.reshape(-1).tolist()]
     return values[0] if values.count(values[0]) == len(values) else values
 
@@ -252,7 +249,7 @@ def _read_bounds(config: Config, name: str) -> Array:
     return np.broadcast_to(numbers.reshape(shape if len(numbers) > 1 else ()), shape)
 
 
-def _dtype(space: gym.Space[Any]) -> str:
+def _dtype(space: Space) -> str:
     return np.dtype(space.dtype).name
 
 

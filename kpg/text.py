@@ -1,7 +1,6 @@
-"""Strings and tokens: a tokenizer that needs no files, and a small language model.
+"""Strings and tokens: tokenizers that need no files, and language models.
 
-The package imports no KerasHub by itself, which takes seconds to load: `gpt2` and
-`pretrained` do when they are called.
+KerasHub, which takes seconds to load, is imported only when a model is made.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from kpg.language.rewards.letter_share import LetterShare as LetterShare
 from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer as BPETokenizer
 from kpg.language.tokenizers.bpe_tokenizer import byte_symbols as byte_symbols
 from kpg.language.tokenizers.byte_tokenizer import ByteTokenizer as ByteTokenizer
-from kpg.language.tokenizers.coding import Codec as Codec
-from kpg.language.tokenizers.coding import check_tokenizer as check_tokenizer
+from kpg.language.tokenizers.codec import Codec as Codec
+from kpg.language.tokenizers.codec import check_tokenizer as check_tokenizer
 from kpg.language.tokenizers.phrases import phrases as phrases
 from kpg.language.tokenizers.word_tokenizer import WordTokenizer as WordTokenizer

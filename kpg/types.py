@@ -8,7 +8,7 @@ kpg runs: a client of a served policy has no TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     import gymnasium
@@ -38,3 +38,11 @@ Logs: TypeAlias = dict[str, float]
 
 Factory: TypeAlias = Callable[..., Any]
 """A class or a function that makes something."""
+
+
+class LayerArguments(TypedDict, total=False):
+    """What every Keras layer and model of kpg takes besides its own arguments."""
+
+    name: str | None
+    dtype: str | Config | None
+    trainable: bool

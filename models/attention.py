@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.models.backbones import layer_seeds
 
-DEFAULT_STEPS = 32
-
 
 class AttentionCell(keras.layers.Layer):
-    """A block of a transformer that sees a window of an episode, as a Keras cell.
+    """A transformer block that sees a window of an episode, as a Keras cell.
 
-    What it remembers are its last inputs, embedded, and not what it made of them: a
-    step costs attention to the window, and a state of zeros has seen nothing. Layers
-    are normalised first, and each age in the window has an embedding.
+    It remembers its last embedded inputs, not its own outputs: a step costs attention
+    to the window, and a state of zeros has seen nothing. Normalisation comes before
+    each layer, and each age in the window has an embedding.
 
     References: Vaswani et al., "Attention is all you need" (2017),
     https://arxiv.org/abs/1706.03762; Xiong et al., "On layer normalization in the
     transformer architecture" (2020), https://arxiv.org/abs/2002.04745; Parisotto et
     al., "Stabilizing transformers for reinforcement learning" (2019),
-    https://arxiv.org/abs/1910.06764, who remember a window as well.
+    https://arxiv.org/abs/1910.06764, which remembers a window as well.
 
     Args:
-        units: Width U, ≥ 1; of four heads if 4 divides it, else of one.
-        steps: Steps W before the present one that it sees, ≥ 1.
+        units: Width U, ≥ 1; four heads if U is a multiple of 4, otherwise one.
+        steps: Number W of steps before the present one that it sees, ≥ 1.
         seed: Seed of the initial weights, or `None` for a random one.
     """
 
@@ -37,25 +35,29 @@ class AttentionCell(keras.layers.Layer):
         super().__init__()
         self.units, self.steps = units, steps
         self.heads = 4 if units % 4 == 0 else 1
-        # The output, the window, and which of its steps there were.
+        # The output, the window, and which of its steps exist.
         self.state_size = [units, steps * units, steps]
         self.output_size = units
         seeds = layer_seeds(seed)
 
-        def dense(width: int, **options: Any) -> keras.layers.Dense:
+        def dense(
+            width: int, activation: str | None = None, use_bias: bool = True
+        ) -> keras.layers.Dense:
             initializer = keras.initializers.GlorotUniform(seed=next(seeds))
-            return keras.layers.Dense(width, kernel_initializer=initializer, **options)
+            return keras.layers.Dense(
+                width, activation, use_bias, kernel_initializer=initializer
+            )
 
         self.embed, self.queries, self.values = (dense(units) for _ in range(3))
-        # A bias would add the same to every score.
+        # A bias would add the same number to every score.
         self.keys = dense(units, use_bias=False)
         self.merge = dense(units)
-        self.widen, self.narrow = dense(4 * units, activation="gelu"), dense(units)
+        self.widen, self.narrow = dense(4 * units, "gelu"), dense(units)
         self.norms = [keras.layers.LayerNormalization() for _ in range(3)]
         self._ages_initializer = keras.initializers.RandomNormal(0.02, seed=next(seeds))
 
-    def build(self, input_shape: Any) -> None:
-        """Makes the weights."""
+    @override
+    def build(self, input_shape: Sequence[int | None]) -> None:
         wide, own = (None, 4 * self.units), (None, self.units)
         self.embed.build(input_shape)
         self.narrow.build(wide)
@@ -70,6 +72,7 @@ class AttentionCell(keras.layers.Layer):
         )
         self.built = True
 
+    @override
     def call(
         self, inputs: tf.Tensor, states: Sequence[tf.Tensor], training: bool = False
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -86,15 +89,15 @@ class AttentionCell(keras.layers.Layer):
         return output, [output, window, known[:, 1:]]
 
     def _mixed(self, steps: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
-        """Returns `[B, U]`: what the last of `[B, W + 1, U]` sees in those known."""
+        """Returns `[B, U]`: what the last of `[B, W + 1, U]` sees in the known ones."""
         normed = self.norms[0](steps + tf.cast(self.ages, steps.dtype))
         size = self.units // self.heads
 
-        def parted(rows: tf.Tensor) -> tf.Tensor:
+        def by_head(rows: tf.Tensor) -> tf.Tensor:
             return tf.reshape(rows, [-1, rows.shape[1], self.heads, size])
 
-        queries = parted(self.queries(normed[:, -1:]))[:, 0] / math.sqrt(size)
-        keys, values = parted(self.keys(normed)), parted(self.values(normed))
+        queries = by_head(self.queries(normed[:, -1:]))[:, 0] / math.sqrt(size)
+        keys, values = by_head(self.keys(normed)), by_head(self.values(normed))
         scores = tf.einsum("bhd,bwhd->bhw", queries, keys)
         scores = tf.where(known[:, tf.newaxis], scores, scores.dtype.min)
         mixed = tf.einsum("bhw,bwhd->bhd", tf.nn.softmax(scores), values)

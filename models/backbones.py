@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
+from kpg import checks
+
 SMALLEST_IMAGE = 8
 
-# From which smallest side on, and then kernel and stride of each convolution.
+# The smallest side they are for, then kernel and stride of each convolution.
 _CONVOLUTIONS = (
     (36, ((8, 4), (4, 2), (3, 1))),
     (16, ((4, 2), (3, 2), (3, 1))),
@@ -36,13 +38,10 @@ def mlp(
         A `keras.Sequential` from `[B, ...]`, which it flattens, to `[B, width]`.
 
     Raises:
-        ValueError: If a width is not a positive integer.
+        ValueError: If a width is not a whole number of at least 1.
     """
-    if any(not isinstance(units, int) or units < 1 for units in hidden_units):
-        raise ValueError(
-            "`hidden_units` must be positive integers, one for each layer. "
-            f"Received: hidden_units={hidden_units!r}"
-        )
+    for units in hidden_units:
+        checks.whole_number("hidden_units", units)
     seeds = layer_seeds(seed)
     layers: list[keras.layers.Layer] = [keras.layers.Flatten()]
     for units in hidden_units:
@@ -58,9 +57,9 @@ def cnn(
 ) -> keras.Sequential:
     """The convolutional network of Atari's DQN, shrunk for small images.
 
-    Three convolutions of 32, 64 and 64 filters and a dense layer, all with ReLU and
+    Three convolutions with 32, 64 and 64 filters and a dense layer, all with ReLU and
     orthogonal weights of gain √2. From 36 pixels on, kernels and strides are those of
-    the paper; smaller images are not reduced as fast.
+    the paper; smaller images are reduced more slowly.
 
     The channels are the last axis, as in Gymnasium's images, unless the first axis is
     smaller, as in stacks of grey frames `[stack, height, width]`, which are transposed.
@@ -74,7 +73,7 @@ def cnn(
         seed: Seed of the weights. Defaults to a random one.
 
     Returns:
-        A `keras.Sequential` from float `[B, *image_shape]`, of values about 1, to
+        A `keras.Sequential` from float `[B, *image_shape]`, with values around 1, to
         `[B, units]`.
 
     Raises:
@@ -83,8 +82,8 @@ def cnn(
     side = smallest_side(image_shape)
     if side < SMALLEST_IMAGE:
         raise ValueError(
-            f"Images must be of at least {SMALLEST_IMAGE} by {SMALLEST_IMAGE} pixels "
-            "and have channels: [height, width, channels]. Received: "
+            f"Images must have at least {SMALLEST_IMAGE} by {SMALLEST_IMAGE} pixels "
+            "and channels: [height, width, channels]. Received: "
             f"image_shape={tuple(image_shape)}"
         )
     seeds = layer_seeds(seed)
@@ -128,12 +127,12 @@ def orthogonal(gain: float, seed: int | None) -> keras.initializers.Initializer:
 
 
 def layer_seeds(seed: int | None, stream: str = "") -> Iterator[int | None]:
-    """Yields a seed for each layer in turn; `None` for ever if `seed` is `None`.
+    """Yields a seed for each layer in turn, or always `None` if `seed` is `None`.
 
-    Layers of one shape that share a seed would begin with the same weights.
+    Layers of one shape that share a seed would start with the same weights.
 
     Args:
-        seed: The seed that all of them come from.
+        seed: The seed that all of them are derived from.
         stream: Name of an independent sequence of seeds. Defaults to `""`.
     """
     if seed is None:

@@ -2,66 +2,163 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
+from typing_extensions import override
 
+from kpg import checks, contracts, values
 from kpg.graph.scan import scan
 from kpg.models.attention import AttentionCell
 from kpg.models.backbones import layer_seeds
 
 State = tuple[tf.Tensor, ...]
 
-TRANSFORMER = "transformer"
-_CELLS = {"gru": keras.layers.GRUCell, "lstm": keras.layers.LSTMCell}
+
+class Memory(values.Value, ABC):
+    """A kind of memory; derive a frozen dataclass for one of your own."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        contracts.check_names(cls, Memory)
+
+    @abstractmethod
+    def cell(self, seed: int | None) -> keras.layers.Layer:
+        """Returns a new Keras cell.
+
+        It has a `state_size`, a number or a list of them, and is called as
+        `cell(inputs, states, training=…)` with inputs `[B, F]`; it returns its output
+        and the next states. The first state must be the output, and states of zeros
+        must mean that nothing has been seen.
+
+        Args:
+            seed: Seed of the initial weights, or `None` for a random one.
+        """
 
 
-def memory_cell(
-    memory: str, units: int, steps: int, seed: int | None
-) -> keras.layers.Layer:
-    """Makes a cell; a recurrent one as Keras does, with orthogonal recurrent weights.
+@dataclasses.dataclass(frozen=True)
+class _Recurrent(Memory):
+    """A recurrent cell of Keras, with Keras's orthogonal recurrent weights."""
 
-    References: Hochreiter and Schmidhuber (1997), "Long short-term memory"; Cho et al.
-    (2014), https://arxiv.org/abs/1406.1078, for the GRU.
+    units: int = 64
+
+    def __post_init__(self) -> None:
+        checks.whole_number("units", self.units)
+
+    @staticmethod
+    @abstractmethod
+    def _kind() -> type[keras.layers.Layer]:
+        """Returns the class of the cell."""
+
+    @override
+    def cell(self, seed: int | None) -> keras.layers.Layer:
+        seeds = layer_seeds(seed)
+        return self._kind()(
+            self.units,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
+            seed=next(seeds),
+        )
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+@dataclasses.dataclass(frozen=True)
+class GRU(_Recurrent):
+    """A gated recurrent unit; its state is `(h,)`.
+
+    Reference: Cho et al. (2014), https://arxiv.org/abs/1406.1078.
 
     Args:
-        memory: "gru", "lstm" or "transformer".
-        units: Width of the state, ≥ 1.
-        steps: Steps that a transformer sees besides the present one, ≥ 1.
-        seed: Seed of the weights, or `None` for a random one.
+        units: Width of the state, ≥ 1. Defaults to 64.
+    """
+
+    @staticmethod
+    @override
+    def _kind() -> type[keras.layers.Layer]:
+        return keras.layers.GRUCell
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+@dataclasses.dataclass(frozen=True)
+class LSTM(_Recurrent):
+    """A long short-term memory; its state is `(h, c)`.
+
+    Reference: Hochreiter and Schmidhuber (1997), "Long short-term memory".
+
+    Args:
+        units: Width of the state, ≥ 1. Defaults to 64.
+    """
+
+    @staticmethod
+    @override
+    def _kind() -> type[keras.layers.Layer]:
+        return keras.layers.LSTMCell
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+@dataclasses.dataclass(frozen=True)
+class Transformer(Memory):
+    """Attention to the last steps of the episode; see `kpg.models.AttentionCell`.
+
+    Its state is `(h, window, known)`: the last inputs, and which of them there were.
+
+    Args:
+        units: Width, ≥ 1. Defaults to 64.
+        steps: Steps before the present one that it sees, ≥ 1. Defaults to 32.
+    """
+
+    units: int = 64
+    steps: int = 32
+
+    def __post_init__(self) -> None:
+        checks.whole_number("units", self.units)
+        checks.whole_number("steps", self.steps)
+
+    @override
+    def cell(self, seed: int | None) -> keras.layers.Layer:
+        return AttentionCell(self.units, self.steps, seed)
+
+
+MemoryLike: TypeAlias = Memory | type[Memory] | str
+
+MEMORIES: dict[str, type[Memory]] = {
+    "gru": GRU,
+    "lstm": LSTM,
+    "transformer": Transformer,
+}
+
+
+def get(
+    memory: MemoryLike | None, units: int | None = None, steps: int | None = None
+) -> Memory | None:
+    """Returns a memory given as a value, a class, a name or a configuration.
+
+    Args:
+        memory: A `Memory`; "gru", "lstm" or "transformer"; "module:Name" of a class; a
+            configuration; or `None` for no memory.
+        units: Shorthand for the argument of that name.
+        steps: Shorthand for the argument of that name.
 
     Raises:
-        ValueError: If the memory is unknown, or has no units or no steps.
+        ValueError: If it is none of these, or does not take the other two.
     """
-    if memory not in (*_CELLS, TRANSFORMER):
+    given = {"units": units, "steps": steps}
+    arguments = {name: value for name, value in given.items() if value is not None}
+    if memory is not None:
+        return values.get("memory", memory, Memory, MEMORIES, arguments)
+    for name, value in arguments.items():
         raise ValueError(
-            "`memory` must be None or one of "
-            f"{', '.join(map(repr, (*_CELLS, TRANSFORMER)))}. "
-            f"Received: memory={memory!r}"
+            f"`memory_{name}` has no effect without `memory`; leave it out. "
+            f"Received: memory_{name}={value!r}"
         )
-    for name, count in (("memory_units", units), ("memory_steps", steps)):
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={count!r}"
-            )
-    if memory == TRANSFORMER:
-        return AttentionCell(units, steps, seed)
-    seeds = layer_seeds(seed)
-    return _CELLS[memory](
-        units,
-        kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
-        recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
-        seed=next(seeds),
-    )
+    return None
 
 
 def state_spec(cell: keras.layers.Layer) -> tuple[tf.TensorSpec, ...]:
-    """Returns the spec of one state; its first part is the cell's output.
-
-    It is `(h,)` of a GRU, `(h, c)` of an LSTM, and of a transformer `(h, window,
-    known)`: the last inputs, and which of them there were.
-    """
+    """Returns the spec of one state; its first part is the cell's output."""
     return tuple(tf.TensorSpec([size]) for size in tf.nest.flatten(cell.state_size))
 
 
@@ -83,7 +180,7 @@ def unroll(
     """Carries the state over time.
 
     Args:
-        cell: From `memory_cell`.
+        cell: From `Memory.cell`.
         inputs: `[T, B, F]`, with `T` known when the graph is built.
         state: `[B, N]` each, as in `state_spec`, before the first row.
         resets: `[T, B]` bool: the state is zero before a row where it is `True`.
@@ -93,7 +190,7 @@ def unroll(
         The state after each row, `[T, B, N]` each.
     """
 
-    def step(state: Any, row: Any) -> tuple[Any, Any]:
+    def step(state: State, row: tuple[tf.Tensor, tf.Tensor]) -> tuple[State, State]:
         inputs, resets = row
         kept = tuple(tf.where(resets[:, tf.newaxis], 0.0, part) for part in state)
         state = advance(cell, inputs, kept, training)

@@ -1,33 +1,36 @@
-"""Running moments of what was seen, and the layer that standardises with them."""
+"""Running moments of all inputs, and the layer that standardises with them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack, override
+
+from kpg.types import Config, LayerArguments
 
 
 class Sums(NamedTuple):
-    """What one batch adds to running moments; sums of several replicas add up.
+    """What one batch adds to the running moments; replicas' sums add up.
 
     Attributes:
         count: Scalar, number of rows.
         deviation: `[...]`, sum of `x − m`, where `m` is the running mean.
     """
 
-    count: Any
-    deviation: Any
+    count: tf.Tensor
+    deviation: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class RunningNormalization(keras.layers.Layer):
-    """Standardises inputs with the mean and variance of everything seen in training.
+    """Standardises inputs with the mean and variance of all inputs in training.
 
-    `y = clip((x − mean) / √(variance + 1e-8), −10, 10)`. The moments are weights
-    that no gradient touches and that calling the layer never changes: only `update` and
-    `merge` do, which trainers call. A layer that merged nothing yet is the identity.
+    `y = clip((x − mean) / √(variance + 1e-8), −10, 10)`. The moments are non-trainable
+    weights that calling the layer does not change: only `update` and `merge`, which
+    trainers call, do. A new layer is the identity.
 
     Reference: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
     variance", for the merge; Andrychowicz et al. (2021),
@@ -39,7 +42,10 @@ class RunningNormalization(keras.layers.Layer):
     """
 
     def __init__(
-        self, feature_shape: Sequence[int], clip: float = 10.0, **kwargs: Any
+        self,
+        feature_shape: Sequence[int],
+        clip: float = 10.0,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         super().__init__(trainable=False, autocast=False, **kwargs)
         self.feature_shape = tuple(feature_shape)
@@ -49,7 +55,9 @@ class RunningNormalization(keras.layers.Layer):
         self.count = self._moment("count", (), "zeros")
         self.built = True
 
-    def _moment(self, name: str, shape: tuple[int, ...], initializer: str) -> Any:
+    def _moment(
+        self, name: str, shape: tuple[int, ...], initializer: str
+    ) -> keras.Variable:
         return self.add_weight(
             name=name,
             shape=shape,
@@ -59,6 +67,7 @@ class RunningNormalization(keras.layers.Layer):
             autocast=False,
         )
 
+    @override
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Standardises `[..., *feature_shape]` inputs."""
         bound = tf.where(self.count > 0.0, self.clip, float("inf"))
@@ -66,11 +75,11 @@ class RunningNormalization(keras.layers.Layer):
         return tf.clip_by_value(outputs, -bound, bound)
 
     def inverse_deviation(self) -> tf.Tensor:
-        """Returns `[*feature_shape]`, one over the running standard deviation."""
+        """Returns `[*feature_shape]`, the inverse of the running standard deviation."""
         return tf.math.rsqrt(tf.convert_to_tensor(self.variance) + 1e-8)
 
     def sums(self, rows: tf.Tensor, valid: tf.Tensor | None = None) -> Sums:
-        """Sums up a batch, the first of two passes over it.
+        """Sums over a batch, the first of two passes over it.
 
         Args:
             rows: `[N, *feature_shape]`.
@@ -86,13 +95,13 @@ class RunningNormalization(keras.layers.Layer):
     def squares(
         self, rows: tf.Tensor, sums: Sums, valid: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Sums up squared deviations from the batch's own mean, the second pass.
+        """Sums squared deviations from the batch's own mean, the second pass.
 
-        Around any other point the squares of a batch that lies far away cancel.
+        Around any other point the squares of a distant batch would lose their digits.
 
         Args:
             rows: `[N, *feature_shape]`.
-            sums: Of the whole batch, over all replicas.
+            sums: From `sums`, over all replicas.
             valid: `[N]` bool, rows to count. Defaults to all.
 
         Returns:
@@ -139,12 +148,8 @@ class RunningNormalization(keras.layers.Layer):
         shape = [-1] + [1] * len(self.feature_shape)
         return tf.where(tf.reshape(valid, shape), deviations, 0.0)
 
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.layers.Layer.get_config`."""
-        config = super().get_config()
+    @override
+    def get_config(self) -> Config:
+        config: Config = super().get_config()
         config.pop("trainable")
-        return {
-            **config,
-            "feature_shape": list(self.feature_shape),
-            "clip": self.clip,
-        }
+        return {**config, "feature_shape": list(self.feature_shape), "clip": self.clip}

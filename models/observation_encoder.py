@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import gymnasium as gym
 import keras
 import numpy as np
 import tensorflow as tf
+from typing_extensions import Self, Unpack, override
 
 from kpg import spaces
 from kpg.models.backbones import SMALLEST_IMAGE, cnn, layer_seeds, smallest_side
 from kpg.models.normalization import RunningNormalization
+from kpg.types import Config, LayerArguments, Nest, Space
+
+Normalizer: TypeAlias = tuple[Callable[[Nest], tf.Tensor], RunningNormalization]
+"""Selects the rows of observations that a layer's moments follow, and the layer."""
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class ObservationEncoder(keras.layers.Layer):
-    """Makes numbers that a network can take of a batch of observations.
+    """Turns a batch of observations into numbers for a network.
 
-    A plain `Box` keeps its shape: it is standardised, and an image (uint8, of rank 3,
-    at least 8 × 8 pixels) is divided by 255 instead. Of every other space the leaves
-    are encoded, flattened and concatenated in the order of `tf.nest`:
+    A plain `Box` keeps its shape and is standardised; an image (uint8, of rank 3, at
+    least 8 × 8 pixels) is divided by 255 instead. The leaves of every other space are
+    encoded, flattened and concatenated in the order of `tf.nest`:
 
     - `Box`: standardised; an image goes through `kpg.models.cnn` with 256 units;
     - `Discrete`, `MultiDiscrete`: one-hot; `MultiBinary`: as it is;
@@ -33,15 +38,15 @@ class ObservationEncoder(keras.layers.Layer):
         seed: Seed of the initial weights. Defaults to a random one.
 
     Raises:
-        ValueError: If the space is not supported, or has not that key.
+        ValueError: If the space is not supported or does not have that key.
     """
 
     def __init__(
         self,
-        observation_space: gym.Space[Any],
+        observation_space: Space,
         action_mask: str | None = None,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         spaces.check(observation_space, "observation")
@@ -64,22 +69,20 @@ class ObservationEncoder(keras.layers.Layer):
         self.built = True
 
     @property
-    def normalizers(
-        self,
-    ) -> list[tuple[Callable[[Any], tf.Tensor], RunningNormalization]]:
-        """Pairs `(select, layer)`: whose moments follow which rows of observations."""
+    def normalizers(self) -> list[Normalizer]:
+        """Pairs `(select, layer)`: the layer's moments follow the selected rows."""
         return [
             (_selector(index), layer)
             for index, layer in zip(self._seen, self.encoders, strict=True)
             if isinstance(layer, RunningNormalization)
         ]
 
-    def call(self, observations: Any) -> tf.Tensor:
+    @override
+    def call(self, observations: Nest) -> tf.Tensor:
         """Encodes a nest of `[B, ...]`: `[B, *shape]` of a plain `Box`, else `[B, F]`.
 
         Raises:
-            ValueError: If the observations have another structure, or another static
-                shape, than those of the space.
+            ValueError: If structure or static shapes differ from those of the space.
         """
         leaves = self._leaves(observations)
         if self._plain:
@@ -90,8 +93,8 @@ class ObservationEncoder(keras.layers.Layer):
         ]
         return tf.concat(parts, axis=-1)
 
-    def _leaves(self, observations: Any) -> list[tf.Tensor]:
-        """Flattens observations once structure and static shapes are right."""
+    def _leaves(self, observations: Nest) -> list[tf.Tensor]:
+        """Checks structure and static shapes, and flattens the observations."""
         try:
             tf.nest.assert_same_structure(self._specs, observations)
         except (TypeError, ValueError) as error:
@@ -107,14 +110,15 @@ class ObservationEncoder(keras.layers.Layer):
                 where = f" at {name!r}" if name else ""
                 raise ValueError(
                     "Observations must be a batch of observations of shape "
-                    f"{tuple(spec.shape)}{where}; a single observation needs a leading "
-                    "axis, and another environment needs another model. Received: "
+                    f"{tuple(spec.shape)}{where}; add a leading axis to a single "
+                    "observation, and use another model for another environment. "
+                    "Received: "
                     f"shape={tuple(leaf.shape)}"
                 )
         return leaves
 
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.layers.Layer.get_config`."""
+    @override
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "observation_space": spaces.to_config(self.observation_space),
@@ -123,30 +127,34 @@ class ObservationEncoder(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """See `keras.layers.Layer.from_config`."""
+    @override
+    def from_config(cls, config: Config) -> Self:
         space = spaces.from_config(config["observation_space"])
         return cls(**{**config, "observation_space": space})
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class OneHot(keras.layers.Layer):
-    """Writes each of K integers as one of its choices, side by side.
+    """One-hot codes of K integers, side by side.
 
     Args:
-        counts: `[K]`, choices of each integer.
-        starts: `[K]`, the first choice of each.
+        counts: `[K]`, number of values of each integer.
+        starts: `[K]`, the lowest value of each.
     """
 
     def __init__(
-        self, counts: Sequence[int], starts: Sequence[int], **kwargs: Any
+        self,
+        counts: Sequence[int],
+        starts: Sequence[int],
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.counts = [int(count) for count in counts]
         self.starts = [int(start) for start in starts]
 
+    @override
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns `[B, ΣN]` float32 zeros and ones for `[B, ...]` of K integers."""
+        """Returns float32 zeros and ones `[B, ΣN]` for integers `[B, ...]`."""
         flat = tf.reshape(inputs, [-1, len(self.counts)])
         owners = np.repeat(np.arange(len(self.counts)), self.counts)
         choices = [
@@ -156,18 +164,14 @@ class OneHot(keras.layers.Layer):
         wanted = tf.constant(np.concatenate(choices), flat.dtype)
         return tf.cast(tf.gather(flat, owners, axis=1) == wanted, tf.float32)
 
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.layers.Layer.get_config`."""
-        return {
-            **super().get_config(),
-            "counts": list(self.counts),
-            "starts": list(self.starts),
-        }
+    @override
+    def get_config(self) -> Config:
+        return {**super().get_config(), "counts": self.counts, "starts": self.starts}
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class CharacterEmbedding(keras.layers.Layer):
-    """Gives each character trained numbers, and zeros to the padding, id 0.
+    """Trained numbers for each character, and zeros for the padding, id 0.
 
     Args:
         characters: Size of the character set; ids are 1 … `characters`.
@@ -180,7 +184,7 @@ class CharacterEmbedding(keras.layers.Layer):
         characters: int,
         units: int = 16,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.characters = characters
@@ -194,13 +198,14 @@ class CharacterEmbedding(keras.layers.Layer):
         )
         self.built = True
 
+    @override
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns `[B, length, units]` for ids `[B, length]`."""
         # A product has a dense gradient, and id 0 has no row: it stays zero.
         return tf.one_hot(inputs - 1, self.characters) @ self.embeddings
 
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.layers.Layer.get_config`."""
+    @override
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "characters": self.characters,
@@ -209,7 +214,7 @@ class CharacterEmbedding(keras.layers.Layer):
         }
 
 
-def is_image(space: gym.Space[Any]) -> bool:
+def is_image(space: Space) -> bool:
     """Whether a space is a uint8 `Box` of rank 3 and at least 8 × 8 pixels."""
     return (
         isinstance(space, gym.spaces.Box)
@@ -218,13 +223,11 @@ def is_image(space: gym.Space[Any]) -> bool:
     )
 
 
-def seen_leaves(
-    observation_space: gym.Space[Any], action_mask: str | None
-) -> tuple[int, ...]:
+def seen_leaves(observation_space: Space, action_mask: str | None) -> tuple[int, ...]:
     """Returns the positions of the leaves that a network sees: all but the mask's.
 
     Raises:
-        ValueError: If the space has no such key, or nothing else.
+        ValueError: If the space has no such key, or no other.
     """
     paths = [path for path, _ in spaces.leaves(observation_space)]
     if action_mask is None:
@@ -234,15 +237,13 @@ def seen_leaves(
     if not is_dict or not 0 < len(seen) < len(paths):
         raise ValueError(
             "`action_mask` must be a key of a Dict observation space that has other "
-            "keys, too; kpg.environments.ActionMaskFromInfo makes one. Received: "
+            "keys, too; kpg.environments.ActionMaskFromInfo adds one. Received: "
             f"action_mask={action_mask!r}, observation_space={observation_space}"
         )
     return seen
 
 
-def _encoder_of(
-    space: gym.Space[Any], plain: bool, seed: int | None
-) -> keras.layers.Layer:
+def _encoder_of(space: Space, plain: bool, seed: int | None) -> keras.layers.Layer:
     """Makes the layer of one leaf."""
     if is_image(space):
         scaling = keras.layers.Rescaling(1.0 / 255.0)
@@ -259,7 +260,7 @@ def _encoder_of(
     return RunningNormalization(space.shape or ())
 
 
-def _selector(index: int) -> Callable[[Any], tf.Tensor]:
+def _selector(index: int) -> Callable[[Nest], tf.Tensor]:
     return lambda observations: tf.nest.flatten(observations)[index]
 
 
@@ -267,6 +268,6 @@ def _flatten(rows: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.cast(rows, tf.float32), [-1, rows.shape[1:].num_elements()])
 
 
-def _outline(nest: Any) -> Any:
-    """Shows the structure and the shapes of a nest, but none of its numbers."""
+def _outline(nest: Nest) -> Nest:
+    """Shows the structure and the shapes of a nest, without its numbers."""
     return tf.nest.map_structure(lambda leaf: str(getattr(leaf, "shape", leaf)), nest)

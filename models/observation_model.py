@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import gymnasium as gym
 import keras
 import tensorflow as tf
+from typing_extensions import Self, Unpack, override
 
-from kpg import spaces
+from kpg import contracts, spaces
 from kpg.models import memory
 from kpg.models.backbones import layer_seeds, orthogonal
 from kpg.models.head import Head
-from kpg.models.normalization import RunningNormalization
+from kpg.models.observation_encoder import Normalizer, ObservationEncoder
 from kpg.models.trunk import Trunk, TrunkOptions
+from kpg.types import Config, LayerArguments, Nest, Space
 
 
 class ObservationModel(keras.Model):
     """Observations → encoder → backbone → memory, if it has one → dense head.
 
-    Abstract: `Policy` and `Critic` say what the head's outputs mean.
+    Abstract: `Policy` and `Critic` define what the head's outputs mean.
 
     Args:
         observation_space: Space of one environment's observations.
@@ -29,33 +29,39 @@ class ObservationModel(keras.Model):
         units: Outputs of the head.
         gain: Gain of the head's orthogonal initial weights.
         seed: Seed of the initial weights, or `None` for a random one.
-        trunk: The model whose trunk is this one's as well. Defaults to none.
+        trunk: A model whose trunk this one shares. Defaults to none.
 
     Attributes:
         trunk: Encoder, backbone and memory.
         head: The dense layer.
 
     Raises:
+        TypeError: If a class lacks `outputs` or has a misspelt method.
         ValueError: If an argument is not possible, or would have no effect.
     """
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        contracts.check_names(cls, ObservationModel)
+
     def __init__(
         self,
-        observation_space: gym.Space[Any],
+        observation_space: Space,
         options: TrunkOptions,
         *,
         units: int,
         gain: float,
         seed: int | None,
         trunk: ObservationModel | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
-        # Half precision begins behind the observations: standardising needs all digits.
+        contracts.check_complete(type(self))
+        # Half precision begins after the observations: standardising needs all digits.
         super().__init__(autocast=False, **kwargs)
         self.observation_space = observation_space
         self._options = options
         self._seed = seed
-        # A policy and a critic made from one seed must not begin with equal weights.
+        # A policy and a critic with the same seed must not start with equal weights.
         seeds = layer_seeds(seed, stream=type(self).__name__)
         backbone_seed, head_seed, *others = (next(seeds) for _ in range(4))
         if trunk is None:
@@ -69,16 +75,16 @@ class ObservationModel(keras.Model):
         self.built = True
 
     @abstractmethod
-    def outputs(self, features: tf.Tensor, observations: Any) -> tf.Tensor:
-        """Returns what the model says of `[B, F]` features of its trunk.
+    def outputs(self, features: tf.Tensor, observations: Nest) -> tf.Tensor:
+        """Returns the model's outputs for features of its trunk.
 
         Args:
-            features: `[B, F]`, behind the memory.
-            observations: The nest of `[B, ...]` that they were made of.
+            features: `[B, F]`, after the memory.
+            observations: The nest of `[B, ...]` that they were computed from.
         """
 
     @property
-    def encoder(self) -> keras.layers.Layer:
+    def encoder(self) -> ObservationEncoder:
         """The `ObservationEncoder`."""
         return self.trunk.encoder
 
@@ -88,16 +94,13 @@ class ObservationModel(keras.Model):
         return self.trunk.backbone
 
     @property
-    def normalizers(
-        self,
-    ) -> list[tuple[Callable[[Any], tf.Tensor], RunningNormalization]]:
+    def normalizers(self) -> list[Normalizer]:
         """See `ObservationEncoder.normalizers`."""
-        normalizers: list[Any] = self.trunk.encoder.normalizers
-        return normalizers
+        return self.encoder.normalizers
 
     @property
     def recurrent(self) -> bool:
-        """Whether the model remembers what it saw."""
+        """Whether the model has a memory."""
         return self.trunk.memory is not None
 
     @property
@@ -109,10 +112,11 @@ class ObservationModel(keras.Model):
         """Returns the state at the start of an episode: zeros `[B, units]` each."""
         return tuple(tf.zeros([batch_size, *spec.shape]) for spec in self.state_spec)
 
-    def call(self, observations: Any, training: bool = False) -> tf.Tensor:
+    @override
+    def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
         """Returns the outputs for `[B, ...]` observations.
 
-        A recurrent model takes them for the first ones of their episodes.
+        A recurrent model treats them as the first of their episodes.
         """
         state: memory.State = ()
         if self.recurrent:
@@ -121,7 +125,7 @@ class ObservationModel(keras.Model):
         return self.step(observations, state, training)[0]
 
     def step(
-        self, observations: Any, state: memory.State, training: bool = False
+        self, observations: Nest, state: memory.State, training: bool = False
     ) -> tuple[tf.Tensor, memory.State]:
         """Takes one step in time.
 
@@ -141,12 +145,12 @@ class ObservationModel(keras.Model):
 
     def unroll(
         self,
-        observations: Any,
+        observations: Nest,
         state: memory.State,
         resets: tf.Tensor,
         training: bool = False,
     ) -> tuple[tf.Tensor, memory.State]:
-        """Takes T steps; only the memory goes one by one.
+        """Takes T steps; only the memory goes through them one by one.
 
         Args:
             observations: Nest of `[T, B, ...]`.
@@ -170,17 +174,17 @@ class ObservationModel(keras.Model):
     def unroll_with(
         self,
         critic: ObservationModel,
-        observations: Any,
+        observations: Nest,
         state: memory.State,
         resets: tf.Tensor,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the outputs of `unroll`, and a critic's that has the same trunk.
+        """Returns the outputs of `unroll` for itself and for a critic on its trunk.
 
         Args:
-            critic: The other model.
-            observations: See `unroll`, as for the others.
-            state: The state of either: a shared memory is in the same one.
+            critic: The model that shares this one's trunk.
+            observations: Nest of `[T, B, ...]`.
+            state: The state of either: a shared memory has one state.
             resets: `[T, B]` bool.
             training: Whether the call is part of an update. Defaults to `False`.
         """
@@ -191,7 +195,7 @@ class ObservationModel(keras.Model):
     def _unroll(
         self,
         models: Sequence[ObservationModel],
-        observations: Any,
+        observations: Nest,
         state: memory.State,
         resets: tf.Tensor,
         training: bool,
@@ -208,8 +212,8 @@ class ObservationModel(keras.Model):
         outputs = [model.outputs(features, rows) for model in models]
         return [tf.reshape(o, [*axes, *o.shape[1:]]) for o in outputs], states
 
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_config`."""
+    @override
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "observation_space": spaces.to_config(self.observation_space),
@@ -218,17 +222,18 @@ class ObservationModel(keras.Model):
         }
 
     @classmethod
+    @override
     def from_config(
         cls,
-        config: dict[str, Any],
-        custom_objects: Any = None,
+        config: Config,
+        custom_objects: Mapping[str, object] | None = None,
         trunk: ObservationModel | None = None,
-    ) -> Any:
-        """See `keras.Model.from_config`.
+    ) -> Self:
+        """Makes the model that a configuration describes.
 
         Args:
-            config: From `get_config`.
-            custom_objects: Keras's names of the classes in the backbone.
+            config: From `get_config`, of this version or an earlier one.
+            custom_objects: Classes of your own in the configuration, by name.
             trunk: The model whose trunk the configured one shared, which is not part of
                 the configuration.
 
@@ -239,8 +244,8 @@ class ObservationModel(keras.Model):
         if config.pop("trunk", False):
             if trunk is None:
                 raise ValueError(
-                    f"This {cls.__name__} shares the trunk of a policy, which its own "
-                    "configuration does not hold; save and load the trainer that has "
+                    f"This {cls.__name__} shares the trunk of a policy, which is not "
+                    "part of its configuration; save and load the trainer that has "
                     f"both, or call {cls.__name__}.from_config(config, trunk=policy). "
                     "Received: trunk=None"
                 )
@@ -248,20 +253,26 @@ class ObservationModel(keras.Model):
         for name in ("observation_space", "action_space"):
             if name in config:
                 config[name] = spaces.from_config(config[name])
-        if config["backbone"] is not None:
-            config["backbone"] = keras.saving.deserialize_keras_object(
-                config["backbone"], custom_objects
-            )
-        return cls(**config)
+        # Before options were values, sizes were written down even without effect.
+        if config["memory"] is None:
+            config.pop("memory_units", None)
+        if config["memory"] != "transformer":
+            config.pop("memory_steps", None)
+        with keras.saving.custom_object_scope(dict(custom_objects or {})):
+            if config["backbone"] is not None:
+                config["backbone"] = keras.saving.deserialize_keras_object(
+                    config["backbone"]
+                )
+            return cls(**config)
 
 
 def _shared_trunk(
-    model: ObservationModel, space: gym.Space[Any], options: TrunkOptions
+    model: ObservationModel, space: Space, options: TrunkOptions
 ) -> Trunk:
     if not isinstance(model, ObservationModel):
         raise ValueError(
             "`trunk` must be the kpg.models.Policy whose encoder, backbone and memory "
-            f"are to be shared. Received: trunk={model!r}"
+            f"are shared. Received: trunk={model!r}"
         )
     if space != model.observation_space:
         raise ValueError(
@@ -272,19 +283,19 @@ def _shared_trunk(
     return model.trunk
 
 
-def _flat(rows: Any) -> tf.Tensor:
-    """Makes `[T * B, ...]` of `[T, B, ...]`."""
+def _flat(rows: tf.Tensor) -> tf.Tensor:
+    """Turns `[T, B, ...]` into `[T * B, ...]`."""
     return tf.reshape(rows, [-1, *rows.shape[2:]])
 
 
-def _time_and_batch(resets: tf.Tensor, observations: Any) -> list[Any]:
+def _time_and_batch(resets: tf.Tensor, observations: Nest) -> list[int | tf.Tensor]:
     """Returns T and B, as numbers where they are known."""
     for leaf in tf.nest.flatten(observations):
         if resets.shape.rank != 2 or not resets.shape.is_compatible_with(
             leaf.shape[:2]
         ):
             raise ValueError(
-                "`resets` must be [T, B], and observations [T, B, ...]. Received: "
+                "`resets` must be [T, B] and observations [T, B, ...]. Received: "
                 f"resets.shape={resets.shape}, observations of shape={leaf.shape}"
             )
     sizes = enumerate(resets.shape)

@@ -5,29 +5,34 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import gymnasium as gym
 import keras
 import numpy as np
 import tensorflow as tf
+from typing_extensions import Unpack, override
 
 from kpg import spaces
-from kpg.distributions import Family, for_space
-from kpg.graph import probability as tfp
-from kpg.models.attention import DEFAULT_STEPS
+from kpg.distributions import distribution as distributions
+from kpg.distributions.construction import for_space
+from kpg.distributions.distribution import DistributionLike
+from kpg.distributions.family import Family
+from kpg.models import memory as memories
+from kpg.models.action_model import ActionModel
+from kpg.models.memory import MemoryLike
 from kpg.models.observation_model import ObservationModel
-from kpg.models.trunk import TrunkOptions
+from kpg.models.trunk import TrunkArguments, TrunkOptions
+from kpg.types import Config, LayerArguments, Nest, Space
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class Policy(ObservationModel):
-    """A Keras model whose output parameterises a distribution over actions.
+class Policy(ActionModel, ObservationModel):
+    """A Keras model whose outputs are the parameters of a distribution over actions.
 
     Observations are encoded (`kpg.models.ObservationEncoder`; standardising is the
-    identity until a trainer with `normalize_observations=True` has run), go through a
-    backbone and perhaps a memory, and a dense head of orthogonal weights with gain 0.01
-    makes the parameters, so that a new policy is nearly uniform. The log standard
+    identity until a trainer with `normalize_observations=True` has run) and go through
+    a backbone and possibly a memory. A dense head makes the parameters; its weights are
+    orthogonal with gain 0.01, so that a new policy is nearly uniform. The log standard
     deviations of a `Box` do not depend on the observation, unless
     `state_dependent_std=True`: they are weights of their own.
 
@@ -49,21 +54,25 @@ class Policy(ObservationModel):
             3, at least 8 × 8 pixels) to `kpg.models.cnn(observation_space.shape)`.
         hidden_units: Widths of the default backbone. Defaults to `(64, 64)`.
         activation: Activation of the default backbone. Defaults to `"tanh"`.
-        memory: "gru", "lstm" or "transformer" (`kpg.models.AttentionCell`): a cell
-            between backbone and head. Defaults to none.
-        memory_units: Width of the memory. Defaults to 64.
-        memory_steps: Steps before the present one that a transformer sees. Defaults to
-            32.
+        memory: `kpg.models.LSTM(units)`, `GRU(units)`, `Transformer(units, steps)` or a
+            `Memory` of your own, between backbone and head. "lstm", "gru" and
+            "transformer" are shorthand. Defaults to none.
+        memory_units: Shorthand for the memory's `units`.
+        memory_steps: Shorthand for the memory's `steps`.
         action_mask: Key of a `Dict` observation's entry that says with zeros and ones
             which choices are legal, in the order of the family's logits. The network
-            does not see it. A row without a legal choice has NaN as parameters.
+            does not see it. The parameters of a row without a legal choice are NaN.
             Defaults to none.
-        distribution: "normal", "tanh_normal" or "beta", for the `Box` parts of the
-            action space. Defaults to "normal".
-        state_dependent_std: Whether the head makes the log standard deviations, too.
-            Defaults to `False`.
-        log_std_init: Log standard deviation of a new policy. Defaults to 0.
+        distribution: For the `Box` parts of the action space:
+            `kpg.distributions.Normal()`, `TanhNormal()`, `Beta()`, or a distribution or
+            `Family` class of your own. "normal", "tanh_normal", "beta" and
+            "module:Name" are shorthand. Defaults to "normal".
+        state_dependent_std: Shorthand for the distribution's argument: whether the head
+            makes the log standard deviations, too. Defaults to `False`.
+        log_std_init: Shorthand for the distribution's argument: log standard deviation
+            of a new policy. Defaults to 0.
         seed: Seed of the initial weights. Defaults to a random one.
+        **kwargs: `name`, `dtype` and `trainable` of a Keras model.
 
     Attributes:
         family: The family of distributions, from `kpg.distributions.for_space`.
@@ -76,39 +85,28 @@ class Policy(ObservationModel):
 
     def __init__(
         self,
-        observation_space: gym.Space[Any],
-        action_space: gym.Space[Any],
+        observation_space: Space,
+        action_space: Space,
         backbone: keras.layers.Layer | None = None,
         hidden_units: Sequence[int] = (64, 64),
         activation: str = "tanh",
-        memory: str | None = None,
-        memory_units: int = 64,
-        memory_steps: int = DEFAULT_STEPS,
+        memory: MemoryLike | None = None,
+        memory_units: int | None = None,
+        memory_steps: int | None = None,
         action_mask: str | None = None,
-        distribution: str = "normal",
+        distribution: DistributionLike = "normal",
         state_dependent_std: bool = False,
         log_std_init: float = 0.0,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
-        family_options: dict[str, Any] = {
-            "distribution": distribution,
-            "state_dependent_std": state_dependent_std,
-            "log_std_init": log_std_init,
-        }
-        family = for_space(action_space, **family_options)
+        chosen = distributions.get(distribution, state_dependent_std, log_std_init)
+        family = for_space(action_space, distribution=chosen)
         learned = np.isnan(family.constants)
+        remembered = memories.get(memory, memory_units, memory_steps)
         super().__init__(
             observation_space,
-            TrunkOptions(
-                backbone,
-                hidden_units,
-                activation,
-                memory,
-                memory_units,
-                memory_steps,
-                action_mask,
-            ),
+            TrunkOptions(backbone, hidden_units, activation, remembered, action_mask),
             units=int(learned.sum()),
             gain=0.01,
             seed=seed,
@@ -116,11 +114,11 @@ class Policy(ObservationModel):
         )
         self.action_space = action_space
         self.family = family
-        self._family_options = family_options
+        self._distribution = chosen
         self._action_mask = action_mask
         if action_mask is not None:
             _check_mask(observation_space, action_mask, family)
-        self.log_std: Any = None
+        self.log_std: keras.Variable | None = None
         if not learned.all():
             self.log_std = self.add_weight(
                 name="log_std",
@@ -129,7 +127,8 @@ class Policy(ObservationModel):
                 autocast=False,
             )
 
-    def outputs(self, features: tf.Tensor, observations: Any) -> tf.Tensor:
+    @override
+    def outputs(self, features: tf.Tensor, observations: Nest) -> tf.Tensor:
         """Returns `[B, P]` float32 parameters."""
         parameters = tf.cast(self.head(features), tf.float32)
         if self.log_std is not None:
@@ -142,7 +141,7 @@ class Policy(ObservationModel):
         return self.family.masked(parameters, mask)
 
     def _with_constants(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Puts the parameters that are weights between those from the head."""
+        """Merges the parameters that are weights with those from the head."""
         learned = np.isnan(self.family.constants)
         shape = [keras.ops.shape(outputs)[0], int((~learned).sum())]
         weights = tf.broadcast_to(self.log_std, shape)
@@ -153,72 +152,46 @@ class Policy(ObservationModel):
         }
         return tf.concat([next(sources[own]) for own, _ in runs], axis=-1)
 
-    def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
-        """Returns a TFP distribution of batch shape `[B]`; one event is one action."""
-        return self.family.distribution(self(observations))
-
-    def sample(
-        self, observations: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws actions.
-
-        Args:
-            observations: `[B, ...]`.
-            seed: `[2]` int32, a stateless seed: equal seeds give equal actions.
-
-        Returns:
-            Raw actions `[B, ...]` and their log-probabilities `[B]`, in nats.
-        """
-        parameters = self(observations)
-        actions = self.family.sample(parameters, seed)
-        return actions, self.family.log_prob(parameters, actions)
-
-    def mode(self, observations: tf.Tensor) -> tf.Tensor:
-        """Returns the most likely raw action `[B, ...]` for each observation."""
-        return self.family.mode(self(observations))
-
-    def log_prob(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-        """Returns `[B]` log-probabilities of raw actions, in nats."""
-        return self.family.log_prob(self(observations), actions)
-
-    def entropy(self, observations: tf.Tensor) -> tf.Tensor:
-        """Returns `[B]` entropies, in nats."""
-        return self.family.entropy(self(observations))
-
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_config`."""
+    @override
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "action_space": spaces.to_config(self.action_space),
-            **self._family_options,
+            "distribution": keras.saving.serialize_keras_object(self._distribution),
         }
 
 
+class PolicyArguments(TrunkArguments, total=False):
+    """What a policy takes besides its spaces and its memory; see `Policy`."""
+
+    distribution: DistributionLike
+    state_dependent_std: bool
+    log_std_init: float
+
+
 def RecurrentPolicy(
-    observation_space: gym.Space[Any],
-    action_space: gym.Space[Any],
-    memory: str = "lstm",
-    **options: Any,
+    observation_space: Space,
+    action_space: Space,
+    memory: MemoryLike = "lstm",
+    **options: Unpack[PolicyArguments],
 ) -> Policy:
     """Returns a `Policy` with a memory.
 
     Args:
         observation_space: Space of one environment's observations.
         action_space: Space of one environment's actions.
-        memory: "gru", "lstm" or "transformer". Defaults to "lstm".
+        memory: See `Policy`. Defaults to "lstm".
         **options: See `Policy`.
     """
     return Policy(observation_space, action_space, memory=memory, **options)
 
 
-def _check_mask(
-    observation_space: gym.Space[Any], action_mask: str, family: Family
-) -> None:
+def _check_mask(observation_space: Space, action_mask: str, family: Family) -> None:
     """Refuses a mask that does not have a number for each choice."""
     if not family.num_choices:
         raise ValueError(
             "`action_mask` needs an action space with choices: Discrete, MultiDiscrete "
-            f"or MultiBinary, at least a part of it. Received: {family.action_space}"
+            f"or MultiBinary, or one inside it. Received: {family.action_space}"
         )
     space = observation_space[action_mask]  # type: ignore[index]
     kinds = (gym.spaces.Box, gym.spaces.MultiBinary)
@@ -235,7 +208,7 @@ def _check_mask(
 def _split(
     columns: tf.Tensor, runs: list[tuple[bool, int]], own: bool
 ) -> Iterator[tf.Tensor]:
-    """Yields the runs of parameters that one source has."""
+    """Yields the runs of parameters that come from one source."""
     sizes = [size for learned, size in runs if learned == own]
     return iter([columns] if len(sizes) == 1 else tf.split(columns, sizes, axis=-1))
 

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
-import gymnasium as gym
 import keras
 import tensorflow as tf
+from typing_extensions import Unpack, override
 
 from kpg import spaces
-from kpg.models.attention import DEFAULT_STEPS
 from kpg.models.backbones import cnn, mlp
-from kpg.models.memory import TRANSFORMER, memory_cell
+from kpg.models.memory import Memory, state_spec
 from kpg.models.observation_encoder import ObservationEncoder, is_image
+from kpg.types import Config, LayerArguments, Nest, Space
+
+
+class TrunkArguments(LayerArguments, total=False):
+    """What a policy and a critic both take; see `Policy`."""
+
+    backbone: keras.layers.Layer | None
+    hidden_units: Sequence[int]
+    activation: str
+    memory_units: int | None
+    memory_steps: int | None
+    action_mask: str | None
+    seed: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,17 +39,11 @@ class TrunkOptions:
     backbone: keras.layers.Layer | None = None
     hidden_units: Sequence[int] = (64, 64)
     activation: str = "tanh"
-    memory: str | None = None
-    memory_units: int = 64
-    memory_steps: int = DEFAULT_STEPS
+    memory: Memory | None = None
     action_mask: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses options that have no effect."""
-        if self.memory is None:
-            self.refuse("without `memory`", "memory_units")
-        if self.memory != TRANSFORMER:
-            self.refuse("unless memory='transformer'", "memory_steps")
         if self.backbone is not None:
             self.refuse("with a `backbone`", "hidden_units", "activation")
 
@@ -53,13 +58,12 @@ class TrunkOptions:
                     f"Received: {field.name}={value!r}"
                 )
 
-    def to_config(self) -> dict[str, Any]:
+    def to_config(self) -> Config:
         """Returns the options as plain data."""
-        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        config["hidden_units"] = list(self.hidden_units)
-        if self.backbone is not None:
-            config["backbone"] = keras.saving.serialize_keras_object(self.backbone)
-        return config
+        serialize = keras.saving.serialize_keras_object
+        names = [field.name for field in dataclasses.fields(self)]
+        config = {name: serialize(getattr(self, name)) for name in names}
+        return {**config, "hidden_units": list(self.hidden_units)}
 
 
 class Trunk(keras.layers.Layer):
@@ -68,13 +72,13 @@ class Trunk(keras.layers.Layer):
     Args:
         observation_space: Space of one environment's observations.
         options: How it is made.
-        seeds: Of the backbone's, the encoder's and the memory's initial weights.
+        seeds: Of the initial weights of the backbone, the encoder and the memory.
 
     Attributes:
         encoder: The `ObservationEncoder`.
         backbone: The layer or model from encoded observations to features.
         memory: The Keras cell, or `None`.
-        width: Features that a head receives.
+        width: Number of features that a head receives.
 
     Raises:
         ValueError: If an option is not possible.
@@ -82,23 +86,22 @@ class Trunk(keras.layers.Layer):
 
     def __init__(
         self,
-        observation_space: gym.Space[Any],
+        observation_space: Space,
         options: TrunkOptions,
         seeds: Sequence[int | None],
-        **kwargs: Any,
+        **kwargs: Unpack[LayerArguments],
     ) -> None:
         super().__init__(autocast=False, **kwargs)
         backbone_seed, encoder_seed, memory_seed = seeds
         self.encoder = ObservationEncoder(
             observation_space, options.action_mask, encoder_seed
         )
-        self.backbone: Any = options.backbone
+        self.backbone = options.backbone
         if self.backbone is None:
             self.backbone = _backbone_for(observation_space, options, backbone_seed)
-        self.memory: Any = None
+        self.memory: keras.layers.Layer | None = None
         if options.memory is not None:
-            sizes = options.memory_units, options.memory_steps
-            self.memory = memory_cell(options.memory, *sizes, memory_seed)
+            self.memory = options.memory.cell(memory_seed)
         # Keras would build the layers by calling the model, and hide their errors.
         inputs = tf.nest.map_structure(
             lambda spec: keras.Input(spec.shape, dtype=spec.dtype.name),
@@ -108,15 +111,16 @@ class Trunk(keras.layers.Layer):
         self.width = int(features.shape[-1])
         if self.memory is not None:
             self.memory.build((None, self.width))
-            self.width = options.memory_units
+            self.width = state_spec(self.memory)[0].shape[0]
         self.built = True
 
-    def call(self, observations: Any, training: bool = False) -> tf.Tensor:
+    @override
+    def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
         """Returns features `[B, F]` of a nest of observations `[B, ...]`.
 
         Raises:
             ValueError: If the observations are not those of the space, or the
-                backbone's output is not `[B, F]`. The checks see static shapes only and
+                backbone's output is not `[B, F]`. The checks use static shapes only and
                 add nothing to a graph.
         """
         features = self.backbone(self.encoder(observations), training=training)
@@ -129,7 +133,7 @@ class Trunk(keras.layers.Layer):
 
 
 def _backbone_for(
-    space: gym.Space[Any], options: TrunkOptions, seed: int | None
+    space: Space, options: TrunkOptions, seed: int | None
 ) -> keras.Sequential:
     if is_image(space):
         options.refuse(

@@ -178,7 +178,7 @@ def played(probe: Probe, trainer: Any) -> tuple[float, Any]:
     rows = [tf.constant(part) for part in probe.states.reshape(steps, -1)]
     observations = tf.nest.map_structure(
         lambda *leaves: tf.stack(leaves),
-        *[probe.observation(states, None) for states in rows],
+        *[probe.observation(states) for states in rows],
     )
     count, resets = len(rows[0]), tf.zeros([steps, len(rows[0])], tf.bool)
     policy, critic = trainer.policy, trainer.critic
@@ -186,7 +186,7 @@ def played(probe: Probe, trainer: Any) -> tuple[float, Any]:
     total = 0.0
     for states, row in zip(rows, parameters, strict=True):
         taken = policy.family.to_environment(policy.family.mode(row))
-        total += probe.reward(states, taken, states, None).numpy().mean()
+        total += probe.reward(states, taken, states).numpy().mean()
     if critic is None:
         return total, None
     values, _ = critic.unroll(observations, critic.initial_state(count), resets)

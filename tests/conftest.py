@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kpg.cli.commands import silence
+from kpg.cli.quiet_tensorflow import import_tensorflow
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -23,7 +23,7 @@ def pytest_configure() -> None:
 
     MirroredStrategy then has two replicas on any machine.
     """
-    silence.load()
+    import_tensorflow()
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]

@@ -2,7 +2,7 @@
 
 They were recorded by stepping `envpool.make("CartPole-v1", env_type="gymnasium",
 num_envs=3, seed=5, max_episode_steps=12)` and the same with a limit of 9, which is the
-step in which the pole of the first copy falls. `test_environments_envpool.py` asserts
+step in which the pole of the first copy falls. `test_envpool.py` asserts
 each of them of this class and, in the slow tests, of the real EnvPool:
 
 - `observation_space` and `action_space` are those of one copy;

@@ -15,6 +15,7 @@ import tensorflow as tf
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.iteration import Learner
+from kpg.trainers.running.programs import partner_of
 from kpg.trajectories import Trajectory
 
 T, B = 6, 4
@@ -54,6 +55,11 @@ def fragment(policy: Any, masked: bool = False, whole: bool = False) -> Trajecto
     )
 
 
+def learner_of(trainer: Any, num_envs: int) -> Learner:
+    """Returns what learns from fragments of so many environments."""
+    return Learner(trainer.training_on(num_envs))
+
+
 def learn(
     trainer: Any,
     rows: Any,
@@ -75,7 +81,7 @@ def learn(
             operations one by one, which for a single iteration is several times as
             fast.
     """
-    learner = Learner(trainer.training_on(num_envs))
+    learner = learner_of(trainer, num_envs)
     function = tf.function(learner.learn, autograph=False) if graph else learner.learn
     carry = learner.start() if carry is None else carry
     seed = tf.constant([5, 6])
@@ -88,7 +94,7 @@ def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarra
 
     It is what a plain step of 1 would subtract; the trainer stays as it was.
     """
-    learner = Learner(trainer.training_on(num_envs))
+    learner = learner_of(trainer, num_envs)
     function = tf.function(learner.learn, autograph=False)
     start, variables = learner.start(), trainer.learned_variables()
     trainer.optimizer.learning_rate = 1.0
@@ -126,14 +132,15 @@ def estimates_of(trainer: Any, rows: Any, carry: Any = None) -> tuple[Any, Any]:
 
 def batch_of(trainer: Any, rows: Any) -> Any:
     """Returns the rows that an iteration's minibatches are taken from."""
-    training = trainer.training_on(rows.rewards.shape[1])
-    state = Learner(training).start().critic_state
-    return Estimation(training).batch(rows, state, None)[0]
+    num_envs = rows.rewards.shape[1]
+    state = learner_of(trainer, num_envs).start().critic_state
+    return Estimation(trainer.training_on(num_envs)).batch(rows, state, None)[0]
 
 
 def engine_of(trainer: Any, env: Any) -> Any:
     """Returns the engine that the next `fit` on an environment would use."""
-    training = trainer.training_on(env.num_envs)
+    partner = partner_of(env, trainer.executor)
+    training = trainer.training_on(env.num_envs, partner)
     return trainer._programs.engine_for(training, env)
 
 

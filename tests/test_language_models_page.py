@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import kpg
-from kpg.cli import presets
-from kpg.trainers.reinforce import BASELINES
+from kpg import values
+from kpg.advantages.baselines import BASELINES
+from kpg.cli.language.texts import Texts
+from kpg.models.language.control.controls import CONTROLS
 from kpg.trainers.settings import TrainerSettings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "language_models.md"
@@ -24,7 +26,7 @@ class TestPage:
     def test_the_code_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         shallow = functools.partial(kpg.text.gpt2, num_layers=1)
         monkeypatch.setattr(kpg.text, "gpt2", shallow)
-        monkeypatch.setattr("kpg.trainers.trainer.pays_off", lambda *_: False)
+        monkeypatch.setattr("kpg.trainers.running.programs.pays_off", lambda *_: False)
         names: dict[str, Any] = {"__name__": "page"}
         for code in re.findall(r"```python\n(.*?)```", self.text(), re.DOTALL):
             exec(code, names)
@@ -37,14 +39,17 @@ class TestPage:
 
     def test_tables_are_complete(self) -> None:
         text = self.text()
-        listed = re.findall(r'^\| `"(\w+)"` \|', text, re.M)
-        assert sorted(listed) == sorted(BASELINES)
-        tasks = re.findall(r"^\| `(text:\w+)` \|", text, re.M)
-        assert tasks == presets.texts()
-        settings = re.findall(r"^\| `(reference_kl_\w+)", text, re.M)
-        assert set(settings) == {
-            name for name in vars(TrainerSettings) if name.startswith("reference_kl")
+        known = BASELINES | CONTROLS
+        rows = re.findall(r'^\| `(\w+\(.*\))` \| `"(\w+)"` \|', text, re.M)
+        assert {name: value for value, name in rows} == {
+            name: f"{kind.__name__}({', '.join(values.arguments_of(kind))})"
+            for name, kind in known.items()
         }
+        tasks = re.findall(r"^\| `(text:\w+)` \|", text, re.M)
+        assert tasks == Texts().ids()
+        row = r'^\| `(\w+)(?:="\w+")?` \| `(reference_kl_\w+)` \|'
+        flat = {name: argument for argument, name in re.findall(row, text, re.M)}
+        assert flat == TrainerSettings.options["reference"].flat
 
     def test_links_lead_somewhere(self) -> None:
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", self.text())

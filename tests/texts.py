@@ -41,6 +41,17 @@ class Letters:
         return tf.strings.reduce_join(tf.gather(self.symbols, tokens), axis=-1)
 
 
+def bpe(**options: Any) -> Any:
+    """Returns a byte-pair tokenizer that joins two spaces, or a space and an n."""
+    letters = [*"abcdefghijklmnopqrstuvwxyzITAM0123456789'.,!", "Ġ", "Ċ"]
+    symbols = ["<pad>", *letters, "<|endoftext|>", "ĠĠ", "Ġn"]
+    return keras_nlp.models.GPT2Tokenizer(
+        vocabulary={symbol: index for index, symbol in enumerate(symbols)},
+        merges=["Ġ Ġ", "Ġ n"],
+        **options,
+    )
+
+
 def gpt2(vocabulary_size: int, **options: Any) -> Any:
     """Returns a small GPT-2 whose next tokens are far from uniform."""
     small = {"num_layers": 2, "hidden_dim": 16, "max_tokens": 24, "seed": 0}
@@ -139,3 +150,8 @@ def language(vocabulary_size: int, length: int, end: int = 1) -> list[tuple[int,
     words = itertools.product(range(vocabulary_size), repeat=length)
     cut = {word[: word.index(end) + 1] if end in word else word for word in words}
     return sorted(cut)
+
+
+def remainder(prompts: Any, completions: Any, completion_ids: Any) -> list[float]:
+    """Pays for something that differs between completions."""
+    return [float(sum(map(int, ids)) % 7) for ids in completion_ids]

@@ -1,21 +1,24 @@
-"""A client for TensorFlow Serving that needs NumPy and gRPC only."""
+"""A client for TensorFlow Serving that only needs NumPy and gRPC."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 
-from kpg.export.client import arguments, protocol
-from kpg.export.client.arguments import Signature
+from kpg import checks
+from kpg.export.client import inputs, protocol
+from kpg.export.client.inputs import SignatureSpec
 from kpg.export.wire import names, tensors
 from kpg.export.wire.errors import ServingError, explained
+from kpg.types import Array, Nest, Space
 
-Array = tensors.Array
+# The messages' classes are made when the program runs: no type checker knows them.
+_Message: TypeAlias = Any
+_Method: TypeAlias = Callable[..., _Message]
 
 
 class VersionStatus(NamedTuple):
@@ -24,7 +27,7 @@ class VersionStatus(NamedTuple):
     Attributes:
         version: Its number.
         state: "START", "LOADING", "AVAILABLE", "UNLOADING" or "END".
-        error: Why it is not served, if that is because of a failure; else empty.
+        error: Why it is not served if it failed, else empty.
     """
 
     version: int
@@ -35,8 +38,8 @@ class VersionStatus(NamedTuple):
 class Client:
     """Asks a server for actions: `kpg serve`, or TensorFlow Serving itself.
 
-    TensorFlow is not imported, so a client starts in a quarter of a second and runs
-    where TensorFlow does not. All methods can be called from several threads.
+    A client does not import TensorFlow: it starts in a quarter of a second and runs
+    where TensorFlow does not. Several threads can share it.
 
     Example:
         with kpg.export.Client("127.0.0.1:8500") as client:
@@ -50,29 +53,25 @@ class Client:
         *,
         model_name: str = "default",
         timeout: float = 10.0,
-        action_space: Any = None,
+        action_space: Space | None = None,
     ) -> None:
-        """Prepares a connection; nothing is sent before the first call.
+        """Prepares a connection. Nothing is sent before the first call.
 
         Args:
             target: `host:port` of the server. Defaults to "127.0.0.1:8500".
             model_name: What the server calls the model. Defaults to "default", the
                 default of `kpg serve` and of TensorFlow Serving.
             timeout: Seconds that a call may take. Defaults to 10.
-            action_space: The environment's Gymnasium space, where it is a `Dict` or a
+            action_space: The environment's Gymnasium space if it is a `Dict` or a
                 `Tuple`: `act` and `step` then return actions of that structure.
                 Defaults to None: they return a dictionary by path.
 
         Raises:
             ValueError: If `timeout` is not positive.
         """
-        if timeout <= 0:
-            raise ValueError(
-                f"timeout must be more than 0 seconds. Received: timeout={timeout}"
-            )
         self.target = target
         self.model_name = model_name
-        self.timeout = timeout
+        self.timeout = checks.positive("timeout", timeout)
         self.action_space = action_space
         self._channel = grpc.insecure_channel(
             target,
@@ -93,12 +92,12 @@ class Client:
         self._status = self._method(
             protocol.GET_MODEL_STATUS, protocol.GetModelStatusResponse
         )
-        self._signatures: dict[int | None, tuple[int, dict[str, Signature]]] = {}
+        self._signatures: dict[int | None, tuple[int, dict[str, SignatureSpec]]] = {}
 
-    def act(self, observations: Any) -> Any:
+    def act(self, observations: Nest) -> Nest:
         """Returns the most likely actions.
 
-        A recurrent policy takes each observation for the first of an episode; see
+        A recurrent policy takes each observation as the first of an episode; see
         `kpg.export.Player` for whole episodes.
 
         Args:
@@ -111,62 +110,62 @@ class Client:
 
         Raises:
             ServingError: If the server cannot be reached or refuses the request.
-            ValueError: See `predict`; or if the policy has not that action space.
+            ValueError: See `predict`; or if the policy has another action space.
         """
         return self.step(observations)[0]
 
     def step(
         self,
-        observations: Any,
+        observations: Nest,
         state: Mapping[str, Array] | None = None,
         *,
         seed: int | Sequence[int] | None = None,
-    ) -> tuple[Any, dict[str, Array]]:
-        """Acts once, with what a recurrent policy remembers.
+    ) -> tuple[Nest, dict[str, Array]]:
+        """Acts once, with the state of a recurrent policy.
 
         Args:
             observations: See `act`.
-            state: What the last step of these rows returned. Defaults to zeros, the
-                state at the beginning of an episode.
+            state: What the previous step of these rows returned. Defaults to zeros,
+                the state at the beginning of an episode.
             seed: See `sample`. Defaults to None: the most likely actions.
 
         Returns:
             Actions, see `act`, and the state after this step: arrays `[B, units]` by
-            name, none if the policy remembers nothing.
+            name, none if the policy has no memory.
 
         Raises:
             ServingError: See `act`.
             ValueError: See `act`.
         """
-        name = "serving_default" if seed is None else "sample"
+        name = names.GREEDY if seed is None else names.SAMPLE
         signature = self._known(None)[1].get(name)
         wanted = [
             output
             for output in (signature.outputs if signature else ())
-            if arguments.is_action(output) or arguments.is_state(output)
+            if names.is_action(output) or names.is_state(output)
         ] or ["action"]
         outputs = self.predict(
             observations, signature_name=name, seed=seed, state=state, outputs=wanted
         )
-        after = {key: a for key, a in outputs.items() if arguments.is_state(key)}
+        after = {key: a for key, a in outputs.items() if names.is_state(key)}
         actions = {key: a for key, a in outputs.items() if key not in after}
         return self._actions(actions), after
 
-    def sample(self, observations: Any, seed: int | Sequence[int]) -> dict[str, Array]:
+    def sample(self, observations: Nest, seed: int | Sequence[int]) -> dict[str, Array]:
         """Draws actions from the policy.
 
         Args:
             observations: See `act`.
             seed: An int32 number or two of them. Equal seeds draw equal actions, so
-                give another one for each step.
+                use a new one for each step.
 
         Returns:
-            `action`, `log_prob` and what else the policy's signature returns.
+            `action`, `log_prob` and the other outputs of the signature `sample`.
 
         Raises:
             ServingError: If the server cannot be reached or refuses the request.
         """
-        return self.predict(observations, signature_name="sample", seed=seed)
+        return self.predict(observations, signature_name=names.SAMPLE, seed=seed)
 
     def complete(
         self,
@@ -177,17 +176,18 @@ class Client:
         seed: int | None = None,
         deterministic: bool = False,
     ) -> list[str]:
-        """Lets a language policy complete prompts.
+        """Completes prompts with a language policy.
 
         Args:
             prompts: B strings, none empty.
-            max_new_tokens: Tokens of a completion at most. Defaults to the limit that
-                was exported, which is also the most that can be asked for.
+            max_new_tokens: Upper limit on the tokens of a completion. Defaults to the
+                exported limit, which no request can exceed.
             temperature: What the model's logits are divided by, > 0. Defaults to that
                 of the policy.
             seed: An int32 number; equal seeds draw equal completions of equal prompts.
                 Defaults to a random one.
-            deterministic: Whether to write the most likely tokens. Defaults to `False`.
+            deterministic: Whether to choose the most likely tokens. Defaults to
+                `False`.
 
         Returns:
             B strings, without the prompts.
@@ -197,17 +197,17 @@ class Client:
             ValueError: If `prompts` are not strings.
         """
         seed = secrets.randbits(31) if seed is None else seed
-        inputs = arguments.asked(
-            prompts, max_new_tokens, temperature, seed, deterministic
+        asked = inputs.asked(prompts, max_new_tokens, temperature, seed, deterministic)
+        found = self.predict(
+            asked, signature_name=names.COMPLETE, outputs=["completions"]
         )
-        found = self.predict(inputs, signature_name="complete", outputs=["completions"])
         return [text.decode() for text in found["completions"]]
 
     def predict(
         self,
-        observations: Any,
+        observations: Nest,
         *,
-        signature_name: str = "serving_default",
+        signature_name: str = names.GREEDY,
         seed: int | Sequence[int] | None = None,
         state: Mapping[str, Array] | None = None,
         version: int | None = None,
@@ -215,8 +215,8 @@ class Client:
     ) -> dict[str, Array]:
         """Runs a signature.
 
-        Inputs are cast to the data types that the signature wants, which the client
-        asks for once for each version.
+        Inputs are cast to the data types of the signature, which the client asks for
+        once per version.
 
         Args:
             observations: `[B, ...]` for the signature's only input (or only one beside
@@ -241,15 +241,14 @@ class Client:
         request.output_filter.extend(outputs or ())
         served, signatures = self._known(version)
         signature = signatures.get(signature_name)
-        # Without the signature the server is asked all the same: it has the better
-        # words for that.
-        inputs = signature.inputs if signature else {}
-        for name, array in arguments.named(observations, state, seed, inputs).items():
+        # An unknown signature is requested all the same: the server's error is clearer.
+        wanted = signature.inputs if signature else {}
+        for name, array in inputs.named(observations, state, seed, wanted).items():
             tensors.encode_content(array, request.inputs[name])
         try:
             response = self._call(self._predict, request, self.timeout)
         except ServingError:
-            # Perhaps a new version wants something else: ask again the next time.
+            # A new version may want something else: ask again the next time.
             self._signatures.pop(version, None)
             raise
         if response.model_spec.version.value != served:
@@ -259,8 +258,8 @@ class Client:
             for name, tensor in sorted(response.outputs.items())
         }
 
-    def metadata(self, version: int | None = None) -> dict[str, Signature]:
-        """Asks what can be asked.
+    def metadata(self, version: int | None = None) -> dict[str, SignatureSpec]:
+        """Asks which signatures there are.
 
         Args:
             version: Which version to ask about. Defaults to the newest.
@@ -294,12 +293,12 @@ class Client:
             timeout: Seconds to wait at most; 0 tries once. Defaults to 30.
 
         Raises:
-            ServingError: If it does not by then; with the last reason.
+            ServingError: If it does not by then, with the last reason.
         """
         deadline = time.monotonic() + timeout
         while True:
             try:
-                # A second for the last try, so that a timeout of 0 means one try.
+                # A second for the last try: a timeout of 0 means one try.
                 left = max(deadline - time.monotonic(), 1.0)
                 entries = self._ask_status(None, min(left, self.timeout))
                 if any(entry.state == "AVAILABLE" for entry in entries):
@@ -323,16 +322,11 @@ class Client:
         """Returns the client."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """See `close`."""
+    def __exit__(self, *details: object) -> None:
+        """Closes the connection."""
         self.close()
 
-    def _actions(self, outputs: dict[str, Array]) -> Any:
+    def _actions(self, outputs: dict[str, Array]) -> Nest:
         """Returns actions as the environment takes them."""
         if self.action_space is None and "action" not in outputs:
             return {key.removeprefix("action_"): a for key, a in outputs.items()}
@@ -346,26 +340,27 @@ class Client:
             self.action_space, lambda path: outputs[names.join("action", path)]
         )
 
-    def _method(self, path: str, response_class: Any) -> Any:
-        return self._channel.unary_unary(
+    def _method(self, path: str, response_class: _Message) -> _Method:
+        method: _Method = self._channel.unary_unary(
             path,
             request_serializer=_serialize,
             response_deserializer=response_class.FromString,
         )
+        return method
 
-    def _call(self, method: Any, request: Any, timeout: float) -> Any:
+    def _call(self, method: _Method, request: _Message, timeout: float) -> _Message:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
             code, details = error.code().name, error.details() or ""
             raise explained(code, details, self.target, timeout) from error
 
-    def _fill(self, spec: Any, version: int | None) -> None:
+    def _fill(self, spec: _Message, version: int | None) -> None:
         spec.name = self.model_name
         if version is not None:
             spec.version.value = version
 
-    def _known(self, version: int | None) -> tuple[int, dict[str, Signature]]:
+    def _known(self, version: int | None) -> tuple[int, dict[str, SignatureSpec]]:
         """Returns the version's number and signatures, asked for only once."""
         known = self._signatures.get(version)
         if known is None:
@@ -385,15 +380,16 @@ class Client:
             for entry in response.model_version_status
         ]
 
-    def _ask_metadata(self, version: int | None) -> tuple[int, dict[str, Signature]]:
+    def _ask_metadata(
+        self, version: int | None
+    ) -> tuple[int, dict[str, SignatureSpec]]:
         request = protocol.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._fill(request.model_spec, version)
         response = self._call(self._metadata, request, self.timeout)
         packed = response.metadata["signature_def"].value
         definitions = protocol.SignatureDefMap.FromString(packed).signature_def
-        signatures = arguments.signatures(definitions)
-        return response.model_spec.version.value, signatures
+        return response.model_spec.version.value, inputs.signatures(definitions)
 
 
-def _serialize(message: Any) -> bytes:
+def _serialize(message: _Message) -> bytes:
     return bytes(message.SerializeToString())

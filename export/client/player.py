@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from kpg.export.client.client import Client
+from kpg.types import Array, Nest
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 class Player:
     """Asks for actions through whole episodes.
 
-    A server keeps nothing between two requests: what a recurrent policy remembers goes
-    to the client and comes back with the next observations. A player does that; for a
-    policy without a memory it is the same as `Client.act`. It belongs to one thread and
-    to one batch of environments; several can share a client.
+    A server keeps nothing between two requests: the state of a recurrent policy goes to
+    the client and comes back with the next observations. A player takes care of that;
+    for a policy without a memory it does the same as `Client.act`. It belongs to one
+    thread and one batch of environments; several players can share a client.
 
     Example:
         same_step = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
@@ -30,35 +33,35 @@ class Player:
             resets = terminated | truncated
 
     Args:
-        client: Connected to the server that has the policy.
+        client: Connected to the server of the policy.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._state: dict[str, Any] = {}
+        self._state: dict[str, Array] = {}
 
     def act(
         self,
-        observations: Any,
-        resets: npt.ArrayLike | None = None,
+        observations: Nest,
+        resets: ArrayLike | None = None,
         *,
         seed: int | None = None,
-    ) -> Any:
+    ) -> Nest:
         """Returns the actions of the next step.
 
         Args:
-            observations: As for `Client.act`; as many rows as in the step before.
+            observations: As for `Client.act`; as many rows as in the previous step.
             resets: `[B]` booleans: where an episode begins with this observation, so
                 that the policy has nothing to remember. Defaults to nowhere; the first
-                step is a beginning for all rows.
-            seed: Draws the actions with it, in place of the most likely ones.
+                step begins an episode in every row.
+            seed: Draws the actions with it. Defaults to the most likely actions.
 
         Returns:
             Actions, as `Client.act` returns them.
 
         Raises:
             ServingError: If the server cannot be reached or refuses the request; the
-                memory is then as before.
+                memory is then unchanged.
         """
         state = self._state
         if resets is not None:

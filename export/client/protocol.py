@@ -1,9 +1,8 @@
 """The messages of TensorFlow Serving that a client needs, without TensorFlow.
 
 TensorFlow Serving's own Python stubs import all of TensorFlow. Protocol buffers carry
-field numbers and types only, so the few messages are declared here once more, under
-other names and in a descriptor pool of their own, where they cannot clash with the
-stubs when both are loaded.
+only field numbers and types, so the few messages are declared again here, under other
+names and in a descriptor pool of their own, where they cannot clash with the stubs.
 
 Reference: tensorflow_serving/apis/{predict,model,get_model_metadata,get_model_status}
 .proto, https://github.com/tensorflow/serving.
@@ -29,9 +28,9 @@ STATES = {
     50: "END",
 }
 
-# One message a paragraph, in the notation of .proto files. Fields that nobody here
-# reads are left out, enums are the integers that they are on the wire, and a message of
-# `any` is google.protobuf.Any, `int64_value` google.protobuf.Int64Value.
+# Each message with its fields, in the notation of .proto files. Unused fields are left
+# out, enums are integers as they are on the wire, `any` is google.protobuf.Any, and
+# `int64_value` is google.protobuf.Int64Value.
 _DECLARATIONS = """
 Dimension
   int64 size = 1
@@ -112,7 +111,7 @@ _SCALARS = {
 }
 
 
-def _add_field(message: Any, declaration: str) -> None:
+def _add_field(message: descriptor_pb2.DescriptorProto, declaration: str) -> None:
     """Adds one declared field to a message's descriptor."""
     match = _FIELD.fullmatch(declaration)
     if match is None:

@@ -1,37 +1,38 @@
-"""What Predict does with a request: TensorFlow Serving's checks, codes and words.
+"""Answers to Predict requests, with TensorFlow Serving's checks, codes and words.
 
 Reference: tensorflow_serving/servables/tensorflow/predict_util.cc.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from tensorflow_serving.apis import predict_pb2
 
 from kpg.export.loading.servable import Servable, tensor_name
-from kpg.export.wire import tensors
+from kpg.export.wire import names, tensors
 from kpg.export.wire.errors import ServingError
+from kpg.export.wire.tensors import SignatureDef, TensorProto
+from kpg.types import Array
 
-DEFAULT_SIGNATURE = "serving_default"
 
-
-def predict(servable: Servable, request: Any) -> Any:
+def predict(
+    servable: Servable, request: predict_pb2.PredictRequest
+) -> predict_pb2.PredictResponse:
     """Answers a PredictRequest.
 
     Args:
-        servable: The version to ask; `request.model_spec` may name another, the choice
-            is made by the caller.
-        request: A PredictRequest.
+        servable: The version to ask. The caller chooses it, whatever
+            `request.model_spec` says.
+        request: The request.
 
     Returns:
-        A PredictResponse whose `model_spec` has the signature's name only.
+        A response whose `model_spec` only has the signature's name.
 
     Raises:
         ServingError: With the code and the words of TensorFlow Serving.
     """
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    name = request.model_spec.signature_name or names.GREEDY
     signature = servable.signatures.get(name)
     if signature is None:
         raise ServingError(
@@ -48,8 +49,10 @@ def predict(servable: Servable, request: Any) -> Any:
     return response
 
 
-def _read_inputs(sent: Any, signature: Any) -> dict[str, tensors.Array]:
-    """Decodes the inputs of a request, after a look at their names."""
+def _read_inputs(
+    sent: Mapping[str, TensorProto], signature: SignatureDef
+) -> dict[str, Array]:
+    """Checks the names of a request's inputs, and decodes them."""
     if len(sent) != len(signature.inputs):
         got, expected = set(sent), set(signature.inputs)
         raise ServingError(
@@ -79,8 +82,8 @@ def _read_inputs(sent: Any, signature: Any) -> dict[str, tensors.Array]:
     return inputs
 
 
-def _check_filter(wanted: Iterable[str], signature: Any) -> tuple[str, ...]:
-    """Returns the outputs that are asked for, in the order of the request."""
+def _check_filter(wanted: Iterable[str], signature: SignatureDef) -> tuple[str, ...]:
+    """Returns the requested outputs, in the order of the request."""
     seen: list[str] = []
     for name in wanted:
         if name not in signature.outputs:
@@ -97,8 +100,8 @@ def _check_filter(wanted: Iterable[str], signature: Any) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def _check_dtypes(inputs: dict[str, tensors.Array], signature: Any) -> None:
-    """Says what Session::Run says; the faster callable has other words for it."""
+def _check_dtypes(inputs: dict[str, Array], signature: SignatureDef) -> None:
+    """Raises Session::Run's error; that of the faster callable has other words."""
     for index, (name, array) in enumerate(inputs.items()):
         expected = signature.inputs[name].dtype
         got = tensors.kind_of(array)
@@ -110,5 +113,5 @@ def _check_dtypes(inputs: dict[str, tensors.Array], signature: Any) -> None:
             )
 
 
-def _braced(names: Iterable[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"
+def _braced(keys: Iterable[str]) -> str:
+    return "{" + ",".join(sorted(keys)) + "}"

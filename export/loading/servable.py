@@ -1,9 +1,9 @@
 """One version of a model, loaded the way TensorFlow Serving loads it.
 
-TensorFlow Serving restores a SavedModel into a graph and runs that in a C++ session.
-TensorFlow's wheel carries the same loader and the same session, so what loads and runs
-here loads and runs there; `tf.saved_model.load` is another reader, and it forgives
-faults that this one does not.
+TensorFlow Serving restores a SavedModel into a graph and runs it in a C++ session.
+TensorFlow's wheel has the same loader and the same session, so what loads and runs here
+loads and runs there. `tf.saved_model.load` is another loader, which forgives faults
+that this one does not.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
-from kpg.export.loading import operations
-from kpg.export.wire import tensors
+from kpg.export.loading import supported_operations
 from kpg.export.wire.errors import ServingError
-
-Array = tensors.Array
+from kpg.export.wire.tensors import SignatureDef
+from kpg.types import Array
 
 _CODES = {
     1: "CANCELLED",
@@ -49,9 +47,9 @@ class Servable:
 
     Attributes:
         path: The version's directory.
-        signatures: The SignatureDef messages by name, TensorFlow's own
-            `__saved_model_init_op` among them.
-        operations: The kinds of operation in the graph and its functions, sorted.
+        signatures: The SignatureDef messages by name, including TensorFlow's own
+            `__saved_model_init_op`.
+        operations: The kinds of operations in the graph and its functions, sorted.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -65,10 +63,12 @@ class Servable:
                 without a value.
         """
         self.path = os.fspath(path)
-        operations.register(self.path)
+        supported_operations.register(self.path)
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph)
-        self._callables: dict[tuple[str, tuple[str, ...]], Callable[..., Any]] = {}
+        self._callables: dict[
+            tuple[str, tuple[str, ...]], Callable[..., Sequence[Array]]
+        ] = {}
         self._lock = threading.Lock()
         try:
             with as_serving_errors(), self._graph.as_default(), quiet():
@@ -79,8 +79,9 @@ class Servable:
         except BaseException:
             self.close()
             raise
-        self.signatures: dict[str, Any] = dict(meta_graph.signature_def)
-        self.operations = _operations(meta_graph.graph_def)
+        self.signatures: dict[str, SignatureDef] = dict(meta_graph.signature_def)
+        kinds = supported_operations.of_graph(meta_graph.graph_def)
+        self.operations = tuple(sorted(kinds))
 
     def run(
         self,
@@ -114,12 +115,12 @@ class Servable:
             raise _translate(error) from error
 
     def close(self) -> None:
-        """Frees the memory; nothing may be running any more."""
+        """Frees the memory. No request may still be running."""
         self._callables.clear()
         self._session.close()
 
     def _check_variables(self) -> None:
-        """Finds what makes Predict fail later, in the middle of somebody's request."""
+        """Finds variables without a value now, before a request does."""
         handles = [
             operation.outputs[0]
             for operation in self._graph.get_operations()
@@ -142,7 +143,9 @@ class Servable:
                 f"kpg.export.export_policy or Model.export. Received: {self.path}",
             )
 
-    def _prepare(self, signature_name: str, names: tuple[str, ...]) -> Any:
+    def _prepare(
+        self, signature_name: str, names: tuple[str, ...]
+    ) -> Callable[..., Sequence[Array]]:
         """Compiles one way of calling the session."""
         signature = self.signatures[signature_name]
         feeds = [tensor_name(signature.inputs[key]) for key in sorted(signature.inputs)]
@@ -153,13 +156,15 @@ class Servable:
                 self._callables[key] = self._make_callable(feeds, fetches)
             return self._callables[key]
 
-    def _make_callable(self, feeds: list[str], fetches: list[str]) -> Any:
+    def _make_callable(
+        self, feeds: list[str], fetches: list[str]
+    ) -> Callable[..., Sequence[Array]]:
         """Makes a function of the fed arrays that runs in the calling thread.
 
-        Handing a small model to the session's thread pool costs more than running it:
-        a call takes 20 µs in the caller's thread, 45 µs in the pool, and 160 µs
-        through the public `Session.run`, which is the fallback here because the way to
-        set a callable's options is not part of TensorFlow's public interface.
+        Handing a small model to the session's thread pool costs more than running it: a
+        call takes 20 µs in the caller's thread, 45 µs in the pool, and 160 µs through
+        the public `Session.run`. That is the fallback here, because setting a
+        callable's options is not part of TensorFlow's public interface.
         """
         make = getattr(self._session, "_make_callable_from_options", None)
         if make is None:
@@ -169,12 +174,13 @@ class Servable:
             )
         options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
         options.run_options.inter_op_thread_pool = -1
-        return make(options)
+        made: Callable[..., Sequence[Array]] = make(options)
+        return made
 
 
 @contextlib.contextmanager
 def as_serving_errors() -> Iterator[None]:
-    """Turns what TensorFlow raises while it loads or runs into `ServingError`."""
+    """Turns what TensorFlow raises while loading or running into a `ServingError`."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -188,11 +194,11 @@ def as_serving_errors() -> Iterator[None]:
         raise ServingError("INVALID_ARGUMENT", str(error)) from error
 
 
-def tensor_name(info: Any) -> str:
+def tensor_name(info: meta_graph_pb2.TensorInfo) -> str:
     """Returns the name of the one tensor behind an input or output of a signature.
 
     Raises:
-        ServingError: If it is sparse or ragged: several tensors.
+        ServingError: If there are several, since it is sparse or ragged.
     """
     if info.WhichOneof("encoding") != "name":
         raise ServingError(
@@ -207,16 +213,9 @@ def _translate(error: tf.errors.OpError) -> ServingError:
     return ServingError(_CODES.get(error.error_code, "UNKNOWN"), error.message)
 
 
-def _operations(graph_def: Any) -> tuple[str, ...]:
-    nodes = [*graph_def.node]
-    for function in graph_def.library.function:
-        nodes.extend(function.node_def)
-    return tuple(sorted({node.op for node in nodes}))
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hides TensorFlow's warnings, of what is done here on purpose."""
+    """Hides TensorFlow's warnings about what is done here on purpose."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Version directories: what TensorFlow Serving sees below a model's directory."""
+"""The versions that TensorFlow Serving sees in a model's directory."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def parse(name: str) -> int | None:
         name: Name of a directory. Leading zeros are fine: "0012" is version 12.
 
     Returns:
-        The version, or None where the name is not a 64-bit integer of digits only; so
-        a name such as ".tmp-1" is invisible to every server.
+        The version, or None if the name is not a 64-bit integer of digits only: a name
+        such as ".tmp-1" is invisible to every server.
     """
     if not (name.isascii() and name.isdigit()):
         return None
@@ -25,14 +25,9 @@ def parse(name: str) -> int | None:
 
 
 def published(directory: str | os.PathLike[str]) -> dict[int, Path]:
-    """Lists the versions below a model's directory.
+    """Returns the path of each version in a model's directory.
 
-    Args:
-        directory: The model's directory.
-
-    Returns:
-        The path of each version. Of two names for one number ("1" and "01") the
-        lexically last wins.
+    If two names stand for one number ("1" and "01"), the lexically last wins.
 
     Raises:
         OSError: If the directory cannot be read.
@@ -46,18 +41,18 @@ def published(directory: str | os.PathLike[str]) -> dict[int, Path]:
 
 
 def next_free(directory: str | os.PathLike[str]) -> int:
-    """Returns the number after the newest version, 1 where there is none."""
+    """Returns the number after the newest version, or 1 if there is none."""
     return max(published(directory), default=0) + 1
 
 
 def fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Returns name, size and time of each file below `path`, to notice a change.
+    """Returns what changes when the files of a version change.
 
     Args:
         path: A version's directory.
 
     Returns:
-        One `(relative name, bytes, nanoseconds)` per file, sorted; empty where the
+        `(relative name, bytes, nanoseconds)` of each file, sorted; empty if the
         directory is gone.
     """
     entries = []
@@ -66,7 +61,7 @@ def fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
             file = Path(folder, name)
             try:
                 status = file.stat()
-            except OSError:  # it went away while we looked: the next look tells
+            except OSError:  # it has just been removed: the next look tells
                 continue
             relative = str(file.relative_to(path))
             entries.append((relative, status.st_size, status.st_mtime_ns))

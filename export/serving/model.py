@@ -1,4 +1,4 @@
-"""A served model: which of its versions are loaded, and what became of the others.
+"""A served model: the states of its versions, and the newest one loaded.
 
 Reference: tensorflow_serving/sources/storage_path/file_system_storage_path_source.cc
 and core/availability_preserving_policy.cc.
@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpg.export.loading import versions
+from kpg.export.loading import versions, warmup
 from kpg.export.loading.servable import Servable
 from kpg.export.wire.errors import ServingError
-from kpg.export.writing import warmup
 
 LOADING = 20
 AVAILABLE = 30
@@ -34,7 +33,7 @@ class VersionState:
     Attributes:
         version: Its number.
         state: One of `LOADING`, `AVAILABLE`, `UNLOADING` and `END`.
-        error: Why it is not served, if that is because of a failure.
+        error: Why it is not served, if it failed.
     """
 
     version: int
@@ -45,14 +44,14 @@ class VersionState:
 class Model:
     """Serves the newest version below a directory, and follows it as it changes.
 
-    A new version is loaded and warmed up before the old one is let go, and the old one
-    is let go only when its last request has been answered. A version that does not load
-    leaves the old one serving; it is tried again when its files change, since it may
-    have been looked at while somebody was still copying it.
+    A new version is loaded and warmed up before the old one is unloaded, and the old
+    one answers its last request first. If a version does not load, the old one goes on
+    serving; the new one is tried again when its files change, since they may still have
+    been copied.
     """
 
     def __init__(self, name: str, directory: str | os.PathLike[str]) -> None:
-        """Binds a name to a directory; `poll` loads.
+        """Binds a name to a directory. `poll` loads.
 
         Args:
             name: What clients call the model.
@@ -67,14 +66,14 @@ class Model:
         self._failed: dict[int, object] = {}
 
     def poll(self) -> None:
-        """Looks at the directory once and makes what it asks for true.
+        """Looks at the directory once, and loads and unloads accordingly.
 
-        An empty directory unloads everything; one that cannot be read changes nothing.
+        An empty directory unloads everything.
 
         Raises:
-            ServingError: If the newest version does not load; the one before goes on
-                serving, and the next look is silent about it unless its files change.
-            OSError: If the directory cannot be read.
+            ServingError: If the newest version does not load. The previous one goes on
+                serving, and `poll` is silent about it until its files change.
+            OSError: If the directory cannot be read; nothing has changed then.
         """
         found = versions.published(self.directory)
         newest = max(found, default=None)
@@ -82,7 +81,7 @@ class Model:
             fingerprint = versions.fingerprint(found[newest])
             if self._failed.get(newest) == fingerprint:
                 return
-            # Not while loading: files that arrive in the meantime are a change.
+            # Not after loading: files that arrive in the meantime are a change.
             self._failed[newest] = fingerprint
             self._load(newest, found[newest])
             del self._failed[newest]
@@ -90,7 +89,7 @@ class Model:
             self._unload(version)
 
     def states(self) -> list[VersionState]:
-        """Returns every version that was ever seen here, newest first."""
+        """Returns every version that has been seen, newest first."""
         with self._changed:
             return [self._states[v] for v in sorted(self._states, reverse=True)]
 
@@ -121,7 +120,7 @@ class Model:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Unloads every version, after the requests that are being answered."""
+        """Unloads every version, once the requests under way have been answered."""
         for version in list(self._loaded):
             self._unload(version)
 
@@ -158,7 +157,7 @@ class Model:
 
 
 def not_found(name: str, version: int | None) -> ServingError:
-    """Returns TensorFlow Serving's error for what is not loaded."""
+    """Returns TensorFlow Serving's error for a version that is not loaded."""
     request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
     return ServingError("NOT_FOUND", f"Servable not found for request: {request}")
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from types import FrameType
 
 import grpc
 
+from kpg import checks
 from kpg.export.serving.model import Model
 from kpg.export.serving.services import Services
 from kpg.export.wire.errors import ServingError
@@ -35,7 +35,7 @@ class Server:
     Attributes:
         model: The model and the states of its versions.
         host: The interface that it listens on.
-        port: The port that it listens on; the chosen one where 0 was asked for.
+        port: The port that it listens on, which it has chosen itself if given 0.
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class Server:
         file_system_poll_wait_seconds: float = 1.0,
         grpc_max_threads: int | None = None,
     ) -> None:
-        """Takes the port and loads the newest version; `start` begins to answer.
+        """Takes the port and loads the newest version. `start` begins to answer.
 
-        The names and the defaults are those of TensorFlow Serving's flags, but for
-        `host`: TensorFlow Serving listens on all interfaces.
+        Names and defaults are those of TensorFlow Serving's flags, except for `host`:
+        TensorFlow Serving listens on all interfaces.
 
         Args:
             directory: The model's directory; versions are its sub-directories.
             port: TCP port; 0 picks a free one. Defaults to 8500.
             host: Interface to listen on. Defaults to "127.0.0.1", this machine only.
             model_name: What clients call the model. Defaults to "default".
-            file_system_poll_wait_seconds: Seconds between two looks for a new version;
-                0 looks once, at the start. Defaults to 1.
-            grpc_max_threads: Requests that are worked on at a time. Defaults to four
-                for each CPU core.
+            file_system_poll_wait_seconds: Seconds between checks for a new version; 0
+                checks once, at the start. Defaults to 1.
+            grpc_max_threads: How many requests are processed at a time. Defaults to
+                four per CPU core.
 
         Raises:
             ValueError: If a setting is out of range.
@@ -83,8 +83,8 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
-                # Otherwise a second server takes the same port without a word, and
-                # each gets a part of the requests.
+                # Otherwise a second server silently takes the same port, and each of
+                # them gets some of the requests.
                 ("grpc.so_reuseport", 0),
             ],
         )
@@ -97,18 +97,18 @@ class Server:
 
     @property
     def address(self) -> str:
-        """What a client connects to: `host:port`."""
+        """The address for clients: `host:port`."""
         return _address(self.host, self.port)
 
     def start(self) -> Server:
-        """Begins to answer and to look for new versions; returns at once."""
+        """Begins to answer and to check for new versions. Returns at once."""
         self._grpc.start()
         if self._interval:
             self._poller.start()
         return self
 
     def stop(self, grace: float = 5.0) -> None:
-        """Stops: no new requests, then the end of those under way, then the models.
+        """Takes no new requests, finishes those under way, and unloads the model.
 
         Args:
             grace: Seconds that requests under way are given. Defaults to 5.
@@ -120,16 +120,11 @@ class Server:
         self.model.close()
 
     def __enter__(self) -> Server:
-        """See `start`."""
+        """Starts the server."""
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """See `stop`."""
+    def __exit__(self, *details: object) -> None:
+        """Stops the server."""
         self.stop()
 
     def _bind(self, port: int) -> int:
@@ -140,7 +135,7 @@ class Server:
         if bound == 0:
             raise ServingError(
                 "UNAVAILABLE",
-                "The server must be able to take its address: stop what runs there, or "
+                "The server's address must be free: stop what is running there, or "
                 "choose another port (0 picks a free one). Received: "
                 f"{_address(self.host, port)}, which is in use or does not exist",
             )
@@ -168,8 +163,8 @@ class Server:
                 self.model.poll()
             except (ServingError, OSError) as error:
                 _logger.warning("%s", error)
-            except Exception:  # whatever happens, what is loaded goes on serving
-                _logger.exception("Looking for a new version failed")
+            except Exception:  # whatever happens, the loaded version goes on serving
+                _logger.exception("Checking for a new version failed")
 
 
 def serve(
@@ -183,12 +178,12 @@ def serve(
     grpc_max_threads: int | None = None,
     on_ready: Callable[[Server], None] | None = None,
 ) -> None:
-    """Serves a directory until SIGTERM or SIGINT; to be called in the main thread.
+    """Serves a directory until SIGTERM or SIGINT. Call it in the main thread.
 
     Args:
         directory: See `Server`.
         port: See `Server`.
-        rest_api_port: Must be 0: there is no REST interface yet.
+        rest_api_port: Must be 0, since there is no REST interface yet.
         host: See `Server`.
         model_name: See `Server`.
         file_system_poll_wait_seconds: See `Server`.
@@ -202,7 +197,7 @@ def serve(
     """
     if rest_api_port:
         raise ValueError(
-            "The REST interface is not there yet; leave rest_api_port at 0 and use "
+            "There is no REST interface yet; leave rest_api_port at 0 and use "
             f"gRPC. Received: rest_api_port={rest_api_port}"
         )
     server = Server(
@@ -219,7 +214,7 @@ def serve(
 
 
 def announce(server: Server) -> None:
-    """Prints the line that says that a server answers."""
+    """Prints that a server is ready, and its address."""
     version = server.model.states()[0].version
     print(
         f"Serving {server.model.name}, version {version} of "
@@ -230,11 +225,11 @@ def announce(server: Server) -> None:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], None]]:
-    """Yields a call that waits for SIGTERM or SIGINT; restores their handlers.
+    """Yields a function that waits for SIGTERM or SIGINT, and restores their handlers.
 
-    It waits for bytes that the signals write. An Event would not do: its lock is held
-    for a moment by whoever waits, and a handler that sets it just then never returns;
-    nor does a lock wake up where the system gave the signal to another thread.
+    It waits for bytes that the signals write. An Event will not do: the waiting thread
+    holds its lock for a moment, and a handler that sets it just then never returns.
+    Nor does a lock wake up if the system gives the signal to another thread.
     """
     signals = (signal.SIGTERM, signal.SIGINT)
     received, sent = socket.socketpair()
@@ -255,8 +250,8 @@ def _stop_signals() -> Iterator[Callable[[], None]]:
             signal.set_wakeup_fd(woken)
 
 
-def _ignore(number: int, frame: Any) -> None:
-    """Handles a signal whose number was written where somebody waits for it."""
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Handles a signal whose number has been written for the function that waits."""
 
 
 def _address(host: str, port: int) -> str:
@@ -267,21 +262,8 @@ def _check_settings(
     port: int, model_name: str, poll_wait_seconds: float, threads: int
 ) -> None:
     if not 0 <= port <= 65535:
-        raise ValueError(
-            "port must be between 0 and 65535; 0 picks a free one. "
-            f"Received: port={port}"
-        )
+        checks.refuse("port", "must be in 0 … 65535, where 0 picks a free one", port)
     if not model_name:
-        raise ValueError(
-            "model_name must not be empty; leave it away for "
-            f"{DEFAULT_MODEL_NAME!r}. Received: model_name={model_name!r}"
-        )
-    if poll_wait_seconds < 0:
-        raise ValueError(
-            "file_system_poll_wait_seconds must be at least 0; 0 looks once. "
-            f"Received: file_system_poll_wait_seconds={poll_wait_seconds}"
-        )
-    if threads < 1:
-        raise ValueError(
-            f"grpc_max_threads must be at least 1. Received: grpc_max_threads={threads}"
-        )
+        checks.refuse("model_name", "must not be empty", model_name)
+    checks.number("file_system_poll_wait_seconds", poll_wait_seconds, 0.0)
+    checks.whole_number("grpc_max_threads", threads)

@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import NoReturn, TypeAlias
 
 import grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_pb2,
     predict_pb2,
 )
 
 from kpg.export.loading import prediction
 from kpg.export.serving.model import Model, not_found
 from kpg.export.wire.errors import ServingError
+
+_Request: TypeAlias = (
+    predict_pb2.PredictRequest
+    | get_model_metadata_pb2.GetModelMetadataRequest
+    | get_model_status_pb2.GetModelStatusRequest
+)
 
 _CODES = {code.name: code for code in grpc.StatusCode}
 _LONGEST_MESSAGE = 1024
@@ -37,49 +44,50 @@ class Services:
         """
         self._model = model
 
-    def handlers(self) -> list[Any]:
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Returns gRPC handlers for PredictionService and ModelService."""
         metadata, status = get_model_metadata_pb2, get_model_status_pb2
-        prediction_methods = {
-            "Predict": _method(self.predict, predict_pb2.PredictRequest),
-            "GetModelMetadata": _method(
-                self.get_model_metadata, metadata.GetModelMetadataRequest
-            ),
-        }
-        model_methods = {
-            "GetModelStatus": _method(
-                self.get_model_status, status.GetModelStatusRequest
-            )
+        services = {
+            "PredictionService": {
+                "Predict": _method(self.predict, predict_pb2.PredictRequest),
+                "GetModelMetadata": _method(
+                    self.get_model_metadata, metadata.GetModelMetadataRequest
+                ),
+            },
+            "ModelService": {
+                "GetModelStatus": _method(
+                    self.get_model_status, status.GetModelStatusRequest
+                )
+            },
         }
         return [
-            grpc.method_handlers_generic_handler(
-                "tensorflow.serving.PredictionService", prediction_methods
-            ),
-            grpc.method_handlers_generic_handler(
-                "tensorflow.serving.ModelService", model_methods
-            ),
+            grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", methods)
+            for name, methods in services.items()
         ]
 
-    def predict(self, request: Any) -> Any:
-        """Answers a PredictRequest with a PredictResponse.
+    def predict(
+        self, request: predict_pb2.PredictRequest
+    ) -> predict_pb2.PredictResponse:
+        """Answers a PredictRequest.
 
         Raises:
             ServingError: With the code and the words of TensorFlow Serving.
         """
-        wanted = self._version(request)
-        with self._model.lease(wanted) as (version, servable):
+        with self._model.lease(self._version(request)) as (version, servable):
             response = prediction.predict(servable, request)
         response.model_spec.name = self._model.name
         response.model_spec.version.value = version
         return response
 
-    def get_model_metadata(self, request: Any) -> Any:
+    def get_model_metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """Answers a GetModelMetadataRequest with the version's signatures.
 
         Raises:
             ServingError: With the code and the words of TensorFlow Serving.
         """
-        _check_spec(request)
+        _spec(request)
         if not request.metadata_field:
             raise _invalid(
                 "GetModelMetadataRequest must specify at least one metadata_field"
@@ -97,14 +105,15 @@ class Services:
         response.metadata["signature_def"].Pack(signatures)
         return response
 
-    def get_model_status(self, request: Any) -> Any:
+    def get_model_status(
+        self, request: get_model_status_pb2.GetModelStatusRequest
+    ) -> get_model_status_pb2.GetModelStatusResponse:
         """Answers a GetModelStatusRequest with the state of one or all versions.
 
         Raises:
             ServingError: With the code and the words of TensorFlow Serving.
         """
-        _check_spec(request)
-        spec = request.model_spec
+        spec = _spec(request)
         states = self._model.states() if spec.name == self._model.name else []
         if spec.HasField("version"):
             version = spec.version.value
@@ -125,10 +134,9 @@ class Services:
                 entry.status.error_message = state.error.message
         return response
 
-    def _version(self, request: Any) -> int | None:
-        """Returns the version that a request asks for, None for the newest."""
-        _check_spec(request)
-        spec = request.model_spec
+    def _version(self, request: _Request) -> int | None:
+        """Returns the requested version, None for the newest."""
+        spec = _spec(request)
         if not spec.name:
             raise _invalid("ModelSpec has no name specified.")
         if spec.HasField("version_label"):
@@ -139,40 +147,40 @@ class Services:
         return version
 
 
-def _check_spec(request: Any) -> None:
+def _spec(request: _Request) -> model_pb2.ModelSpec:
     if not request.HasField("model_spec"):
         raise _invalid("Missing ModelSpec")
+    return request.model_spec
 
 
 def _invalid(message: str) -> ServingError:
     return ServingError("INVALID_ARGUMENT", message)
 
 
-def _method(answer: Callable[[Any], Any], request_class: Any) -> Any:
+def _method(
+    answer: Callable[..., object], request_class: type[_Request]
+) -> grpc.RpcMethodHandler:
     """Makes a gRPC method of a function that raises `ServingError`."""
 
-    def call(request: Any, context: Any) -> Any:
+    def call(request: _Request, context: grpc.ServicerContext) -> object:
         try:
             return answer(request)
         except ServingError as error:
-            return _abort(context, error.code, error.message)
-        except Exception as error:  # a fault of ours must not look like a broken wire
+            _abort(context, error.code, error.message)
+        except Exception as error:  # a bug of kpg must not look like a network error
             _logger.exception("A request failed")
-            return _abort(context, "INTERNAL", f"{type(error).__name__}: {error}")
+            _abort(context, "INTERNAL", f"{type(error).__name__}: {error}")
 
     return grpc.unary_unary_rpc_method_handler(
         call,
         request_deserializer=request_class.FromString,
-        response_serializer=_serialize,
+        response_serializer=lambda message: bytes(message.SerializeToString()),
     )
 
 
-def _serialize(message: Any) -> bytes:
-    return bytes(message.SerializeToString())
-
-
-def _abort(context: Any, code: str, message: str) -> Any:
-    """Ends a call with an error; gRPC does so by an exception of its own."""
+def _abort(context: grpc.ServicerContext, code: str, message: str) -> NoReturn:
+    """Ends a call with an error, by an exception of gRPC's own."""
     if len(message) > _LONGEST_MESSAGE:
         message = message[:_LONGEST_MESSAGE] + "...TRUNCATED"
-    return context.abort(_CODES[code], message)
+    context.abort(_CODES[code], message)
+    raise AssertionError("abort() has returned")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class ServingError(RuntimeError):
-    """A request, a servable or a server that failed, with the gRPC status of it.
+    """A request, a loaded version or a server that failed, with its gRPC status.
 
     Attributes:
         code: Name of the gRPC status, such as "NOT_FOUND".
         message: What went wrong, in TensorFlow Serving's words where it has words for
-            it; it can have several lines, while `str(error)` always is one line.
+            it. It can have several lines; `str(error)` is always one line.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -23,22 +23,27 @@ class VerificationError(ValueError):
 
 
 def explained(code: str, details: str, target: str, timeout: float) -> ServingError:
-    """Makes an error of what a call ended with, and says what helps.
+    """Makes an error of a failed call, with advice where there is some.
 
     Args:
         code: Name of the gRPC status.
-        details: What came with it.
+        details: The details that came with it.
         target: The server's address.
         timeout: Seconds that the call was given.
     """
     if code == "UNAVAILABLE":
         details = (
-            f"The server at {target} is unavailable; start one with `kpg "
-            f"serve`, or give the address of one that runs. Received: {details}"
+            f"The server at {target} is unavailable; start one with `kpg serve`, or "
+            f"give the address of one that is running. Received: {details}"
         )
     elif code == "DEADLINE_EXCEEDED":
         details = (
-            f"The server at {target} did not answer within {timeout:g} "
-            "seconds; give the client a longer timeout"
+            f"The server at {target} did not answer within {timeout:g} seconds; give "
+            "the client a longer timeout"
         )
     return ServingError(code, details)
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the kind and the message of an error on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

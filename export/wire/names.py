@@ -1,45 +1,65 @@
-"""How the parts of nested observations and actions are called on the wire.
+"""Names on the wire: of signatures, and of the parts of observations and actions.
 
-A signature has flat inputs and outputs. The only part of a plain observation is called
-`observation`; each part of a nested one `observation_` and its path, joined by `_`: the
-keys of dictionaries and the positions in tuples, as in `observation_camera_0`. What is
-neither an ASCII letter nor a digit becomes `_`. Actions, and the parameters of their
-distributions, follow the same rule: `action_arm`, `logits_arm`.
+A signature has flat inputs and outputs. A plain observation is called `observation`.
+Each part of a nested one is called `observation_` and its path, joined by `_`: the keys
+of dictionaries and the positions in tuples, as in `observation_camera_0`. Anything but
+an ASCII letter or digit becomes `_`. Actions and the parameters of their distributions
+follow the same rule: `action_arm`, `logits_arm`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
-Path = tuple[Any, ...]
+from kpg.types import Nest
+
+GREEDY = "serving_default"  # what TensorFlow Serving takes a request to ask for
+SAMPLE = "sample"
+COMPLETE = "complete"
+
+# A request must hold every input of a signature: this number stands for "as exported".
+AS_EXPORTED = -1
+
+Path = tuple[str | int, ...]
+_T = TypeVar("_T")
 
 
-def join(prefix: str, path: Iterable[Any] = ()) -> str:
+def join(prefix: str, path: Iterable[str | int] = ()) -> str:
     """Returns the name of the part at `path`, which is empty for a plain space."""
     return re.sub("[^A-Za-z0-9]", "_", "_".join([prefix, *map(str, path)]))
 
 
-def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def is_state(name: str) -> bool:
+    """Whether an input or output is part of a recurrent policy's state."""
+    return re.fullmatch(r"state_\d+", name) is not None
+
+
+def is_action(name: str) -> bool:
+    """Whether an output is an action, or a part of one."""
+    return name == "action" or name.startswith("action_")
+
+
+def unique(pairs: Iterable[tuple[str, _T]]) -> dict[str, _T]:
     """Makes a dictionary of names and values.
 
     Raises:
-        ValueError: If two parts would have one name.
+        ValueError: If a name occurs twice.
     """
-    named: dict[str, Any] = {}
+    named: dict[str, _T] = {}
     for name, value in pairs:
         if name in named:
             raise ValueError(
-                "Each part of a nested space needs an input or output name of its own, "
-                "made of its path; rename a key of the space. Received: two parts "
+                "The parts of a nested space are named after their paths, and these "
+                "names must differ; rename a key of the space. Received: two parts "
                 f"called {name}"
             )
         named[name] = value
     return named
 
 
-def flatten(prefix: str, nest: Any) -> dict[str, Any]:
+def flatten(prefix: str, nest: Nest) -> dict[str, Nest]:
     """Names the parts of a nest of batches.
 
     Args:
@@ -50,12 +70,12 @@ def flatten(prefix: str, nest: Any) -> dict[str, Any]:
     return {join(prefix, path): part for path, part in _parts(nest)}
 
 
-def build(space: Any, part: Callable[[Path], Any], path: Path = ()) -> Any:
+def build(space: object, part: Callable[[Path], Nest], path: Path = ()) -> Nest:
     """Makes a nest in the structure of a Gymnasium space.
 
     Args:
         space: A `Dict` or `Tuple`, nested or not, or any other space.
-        part: Returns what stands at a path of keys and positions.
+        part: Returns the part at a path of keys and positions.
         path: Where the space itself is. Defaults to the top.
     """
     inside = getattr(space, "spaces", None)  # a client need not import Gymnasium
@@ -66,14 +86,14 @@ def build(space: Any, part: Callable[[Path], Any], path: Path = ()) -> Any:
     return part(path)
 
 
-def paths(space: Any) -> list[Path]:
+def paths(space: object) -> list[Path]:
     """Returns the paths of the parts of a Gymnasium space; `()` of a plain one."""
     found: list[Path] = []
     build(space, found.append)
     return found
 
 
-def _parts(nest: Any, path: Path = ()) -> Iterable[tuple[Path, Any]]:
+def _parts(nest: Nest, path: Path = ()) -> Iterator[tuple[Path, Nest]]:
     if isinstance(nest, Mapping):
         for key, inside in nest.items():
             yield from _parts(inside, (*path, key))

@@ -1,7 +1,7 @@
 """NumPy arrays to and from TensorProto messages, without TensorFlow.
 
-The same functions serve both ends of the wire: they use field names only, so it does
-not matter which library made the message class.
+Both ends of the wire use these functions. They rely on field names only, so it does not
+matter which library made the message class.
 
 Reference: tensorflow/core/framework/tensor.proto and tensor.cc (`Tensor::FromProto`).
 """
@@ -9,19 +9,63 @@ Reference: tensorflow/core/framework/tensor.proto and tensor.cc (`Tensor::FromPr
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from kpg.types import Array
+
+
+class _Dimension(Protocol):
+    size: int
+
+
+class _Dimensions(Protocol):
+    def __iter__(self) -> Iterator[_Dimension]: ...
+    def add(self, *, size: int) -> object: ...
+
+
+class _Shape(Protocol):
+    unknown_rank: bool
+    dim: _Dimensions
+
+    def SetInParent(self) -> None: ...
+
+
+class TensorProto(Protocol):
+    """What is read and written of tensorflow.TensorProto."""
+
+    dtype: int
+    tensor_shape: _Shape
+    tensor_content: bytes
+    string_val: MutableSequence[bytes]
+    half_val: MutableSequence[int]
+
+    def MergeFromString(self, serialized: bytes) -> object:
+        """Adds fields that have been written out."""
+
+
+class TensorInfo(Protocol):
+    """What is read of tensorflow.TensorInfo: one input or output of a signature."""
+
+    name: str
+    dtype: int
+    tensor_shape: _Shape
+
+
+class SignatureDef(Protocol):
+    """What is read of tensorflow.SignatureDef."""
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
 
 
 class Kind(NamedTuple):
-    """How TensorFlow calls and stores one data type."""
+    """What TensorFlow calls one data type, and how it stores it."""
 
     number: int  # in the enum tensorflow.DataType
-    name: str  # in TensorFlow Serving's error texts
+    name: str  # in TensorFlow Serving's error messages
     dtype: np.dtype[Any]
     field: str  # the repeated field that holds the values
     wire: np.dtype[Any]  # element type of that field
@@ -51,11 +95,11 @@ _BY_NAME = {kind.name: kind for kind in _KINDS}
 _BY_DTYPE = {kind.dtype: kind for kind in _KINDS}
 
 # A packed repeated field of fixed-size elements has the same bytes as the array, so it
-# can be appended as it is: tag, length, buffer. Per element it costs a hundredth of
+# can be appended as it is: tag, length, buffer. This costs a hundredth of
 # `extend(list)`.
 _PACKED_TAGS = {1: b"\x2a", 2: b"\x32", 10: b"\x5a"}
 
-# No message is larger, so a shape that asks for more is no honest tensor.
+# No message is larger, so a shape that asks for more cannot be genuine.
 _LARGEST_BYTES = 2**31 - 1
 
 
@@ -73,6 +117,14 @@ def type_name(number: int) -> str:
     """Returns the name that TensorFlow's messages use for a data type's number."""
     kind = _BY_NUMBER.get(number)
     return kind.name if kind else f"type {number}"
+
+
+def shape_of(info: TensorInfo) -> tuple[int | None, ...] | None:
+    """Returns the sizes of an input or output: None where, or if, they vary."""
+    shape = info.tensor_shape
+    if shape.unknown_rank:
+        return None
+    return tuple(one.size if one.size >= 0 else None for one in shape.dim)
 
 
 def kind_of(array: Array) -> Kind:
@@ -95,7 +147,7 @@ def kind_of(array: Array) -> Kind:
     return kind
 
 
-def decode(tensor: Any) -> Array:
+def decode(tensor: TensorProto) -> Array:
     """Reads a TensorProto the way `Tensor::FromProto` does.
 
     Args:
@@ -130,7 +182,7 @@ def _from_content(kind: Kind, content: bytes, shape: tuple[int, ...]) -> Array:
     return np.frombuffer(content, kind.dtype).reshape(shape)
 
 
-def _from_values(kind: Kind, values: Any, shape: tuple[int, ...]) -> Array:
+def _from_values(kind: Kind, values: Sequence[object], shape: tuple[int, ...]) -> Array:
     count = math.prod(shape)
     if kind.name == "string":
         array = np.empty(len(values), object)
@@ -138,7 +190,7 @@ def _from_values(kind: Kind, values: Any, shape: tuple[int, ...]) -> Array:
     else:
         array = np.array(values, kind.wire)
     if len(array) < count:
-        empty: Any = b"" if kind.name == "string" else 0
+        empty = b"" if kind.name == "string" else 0
         last = array[-1] if len(array) else empty
         fill = np.full(count - len(array), last, array.dtype)
         array = np.concatenate([array, fill])
@@ -148,10 +200,10 @@ def _from_values(kind: Kind, values: Any, shape: tuple[int, ...]) -> Array:
     return array.astype(kind.dtype, copy=False)
 
 
-def encode(array: Array, tensor: Any) -> None:
+def encode(array: Array, tensor: TensorProto) -> None:
     """Writes an array into the typed field of an empty TensorProto.
 
-    TensorFlow Serving answers in this form, and many clients read nothing else.
+    TensorFlow Serving answers in this form, and many clients read no other.
 
     Args:
         array: What to write.
@@ -176,8 +228,8 @@ def encode(array: Array, tensor: Any) -> None:
         getattr(tensor, kind.field).extend(array.reshape(-1).tolist())
 
 
-def encode_content(array: Array, tensor: Any) -> None:
-    """Writes an array into `tensor_content`, the form that is fastest to make and read.
+def encode_content(array: Array, tensor: TensorProto) -> None:
+    """Writes an array into `tensor_content`, the fastest form to write and read.
 
     Args:
         array: What to write. Strings have no such form and go to their typed field.
@@ -193,7 +245,7 @@ def encode_content(array: Array, tensor: Any) -> None:
     tensor.tensor_content = array.astype(kind.dtype, copy=False).tobytes()
 
 
-def _header(array: Array, tensor: Any) -> Kind:
+def _header(array: Array, tensor: TensorProto) -> Kind:
     """Writes data type and shape."""
     kind = kind_of(array)
     tensor.dtype = kind.number
@@ -203,7 +255,7 @@ def _header(array: Array, tensor: Any) -> Kind:
     return kind
 
 
-def _to_bytes(item: Any) -> bytes:
+def _to_bytes(item: object) -> bytes:
     return item if isinstance(item, bytes) else str(item).encode()
 
 

@@ -1,4 +1,4 @@
-"""What an export is made of, written beside it for people and for later checks."""
+"""A description of an export, written beside it for people and for later checks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from kpg.export.loading import operations
+from kpg.export.loading.supported_operations import not_core
 from kpg.export.wire import tensors
+from kpg.export.writing.offer import Offer
 from kpg.export.writing.verification import Parity
+from kpg.types import Config
 from kpg.version import __version__
 
 PATH = Path("assets.extra", "kpg_manifest.json")
@@ -24,32 +25,30 @@ def write(
     directory: Path,
     *,
     version: int,
-    spaces: Mapping[str, Any],
-    signatures: Mapping[str, Any],
+    offer: Offer,
+    signatures: Config,
     parity: Parity,
-    notes: Mapping[str, Any],
-    settings: Mapping[str, Any] | None = None,
+    notes: Mapping[str, object],
 ) -> None:
-    """Writes `assets.extra/kpg_manifest.json`; every other file must be there already.
+    """Writes `assets.extra/kpg_manifest.json`. Every other file must exist already.
 
     Args:
         directory: The SavedModel's directory.
-        version: The version that it is going to be.
-        spaces: The `observation` and the `action` space, see `kpg.spaces.to_config`.
-        signatures: SignatureDef messages by name.
+        version: The version that it will become.
+        offer: What the policy offers.
+        signatures: From `describe`.
         parity: What verification found.
         notes: Anything else worth knowing, such as `env` and `return_mean`.
-        settings: What the signatures were made with. Defaults to nothing.
     """
     content = {
         "version": version,
         "notes": dict(notes),
-        "settings": dict(settings or {}),
-        "spaces": dict(spaces),
-        "signatures": describe(signatures),
+        "settings": offer.settings,
+        "spaces": offer.spaces,
+        "signatures": signatures,
         "parity": {"max_abs": parity.max_abs, "outputs": parity.outputs},
         "operations": list(parity.operations),
-        "operations_beyond_tensorflow": operations.not_core(parity.operations),
+        "operations_beyond_tensorflow": not_core(parity.operations),
         "packages": _packages(),
         "sha256": hashes(directory),
     }
@@ -58,34 +57,31 @@ def write(
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def describe(signatures: Mapping[str, Any]) -> dict[str, Any]:
+def describe(offer: Offer, loaded: Mapping[str, tensors.SignatureDef]) -> Config:
     """Describes signatures as plain data.
 
     Args:
-        signatures: SignatureDef messages by name.
+        offer: What the policy offers.
+        loaded: The SignatureDef messages by name, as a server loads them.
 
     Returns:
-        For each public signature, `inputs` and `outputs`: name to `dtype` (NumPy's
-        name) and `shape`, with None for a size that varies.
+        `docs`, `inputs` and `outputs` by signature. An input or output has a `dtype`
+        (NumPy's name) and a `shape`, with None for a size that varies.
     """
     return {
         name: {
-            "inputs": _describe(signature.inputs),
-            "outputs": _describe(signature.outputs),
+            "docs": signature.docs,
+            "inputs": _describe(loaded[name].inputs),
+            "outputs": _describe(loaded[name].outputs),
         }
-        for name, signature in sorted(signatures.items())
-        if not name.startswith("__")
+        for name, signature in sorted(offer.signatures.items())
     }
 
 
 def hashes(directory: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file below `directory`, but for the manifest itself.
+    """Returns the SHA-256 of each file below `directory` except for the manifest.
 
-    Args:
-        directory: The SavedModel's directory.
-
-    Returns:
-        Hexadecimal digests by path relative to `directory`.
+    The digests are hexadecimal; the paths are relative to `directory`.
     """
     files = (path for path in directory.rglob("*") if path.is_file())
     return {
@@ -103,18 +99,14 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _describe(infos: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(infos: Mapping[str, tensors.TensorInfo]) -> Config:
     return {
         name: {
             "dtype": _dtype(info.dtype),
-            "shape": [dim.size if dim.size >= 0 else None for dim in _dims(info)],
+            "shape": list(tensors.shape_of(info) or ()),
         }
         for name, info in sorted(infos.items())
     }
-
-
-def _dims(info: Any) -> Any:
-    return info.tensor_shape.dim
 
 
 def _dtype(number: int) -> str:

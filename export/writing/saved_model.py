@@ -10,20 +10,19 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-from kpg.export.language.completions import CompletionSignatures
-from kpg.export.loading import versions
+from kpg import checks
+from kpg.export.loading import versions, warmup
 from kpg.export.loading.servable import Servable, quiet
 from kpg.export.wire.errors import ServingError, VerificationError
-from kpg.export.writing import manifest, warmup
-from kpg.export.writing.signatures import Signatures
+from kpg.export.wire.tensors import SignatureDef
+from kpg.export.writing import manifest
+from kpg.export.writing.offer import Offer, offer_of
+from kpg.export.writing.own_signatures import Function, extended
 from kpg.export.writing.verification import Parity, verify
-from kpg.models.language.language_policy import LanguagePolicy
-
-_Offered: TypeAlias = Signatures | CompletionSignatures
+from kpg.types import Config
 
 
 @dataclass(frozen=True)
@@ -35,137 +34,123 @@ class Export:
         version: Its number.
         parity_max_abs: Largest absolute difference between an exported and a live
             floating-point output.
-        signatures: For each signature, the data type and shape of `inputs` and
-            `outputs` by name.
+        signatures: For each signature, its `docs`, and the data type and shape of
+            `inputs` and `outputs` by name.
     """
 
     path: str
     version: int
     parity_max_abs: float
-    signatures: dict[str, Any]
+    signatures: Config
 
 
 def export_policy(
-    trainer_or_policy: Any,
+    trainer_or_policy: object,
     directory: str | os.PathLike[str],
     *,
     version: int | None = None,
+    signatures: Mapping[str, Function] | None = None,
     max_new_tokens: int | None = None,
 ) -> str:
     """Exports a policy for TensorFlow Serving and `kpg serve`.
 
-    See `publish`, which also reports what was checked.
-
-    Args:
-        trainer_or_policy: See `publish`.
-        directory: See `publish`.
-        version: See `publish`.
-        max_new_tokens: See `publish`.
+    Arguments and errors are those of `publish`, which also reports what was checked.
 
     Returns:
         The path of the version's directory.
-
-    Raises:
-        ValueError: See `publish`.
     """
     return publish(
-        trainer_or_policy, directory, version=version, max_new_tokens=max_new_tokens
+        trainer_or_policy,
+        directory,
+        version=version,
+        signatures=signatures,
+        max_new_tokens=max_new_tokens,
     ).path
 
 
 def publish(
-    trainer_or_policy: Any,
+    trainer_or_policy: object,
     directory: str | os.PathLike[str],
     *,
     version: int | None = None,
-    notes: Mapping[str, Any] | None = None,
+    notes: Mapping[str, object] | None = None,
+    signatures: Mapping[str, Function] | None = None,
     max_new_tokens: int | None = None,
 ) -> Export:
-    """Exports a policy, and says what was checked.
+    """Exports a policy, and reports what was checked.
 
     The SavedModel is written to a hidden directory, compared with the live policy in
-    both of TensorFlow's loaders, given warm-up requests that are replayed once, and
-    only then renamed to its version: a server that polls `directory` sees all of it or
-    nothing.
+    both of TensorFlow's loaders, and given warm-up requests, which are replayed once.
+    Only then is it renamed to its version: a server that polls `directory` sees all of
+    it or nothing.
+
+    Example:
+        def risk(observation):
+            entropy = policy.entropy(observation)
+            return {"value": critic(observation), "entropy": entropy}
+
+        kpg.export.publish(trainer, "servables/car", signatures={"risk": risk})
 
     Args:
         trainer_or_policy: A trainer with `policy` and perhaps `critic`, or a policy.
-        directory: The model's directory, made if need be; versions are its
+        directory: The model's directory, which is made if need be. Versions are its
             sub-directories.
         version: An integer ≥ 1 that is not there yet. Defaults to the next free one.
         notes: Put into the manifest as they are, such as
             `{"env": "MountainCar-v0", "return_mean": -98.2}`. Defaults to none.
-        max_new_tokens: Of a language policy only: tokens of a completion at most,
-            which requests cannot exceed. Defaults to those that it was trained with,
-            which the trainer knows, else to 64, or half of what the model reads.
+        signatures: Functions of your own by signature name. Parameters are called like
+            the exported inputs that they receive, in batches `[B, ...]` as the models
+            take them; `observation` is the whole observation, nested like the space.
+            A function returns a tensor `[B, ...]`, which is called like the signature,
+            or a dictionary of them. It is traced once, as TensorFlow operations.
+            Defaults to none.
+        max_new_tokens: For language policies only: upper limit on the tokens of a
+            completion, which no request can exceed. Defaults to that of the trainer,
+            else to 64, or half of what the model reads.
 
     Returns:
         Path, version, parity and signatures.
 
     Raises:
-        ValueError: If the first argument is no policy, the notes are not JSON, or the
-            version exists or is not a version; nothing has been changed then.
+        ValueError: If the first argument is no policy, a function cannot be exported,
+            the notes are not JSON, or the version exists or is not a version. Nothing
+            has been changed then.
         VerificationError: A ValueError: the exported model does not do what the live
-            one does; nothing has been published.
+            one does. Nothing has been published.
     """
     _check_notes(notes)
-    signatures = _signatures(trainer_or_policy, max_new_tokens)
+    if version is not None:
+        checks.whole_number("version", version)
+    offer = extended(offer_of(trainer_or_policy, max_new_tokens), signatures)
+    for signature in offer.signatures.values():
+        signature.check()
     base = _base(directory)
-    _check_version(base, version)
+    if version is not None and version in versions.published(base):
+        raise _exists(base, version)
     with _staging(base) as stage:
-        _write(signatures, stage, base.name)
-        parity = _verify(signatures, stage)
-        described = _warm(stage)
+        _write(offer, stage, base.name)
+        parity = _verify(offer, stage)
+        described = manifest.describe(offer, _warm(stage))
         number = versions.next_free(base) if version is None else version
         manifest.write(
             stage,
             version=number,
-            spaces=signatures.spaces,
+            offer=offer,
             signatures=described,
             parity=parity,
             notes=notes or {},
-            settings=signatures.settings,
         )
         path = _publish(stage, base, number)
-    return Export(str(path), number, parity.max_abs, manifest.describe(described))
+    return Export(str(path), number, parity.max_abs, described)
 
 
-def _signatures(trainer_or_policy: Any, max_new_tokens: int | None) -> _Offered:
-    """Returns what the policy can be asked."""
-    policy, critic = _models(trainer_or_policy)
-    if isinstance(policy, LanguagePolicy):
-        settings = getattr(trainer_or_policy, "settings", None)
-        return CompletionSignatures(
-            policy, max_new_tokens or getattr(settings, "num_steps", None)
-        )
-    if max_new_tokens is not None:
-        raise ValueError(
-            "`max_new_tokens` has no effect on a policy that writes no text; leave it "
-            f"out. Received: max_new_tokens={max_new_tokens}"
-        )
-    return Signatures(policy, critic)
-
-
-def _models(trainer_or_policy: Any) -> tuple[Any, Any | None]:
-    """Returns the policy and the critic, if there is one."""
-    policy = getattr(trainer_or_policy, "policy", trainer_or_policy)
-    critic = getattr(trainer_or_policy, "critic", None)
-    for name in ("family", "observation_space"):
-        if not hasattr(policy, name):
-            raise ValueError(
-                "What to export must be a trainer or a kpg.models.Policy. "
-                f"Received: {type(trainer_or_policy).__name__}"
-            )
-    return policy, critic
-
-
-def _check_notes(notes: Mapping[str, Any] | None) -> None:
+def _check_notes(notes: Mapping[str, object] | None) -> None:
     try:
         json.dumps(notes, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            "notes must hold what JSON can: finite numbers, strings, lists and "
-            f"dictionaries. Received: {error}"
+            "`notes` must be JSON: finite numbers, strings, lists and dictionaries. "
+            f"Received: {error}"
         ) from error
 
 
@@ -175,22 +160,10 @@ def _base(directory: str | os.PathLike[str]) -> Path:
         base.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            "The model's directory must be one that can be made and written to. "
+            "It must be possible to make the model's directory and write to it. "
             f"Received: {directory} ({error.strerror})"
         ) from error
     return base
-
-
-def _check_version(base: Path, version: int | None) -> None:
-    if version is None:
-        return
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ValueError(
-            "version must be an integer of at least 1, or None for the next free one. "
-            f"Received: version={version!r}"
-        )
-    if version in versions.published(base):
-        raise _exists(base, version)
 
 
 def _exists(base: Path, version: int) -> ValueError:
@@ -214,29 +187,19 @@ def _staging(base: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _write(signatures: _Offered, stage: Path, model_name: str) -> None:
-    module, functions = signatures.module()
+def _write(offer: Offer, stage: Path, model_name: str) -> None:
+    functions = {name: one.traced for name, one in offer.signatures.items()}
     with quiet():  # no "Assets written to" the staging directory
-        tf.saved_model.save(module, str(stage), signatures=functions)
-    requests = [
-        request
-        for size in signatures.warm_batch_sizes
-        for request in signatures.examples(size)
-    ]
-    warmup.write(stage, model_name, requests)
+        tf.saved_model.save(offer.module(), str(stage), signatures=functions)
+    warmup.write(stage, model_name, offer.requests(offer.warm_batch_sizes))
 
 
-def _verify(signatures: _Offered, stage: Path) -> Parity:
-    examples = [
-        example
-        for size in signatures.verified_batch_sizes
-        for example in signatures.examples(size)
-    ]
+def _verify(offer: Offer, stage: Path) -> Parity:
     with quiet():  # nor that the live policy builds a graph for each shape
-        return verify(stage, signatures.live, examples)
+        return verify(stage, offer.live, offer.requests(offer.verified_batch_sizes))
 
 
-def _warm(stage: Path) -> dict[str, Any]:
+def _warm(stage: Path) -> Mapping[str, SignatureDef]:
     """Replays the warm-up requests, and returns the signatures as a server has them."""
     servable = Servable(stage)
     try:

@@ -1,39 +1,38 @@
-"""Does an exported model do what the live one does, wherever it is loaded?
+"""Checks that an exported model does what the live one does, in both loaders.
 
-Two loaders read a SavedModel, and they disagree: `tf.saved_model.load` rebuilds Python
-objects and binds their variables anew, TensorFlow Serving restores a graph into a
-session. A SavedModel that only the first can use is the classic broken export, so both
-are asked here.
+TensorFlow has two loaders, and they disagree: `tf.saved_model.load` rebuilds Python
+objects and binds their variables anew, while TensorFlow Serving restores a graph into a
+session. The classic broken export only works in the first, so this runs both.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from kpg.export.loading import operations
+from kpg.export.loading import supported_operations
 from kpg.export.loading.servable import Servable
-from kpg.export.wire import tensors
-from kpg.export.wire.errors import ServingError, VerificationError
+from kpg.export.wire.errors import ServingError, VerificationError, one_line
+from kpg.export.writing.signature import Arrays
+from kpg.types import Array
 
-Arrays = Mapping[str, tensors.Array]
-Run = Callable[[str, Arrays], Arrays]
+Run: TypeAlias = Callable[[str, Arrays], Arrays]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How close an exported model came to the live one.
+    """How close an exported model comes to the live one.
 
     Attributes:
         max_abs: Largest absolute difference of any floating-point output.
         outputs: The same for each `"signature/output"`.
-        operations: The kinds of operation that a server must have, sorted.
+        operations: The kinds of operations that a server must have, sorted.
     """
 
     max_abs: float
@@ -50,28 +49,28 @@ def verify(
 ) -> Parity:
     """Compares a SavedModel with a live model, in both loaders.
 
-    Integers, booleans and strings must be equal. A floating-point number x may be off
-    by `tolerance · max(1, |x|)`. A log-probability may be off by more: by that over
-    the smallest `scale` below 1, and times the largest `concentration` above 1, since a
-    narrow density is so much more sensitive to its location.
+    Integers, booleans and strings must be equal. A floating-point number x may differ
+    by `tolerance · max(1, |x|)`. A log-probability may differ by more, since a narrow
+    density is more sensitive to its location: by that divided by the smallest `scale`
+    below 1, or times the largest `concentration` above 1.
 
     Args:
         path: The SavedModel's directory.
         reference: Returns the right outputs for a signature's name and inputs.
         examples: Signature names, each with the arrays of its inputs. Give at least two
-            batch sizes: a shape that was frozen to one shows with the other.
+            batch sizes: a shape that was frozen to one fails with the other.
         tolerance: See above. Defaults to 1e-5, fifty times the rounding of float32
             arithmetic whose order an optimiser has changed.
 
     Returns:
-        The differences that were seen.
+        The differences.
 
     Raises:
         VerificationError: If the SavedModel does not load in both loaders, holds
             operations that a server does not have, lacks a signature or an output, or
-            gives other results.
+            gives different results.
     """
-    found = operations.check(Path(path))
+    found = supported_operations.check(Path(path))
     differences: dict[str, float] = {}
     cases = [(name, inputs, dict(reference(name, inputs))) for name, inputs in examples]
     for loader, load in _LOADERS.items():
@@ -93,14 +92,13 @@ def verify(
             raise VerificationError(
                 "An exported model must load and run in TensorFlow Serving as well as "
                 f"in Python; it failed in {loader}. Received: "
-                f"{error if isinstance(error, ServingError) else _one_line(error)}"
+                f"{error if isinstance(error, ServingError) else one_line(error)}"
             ) from error
     return Parity(max(differences.values(), default=0.0), differences, found)
 
 
 def _load_as_server(path: str | os.PathLike[str]) -> Run:
-    servable = Servable(path)
-    return servable.run
+    return Servable(path).run
 
 
 def _load_as_python(path: str | os.PathLike[str]) -> Run:
@@ -141,11 +139,7 @@ def _compare(
 
 
 def sensitivity(outputs: Arrays) -> float:
-    """Returns how many times as inexact as other outputs a log-density may be.
-
-    Args:
-        outputs: The outputs of a signature by name.
-    """
+    """Returns how many times more than other outputs a log-density may differ."""
     largest = 1.0
     for name, values in outputs.items():
         kind = name.split("_")[0]
@@ -158,7 +152,7 @@ def sensitivity(outputs: Arrays) -> float:
 
 
 def _difference(
-    key: str, right: tensors.Array, array: tensors.Array, allowed: float, case: str
+    key: str, right: Array, array: Array, allowed: float, case: str
 ) -> float:
     if right.dtype.kind != "f":
         if not np.array_equal(array, right):
@@ -169,7 +163,7 @@ def _difference(
         return 0.0
     if not (np.isfinite(right).all() and np.isfinite(array).all()):
         raise VerificationError(
-            f"{case}: output {key} must be finite; train on, or load an earlier model. "
+            f"{case}: output {key} must be finite; load an earlier model. "
             f"Received: {np.sum(~np.isfinite(array))} of {array.size} values are not"
         )
     errors = np.abs(array.astype(np.float64) - right)
@@ -183,7 +177,3 @@ def _difference(
 
 def _shapes(inputs: Arrays) -> str:
     return ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
-
-
-def _one_line(error: Any) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from kpg.advantages.estimator import Gains
 from kpg.advantages.inputs import check_fractions, check_positive, flags, floats
-from kpg.advantages.recursion import decayed_sum, unless
-from kpg.graph.scan import scan
+from kpg.graph.scan import decayed_sums, scan, unless
 from kpg.graph.shapes import assert_same_shape
 
 
@@ -151,7 +150,7 @@ def gae(
     ends, cuts = flags(terminated, truncated)
     assert_same_shape(rewards=errors, truncated=cuts)
     decay = gamma * gae_lambda
-    return decayed_sum(errors, tf.where(ends | cuts, 0.0, decay))
+    return decayed_sums(errors, tf.where(ends | cuts, 0.0, decay), reverse=True)
 
 
 def vtrace(
@@ -207,7 +206,7 @@ def vtrace(
     ratios = tf.exp(log_ratios)
     rhos = tf.minimum(ratios, clip_rho)
     traces = tf.where(ends | cuts, 0.0, gamma * tf.minimum(ratios, clip_c))
-    corrections = decayed_sum(rhos * errors, traces)
+    corrections = decayed_sums(rhos * errors, traces, reverse=True)
     # vₜ₊₁ = Vₜ₊₁ + correctionₜ₊₁ within an episode; where it ends the correction is 0,
     # and `errors` holds γVₜ₊₁ already.
     following = tf.concat([corrections[1:], tf.zeros_like(corrections[:1])], 0)

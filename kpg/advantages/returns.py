@@ -5,8 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from kpg.advantages.inputs import check_fractions, flags, floats
-from kpg.advantages.recursion import unless
-from kpg.graph.scan import scan
+from kpg.graph.scan import scan, unless
 from kpg.graph.shapes import assert_same_shape
 
 

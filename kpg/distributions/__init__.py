@@ -1,19 +1,27 @@
-"""From the numbers a network puts out to a distribution over actions.
+"""From the numbers a network outputs to a distribution over actions.
 
 A *family* belongs to an action space. It turns parameters `[..., P]` into a TensorFlow
-Probability distribution, and it has the few operations of the training loop written
-out, since those run a hundred thousand times a second: tests hold them to the
-distribution's own results.
+Probability distribution. The few operations of the training loop are written out, since
+they run a hundred thousand times a second: tests hold them to the distribution's own
+results. A *distribution*, such as `TanhNormal()`, is the choice of a family.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpg.distributions.beta import BetaFamily
-from kpg.distributions.categorical import CategoricalFamily, gumbel
+from kpg.distributions.box import BoxFamily
+from kpg.distributions.categorical import CategoricalFamily, by_argmax, gumbel
 from kpg.distributions.composite import CompositeFamily
 from kpg.distributions.construction import for_space
+from kpg.distributions.distribution import (
+    Beta,
+    Distribution,
+    FamilyOf,
+    Normal,
+    TanhNormal,
+)
 from kpg.distributions.family import Family
 from kpg.distributions.multi_categorical import MultiCategoricalFamily
 from kpg.distributions.normal import NormalFamily
@@ -21,16 +29,22 @@ from kpg.distributions.tanh_normal import TanhNormalFamily
 from kpg.distributions.truncated import TruncatedFamily
 
 if TYPE_CHECKING:
-    from kpg.distributions.by_argmax import CategoricalByArgmax
+    from tensorflow_probability.distributions import Categorical as CategoricalByArgmax
 
 __all__ = [
+    "Beta",
     "BetaFamily",
+    "BoxFamily",
     "CategoricalByArgmax",
     "CategoricalFamily",
     "CompositeFamily",
+    "Distribution",
     "Family",
+    "FamilyOf",
     "MultiCategoricalFamily",
+    "Normal",
     "NormalFamily",
+    "TanhNormal",
     "TanhNormalFamily",
     "TruncatedFamily",
     "for_space",
@@ -38,10 +52,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Its base class is TensorFlow Probability's, see `kpg.graph.probability`.
     if name == "CategoricalByArgmax":
-        from kpg.distributions.by_argmax import CategoricalByArgmax
-
-        return CategoricalByArgmax
+        return by_argmax()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

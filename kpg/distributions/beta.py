@@ -7,19 +7,21 @@ import math
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.distributions.box import BoxFamily, extent
+from kpg.distributions.family import learned
 from kpg.graph import probability as tfp
 from kpg.graph import random
 
-# Of float32 numbers in (0, 1): a logarithm of 0 or of 1 − 1 is no number.
+# The smallest and the largest float32 in (0, 1), where log x and log(1 − x) are finite.
 _LEAST, _MOST = np.float32(np.finfo(np.float32).tiny), np.float32(1.0 - 2.0**-24)
 
 
 class BetaFamily(BoxFamily):
     """Independent Beta distributions that are scaled to the bounds of a `Box`.
 
-    A raw action x ~ Beta(α, β) is in (0, 1), the environment gets
+    A raw action x ~ Beta(α, β) lies in (0, 1), the environment receives
     low + (high − low) x, and the log-probability is that of the environment's action.
     Parameters are inputs of α = 1 + softplus(·), then inputs of β, so that no density
     has two peaks or is infinite at a bound.
@@ -39,21 +41,22 @@ class BetaFamily(BoxFamily):
         low, width = extent(action_space)
         self._low, self._width = low.astype(np.float32), width.astype(np.float32)
         self._log_volume = np.float32(np.log(width).sum())
-        size = 2 * math.prod(action_space.shape)
-        super().__init__(action_space, np.full([size], np.nan, np.float32))
+        super().__init__(action_space, learned(2 * math.prod(action_space.shape)))
 
     def _excesses(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns α − 1 and β − 1, which keep more digits than α and β."""
         first, second = self.halves(parameters)
         return tf.nn.softplus(first), tf.nn.softplus(second)
 
+    @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """See `Family.named_parameters`: `concentration1` is α, `concentration0` β."""
+        """Returns `concentration1`, which is α, and `concentration0`, which is β."""
         alpha, beta = self._excesses(parameters)
         return {"concentration1": 1.0 + alpha, "concentration0": 1.0 + beta}
 
+    @override
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        """See `Family.distribution`; an event is an action of the environment."""
+        """Returns TFP's distribution; an event is an action of the environment."""
         beta = tfp.distributions.Beta(**self.named_parameters(parameters))
         bijectors = tfp.bijectors
         return tfp.distributions.TransformedDistribution(
@@ -61,26 +64,30 @@ class BetaFamily(BoxFamily):
             bijectors.Chain([bijectors.Shift(self._low), bijectors.Scale(self._width)]),
         )
 
+    @override
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """See `Family.sample`; no gradient goes through a sample."""
+        """Draws raw actions; no gradient flows through them."""
         alpha, beta = self._excesses(tf.stop_gradient(parameters))
         first, second = tf.unstack(_gamma(tf.stack([alpha, beta]) + 1.0, seed))
         return _inside(first / (first + second))
 
+    @override
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.mode`: (α − 1) / (α + β − 2), and ½ where all are as likely."""
+        """Returns (α − 1) / (α + β − 2), and ½ for a uniform distribution."""
         alpha, beta = self._excesses(parameters)
         return _inside((alpha + _LEAST) / (alpha + beta + 2.0 * _LEAST))
 
+    @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
-        """See `Family.log_prob`: the density of the environment's action."""
+        """Returns the log-density of the environment's action."""
         alpha, beta = self._excesses(parameters)
         powers = alpha * tf.math.log(raw) + beta * tf.math.log1p(-raw)
         norms = tfp.math.lbeta(1.0 + alpha, 1.0 + beta)
         return self.total(powers - norms) - self._log_volume
 
+    @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.entropy`: that of the environment's action."""
+        """Returns the entropy of the environment's action."""
         alpha, beta = self._excesses(parameters)
         digamma = tf.math.digamma
         mean_powers = (
@@ -91,21 +98,21 @@ class BetaFamily(BoxFamily):
         norms = tfp.math.lbeta(1.0 + alpha, 1.0 + beta)
         return self.total(norms - mean_powers) + self._log_volume
 
+    @override
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
-        """See `Family.to_environment`: scales to the bounds of the space."""
         return self.clip(self._low + self._width * raw)
 
 
 def _inside(numbers: tf.Tensor) -> tf.Tensor:
-    """Keeps what was rounded to 0 or 1 inside the open interval."""
+    """Keeps numbers that were rounded to 0 or 1 inside the open interval."""
     return tf.clip_by_value(numbers, _LEAST, _MOST)
 
 
 def _gamma(concentrations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws from gamma distributions of rate 1, whose concentrations are ≥ 1.
+    """Draws from gamma distributions of rate 1 with concentrations ≥ 1.
 
-    A proposal is rejected less than once in twenty times, and what was rejected is
-    drawn again. What is NaN counts as accepted.
+    Fewer than one proposal in twenty is rejected, and drawn again. NaN counts as
+    accepted.
 
     Reference: Marsaglia and Tsang (2000), "A simple method for generating gamma
     variables", https://doi.org/10.1145/358407.358414.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
+from typing_extensions import override
 
 from kpg.distributions.family import Family, event_sum, no_choices
+from kpg.types import Array
 
 
 class BoxFamily(Family):
-    """Independent distributions of two parameters for each number of a `Box`.
+    """Independent distributions with two parameters for each number of a `Box`.
 
     Args:
         action_space: A Gymnasium `Box` of floating-point numbers.
@@ -22,18 +21,12 @@ class BoxFamily(Family):
 
     action_space: gym.spaces.Box
 
-    def __init__(
-        self, action_space: gym.spaces.Box, constants: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, action_space: gym.spaces.Box, constants: Array) -> None:
         raw_spec = tf.TensorSpec(action_space.shape, tf.float32)
         super().__init__(action_space, raw_spec, constants, num_choices=0)
 
+    @override
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """See `Family.masked`.
-
-        Raises:
-            ValueError: Always.
-        """
         raise no_choices(self.action_space)
 
     def halves(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -55,12 +48,12 @@ class BoxFamily(Family):
         return event_sum(values, self.action_space)
 
     def clip(self, actions: tf.Tensor) -> tf.Tensor:
-        """Returns members of the space; rounding must not leave its bounds."""
+        """Returns members of the space: rounding must not leave its bounds."""
         space = self.action_space
         return tf.clip_by_value(tf.cast(actions, space.dtype), space.low, space.high)
 
 
-def extent(space: gym.spaces.Box) -> tuple[NDArray[Any], NDArray[Any]]:
+def extent(space: gym.spaces.Box) -> tuple[Array, Array]:
     """Returns the lower bounds of a bounded `Box` and its widths, in float64.
 
     Raises:
@@ -69,8 +62,8 @@ def extent(space: gym.spaces.Box) -> tuple[NDArray[Any], NDArray[Any]]:
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     if not space.is_bounded() or np.any(low >= high):
         raise ValueError(
-            "A tanh_normal or beta distribution needs a Box with finite bounds, each "
-            "lower one below the upper one; take distribution='normal' or wrap the "
+            "A tanh-normal or beta distribution needs a Box with finite bounds, each "
+            "lower one below the upper one; use distribution='normal' or wrap the "
             f"environment, as with gymnasium.wrappers.RescaleAction. Received: {space}"
         )
     return low, high - low

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING
 
 import gymnasium as gym
-import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
-from kpg.distributions.family import Family, forbid, legal_choices
+from kpg.distributions.family import Family, forbid, learned, legal_choices
 from kpg.graph import probability as tfp
 from kpg.graph import random
 
+if TYPE_CHECKING:
+    from tensorflow_probability.distributions import Distribution
 
-def gumbel(shape: Any, seed: tf.Tensor) -> tf.Tensor:
+
+def gumbel(shape: random.Shape, seed: tf.Tensor) -> tf.Tensor:
     """Draws standard Gumbel noise, `-log(-log u)`.
 
     Args:
@@ -26,11 +30,26 @@ def gumbel(shape: Any, seed: tf.Tensor) -> tf.Tensor:
     return -tf.math.log(-tf.math.log(random.uniform(shape, seed)))
 
 
-def by_argmax(logits: tf.Tensor) -> tfp.distributions.Categorical:
-    """Returns TFP's categorical distribution over the last axis of the logits."""
-    from kpg.distributions.by_argmax import CategoricalByArgmax
+@functools.cache
+def by_argmax() -> type[Distribution]:
+    """Returns `CategoricalByArgmax`, whose base class is imported on first use."""
 
-    return CategoricalByArgmax(logits=logits, dtype=tf.int32)
+    class CategoricalByArgmax(tfp.distributions.Categorical):
+        """TFP's categorical distribution, sampled in a way that XLA compiles on CPU.
+
+        XLA has no multinomial sampler on CPU, so a sample is the argmax of the logits
+        plus Gumbel noise.
+
+        Reference: Maddison, Tarlow and Minka (2014), https://arxiv.org/abs/1411.0030.
+        """
+
+        def _sample_n(self, n: int, seed: tf.Tensor | int | None = None) -> tf.Tensor:
+            logits = self.logits_parameter()
+            seed = tfp.random.sanitize_seed(seed, salt="categorical")
+            noise = gumbel(tf.concat([[n], tf.shape(logits)], axis=0), seed)
+            return tf.argmax(logits + noise, axis=-1, output_type=self.dtype)
+
+    return CategoricalByArgmax
 
 
 def entropies(logits: tf.Tensor) -> tf.Tensor:
@@ -54,40 +73,42 @@ class CategoricalFamily(Family):
 
     def __init__(self, action_space: gym.spaces.Discrete) -> None:
         count = int(action_space.n)
-        constants = np.full([count], np.nan, np.float32)
-        super().__init__(action_space, tf.TensorSpec([], tf.int32), constants, count)
+        spec = tf.TensorSpec([], tf.int32)
+        super().__init__(action_space, spec, learned(count), count)
 
+    @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """See `Family.named_parameters`: `logits` `[..., n]`."""
+        """Returns `logits` `[..., n]`."""
         return {"logits": parameters}
 
+    @override
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        """See `Family.distribution`."""
-        return by_argmax(parameters)
+        return by_argmax()(logits=parameters, dtype=tf.int32)
 
+    @override
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """See `Family.masked`."""
         legal = legal_choices(self, parameters, mask)
         return forbid(parameters, legal, tf.reduce_any(legal, axis=-1, keepdims=True))
 
+    @override
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """See `Family.sample`."""
         noise = gumbel(tf.shape(parameters), seed)
         return tf.argmax(parameters + noise, axis=-1, output_type=tf.int32)
 
+    @override
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.mode`; of equally likely actions, the first."""
+        """Returns the most likely action; of equally likely ones, the first."""
         return tf.argmax(parameters, axis=-1, output_type=tf.int32)
 
+    @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
-        """See `Family.log_prob`."""
         return -tf.nn.sparse_softmax_cross_entropy_with_logits(raw, parameters)
 
+    @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.entropy`."""
         return entropies(parameters)
 
+    @override
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
-        """See `Family.to_environment`: adds the space's `start`."""
         start = int(self.action_space.start)
         return tf.cast(raw, self.action_space.dtype) + start

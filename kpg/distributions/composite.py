@@ -8,11 +8,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg import spaces
 from kpg.distributions.family import Family, legal_choices
 from kpg.graph import probability as tfp
 from kpg.graph import random
+from kpg.types import Nest
 
 
 class CompositeFamily(Family):
@@ -43,7 +45,7 @@ class CompositeFamily(Family):
             num_choices=sum(part.num_choices for part in self.parts),
         )
 
-    def _nest(self, values: Sequence[Any]) -> Any:
+    def _nest(self, values: Sequence[Nest]) -> Nest:
         """Puts one value for each part into the structure of the space."""
         return tf.nest.pack_sequence_as(self._structure, values)
 
@@ -52,14 +54,15 @@ class CompositeFamily(Family):
         pieces = tf.split(parameters, self._sizes, axis=-1)
         return list(zip(self.parts, pieces, strict=True))
 
-    def _raw(self, raw: Any) -> list[tf.Tensor]:
+    def _raw(self, raw: Nest) -> list[tf.Tensor]:
         """Returns the raw actions of the parts."""
         tf.nest.assert_same_structure(self._structure, raw)
         flat: list[tf.Tensor] = tf.nest.flatten(raw)
         return flat
 
+    @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """See `Family.named_parameters`; names follow the path, as in `arm/0/loc`."""
+        """Returns the parameters of all parts, with paths as in `arm/0/loc`."""
         return {
             f"{path}/{name}": value
             for path, (part, piece) in zip(
@@ -68,13 +71,14 @@ class CompositeFamily(Family):
             for name, value in part.named_parameters(piece).items()
         }
 
+    @override
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        """See `Family.distribution`; an event has the structure of the space."""
+        """Returns TFP's joint distribution; an event has the structure of the space."""
         pairs = self._pairs(parameters)
         return _joint(self._nest([part.distribution(piece) for part, piece in pairs]))
 
+    @override
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """See `Family.masked`."""
         legal = legal_choices(self, parameters, mask)
         masks = tf.split(legal, [part.num_choices for part in self.parts], axis=-1)
         pieces = [
@@ -87,8 +91,8 @@ class CompositeFamily(Family):
         impossible = tf.reduce_any(tf.math.is_nan(joined), axis=-1, keepdims=True)
         return tf.where(impossible, float("nan"), joined)
 
-    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> Any:
-        """See `Family.sample`."""
+    @override
+    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> Nest:
         seeds = tf.unstack(random.seeds([len(self.parts)], seed))
         pairs = self._pairs(parameters)
         drawn = [
@@ -97,28 +101,28 @@ class CompositeFamily(Family):
         ]
         return self._nest(drawn)
 
-    def mode(self, parameters: tf.Tensor) -> Any:
-        """See `Family.mode`."""
+    @override
+    def mode(self, parameters: tf.Tensor) -> Nest:
         return self._nest([part.mode(piece) for part, piece in self._pairs(parameters)])
 
-    def log_prob(self, parameters: tf.Tensor, raw: Any) -> tf.Tensor:
-        """See `Family.log_prob`: the sum over the parts."""
+    @override
+    def log_prob(self, parameters: tf.Tensor, raw: Nest) -> tf.Tensor:
         pairs = zip(self._pairs(parameters), self._raw(raw), strict=True)
         return tf.add_n([part.log_prob(piece, own) for (part, piece), own in pairs])
 
+    @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.entropy`: the sum over the parts."""
         return tf.add_n(
             [part.entropy(piece) for part, piece in self._pairs(parameters)]
         )
 
-    def to_environment(self, raw: Any) -> Any:
-        """See `Family.to_environment`."""
+    @override
+    def to_environment(self, raw: Nest) -> Nest:
         pairs = zip(self.parts, self._raw(raw), strict=True)
         return self._nest([part.to_environment(own) for part, own in pairs])
 
 
-def _joint(nest: Any) -> tfp.distributions.Distribution:
+def _joint(nest: Nest) -> tfp.distributions.Distribution:
     """Joins a nest of distributions level by level."""
     if isinstance(nest, dict):
         named = {key: _joint(value) for key, value in nest.items()}

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from kpg import contracts, spaces
 from kpg.graph import probability as tfp
+from kpg.types import Array, Config, Nest, Space
 
-# Finite, so that no NaN can come of it: a probability underflows to exactly 0, and so
+# Finite, so that it cannot produce NaN: a probability underflows to exactly 0, and so
 # does everything that is multiplied by it in a gradient.
 FORBIDDEN = -1e9
 
@@ -21,9 +20,12 @@ class Family(ABC):
     """The distributions over one action space.
 
     "Raw" actions are what is sampled and what trajectories store; `to_environment`
-    makes of them what the space takes. Both are nests as TensorFlow knows them (a
-    tensor, a tuple, a dictionary, nested), of the structure of the space. Parameters
+    turns them into members of the space. Both are nests as TensorFlow knows them (a
+    tensor, a tuple, a dictionary, nested), with the structure of the space. Parameters
     are float32 `[..., P]`, with any batch axes in front.
+
+    For a family of your own over a `Box`, derive from the closest one (`NormalFamily`,
+    `BoxFamily`), override what differs, and run `kpg.testing.check_family` on it.
 
     Args:
         action_space: The space of one environment.
@@ -32,24 +34,35 @@ class Family(ABC):
             otherwise the initial value of a parameter that is a weight of its own and
             does not depend on the observation.
         num_choices: Length of an action mask, 0 where nothing can be masked.
+
+    Raises:
+        TypeError: If a class lacks a method or has a misspelt one.
     """
 
     def __init__(
-        self,
-        action_space: gym.Space[Any],
-        raw_spec: Any,
-        constants: NDArray[np.float32],
-        num_choices: int,
+        self, action_space: Space, raw_spec: Nest, constants: Array, num_choices: int
     ) -> None:
         self.action_space = action_space
         self.raw_spec = raw_spec
         self.constants = constants
         self.num_choices = num_choices
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        contracts.check_names(cls, Family)
+
     @property
     def parameters_shape(self) -> tuple[int]:
         """Shape `(P,)` of the parameters of one distribution."""
         return (len(self.constants),)
+
+    def get_config(self) -> Config:
+        """Returns the space as plain data.
+
+        Keras registers no class without this method. A policy saves the class and its
+        other arguments itself.
+        """
+        return {"action_space": spaces.to_config(self.action_space)}
 
     @abstractmethod
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -73,23 +86,23 @@ class Family(ABC):
                 choices are legal, in the order of the logits.
 
         Returns:
-            `[..., P]`. A row that has no legal choice, for one component of its action
-            at least, is NaN: nothing can be drawn from it.
+            `[..., P]`. A row without a legal choice, even for one component of its
+            action, is NaN: nothing can be drawn from it.
 
         Raises:
-            ValueError: If the mask is not of that shape, or nothing can be masked.
+            ValueError: If the mask has another shape, or nothing can be masked.
         """
 
     @abstractmethod
-    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> Any:
+    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> Nest:
         """Draws one raw action for each row, given a stateless `[2]` int32 seed."""
 
     @abstractmethod
-    def mode(self, parameters: tf.Tensor) -> Any:
+    def mode(self, parameters: tf.Tensor) -> Nest:
         """Returns the raw action that a policy takes when it does not explore."""
 
     @abstractmethod
-    def log_prob(self, parameters: tf.Tensor, raw: Any) -> tf.Tensor:
+    def log_prob(self, parameters: tf.Tensor, raw: Nest) -> tf.Tensor:
         """Returns `[...]`: the log-probability of each raw action, in nats."""
 
     @abstractmethod
@@ -97,8 +110,13 @@ class Family(ABC):
         """Returns `[...]` entropies, in nats."""
 
     @abstractmethod
-    def to_environment(self, raw: Any) -> Any:
+    def to_environment(self, raw: Nest) -> Nest:
         """Turns raw actions into members of the action space."""
+
+
+def learned(size: int) -> Array:
+    """Returns the `constants` of a family whose parameters all come from a network."""
+    return np.full([size], np.nan, np.float32)
 
 
 def legal_choices(family: Family, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -132,15 +150,15 @@ def forbid(logits: tf.Tensor, legal: tf.Tensor, possible: tf.Tensor) -> tf.Tenso
     return tf.where(possible, tf.where(legal, logits, FORBIDDEN), float("nan"))
 
 
-def no_choices(action_space: gym.Space[Any]) -> ValueError:
-    """Returns what to raise where a mask has nothing to forbid."""
+def no_choices(action_space: Space) -> ValueError:
+    """Returns the error for a mask where there is nothing to mask."""
     return ValueError(
         "An action mask needs a Discrete, MultiDiscrete or MultiBinary action space, "
         f"or one inside a Tuple or Dict. Received: {action_space!r}"
     )
 
 
-def event_sum(values: tf.Tensor, action_space: gym.Space[Any]) -> tf.Tensor:
+def event_sum(values: tf.Tensor, action_space: Space) -> tf.Tensor:
     """Sums `[..., *shape]` over the numbers of an action."""
     rank = len(action_space.shape or ())
     return tf.reduce_sum(values, list(range(-rank, 0)))

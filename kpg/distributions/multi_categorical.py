@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.distributions.categorical import by_argmax, entropies, gumbel
-from kpg.distributions.family import FORBIDDEN, Family, event_sum, forbid, legal_choices
+from kpg.distributions.family import (
+    FORBIDDEN,
+    Family,
+    event_sum,
+    forbid,
+    learned,
+    legal_choices,
+)
 from kpg.graph import probability as tfp
 
 
@@ -36,15 +42,11 @@ class MultiCategoricalFamily(Family):
             counts = np.full(action_space.shape, 2)
         self._counts = counts
         total = int(counts.sum())
-        super().__init__(
-            action_space,
-            raw_spec=tf.TensorSpec(counts.shape, tf.int32),
-            constants=np.full([total], np.nan, np.float32),
-            num_choices=total,
-        )
+        spec = tf.TensorSpec(counts.shape, tf.int32)
+        super().__init__(action_space, spec, learned(total), num_choices=total)
 
-    def _table(self, values: tf.Tensor, filler: Any) -> tf.Tensor:
-        """Arranges `[..., Σ nvec]` as `[..., *shape, max(nvec)]`, filled up."""
+    def _table(self, values: tf.Tensor, filler: float | bool) -> tf.Tensor:
+        """Arranges `[..., Σ nvec]` as `[..., *shape, max(nvec)]`, with padding."""
         counts = [int(count) for count in self._counts.flat]
         most = max(counts)
         if min(counts) < most:  # slices, because XLA is slow to gather on a CPU
@@ -63,51 +65,53 @@ class MultiCategoricalFamily(Family):
         return tf.ensure_shape(table, [*values.shape[:-1], *event])
 
     def _logits(self, parameters: tf.Tensor) -> tf.Tensor:
-        """Returns `[..., *shape, max(nvec)]`; what is no choice is forbidden."""
+        """Returns `[..., *shape, max(nvec)]`; the padding is forbidden."""
         return self._table(parameters, FORBIDDEN)
 
+    @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """See `Family.named_parameters`: `logits` `[..., *shape, max(nvec)]`.
+        """Returns `logits` `[..., *shape, max(nvec)]`.
 
-        The logit of what a component with fewer choices does not have is −1e9.
+        Choices that a component does not have get the logit −1e9.
         """
         return {"logits": self._logits(parameters)}
 
+    @override
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        """See `Family.distribution`."""
-        choices = by_argmax(self._logits(parameters))
+        choices = by_argmax()(logits=self._logits(parameters), dtype=tf.int32)
         return tfp.distributions.Independent(choices, self._counts.ndim)
 
+    @override
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """See `Family.masked`."""
         legal = legal_choices(self, parameters, mask)
         possible = tf.reduce_any(self._table(legal, False), axis=-1)
         axes = list(range(-self._counts.ndim, 0))
         possible = tf.reduce_all(possible, axes)[..., tf.newaxis]
         return forbid(parameters, legal, possible)
 
+    @override
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """See `Family.sample`."""
         logits = self._logits(parameters)
         noise = gumbel(tf.shape(logits), seed)
         return tf.argmax(logits + noise, axis=-1, output_type=tf.int32)
 
+    @override
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.mode`; of equally likely choices, the first."""
+        """Returns the most likely choices; of equally likely ones, the first."""
         return tf.argmax(self._logits(parameters), axis=-1, output_type=tf.int32)
 
+    @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
-        """See `Family.log_prob`; independent components are summed."""
         logits = self._logits(parameters)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(raw, logits)
         return -event_sum(losses, self.action_space)
 
+    @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.entropy`; independent components are summed."""
         return event_sum(entropies(self._logits(parameters)), self.action_space)
 
+    @override
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
-        """See `Family.to_environment`: adds the space's `start`."""
         actions = tf.cast(raw, self.action_space.dtype)
         if isinstance(self.action_space, gym.spaces.MultiDiscrete):
             return actions + self.action_space.start

@@ -1,4 +1,4 @@
-"""Normal distributions over a `Box`, which is enforced by clipping."""
+"""Normal distributions over a `Box`, whose bounds are enforced by clipping."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.distributions.box import BoxFamily
 from kpg.graph import probability as tfp
@@ -19,14 +20,14 @@ class NormalFamily(BoxFamily):
     """Independent normal distributions for a `Box` space.
 
     Parameters are the means followed by the logarithms of the standard deviations.
-    Samples are not bounded; `to_environment` clips them to the space, while
-    trajectories keep what was drawn, because that is what has the stated density.
+    Samples are not bounded; `to_environment` clips them to the space. Trajectories keep
+    what was drawn, because that is what has the stated density.
 
     Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, section 6.1.
 
     Args:
         action_space: A Gymnasium `Box` of floating-point numbers.
-        state_dependent_std: Whether the network puts out the standard deviations too;
+        state_dependent_std: Whether the network outputs the standard deviations, too;
             otherwise they are weights of their own. Defaults to False.
         log_std_init: Initial logarithm of those weights. Defaults to 0.
     """
@@ -41,37 +42,39 @@ class NormalFamily(BoxFamily):
         constants = np.array([math.nan, log_std], np.float32)
         super().__init__(action_space, constants.repeat(math.prod(action_space.shape)))
 
+    @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """See `Family.named_parameters`: `loc` and `scale`, `[..., *shape]`."""
+        """Returns `loc` and `scale`, `[..., *shape]` each."""
         loc, log_scale = self.halves(parameters)
         return {"loc": loc, "scale": tf.exp(log_scale)}
 
+    @override
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        """See `Family.distribution`."""
         normal = tfp.distributions.Normal(**self.named_parameters(parameters))
         return tfp.distributions.Independent(normal, len(self.action_space.shape))
 
+    @override
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """See `Family.sample`."""
         loc, log_scale = self.halves(parameters)
         noise = random.normal(tf.shape(loc), seed)
         return loc + tf.exp(log_scale) * noise
 
+    @override
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.mode`."""
         return self.halves(parameters)[0]
 
+    @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
-        """See `Family.log_prob`; independent dimensions are summed."""
         loc, log_scale = self.halves(parameters)
         scores = (raw - loc) * tf.exp(-log_scale)
         return self.total(-0.5 * tf.square(scores) - log_scale - _HALF_LOG_TWO_PI)
 
+    @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        """See `Family.entropy`: `Σ (log σ + ½ log 2πe)`."""
+        """Returns `Σ (log σ + ½ log 2πe)`."""
         _, log_scale = self.halves(parameters)
         return self.total(log_scale + _HALF_LOG_TWO_PI + 0.5)
 
+    @override
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
-        """See `Family.to_environment`: clips to the bounds of the space."""
         return self.clip(raw)

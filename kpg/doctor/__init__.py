@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from kpg.doctor.finding import Finding as Finding
-from kpg.doctor.playing import CONTRACT, Broken, Experience, play
-from kpg.doctor.subject import Subject, subject_of
 from kpg.doctor.training import TRAINING, default_trainer, examine
-from kpg.doctor.verdicts import DECLARED, VERDICTS
+from kpg.doctor.verdicts import VERDICTS
+from kpg.testing.finding import Finding as Finding
+from kpg.testing.playing import CONTRACT, Broken, play
+from kpg.testing.subject import Subject, subject_of
 from kpg.trainers.trainer import Trainer
 
-NAMES = (
-    *(name for name, _ in DECLARED),
-    *CONTRACT,
-    *(name for name, _ in VERDICTS),
-    *TRAINING,
-)
+_VERDICTS = [verdict.__name__ for verdict in VERDICTS]
+NAMES = tuple(dict.fromkeys([*CONTRACT, *_VERDICTS, *TRAINING]))
 
 
 def diagnose(
-    env: Any, trainer: Trainer | None = None, num_envs: int | None = None
+    env: object, trainer: Trainer | None = None, num_envs: int | None = None
 ) -> list[Finding]:
-    """Examines an environment by random actions, then a trainer on it.
+    """Examines an environment with random actions, then a trainer on it.
 
-    What is found wrong with the environment would only be found again in the training,
-    so the trainer is examined when the environment is healthy. Its weights, optimizer
-    and counters are as before afterwards.
+    The trainer is examined only if the environment is healthy: training would show the
+    same faults again. Its weights, optimizer and counters are left as they were.
 
     Args:
-        env: What `kpg.environments.as_environment` takes. It is reset and stepped. From
-            a function that makes environments, all are made anew and closed again.
+        env: What `kpg.environments.as_environment` takes. It is reset and stepped.
+            If it is a function that makes environments, all that it makes are closed.
         trainer: The trainer to examine, compiled. Defaults to a small `PPO`.
         num_envs: Copies for the trainer, where `env` is a functional environment or a
             function that makes environments. Defaults to as few as the trainer's
             minibatches allow.
 
     Returns:
-        The findings, in the order of `NAMES`; none of a healthy environment. Those with
-        `note=True` may well be intended.
+        The findings, in the order of `NAMES`; none for a healthy environment. Those
+        with `note=True` may be intended.
 
     Raises:
-        ValueError: If `env` is nothing of the kind, the trainer is not compiled or was
-            made for other spaces.
+        ValueError: If `env` is no environment, or the trainer is not compiled or
+            was made for other spaces.
 
     Example:
         >>> diagnose(lambda: gymnasium.make("CartPole-v1"))
@@ -61,28 +54,18 @@ def diagnose(
 
 
 def _environment(subject: Subject, trainer: Trainer | None) -> list[Finding]:
-    """Carries out the checks that need no trainer."""
-    for _, declared in DECLARED:
-        finding = declared(subject)
-        if finding is not None:
-            return [finding]
-    experience = Experience()
+    """Carries out the checks that need no training."""
+    experience = play(subject)
+    if experience.findings:
+        return experience.report
     try:
-        play(subject, experience)
-        if experience.findings:
-            return _in_order(experience)
-        verdicts = (verdict(subject, experience) for _, verdict in VERDICTS)
+        verdicts = (verdict(subject, experience) for verdict in VERDICTS)
         found = [finding for finding in verdicts if finding is not None]
     except Broken as broken:
-        experience.add(broken.finding)
-        return _in_order(experience)
+        return [broken.finding]
     settings = None if trainer is None else trainer.settings
     handled = {
         "observation_scale": getattr(settings, "normalize_observations", False),
         "reward_scale": getattr(settings, "normalize_rewards", False),
     }
     return [finding for finding in found if not handled.get(finding.name)]
-
-
-def _in_order(experience: Experience) -> list[Finding]:
-    return [experience.findings[n] for n in CONTRACT if n in experience.findings]

@@ -1,28 +1,27 @@
-"""What a few iterations say about a trainer; it is as before afterwards."""
+"""What a few iterations say about a trainer, which is left as it was."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
 from kpg import losses
-from kpg.doctor.finding import Finding
-from kpg.doctor.subject import Subject
 from kpg.environments.environment import Environment
-from kpg.environments.graph.functional import GraphEnvironment
-from kpg.models import Critic, Policy
-from kpg.trainers.acting.graph import GraphCollector
-from kpg.trainers.acting.host import HostCollector
+from kpg.models.critic import Critic
+from kpg.models.policy import Policy
+from kpg.testing.algorithm import fragment_of
+from kpg.testing.finding import Finding
+from kpg.testing.subject import Subject
 from kpg.trainers.ppo import PPO
-from kpg.trainers.running.engines import engine_for
+from kpg.trainers.running.kinds import kind_of
 from kpg.trainers.trainer import Trainer
-from kpg.trajectories import Trajectory, resets
+from kpg.trajectories import resets
+from kpg.types import Config
 
 LARGEST_KL = 0.1
 RATIO_TOLERANCE = 1e-4
@@ -42,14 +41,14 @@ class Trial:
     Attributes:
         trajectory: A fragment that the policy collected before any learning.
         kl: How far the first iteration moved the policy, in nats.
-        entropies: Mean entropy before the first and in each iteration, in nats.
+        entropies: Mean entropy before the first iteration and in each, in nats.
         explained: Explained variance of each iteration.
     """
 
     def __init__(self, trainer: Trainer, env: Environment) -> None:
         self.trainer = trainer
         self.env = env
-        self.trajectory = _collect(trainer, env)
+        self.trajectory = fragment_of(trainer, env)
         self.kl = 0.0
         self.entropies = [self._entropy()]
         self.explained: list[float] = []
@@ -64,22 +63,21 @@ class Trial:
         return tf.where(rows.valid, ratios, tf.zeros_like(ratios))
 
     def train(self) -> None:
-        """Runs some iterations and writes down what they say."""
-        engine = engine_for(self.trainer, self.env)
+        """Runs some iterations and notes what they say."""
+        training = self.trainer.training_on(self.env.num_envs)
+        engine = kind_of(self.env).engine(training, self.env)
         rows = self.env.num_envs * self.trainer.settings.num_steps
         count = int(np.clip(_MOST_STEPS // rows, *_ITERATIONS))
-        rates = [float(tf.convert_to_tensor(o.learning_rate)) for o in self._optimizers]
-        names = self.trainer.metric_names
+        rates = [
+            float(tf.convert_to_tensor(optimizer.learning_rate))
+            for optimizer, _ in training.optimized
+        ]
         for index in range(count):
             sums = engine.run(1, index, count, rates)
-            self.entropies.append(float(sums[names.index("entropy")]))
-            self.explained.append(float(sums[len(names)]))
+            self.entropies.append(sums["entropy"])
+            self.explained.append(sums["explained_variance"])
             if index == 0:
                 self.kl = self._kl()
-
-    @property
-    def _optimizers(self) -> list[Any]:
-        return self.trainer.optimizers
 
     def _parameters(self, training: bool) -> tf.Tensor:
         rows, policy = self.trajectory, self.trainer.policy
@@ -102,7 +100,7 @@ def default_trainer(subject: Subject) -> Trainer:
     # `in` asks a space for members, not for keys.
     keys = observations.keys() if isinstance(observations, gym.spaces.Dict) else ()
     mask = "action_mask" in keys
-    options: dict[str, Any] = {"action_mask": "action_mask"} if mask else {}
+    options: Config = {"action_mask": "action_mask"} if mask else {}
     trainer = PPO(
         Policy(observations, actions, seed=0, **options),
         Critic(observations, seed=1, **options),
@@ -120,7 +118,7 @@ def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Fi
 
     Args:
         subject: Gives the environment.
-        trainer: The trainer; its state is as before afterwards.
+        trainer: The trainer, which is left as it was.
         num_envs: Copies of the environment, or `None` for as few as possible.
 
     Returns:
@@ -139,7 +137,7 @@ def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Fi
     else:
         env = subject.environment(_copies(trainer))
     trainer.check_environment(env)
-    trainer.update_schedule(env.num_envs)  # refuses minibatches that do not fit
+    trainer.training_on(env.num_envs).minibatches()  # refuses those that do not fit
     try:
         with _restored(trainer):
             return _examine(trainer, env)
@@ -163,7 +161,7 @@ def _examine(trainer: Trainer, env: Environment) -> list[Finding]:
     finding = non_finite_weights(trainer)
     if finding is not None:
         return [finding]
-    found = (check(trial) for check in _TRIED.values())
+    found = (check(trial) for check in _TRIED)
     return [finding for finding in found if finding is not None]
 
 
@@ -191,21 +189,24 @@ def training_fails(error: Exception) -> Finding:
 
 
 def ratio_not_one(trial: Trial) -> Finding | None:
-    """A policy that is another one in training than in acting."""
+    """A policy that differs between training and acting."""
     moved = tf.exp(trial.log_ratios(training=True)) - 1.0
     ratio = float(tf.reduce_max(tf.abs(moved)))
     if ratio <= RATIO_TOLERANCE:
         return None
-    seen = f"Before any learning the ratio of new to old policy is off 1 by {ratio:.2g}"
+    seen = (
+        "Before any learning the ratio of new to old policy differs from 1 by "
+        f"{ratio:.2g}"
+    )
     acting = tf.exp(trial.log_ratios(training=False)) - 1.0
     if float(tf.reduce_max(tf.abs(acting))) <= RATIO_TOLERANCE:
         why = (
-            "Some layers work otherwise in training: take Dropout and "
+            "Some layers work differently in training: take Dropout and "
             "BatchNormalization out of the backbone; LayerNormalization is fine"
         )
     else:
         why = (
-            "The log-probabilities of one action differ between acting and learning: "
+            "The log-probability of an action differs between acting and learning: "
             "look for randomness or a memory in the backbone's layers, and for a "
             "`log_prob` that does not belong to `sample`"
         )
@@ -237,7 +238,7 @@ def explained_variance(trial: Trial) -> Finding | None:
         f"After {len(trial.explained)} iterations the critic explains {later:.2g} of "
         "the variance of the returns; 0 is no better than a constant, 1 is perfect. "
         "Raise the critic's learning rate or `vf_coef`, use `normalize_rewards=True`, "
-        "and see that observations tell what the return depends on.",
+        "and make sure that observations show what the return depends on.",
     )
 
 
@@ -258,27 +259,22 @@ def entropy_collapse(trial: Trial) -> Finding | None:
     )
 
 
-_TRIED: dict[str, Callable[[Trial], Finding | None]] = {
-    "kl_too_large": kl_too_large,
-    "explained_variance": explained_variance,
-    "entropy_collapse": entropy_collapse,
-}
+_TRIED = (kl_too_large, explained_variance, entropy_collapse)
 # In the order of the report.
-TRAINING = ("non_finite_weights", "ratio_not_one", "training_fails", *_TRIED)
+_FIRST = ("non_finite_weights", "ratio_not_one", "training_fails")
+TRAINING = (*_FIRST, *(check.__name__ for check in _TRIED))
 
 
 @contextlib.contextmanager
 def _restored(trainer: Trainer) -> Iterator[None]:
-    """Undoes what learning changes; XLA, which compiles for long, is off meanwhile."""
+    """Undoes what learning changes."""
     variables = [*trainer.variables]
-    for optimizer in trainer.optimizers:
+    for optimizer, _ in trainer.optimized_variables():
         variables += optimizer.variables
     values = [variable.numpy() for variable in variables]
-    uses_xla, trainer.uses_xla = trainer.uses_xla, False
     try:
         yield
     finally:
-        trainer.uses_xla = uses_xla
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
@@ -287,27 +283,7 @@ def _copies(trainer: Trainer) -> int:
     """Returns the smallest number of copies that the minibatches allow."""
     for count in range(1, _MOST_COPIES):
         with contextlib.suppress(ValueError):
-            trainer.update_schedule(count)
+            trainer.training_on(count).minibatches()
             return count
-    trainer.update_schedule(1)  # says what does not fit
+    trainer.training_on(1).minibatches()  # says what does not fit
     return 1
-
-
-def _collect(trainer: Trainer, env: Environment) -> Trajectory:
-    """Collects one fragment and forgets where it ended."""
-    steps, restart = trainer.settings.num_steps, trainer.restart_every_iteration
-    key = np.array([trainer.entropy, 0], np.int32)
-    rows: Trajectory
-    if isinstance(env, GraphEnvironment):
-        graph = GraphCollector(env, trainer.policy, steps, env.num_envs, restart)
-
-        def fragment() -> Any:
-            seed = tf.constant(key)
-            return graph.collect(graph.start(seed), seed)[1]
-
-        rows = tf.function(fragment, autograph=False)()
-        return rows
-    # `as_environment` makes two kinds: what is not in the graph is a HostEnvironment.
-    host = HostCollector(env, trainer.policy, steps, restart)  # type: ignore[arg-type]
-    rows = tf.nest.map_structure(tf.constant, host.collect(key)[0])
-    return rows

@@ -1,83 +1,52 @@
-"""What the declaration and the random episodes say about an environment."""
+"""What random episodes say about an environment."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
 from kpg import spaces
-from kpg.doctor import masks
-from kpg.doctor.finding import Finding
-from kpg.doctor.playing import ENOUGH_EPISODES, Experience, reset, same, step
-from kpg.doctor.subject import Subject, VectorSubject
-from kpg.environments.host.vector import HostEnvironment
+from kpg.testing.finding import Finding
+from kpg.testing.membership import same
+from kpg.testing.playing import (
+    ENOUGH_EPISODES,
+    Experience,
+    equal,
+    nondeterministic,
+    reset,
+    trace,
+)
+from kpg.testing.subject import Subject
 
 LARGE_OBSERVATION = 1e3
 LARGE_REWARD = 100.0
-_TRACE_STEPS = 100
 _TRACES = 16
 _SEEDS = 5
 
-Trace = list[tuple[Any, float, bool, bool]]
+Verdict: TypeAlias = "Finding | None"
 
 
-def unsupported_space(subject: Subject) -> Finding | None:
-    """A space that kpg cannot handle."""
-    try:
-        spaces.check(subject.observation_space, "observation")
-        spaces.check(subject.action_space, "action")
-    except ValueError as error:
-        return Finding("unsupported_space", str(error))
-    return None
-
-
-def unknown_autoreset(subject: Subject) -> Finding | None:
-    """A vector environment that does not say how it resets."""
-    if not isinstance(subject, VectorSubject):
-        return None
-    try:
-        HostEnvironment(subject.vector_env)
-    except ValueError as error:
-        return Finding("unknown_autoreset", str(error))
-    return None
-
-
-def nondeterministic(subject: Subject, _: Experience) -> Finding | None:
-    """Equal seeds and actions that lead to something else."""
-    first, again = _trace(subject, 7, 7), _trace(subject, 7, 7)
-    if _equal(first, again):
-        return None
-    return Finding(
-        "nondeterministic",
-        "The same seed and the same actions gave another episode, so no result can be "
-        "repeated. Draw all random numbers from `self.np_random`, call "
-        "`super().reset(seed=seed)` first in `reset`, and let nothing be left over "
-        "from the episode before.",
-    )
-
-
-def same_start(subject: Subject, _: Experience) -> Finding | None:
-    """A note: all seeds start alike."""
+def same_start(subject: Subject, _: Experience) -> Verdict:
+    """A note: all seeds start the same way."""
     starts = [copy.deepcopy(reset(subject, seed)[0]) for seed in range(_SEEDS)]
     if not all(same(starts[0], start) for start in starts[1:]):
         return None
     return Finding(
         "same_start",
-        f"Each of {_SEEDS} seeds gave the same first observation. If the start shall "
-        "be random, draw it from `self.np_random` after `super().reset(seed=seed)`.",
+        f"Each of {_SEEDS} seeds gave the same first observation. If the start "
+        "should be random, draw it from `self.np_random` after "
+        "`super().reset(seed=seed)`.",
         note=True,
     )
 
 
-def time_limit_as_termination(
-    subject: Subject, experience: Experience
-) -> Finding | None:
-    """A time limit that says that nothing follows."""
+def time_limit_as_termination(subject: Subject, experience: Experience) -> Verdict:
+    """A time limit reported as the end of the task."""
     lengths, limit = experience.lengths, subject.max_episode_steps
     alike = len(lengths) >= ENOUGH_EPISODES and len(set(lengths)) == 1
     if not alike or not all(experience.terminated) or lengths[0] == 1:
@@ -92,10 +61,8 @@ def time_limit_as_termination(
     )
 
 
-def termination_as_truncation(
-    subject: Subject, experience: Experience
-) -> Finding | None:
-    """Ends of an MDP that say that the episode was only cut."""
+def termination_as_truncation(subject: Subject, experience: Experience) -> Verdict:
+    """Ends of the task reported as a time limit."""
     lengths, limit = experience.lengths, subject.max_episode_steps
     if any(experience.terminated) or len(set(lengths)) < 2:
         return None
@@ -110,7 +77,7 @@ def termination_as_truncation(
     )
 
 
-def endless_episodes(subject: Subject, experience: Experience) -> Finding | None:
+def endless_episodes(subject: Subject, experience: Experience) -> Verdict:
     """Episodes that never end."""
     limit = subject.max_episode_steps
     if experience.lengths or (limit is not None and experience.num_steps <= limit):
@@ -124,7 +91,7 @@ def endless_episodes(subject: Subject, experience: Experience) -> Finding | None
     )
 
 
-def stuck_after_end(_: Subject, experience: Experience) -> Finding | None:
+def stuck_after_end(_: Subject, experience: Experience) -> Verdict:
     """A reset that does not clear the end of the episode before."""
     first, *others = experience.lengths or [1]
     if first == 1 or len(others) < ENOUGH_EPISODES - 1 or set(others) != {1}:
@@ -132,11 +99,11 @@ def stuck_after_end(_: Subject, experience: Experience) -> Finding | None:
     return Finding(
         "stuck_after_end",
         f"The first episode had {first} steps and all others just one: `reset` leaves "
-        "something of the end behind. Set every attribute anew in `reset`.",
+        "something of the last episode behind. Set every attribute again in `reset`.",
     )
 
 
-def constant_rewards(_: Subject, experience: Experience) -> Finding | None:
+def constant_rewards(_: Subject, experience: Experience) -> Verdict:
     """Rewards from which nothing can be learned."""
     rewards, lengths = set(experience.rewards), set(experience.lengths)
     if len(rewards) != 1 or len(lengths) > 1:
@@ -150,26 +117,26 @@ def constant_rewards(_: Subject, experience: Experience) -> Finding | None:
     return Finding(
         "constant_rewards",
         f"The reward was {reward:g} in each of {experience.num_steps:,} random steps "
-        f"and no episode was shorter than another. {hint}; see that `step` computes "
-        "the reward from the new state.",
+        f"and no episode was shorter than another. {hint}; make sure that `step` "
+        "computes the reward from the new state.",
         note=reward < 0,
     )
 
 
-def actions_without_effect(subject: Subject, _: Experience) -> Finding | None:
+def actions_without_effect(subject: Subject, _: Experience) -> Verdict:
     """Actions that change nothing."""
-    first = _trace(subject, 7, 0)
-    if not all(_equal(first, _trace(subject, 7, seed)) for seed in range(1, _TRACES)):
+    first = trace(subject, 7, 0)
+    if not all(equal(first, trace(subject, 7, seed)) for seed in range(1, _TRACES)):
         return None
     return Finding(
         "actions_without_effect",
         f"{_TRACES} sequences of random actions from the same start gave the same "
-        f"observations, rewards and ends over {len(first) - 1} steps. See that `step` "
-        "uses its action.",
+        f"observations, rewards and ends over {len(first) - 1} steps. Make sure that "
+        "`step` uses its action.",
     )
 
 
-def mask_in_info(_: Subject, experience: Experience) -> Finding | None:
+def mask_in_info(_: Subject, experience: Experience) -> Verdict:
     """A note: a mask that no policy sees."""
     if not experience.mask_in_info:
         return None
@@ -182,25 +149,25 @@ def mask_in_info(_: Subject, experience: Experience) -> Finding | None:
     )
 
 
-def observation_scale(subject: Subject, experience: Experience) -> Finding | None:
+def observation_scale(subject: Subject, experience: Experience) -> Verdict:
     """Observations that saturate a network."""
     for index, (path, space) in enumerate(spaces.leaves(subject.observation_space)):
         if not isinstance(space, gym.spaces.Box) or space.dtype == np.uint8:
             continue
-        leaves = [_sorted_leaves(o)[index] for o in experience.observations]
+        leaves = [tf.nest.flatten(o)[index] for o in experience.observations]
         largest = max(float(np.max(np.abs(leaf))) for leaf in leaves)
         if largest > LARGE_OBSERVATION:
             where = "".join(f"[{key!r}]" for key in path)
             return Finding(
                 "observation_scale",
-                f"observation{where} reaches {largest:g}; a network wants numbers of "
-                "about 1. Train with `normalize_observations=True`, or scale it in the "
-                "environment.",
+                f"observation{where} reaches {largest:g}; a network works best with "
+                "numbers of about 1. Train with `normalize_observations=True`, or "
+                "scale it in the environment.",
             )
     return None
 
 
-def reward_scale(_: Subject, experience: Experience) -> Finding | None:
+def reward_scale(_: Subject, experience: Experience) -> Verdict:
     """Rewards whose value loss drowns everything else."""
     mean = float(np.mean(np.abs(experience.rewards)))
     if mean <= LARGE_REWARD:
@@ -212,48 +179,17 @@ def reward_scale(_: Subject, experience: Experience) -> Finding | None:
     )
 
 
-# In the order of the report.
-DECLARED: tuple[tuple[str, Callable[[Subject], Finding | None]], ...] = (
-    ("unsupported_space", unsupported_space),
-    ("unknown_autoreset", unknown_autoreset),
+# In the order of the report; each is named after what it finds.
+VERDICTS: tuple[Callable[[Subject, Experience], Verdict], ...] = (
+    nondeterministic,
+    same_start,
+    time_limit_as_termination,
+    termination_as_truncation,
+    endless_episodes,
+    stuck_after_end,
+    constant_rewards,
+    actions_without_effect,
+    mask_in_info,
+    observation_scale,
+    reward_scale,
 )
-VERDICTS: tuple[tuple[str, Callable[[Subject, Experience], Finding | None]], ...] = (
-    ("nondeterministic", nondeterministic),
-    ("same_start", same_start),
-    ("time_limit_as_termination", time_limit_as_termination),
-    ("termination_as_truncation", termination_as_truncation),
-    ("endless_episodes", endless_episodes),
-    ("stuck_after_end", stuck_after_end),
-    ("constant_rewards", constant_rewards),
-    ("actions_without_effect", actions_without_effect),
-    ("mask_in_info", mask_in_info),
-    ("observation_scale", observation_scale),
-    ("reward_scale", reward_scale),
-)
-
-
-def _trace(subject: Subject, seed: int, action_seed: int) -> Trace:
-    """Plays one episode, at most `_TRACE_STEPS` of it."""
-    actor = masks.Actor(subject.action_space, action_seed)
-    observation, info = reset(subject, seed)
-    trace: Trace = [(copy.deepcopy(observation), 0.0, False, False)]
-    ended = False
-    while not ended and len(trace) <= _TRACE_STEPS:
-        action = actor.choose(masks.find(observation, info))
-        observation, reward, terminated, truncated, info = step(subject, action)
-        trace.append((copy.deepcopy(observation), reward, terminated, truncated))
-        ended = terminated or truncated
-    return trace
-
-
-def _equal(left: Trace, right: Trace) -> bool:
-    return len(left) == len(right) and all(
-        one[1:] == other[1:] and same(one[0], other[0])
-        for one, other in zip(left, right, strict=True)
-    )
-
-
-def _sorted_leaves(observation: Any) -> list[Any]:
-    """Returns the leaves in the order of `kpg.spaces.leaves`."""
-    leaves: list[Any] = tf.nest.flatten(observation)
-    return leaves

@@ -1,7 +1,11 @@
 """Where trajectories come from: environments inside the graph and on the host."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from kpg.environments.construction import BACKENDS as BACKENDS
-from kpg.environments.construction import IN_GRAPH as IN_GRAPH
 from kpg.environments.construction import as_environment as as_environment
 from kpg.environments.construction import make as make
 from kpg.environments.environment import Environment as Environment
@@ -22,11 +26,43 @@ from kpg.environments.host.single import SingleEnv as SingleEnv
 from kpg.environments.host.vector import HostEnvironment as HostEnvironment
 from kpg.environments.host.vector import HostStep as HostStep
 from kpg.environments.partner import Partner as Partner
+from kpg.environments.registry import IN_GRAPH as IN_GRAPH
+from kpg.environments.registry import register as register
+from kpg.environments.registry import unregister as unregister
 from kpg.environments.tabular import TabularMDP as TabularMDP
-from kpg.language.generation import TextGeneration as TextGeneration
-from kpg.models.language.control.generation import (
-    ControlledGeneration as ControlledGeneration,
-)
-from kpg.testing.maze import Maze as Maze
-from kpg.testing.probes import Probe as Probe
-from kpg.testing.probes import ProbeEnv as ProbeEnv
+
+if TYPE_CHECKING:
+    from kpg.language.generation import TextGeneration as TextGeneration
+    from kpg.models.language.control.controls import Biases as Biases
+    from kpg.models.language.control.controls import Control as Control
+    from kpg.models.language.control.controls import Instructions as Instructions
+    from kpg.models.language.control.controls import NextToken as NextToken
+    from kpg.models.language.control.generation import (
+        ControlledGeneration as ControlledGeneration,
+    )
+    from kpg.testing.maze import Maze as Maze
+    from kpg.testing.probes import Probe as Probe
+    from kpg.testing.probes import ProbeEnv as ProbeEnv
+
+# Names that live elsewhere, imported on first use.
+_ELSEWHERE = {
+    "Biases": "kpg.models.language.control.controls",
+    "Control": "kpg.models.language.control.controls",
+    "ControlledGeneration": "kpg.models.language.control.generation",
+    "Instructions": "kpg.models.language.control.controls",
+    "Maze": "kpg.testing.maze",
+    "NextToken": "kpg.models.language.control.controls",
+    "Probe": "kpg.testing.probes",
+    "ProbeEnv": "kpg.testing.probes",
+    "TextGeneration": "kpg.language.generation",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    raise AttributeError(f"module 'kpg.environments' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ELSEWHERE])

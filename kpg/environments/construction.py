@@ -3,102 +3,120 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec, registry
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
+from kpg import checks
 from kpg.environments.environment import Environment, checked_num_envs
 from kpg.environments.graph.classic_control import (
-    Acrobot,
-    CartPole,
-    MountainCar,
-    MountainCarContinuous,
-    Pendulum,
+    acrobot,
+    cart_pole,
+    mountain_car,
+    pendulum,
 )
-from kpg.environments.graph.functional import (
-    FunctionalEnv,
-    GraphEnvironment,
-    is_functional,
-)
+from kpg.environments.graph.functional import GraphEnvironment, is_functional
 from kpg.environments.host.envpool import EnvPoolVectorEnv
 from kpg.environments.host.vector import HostEnvironment
+from kpg.environments.registry import (
+    IN_GRAPH,
+    close_ids,
+    find,
+    register,
+)
+from kpg.types import Config
 
-BACKENDS = ("auto", "graph", "gymnasium", "envpool")
+Backend: TypeAlias = Literal["auto", "graph", "gymnasium", "envpool"]
+Wrapper: TypeAlias = "Callable[[Any], gymnasium.Env[Any, Any]]"
+BACKENDS: tuple[Backend, ...] = ("auto", "graph", "gymnasium", "envpool")
 
-_IN_GRAPH: dict[str, Callable[..., FunctionalEnv]] = {
-    "Acrobot-v1": Acrobot,
-    "CartPole-v1": CartPole,
-    "MountainCar-v0": MountainCar,
-    "MountainCarContinuous-v0": MountainCarContinuous,
-    "Pendulum-v1": Pendulum,
-}
-IN_GRAPH = tuple(_IN_GRAPH)
+register("Acrobot-v1", acrobot.Acrobot)
+register("CartPole-v1", cart_pole.CartPole)
+register("MountainCar-v0", mountain_car.MountainCar)
+register("MountainCarContinuous-v0", mountain_car.MountainCarContinuous)
+register("Pendulum-v1", pendulum.Pendulum)
 
 
 def make(
     id: str,
     num_envs: int = 1,
     seed: int | None = None,
-    backend: str = "auto",
-    wrappers: Sequence[Callable[[Any], gymnasium.Env[Any, Any]]] = (),
-    **env_kwargs: Any,
+    backend: Backend = "auto",
+    wrappers: Sequence[Wrapper] = (),
+    max_episode_steps: int | None = None,
+    **env_kwargs: object,
 ) -> Environment:
     """Makes `num_envs` copies of a registered environment.
 
     Args:
-        id: Id in Gymnasium's registry; "module:Id-v0" imports the module first, and
-            "envpool:Id-v0" is the id with `backend="envpool"`.
+        id: Id in Gymnasium's registry or in that of `kpg.environments.register`;
+            "module:Id-v0" imports the module first, and "envpool:Id-v0" is the id with
+            `backend="envpool"`.
         num_envs: Number of copies ≥ 1. Defaults to 1.
         seed: Seed of the first reset. Defaults to `None`.
         backend: "graph" steps inside TensorFlow's graph (the ids in `IN_GRAPH`);
             "gymnasium" steps the environment's own vector version if it has one, else
             its copies one after another; "envpool" steps the copies in EnvPool's
             threads, which needs `pip install envpool`; "auto" takes "graph" where it
-            can, that is without wrappers and without arguments other than
-            `max_episode_steps`. Defaults to "auto".
+            can. For an id of Gymnasium's, that is without wrappers and without
+            `env_kwargs`. Defaults to "auto".
         wrappers: Gymnasium wrappers, applied to each copy in this order.
-        **env_kwargs: Arguments of the environment; `max_episode_steps` replaces the
-            registered time limit.
+        max_episode_steps: Time limit, ≥ 1. Defaults to the registered one.
+        **env_kwargs: Arguments of the environment.
 
     Returns:
         An `Environment`.
 
     Raises:
-        ValueError: If the id or the backend is unknown, `num_envs` is no positive
-            integer, or the backend has no such environment or takes no wrappers.
-        ImportError: If the environment or the backend needs a package that is missing.
+        ValueError: If the id or the backend is unknown, a number is too small, or the
+            backend has no such environment or takes no wrappers.
+        ImportError: If the environment or the backend needs a package that is missing,
+            or the module of the id cannot be imported.
 
     Example:
         >>> make("MountainCar-v0", num_envs=16, seed=0).spec.reward_threshold
         -110.0
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"`backend` must be one of {BACKENDS}. Received: {backend!r}")
+    checks.choice("backend", backend, BACKENDS)
     checked_num_envs(num_envs)
+    kwargs: Config = dict(env_kwargs)
+    if max_episode_steps is not None:
+        checks.whole_number("max_episode_steps", max_episode_steps)
+        kwargs["max_episode_steps"] = max_episode_steps
     if backend == "envpool" or id.startswith("envpool:"):
         if backend not in ("auto", "envpool"):
             raise ValueError(
-                f"{id!r} is stepped by EnvPool. Received: backend={backend!r}. Leave "
-                "out the backend, or the 'envpool:'."
+                f"{id!r} is stepped by EnvPool: leave out the backend or the "
+                f"'envpool:'. Received: backend={backend!r}"
             )
-        return _make_envpool(id, num_envs, seed, wrappers, env_kwargs)
-    spec = _find_spec(id, env_kwargs)
-    plain = not wrappers and set(env_kwargs) <= {"max_episode_steps"}
-    if backend == "graph" or (backend == "auto" and plain and spec.id in _IN_GRAPH):
-        return _make_graph(spec, num_envs, seed, wrappers, env_kwargs)
-    vector_env = _make_vector(spec, num_envs, wrappers, env_kwargs)
-    environment = HostEnvironment(vector_env, seed)
-    environment.spec = spec
-    return environment
+        _refuse_wrappers(wrappers, "EnvPool")
+        name = id.removeprefix("envpool:")
+        pool = EnvPoolVectorEnv(name, num_envs, **kwargs)
+        return HostEnvironment(pool, seed)
+    id = _imported(id)
+    entry, registered = find(id), gymnasium.registry.get(id)
+    plain = registered is None or not (wrappers or env_kwargs)
+    if entry is not None and (backend == "graph" or (backend == "auto" and plain)):
+        _refuse_wrappers(wrappers, "the graph")
+        spec, func_env = entry.spec(id), entry.make(env_kwargs)
+        graph = GraphEnvironment(func_env, num_envs, seed, spec, max_episode_steps)
+        spec.max_episode_steps = graph.max_episode_steps
+        return graph
+    if registered is None or backend == "graph":
+        raise _unknown(id, backend)
+    vector_env = _make_vector(registered, num_envs, wrappers, kwargs)
+    host = HostEnvironment(vector_env, seed)
+    host.spec = copy.deepcopy(registered)
+    host.spec.max_episode_steps = max_episode_steps or registered.max_episode_steps
+    return host
 
 
 def as_environment(
-    candidate: Any, num_envs: int = 1, seed: int | None = None
+    candidate: object, num_envs: int = 1, seed: int | None = None
 ) -> Environment:
     """Turns what a user has at hand into an `Environment`.
 
@@ -157,112 +175,79 @@ def _from_envs(
     return environment
 
 
-def _find_spec(id: str, env_kwargs: dict[str, Any]) -> EnvSpec:
-    """Copies the registered spec, with the time limit that the user wants."""
+def _imported(id: str) -> str:
+    """Imports the module of "module:Id-v0", which registers the id, and returns that.
+
+    Raises:
+        ImportError: If it cannot be imported.
+    """
     module, _, name = id.rpartition(":")
     if module:
         try:
             importlib.import_module(module)
-        except ModuleNotFoundError as error:
+        except Exception as error:  # whatever a module of one's own raises
             raise ImportError(
-                f"The part of an environment id before ':' is a module to import. "
-                f"Received: {id!r}. {error}; install the package that holds it."
+                "The part of an id before ':' must be a module that can be imported; "
+                f"install the package that holds it. Received: {id!r}, and importing "
+                f"{module!r} raised {type(error).__name__}: {error}"
             ) from error
-    if name not in registry:
-        close = difflib.get_close_matches(name, registry, n=5, cutoff=0.5)
-        hint = f"Did you mean {', '.join(close)}? " if close else ""
-        raise ValueError(
-            f"The environment must be registered with Gymnasium. Received: id={id!r}. "
-            f"{hint}`gymnasium.pprint_registry()` lists all; 'module:id' imports the "
-            "module that registers it."
+    return name
+
+
+def _unknown(id: str, backend: str) -> ValueError:
+    """Says why there is no such environment."""
+    if find(id) is not None:
+        return ValueError(
+            f"{id} runs only inside the graph: use backend='graph' or leave the "
+            f"backend out. Received: backend={backend!r}"
         )
-    spec = copy.deepcopy(registry[name])
-    spec.max_episode_steps = _time_limit(env_kwargs, spec.max_episode_steps)
-    return spec
-
-
-def _time_limit(env_kwargs: dict[str, Any], registered: int | None = None) -> Any:
-    """Returns the user's time limit or the registered one."""
-    steps = env_kwargs.get("max_episode_steps", registered)
-    if steps is not None and (not isinstance(steps, int) or steps < 1):
-        raise ValueError(
-            "`max_episode_steps` must be a positive integer. Received: "
-            f"max_episode_steps={steps!r}"
+    if id in gymnasium.registry:
+        return ValueError(
+            f"backend='graph' has only {', '.join(IN_GRAPH)}. Use backend='auto', or "
+            f"`kpg.environments.register` one of your own. Received: id={id!r}"
         )
-    return steps
+    return ValueError(
+        "The id must be registered with Gymnasium or with `kpg.environments.register`."
+        f"{close_ids(id)} `gymnasium.pprint_registry()` lists Gymnasium's, `kpg list` "
+        "those of kpg, and 'module:id' imports the module that registers it. Received: "
+        f"id={id!r}"
+    )
 
 
-def _make_graph(
-    spec: EnvSpec,
-    num_envs: int,
-    seed: int | None,
-    wrappers: Sequence[Any],
-    env_kwargs: dict[str, Any],
-) -> GraphEnvironment:
-    if spec.id not in _IN_GRAPH:
-        raise ValueError(
-            f"backend='graph' has only {', '.join(IN_GRAPH)}. Received: "
-            f"id={spec.id!r}. Use backend='auto', or a `FunctionalEnv` of your own."
-        )
+def _refuse_wrappers(wrappers: Sequence[Wrapper], place: str) -> None:
     if wrappers:
         raise ValueError(
-            "Gymnasium's wrappers cannot run inside the graph. Received: "
-            f"{len(wrappers)} wrappers with backend='graph'. Use backend='gymnasium'."
+            f"Gymnasium's wrappers cannot run inside {place}. Use backend='gymnasium' "
+            f"if it has the environment, or leave them out. Received: {len(wrappers)} "
+            "wrappers"
         )
-    own = {key: env_kwargs[key] for key in env_kwargs if key != "max_episode_steps"}
-    return GraphEnvironment(_IN_GRAPH[spec.id](**own), num_envs, seed, spec)
 
 
 def _make_vector(
-    spec: EnvSpec, num_envs: int, wrappers: Sequence[Any], env_kwargs: dict[str, Any]
+    spec: EnvSpec, num_envs: int, wrappers: Sequence[Wrapper], env_kwargs: Config
 ) -> VectorEnv[Any, Any, Any]:
     """Makes Gymnasium's vector environment, its own vector version if it has one."""
-    own_version = bool(spec.vector_entry_point)
+
+    def made(mode: str, layers: list[Any]) -> VectorEnv[Any, Any, Any]:
+        # `HostEnvironment` copies, too.
+        options = {"copy": False} if mode == "sync" else None
+        return gymnasium.make_vec(
+            spec.id, num_envs, mode, options, layers, **env_kwargs
+        )
+
     if spec.entry_point is None and wrappers:
         raise ValueError(
-            f"{spec.id} exists only as a vector environment and takes no wrappers. "
-            f"Received: {len(wrappers)} wrappers. Leave them out."
+            f"{spec.id} exists only as a vector environment and takes no wrappers: "
+            f"leave them out. Received: {len(wrappers)} wrappers"
         )
-    if own_version and not wrappers and not spec.additional_wrappers:
-        try:
-            return _make_vec(spec, "vector_entry_point", num_envs, (), env_kwargs)
-        except TypeError:
-            # A vector version need not know every argument of the single one.
-            if spec.entry_point is None or not env_kwargs:
-                raise
-    return _make_vec(spec, "sync", num_envs, wrappers, env_kwargs)
-
-
-def _make_vec(
-    spec: EnvSpec,
-    mode: str,
-    num_envs: int,
-    wrappers: Sequence[Any],
-    env_kwargs: dict[str, Any],
-) -> VectorEnv[Any, Any, Any]:
-    # `HostEnvironment` copies, too.
-    options = {"copy": False} if mode == "sync" else None
     try:
-        return gymnasium.make_vec(
-            spec.id, num_envs, mode, options, list(wrappers), **env_kwargs
-        )
+        if spec.vector_entry_point and not wrappers and not spec.additional_wrappers:
+            try:
+                return made("vector_entry_point", [])
+            except TypeError:
+                # A vector version need not know every argument of the single one.
+                if spec.entry_point is None or not env_kwargs:
+                    raise
+        return made("sync", list(wrappers))
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{spec.id} needs a missing package. {error}") from error
-
-
-def _make_envpool(
-    id: str,
-    num_envs: int,
-    seed: int | None,
-    wrappers: Sequence[Any],
-    env_kwargs: dict[str, Any],
-) -> HostEnvironment:
-    if wrappers:
-        raise ValueError(
-            "Gymnasium's wrappers cannot run inside EnvPool. Received: "
-            f"{len(wrappers)} wrappers with backend='envpool'. Use "
-            "backend='gymnasium', or leave them out."
-        )
-    _time_limit(env_kwargs)
-    name = id.removeprefix("envpool:")
-    return HostEnvironment(EnvPoolVectorEnv(name, num_envs, **env_kwargs), seed)

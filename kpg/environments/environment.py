@@ -1,14 +1,25 @@
-"""What in-graph and host environments have in common."""
+"""What an environment is to a trainer: `num_envs` copies of one task, stepped together.
+
+There are two kinds, and one contract for both:
+
+- `GraphEnvironment` is made of functions of tensors and runs inside the trainer's
+  graph. To write one, derive from `FunctionalEnv`.
+- `HostEnvironment` is stepped from Python. To write one, derive from `gymnasium.Env`,
+  or from `gymnasium.vector.VectorEnv` to step all copies at once.
+
+`kpg.make` makes either from an id, and `fit` takes what you have: an environment, its
+class, or a function that makes it.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 
+from kpg import checks
 from kpg.environments.partner import Partner
+from kpg.types import Space
 
 
 class Environment(ABC):
@@ -16,16 +27,16 @@ class Environment(ABC):
 
     Attributes:
         observation_space: Space of one observation, not of a batch; `None` if it is
-            that of the policy, whatever it be.
+            whatever the policy's is.
         action_space: Space of one action, as `observation_space`.
         num_envs: Number of copies B.
         seed: What the randomness of the environments starts from, or `None`.
         spec: Gymnasium's `EnvSpec` (`id`, `max_episode_steps`, `reward_threshold`), or
-            `None` for an environment that no registry knows.
+            `None` for an environment that is not registered.
     """
 
-    observation_space: Space[Any]
-    action_space: Space[Any]
+    observation_space: Space
+    action_space: Space
     num_envs: int
     seed: int | None
     spec: EnvSpec | None
@@ -33,21 +44,17 @@ class Environment(ABC):
     @property
     @abstractmethod
     def max_episode_steps(self) -> int | None:
-        """Number of steps after which an episode is truncated, if it has a limit."""
+        """Number of steps after which an episode is truncated, or `None`."""
 
     def measured(self) -> dict[str, float]:
-        """Returns what the environment has to say of itself, to be logged.
+        """Returns what the environment measured itself, to be logged by name.
 
-        They are means over all that happened since the last call, by name; none unless
-        an environment says otherwise.
+        Each is a mean over everything since the last call. Most have nothing.
         """
         return {}
 
     def partner(self) -> Partner | None:
-        """Returns the model inside that can learn, too; it begins with a `reset`.
-
-        There is none unless an environment says otherwise.
-        """
+        """Returns the model inside that can learn too, if any; call `reset` next."""
         return None
 
     @abstractmethod
@@ -55,10 +62,6 @@ class Environment(ABC):
         """Releases what the environments hold. May be called twice."""
 
 
-def checked_num_envs(num_envs: Any) -> int:
-    """Returns `num_envs`, or raises a `ValueError` if it is no positive integer."""
-    if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-        raise ValueError(
-            f"`num_envs` must be a positive integer. Received: num_envs={num_envs!r}"
-        )
-    return num_envs
+def checked_num_envs(num_envs: object) -> int:
+    """Returns `num_envs`, or raises a `ValueError` if it is no number of copies."""
+    return checks.whole_number("num_envs", num_envs)

@@ -1,33 +1,36 @@
-"""What an environment with a model inside offers, so that the model learns, too."""
+"""A model inside an environment that learns along with the policy."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
+import keras
 import tensorflow as tf
+
+from kpg.types import Nest
 
 
 class Partner(Protocol):
     """A model inside an environment that acts after the policy, in the same step.
 
-    Both lead to the same rewards, so that it can learn by the policy's advantages.
+    Both lead to the same rewards, so it can learn from the policy's advantages.
 
     Attributes:
-        model: With the weights that learn.
-        turn: What it did in the last step, and what it knew: a nest of arrays `[B,
+        model: The model whose weights learn.
+        turn: What it did in the last step and what it knew: a nest of arrays `[B,
             ...]`.
     """
 
-    model: Any
-    turn: Any
+    model: keras.Model
+    turn: Nest
 
-    def log_probs(self, turn: Any) -> tf.Tensor:
+    def log_probs(self, turn: Nest) -> tf.Tensor:
         """Builds graph: log-probabilities `[...]` float32 of turns `[..., ...]`.
 
-        They are in nats, of the model as it now is; 0 where it had no choice.
+        They are in nats and those of the model as it is now; 0 where it had no choice.
         """
         ...
 
     def refresh(self) -> None:
-        """Has what was remembered of the model as it was computed anew."""
+        """Computes again what was cached from the model's weights."""
         ...

@@ -1,21 +1,21 @@
 """Small Markov decision processes whose answers are known exactly.
 
-What a trainer estimates from samples, a table gives in closed form: values, the best
-policy and the policy gradient. They are the ground truth that trainers are tested with.
+A table gives in closed form what a trainer estimates from samples: values, the best
+policy and the policy gradient. Trainers are tested against them.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from kpg import checks
 from kpg.environments.graph.functional import FunctionalEnv, Rng
-
-Array = NDArray[np.float64]
+from kpg.types import Array
 
 
 class Solution(NamedTuple):
@@ -43,8 +43,8 @@ class TabularMDP(FunctionalEnv):
         rewards: `[S, A]`, expected reward.
         discount: γ in [0, 1]; with 1, every policy must reach a terminal state.
         initial: `[S]`, probability of each first state.
-        max_episode_steps: Time limit for those who step it. Defaults to none; the exact
-            methods know no limit.
+        max_episode_steps: Time limit of the environment, which the exact methods
+            ignore. Defaults to none.
 
     Raises:
         ValueError: If a shape, a probability or the discount is out of range.
@@ -70,7 +70,7 @@ class TabularMDP(FunctionalEnv):
         self.terminal_states = np.all(stays & (self.rewards == 0.0), axis=1)
         self.observation_space = gym.spaces.Box(0.0, 1.0, (states,))
         self.action_space = gym.spaces.Discrete(actions)
-        # The last column is 1 but for rounding, and a draw above it would fall off.
+        # The last column is 1 up to rounding, and no draw must come out above it.
         self._cumulated = np.cumsum(self.transitions, axis=-1)[..., :-1]
         self._first = np.cumsum(self.initial_probabilities)[:-1]
 
@@ -95,10 +95,7 @@ class TabularMDP(FunctionalEnv):
                 )
         if not np.isfinite(self.rewards).all():
             raise ValueError("`rewards` must be finite. Received: inf or nan")
-        if not 0.0 <= self.discount <= 1.0:
-            raise ValueError(
-                f"`discount` must be in [0, 1]. Received: discount={self.discount}"
-            )
+        checks.fraction("discount", self.discount)
 
     # The exact answers.
 
@@ -144,13 +141,14 @@ class TabularMDP(FunctionalEnv):
         policy = softmax(logits)
         values = self.evaluate(policy)
         gains = self.action_values(values) - values[:, np.newaxis]
-        return self.visits(policy)[:, np.newaxis] * policy * gains
+        gradient: Array = self.visits(policy)[:, np.newaxis] * policy * gains
+        return gradient
 
     def value_iteration(self, tolerance: float = 1e-10) -> Solution:
         """Iterates V ← max_a Q(s, a) until no value moves by more than `tolerance`.
 
         Raises:
-            ValueError: If values keep growing: a discount of 1 and rewards for ever.
+            ValueError: If values keep growing: a discount of 1 and endless rewards.
         """
         values = np.zeros(len(self.rewards))
         for _ in range(1_000_000):
@@ -172,7 +170,7 @@ class TabularMDP(FunctionalEnv):
             values = self.evaluate(policy)
             gains = self.action_values(values)
             chosen = np.einsum("sa,sa->s", policy, gains)
-            # Improving by rounding error alone could go round in circles.
+            # Improvements by rounding errors alone could go on for ever.
             better = gains.max(axis=1) > chosen + 1e-10
             if not better.any():
                 return Solution(values, self._greedy(values))
@@ -206,40 +204,29 @@ class TabularMDP(FunctionalEnv):
 
     # The environment.
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws first states `[B]` int32."""
         return _draw(tf.constant(self._first, tf.float32), rng)
 
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
+    def transition(self, state: tf.Tensor, action: tf.Tensor, rng: Rng) -> tf.Tensor:
         """Draws next states `[B]` int32."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
         return _draw(
             tf.gather_nd(tf.constant(self._cumulated, tf.float32), indices), rng
         )
 
-    def observation(
-        self, state: tf.Tensor, rng: Rng | None, params: Any = None
-    ) -> tf.Tensor:
+    def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Returns one-hot rows `[B, S]`."""
         return tf.one_hot(state, len(self.rewards))
 
     def reward(
-        self,
-        state: tf.Tensor,
-        action: tf.Tensor,
-        next_state: tf.Tensor,
-        rng: Rng | None,
-        params: Any = None,
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns the expected rewards `[B]` of the actions taken."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
         return tf.gather_nd(tf.constant(self.rewards, tf.float32), indices)
 
-    def terminal(
-        self, state: tf.Tensor, rng: Rng | None, params: Any = None
-    ) -> tf.Tensor:
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns `[B]` bool, whether a state is terminal."""
         return tf.gather(tf.constant(self.terminal_states), state)
 

@@ -1,4 +1,4 @@
-"""Keeps what XLA compiles, so that the next process need not compile it again."""
+"""Keeps what XLA compiled, so that the next process does not compile it again."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-# Where `cache_compilations` looks for a directory; empty for no cache at all.
+# Where `cache_compilations` looks for a directory; empty turns the cache off.
 VARIABLE = "KPG_CACHE_DIR"
 _FLAGS = "TF_XLA_FLAGS"
 _DIRECTORY_FLAG = "--tf_xla_persistent_cache_directory"
-# Executables of a GPU would have to be told apart by its kind, and by its driver.
+# Executables of a GPU would depend on its model and its driver, too.
 _DEVICES_FLAG = "--tf_xla_persistent_cache_device_types=CPU"
 _LARGEST = 512 * 2**20
 
 
 def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path | None:
-    """Has XLA look up on disk what it compiled before, for CPUs.
+    """Makes XLA reuse what it compiled for CPUs in earlier processes.
 
     Compiling an iteration takes longer than many trainings. A graph is found again if
-    nothing in it differs: models, settings, sizes; seeds and numbers of iterations may.
-    The commands of `kpg` call this. In a program of your own it must come before the
-    first graph is run: XLA reads its flags once.
+    its models, settings and sizes are the same; seeds and numbers of iterations may
+    differ. The `kpg` commands call this. In your own program, call it before the first
+    graph runs: XLA reads its flags once.
 
     Args:
         directory: Where to keep them, in a folder for this processor and these
-            versions. Defaults to the environment variable `KPG_CACHE_DIR`, and without
-            it to `kpg` in the user's cache directory. When it holds more than 512 MiB,
-            the oldest files go.
+            versions. Defaults to the environment variable `KPG_CACHE_DIR`, or else to
+            `kpg` in the user's cache directory. Beyond 512 MiB the oldest files are
+            deleted.
 
     Returns:
         The folder, or `None` if there is no cache: `KPG_CACHE_DIR` is empty, the folder
-        cannot be written to or has a space in its path, at which XLA would split its
-        flags, or `TF_XLA_FLAGS` names one already.
+        is not writable, its path contains a space (where XLA would split its flags), or
+        `TF_XLA_FLAGS` already names one.
     """
     flags = os.environ.get(_FLAGS, "")
     chosen = os.environ.get(VARIABLE) if directory is None else os.fspath(directory)
@@ -47,7 +47,7 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path 
             return None
         folder.mkdir(parents=True, exist_ok=True)
         _prune(place, _LARGEST)
-    except (OSError, RuntimeError):  # RuntimeError: nobody knows the user's home
+    except (OSError, RuntimeError):  # RuntimeError: the home directory is unknown
         return None
     if not os.access(folder, os.W_OK):
         return None
@@ -62,14 +62,14 @@ def _default() -> str:
 
 
 def _fingerprint() -> str:
-    """Names all that compiled code depends on besides its graph."""
+    """Identifies everything that compiled code depends on besides its graph."""
     parts = [metadata.version("tensorflow"), platform.machine(), str(os.cpu_count())]
     parts += [os.environ.get("XLA_FLAGS", ""), *_processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _processor() -> list[str]:
-    """Returns the lines that say what the first processor can do."""
+    """Returns the lines that describe the first processor."""
     try:
         text = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
@@ -79,7 +79,7 @@ def _processor() -> list[str]:
 
 
 def _prune(folder: Path, largest: int) -> None:
-    """Deletes the oldest files until the rest takes no more than `largest` bytes."""
+    """Deletes the oldest files until the rest fits into `largest` bytes."""
     files = [(path.stat(), path) for path in folder.glob("xla-*/*.pb")]
     total = 0
     for stat, path in sorted(files, key=lambda file: -file[0].st_mtime):

@@ -6,23 +6,24 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypeVar
 
 import tensorflow as tf
 
+_Function = TypeVar("_Function", bound=Callable[..., object])
 _for_xla = contextvars.ContextVar("_for_xla", default=False)
 
 
-def compiled(function: Callable[..., Any], jit_compile: bool) -> Any:
+def compiled(function: _Function, jit_compile: bool) -> tf.types.experimental.Callable:
     """Returns a `tf.function` without AutoGraph.
 
     Args:
-        function: Builds graph.
+        function: Builds the graph.
         jit_compile: Whether XLA compiles it; `for_xla` is then true inside.
     """
 
     @functools.wraps(function)
-    def traced(*args: Any) -> Any:
+    def traced(*args: object) -> object:
         with building_for_xla(jit_compile):
             return function(*args)
 
@@ -32,15 +33,15 @@ def compiled(function: Callable[..., Any], jit_compile: bool) -> Any:
 def for_xla() -> bool:
     """Whether XLA will compile the graph that is being built.
 
-    The same results are then best computed in other ways: XLA joins small operations
-    into one kernel, each of which is a kernel of its own elsewhere.
+    XLA fuses small operations into one kernel, while elsewhere each is a kernel of its
+    own; the fastest way to the same result can differ.
     """
     return _for_xla.get()
 
 
 @contextlib.contextmanager
 def building_for_xla(active: bool = True) -> Iterator[None]:
-    """Says what `for_xla` answers inside."""
+    """Sets what `for_xla` answers inside a `with` block."""
     token = _for_xla.set(active)
     try:
         yield

@@ -1,13 +1,13 @@
 """Stateless random numbers that are the same everywhere.
 
-The generator is always Philox, and floats are made of its bits here. TensorFlow chooses
-a generator by the device and by whether XLA compiles the graph, and the two make floats
-of the same bits differently: one seed gives different numbers in a trainer and in a
-served policy. What it chooses under XLA on a CPU is also 25 times slower.
+The generator is always Philox, and its bits are turned into floats here. TensorFlow
+picks a generator by device and by whether XLA compiles the graph, and each turns the
+same bits into other floats: one seed would give different numbers in a trainer and in a
+served policy. Its choice under XLA on a CPU is also 25 times slower.
 
-XLA's own Philox takes 11 ns a number on a CPU, since its four lanes end up in code that
-computes all of them for each. Where XLA compiles the graph, the rounds are written out
-as a loop of element-wise operations, for the same bits in a sixth of the time.
+XLA's own Philox takes 11 ns a number on a CPU, because it computes all four lanes for
+each. Where XLA compiles the graph, the rounds are written out as a loop of element-wise
+operations: the same bits in a sixth of the time.
 
 Reference: Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3",
 https://doi.org/10.1145/2063384.2063405.
@@ -16,25 +16,31 @@ https://doi.org/10.1145/2063384.2063405.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from kpg.graph.compiling import for_xla
 
-# Philox4x32-10: what the even lanes are multiplied with, and what is added to the keys.
+Shape: TypeAlias = "Sequence[int | tf.Tensor] | tf.Tensor"
+"""A shape, known while the graph is built or not."""
+
+# Philox4x32-10: the factors of the even lanes, and the increments of the keys.
 _FACTORS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _MIXING_KEY = 0x02461E293EC8F720
 _ROUNDS, _ROUNDS_AT_ONCE = 10, 2
-# Of so few numbers XLA's own Philox is as fast, and takes less to be traced.
+# For so few numbers XLA's own Philox is as fast, and faster to trace.
 _FEW = 128
 
-# After 16 rounds no test of ours tells the permutations from uniform ones.
+# After 16 rounds our tests cannot tell the permutations from uniform ones.
 _SWAP_ROUNDS = 24
 
 
-def uniform(shape: Any, seed: tf.Tensor, low: float = 0.0, high: float = 1.0) -> Any:
+def uniform(
+    shape: Shape, seed: tf.Tensor, low: float = 0.0, high: float = 1.0
+) -> tf.Tensor:
     """Draws float32 numbers, uniform in (low, high); the unit interval is open.
 
     Args:
@@ -43,13 +49,15 @@ def uniform(shape: Any, seed: tf.Tensor, low: float = 0.0, high: float = 1.0) ->
         low: Lower bound. Defaults to 0.
         high: Upper bound. Defaults to 1.
     """
-    # 23 bits and a half: neither 0 nor 1 can come out, whose logarithms are no numbers.
+    # 23 bits and a half: never 0 or 1, whose logarithms would not be finite.
     bits = tf.bitwise.right_shift(tf.bitcast(_bits(shape, seed), tf.uint32), 9)
     unit = (tf.cast(tf.bitcast(bits, tf.int32), tf.float32) + 0.5) * 2.0**-23
     return unit if (low, high) == (0.0, 1.0) else low + unit * (high - low)
 
 
-def normal(shape: Any, seed: tf.Tensor, loc: float = 0.0, scale: float = 1.0) -> Any:
+def normal(
+    shape: Shape, seed: tf.Tensor, loc: float = 0.0, scale: float = 1.0
+) -> tf.Tensor:
     """Draws float32 numbers of mean `loc` and standard deviation `scale`.
 
     Args:
@@ -62,22 +70,22 @@ def normal(shape: Any, seed: tf.Tensor, loc: float = 0.0, scale: float = 1.0) ->
     return standard if (loc, scale) == (0.0, 1.0) else loc + scale * standard
 
 
-def integers(shape: Any, seed: tf.Tensor, low: int, high: int) -> Any:
+def integers(shape: Shape, seed: tf.Tensor, low: int, high: int) -> tf.Tensor:
     """Draws int32 numbers from low … high − 1; see `uniform`."""
     return low + tf.math.floormod(_bits(shape, seed), high - low)
 
 
-def seeds(shape: Any, seed: tf.Tensor) -> Any:
+def seeds(shape: Sequence[int | tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
     """Draws `[*shape, 2]` int32 stateless seeds from one seed."""
     return _bits([*shape, 2], seed)
 
 
-def permutations(count: int, size: int, seed: tf.Tensor) -> Any:
+def permutations(count: int, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Draws `[count, size]` int32: independent permutations of 0 … size − 1.
 
-    Every element finds its own place by a swap-or-not shuffle: in each of 24 rounds it
-    and a partner change places, or not, as a hash of the two decides. Nothing is
-    sorted, which takes XLA on a CPU 20 times as long.
+    Every element finds its own place by a swap-or-not shuffle: in each of 24 rounds a
+    hash decides whether it and a partner swap places. Nothing is sorted, which would
+    take XLA 20 times as long on a CPU.
 
     Reference: Hoang, Morris and Rogaway (2012), "An enciphering scheme based on a card
     shuffle", https://arxiv.org/abs/1208.1176.
@@ -90,10 +98,10 @@ def permutations(count: int, size: int, seed: tf.Tensor) -> Any:
     keys = _bits([_SWAP_ROUNDS, 2, count, 1], seed)
     sums, salts = tf.math.floormod(keys[:, 0], size), keys[:, 1]
 
-    def swap_or_not(index: tf.Tensor, places: tf.Tensor) -> tuple[Any, Any]:
+    def swap_or_not(index: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         partners = sums[index] - places
         partners = tf.where(partners < 0, partners + size, partners)
-        pairs = tf.maximum(places, partners)  # both of a pair must decide alike
+        pairs = tf.maximum(places, partners)  # both of a pair must agree
         swap = _hash(tf.bitwise.bitwise_xor(pairs, salts[index])) < 0
         return index + 1, tf.where(swap, partners, places)
 
@@ -103,7 +111,7 @@ def permutations(count: int, size: int, seed: tf.Tensor) -> Any:
     )[1]
 
 
-def _hash(numbers: tf.Tensor) -> Any:
+def _hash(numbers: tf.Tensor) -> tf.Tensor:
     """Scatters int32 numbers: the finalizer of MurmurHash3, by Austin Appleby."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
         shifted = tf.bitwise.right_shift(tf.bitcast(numbers, tf.uint32), shift)
@@ -112,7 +120,7 @@ def _hash(numbers: tf.Tensor) -> Any:
     return numbers
 
 
-def _bits(shape: Any, seed: tf.Tensor) -> Any:
+def _bits(shape: Shape, seed: tf.Tensor) -> tf.Tensor:
     """Draws int32 numbers of 32 random bits."""
     known = _static(shape)
     size = 0 if known is None else math.prod(known)
@@ -128,8 +136,10 @@ def _bits(shape: Any, seed: tf.Tensor) -> Any:
     return tf.reshape(tf.bitcast(words, tf.int32), known)
 
 
-def _full(shape: Any, key: Any, counter: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns the numbers of a counter's blocks and the following ones."""
+def _full(
+    shape: Shape, key: tf.Tensor | list[int], counter: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
+    """Returns the numbers of a counter's block and of the blocks that follow."""
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=shape,
         key=tf.convert_to_tensor(key, tf.uint64),
@@ -139,22 +149,24 @@ def _full(shape: Any, key: Any, counter: tf.Tensor, dtype: tf.DType) -> tf.Tenso
     )
 
 
-def _static(shape: Any) -> list[int] | None:
-    """Returns a shape that is known while the graph is built, else `None`."""
+def _static(shape: Shape) -> list[int] | None:
+    """Returns a shape if it is known while the graph is built, else `None`."""
     if isinstance(shape, (list, tuple)):
         return list(shape) if all(isinstance(size, int) for size in shape) else None
     value = tf.get_static_value(shape)
     return None if value is None else value.tolist()
 
 
-def _philox(counters: list[Any], keys: list[tf.Tensor], blocks: int) -> Any:
+def _philox(
+    counters: Sequence[int | tf.Tensor], keys: Sequence[tf.Tensor], blocks: int
+) -> tuple[tf.Tensor, ...]:
     """Returns the four lanes `[blocks]` uint32 of consecutive counters.
 
     Reference: Salmon et al. (2011), section 3.3.
     """
     xor = tf.bitwise.bitwise_xor
 
-    def rounds(turn: tf.Tensor, *lanes: tf.Tensor) -> tuple[Any, ...]:
+    def rounds(turn: tf.Tensor, *lanes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         a, b, c, d = lanes
         for number in range(_ROUNDS_AT_ONCE):
             past = tf.cast(turn * _ROUNDS_AT_ONCE + number, tf.uint32)
@@ -174,15 +186,16 @@ def _philox(counters: list[Any], keys: list[tf.Tensor], blocks: int) -> Any:
 
     lanes = [tf.fill([blocks], tf.cast(word, tf.uint32)) for word in counters]
     lanes[0] += tf.cast(tf.range(blocks), tf.uint32)
-    return tf.while_loop(
+    _, *mixed = tf.while_loop(
         lambda turn, *_: turn < _ROUNDS // _ROUNDS_AT_ONCE,
         rounds,
         (tf.constant(0), *lanes),
-    )[1:]
+    )
+    return tuple(mixed)
 
 
 def _product(lane: tf.Tensor, factor: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the upper and the lower word of the product of a lane and a number."""
+    """Returns the high and the low word of the product of a lane and a number."""
     product = tf.cast(lane, tf.uint64) * tf.constant(factor, tf.uint64)
     high = tf.cast(tf.bitwise.right_shift(product, 32), tf.uint32)
     return high, tf.cast(product, tf.uint32)

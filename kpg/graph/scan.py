@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
-# Numbers that stay in a core's cache; beyond, a loop that reads them once is quicker.
+from kpg.types import Nest
+
+# This many numbers stay in a core's cache; above it, a loop that reads them once wins.
 _SMALL = 2**14
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[Any, Any]],
-    carry: Any,
-    inputs: Any,
+    step: Callable[[Nest, Nest], tuple[Nest, Nest]],
+    carry: Nest,
+    inputs: Nest,
     *,
     reverse: bool = False,
     length: int | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Nest, Nest]:
     """Runs `step` once for each row of `inputs`, first to last (or last to first).
 
-    It is `tf.scan` with two differences: the outputs need not look like the carry, and
-    every `TensorArray` has a static shape, which XLA demands on every device.
+    It differs from `tf.scan` in two ways: the outputs need not look like the carry, and
+    every `TensorArray` has a static shape, which XLA requires on every device.
 
     Args:
         step: `step(carry, inputs_t) -> (carry, outputs_t)`. The carry keeps its shapes
@@ -45,15 +46,15 @@ def scan(
         length = tf.nest.flatten(rows)[0].shape[0] if tf.nest.flatten(rows) else None
     if not length:
         raise ValueError(
-            "`scan` needs at least one step and a number of steps that is known when "
-            f"the graph is built; give `length`. Received: length={length}"
+            "`scan` needs at least one step, and a number of steps that is known when "
+            f"the graph is built; pass `length`. Received: length={length}"
         )
     carry = tf.nest.map_structure(tf.convert_to_tensor, carry)
 
-    def row(index: tf.Tensor) -> Any:
+    def row(index: tf.Tensor | int) -> Nest:
         return tf.nest.map_structure(lambda values: values[index], rows)
 
-    def body(count: tf.Tensor, carry: Any, arrays: Any) -> tuple[tf.Tensor, Any, Any]:
+    def body(count: tf.Tensor, carry: Nest, arrays: Nest) -> tuple[Nest, Nest, Nest]:
         index = length - 1 - count if reverse else count
         carry, outputs = step(carry, row(index))
         arrays = tf.nest.map_structure(
@@ -74,13 +75,17 @@ def scan(
     return carry, tf.nest.map_structure(lambda array: array.stack(), arrays)
 
 
-def decayed_sums(terms: tf.Tensor, decays: tf.Tensor) -> tf.Tensor:
+def decayed_sums(
+    terms: tf.Tensor, decays: tf.Tensor, reverse: bool = False
+) -> tf.Tensor:
     """Returns sₜ = termsₜ + decaysₜ · sₜ₋₁ of every step, with s₋₁ = 0.
 
-    A small problem spends its time on starting the steps of a loop. It is computed in
-    ⌈log₂ T⌉ rounds over all rows instead: after round k each row holds the sum of the
-    2ᵏ rows up to it. A decay of 0 cuts: what is before it, `inf` and `nan` too, has no
-    effect.
+    In reverse it is sₜ = termsₜ + decaysₜ · sₜ₊₁ with s_T = 0. A decay of 0 cuts: what
+    lies beyond it has no effect, not even `inf` and `nan`.
+
+    A small forward problem would spend its time on starting the steps of a loop. It is
+    computed in ⌈log₂ T⌉ rounds over all rows instead: after round k each row holds the
+    sum of the 2ᵏ rows up to it.
 
     Reference: Hillis and Steele (1986), "Data parallel algorithms",
     https://doi.org/10.1145/7902.7903.
@@ -88,23 +93,25 @@ def decayed_sums(terms: tf.Tensor, decays: tf.Tensor) -> tf.Tensor:
     Args:
         terms: `[T, B]` float32.
         decays: `[T, B]` float32.
+        reverse: Whether the sums run from the last row to the first. Defaults to
+            `False`.
     """
 
-    def add(rows: tuple[tf.Tensor, ...], before: tf.Tensor) -> tf.Tensor:
+    def add(rows: tuple[tf.Tensor, tf.Tensor], before: tf.Tensor) -> tf.Tensor:
         term, decay = rows
-        return term + tf.where(tf.equal(decay, 0.0), 0.0, decay * before)
+        # Not `decay * before`: a masked row beyond an episode may hold nan or inf.
+        return term + unless(tf.equal(decay, 0.0), decay * before)
 
     def step(
-        total: tf.Tensor, row: tuple[tf.Tensor, ...]
+        total: tf.Tensor, row: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         total = add(row, total)
         return total, total
 
-    length = terms.shape[0]
-    if terms.shape.num_elements() > _SMALL:
-        return scan(step, tf.zeros_like(terms[0]), (terms, decays))[1]
+    if reverse or terms.shape.num_elements() > _SMALL:
+        return scan(step, tf.zeros_like(terms[0]), (terms, decays), reverse=reverse)[1]
     reach = 1
-    while reach < length:
+    while reach < terms.shape[0]:
         pad = [[reach, 0], [0, 0]]
         before, further = (tf.pad(rows[:-reach], pad) for rows in (terms, decays))
         terms, decays = add((terms, decays), before), decays * further
@@ -112,8 +119,15 @@ def decayed_sums(terms: tf.Tensor, decays: tf.Tensor) -> tf.Tensor:
     return terms
 
 
-def _outputs_of(step: Callable[[Any, Any], Any], carry: Any, row: Any) -> Any:
-    """Traces `step` aside to learn the shapes and dtypes of its outputs."""
+def unless(condition: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Returns `values`, with 0 where the condition holds; 0 · nan would be nan."""
+    return tf.where(condition, 0.0, values)
+
+
+def _outputs_of(
+    step: Callable[[Nest, Nest], tuple[Nest, Nest]], carry: Nest, row: Nest
+) -> Nest:
+    """Traces `step` on the side to learn the shapes and dtypes of its outputs."""
     traced = tf.function(step, autograph=False).get_concrete_function(
         *tf.nest.map_structure(tf.TensorSpec.from_tensor, (carry, row))
     )

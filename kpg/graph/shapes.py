@@ -1,4 +1,4 @@
-"""Checks of static shapes, made while the graph is built: they cost no operation."""
+"""Checks of static shapes, made while the graph is built: they add no operations."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import tensorflow as tf
 def assert_same_shape(**tensors: tf.Tensor) -> None:
     """Refuses tensors that TensorFlow would silently broadcast against each other.
 
-    `[8, 4] * [8, 1]` multiplies without a complaint and is almost never meant.
+    `[8, 4] * [8, 1]` multiplies without complaint and is almost never intended.
 
     Args:
-        **tensors: Tensors by the names under which the caller knows them. An unknown
-            dimension (`None`) fits every size, as `TensorShape` defines it.
+        **tensors: Tensors by the names that the caller uses. An unknown dimension
+            (`None`) fits every size.
 
     Raises:
         ValueError: If two of the static shapes differ.
@@ -23,8 +23,7 @@ def assert_same_shape(**tensors: tf.Tensor) -> None:
             tensor.shape.assert_is_compatible_with(first[1].shape)
         except ValueError as error:
             raise ValueError(
-                f"`{name}` must have the shape of `{first[0]}`, element by element: "
-                "nothing is broadcast. Received: "
-                f"{first[0]}.shape={first[1].shape}, {name}.shape={tensor.shape}. "
-                "Squeeze or expand the axis that is too many or too few."
+                f"`{name}` must have the shape of `{first[0]}`: nothing is broadcast. "
+                f"Squeeze or expand an axis. Received: {first[0]}.shape="
+                f"{first[1].shape}, {name}.shape={tensor.shape}"
             ) from error

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kpg.rewards import Evaluation, RewardFunction, Weighted, check_columns, evaluate
+from kpg.language.rewards.checking import check_columns
+from kpg.language.rewards.reward import Column, Columns, RewardFunction
+from kpg.language.rewards.weighted import Evaluation, Weighted, evaluate
+from kpg.types import Array
 
-Array = np.ndarray[Any, Any]
-
-_FROM_POLICY = ("prompt_ids", "completion_ids", "ended")
+# Columns of every completion, whatever the task.
+FROM_POLICY = ("prompt_ids", "completion_ids", "ended")
 
 
 class Completed(NamedTuple):
@@ -28,19 +30,23 @@ class Completed(NamedTuple):
 
     prompts: Sequence[str]
     completions: Sequence[str]
-    columns: Mapping[str, Sequence[Any]]
+    columns: Columns
+
+
+class Reader(Protocol):
+    """What a task needs of a language policy."""
+
+    def padded(self, prompts: Sequence[str], /) -> tuple[Array, Array]:
+        """Returns tokens `[N, P]` int32, padded on the right, and lengths `[N]`."""
+
+    def check_room(self, prompt_tokens: int, max_new_tokens: int, /) -> None:
+        """Refuses texts that are longer than the policy can read."""
 
 
 class TextTask:
-    """What shall be completed, and how well it was.
+    """Prompts to complete, and rewards that say how well it was done.
 
-    Args:
-        prompts: Strings, none empty.
-        references: See `kpg.environments.TextGeneration`.
-        rewards: See `kpg.environments.TextGeneration`.
-        reward_weights: See `kpg.environments.TextGeneration`.
-        columns: See `kpg.environments.TextGeneration`.
-        max_new_tokens: Tokens of a completion at most.
+    The arguments are those of `kpg.environments.TextGeneration`.
 
     Attributes:
         prompts: N strings.
@@ -49,17 +55,17 @@ class TextTask:
         completed: What was scored last, or `None`.
 
     Raises:
-        ValueError: If a prompt is empty, lists differ in length, or a reward wants a
-            column that there is not.
+        ValueError: If a prompt is empty, lists differ in length, or a reward needs a
+            column that is missing.
     """
 
     def __init__(
         self,
         prompts: Sequence[str],
-        references: Sequence[Any] | None,
+        references: Column | None,
         rewards: Sequence[RewardFunction],
         reward_weights: Sequence[float] | None,
-        columns: Mapping[str, Sequence[Any]] | None,
+        columns: Columns | None,
         max_new_tokens: int,
     ) -> None:
         self.prompts = _checked_prompts(prompts)
@@ -68,15 +74,15 @@ class TextTask:
             self.columns["references"] = references
         _check_columns(self.columns, len(self.prompts))
         self.reward = Weighted(rewards, reward_weights)
-        check_columns(rewards, [*self.columns, *_FROM_POLICY])
+        check_columns(rewards, [*self.columns, *FROM_POLICY])
         self.max_new_tokens = max_new_tokens
         self.completed: Completed | None = None
         self._measures: list[dict[str, Array]] = []
 
     def drawn(self, places: Iterable[int], seed: int) -> Array:
-        """Returns which prompts have their turn at places of an endless sequence.
+        """Returns the indices of the prompts at some places of an endless sequence.
 
-        It is shuffled anew for every pass over the prompts.
+        Each pass over the prompts has an order of its own.
         """
         total, orders = len(self.prompts), dict[int, Array]()
         prompts = []
@@ -88,17 +94,17 @@ class TextTask:
             prompts.append(orders[number][turn])
         return np.array(prompts, np.int64)
 
-    def padded(self, writer: Any, max_prompt_tokens: int) -> tuple[Array, Array]:
+    def padded(self, policy: Reader, max_prompt_tokens: int) -> tuple[Array, Array]:
         """Returns all prompts `[N, P]` int32, padded on the right, and their lengths.
 
         Args:
-            writer: The language policy that goes on with them.
+            policy: The language policy that completes them.
             max_prompt_tokens: Longest prompt.
 
         Raises:
-            ValueError: If a prompt is longer, or the policy cannot read so much.
+            ValueError: If a prompt is longer, or the policy cannot read that much.
         """
-        tokens, lengths = writer.padded(self.prompts)
+        tokens, lengths = policy.padded(self.prompts)
         wrong = np.flatnonzero(lengths > max_prompt_tokens)
         if len(wrong):
             raise ValueError(
@@ -106,7 +112,7 @@ class TextTask:
                 f"the limit. Received: max_prompt_tokens={max_prompt_tokens}, and "
                 f"{lengths[wrong[0]]} tokens of {self.prompts[wrong[0]]!r}"
             )
-        writer.check_room(tokens.shape[1], self.max_new_tokens)
+        policy.check_room(tokens.shape[1], self.max_new_tokens)
         return tokens, lengths
 
     def score(
@@ -117,54 +123,40 @@ class TextTask:
         completion_ids: Sequence[Array],
         ended: Sequence[bool],
     ) -> Evaluation:
-        """Asks all rewards.
+        """Calls all rewards.
 
         Args:
             indices: `[B]`, which prompts were completed.
             completions: B strings.
             prompt_ids: B int32 arrays, the tokens of each prompt.
-            completion_ids: B int32 arrays, of each completion, its end included.
+            completion_ids: B int32 arrays, the tokens of each completion, its end
+                included.
             ended: Whether each completion ended before the limit.
 
         Raises:
-            ValueError: If a reward fails, or answers with something else than it may.
+            ValueError: If a reward raises, or returns something that is not a score.
         """
-        columns: dict[str, Sequence[Any]] = {
+        columns: dict[str, Column] = {
             name: [values[index] for index in indices]
             for name, values in self.columns.items()
         }
         from_policy = (prompt_ids, completion_ids, ended)
-        columns |= dict(zip(_FROM_POLICY, from_policy, strict=True))
+        columns |= dict(zip(FROM_POLICY, from_policy, strict=True))
         prompts = [self.prompts[index] for index in indices]
         self.completed = Completed(prompts, completions, columns)
+        rewards, weights = self.reward.rewards, self.reward.weights
         scores = evaluate(
-            self.reward.rewards,
-            self.reward.weights,
-            *self.completed,
-            num_tokens=self.max_new_tokens,
+            rewards, weights, *self.completed, num_tokens=self.max_new_tokens
         )
         measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
         self._measures.append({**measures, "ended": np.asarray(ended, np.float32)})
         return scores
 
     def measured(self) -> dict[str, float]:
-        """See `Environment.measured`: the mean of each reward, and how many ended."""
+        """Returns the mean of each reward since the last call, and how many ended."""
         measures, self._measures = self._measures, []
         names = measures[0] if measures else ()
         return {name: _mean([row[name] for row in measures]) for name in names}
-
-
-def check_counts(**counts: Any) -> None:
-    """Refuses what is no positive integer, by name.
-
-    Raises:
-        ValueError: If there is one.
-    """
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={count!r}"
-            )
 
 
 def _mean(rows: list[Array]) -> float:
@@ -178,23 +170,23 @@ def _checked_prompts(prompts: Sequence[str]) -> list[str]:
     for index, prompt in enumerate(prompts):
         if not isinstance(prompt, str) or not prompt:
             raise ValueError(
-                "Each prompt must be a string that is not empty: the first token of a "
-                f"completion follows one. Received: prompts[{index}]={prompt!r}"
+                "Each prompt must be a string that is not empty: a completion follows "
+                f"at least one token. Received: prompts[{index}]={prompt!r}"
             )
     if not prompts:
-        raise ValueError("`prompts` must hold at least one. Received: prompts=[]")
+        raise ValueError("There must be at least one prompt. Received: prompts=[]")
     return prompts
 
 
-def _check_columns(columns: Mapping[str, Sequence[Any]], count: int) -> None:
+def _check_columns(columns: Columns, count: int) -> None:
     for name, values in columns.items():
         if isinstance(values, str) or len(values) != count:
             raise ValueError(
-                f"`{name}` must hold one value for each of {count} prompts. Received: "
+                f"`{name}` must have a value for each of {count} prompts. Received: "
                 f"{len(values)}"
             )
-        if name in _FROM_POLICY:
+        if name in FROM_POLICY:
             raise ValueError(
-                f"The columns {', '.join(_FROM_POLICY)} come from the policy. "
+                f"The columns {', '.join(FROM_POLICY)} come from the policy. "
                 f"Received: columns with {name!r}"
             )

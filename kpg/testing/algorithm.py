@@ -9,11 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.environments.environment import Environment
+from kpg.environments.graph.functional import GraphEnvironment
 from kpg.trainers.acting.graph import GraphCollector
+from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.outputs import outputs
 from kpg.trainers.running.loading import load
 from kpg.trainers.trainer import Trainer
+from kpg.trajectories import Trajectory
 from kpg.types import Array
 
 _RATIO_TOLERANCE = 1e-4
@@ -24,8 +27,8 @@ def check_algorithm(trainer: Trainer, env: Environment, iterations: int = 2) -> 
 
     Args:
         trainer: A trainer of the algorithm; it is compiled if it is not yet.
-        env: An environment in the graph that it fits, such as `kpg.make("CartPole-v1",
-            num_envs=4, seed=0)`.
+        env: An environment that it fits, such as `kpg.make("CartPole-v1", num_envs=4,
+            seed=0)`.
         iterations: How many. Defaults to 2.
 
     Raises:
@@ -50,18 +53,35 @@ def _weights(trainer: Trainer) -> list[Array]:
     return [np.array(tf.convert_to_tensor(v)) for v in trainer.learned_variables()]
 
 
-def _check_first_ratio(trainer: Trainer, env: Environment) -> None:
-    training = trainer.training_on(env.num_envs)
-    collector = GraphCollector(
-        env,  # type: ignore[arg-type]
-        trainer.policy,
-        trainer.settings.num_steps,
-        env.num_envs,
-        training.needs.whole_episodes,
-        training.needs.greedy,
+def fragment_of(trainer: Trainer, env: Environment) -> Trajectory:
+    """Collects one fragment as an iteration would, and forgets where it ended."""
+    needs, steps = trainer.needs, trainer.settings.num_steps
+    key = np.array([trainer.effective_seed, 0], np.int32)
+    rows: Trajectory
+    if not isinstance(env, GraphEnvironment):
+        # `as_environment` makes two kinds: what is not in the graph is on the host.
+        host = HostCollector(
+            env,  # type: ignore[arg-type]
+            trainer.policy,
+            steps,
+            needs.whole_episodes,
+        )
+        rows = tf.nest.map_structure(tf.constant, host.collect(key)[0])
+        return rows
+    graph = GraphCollector(
+        env, trainer.policy, steps, env.num_envs, needs.whole_episodes, needs.greedy
     )
-    seed = tf.constant([trainer.effective_seed, 0], tf.int32)
-    _, trajectory, _ = collector.collect(collector.start(seed), seed)
+
+    def fragment() -> Trajectory:
+        seed = tf.constant(key)
+        return graph.collect(graph.start(seed), seed)[1]
+
+    rows = tf.function(fragment, autograph=False)()
+    return rows
+
+
+def _check_first_ratio(trainer: Trainer, env: Environment) -> None:
+    training, trajectory = trainer.training_on(env.num_envs), fragment_of(trainer, env)
     state = () if trainer.critic is None else trainer.critic.initial_state(env.num_envs)
     batch, *_ = Estimation(training).batch(trajectory, state)
     said = outputs(trainer.policy, trainer.critic, batch)
@@ -107,7 +127,8 @@ def _check_history(history: dict[str, list[float]]) -> None:
 
 def _check_one_trace(trainer: Trainer, env: Environment, iterations: int) -> None:
     trainer.fit(env, steps_per_epoch=iterations, verbose=0)
-    traces = trainer.function.experimental_get_tracing_count()
+    function = trainer.function
+    traces = 0 if function is None else function.experimental_get_tracing_count()
     if traces != 1:
         raise AssertionError(
             "An iteration must be traced once: shapes must be static, and no Python "

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kpg import checks
 from kpg.environments.tabular import TabularMDP
+from kpg.types import Array
 
 WALL, START, FREE = "#", "S", ". "
 # Up, right, down, left: rows grow downwards.
@@ -18,11 +20,11 @@ Cell = tuple[int, int]
 
 
 class Maze(TabularMDP):
-    """A maze: from the start to the goal along the shortest way.
+    """A maze: the shortest path from the start to the goal.
 
     The states are the cells from which an end can be reached, in reading order; the
     actions 0, 1, 2 and 3 move up, to the right, down and to the left. A move into a
-    wall or out of the drawing goes nowhere, and costs the same.
+    wall or out of the drawing goes nowhere and costs the same.
 
     Reference: Sutton and Barto (2018), "Reinforcement learning", examples 3.5 and 8.1;
     the slip is that of Russell and Norvig, "Artificial intelligence: a modern
@@ -30,13 +32,13 @@ class Maze(TabularMDP):
 
     Args:
         rows: Rows of equal length: "#" is a wall, "." and the blank are free, "S" is a
-            start (the first state is one of them, each as likely), and every character
+            start (episodes begin in one of them, each as likely), and every character
             in `ends` is an end.
         discount: γ in [0, 1]. Defaults to 0.99.
         slip: Probability in [0, 1] that a move goes to one of its two sides instead,
-            to either as likely. Defaults to 0.
+            each as likely. Defaults to 0.
         step_reward: What each step earns, the last one included. Defaults to −1.
-        ends: What arriving at an end earns besides, by its character. Defaults to
+        ends: What arriving at an end earns in addition, by its character. Defaults to
             `{"G": 0.0}`.
         max_episode_steps: See `TabularMDP`.
 
@@ -62,9 +64,7 @@ class Maze(TabularMDP):
         ends: Mapping[str, float] = GOAL,
         max_episode_steps: int | None = None,
     ) -> None:
-        """See `Maze`."""
-        if not 0.0 <= slip <= 1.0:
-            raise ValueError(f"`slip` must be in [0, 1]. Received: slip={slip}")
+        checks.fraction("slip", slip)
         drawing = _drawing(rows, ends)
         self.cells = _connected(drawing, ends)
         starts = np.array([drawing[cell] == START for cell in self.cells], float)
@@ -86,14 +86,9 @@ class Maze(TabularMDP):
 
 
 def _drawing(rows: Sequence[str], ends: Mapping[str, float]) -> dict[Cell, str]:
-    """Returns the character of each cell that is no wall."""
-    marks = set("".join(rows))
-    if len({len(row) for row in rows}) != 1 or not marks <= {
-        *WALL,
-        *START,
-        *FREE,
-        *ends,
-    }:
+    """Returns the character of each cell that is not a wall."""
+    marks, known = set("".join(rows)), {*WALL, *START, *FREE, *ends}
+    if len({len(row) for row in rows}) != 1 or not marks <= known:
         raise ValueError(
             "A maze must be drawn in rows of equal length, with '#' for walls, '.' or "
             f"blanks, 'S' for starts and {sorted(ends)} for ends. Received: rows="
@@ -124,7 +119,7 @@ def _connected(drawing: Mapping[Cell, str], ends: Mapping[str, float]) -> list[C
     return sorted(found)
 
 
-def _moves(cells: Sequence[Cell]) -> np.ndarray:
+def _moves(cells: Sequence[Cell]) -> Array:
     """Returns `[S, A, S]`: 1 where a move that does not slip leads."""
     numbers = {cell: number for number, cell in enumerate(cells)}
     moves = np.zeros((len(cells), len(MOVES), len(cells)))

@@ -1,25 +1,27 @@
 """How a probe shows one bit, and how an action answers it, in every kind of space.
 
-Choices do not start at 0, and no range is symmetric or the same as another: so that
-whoever takes that for given is found out.
+Choices do not start at 0, and no range is symmetric or the same as another, so that
+code that takes this for granted fails.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from kpg import spaces
+from kpg.types import Array, Nest, Space
 
-Array = NDArray[Any]
 # `take(table, indices)`: rows of a NumPy table, in the graph or on the host.
-Take = Callable[[Array, Any], Any]
+Take: TypeAlias = Callable[[Array, Nest], Nest]
+
+Kinds: TypeAlias = Nest
+"""The name of a kind, or a dict or tuple of kinds, nested."""
 
 # An observation shows one of three symbols: the bit, 0 or 1, or nothing.
 BLANK = 2
@@ -35,7 +37,7 @@ def _image(column: int, width: int) -> Array:
 
 
 # Each kind of observation: its space, and the elements that show the symbols.
-_OBSERVATIONS: dict[str, tuple[gym.Space[Any], list[Any]]] = {
+_OBSERVATIONS: dict[str, tuple[Space, list[Nest]]] = {
     "box": (
         gym.spaces.Box(-1.0, 3.0, (1,)),
         [np.array([value], np.float32) for value in (-1.0, 3.0, 1.0)],
@@ -58,7 +60,7 @@ _OBSERVATIONS: dict[str, tuple[gym.Space[Any], list[Any]]] = {
         ["left", "right", ""],
     ),
 }
-_ACTIONS: dict[str, gym.Space[Any]] = {
+_ACTIONS: dict[str, Space] = {
     "discrete": gym.spaces.Discrete(3, start=1),
     "box": gym.spaces.Box(
         np.array([-1.0, 0.0], np.float32), np.array([1.0, 4.0], np.float32)
@@ -84,7 +86,7 @@ class Observations:
         ValueError: If a kind is unknown.
     """
 
-    def __init__(self, kinds: Any) -> None:
+    def __init__(self, kinds: Kinds) -> None:
         """See `Observations`."""
         known = {kind: space for kind, (space, _) in _OBSERVATIONS.items()}
         self.space = _space(kinds, known, "observation")
@@ -92,7 +94,7 @@ class Observations:
         self._names: list[str] = tf.nest.flatten(kinds)
         self.num_leaves = len(self._names)
 
-    def elements(self, symbols: Array) -> list[Any]:
+    def elements(self, symbols: Array) -> list[Nest]:
         """Returns N elements of the space that show the symbols `[N, leaves]`."""
         return [
             tf.nest.pack_sequence_as(
@@ -105,7 +107,7 @@ class Observations:
             for row in symbols
         ]
 
-    def encodings(self, symbols: Array) -> Any:
+    def encodings(self, symbols: Array) -> Nest:
         """Returns the same as a nest of arrays `[N, ...]`; see `kpg.spaces.encode`."""
         columns = []
         for name, column in zip(self._names, symbols.T, strict=True):
@@ -146,7 +148,7 @@ class Actions:
         ValueError: If a kind is unknown.
     """
 
-    def __init__(self, kinds: Any) -> None:
+    def __init__(self, kinds: Kinds) -> None:
         """See `Actions`."""
         self.space = _space(kinds, _ACTIONS, "action")
         self._kinds = kinds
@@ -158,7 +160,7 @@ class Actions:
         ]
         self.num_choices = sum(part.choices for part in self._parts)
 
-    def rewards(self, actions: Any, bits: Any, forbidden: Any, take: Take) -> Any:
+    def rewards(self, actions: Nest, bits: Nest, forbidden: Nest, take: Take) -> Nest:
         """Returns the mean over the parts of what they earn, `[B]`.
 
         Args:
@@ -184,7 +186,7 @@ class Actions:
                 total -= ((values - part.low) / half - 0.5 - right) ** 2
         return total / len(self._parts)
 
-    def best(self, bits: Array, forbidden: Array) -> Any:
+    def best(self, bits: Array, forbidden: Array) -> Nest:
         """Returns the actions that earn most, a nest of arrays `[N, ...]`."""
         columns: list[list[Array]] = [[] for _ in self._leaves]
         for number, part in enumerate(self._parts):
@@ -212,9 +214,7 @@ class Actions:
         return np.concatenate(masks, axis=1).astype(np.int8)
 
 
-def _space(
-    kinds: Any, known: Mapping[str, gym.Space[Any]], role: str
-) -> gym.Space[Any]:
+def _space(kinds: Kinds, known: Mapping[str, Space], role: str) -> Space:
     """Builds the space of a nest of kinds."""
     if isinstance(kinds, dict) and kinds:
         return gym.spaces.Dict(
@@ -230,7 +230,7 @@ def _space(
     return known[kinds]
 
 
-def _parts(leaf: int, space: gym.Space[Any]) -> list[_Part]:
+def _parts(leaf: int, space: Space) -> list[_Part]:
     """Lists the choices and numbers of a space that is no `Dict` or `Tuple`."""
     if isinstance(space, gym.spaces.Discrete):
         return [_Part(leaf, None, int(space.n), float(space.start), 0.0)]
@@ -243,7 +243,7 @@ def _parts(leaf: int, space: gym.Space[Any]) -> list[_Part]:
     return [_Part(leaf, i, 2, 0.0, 0.0) for i in range(np.prod(space.shape or ()))]
 
 
-def _right(number: int, bits: Any) -> Any:
+def _right(number: int, bits: Nest) -> Nest:
     """Returns the right choices of a part: the bit, or its opposite, in turns."""
     return bits if number % 2 == 0 else 1 - bits
 

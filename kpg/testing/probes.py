@@ -1,7 +1,7 @@
 """Tiny environments that tell which part of an algorithm is broken.
 
-Each asks for one thing more than the one before it, and everything about it is known.
-The first that is not learned names the part to look at:
+Each needs one thing more than the one before it, and everything about it is known. The
+first that is not learned names the part to look at:
 
 - `value`: one step, reward 1. The critic learns a constant.
 - `value_of_state`: one step, reward −1 or 1 as observed. The critic reads observations.
@@ -10,7 +10,7 @@ The first that is not learned names the part to look at:
 - `policy_of_state`: the observation says which action is right.
 - `memory`: the first of four observations says which action is right at the last; the
   others are blank. Only a policy with a memory can do it.
-- `truncation`: reward 1 at every step for ever, cut after eight. Each is worth
+- `truncation`: reward 1 at every step for ever, cut after eight. Each state is worth
   1 / (1 − γ), which is learned only if the cut is not taken for an end.
 
 Reference: Andy Jones (2021), "Debugging RL, without the agonizing pain",
@@ -25,14 +25,13 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
+from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.testing.probe_spaces import ACTIONS as ACTIONS
-from kpg.testing.probe_spaces import BLANK, Actions, Observations, Take
+from kpg.testing.probe_spaces import BLANK, Actions, Kinds, Observations, Take
 from kpg.testing.probe_spaces import OBSERVATIONS as OBSERVATIONS
-
-Array = NDArray[Any]
+from kpg.types import Array, Nest
 
 
 class _Task(NamedTuple):
@@ -68,20 +67,20 @@ class Probe(FunctionalEnv):
       at a quarter of it for a bit of 0 and at three quarters for 1.
 
     In a nest of observations the bit shows in one leaf, drawn anew in each episode, and
-    the others are blank; so no leaf can be done without.
+    the others are blank, so every leaf is needed.
 
     States are indices `[B]` int32.
 
     Args:
         task: One of `TASKS`; see the module.
         observation: Kind of observation: one of `OBSERVATIONS`, or a dict or tuple of
-            kinds, nested as one likes. Defaults to "box". Inside the graph a text is
-            its encoding, as `kpg.spaces` says.
+            kinds, nested. Defaults to "box". Inside the graph a text is its encoding;
+            see `kpg.spaces`.
         action: Kind of action: one of `ACTIONS`, or a nest of them. Defaults to
             "discrete".
         masked: Whether in half of the episodes every right choice is forbidden, as
             `observation["action_mask"]` says, 1 for what is allowed; the rest is
-            `observation["observation"]`. Who takes a forbidden choice earns −100.
+            `observation["observation"]`. A forbidden choice earns −100.
             Defaults to `False`.
 
     Attributes:
@@ -99,11 +98,10 @@ class Probe(FunctionalEnv):
     def __init__(
         self,
         task: str,
-        observation: Any = "box",
-        action: Any = "discrete",
+        observation: Kinds = "box",
+        action: Kinds = "discrete",
         masked: bool = False,
     ) -> None:
-        """See `Probe`."""
         super().__init__()
         if task not in _TASKS:
             raise ValueError(f"`task` must be one of {TASKS}. Received: {task!r}")
@@ -193,12 +191,12 @@ class Probe(FunctionalEnv):
             values[step] += discount * values[step + 1]
         return values.reshape(-1)
 
-    def best_actions(self) -> Any:
+    def best_actions(self) -> Nest:
         """Returns an optimal action for each of `states`, a nest of `[N, ...]`."""
         alive = self.states
         return self._actions.best(self._bits[alive], self._forbidden[alive])
 
-    def _rewards(self, states: Any, actions: Any, take: Take) -> Any:
+    def _rewards(self, states: Nest, actions: Nest, take: Take) -> Nest:
         """Returns the rewards `[B]`, in the graph or on the host."""
         payments = take(self._payments, states)
         if not self._task.acts:
@@ -209,36 +207,27 @@ class Probe(FunctionalEnv):
 
     # The environment.
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws first states `[B]` int32."""
         return rng.integers(0, self._starts)
 
-    def transition(
-        self, state: tf.Tensor, action: Any, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
+    def transition(self, state: tf.Tensor, action: Nest) -> tf.Tensor:
         """Returns the states of the next step, whatever the action."""
         return tf.minimum(state + self._stride, len(self._bits) - 1)
 
-    def observation(self, state: tf.Tensor, rng: Rng | None, params: Any = None) -> Any:
+    def observation(self, state: tf.Tensor) -> Nest:
         """Returns a nest of `[B, ...]`; see `Probe`."""
         return tf.nest.map_structure(
             lambda table: _take_in_graph(table, state), self._observations
         )
 
     def reward(
-        self,
-        state: tf.Tensor,
-        action: Any,
-        next_state: tf.Tensor,
-        rng: Rng | None,
-        params: Any = None,
+        self, state: tf.Tensor, action: Nest, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns the rewards `[B]`; see `Probe`."""
         return self._rewards(state, action, _take_in_graph)
 
-    def terminal(
-        self, state: tf.Tensor, rng: Rng | None, params: Any = None
-    ) -> tf.Tensor:
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns `[B]` bool, whether an episode is over."""
         return state >= len(self.states)
 
@@ -261,7 +250,6 @@ class ProbeEnv(gym.Env[Any, Any]):
     """
 
     def __init__(self, probe: Probe, mask_in_info: bool = False) -> None:
-        """See `ProbeEnv`."""
         if mask_in_info and not probe.masked:
             raise ValueError(
                 "`mask_in_info` needs a probe with masked=True. Received: masked=False"
@@ -273,16 +261,16 @@ class ProbeEnv(gym.Env[Any, Any]):
         )
         self._state, self._count = 0, 0
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """See `gymnasium.Env.reset`."""
+    ) -> tuple[Nest, dict[str, Any]]:
         super().reset(seed=seed)
         self._state, self._count = int(self.np_random.integers(self.probe._starts)), 0
         return self._show()
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """See `gymnasium.Env.step`."""
+    @override
+    def step(self, action: Nest) -> tuple[Nest, float, bool, bool, dict[str, Any]]:
         probe = self.probe
         reward = float(probe._rewards(self._state, action, _take_on_host))
         self._state += probe._stride
@@ -292,7 +280,7 @@ class ProbeEnv(gym.Env[Any, Any]):
         truncated = self._count == probe.max_episode_steps
         return observation, reward, terminated, truncated, info
 
-    def _show(self) -> tuple[Any, dict[str, Any]]:
+    def _show(self) -> tuple[Nest, dict[str, Any]]:
         """Returns an observation and infos of their own."""
         observation = copy.deepcopy(self.probe._elements[self._state])
         mask = self.probe._masks[self._state].copy()
@@ -303,9 +291,9 @@ class ProbeEnv(gym.Env[Any, Any]):
         return observation, {}
 
 
-def _take_in_graph(table: Array, indices: Any) -> Any:
+def _take_in_graph(table: Array, indices: Nest) -> Nest:
     return tf.gather(tf.constant(table), tf.cast(indices, tf.int32))
 
 
-def _take_on_host(table: Array, indices: Any) -> Any:
+def _take_on_host(table: Array, indices: Nest) -> Nest:
     return table[np.asarray(indices, int)]

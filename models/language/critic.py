@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import TextTrunk
+from kpg.types import Config, Tensor
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -22,12 +24,14 @@ class LanguageCritic(TextModel):
     head.
 
     Args:
-        trunk: What reads the text: that of a language policy, whose `critic` this is,
-            or one of its own, as `LanguageTrunk(causal_lm)` or that of another policy.
+        trunk: Reads the text: that of a language policy, whose `critic` this is, or one
+            of its own, such as `LanguageTrunk(causal_lm)` or that of another policy.
         shared: Whether the trunk is the policy's. Defaults to `False`.
     """
 
-    def __init__(self, trunk: TextTrunk, shared: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, trunk: TextTrunk, shared: bool = False, **kwargs: object
+    ) -> None:
         super().__init__(trunk, **kwargs)
         self.shared = shared
         self.head = keras.layers.Dense(
@@ -35,20 +39,26 @@ class LanguageCritic(TextModel):
         )
         self.head.build((None, trunk.width))
 
-    def outputs(self, features: tf.Tensor, observations: Any = None) -> tf.Tensor:
+    @override
+    def outputs(self, features: Tensor, observations: Tensor | None = None) -> Tensor:
         """Returns float32 values `[...]` of `[..., F]` features."""
         return tf.squeeze(self.head(tf.cast(features, tf.float32)), axis=-1)
 
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_config`; whose trunk is shared is not part of it."""
+    @override
+    def get_config(self) -> Config:
+        """Returns the configuration, without a trunk that is shared."""
         if self.shared:
             return {"name": self.name, "trunk": True}
         own = keras.saving.serialize_keras_object(self.trunk)
         return {"name": self.name, "trunk": False, "own_trunk": own}
 
     @classmethod
+    @override
     def from_config(
-        cls, config: dict[str, Any], custom_objects: Any = None, trunk: Any = None
+        cls,
+        config: Config,
+        custom_objects: Mapping[str, object] | None = None,
+        trunk: TextModel | None = None,
     ) -> LanguageCritic:
         """Makes a critic, or finds that of a policy.
 
@@ -58,7 +68,7 @@ class LanguageCritic(TextModel):
             trunk: The policy whose trunk it shares, if it does.
 
         Raises:
-            ValueError: If it does, and there is no policy.
+            ValueError: If it shares a trunk and no policy is given.
         """
         if not config["trunk"]:
             revive = keras.saving.deserialize_keras_object
@@ -69,4 +79,5 @@ class LanguageCritic(TextModel):
                 "configuration does not hold; save and load the trainer that has both. "
                 "Received: trunk=None"
             )
-        return trunk.critic or cls(trunk.trunk, shared=True, name=config["name"])
+        shared: LanguageCritic | None = getattr(trunk, "critic", None)
+        return shared or cls(trunk.trunk, shared=True, name=config["name"])

@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
+import gymnasium as gym
 import keras
 import tensorflow as tf
+from typing_extensions import Self, override
 
-from kpg.distributions import CategoricalFamily, TruncatedFamily
+from kpg.distributions.categorical import CategoricalFamily
 from kpg.distributions.family import Family
-from kpg.graph import probability as tfp
+from kpg.distributions.truncated import TruncatedFamily
 from kpg.language.pretrained.presets import pretrained
-from kpg.language.tokenizers.coding import Tokens, padded
+from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
+from kpg.language.tokenizers.tokenizer import Tokenizer
+from kpg.models.action_model import ActionModel
 from kpg.models.language import saving
 from kpg.models.language.critic import LanguageCritic
-from kpg.models.language.decoding.choice import decoder_for
-from kpg.models.language.decoding.decoder import Decoder, RereadingDecoder
+from kpg.models.language.decoding.decoder import RereadingDecoder
+from kpg.models.language.decoding.sampling import Sampler
+from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.seq2seq import Seq2SeqRereader
-from kpg.models.language.decoding.slots import put_anywhere
+from kpg.models.language.decoding.tables import put_anywhere
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import State, TextTrunk
-from kpg.text import Codec, check_tokenizer
-
-Self = TypeVar("Self", bound="LanguagePolicy")
+from kpg.types import Array, Config, Tensor
 
 
-class LanguagePolicy(TextModel):
+class LanguagePolicy(ActionModel, TextModel):
     """A policy over tokens, for `kpg.environments.TextGeneration`.
 
-    Its distribution over the next token is that of the model's logits divided by the
-    temperature, cut to `top_k` and `top_p`; log-probabilities, entropies and gradients
-    are those of exactly this distribution, in sampling and in learning. Abstract:
-    `CausalLMPolicy` and `Seq2SeqLMPolicy` say which kind of model it is.
+    Its methods that take observations `[B]` without a state (`sample`, `log_prob`, …)
+    regard each token as the first of its text. Abstract: see `CausalLMPolicy` and
+    `Seq2SeqLMPolicy`, also for the arguments.
 
     Args:
-        trunk: What reads the text.
+        trunk: Reads the text.
         tokenizer: Strings to tokens and back.
         value_head: Whether the policy has a `critic` on the model's features.
         temperature: What logits are divided by, > 0.
@@ -45,33 +47,37 @@ class LanguagePolicy(TextModel):
         top_p: See `kpg.distributions.TruncatedFamily`.
 
     Attributes:
+        trunk_type: Class of the trunk.
+        preset_task: KerasHub's name of the kind of model.
         family: The distributions over tokens.
         tokenizer: The same.
         temperature: The same.
 
     Raises:
-        ValueError: If the tokenizer does not go with the model, or a number is out of
+        ValueError: If the tokenizer does not match the model, or a number is out of
             range.
     """
 
     trunk_type: ClassVar[type[TextTrunk]]
     preset_task: ClassVar[str]
+    # How it is exported, as "module:function": not like a policy that acts.
+    exporter: ClassVar[str] = "kpg.export.language.completions:offer"
 
     def __init__(
         self,
         trunk: TextTrunk,
-        tokenizer: Any,
+        tokenizer: Tokenizer,
         value_head: bool,
         temperature: float,
         top_k: int | None,
         top_p: float | None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(trunk, **kwargs)
         if not temperature > 0.0:
             raise ValueError(
-                "`temperature` must be above 0; for the most likely tokens, evaluate "
-                f"deterministically. Received: temperature={temperature!r}"
+                "`temperature` must be greater than 0; for the most likely tokens, "
+                f"evaluate deterministically. Received: temperature={temperature!r}"
             )
         self.action_space = self.observation_space
         self.family = _family(self.action_space, top_k, top_p)
@@ -99,10 +105,6 @@ class LanguagePolicy(TextModel):
             self._codec = Codec(self.tokenizer)
         return self._codec
 
-    def decoder(self) -> Decoder:
-        """Returns the fastest decoder that reads texts as the model does."""
-        return decoder_for(self.trunk)
-
     def padded(self, prompts: Sequence[str]) -> tuple[Tokens, Tokens]:
         """Returns the tokens of prompts `[B, P]`, padded on the right, and how many.
 
@@ -113,8 +115,8 @@ class LanguagePolicy(TextModel):
         for prompt, length in zip(prompts, lengths, strict=True):
             if length == 0:
                 raise ValueError(
-                    "A completion follows a token: each prompt must have one at least. "
-                    f"Received: {prompt!r}"
+                    "Each prompt must have at least one token, which the completion "
+                    f"follows. Received: {prompt!r}"
                 )
         return table, lengths
 
@@ -134,7 +136,7 @@ class LanguagePolicy(TextModel):
 
         Args:
             prompts: B strings, none empty.
-            max_new_tokens: Tokens of a completion at most, ≥ 1. Defaults to 64.
+            max_new_tokens: The most tokens of a completion, ≥ 1. Defaults to 64.
             seed: Equal seeds give equal texts. Defaults to 0.
             deterministic: Whether to choose the most likely tokens. Defaults to
                 `False`.
@@ -143,7 +145,7 @@ class LanguagePolicy(TextModel):
             B strings, without the prompts.
 
         Raises:
-            ValueError: If a prompt has no token, or the model cannot read so much.
+            ValueError: If a prompt has no token, or the model cannot read that much.
         """
         return self.complete(prompts, max_new_tokens, seed, deterministic)[0]
 
@@ -153,20 +155,11 @@ class LanguagePolicy(TextModel):
         max_new_tokens: int = 64,
         seed: int = 0,
         deterministic: bool = False,
-    ) -> tuple[list[str], Any]:
-        """Completes prompts, and says how likely the completions were.
-
-        Args:
-            prompts: See `generate`.
-            max_new_tokens: See `generate`.
-            seed: See `generate`.
-            deterministic: See `generate`.
+    ) -> tuple[list[str], Array]:
+        """Completes prompts as `generate` does, and says how likely the texts were.
 
         Returns:
             B strings, and their log-probabilities `[B]` in nats, the end included.
-
-        Raises:
-            ValueError: See `generate`.
         """
         tokens, lengths = self.padded(prompts)
         self.check_room(tokens.shape[1], max_new_tokens)
@@ -178,10 +171,10 @@ class LanguagePolicy(TextModel):
         texts = self.texts([written[:count, row] for row, count in enumerate(counts)])
         return texts, completions.log_probs.numpy().sum(0)
 
-    def _sampler(self, max_new_tokens: int, deterministic: bool) -> Any:
+    def _sampler(
+        self, max_new_tokens: int, deterministic: bool
+    ) -> tf.types.experimental.PolymorphicFunction:
         """Returns a compiled `Sampler`."""
-        from kpg.models.language.decoding.sampling import Sampler
-
         decoder = decoder_for(self.trunk, portable=True)
         if isinstance(decoder, (RereadingDecoder, Seq2SeqRereader)):
             # A cache of KerasHub has one shape.
@@ -215,36 +208,13 @@ class LanguagePolicy(TextModel):
         """
         return self.trunk.begin(prompts, lengths)
 
-    def outputs(self, features: tf.Tensor, observations: Any = None) -> tf.Tensor:
+    @override
+    def outputs(self, features: Tensor, observations: Tensor | None = None) -> Tensor:
         """Returns float32 logits `[..., V]` of the next token, at the temperature."""
         return self.trunk.logits(features) / self.temperature
 
-    def distribution(self, observations: tf.Tensor) -> tfp.distributions.Distribution:
-        """See `kpg.models.Policy.distribution`; each token is the first of its text."""
-        return self.family.distribution(self(observations))
-
-    def sample(
-        self, observations: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `kpg.models.Policy.sample`; each token is the first of its text."""
-        parameters = self(observations)
-        actions = self.family.sample(parameters, seed)
-        return actions, self.family.log_prob(parameters, actions)
-
-    def mode(self, observations: tf.Tensor) -> tf.Tensor:
-        """See `kpg.models.Policy.mode`; each token is the first of its text."""
-        return self.family.mode(self(observations))
-
-    def log_prob(self, observations: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-        """See `kpg.models.Policy.log_prob`; each token is the first of its text."""
-        return self.family.log_prob(self(observations), actions)
-
-    def entropy(self, observations: tf.Tensor) -> tf.Tensor:
-        """See `kpg.models.Policy.entropy`; each token is the first of its text."""
-        return self.family.entropy(self(observations))
-
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.Model.get_config`."""
+    @override
+    def get_config(self) -> Config:
         return {
             **self.trunk.get_config(),
             "name": self.name,
@@ -255,10 +225,10 @@ class LanguagePolicy(TextModel):
         }
 
     @classmethod
+    @override
     def from_config(
-        cls: type[Self], config: dict[str, Any], custom_objects: Any = None
+        cls, config: Config, custom_objects: Mapping[str, object] | None = None
     ) -> Self:
-        """See `keras.Model.from_config`."""
         revive, name = keras.saving.deserialize_keras_object, cls.trunk_type.argument
         tokenizer = revive(config["tokenizer"], custom_objects)
         lm = saving.revived(config[name], custom_objects)
@@ -266,51 +236,52 @@ class LanguagePolicy(TextModel):
 
     @classmethod
     def from_preset(
-        cls: type[Self], preset: str | Path, tokenizer: Any = None, **options: Any
+        cls, preset: str | Path, tokenizer: Tokenizer | None = None, **options: object
     ) -> Self:
         """Makes a policy of a pretrained model.
 
         Args:
             preset: A directory that `save_to_preset` of a KerasHub model wrote, or a
-                name that `from_preset` of KerasHub knows, which is downloaded.
+                name that KerasHub's `from_preset` knows, which is downloaded.
             tokenizer: Defaults to that of the preset.
             **options: See the class.
 
         Raises:
             ValueError: If there is no such preset, it is of another kind of model, or
-                the tokenizer does not go with the model.
+                the tokenizer does not match the model.
         """
         lm = pretrained(preset, cls.preset_task, with_tokenizer=tokenizer is None)
-        make: Any = cls
-        made: Self = make(lm, tokenizer, **options)
-        return made
+        make: Callable[..., Self] = cls
+        return make(lm, tokenizer, **options)
 
 
-def chosen_tokenizer(tokenizer: Any, lm: Any) -> Any:
+def chosen_tokenizer(tokenizer: Tokenizer | None, lm: keras.Model) -> Tokenizer:
     """Returns the tokenizer that was given, or that of the model's preprocessor.
 
     Raises:
         ValueError: If there is neither.
     """
-    if tokenizer is None:
-        tokenizer = getattr(getattr(lm, "preprocessor", None), "tokenizer", None)
-    if tokenizer is None:
+    owner = getattr(lm, "preprocessor", None)
+    found: Tokenizer | None = tokenizer or getattr(owner, "tokenizer", None)
+    if found is None:
         raise ValueError(
             "A model without a preprocessor needs a `tokenizer`, for example "
             f"`kpg.text.ByteTokenizer()`. Received: {getattr(lm, 'name', lm)!s}, "
             "tokenizer=None"
         )
-    return tokenizer
+    return found
 
 
-def _family(space: Any, top_k: int | None, top_p: float | None) -> Family:
+def _family(
+    space: gym.spaces.Discrete, top_k: int | None, top_p: float | None
+) -> Family:
     if top_k is None and top_p is None:
         return CategoricalFamily(space)
     return TruncatedFamily(space, top_k, top_p)
 
 
-def _has_vocabulary(tokenizer: Any) -> bool:
-    """Whether a tokenizer knows its words, which a loaded one is told last."""
+def _has_vocabulary(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer knows its words; a loaded one is told them last."""
     try:
         tokenizer.vocabulary_size()
     except ValueError:

@@ -3,48 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kpg.language.tokenizers.coding import Tokens, padded
-from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
+from kpg import checks
+from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
+from kpg.language.tokenizers.tokenizer import Tokenizer
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.language_policy import chosen_tokenizer
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import TextTrunk
-from kpg.models.language.trunk import LanguageTrunk
-from kpg.text import Codec, check_tokenizer
+from kpg.types import Array, Nest
 
 _LONGEST_WINDOW = 512
 
-Text = str | tuple[str, str]
+Text: TypeAlias = str | tuple[str, str]
 
 
 class Windows(NamedTuple):
-    """What a language model is shown and what it shall say; all `[N, L]`.
+    """What a language model is shown and what it is to predict; all `[N, L]`.
 
     Attributes:
         inputs: int32 tokens; 0 behind the last. For a Seq2SeqLM the inputs of its
-            backbone by name, of which those of the encoder are `[N, S]`.
+            backbone by name, those of the encoder `[N, S]`.
         targets: int32, the token that follows each.
-        weights: float32, 1 where the target counts and 0 where it is padding or belongs
-            to a prompt.
+        weights: float32, 1 where the target counts, 0 where it is padding or belongs to
+            a prompt.
     """
 
-    inputs: Any
-    targets: Any
-    weights: Any
+    inputs: Nest
+    targets: Array
+    weights: Array
 
 
 def pretrain(
-    lm: Any,
+    lm: keras.Model,
     texts: Sequence[Text],
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
     *,
     epochs: int = 1,
     batch_size: int = 32,
-    learning_rate: Any = 1e-3,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
     sequence_length: int | None = None,
     validation_split: float = 0.0,
     seed: int = 0,
@@ -54,13 +57,13 @@ def pretrain(
 ) -> keras.callbacks.History:
     """Trains a language model to predict the next token.
 
-    Texts, each with the end token behind it, stand one after the other and are cut into
-    windows of `sequence_length`. A pair of a prompt and its completion has a window of
-    its own, and only the completion and its end are learned; a Seq2SeqLM learns pairs
-    alone, of what its encoder and its decoder read. The loss is the mean of
-    −log p in nats over the tokens that count, without temperature; Adam follows its
-    gradient, whose norm is cut to 1. Only the trainable weights of the model change:
-    what is frozen, and a policy's value head, stay.
+    Texts, each followed by the end token, are joined and cut into windows of
+    `sequence_length`. A pair of a prompt and its completion has a window of its own,
+    and only the completion and its end are learned; a Seq2SeqLM learns pairs only, of
+    what its encoder and its decoder read. The loss is the mean of −log p in nats over
+    the tokens that count, without temperature; Adam follows its gradient, whose norm is
+    clipped to 1. Only the trainable weights of the model change: frozen ones, and a
+    policy's value head, stay.
 
     Example:
         tokenizer = kpg.text.ByteTokenizer()
@@ -74,27 +77,32 @@ def pretrain(
             model's preprocessor.
         epochs: Passes over the windows, ≥ 1. Defaults to 1.
         batch_size: Windows of a step, ≥ 1. Defaults to 32.
-        learning_rate: Adam's: a number > 0, or a schedule of Keras. Defaults to 0.001.
-        sequence_length: L, tokens of a window, ≥ 1. Defaults to the longest text that
-            the model reads, at most 512, or less where the texts need less; of a
-            Seq2SeqLM those of its decoder.
+        learning_rate: Adam's: a number > 0, or a Keras schedule. Defaults to 0.001.
+        sequence_length: L, tokens of a window, ≥ 1; for a Seq2SeqLM, of its decoder.
+            Defaults to the longest text that the model reads, at most 512, or less
+            where the texts need less.
         validation_split: Share of the windows, the last ones, that are not learned but
             measured after every epoch, in [0, 1). Defaults to 0.
         seed: Seed of the order of the windows. Defaults to 0.
         callbacks: Keras callbacks. Their model is made for this call, from the layers
             of `lm`. Defaults to none.
         jit_compile: Whether XLA compiles the step; see `keras.Model.compile`. Defaults
-            to `False`: a small model gains less from it than the compiling takes.
+            to `False`: a small model gains less from it than compiling takes.
         verbose: See `keras.Model.fit`. Defaults to "auto".
 
     Returns:
-        Keras's `History`: `loss`, and `val_loss` if there is a validation.
+        Keras's `History`: `loss`, and `val_loss` with a validation split.
 
     Raises:
         ValueError: If there is no text, strings and pairs are mixed, one is empty or
             does not fit, or a number is out of range.
     """
-    _check_numbers(epochs, batch_size, sequence_length, validation_split)
+    checks.whole_number("epochs", epochs)
+    checks.whole_number("batch_size", batch_size)
+    if sequence_length is not None:
+        checks.whole_number("sequence_length", sequence_length)
+    if checks.fraction("validation_split", validation_split) == 1.0:
+        checks.refuse("validation_split", "must be less than 1", validation_split)
     trunk, tokenizer = _read(lm, tokenizer)
     check_tokenizer(tokenizer, trunk.vocabulary_size)
     if isinstance(trunk, Seq2SeqTrunk):
@@ -139,25 +147,23 @@ def _learned_windows(count: int, validation_split: float) -> int:
     return count - held_out
 
 
-def _read(lm: Any, tokenizer: Any) -> tuple[TextTrunk, Any]:
+def _read(lm: keras.Model, tokenizer: Tokenizer | None) -> tuple[TextTrunk, Tokenizer]:
     """Returns what reads texts, and the tokenizer."""
-    if tokenizer is None:
-        known = lm if isinstance(lm, TextModel) else getattr(lm, "preprocessor", None)
-        tokenizer = getattr(known, "tokenizer", None)
     if isinstance(lm, TextModel):
-        return lm.trunk, tokenizer
+        return lm.trunk, tokenizer or lm.tokenizer
+    found = chosen_tokenizer(tokenizer, lm)
     if callable(getattr(lm, "call_decoder_with_cache", None)):
-        check_tokenizer(tokenizer, int(lm.backbone.vocabulary_size))
-        return Seq2SeqTrunk(lm, framing_of(lm, tokenizer)), tokenizer
-    return LanguageTrunk(lm), tokenizer
+        check_tokenizer(found, int(lm.backbone.vocabulary_size))
+        return Seq2SeqTrunk(lm, framing_of(lm, found)), found
+    return LanguageTrunk(lm), found
 
 
 def predictor(trunk: TextTrunk) -> keras.Model:
     """Returns the language model as a plain one, from tokens `[N, L]` to logits.
 
-    Padding stands behind the text, where causal attention does not look back from.
+    Padding follows the text, so that causal attention never sees it from the text.
     """
-    backbone: Any = trunk.lm.backbone
+    backbone: keras.Model = trunk.lm.backbone
     if isinstance(trunk, Seq2SeqTrunk):
         inputs = backbone.input
         features = backbone.output["decoder_sequence_output"]
@@ -169,15 +175,15 @@ def predictor(trunk: TextTrunk) -> keras.Model:
 
 
 def windows(
-    texts: Sequence[Text], tokenizer: Any, longest: int, length: int | None = None
+    texts: Sequence[Text], tokenizer: Tokenizer, longest: int, length: int | None = None
 ) -> Windows:
     """Packs texts into windows.
 
     Args:
         texts: Strings, or pairs of a prompt and its completion.
         tokenizer: See `pretrain`.
-        longest: Tokens of a window at most.
-        length: L. Defaults to what the texts need, `longest` at most.
+        longest: The most tokens of a window.
+        length: L. Defaults to what the texts need, at most `longest`.
 
     Raises:
         ValueError: See `pretrain`.
@@ -205,9 +211,12 @@ def windows(
 
 
 def pairs_of(
-    trunk: Seq2SeqTrunk, texts: Sequence[Text], tokenizer: Any, length: int | None
+    trunk: Seq2SeqTrunk,
+    texts: Sequence[Text],
+    tokenizer: Tokenizer,
+    length: int | None,
 ) -> Windows:
-    """Lays sources and targets side by side.
+    """Makes windows of sources and targets.
 
     Args:
         trunk: The language model, whose framing is added.
@@ -221,7 +230,7 @@ def pairs_of(
     texts = list(texts)
     if not texts or isinstance(texts[0], str):
         raise ValueError(
-            "A Seq2SeqLM learns pairs `(source, target)`, one at least. Received: "
+            "A Seq2SeqLM needs at least one pair `(source, target)`. Received: "
             f"texts={texts[:1]}"
         )
     for index, text in enumerate(texts):
@@ -253,7 +262,7 @@ def pairs_of(
 
 
 def _of_pairs(
-    texts: Sequence[Any],
+    texts: Sequence[Text],
     prompts: Sequence[Tokens],
     completions: Sequence[Tokens],
     end: int,
@@ -281,7 +290,9 @@ def _of_pairs(
     return _table(room[:, :-1], room[:, 1:], known, (len(prompts), size))
 
 
-def _table(inputs: Any, targets: Any, known: Any, shape: tuple[int, int]) -> Windows:
+def _table(
+    inputs: Array, targets: Array, known: Array, shape: tuple[int, int]
+) -> Windows:
     """Gives the parts their shape; what does not count is 0."""
     weights = known.astype(np.float32)
     parts = (inputs, np.where(known, targets, 0), weights)
@@ -289,7 +300,7 @@ def _table(inputs: Any, targets: Any, known: Any, shape: tuple[int, int]) -> Win
 
 
 def _longest(trunk: TextTrunk, length: int | None) -> int:
-    """Returns the tokens of a window at most."""
+    """Returns the most tokens of a window."""
     limit = trunk.max_tokens
     if length is not None and limit is not None and length > limit:
         raise ValueError(
@@ -299,44 +310,26 @@ def _longest(trunk: TextTrunk, length: int | None) -> int:
     return _LONGEST_WINDOW if limit is None else min(limit, _LONGEST_WINDOW)
 
 
-def _check_text(text: Any, pair: bool, index: int) -> None:
+def _check_text(text: object, pair: bool, index: int) -> None:
     parts = list(text) if pair and isinstance(text, (tuple, list)) else [text]
     if len(parts) != (2 if pair else 1) or not all(
         isinstance(part, str) for part in parts
     ):
         raise ValueError(
-            "`texts` must be strings, or pairs of two strings, and not both. Received: "
+            "`texts` must all be strings, or all be pairs of strings. Received: "
             f"texts[{index}]={text!r}"
         )
     if not parts[0]:
         raise ValueError(
-            "A text must not be empty, nor the prompt of a pair: the first token is "
-            f"given, and not learned. Received: texts[{index}]={text!r}"
+            "Neither a text nor the prompt of a pair may be empty: the first token is "
+            f"given, not learned. Received: texts[{index}]={text!r}"
         )
 
 
-def _check_tokens(texts: Sequence[Any], rows: Sequence[Tokens]) -> None:
+def _check_tokens(texts: Sequence[Text], rows: Sequence[Tokens]) -> None:
     for text, row in zip(texts, rows, strict=True):
         if not len(row):
             raise ValueError(
-                "The tokenizer must know something of each text, and of each prompt. "
-                f"Received: no token of {text!r}"
+                "The tokenizer must find at least one token in each text and prompt. "
+                f"Received: none in {text!r}"
             )
-
-
-def _check_numbers(
-    epochs: int, batch_size: int, sequence_length: int | None, validation_split: float
-) -> None:
-    counts = {"epochs": epochs, "batch_size": batch_size}
-    if sequence_length is not None:
-        counts["sequence_length"] = sequence_length
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={count!r}"
-            )
-    if not 0.0 <= validation_split < 1.0:
-        raise ValueError(
-            "`validation_split` must be in [0, 1). Received: "
-            f"validation_split={validation_split!r}"
-        )

@@ -1,19 +1,21 @@
-"""Language models as plain data, with what is trained of them and what is not."""
+"""Language models as plain data: adapters and frozen weights included."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
 import keras
+from typing_extensions import override
+
+from kpg.types import Config, Tensor
 
 
-def to_config(lm: Any) -> dict[str, Any]:
-    """Returns what makes a model of KerasHub again, its weights apart.
+def to_config(lm: keras.Model) -> Config:
+    """Returns what makes a model of KerasHub again, except for its weights.
 
     Args:
-        lm: The model. Its configuration knows neither its adapters (LoRA) nor which of
-            its weights are frozen: here they are added.
+        lm: The model. Its own configuration knows neither its adapters (LoRA) nor which
+            weights are frozen: both are added here.
     """
     model = keras.saving.serialize_keras_object(lm)
     # KerasHub compiles its models at once, and cannot do so from a configuration.
@@ -34,10 +36,11 @@ def to_config(lm: Any) -> dict[str, Any]:
     }
 
 
-def revived(config: dict[str, Any], custom_objects: Any = None) -> Any:
+def revived(
+    config: Config, custom_objects: Mapping[str, object] | None = None
+) -> keras.Model:
     """Makes the model that `to_config` described."""
-    revive = keras.saving.deserialize_keras_object
-    lm: Any = revive(config["model"], custom_objects)
+    lm = keras.saving.deserialize_keras_object(config["model"], custom_objects)
     layers = lm.backbone._flatten_layers()
     for index, rank, alpha in config["adapters"]:
         layers[index].enable_lora(rank, lora_alpha=alpha)
@@ -48,42 +51,40 @@ def revived(config: dict[str, Any], custom_objects: Any = None) -> Any:
 
 
 class Adapters(keras.layers.Layer):
-    """Has the weights of adapted layers saved as they are.
+    """Saves the weights of adapted layers as they are.
 
     Keras saves an adapted layer as if it had no adapter, with the product added to its
     kernel, and loads adapters of zeros, which never learn again. What a layer holds in
-    a private attribute is loaded last: hold this one so, beside the model.
+    a private attribute is loaded last: hold this layer there, beside the model.
 
     Args:
         backbone: The backbone whose layers may be adapted, now or later.
     """
 
-    def __init__(self, backbone: Any) -> None:
+    def __init__(self, backbone: keras.Model) -> None:
         super().__init__(name="adapters")
         # Keras does not look into functions: the weights are the backbone's.
-        self._backbone: Callable[[], Any] = lambda: backbone
+        self._backbone: Callable[[], keras.Model] = lambda: backbone
         self.built = True
 
-    def save_own_variables(self, store: Any) -> None:
-        """See `keras.layers.Layer.save_own_variables`."""
+    @override
+    def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
         for key, weight in self._named():
             store[key] = weight
 
-    def load_own_variables(self, store: Any) -> None:
-        """See `keras.layers.Layer.load_own_variables`.
-
-        A file of a model without adapters has nothing here.
-        """
+    @override
+    def load_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
+        """Loads what there is: a file of a model without adapters has nothing here."""
         for key, weight in self._named():
             if key in store.keys():
                 weight.assign(store[key])
 
-    def _named(self) -> Iterator[tuple[str, Any]]:
+    def _named(self) -> Iterator[tuple[str, keras.Variable]]:
         for number, layer in enumerate(self._backbone()._flatten_layers()):
             if _adapted(layer):
                 for index, weight in enumerate(layer.weights):
                     yield f"{number} {index}", weight
 
 
-def _adapted(layer: Any) -> bool:
+def _adapted(layer: keras.layers.Layer) -> bool:
     return bool(getattr(layer, "lora_enabled", False))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
+from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.language_policy import LanguagePolicy, chosen_tokenizer
-from kpg.models.language.seq2seq import Seq2SeqTrunk, framing_of
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class Seq2SeqLMPolicy(LanguagePolicy):
     """A policy over tokens that answers its prompts.
 
-    The model's encoder reads the prompt, and its decoder writes the completion: for
-    translations, summaries and rewriting. All else is as with `CausalLMPolicy`.
+    The model's encoder reads the prompt and its decoder writes the completion, for
+    translation, summaries and rewriting. Everything else is as in `CausalLMPolicy`.
 
     Reference: Lewis et al., "BART: denoising sequence-to-sequence pre-training for
     natural language generation, translation, and comprehension" (2020),
@@ -36,14 +36,14 @@ class Seq2SeqLMPolicy(LanguagePolicy):
         temperature: See `CausalLMPolicy`.
         top_k: See `CausalLMPolicy`.
         top_p: See `CausalLMPolicy`.
-        framing: Three rows of tokens that the tokenizer does not give: what stands in
-            front of a prompt, what stands behind it, and what the decoder begins with.
-            Defaults to those of the model's family if the tokenizer is the family's,
-            and else to nothing, the end token, and the padding token.
+        framing: Three rows of tokens that the tokenizer does not give: what precedes a
+            prompt, what follows it, and what the decoder begins with. Defaults to those
+            of the model's family if the tokenizer is the family's, otherwise to
+            nothing, the end token, and the padding token.
 
     Raises:
-        ValueError: If the model is of another kind, the tokenizer does not go with it,
-            or a number is out of range.
+        ValueError: If the model is of another kind, the tokenizer does not match it, or
+            a number is out of range.
     """
 
     trunk_type = Seq2SeqTrunk
@@ -51,16 +51,17 @@ class Seq2SeqLMPolicy(LanguagePolicy):
 
     def __init__(
         self,
-        seq2seq_lm: Any,
-        tokenizer: Any = None,
+        seq2seq_lm: keras.Model,
+        tokenizer: Tokenizer | None = None,
         value_head: bool = True,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
         framing: Sequence[Sequence[int]] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         tokenizer = chosen_tokenizer(tokenizer, seq2seq_lm)
         trunk = Seq2SeqTrunk(seq2seq_lm, framing or framing_of(seq2seq_lm, tokenizer))
-        cut = (value_head, temperature, top_k, top_p)
-        super().__init__(trunk, tokenizer, *cut, **kwargs)
+        super().__init__(
+            trunk, tokenizer, value_head, temperature, top_k, top_p, **kwargs
+        )

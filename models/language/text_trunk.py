@@ -1,45 +1,55 @@
-"""A language model as what a policy and its critic share, whatever its kind."""
+"""What a policy and its critic share: a language model that reads texts."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeAlias
 
 import keras
 import tensorflow as tf
+from typing_extensions import Self, override
 
-from kpg.language.tokenizers.coding import Tokens
+from kpg import contracts
+from kpg.language.tokenizers.codec import Tokens
 from kpg.models.language import saving
-from kpg.models.language.decoding.slots import sizes
+from kpg.models.language.decoding.tables import sizes
+from kpg.types import Config, Tensor
 
-State = tuple[Any, ...]
-Self = TypeVar("Self", bound="TextTrunk")
+State: TypeAlias = tuple[Tensor, ...]
 
 
 class TextTrunk(keras.layers.Layer):
-    """Reads texts and gives the features behind each token.
+    """Reads texts and returns the features behind each token.
 
-    The state is the text that was read so far: its tokens `[B, S]`, of which the first
-    `[B]` are the text and the rest is padding. Before these two stand whatever else the
-    model is given, `[B, ...]` each. Dropout is always off, so that what an update
-    compares with is what was sampled from. Abstract: `LanguageTrunk` and `Seq2SeqTrunk`
-    say what a model is given, and `call` of this and of tokens `[B, L]` gives features
-    `[B, L, F]` behind each token.
+    The state is the text read so far: its tokens `[B, S]` and their number `[B]`; what
+    follows them in a row is padding. Whatever else the model is given, `[B, ...]` each,
+    comes before these two. Dropout is always off, so that an update compares with what
+    was sampled from. Abstract: `call` of a derived class receives what comes first in
+    the state and tokens `[B, L]`, and returns features `[B, L, F]`.
 
     Args:
-        lm: A language model of keras_nlp, or of keras_hub.
+        lm: A language model of keras_nlp or keras_hub.
 
     Attributes:
+        argument: Name of the model in a configuration. A derived class sets it.
         lm: The model.
-        vocabulary_size: V, tokens that it knows.
-        width: F, features behind a token.
-        max_tokens: Most tokens that the model reads at a time, or `None` if it has no
+        vocabulary_size: V, the number of tokens it knows.
+        width: F, the features behind a token.
+        max_tokens: The most tokens the model reads at a time, or `None` if it has no
             limit of its own.
+
+    Raises:
+        TypeError: If a derived class lacks an abstract method.
     """
 
     argument: ClassVar[str]
 
-    def __init__(self, lm: Any, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        contracts.check_names(cls, TextTrunk)
+
+    def __init__(self, lm: keras.Model, **kwargs: object) -> None:
+        contracts.check_complete(type(self))
         super().__init__(**kwargs)
         self.lm = lm
         self.vocabulary_size = int(lm.backbone.vocabulary_size)
@@ -50,7 +60,7 @@ class TextTrunk(keras.layers.Layer):
         self.built = True
 
     @abstractmethod
-    def project(self, features: Any) -> Any:
+    def project(self, features: Tensor) -> Tensor:
         """Returns logits `[N, L, V]` of the tokens after features `[N, L, F]`."""
 
     @abstractmethod
@@ -66,16 +76,18 @@ class TextTrunk(keras.layers.Layer):
         """
 
     @abstractmethod
-    def has_room(self, prompt_tokens: Any, new_tokens: Any) -> Any:
-        """Whether the model reads prompts, and so many tokens after them.
+    def has_room(
+        self, prompt_tokens: int | Tensor, new_tokens: int | Tensor
+    ) -> bool | Tensor:
+        """Whether the model can read prompts and that many tokens after them.
 
-        It is a bool of numbers, and a tensor of tensors.
+        Numbers give a bool, tensors a tensor.
         """
 
     @property
     @abstractmethod
     def room(self) -> str:
-        """What `has_room` asks for, as a sentence without its end."""
+        """What `has_room` requires, as a sentence without its full stop."""
 
     @property
     @abstractmethod
@@ -83,7 +95,7 @@ class TextTrunk(keras.layers.Layer):
         """Spec of one state."""
 
     @abstractmethod
-    def initial_state(self, batch_size: int | tf.Tensor) -> State:
+    def initial_state(self, batch_size: int | Tensor) -> State:
         """Returns the state of a text that begins with its first observation."""
 
     @property
@@ -91,14 +103,14 @@ class TextTrunk(keras.layers.Layer):
         """Whether the model computes in single precision or better."""
         return self.lm.backbone.compute_dtype in ("float32", "float64")
 
-    def logits(self, features: tf.Tensor) -> tf.Tensor:
+    def logits(self, features: Tensor) -> Tensor:
         """Returns float32 logits `[..., V]` of the token after `[..., F]`."""
         logits = self.project(tf.reshape(features, [-1, 1, self.width]))
         shape = [*sizes(features)[:-1], self.vocabulary_size]
         return tf.cast(tf.reshape(logits, shape), tf.float32)
 
-    def unroll(self, observations: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """Reads on, T tokens in one forward pass.
+    def unroll(self, observations: Tensor, state: State) -> tuple[Tensor, State]:
+        """Reads T more tokens in one forward pass.
 
         Args:
             observations: `[T, B]` integers, the tokens.
@@ -126,11 +138,11 @@ class TextTrunk(keras.layers.Layer):
         same = [tf.repeat(part[tf.newaxis], sizes(fed)[1], axis=0) for part in given]
         return tf.transpose(features, [1, 0, 2]), (*same, texts, after)
 
-    def get_config(self) -> dict[str, Any]:
-        """See `keras.layers.Layer.get_config`: the name and the model."""
+    @override
+    def get_config(self) -> Config:
         return {"name": self.name, self.argument: saving.to_config(self.lm)}
 
     @classmethod
-    def from_config(cls: type[Self], config: dict[str, Any]) -> Self:
-        """See `keras.layers.Layer.from_config`."""
+    @override
+    def from_config(cls, config: Config) -> Self:
         return cls(**{**config, cls.argument: saving.revived(config[cls.argument])})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from kpg.cli.commands import silence
+from kpg.cli.quiet_tensorflow import import_tensorflow
 
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    silence.load()
+    import_tensorflow()
     from tests.mutants.subject import table
     from tests.mutants.subjects import SUBJECTS
 

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.graph.compiling import compiled
-from kpg.language.generation import Array, TextGeneration
+from kpg.language.generation import TextGeneration
 from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.language_policy import LanguagePolicy
 from kpg.rewards import Evaluation
 from kpg.trainers.acting.graph import Episodes
+from kpg.types import Array
 
 
 class Written(NamedTuple):

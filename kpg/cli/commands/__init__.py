@@ -1,1 +1,1 @@
-"""The commands of `kpg`, one file each; see `kpg.cli.main` for their flags."""
+"""The commands of `kpg`, one file each; `kpg.cli.flags` has their flags."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from kpg.cli.commands import silence
-from kpg.cli.commands.outcome import Outcome
+from kpg.cli import algorithms
+from kpg.cli.command_result import CommandResult
+from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.runs import Run
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
     run = Run(options.run)
     notes = {"env": run.settings()["env"], "run": str(run.directory)}
@@ -18,12 +19,11 @@ def run(options: argparse.Namespace) -> Outcome:
         result = json.loads(run.result_file.read_text(encoding="utf-8"))
         notes |= {key: result.get(key) for key in ("env_steps", "return_mean")}
     model = run.model_file()
-    silence.load(options.debug)
-    import kpg
+    import_tensorflow(options.debug)
     from kpg.export.writing.saved_model import publish
 
     export = publish(
-        kpg.load(str(model)),
+        algorithms.load(run),
         options.directory,
         version=options.version,
         notes=notes,
@@ -39,4 +39,4 @@ def run(options: argparse.Namespace) -> Outcome:
         f"{model} is now version {export.version} in {options.directory}; it differs "
         f"from the live policy by at most {export.parity_max_abs:.1e}"
     )
-    return Outcome(values, text)
+    return CommandResult(values, text)

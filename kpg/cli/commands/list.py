@@ -5,34 +5,35 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from kpg.cli import presets
-from kpg.cli.commands import silence
-from kpg.cli.commands.outcome import Outcome
+from kpg.cli.command_result import CommandResult
+from kpg.cli.kind import kinds
+from kpg.cli.quiet_tensorflow import import_tensorflow
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
-    silence.load(options.debug)
-    from kpg.environments import IN_GRAPH
+    import_tensorflow(options.debug)
+    from kpg.environments.construction import IN_GRAPH
 
     tuned = {
-        name: [presets.load(name, entry) for entry in presets.algorithms(name)]
-        for name in [*presets.names(), *presets.texts()]
+        id: [kind.load(id, algorithm) for algorithm in kind.entries(id)]
+        for kind in reversed(kinds())
+        for id in kind.ids()
     }
     values = {
         "presets": {
-            name: {entry.algorithm: dataclasses.asdict(entry) for entry in entries}
-            for name, entries in tuned.items()
+            id: {entry.algorithm: dataclasses.asdict(entry) for entry in entries}
+            for id, entries in tuned.items()
         },
         "in_graph": sorted(IN_GRAPH),
     }
     lines = ["Tuned presets (algorithm, environment steps; the first is the default):"]
     lines += [
-        f"  {name:<26} "
+        f"  {id:<26} "
         + "; ".join(f"{entry.algorithm}, {entry.total_steps:,}" for entry in entries)
-        for name, entries in tuned.items()
+        for id, entries in tuned.items()
     ]
     lines += ["Environments inside the graph:"]
     lines += [f"  {name}" for name in sorted(IN_GRAPH)]
     lines += ["Any other Gymnasium id trains with the default settings."]
-    return Outcome(values, "\n".join(lines))
+    return CommandResult(values, "\n".join(lines))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
-from kpg.cli.commands import silence
-from kpg.cli.commands.outcome import Outcome
+from kpg.cli.command_result import CommandResult
+from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.runs import to_json
 
+if TYPE_CHECKING:
+    from kpg.export.serving.server import Server
 
-def run(options: argparse.Namespace) -> Outcome:
-    """Carries out the command; what it prints, it prints as soon as it answers."""
-    silence.load(options.debug)
+
+def run(options: argparse.Namespace) -> CommandResult:
+    """Carries out the command; its output appears as soon as the server answers."""
+    import_tensorflow(options.debug)
     from kpg.export.serving import server
 
     server.serve(
@@ -22,10 +25,10 @@ def run(options: argparse.Namespace) -> Outcome:
         model_name=options.model_name,
         on_ready=_announce_json if options.json else server.announce,
     )
-    return Outcome({}, "")
+    return CommandResult({}, "")
 
 
-def _announce_json(server: Any) -> None:
+def _announce_json(server: Server) -> None:
     values = {
         "address": server.address,
         "model_name": server.model.name,

@@ -1,25 +1,43 @@
 """Environments made of pure functions of tensors, stepped inside the graph.
 
-The contract is Gymnasium's `gymnasium.experimental.functional.FuncEnv`, with three
-additions: states, actions and observations have a leading batch axis `[B, ...]`; every
-function is made of TensorFlow operations; and `rng` is an `Rng`, which has the method
-names of NumPy's `Generator` and no state. Time limits and resets are not part of such
-an environment; whoever steps it adds them.
+The contract is Gymnasium's `gymnasium.experimental.functional.FuncEnv`, with four
+changes: states, actions and observations have a leading batch axis `[B, ...]`; every
+function is made of TensorFlow operations; `rng` is an `Rng`, which has the method names
+of NumPy's `Generator` and no state; and a method takes only the arguments it uses.
+Time limits and resets are not part of such an environment; the trainer adds them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
+import gymnasium
 import tensorflow as tf
-from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.experimental.functional import FuncEnv
+from typing_extensions import override
 
+from kpg import checks, contracts
 from kpg.environments.environment import Environment, checked_num_envs
 from kpg.graph import random
+from kpg.types import Nest, Space
 
-_METHODS = ("initial", "transition", "observation", "reward", "terminal")
+if TYPE_CHECKING:
+    # Gymnasium's methods declare every argument; ours may leave some out.
+    _Base = object
+else:
+    _Base = FuncEnv
+
+# What each method may take, by position; the last two may be left out.
+_ARGUMENTS = {
+    "initial": ("rng", "params"),
+    "transition": ("state", "action", "rng", "params"),
+    "observation": ("state", "rng", "params"),
+    "reward": ("state", "action", "next_state", "rng", "params"),
+    "terminal": ("state", "rng", "params"),
+}
 _SPACES = ("observation_space", "action_space")
 # Odd, so that every draw gets its own key; 2³² over the golden ratio, and the like.
 _STREAMS = (0x9E3779B9, 0x85EBCA6B)
@@ -83,121 +101,200 @@ class Rng:
         return tf.bitwise.bitwise_xor(self.seed, tf.constant(signed, tf.int32))
 
 
-class FunctionalEnv(FuncEnv[Any, Any, Any, Any, Any, Any, Any]):
-    """Base class of environments in TensorFlow; see the module for the contract.
+class FunctionalEnv(_Base):
+    """Base class of environments in TensorFlow.
 
-    A subclass sets `observation_space` and `action_space` (of one environment) and
-    overrides `initial`, `transition`, `observation`, `reward` and `terminal`, with
-    Gymnasium's arguments. It may set `max_episode_steps`.
+    A subclass sets the two spaces and defines five methods. Each gets a batch and takes
+    the arguments it uses, by position:
+
+    - `initial(rng)` returns B states to start from, a nest of `[B, ...]`.
+    - `transition(state, action, rng)` returns the states that follow.
+    - `observation(state, rng)` returns the observations, a nest of `[B, ...]`.
+    - `reward(state, action, next_state, rng)` returns the rewards `[B]`.
+    - `terminal(state, rng)` returns `[B]` bool, whether each state ends its episode.
+
+    All but `initial` may leave out `rng`. As in Gymnasium, `params` may follow it: what
+    `get_default_params` returns.
 
     Attributes:
+        observation_space: Space of one observation, not of a batch.
+        action_space: Space of one action.
         max_episode_steps: Number of steps after which an episode is truncated. Defaults
             to `None`, no limit.
+
+    Raises:
+        TypeError: When a subclass is defined with a misspelt method.
+
+    Example:
+        >>> class Line(FunctionalEnv):
+        ...     observation_space = gymnasium.spaces.Box(-9, 9, (1,))
+        ...     action_space = gymnasium.spaces.Box(-1, 1, (1,))
+        ...     def initial(self, rng): return rng.uniform(-1.0, 1.0, (1,))
+        ...     def transition(self, state, action): return state + action
+        ...     def observation(self, state): return state
+        ...     def reward(self, state, action, next_state): return -next_state[:, 0]
+        ...     def terminal(self, state): return state[:, 0] > 9
     """
 
+    observation_space: Space
+    action_space: Space
     max_episode_steps: int | None = None
+    default_params: object
+
+    initial: Callable[..., Nest]
+    transition: Callable[..., Nest]
+    observation: Callable[..., Nest]
+    reward: Callable[..., tf.Tensor]
+    terminal: Callable[..., tf.Tensor]
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        contracts.check_names(cls, FuncEnv)
 
 
 class GraphEnvironment(Environment):
     """A functional environment with a batch size, a seed and a time limit.
 
     Its methods are pure functions for use inside a graph, whose batch size is that of
-    the states and of the `rng`; `num_envs` is how many copies a trainer shall step.
+    the states and of the `rng`; `num_envs` is how many copies a trainer steps.
 
     Args:
-        func_env: An object with the methods and spaces of `FuncEnv`; see the module.
+        func_env: An object with the methods and spaces of `FunctionalEnv`.
         num_envs: Number of copies to step. Defaults to 1.
-        seed: What the randomness starts from. Defaults to `None`, chosen by the user of
-            the environment.
+        seed: What the randomness starts from. Defaults to `None`: the trainer's.
         spec: Gymnasium's `EnvSpec`. Defaults to the `spec` of `func_env`, if any.
         max_episode_steps: Time limit, ≥ 1. Defaults to that of `spec`, then to that of
             `func_env`.
 
     Raises:
-        ValueError: If `func_env` lacks a method or a space, or a number is too small.
+        ValueError: If `func_env` lacks a method or a space, a method takes other
+            arguments, or a number is too small.
     """
 
     def __init__(
         self,
-        func_env: Any,
+        func_env: object,
         num_envs: int = 1,
         seed: int | None = None,
         spec: EnvSpec | None = None,
         max_episode_steps: int | None = None,
     ) -> None:
-        """See `GraphEnvironment`."""
-        missing = [name for name in _METHODS if not callable(_get(func_env, name))]
+        missing = missing_methods(func_env)
         missing += [
-            name for name in _SPACES if not isinstance(_get(func_env, name), Space)
+            name
+            for name in _SPACES
+            if not isinstance(getattr(func_env, name, None), gymnasium.Space)
         ]
         if missing:
             raise ValueError(
-                "A functional environment needs the methods and spaces of "
-                f"`gymnasium.experimental.functional.FuncEnv`; {missing} missing. "
+                f"A functional environment must have {' and '.join(missing)}; "
+                "`kpg.environments.FunctionalEnv` says what each receives and returns. "
                 f"Received: {func_env!r}"
             )
-        self.func_env = func_env
+        self.func_env = cast(FunctionalEnv, func_env)
         self.num_envs = checked_num_envs(num_envs)
         self.seed = seed
-        self.spec = spec if spec is not None else _get(func_env, "spec")
-        self.observation_space = func_env.observation_space
-        self.action_space = func_env.action_space
-        self._max_episode_steps = self._limit(max_episode_steps)
-
-    def _limit(self, steps: int | None) -> int | None:
-        """Chooses the time limit and checks it."""
-        for source in (self.spec, self.func_env):
-            steps = steps if steps is not None else _get(source, "max_episode_steps")
-        if steps is not None and steps < 1:
-            raise ValueError(
-                f"`max_episode_steps` must be at least 1. Received: {steps}. Leave it "
-                "out for the limit of the environment itself."
-            )
-        return steps
+        self.spec = spec if spec is not None else getattr(func_env, "spec", None)
+        self.observation_space = self.func_env.observation_space
+        self.action_space = self.func_env.action_space
+        self._takes = {name: _num_arguments(func_env, name) for name in _ARGUMENTS}
+        steps = max_episode_steps
+        for source in (self.spec, func_env):
+            if steps is None:
+                steps = getattr(source, "max_episode_steps", None)
+        if steps is not None:
+            checks.whole_number("max_episode_steps", steps)
+        self._max_episode_steps = steps
 
     @property
+    @override
     def max_episode_steps(self) -> int | None:
-        """Number of steps after which an episode is truncated, if it has a limit."""
         return self._max_episode_steps
 
-    def initial(self, rng: Rng) -> Any:
+    def initial(self, rng: Rng) -> Nest:
         """Returns a batch of states to start episodes from."""
-        return self.func_env.initial(rng, *self._params())
+        return self.call("initial", rng)
 
-    def transition(self, states: Any, actions: tf.Tensor, rng: Rng) -> Any:
+    def transition(self, states: Nest, actions: Nest, rng: Rng) -> Nest:
         """Returns the states that follow when `actions` `[B, ...]` are taken."""
-        return self.func_env.transition(states, actions, rng, *self._params())
+        return self.call("transition", states, actions, rng)
 
-    def observation(self, states: Any, rng: Rng | None = None) -> Any:
+    def observation(self, states: Nest, rng: Rng | None = None) -> Nest:
         """Returns the observations `[B, ...]` of the states."""
-        return self.func_env.observation(states, rng, *self._params())
+        return self.call("observation", states, rng)
 
     def reward(
-        self, states: Any, actions: tf.Tensor, next_states: Any, rng: Rng | None = None
+        self, states: Nest, actions: Nest, next_states: Nest, rng: Rng | None = None
     ) -> tf.Tensor:
         """Returns the rewards `[B]` float32 of the transitions."""
-        rewards = self.func_env.reward(
-            states, actions, next_states, rng, *self._params()
-        )
+        rewards = self.call("reward", states, actions, next_states, rng)
         return tf.cast(rewards, tf.float32)
 
-    def terminal(self, states: Any, rng: Rng | None = None) -> tf.Tensor:
+    def terminal(self, states: Nest, rng: Rng | None = None) -> tf.Tensor:
         """Returns `[B]` bool, whether each state ends its episode."""
-        return tf.cast(self.func_env.terminal(states, rng, *self._params()), tf.bool)
+        return tf.cast(self.call("terminal", states, rng), tf.bool)
 
+    @override
     def close(self) -> None:
         """Does nothing: states are tensors."""
 
-    def _params(self) -> tuple[Any, ...]:
-        """Arguments to add: an object without parameters need not take any."""
-        params = _get(self.func_env, "default_params")
-        return () if params is None else (params,)
+    def call(self, name: str, *given: Nest) -> Nest:
+        """Calls a method of the environment with the arguments it takes, as it is."""
+        arguments = (*given, getattr(self.func_env, "default_params", None))
+        return getattr(self.func_env, name)(*arguments[: self._takes[name]])
 
 
-def is_functional(candidate: Any) -> bool:
-    """Whether an object has every method of `FuncEnv`."""
-    return all(callable(_get(candidate, name)) for name in _METHODS)
+def is_functional(candidate: object) -> bool:
+    """Returns whether something is meant as a functional environment, or its class."""
+    kind = candidate if isinstance(candidate, type) else type(candidate)
+    return issubclass(kind, FuncEnv) or not missing_methods(candidate)
 
 
-def _get(owner: Any, name: str) -> Any:
-    return getattr(owner, name, None)
+def missing_methods(candidate: object) -> list[str]:
+    """Returns the methods that a functional environment, or a class of one, lacks."""
+
+    def defined(name: str) -> bool:
+        method = getattr(candidate, name, None)
+        inherited = getattr(method, "__func__", method) is getattr(FuncEnv, name)
+        return callable(method) and not inherited
+
+    return [name for name in _ARGUMENTS if not defined(name)]
+
+
+def _num_arguments(func_env: object, name: str) -> int:
+    """Returns how many of its `_ARGUMENTS` a method takes.
+
+    Raises:
+        ValueError: If it cannot be called with any number of them.
+    """
+    wanted = _ARGUMENTS[name]
+    least = max(1, len(wanted) - 2)
+    has_params = getattr(func_env, "default_params", None) is not None
+    try:
+        signature = inspect.signature(getattr(func_env, name))
+    except (TypeError, ValueError):  # some callables have none
+        return len(wanted) - (not has_params)
+    parameters = list(signature.parameters.values())
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return len(wanted) - (not has_params)
+    positional = [p for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
+    taken = 0
+    for parameter, argument in zip(positional, wanted, strict=False):
+        # What has a default of its own keeps it, unless its name asks for the argument.
+        asks = parameter.name == argument and (has_params or argument != "params")
+        if parameter.default is not parameter.empty and taken >= least and not asks:
+            break
+        taken += 1
+    misplaced = any(
+        parameter.name in wanted and wanted.index(parameter.name) != index
+        for index, parameter in enumerate(positional)
+    )
+    rest = [p for p in parameters if p not in positional[:taken]]
+    unmet = any(p.default is p.empty and p.kind < p.VAR_KEYWORD for p in rest)
+    if misplaced or unmet or taken < least:
+        raise ValueError(
+            f"`{name}` must take ({', '.join(wanted[:least])}) by position and may "
+            f"take {' and '.join(wanted[least:])} after that. Received: "
+            f"{name}{signature}"
+        )
+    return taken

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
+from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 
@@ -38,7 +38,6 @@ class Navigation(FunctionalEnv):
     max_episode_steps = 50
 
     def __init__(self) -> None:
-        """See `Navigation`."""
         super().__init__()
         self.observation_space = spaces.Box(-self.half_width, self.half_width, (4,))
         self.action_space = spaces.Box(
@@ -46,14 +45,12 @@ class Navigation(FunctionalEnv):
             np.array([math.pi, self.max_distance], np.float32),
         )
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws a position and a goal anywhere in the room."""
         return rng.uniform(-self.half_width, self.half_width, (4,))
 
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
-        """See `Navigation`."""
+    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Moves the robot by the distance in the direction."""
         directions = tf.clip_by_value(action[..., :1], -math.pi, math.pi)
         distances = tf.clip_by_value(action[..., 1:], 0.0, self.max_distance)
         heading = tf.concat([tf.cos(directions), tf.sin(directions)], axis=-1)
@@ -62,22 +59,18 @@ class Navigation(FunctionalEnv):
         )
         return tf.concat([positions, state[..., 2:]], axis=-1)
 
-    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    @override
+    def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Shows the state itself, `[B, 4]`."""
         return state
 
     def reward(
-        self,
-        state: tf.Tensor,
-        action: tf.Tensor,
-        next_state: tf.Tensor,
-        rng: Any,
-        params: Any = None,
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns minus the distance that remains after the step."""
         return -_distances(next_state)
 
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns whether the robot has arrived."""
         return _distances(state) <= self.goal_radius
 

@@ -6,12 +6,12 @@ Environment Execution Engine", https://arxiv.org/abs/2206.10558.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import operator
 import os
 import warnings
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,21 @@ import tensorflow as tf
 from gymnasium.envs.registration import EnvSpec, registry
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from typing_extensions import override
 
+from kpg import checks
 from kpg.environments.host.vector import joined
+from kpg.environments.registry import close_ids
+from kpg.types import Array, Config, Nest
 
-# What EnvPool's environments without a time limit have as theirs.
+# The time limit of EnvPool's environments that have none.
 _NO_LIMIT = 2**31 - 1
 
 
 class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
     """`num_envs` environments of EnvPool, of which `reset` resets those that ended.
 
-    Three habits of EnvPool are put right:
+    Three habits of EnvPool are corrected:
 
     - After an end it resets in the next step, whose action it ignores. Here `reset`
       with `options={"reset_mask": …}` does it, so that no step is lost.
@@ -37,17 +41,17 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
       truncated there. Where Gymnasium puts the limit around the environment, EnvPool's
       is one step longer here, and this class truncates. Elsewhere the environment may
       know its limit (MiniGrid's reward depends on it), and it stays with EnvPool.
-    - Seeds are fixed when a pool is made (else always 42), and the copies of seed 1 are
-      those of seed 0, moved by one. Here `reset(seed=…)` makes another pool, with a
-      seed that is mixed from the given one.
+    - Seeds are fixed when a pool is made (42 by default), and the copies of seed 1 are
+      those of seed 0 shifted by one. Here `reset(seed=…)` makes another pool, with a
+      seed derived from the given one.
 
     Args:
         id: EnvPool's id of the environment.
         num_envs: Number of copies.
-        num_pools: Number of pools, a divisor of `num_envs`, of which one steps while
-            the policy acts for another. The copies have the seeds, and the courses, of
-            a single pool. Two are quicker where stepping takes about as long as acting
-            and a CPU core has nothing else to do. Defaults to 1.
+        num_pools: Number of pools, a divisor of `num_envs`: one steps while the policy
+            acts for another. The copies have the seeds, and so the episodes, of a
+            single pool. Two are quicker where stepping takes about as long as acting
+            and a CPU core is free. Defaults to 1.
         **env_kwargs: Arguments of `envpool.make`, such as `max_episode_steps` and
             `num_threads`, the threads of all pools together. Their default is one for
             each CPU core.
@@ -57,8 +61,8 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
 
     Raises:
         ImportError: If EnvPool is not installed.
-        ValueError: If EnvPool has no such environment, or the copies cannot be
-            shared out to so many pools.
+        ValueError: If EnvPool has no such environment, or the copies cannot be divided
+            among so many pools.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}
@@ -69,10 +73,9 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         id: str,
         num_envs: int = 1,
         num_pools: int = 1,
-        **env_kwargs: Any,
+        **env_kwargs: object,
     ) -> None:
-        self._envpool = _import_envpool()
-        _check_id(id, self._envpool.list_all_envs())
+        self._envpool = _loaded(id)
         default = self._envpool.make_spec(id, **env_kwargs).config
         limit = getattr(default, "max_episode_steps", _NO_LIMIT)
         limit = None if limit == _NO_LIMIT else limit
@@ -94,15 +97,16 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Resets the copies where `options["reset_mask"]` is true, or all.
 
-        A step of theirs that has begun is ended first.
+        A step of theirs that has begun is finished first.
 
         Args:
-            seed: Seed of all copies, or `None` to go on with the randomness.
+            seed: Seed of all copies, or `None` to continue the randomness.
             options: May hold "reset_mask", `[B]` bool. Defaults to `None`.
 
         Returns:
@@ -120,11 +124,12 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
                 infos.append(self._reset_pool(part, rows))
         return joined(self._observations), joined(infos) if infos else {}
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """See `gymnasium.vector.VectorEnv.step`.
+    @override
+    def step(self, actions: Nest) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Steps all copies; the batch must be complete.
 
-        The batch must be complete: EnvPool ends the process for a wrong number of
-        actions, which `HostEnvironment` refuses before.
+        EnvPool ends the process for a wrong number of actions. `HostEnvironment`
+        refuses it before.
         """
         for part, copies in enumerate(self.parts):
             own = tf.nest.map_structure(operator.itemgetter(copies), actions)
@@ -132,7 +137,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         results = [self.step_wait(part) for part in range(len(self.parts))]
         return tuple(map(joined, zip(*results, strict=True)))
 
-    def step_async(self, actions: Any, part: int) -> None:
+    def step_async(self, actions: Nest, part: int) -> None:
         """Begins a step of one part.
 
         Args:
@@ -151,14 +156,14 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
             truncated = truncated | (infos["elapsed_step"] >= self._limit)
         return observations, rewards, terminated, truncated & ~terminated, infos
 
-    def close_extras(self, **kwargs: Any) -> None:
-        """See `gymnasium.vector.VectorEnv.close_extras`."""
+    @override
+    def close_extras(self, **kwargs: object) -> None:
         for part, pool in enumerate(self._pools):
             self._finish(part)
             pool.close()
         self._pools = ()
 
-    def _reset_pool(self, part: int, rows: np.ndarray | None) -> Any:
+    def _reset_pool(self, part: int, rows: Array | None) -> Nest:
         """Resets the given rows of a part, or all of them; returns EnvPool's infos."""
         self._finish(part)
         pool = self._pools[part]
@@ -167,7 +172,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
             return infos
         fresh, infos = pool.reset(rows.astype(np.int32))
 
-        def replaced(last: np.ndarray, row: np.ndarray) -> np.ndarray:
+        def replaced(last: Array, row: Array) -> Array:
             last = last.copy()
             last[rows] = row
             return last
@@ -178,7 +183,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         return infos
 
     def _finish(self, part: int) -> None:
-        """Ends a step that nobody waits for: its result would be the next one's."""
+        """Finishes an open step, whose result would be taken for that of the next."""
         if self._waiting[part]:
             self.step_wait(part)
 
@@ -202,16 +207,13 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
 
 def _parts(num_envs: int, num_pools: int) -> tuple[slice, ...]:
     """Returns the copies of each pool."""
-    if not isinstance(num_pools, int) or num_pools < 1 or num_envs % num_pools:
-        raise ValueError(
-            "`num_pools` must be a whole number that divides `num_envs`. Received: "
-            f"num_pools={num_pools!r}, num_envs={num_envs}"
-        )
+    if num_envs % checks.whole_number("num_pools", num_pools):
+        checks.refuse("num_pools", f"must divide num_envs={num_envs}", num_pools)
     size = num_envs // num_pools
     return tuple(slice(first, first + size) for first in range(0, num_envs, size))
 
 
-def _sizes(parts: tuple[slice, ...], env_kwargs: dict[str, Any]) -> dict[str, Any]:
+def _sizes(parts: tuple[slice, ...], env_kwargs: Config) -> Config:
     """Returns the arguments of one pool."""
     size = parts[0].stop
     if len(parts) == 1:
@@ -228,22 +230,17 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _import_envpool() -> Any:
+def _loaded(id: str) -> ModuleType:
+    """Imports EnvPool and refuses an id that it does not have."""
     try:
-        return importlib.import_module("envpool")
+        envpool = importlib.import_module("envpool")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            "EnvPool is not installed. Run `pip install envpool`."
-        ) from error
-
-
-def _check_id(id: str, known: list[str]) -> None:
-    """Refuses an id that EnvPool does not have, and names close ones."""
-    if id in known:
-        return
-    close = difflib.get_close_matches(id, known, n=5, cutoff=0.5)
-    hint = f"Did you mean {', '.join(close)}? " if close else ""
-    raise ValueError(
-        f"EnvPool must have the environment. Received: id={id!r}. {hint}"
-        "`envpool.list_all_envs()` lists all; backend='gymnasium' has others."
-    )
+        raise ImportError("EnvPool is missing. Run `pip install envpool`.") from error
+    known = envpool.list_all_envs()
+    if id not in known:
+        raise ValueError(
+            f"EnvPool must have the environment.{close_ids(id, known)} Call "
+            "`envpool.list_all_envs()` for all, or use backend='gymnasium'. Received: "
+            f"id={id!r}"
+        )
+    return envpool

@@ -7,8 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg import spaces
+from kpg.types import Nest, Space
 
 
 class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
@@ -39,37 +41,37 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        choices = _num_choices(env.action_space)
-        if choices == 0:
+        self._choices = sum(choices(env.action_space))
+        if self._choices == 0:
             raise ValueError(
                 "Only the choices of Discrete, MultiDiscrete and MultiBinary action "
                 f"spaces can be masked. Received: {env.action_space}"
             )
-        mask_space = gym.spaces.MultiBinary(choices)
+        mask_space = gym.spaces.MultiBinary(self._choices)
         self.observation_space = gym.spaces.Dict(
             {"action_mask": mask_space, "observation": env.observation_space}
         )
-        self._choices = choices
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """See `gymnasium.Env.reset`."""
+    ) -> tuple[Nest, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
         return self._with_mask(observation, info), info
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """See `gymnasium.Env.step`."""
+    @override
+    def step(self, action: Nest) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         observation = self._with_mask(observation, info)
         return observation, reward, terminated, truncated, info
 
-    def _with_mask(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+    def _with_mask(self, observation: Nest, info: dict[str, Any]) -> dict[str, Any]:
         if "action_mask" not in info:
             raise ValueError(
                 f"{self.env} must give info['action_mask'] in `reset` and `step`. "
-                f"Received: info with {sorted(info)}. Take ActionMaskFromInfo away, or "
-                "write a gymnasium.Wrapper that adds the mask to the info."
+                f"Leave ActionMaskFromInfo out, or write a "
+                "gymnasium.Wrapper that adds the mask to the info. Received: info with "
+                f"{sorted(info)}"
             )
         parts = tf.nest.flatten(info["action_mask"])
         mask = np.concatenate([np.ravel(part) for part in parts])
@@ -82,14 +84,14 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
         return {"action_mask": mask.astype(np.int8), "observation": observation}
 
 
-def _num_choices(space: gym.Space[Any]) -> int:
-    """Counts the choices of a space that a mask speaks of."""
-    choices = 0
+def choices(space: Space) -> list[int]:
+    """Returns how many options each choice has, in the order of a mask."""
+    sizes: list[int] = []
     for _, leaf in spaces.leaves(space):
         if isinstance(leaf, gym.spaces.Discrete):
-            choices += int(leaf.n)
+            sizes.append(int(leaf.n))
         elif isinstance(leaf, gym.spaces.MultiDiscrete):
-            choices += int(leaf.nvec.sum())
+            sizes.extend(np.ravel(leaf.nvec).tolist())
         elif isinstance(leaf, gym.spaces.MultiBinary):
-            choices += 2 * int(np.prod(leaf.shape))
-    return choices
+            sizes.extend([2] * int(np.prod(leaf.shape)))
+    return sizes

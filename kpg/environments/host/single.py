@@ -7,6 +7,9 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
+from typing_extensions import override
+
+from kpg.types import Nest
 
 
 class SingleEnv(gym.Env[Any, Any]):
@@ -20,7 +23,7 @@ class SingleEnv(gym.Env[Any, Any]):
         observation, info = env.reset(seed=0)
 
     Args:
-        vector_env: With one copy and DISABLED autoreset: whoever steps a plain
+        vector_env: One with one copy and DISABLED autoreset, since the user of a plain
             environment resets it.
 
     Raises:
@@ -42,16 +45,16 @@ class SingleEnv(gym.Env[Any, Any]):
         self.action_space = vector_env.single_action_space
         self.spec = vector_env.spec
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """See `gymnasium.Env.reset`; there are no options."""
+    ) -> tuple[Nest, dict[str, Any]]:
         super().reset(seed=seed)
         observations, infos = self.vector_env.reset(seed=seed)
         return self._first(observations), _only(infos)
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """See `gymnasium.Env.step`."""
+    @override
+    def step(self, action: Nest) -> tuple[Nest, float, bool, bool, dict[str, Any]]:
         empty: Any = create_empty_array(self.action_space, 1)
         actions = concatenate(self.action_space, [action], empty)
         observations, rewards, *ends, infos = self.vector_env.step(actions)
@@ -59,11 +62,11 @@ class SingleEnv(gym.Env[Any, Any]):
         first = self._first(observations)
         return first, float(rewards[0]), terminated, truncated, _only(infos)
 
+    @override
     def close(self) -> None:
-        """See `gymnasium.Env.close`."""
         self.vector_env.close()
 
-    def _first(self, observations: Any) -> Any:
+    def _first(self, observations: Nest) -> Nest:
         return next(iter(iterate(self.vector_env.observation_space, observations)))
 
 

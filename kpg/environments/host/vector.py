@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import gymnasium as gym
 import numpy as np
@@ -15,10 +15,14 @@ import tensorflow as tf
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
+from typing_extensions import override
 
 from kpg import spaces
 from kpg.environments.environment import Environment
 from kpg.environments.partner import Partner
+from kpg.types import Array, Nest, Space
+
+Infos: TypeAlias = dict[str, Any]
 
 
 class HostStep(NamedTuple):
@@ -29,43 +33,53 @@ class HostStep(NamedTuple):
     Attributes:
         observations: `[B, ...]` what to act on next; after a reset, that of the reset.
         next_observations: `[B, ...]` the true next observation of this step: where an
-            episode ended the final one, never that of a reset. Without meaning where
+            episode ended the final one, never that of a reset. Meaningless where
             `valid` is false. It is the nest `observations` itself if all rows agree.
         rewards: `[B]` float32.
         terminated: `[B]` bool; nothing follows.
         truncated: `[B]` bool; the episode was cut. Never together with `terminated`.
         valid: `[B]` bool; `False` where the environment was only reset and ignored the
-            action: the row is no step.
+            action, so that the row is not a step.
     """
 
-    observations: Any
-    next_observations: Any
-    rewards: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    valid: np.ndarray
+    observations: Nest
+    next_observations: Nest
+    rewards: Array
+    terminated: Array
+    truncated: Array
+    valid: Array
+
+
+class _Parted(Protocol):
+    """A vector environment whose copies can be stepped in parts."""
+
+    parts: tuple[slice, ...]
+
+    def step_async(self, actions: Nest, part: int) -> None: ...
+
+    def step_wait(self, part: int) -> tuple[Nest, Array, Array, Array, Infos]: ...
 
 
 class HostEnvironment(Environment):
-    """A `gymnasium.vector.VectorEnv` whose autoreset mode cannot be noticed.
+    """A `gymnasium.vector.VectorEnv` that looks the same in every autoreset mode.
 
     - NEXT_STEP: the final observation comes with the end, and the next call of `step`
       ignores the action and resets; that row has `valid=False`.
     - SAME_STEP: the reset happens at once; the final observation is in `infos`.
     - DISABLED: nothing resets by itself; `step` resets the rows that ended.
 
-    Copies that run outside of Python can be stepped while a policy acts for others. A
+    Copies that run outside Python can be stepped while a policy acts for others. A
     vector environment that can do so has `parts`, a tuple of equal slices of its
     copies, and the methods `step_async(actions, part)` and `step_wait(part)`, which
-    begin and end a step of one of them; `EnvPoolVectorEnv` is one.
+    begin and end a step of one of them. `EnvPoolVectorEnv` does.
 
     Args:
         vector_env: The environments. `metadata["autoreset_mode"]` says their mode.
         seed: Seed of the first reset. Defaults to `None`, Gymnasium's own choice.
 
     Attributes:
-        parts: Slices of the copies that are stepped apart; one of all, unless the
-            vector environment says otherwise.
+        parts: Slices of the copies that are stepped separately; one slice of all unless
+            the vector environment says otherwise.
 
     Raises:
         ValueError: If the autoreset mode is missing or unknown, or a space is not
@@ -73,17 +87,17 @@ class HostEnvironment(Environment):
     """
 
     def __init__(self, vector_env: VectorEnv[Any, Any, Any], seed: int | None = None):
-        """See `HostEnvironment`."""
         self.vector_env = vector_env
         self.autoreset_mode = _mode(vector_env)
         self.num_envs = vector_env.num_envs
-        # Gymnasium's own class knows no parts.
-        self._apart: Any = vector_env if hasattr(vector_env, "parts") else None
-        self.parts: tuple[slice, ...] = getattr(
-            vector_env, "parts", (slice(0, vector_env.num_envs),)
-        )
+        # Gymnasium's own class has no parts.
+        self._parted: _Parted | None = None
+        self.parts: tuple[slice, ...] = (slice(0, vector_env.num_envs),)
+        if hasattr(vector_env, "parts"):
+            self._parted = cast(_Parted, vector_env)
+            self.parts = self._parted.parts
         self.seed = seed
-        # The environments of EnvPool have a `spec` of another kind.
+        # EnvPool's own environments have a `spec` of another kind.
         spec = vector_env.spec
         self.spec = spec if isinstance(spec, EnvSpec) else None
         self.observation_space = vector_env.single_observation_space
@@ -94,20 +108,20 @@ class HostEnvironment(Environment):
         self._first_seed = seed
         self._ended = np.zeros(vector_env.num_envs, bool)
         self._begun = False
-        self._sent: Any = None
+        self._sent: Nest = None
         self._closed = False
 
     @property
+    @override
     def max_episode_steps(self) -> int | None:
-        """Number of steps after which an episode is truncated, if it has a limit."""
         return None if self.spec is None else self.spec.max_episode_steps
 
-    def reset(self, seed: int | None = None) -> Any:
+    def reset(self, seed: int | None = None) -> Nest:
         """Starts a new episode in every copy.
 
         Args:
             seed: Seed of all copies. Defaults to `None`: the seed of the constructor
-                the first time, and afterwards wherever the randomness stands.
+                the first time, and afterwards none: the randomness goes on.
 
         Returns:
             Observations, a nest of `[B, ...]`.
@@ -119,20 +133,19 @@ class HostEnvironment(Environment):
         self._begun = True
         return self._encode(observations)
 
-    def step(self, actions: Any) -> HostStep:
+    def step(self, actions: Nest) -> HostStep:
         """Steps every copy, and resets those whose episode has ended.
 
         Args:
-            actions: `[B, ...]` actions as the action space wants them; a dictionary or
-                tuple of such arrays for a `Dict` or `Tuple`.
+            actions: `[B, ...]` actions of the action space; a dictionary or tuple of
+                such arrays for a `Dict` or `Tuple`.
 
         Returns:
             A `HostStep`.
 
         Raises:
-            ValueError: If `reset` was never called, the number of actions or their
-                structure is wrong, or the environment gives an observation or reward
-                that is not finite.
+            ValueError: If `reset` was never called, the number or structure of the
+                actions is wrong, or an observation or reward is not finite.
         """
         batch = self._batch(actions, self.num_envs)
         if len(self.parts) == 1:
@@ -144,8 +157,8 @@ class HostEnvironment(Environment):
         received = [self.receive(part) for part in range(len(self.parts))]
         return HostStep(*(joined(field) for field in zip(*received, strict=True)))
 
-    def send(self, actions: Any, part: int = 0) -> None:
-        """Begins a step of the copies `parts[part]`, which `receive` is to end.
+    def send(self, actions: Nest, part: int = 0) -> None:
+        """Begins a step of the copies `parts[part]`, which `receive` ends.
 
         Args:
             actions: As for `step`, of these copies alone.
@@ -167,10 +180,10 @@ class HostEnvironment(Environment):
             ValueError: See `step`.
         """
         rows = self.parts[part]
-        if self._apart is None:
+        if self._parted is None:
             result = self.vector_env.step(self._sent)
         else:
-            result = self._apart.step_wait(part)
+            result = self._parted.step_wait(part)
         observations, rewards, terminated, truncated, infos = result
         observations = self._encode(observations, rows.start)
         terminated = np.array(terminated, bool)
@@ -191,34 +204,32 @@ class HostEnvironment(Environment):
             observations, next_observations, rewards, terminated, truncated, valid
         )
 
-    def _begin(self, batch: Any, part: int) -> None:
-        if self._apart is None:
+    def _begin(self, batch: Nest, part: int) -> None:
+        if self._parted is None:
             self._sent = batch
         else:
-            self._apart.step_async(batch, part)
+            self._parted.step_async(batch, part)
 
+    # Few vector environments have one of these two methods.
+
+    @override
     def measured(self) -> dict[str, float]:
-        """See `Environment.measured`: what `measured()` of the vector environment is.
+        return dict(getattr(self.vector_env, "measured", dict)())
 
-        Most have no such method.
-        """
-        measured = getattr(self.vector_env, "measured", dict)
-        return dict(measured())
-
+    @override
     def partner(self) -> Partner | None:
-        """See `Environment.partner`: what `partner()` of the vector environment is."""
         partner: Partner | None = getattr(self.vector_env, "partner", lambda: None)()
         return partner
 
+    @override
     def close(self) -> None:
-        """See `Environment.close`."""
         if not self._closed:
             self.vector_env.close()
         self._closed = True
 
     def _reset_rows(
-        self, observations: Any, ended: np.ndarray, infos: dict[str, Any], part: slice
-    ) -> tuple[Any, Any]:
+        self, observations: Nest, ended: Array, infos: Infos, part: slice
+    ) -> tuple[Nest, Nest]:
         """Returns the true next observations and those to act on after the resets."""
         if self.autoreset_mode is AutoresetMode.DISABLED:
             mask = np.zeros(self.num_envs, bool)
@@ -231,14 +242,14 @@ class HostEnvironment(Environment):
         rows = np.flatnonzero(ended)
         finals = self._encode(_finals(self.observation_space, infos, rows))
 
-        def replaced(leaf: np.ndarray, final: np.ndarray) -> np.ndarray:
+        def replaced(leaf: Array, final: Array) -> Array:
             leaf = leaf.copy()
             leaf[rows] = final
             return leaf
 
         return tf.nest.map_structure(replaced, observations, finals), observations
 
-    def _encode(self, observations: Any, first: int = 0) -> Any:
+    def _encode(self, observations: Nest, first: int = 0) -> Nest:
         """Copies a batch: some environments write the next one into the same array."""
         encoded = spaces.encode(self.observation_space, observations)
         plain = isinstance(encoded, np.ndarray)
@@ -247,13 +258,13 @@ class HostEnvironment(Environment):
             self._check_finite(leaf, name, first)
         return encoded
 
-    def _batch(self, actions: Any, count: int) -> Any:
+    def _batch(self, actions: Nest, count: int) -> Nest:
         if not self._begun:
             raise ValueError("Call `reset` before `step`. Received: no reset so far.")
         return self._shaped(self.action_space, actions, count)
 
-    def _shaped(self, space: gym.Space[Any], actions: Any, count: int) -> Any:
-        """Gives actions the structure and the dtypes of the space, which many check."""
+    def _shaped(self, space: Space, actions: Nest, count: int) -> Nest:
+        """Gives actions the structure and dtypes of the space, which many check."""
         if space.shape is not None:
             values = np.asarray(actions, space.dtype)
             wanted = (count, *space.shape)
@@ -273,41 +284,41 @@ class HostEnvironment(Environment):
         parts = zip(inside, actions, strict=True)
         return tuple(self._shaped(part, values, count) for part, values in parts)
 
-    def _wrong_structure(self, actions: Any) -> ValueError:
-        """Says how the actions of a `Dict` or `Tuple` must look."""
+    def _wrong_structure(self, actions: Nest) -> ValueError:
+        """Says what the actions of a `Dict` or `Tuple` must look like."""
         keys = sorted(actions) if isinstance(actions, Mapping) else type(actions)
         return ValueError(
             f"`actions` must be a nest of batches like {self.action_space}. Received: "
             f"{keys}"
         )
 
-    def _check_finite(self, values: np.ndarray, name: str, first: int = 0) -> None:
+    def _check_finite(self, values: Array, name: str, first: int = 0) -> None:
         """Refuses inf and nan: they would turn every weight into nan."""
         if values.dtype.kind != "f" or np.isfinite(values).all():
             return
         finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
         env_id = "The environment" if self.spec is None else self.spec.id
         raise ValueError(
-            f"{env_id} gave {name} that are not finite. Received: inf or nan in rows "
-            f"{(first + np.flatnonzero(~finite)[:8]).tolist()} of {self.num_envs}. "
-            "Wrap or mend the environment."
+            f"{env_id} gave {name} that are not finite; correct it or wrap it. "
+            "Received: inf or nan in rows "
+            f"{(first + np.flatnonzero(~finite)[:8]).tolist()} of {self.num_envs}"
         )
 
 
-def joined(parts: Sequence[Any]) -> Any:
-    """Puts the nests `[N, ...]` of several parts below each other."""
+def joined(parts: Sequence[Nest]) -> Nest:
+    """Concatenates the nests `[N, ...]` of several parts."""
     if len(parts) == 1:
         return parts[0]
     return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def _names(space: gym.Space[Any]) -> list[str]:
+def _names(space: Space) -> list[str]:
     """Names the leaves of observations, for errors."""
     paths = [path for path, _ in spaces.leaves(space)]
     return ["observations" + "".join(f"[{key!r}]" for key in path) for path in paths]
 
 
-def _finals(space: gym.Space[Any], infos: dict[str, Any], rows: np.ndarray) -> Any:
+def _finals(space: Space, infos: Infos, rows: Array) -> Nest:
     """Batches the final observations of the rows whose episodes ended."""
     finals = infos.get("final_obs")
     if finals is None:
@@ -328,6 +339,6 @@ def _mode(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
             return known
     raise ValueError(
         '`metadata["autoreset_mode"]` of a vector environment must be one of '
-        f"{[str(known) for known in AutoresetMode]}: without it nobody can tell a "
-        f"final observation from that of a reset. Received: {mode!r}"
+        f"{[str(known) for known in AutoresetMode]}: without it a final observation "
+        f"cannot be told from that of a reset. Received: {mode!r}"
     )

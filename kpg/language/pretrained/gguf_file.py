@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kpg import imports
+from kpg.types import Array
+
 _MAGIC = b"GGUF"
-_REQUIRED: Any = object()
+_REQUIRED = object()
 
 
 class GGUFFile:
@@ -26,14 +28,14 @@ class GGUFFile:
 
     Raises:
         ImportError: If the package gguf is not installed.
-        ValueError: If there is no such file, or it is none of GGUF.
+        ValueError: If there is no such file, or it is not a GGUF file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._gguf = _package()
+        self._gguf = imports.optional("gguf", "gguf", "gguf", "A GGUF file")
         if not self.path.is_file():
-            raise ValueError(f"There must be a GGUF file. Received: {self.path}")
+            raise ValueError(f"`path` must be a GGUF file. Received: {self.path}")
         with self.path.open("rb") as file:
             magic = file.read(len(_MAGIC))
         if magic != _MAGIC:
@@ -45,27 +47,27 @@ class GGUFFile:
             reader = self._gguf.GGUFReader(self.path)
         except (ValueError, IndexError, KeyError) as error:
             raise ValueError(
-                "A GGUF file must be whole and of a version that the package gguf "
+                "A GGUF file must be complete and of a version that the package gguf "
                 f"reads. Received: {self.path} ({error})"
             ) from error
         self._fields = reader.fields
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         self._read: set[str] = set()
 
-    def value(self, key: str, default: Any = _REQUIRED) -> Any:
-        """Returns what the metadata say: a number, a string, a bool or a list.
+    def value(self, key: str, default: object = _REQUIRED) -> Any:
+        """Returns an entry of the metadata: a number, a string, a bool or a list.
 
         Args:
             key: Such as "general.architecture".
-            default: What to return if they do not say. Defaults to an error.
+            default: What to return if there is no such entry. Defaults to an error.
 
         Raises:
-            ValueError: If they do not say, and there is no default.
+            ValueError: If there is no such entry, and no default.
         """
         if key in self._fields:
             return self._fields[key].contents()
         if default is _REQUIRED:
-            raise ValueError(f"{self.path} must say {key}. Received: nothing about it")
+            raise ValueError(f"{self.path} must have an entry {key}. Received: none")
         return default
 
     def __contains__(self, name: str) -> bool:
@@ -73,20 +75,20 @@ class GGUFFile:
         return name in self._tensors
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Returns the shape of a tensor as NumPy has it.
+        """Returns the shape of a tensor, in NumPy's order.
 
         Raises:
             ValueError: If there is no such tensor.
         """
         if name not in self:
             raise ValueError(
-                f"{self.path} lacks a tensor of its architecture. Received: no {name} "
-                f"among {len(self._tensors)} tensors"
+                f"{self.path} must have every tensor of its architecture. Received: no "
+                f"{name} among {len(self._tensors)} tensors"
             )
-        # The file counts axes from the fastest.
+        # The file names the fastest axis first.
         return tuple(int(size) for size in reversed(self._tensors[name].shape))
 
-    def array(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def array(self, name: str) -> Array:
         """Returns a tensor in float32.
 
         Raises:
@@ -95,7 +97,7 @@ class GGUFFile:
         shape, tensor = self.shape(name), self._tensors[name]
         try:
             values = self._gguf.dequantize(tensor.data, tensor.tensor_type)
-        except NotImplementedError as error:  # how the package says: no such type
+        except NotImplementedError as error:  # the package does not know the type
             raise ValueError(
                 "A tensor must be of a type that the package gguf reads; convert the "
                 f"file to another one, such as Q8_0. Received: {name} of {self.path}, "
@@ -105,15 +107,5 @@ class GGUFFile:
         return np.asarray(values, np.float32).reshape(shape)
 
     def unread(self) -> list[str]:
-        """Returns the names of the tensors that nobody asked for."""
+        """Returns the names of the tensors that were never read."""
         return sorted(set(self._tensors) - self._read)
-
-
-def _package() -> Any:
-    try:
-        return importlib.import_module("gguf")
-    except ImportError as error:
-        raise ImportError(
-            "GGUF files are read by the package gguf. Install it with: "
-            'pip install "kpg[gguf]"'
-        ) from error

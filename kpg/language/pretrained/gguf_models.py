@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kpg.language.pretrained.gguf_file import GGUFFile
-from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer
-from kpg.language.tokenizers.bpe_words import SPLITTINGS
+from kpg.language.tokenizers.bpe_splitting import SPLITTINGS
+from kpg.types import Array, Config
 
-# What a KerasHub layer calls a weight, and what GGUF does.
+if TYPE_CHECKING:
+    import keras_nlp
+from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer
+
+# Names of weights in KerasHub and in GGUF.
 _LLAMA_WEIGHTS = {
     "token_embedding/embeddings": "token_embd",
     "token_embedding/reverse_embeddings": "output",
@@ -28,20 +32,20 @@ _LLAMA_WEIGHTS = {
     "feedforward_output_dense/kernel": "ffn_down",
 }
 _LAYER = re.compile(r"transformer_layer_(\d+)/")
-# Other names for a way of parting words; a file without a name means GPT-2's.
+# Other names for ways of splitting words; a file without a name means GPT-2's.
 _SPLITTINGS = {"default": "gpt-2", "llama3": "llama-bpe", "llama-v3": "llama-bpe"}
 _CONTROL, _USER_DEFINED = 3, 4
 
 
 def load_gguf(
     path: str | os.PathLike[str], dtype: str | None = None
-) -> tuple[Any, BPETokenizer]:
+) -> tuple[keras_nlp.models.CausalLM, BPETokenizer]:
     """Makes a language model and its tokenizer from a GGUF file.
 
-    Files of the architecture "llama" become a `keras_nlp.models.Llama3CausalLM`: those
-    of Llama 2 and 3, SmolLM, SmolLM2 and others, if their tokenizer is byte-pair
-    encoding. Quantised weights are made floats. The tokenizer adds no token that begins
-    a text; write it into the prompts of models that need one.
+    Files of the architecture "llama" (Llama 2 and 3, SmolLM, SmolLM2 and others) become
+    a `keras_nlp.models.Llama3CausalLM`, if their tokenizer is byte-pair encoding.
+    Quantised weights become floats. The tokenizer adds no token at the beginning of a
+    text; write it into the prompts of models that need one.
 
     Example:
         lm, tokenizer = kpg.text.load_gguf("SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -49,28 +53,28 @@ def load_gguf(
 
     Args:
         path: The file.
-        dtype: What the model computes in. Defaults to Keras's `floatx`.
+        dtype: The dtype of the model. Defaults to Keras's `floatx`.
 
     Returns:
         The model, without a preprocessor, and the tokenizer.
 
     Raises:
         ImportError: If the package gguf is not installed.
-        ValueError: If the file is none of GGUF or not whole, lacks something, or holds
-            what KerasHub has no place for.
+        ValueError: If it is not a GGUF file, is incomplete, or has something that
+            KerasHub's model does not.
     """
     file = GGUFFile(path)
     architecture = file.value("general.architecture")
     if architecture != "llama":
         raise ValueError(
-            "kpg knows what becomes of the architecture 'llama'. Received: "
+            "kpg can read files of the architecture 'llama'. Received: "
             f"{architecture!r} in {file.path}"
         )
     tokenizer = _tokenizer(file)
     return _llama(file, dtype), tokenizer
 
 
-def _llama(file: GGUFFile, dtype: str | None) -> Any:
+def _llama(file: GGUFFile, dtype: str | None) -> keras_nlp.models.CausalLM:
     """Returns the model of a file of the architecture "llama"."""
     import keras_nlp
 
@@ -94,15 +98,15 @@ def _llama(file: GGUFFile, dtype: str | None) -> Any:
         weight.assign(_llama_weight(file, weight.path, tuple(weight.shape)))
     if file.unread():
         raise ValueError(
-            "Every tensor must have its place in KerasHub's Llama. Received: "
-            f"{', '.join(file.unread()[:4])} in {file.path}, which have none"
+            "Every tensor must belong to a weight of KerasHub's Llama. Received: "
+            f"{', '.join(file.unread()[:4])} in {file.path}, which do not"
         )
     return keras_nlp.models.Llama3CausalLM(backbone=backbone)
 
 
 def _check_llama(file: GGUFFile, head_size: int) -> None:
     """Refuses what KerasHub's Llama does not compute."""
-    wanted: dict[str, tuple[Any, ...]] = {
+    wanted: dict[str, tuple[object, ...]] = {
         "llama.rope.dimension_count": (None, head_size),
         "llama.attention.key_length": (None, head_size),
         "llama.attention.value_length": (None, head_size),
@@ -117,12 +121,11 @@ def _check_llama(file: GGUFFile, head_size: int) -> None:
             )
 
 
-def _stretched(file: GGUFFile, head_size: int) -> dict[str, Any]:
+def _stretched(file: GGUFFile, head_size: int) -> Config:
     """Returns how the slow rotations of Llama 3.1 and later are slowed down further.
 
     A file has the result for each pair of features, KerasHub what it is computed from:
-    a factor that the file shows, and three numbers that are those of every Llama so
-    far.
+    a factor, which the file shows, and three numbers that every Llama so far shares.
 
     Reference: Grattafiori et al., "The Llama 3 herd of models" (2024),
     https://arxiv.org/abs/2407.21783, and its code.
@@ -139,7 +142,7 @@ def _stretched(file: GGUFFile, head_size: int) -> dict[str, Any]:
     if not fits or not np.allclose(divisors * (1.0 - own + own * factor), factor):
         raise ValueError(
             f"{name} must slow rotations down as Llama 3.1 does. Received: shape "
-            f"{divisors.shape} in {file.path}, of other divisors up to {factor:g}"
+            f"{divisors.shape} in {file.path}, with other divisors up to {factor:g}"
         )
     return {
         "rope_frequency_adjustment_factor": factor,
@@ -149,7 +152,7 @@ def _stretched(file: GGUFFile, head_size: int) -> dict[str, Any]:
     }
 
 
-def _llama_weight(file: GGUFFile, path: str, shape: tuple[int, ...]) -> Any:
+def _llama_weight(file: GGUFFile, path: str, shape: tuple[int, ...]) -> Array:
     """Returns the value of a weight of KerasHub's Llama."""
     layer = _LAYER.search(path)
     name = _LLAMA_WEIGHTS[path[layer.end() if layer else 0 :]] + ".weight"
@@ -162,8 +165,8 @@ def _llama_weight(file: GGUFFile, path: str, shape: tuple[int, ...]) -> Any:
             f"of shape {shape}. Received: shape {value.shape}"
         )
     if name.endswith(("attn_q.weight", "attn_k.weight")):
-        # GGUF rotates neighbouring features of a head together, KerasHub those of its
-        # two halves.
+        # GGUF rotates neighbouring features of a head together, KerasHub one of each
+        # half.
         _, heads, size = shape
         pairs = value.reshape(heads, size // 2, 2, -1)
         value = pairs.swapaxes(1, 2).reshape(value.shape)
@@ -173,7 +176,7 @@ def _llama_weight(file: GGUFFile, path: str, shape: tuple[int, ...]) -> Any:
 
 
 def _tokenizer(file: GGUFFile) -> BPETokenizer:
-    """Returns the tokenizer that the metadata describe."""
+    """Returns the tokenizer that the metadata describes."""
     kind = file.value("tokenizer.ggml.model")
     if kind != "gpt2":
         raise ValueError(
@@ -184,7 +187,7 @@ def _tokenizer(file: GGUFFile) -> BPETokenizer:
     splitting = _SPLITTINGS.get(splitting, splitting)
     if splitting not in SPLITTINGS:
         raise ValueError(
-            "kpg knows how words are parted in these ways: "
+            "kpg can split words in these ways: "
             f"{', '.join([*SPLITTINGS, *_SPLITTINGS])}. Received: {splitting!r} in "
             f"{file.path}"
         )
@@ -192,7 +195,7 @@ def _tokenizer(file: GGUFFile) -> BPETokenizer:
     kinds = file.value("tokenizer.ggml.token_type", [1] * len(vocabulary))
     end = file.value("tokenizer.ggml.eos_token_id")
     pad = file.value("tokenizer.ggml.padding_token_id", end)
-    # Many files pad with the end, from which it could not be told apart.
+    # Many files pad with the end token; it could not be told from padding.
     pad = pad if pad != end else int(end == 0)
     return BPETokenizer(
         vocabulary,

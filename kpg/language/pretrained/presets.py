@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras_nlp
 
 
-def pretrained(preset: str | Path, task: str, with_tokenizer: bool = True) -> Any:
+def pretrained(
+    preset: str | Path, task: str, with_tokenizer: bool = True
+) -> keras_nlp.models.CausalLM | keras_nlp.models.Seq2SeqLM:
     """Loads a language model of KerasHub.
 
     Args:
         preset: A directory that `save_to_preset` of a KerasHub model wrote, or a name
             that `from_preset` of KerasHub knows, which is downloaded.
         task: "CausalLM" or "Seq2SeqLM".
-        with_tokenizer: Whether the preset's tokenizer is loaded as well. Defaults to
-            `True`.
+        with_tokenizer: Whether to load the preset's tokenizer too. Defaults to `True`.
 
     Returns:
         The model; its preprocessor, if there is one, has the tokenizer.
@@ -34,9 +39,8 @@ def pretrained(preset: str | Path, task: str, with_tokenizer: bool = True) -> An
             f"a name that KerasHub knows, such as 'gpt2_base_en'. Received: {preset!r}"
         )
     options = {} if with_tokenizer else {"preprocessor": None}
-    kind: Any = getattr(keras_nlp.models, task)
     try:
-        lm: Any = kind.from_preset(str(preset), **options)
+        lm = getattr(keras_nlp.models, task).from_preset(str(preset), **options)
     except ValueError as error:
         if "Unable to find a subclass" not in str(error):
             raise
@@ -45,17 +49,17 @@ def pretrained(preset: str | Path, task: str, with_tokenizer: bool = True) -> An
         ) from error
     tokenizer = getattr(lm.preprocessor, "tokenizer", None)
     if tokenizer is not None:
-        # What KerasHub does eagerly is not what it does in a graph: see `coding`.
+        # KerasHub splits differently eagerly and in a graph: see codec.py.
         tokenizer._allow_python_workflow = False
     return lm
 
 
 def _check_files(directory: Path, with_tokenizer: bool) -> None:
-    wanted = {"config.json": "is no preset of KerasHub: it lacks the model's"}
+    wanted = {"config.json": "is not a preset of KerasHub: it lacks the model's"}
     if with_tokenizer:
         wanted["tokenizer.json"] = (
-            "has no tokenizer; give one by `tokenizer=`, or call `save_to_preset` of a "
-            "model with a preprocessor. It lacks"
+            "has no tokenizer; pass `tokenizer=`, or call `save_to_preset` of a model "
+            "with a preprocessor. It lacks"
         )
     for name, what in wanted.items():
         if not (directory / name).is_file():
@@ -64,6 +68,6 @@ def _check_files(directory: Path, with_tokenizer: bool) -> None:
             )
 
 
-def _may_be_known(preset: str, presets: dict[str, Any]) -> bool:
-    """Whether a name is KerasHub's, or says where it is to be downloaded from."""
+def _may_be_known(preset: str, presets: Collection[str]) -> bool:
+    """Whether a name is one of KerasHub's, or an address to download from."""
     return preset in presets or "://" in preset

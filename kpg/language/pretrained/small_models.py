@@ -1,10 +1,13 @@
-"""Language models that are made on the spot, without any files."""
+"""Small language models with random weights, which need no files."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import keras_nlp
 
 
 def gpt2(
@@ -14,23 +17,23 @@ def gpt2(
     hidden_dim: int = 32,
     max_tokens: int = 128,
     seed: int | None = None,
-) -> Any:
+) -> keras_nlp.models.GPT2CausalLM:
     """Makes a small GPT-2 with random weights.
 
-    Dropout is off: reinforcement learning compares probabilities before and after an
-    update, which noise would drown.
+    It has no dropout: reinforcement learning compares probabilities before and after an
+    update, and noise would hide the difference.
 
     Reference: Radford et al., "Language models are unsupervised multitask learners"
     (2019); the deviations of the initial weights are those of its code,
     https://github.com/openai/gpt-2.
 
     Args:
-        vocabulary_size: Tokens that the model knows, ≥ 2.
+        vocabulary_size: Number of tokens, ≥ 2.
         num_layers: Transformer blocks, ≥ 1. Defaults to 2.
         num_heads: Heads of each attention, a divisor of `hidden_dim`. Defaults to 2.
-        hidden_dim: Width. Defaults to 32.
+        hidden_dim: Width of the model. Defaults to 32.
         max_tokens: Longest text, prompt and completion together. Defaults to 128.
-        seed: Seed of the weights. Defaults to a random one.
+        seed: Seed of the weights. Defaults to a random seed.
 
     Returns:
         A `keras_nlp.models.GPT2CausalLM` without a preprocessor.
@@ -54,7 +57,7 @@ def gpt2(
         max_sequence_length=max_tokens,
         dropout=0.0,
     )
-    # KerasHub's initializers take no seed but Keras's global one.
+    # KerasHub's initializers take no seed other than Keras's global one.
     random = np.random.default_rng(seed)
     for weight in backbone.trainable_weights:
         if weight.name in ("kernel", "embeddings", "position_embeddings"):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from kpg.language.rewards.columns import references
-from kpg.language.rewards.packages import load
-from kpg.language.rewards.reward import Reward, Score
-from kpg.language.rewards.words import check_choice
+from typing_extensions import override
+
+from kpg import checks, imports
+from kpg.language.rewards.required_columns import references
+from kpg.language.rewards.reward import Column, Reward, Score
 
 SMOOTHINGS = ("exp", "floor", "add-k", "none")
-# Those of sacrebleu that need nothing to be downloaded or compiled.
+# Those of sacrebleu that need no download and no compiler.
 TOKENIZERS = ("13a", "char", "intl", "none", "zh")
 
 
 class Bleu(Reward):
-    """How much of a completion's n-grams its references have, in [0, 1].
+    """How many of a completion's n-grams its references have, in [0, 1].
 
     BLEU = BP · exp(Σₙ log pₙ / N), where pₙ is the share of the completion's n-grams
     that a reference has (each counted at most as often as there), and BP =
@@ -30,14 +30,14 @@ class Bleu(Reward):
 
     Note: the paper defines BLEU for a corpus. Here N is the smaller of `max_order` and
     the number of words of the completion, and orders without a match are smoothed if
-    another has one; otherwise most sentences would have 0. The mean over sentences is
-    not the BLEU of the corpus.
+    another order has one; otherwise most sentences would score 0. The mean over
+    sentences is not the BLEU of the corpus.
 
     Args:
         max_order: Longest n-gram, at least 1. Defaults to 4.
         smoothing: How many matches an order without one has: "exp" ½ in the first such
             order, ¼ in the second and so on, "floor" 0.1, "none" 0, which makes all 0;
-            "add-k" adds 1 to the counts of every n up to `max_order` but 1, so that
+            "add-k" adds 1 to the counts of every n up to `max_order` except 1, so that
             orders without an n-gram have 1. Defaults to "exp".
         lowercase: Whether case does not matter. Defaults to False.
         tokenizer: What separates words: "13a" punctuation, "intl" that of Unicode,
@@ -62,15 +62,14 @@ class Bleu(Reward):
         name: str = "bleu",
     ) -> None:
         super().__init__(name)
-        if max_order < 1:
-            raise ValueError(f"`max_order` must be 1 or more. Received: {max_order}")
-        check_choice("smoothing", smoothing, SMOOTHINGS)
-        check_choice("tokenizer", tokenizer, TOKENIZERS)
-        self.max_order = max_order
-        self.smoothing = smoothing
+        self.max_order = checks.whole_number("max_order", max_order)
+        self.smoothing = checks.choice("smoothing", smoothing, SMOOTHINGS)
         self.lowercase = lowercase
-        self.tokenizer = tokenizer
-        self._metric = load("sacrebleu.metrics", "sacrebleu", "Bleu").BLEU(
+        self.tokenizer = checks.choice("tokenizer", tokenizer, TOKENIZERS)
+        metrics = imports.optional(
+            "sacrebleu.metrics", "sacrebleu", "text", "kpg.rewards.Bleu"
+        )
+        self._metric = metrics.BLEU(
             lowercase=lowercase,
             tokenize=tokenizer,
             smooth_method=smoothing,
@@ -78,10 +77,10 @@ class Bleu(Reward):
             effective_order=True,
         )
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         expected = references(columns, "Bleu")
         return [
             self._metric.sentence_score(text, texts).score / 100.0 if texts else None

@@ -17,7 +17,7 @@ def bleu_and_grammar(
         name: What the logs call it. Defaults to "bleu_and_grammar".
 
     Returns:
-        The sum of `Bleu()` and `Grammar()`; make a `Weighted` of your own for others.
+        The sum of `Bleu()` and `Grammar()`; combine others in a `Weighted`.
 
     Raises:
         ImportError: If sacrebleu is not installed.

@@ -1,15 +1,20 @@
-"""What a reward must return, and what it is told when it does not."""
+"""How rewards are called, and what is said when one fails or returns no scores."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Collection, Mapping, Sequence, Sized
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from kpg.language.rewards.reward import Reward, RewardFunction, Score
+from kpg.language.rewards.reward import (
+    Columns,
+    Reward,
+    RewardFunction,
+    Score,
+)
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -26,8 +31,8 @@ def check_weights(
     """Returns a weight for each reward, 1 if None is given.
 
     Raises:
-        ValueError: If there is no reward, if one cannot be called, or if the weights
-            are not as many finite numbers.
+        ValueError: If there is no reward, one cannot be called, or the weights are not
+            as many finite numbers.
     """
     if isinstance(rewards, str | Mapping) or not isinstance(rewards, Sequence):
         raise ValueError(f"`rewards` must be a list. Received: {rewards!r}")
@@ -59,15 +64,14 @@ def required(reward: RewardFunction) -> set[str]:
 def check_columns(
     rewards: Sequence[RewardFunction], available: Collection[str]
 ) -> None:
-    """Refuses rewards that need a column which there will not be.
+    """Refuses rewards that need a column which they will not be given.
 
-    Worth calling before anything is sampled: what a reward finds missing when it is
-    called comes late.
+    Call it before anything is sampled: a reward itself finds out late.
 
     Args:
-        rewards: Rewards; those of `kpg.rewards` say what they need in `requires`, and
-            the others by their arguments without a default.
-        available: Names of the columns that there will be.
+        rewards: Rewards; a `Reward` says what it needs in `requires`, any other by its
+            arguments without a default.
+        available: Names of the columns that they will be given.
 
     Raises:
         ValueError: If a column is missing.
@@ -81,13 +85,13 @@ def check_columns(
 
 
 def check_batch(
-    prompts: Sequence[str], completions: Sequence[str], columns: Mapping[str, Any]
+    prompts: Sequence[str], completions: Sequence[str], columns: Columns
 ) -> None:
-    """Refuses prompts, completions and columns that are no batch.
+    """Refuses prompts, completions and columns that are not a batch.
 
     Raises:
-        ValueError: If the prompts or completions are not strings, if there is none, or
-            if the numbers of prompts, completions and entries of columns differ.
+        ValueError: If the prompts or completions are not strings, there are none, or
+            the numbers of prompts, completions and entries of columns differ.
     """
     for name, texts in (("prompts", prompts), ("completions", completions)):
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
@@ -97,12 +101,12 @@ def check_batch(
         counts[name] = len(column) if isinstance(column, Sized) else 0
     if set(counts.values()) != {len(prompts)} or counts["prompts"] == 0:
         raise ValueError(
-            "Prompts, completions and columns must have one entry for each completion, "
-            f"and there must be one. Received: {counts}"
+            "Prompts, completions and columns must have the same number of entries, at "
+            f"least one. Received: {counts}"
         )
 
 
-def lengths(columns: Mapping[str, Any], count: int) -> list[int]:
+def lengths(columns: Columns, count: int) -> list[int]:
     """Returns how many tokens each completion has; 1 each without `completion_ids`.
 
     Raises:
@@ -112,8 +116,8 @@ def lengths(columns: Mapping[str, Any], count: int) -> list[int]:
     found = [1] * count if ids is None else [len(row) for row in ids]
     if min(found) < 1:
         raise ValueError(
-            "Every completion must have a token at which its reward can stand; an end "
-            f"token counts. Received: no token in row {found.index(0)}"
+            "Every completion must have a token that its reward goes to; the end token "
+            f"counts. Received: no token in row {found.index(0)}"
         )
     return found
 
@@ -123,7 +127,7 @@ def rows(
     name: str,
     prompts: Sequence[str],
     completions: Sequence[str],
-    columns: Mapping[str, Any],
+    columns: Columns,
 ) -> list[Score]:
     """Calls one reward and checks every score that it returns.
 
@@ -135,11 +139,9 @@ def rows(
             the prompt and the completion.
     """
     found = _called(reward, name, prompts, completions, columns)
-    array = isinstance(found, np.ndarray) and found.ndim > 0
-    listed = array or isinstance(found, list | tuple)
-    if not listed or len(found) != len(prompts):
+    if not _is_list(found) or len(found) != len(prompts):
         wanted = f"must return {len(prompts)} scores, one for each completion"
-        received = f"{len(found)} scores" if listed else repr(found)
+        received = f"{len(found)} scores" if _is_list(found) else repr(found)
         raise _refusal(name, wanted, received, prompts[0], completions[0])
     ids = columns.get("completion_ids")
     counts = [None] * len(prompts) if ids is None else [len(row) for row in ids]
@@ -154,16 +156,16 @@ def _called(
     name: str,
     prompts: Sequence[str],
     completions: Sequence[str],
-    columns: Mapping[str, Any],
-) -> Any:
+    columns: Columns,
+) -> object:
     """Calls a reward; if it raises, looks for the completion that makes it raise."""
-    given = {"prompts": prompts, "completions": completions, **columns}
+    given: Columns = {"prompts": prompts, "completions": completions, **columns}
     if not any(p.kind is p.VAR_KEYWORD for p in _parameters(reward)):
         named = {p.name for p in _parameters(reward)}
         given = {key: column for key, column in given.items() if key in named}
     try:
         return reward(**given)
-    except Exception as error:  # any code of a user may run here
+    except Exception as error:  # a user's code may raise anything
         index, alone = _culprit(reward, given, len(prompts))
         received = f"{type(error).__name__}: {error}"
         raise _refusal(
@@ -175,15 +177,13 @@ def _called(
         ) from error
 
 
-def _culprit(
-    reward: RewardFunction, given: Mapping[str, Any], count: int
-) -> tuple[int, bool]:
+def _culprit(reward: RewardFunction, given: Columns, count: int) -> tuple[int, bool]:
     """Returns the first row that a reward raises on, and whether there is one."""
     for index in range(count):
         row = slice(index, index + 1)
         try:
             reward(**{key: column[row] for key, column in given.items()})
-        except Exception:  # the same code, with less to look at
+        except Exception:  # the same code, for one row
             return index, True
     return 0, False
 
@@ -192,13 +192,12 @@ def _parameters(reward: RewardFunction) -> list[inspect.Parameter]:
     return list(inspect.signature(reward).parameters.values())
 
 
-def _problem(row: Any, count: int | None) -> tuple[str, str] | None:
+def _problem(row: object, count: int | None) -> tuple[str, str] | None:
     """Returns what is wanted of a score and what it is instead, or None."""
     if row is None or _is_number(row):
         return None
     wanted = "must give a finite number, an array with one for each token, or None"
-    array = isinstance(row, np.ndarray) and row.ndim > 0
-    if not (array or isinstance(row, list | tuple)):
+    if not _is_list(row):
         return wanted, f"{row!r}"
     if count is None:
         return "needs `completion_ids` for rewards of tokens", f"{np.shape(row)}"
@@ -214,18 +213,25 @@ def _problem(row: Any, count: int | None) -> tuple[str, str] | None:
     return None
 
 
-def _as_score(row: Any) -> Score:
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    array = isinstance(value, np.ndarray) and value.ndim > 0
+    return array or isinstance(value, list | tuple)
+
+
+def _as_score(row: Score | Sequence[float]) -> Score:
     if row is None:
         return None
-    return np.asarray(row, np.float64) if np.ndim(row) else float(row)
+    array = np.asarray(row, np.float64)
+    return array if array.ndim else float(array)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     """Whether something is a finite number that float32 can hold."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    number = isinstance(value, int | float | np.integer | np.floating | np.bool_)
-    return number and not math.isnan(value) and abs(float(value)) <= _LARGEST
+    if not isinstance(value, int | float | np.integer | np.floating | np.bool_):
+        return False
+    return not math.isnan(value) and abs(float(value)) <= _LARGEST
 
 
 def _refusal(

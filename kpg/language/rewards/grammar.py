@@ -1,44 +1,45 @@
-"""Grammar by a handful of rules."""
+"""Grammar, by a few rules."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from typing_extensions import override
 
 from kpg.language.rewards.grammar_rules import RULES, sentences, violations
-from kpg.language.rewards.reward import Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score
 
 
 class Grammar(Reward):
-    """How few of some rules of written English a completion breaks, in [0, 1].
+    """How well a completion keeps some rules of written English, in [0, 1].
 
     1 / (1 + v / s) for v violations in s sentences; 0 for a completion without a word.
 
-    Each rule counts what can be told from the letters alone:
+    Each rule counts what shows in the letters alone:
 
     - "capital": a sentence that begins with a lower-case letter, and each lone "i";
     - "ending": a text that does not end with ".", "!", "?" or "…";
     - "repeated": a word that stands twice in a row, "had had" and "that that" excepted;
     - "article": "a" before a vowel, "an" before a consonant;
-    - "agreement": a pronoun with a form of be, have or do that it cannot have;
-    - "verb": "could went", "has went" and their like;
+    - "agreement": a pronoun with the wrong form of be, have or do;
+    - "verb": "could went", "has went" and the like;
     - "determiner": "the", "a", "my" … before a word that ends the noun phrase, such as
       "of" or "is", and a sentence that ends with one, or with "and", "or", "but";
     - "spacing": a space before a comma or a full stop, or none after a comma;
     - "brackets": brackets and straight double quotes that do not match.
 
-    Note: it is a proxy. A text can keep all rules and be no English: "Tree loudly of
-    runs." has 1. Sentences are told apart by their punctuation, so many short ones
-    dilute a violation.
+    Note: it is a proxy. A text can keep all rules and not be English: "Tree loudly of
+    runs." scores 1. Punctuation separates sentences, so many short ones dilute a
+    violation.
 
     Args:
         rules: Which rules count; None for all. Leave "capital" out for completions that
-            go on with the prompt's sentence, and "ending" where they are cut off.
+            continue the prompt's sentence, and "ending" where they are cut off.
             Defaults to None.
         name: What the logs call it. Defaults to "grammar".
 
     Raises:
-        ValueError: If a rule is unknown, or if there is none.
+        ValueError: If a rule is unknown, or the list is empty.
     """
 
     def __init__(
@@ -51,10 +52,10 @@ class Grammar(Reward):
                 f"`rules` must be some of {list(RULES)}. Received: {self.rules}"
             )
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         return [self._score(text) for text in completions]
 
     def _score(self, text: str) -> float:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from kpg.language.rewards.reward import Reward, Score
-from kpg.language.rewards.words import check_choice, split
+from typing_extensions import override
 
-UNITS = ("token", "word", "character")
+from kpg import checks
+from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.units import required_by, split
 
 
 class TargetLength(Reward):
-    """How near a completion is to a length, in [0, 1].
+    """How close a completion is to a length, in [0, 1].
 
-    max(0, 1 − |n − target| / width) for n tokens: 1 at the target, 0 from `width` on.
+    max(0, 1 − |n − target| / width) for n tokens: 1 at the target, 0 from `width` off.
 
     Args:
-        target: Length to reach, > 0.
-        width: Distance from which the reward is 0, > 0. Defaults to `target`.
+        target: Length to reach, ≥ 1.
+        width: Distance from which the reward is 0, ≥ 1. Defaults to `target`.
         unit: "token" (the end token counts), "word" (runs of letters and digits) or
             "character". Defaults to "token".
         name: What the logs call it. Defaults to "length".
@@ -36,21 +36,15 @@ class TargetLength(Reward):
         name: str = "length",
     ) -> None:
         super().__init__(name)
-        self.target = target
-        self.width = target if width is None else width
+        self.target = checks.number("target", target, 1)
+        self.width = checks.number("width", target if width is None else width, 1)
         self.unit = unit
-        self.requires = ("completion_ids",) if unit == "token" else ()
-        if target < 1 or self.width < 1:
-            raise ValueError(
-                "`target` and `width` must be positive. Received: "
-                f"target={target}, width={width}"
-            )
-        check_choice("unit", unit, UNITS)
+        self.requires = required_by(unit)
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         pieces = split(completions, columns, self.unit, "TargetLength")
         misses = (abs(len(piece) - self.target) / self.width for piece in pieces)
         return [max(0.0, 1.0 - miss) for miss in misses]
@@ -67,8 +61,8 @@ class SoftOverlong(Reward):
     L_cache is `buffer`.
 
     Args:
-        limit: Length at which the price is full, > 0. Tokens beyond `max_new_tokens`
-            are never written, so for unit "token" it is at most that.
+        limit: Length of the full price, ≥ 1. No tokens are written beyond
+            `max_new_tokens`, so for unit "token" it is at most that.
         buffer: Length of the stretch, in [1, `limit`].
         unit: "token" (the end token counts), "word" (runs of letters and digits) or
             "character". Defaults to "token".
@@ -85,19 +79,18 @@ class SoftOverlong(Reward):
         super().__init__(name)
         if not 1 <= buffer <= limit:
             raise ValueError(
-                "1 <= `buffer` <= `limit` is wanted. Received: "
+                "`buffer` must be in [1, limit]. Received: "
                 f"buffer={buffer}, limit={limit}"
             )
-        check_choice("unit", unit, UNITS)
         self.limit = limit
         self.buffer = buffer
         self.unit = unit
-        self.requires = ("completion_ids",) if unit == "token" else ()
+        self.requires = required_by(unit)
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         pieces = split(completions, columns, self.unit, "SoftOverlong")
         excesses = (len(piece) - (self.limit - self.buffer) for piece in pieces)
         return [-min(1.0, max(0.0, excess / self.buffer)) for excess in excesses]

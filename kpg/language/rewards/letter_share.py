@@ -1,17 +1,18 @@
-"""A reward that needs no language: which letters a text is made of."""
+"""Which letters a text is made of: a reward that needs no language."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from kpg.language.rewards.reward import Reward, Score
+from typing_extensions import override
+
+from kpg.language.rewards.reward import Column, Reward, Score
 
 
 class LetterShare(Reward):
     """Share of a completion's characters that are among some letters, in [0, 1].
 
-    0 for an empty completion. It shows in seconds whether a policy learns at all.
+    0 for an empty completion. It shows within seconds whether a policy learns at all.
 
     Args:
         letters: The letters that count. Defaults to the lower-case vowels of English.
@@ -22,10 +23,10 @@ class LetterShare(Reward):
         super().__init__(name)
         self.letters = letters
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         return [
             sum(letter in self.letters for letter in text) / max(len(text), 1)
             for text in completions

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
+from typing_extensions import override
 
-from kpg.language.rewards.columns import token_ids
-from kpg.language.rewards.reward import Reward, Score
+from kpg.language.rewards.required_columns import token_ids
+from kpg.language.rewards.reward import Column, Columns, Reward, Score
+from kpg.types import Array, Config
 
 
 class Scorer(Protocol):
     """A language model that says how likely tokens are."""
 
     def score(
-        self,
-        prompt_ids: Sequence[npt.NDArray[np.int64]],
-        completion_ids: Sequence[npt.NDArray[np.int64]],
-    ) -> Sequence[npt.NDArray[np.floating[Any]]]:
+        self, prompt_ids: Sequence[Array], completion_ids: Sequence[Array]
+    ) -> Sequence[Array]:
         """Returns log p(token | prompt, tokens before) of each completion's tokens.
 
         Args:
-            prompt_ids: B int arrays, of any lengths, without padding.
-            completion_ids: B int arrays, of any lengths from 1 on, without padding.
+            prompt_ids: B int64 arrays of any lengths, without padding.
+            completion_ids: B int64 arrays of any lengths from 1 on, without padding.
 
         Returns:
             B float arrays in nats, each as long as its completion.
@@ -40,13 +39,14 @@ class Fluency(Reward):
     Reference: Jelinek et al., "Perplexity: a measure of the difficulty of speech
     recognition tasks" (1977), https://doi.org/10.1121/1.2016299.
 
-    Note: the most likely text is not the best one; models find their own repetitions
-    very likely: Holtzman et al., "The curious case of neural text degeneration" (2020),
-    https://arxiv.org/abs/1904.09751. Combine it with `Repetition`.
+    Note: the most likely text is not the best one: models find their own repetitions
+    very likely (Holtzman et al., "The curious case of neural text degeneration", 2020,
+    https://arxiv.org/abs/1904.09751). Combine it with `Repetition`.
 
     Args:
         scorer: A model that does not learn, such as the reference policy. It is not
-            part of the configuration: `from_config({**config, "scorer": model})`.
+            part of the configuration; pass it to
+            `from_config({**config, "scorer": model})`.
         name: What the logs call it. Defaults to "fluency".
 
     Raises:
@@ -60,15 +60,16 @@ class Fluency(Reward):
         super().__init__(name)
         self.scorer = scorer
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         scored = _log_probabilities(self.scorer, columns, "Fluency")
         return [float(np.mean(row)) for row in scored]
 
-    def get_config(self) -> dict[str, Any]:
-        """See `Reward.get_config`; without the scorer."""
+    @override
+    def get_config(self) -> Config:
+        """Returns the arguments without the scorer."""
         return {"name": self.name}
 
 
@@ -79,7 +80,7 @@ class ExecutorLogLikelihood(Reward):
     network that chooses what an execution network writes.
 
     Args:
-        scorer: The executor. It is not part of the configuration:
+        scorer: The executor. It is not part of the configuration; pass it to
             `from_config({**config, "scorer": model})`.
         per_token: Whether each token has its own reward, or the completion their sum.
             Defaults to True.
@@ -102,22 +103,21 @@ class ExecutorLogLikelihood(Reward):
         self.scorer = scorer
         self.per_token = per_token
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         scored = _log_probabilities(self.scorer, columns, "ExecutorLogLikelihood")
         return [row if self.per_token else float(row.sum()) for row in scored]
 
-    def get_config(self) -> dict[str, Any]:
-        """See `Reward.get_config`; without the scorer."""
+    @override
+    def get_config(self) -> Config:
+        """Returns the arguments without the scorer."""
         return {"per_token": self.per_token, "name": self.name}
 
 
-def _log_probabilities(
-    scorer: Scorer, columns: dict[str, Any], reward: str
-) -> list[npt.NDArray[np.float64]]:
-    """Scores a batch, and refuses what cannot be log-probabilities of its tokens."""
+def _log_probabilities(scorer: Scorer, columns: Columns, reward: str) -> list[Array]:
+    """Scores a batch; refuses what cannot be log-probabilities of its tokens."""
     prompt_ids = token_ids(columns, "prompt_ids", reward)
     completion_ids = token_ids(columns, "completion_ids", reward)
     found = scorer.score(prompt_ids, completion_ids)
@@ -129,7 +129,7 @@ def _log_probabilities(
             f"of the completions: {wanted}. Received: {[row.shape for row in rows]}"
         )
     highest = max(float(row.max(initial=0.0)) for row in rows)
-    # Rounding leaves certain tokens a little above 0.
+    # Rounding leaves tokens of probability 1 a little above 0.
     if highest > 1e-3:
         raise ValueError(
             f"The scorer of `{reward}` must return log-probabilities, never above 0; "

@@ -1,21 +1,20 @@
-"""A price for saying the same again."""
+"""A price for repetition."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from typing_extensions import override
 
-from kpg.language.rewards.reward import Reward, Score
-from kpg.language.rewards.words import check_choice, split
-
-UNITS = ("word", "character", "token")
+from kpg import checks
+from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.units import required_by, split
+from kpg.types import Array
 
 
 class Repetition(Reward):
-    """Minus the share of a completion's n-grams that it had already, in (−1, 0].
+    """Minus the share of a completion's n-grams that are repeated, in (−1, 0].
 
     −(1 − distinct / all) over the n-grams of one completion; 0 if it has none.
 
@@ -30,8 +29,8 @@ class Repetition(Reward):
         unit: "word" (lower-case runs of letters and digits), "character" or "token".
             Defaults to "word".
         per_token: Whether each token pays for the n-gram that it completes, −1 / all
-            if that stood there before, so that the sum is the same; for unit "token"
-            only. Defaults to False.
+            if it occurred before, so that the sum is the same; for unit "token" only.
+            Defaults to False.
         name: What the logs call it. Defaults to "repetition".
 
     Raises:
@@ -47,20 +46,17 @@ class Repetition(Reward):
         name: str = "repetition",
     ) -> None:
         super().__init__(name)
-        if order < 1:
-            raise ValueError(f"`order` must be 1 or more. Received: {order}")
-        check_choice("unit", unit, UNITS)
-        if per_token and unit != "token":
-            raise ValueError(f'`per_token` needs unit="token". Received: {unit!r}')
-        self.order = order
+        self.order = checks.whole_number("order", order)
+        self.requires = required_by(unit)
         self.unit = unit
-        self.requires = ("completion_ids",) if unit == "token" else ()
+        if per_token and unit != "token":
+            raise ValueError(f'`per_token` needs unit="token". Received: unit={unit!r}')
         self.per_token = per_token
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         pieces = split(completions, columns, self.unit, "Repetition")
         prices = [repeated(piece, self.order) for piece in pieces]
         if self.per_token:
@@ -68,16 +64,11 @@ class Repetition(Reward):
         return [float(price.sum()) for price in prices]
 
 
-def repeated(items: Sequence[Hashable], order: int) -> npt.NDArray[np.float64]:
-    """Prices each item for the n-gram that it completes.
-
-    Args:
-        items: N items.
-        order: n.
+def repeated(items: Sequence[Hashable], order: int) -> Array:
+    """Prices each of N items for the n-gram that it completes.
 
     Returns:
-        N numbers: −1 / (N − n + 1) if the n-gram that ends there stood there before,
-        else 0.
+        `[N]` float64: −1 / (N − n + 1) if this n-gram occurred before, else 0.
     """
     prices = np.zeros(len(items))
     seen = set()

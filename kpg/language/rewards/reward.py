@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
+from typing_extensions import Self
 
-# One completion's reward: for the whole of it, for each of its tokens, or none.
-Score: TypeAlias = float | np.ndarray | None
-RewardFunction: TypeAlias = Callable[..., Sequence[Score]]
+from kpg import contracts
+from kpg.types import Array, Config
+
+Score: TypeAlias = "float | Array | None"
+"""The reward of one completion: of all of it, of each of its tokens, or none."""
+
+RewardFunction: TypeAlias = "Callable[..., Sequence[Score]]"
+
+Column: TypeAlias = Sequence[Any]
+"""B entries, one for each completion."""
+
+Columns: TypeAlias = Mapping[str, Column]
 
 _CLASSES: dict[str, type[Reward]] = {}
 
@@ -30,8 +40,10 @@ class Reward(ABC):
         requires: Names of columns without which it cannot be called. None by default.
 
     Raises:
-        TypeError: If another module already defines a reward class of this name, by
-            which `deserialize` finds it.
+        TypeError: When a subclass is defined, if it lacks `__call__`, if one of its
+            names is a slip of one of this class, or if another module already defines a
+            reward class of its name, by which `deserialize` finds it. A base of other
+            rewards also derives from `abc.ABC` and may leave methods open.
 
     Example:
         >>> class Vowels(kpg.rewards.Reward):
@@ -48,6 +60,16 @@ class Reward(ABC):
         self.name = name
 
     def __init_subclass__(cls) -> None:
+        contracts.check_names(cls, Reward)
+        slips = difflib.get_close_matches("requires", vars(cls), n=1, cutoff=0.8)
+        if slips and slips != ["requires"]:
+            raise TypeError(
+                f"{cls.__name__} has an attribute that nothing reads. Did you mean "
+                f"requires? Received: {slips[0]}"
+            )
+        if ABC in cls.__bases__:
+            return
+        contracts.check_complete(cls)
         known = _CLASSES.setdefault(cls.__name__, cls)
         if known.__module__ != cls.__module__:
             raise TypeError(
@@ -58,25 +80,25 @@ class Reward(ABC):
 
     @abstractmethod
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
         """Scores completions; all arguments are given by keyword.
 
         Args:
             prompts: B strings.
             completions: B strings, without the end token.
-            **columns: What else is known of each completion, each with B entries:
+            **columns: What else is known of each completion, B entries each:
                 `completion_ids` (int arrays, the end token included), `prompt_ids`,
-                `ended` (whether an end token was produced), `references` (a string or
-                a list of strings), and what a task adds. A function that takes no
-                `**columns` is given those that it names.
+                `ended` (whether the end token was written), `references` (a string or
+                a list of strings), and what a task adds. A function without
+                `**columns` receives those that it names.
 
         Returns:
             B scores: a number for the whole completion, an array with one number for
             each of its tokens, or None if it cannot be scored.
         """
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Config:
         """Returns the arguments that make an equal reward; JSON can hold them."""
         return {
             name: getattr(self, name)
@@ -84,22 +106,19 @@ class Reward(ABC):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Reward:
-        """Makes a reward from what `get_config` returned."""
+    def from_config(cls, config: Config) -> Self:
+        """Makes a reward of what `get_config` returned."""
         return cls(**config)
 
 
-def serialize(reward: RewardFunction) -> dict[str, Any]:
+def serialize(reward: RewardFunction) -> Config:
     """Turns a reward into a dictionary that JSON can hold.
-
-    Args:
-        reward: A `Reward`.
 
     Returns:
         `{"class_name": …, "config": …}`, for `deserialize`.
 
     Raises:
-        ValueError: If it is no `Reward`: a function cannot be put back.
+        ValueError: If it is not a `Reward`: a function cannot be restored.
     """
     if not isinstance(reward, Reward):
         raise ValueError(
@@ -116,9 +135,6 @@ def deserialize(config: Mapping[str, Any]) -> Reward:
         config: `{"class_name": …, "config": …}`; without "config", the defaults. The
             class is one of `kpg.rewards`, or a subclass of `Reward` whose module was
             imported.
-
-    Returns:
-        The reward.
 
     Raises:
         ValueError: If there is no such class.

@@ -2,20 +2,65 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from typing import Any
 
-from kpg.language.rewards.columns import references
-from kpg.language.rewards.reward import Reward, Score
-from kpg.language.rewards.subsequence import longest_common_subsequence
-from kpg.language.rewards.words import alphanumeric, check_choice
+from typing_extensions import override
+
+from kpg import checks
+from kpg.language.rewards.required_columns import references
+from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.units import words
 
 MEASURES = ("f1", "precision", "recall")
-UNITS = ("word", "character")
 
 
-class RougeN(Reward):
+class Rouge(Reward, ABC):
+    """What a completion and the best of its references share, in [0, 1].
+
+    Args:
+        measure: "f1", "precision" or "recall".
+        unit: "word" or "character".
+        name: What the logs call it.
+
+    Raises:
+        ValueError: If an option is unknown, or, when called, if there are no
+            `references`. A completion whose references are None is not scored.
+    """
+
+    requires = ("references",)
+
+    def __init__(self, measure: str, unit: str, name: str) -> None:
+        super().__init__(name)
+        self.measure = checks.choice("measure", measure, MEASURES)
+        self.unit = checks.choice("unit", unit, ("word", "character"))
+
+    @abstractmethod
+    def counts(self, ours: Sequence[str], theirs: Sequence[str]) -> tuple[int, ...]:
+        """Returns what both share, and what each of them has, of what is counted."""
+
+    @override
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
+    ) -> list[Score]:
+        expected = references(columns, type(self).__name__)
+        return [
+            max((self._score(text, other) for other in texts), default=None)
+            for text, texts in zip(completions, expected, strict=True)
+        ]
+
+    def _score(self, text: str, reference: str) -> float:
+        """Precision is common / ours, recall common / theirs, F1 2 common / (both)."""
+        common, ours, theirs = self.counts(self._split(text), self._split(reference))
+        sizes = {"precision": ours, "recall": theirs, "f1": 0.5 * (ours + theirs)}
+        return common / sizes[self.measure] if common else 0.0
+
+    def _split(self, text: str) -> Sequence[str]:
+        return words(text) if self.unit == "word" else "".join(text.lower().split())
+
+
+class RougeN(Rouge):
     """How many n-grams a completion and its references share, in [0, 1].
 
     Recall is the share of the reference's n-grams that the completion has (each
@@ -25,11 +70,11 @@ class RougeN(Reward):
     Reference: Lin, "ROUGE: a package for automatic evaluation of summaries" (2004),
     https://aclanthology.org/W04-1013.
 
-    Note: the paper counts recall only, for all references together; one number for
-    each, and F1, which does not pay for mere length, are what is reported today. Words
-    are lower-case runs of letters and digits, not stemmed, as in the rouge-score
-    package, but with the letters of all scripts. Without an n-gram, as in a single
-    word for n = 2, it is 0.
+    Note: the paper counts recall only, for all references together. Reported today are
+    one number for each, and F1, which does not pay for mere length. Words are
+    lower-case runs of letters and digits, not stemmed, as in the rouge-score package,
+    but with the letters of all scripts. Without an n-gram, as in a single word for
+    n = 2, it is 0.
 
     Args:
         order: Length of the n-grams, at least 1. Defaults to 2.
@@ -39,11 +84,8 @@ class RougeN(Reward):
         name: What the logs call it. Defaults to "rouge" and the order: "rouge2".
 
     Raises:
-        ValueError: If an option is unknown, or, when called, if there are no
-            `references`. A completion whose references are None is not scored.
+        ValueError: See `RougeL`.
     """
-
-    requires = ("references",)
 
     def __init__(
         self,
@@ -52,36 +94,16 @@ class RougeN(Reward):
         unit: str = "word",
         name: str | None = None,
     ) -> None:
-        super().__init__(f"rouge{order}" if name is None else name)
-        if order < 1:
-            raise ValueError(f"`order` must be 1 or more. Received: {order}")
-        check_choice("measure", measure, MEASURES)
-        check_choice("unit", unit, UNITS)
-        self.order = order
-        self.measure = measure
-        self.unit = unit
+        super().__init__(measure, unit, f"rouge{order}" if name is None else name)
+        self.order = checks.whole_number("order", order)
 
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
-    ) -> list[Score]:
-        """See `Reward.__call__`."""
-        return [
-            max((self._score(text, other) for other in texts), default=None)
-            for text, texts in zip(
-                completions, references(columns, "RougeN"), strict=True
-            )
-        ]
-
-    def _score(self, text: str, reference: str) -> float:
-        ours, theirs = (
-            ngrams(_split(written, self.unit), self.order)
-            for written in (text, reference)
-        )
-        common = (ours & theirs).total()
-        return _measure(common, ours.total(), theirs.total(), self.measure)
+    @override
+    def counts(self, ours: Sequence[str], theirs: Sequence[str]) -> tuple[int, ...]:
+        first, second = ngrams(ours, self.order), ngrams(theirs, self.order)
+        return (first & second).total(), first.total(), second.total()
 
 
-class RougeL(Reward):
+class RougeL(Rouge):
     """How long a subsequence a completion and its references share, in [0, 1].
 
     Recall is LCS / m and precision LCS / n, for the longest common subsequence of n
@@ -105,44 +127,38 @@ class RougeL(Reward):
             `references`. A completion whose references are None is not scored.
     """
 
-    requires = ("references",)
-
     def __init__(
         self, measure: str = "f1", unit: str = "word", name: str = "rougeL"
     ) -> None:
-        super().__init__(name)
-        check_choice("measure", measure, MEASURES)
-        check_choice("unit", unit, UNITS)
-        self.measure = measure
-        self.unit = unit
+        super().__init__(measure, unit, name)
 
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
-    ) -> list[Score]:
-        """See `Reward.__call__`."""
-        return [
-            max((self._score(text, other) for other in texts), default=None)
-            for text, texts in zip(
-                completions, references(columns, "RougeL"), strict=True
-            )
-        ]
-
-    def _score(self, text: str, reference: str) -> float:
-        ours, theirs = _split(text, self.unit), _split(reference, self.unit)
-        common = longest_common_subsequence(ours, theirs)
-        return _measure(common, len(ours), len(theirs), self.measure)
+    @override
+    def counts(self, ours: Sequence[str], theirs: Sequence[str]) -> tuple[int, ...]:
+        return longest_common_subsequence(ours, theirs), len(ours), len(theirs)
 
 
 def ngrams(items: Sequence[Hashable], order: int) -> Counter[tuple[Hashable, ...]]:
-    """Counts the runs of `order` items that stand next to each other."""
+    """Counts the runs of `order` neighbouring items."""
     return Counter(zip(*(items[start:] for start in range(order)), strict=False))
 
 
-def _split(text: str, unit: str) -> Sequence[str]:
-    return alphanumeric(text) if unit == "word" else "".join(text.lower().split())
+def longest_common_subsequence(
+    first: Sequence[Hashable], second: Sequence[Hashable]
+) -> int:
+    """Counts the items of the longest subsequence that two sequences share.
 
+    A row of the usual table rises by 0 or 1 from cell to cell, so that one integer
+    holds it as bits: V ← (V + (V ∧ Mᵢ)) ∨ (V ∧ ¬Mᵢ), where Mᵢ marks the places of
+    the i-th item and a bit of V is 0 where the row rises.
 
-def _measure(common: int, ours: int, theirs: int, measure: str) -> float:
-    """Precision is common / ours, recall common / theirs, F1 2 common / (both)."""
-    count = {"precision": ours, "recall": theirs, "f1": 0.5 * (ours + theirs)}[measure]
-    return common / count if common else 0.0
+    Reference: Hyyrö, "Bit-parallel LCS-length computation revisited" (2004), AWOCA.
+    """
+    places: defaultdict[Hashable, int] = defaultdict(int)
+    for place, item in enumerate(first):
+        places[item] |= 1 << place
+    everything = (1 << len(first)) - 1
+    row = everything
+    for item in second:
+        matches = row & places.get(item, 0)
+        row = ((row + matches) | (row - matches)) & everything
+    return len(first) - row.bit_count()

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from kpg.language.rewards.packages import load
-from kpg.language.rewards.reward import Reward, Score
+from typing_extensions import override
+
+from kpg import imports
+from kpg.language.rewards.reward import Column, Reward, Score
 
 
 class Sentiment(Reward):
     """How positive the words of a completion are, in [−1, 1].
 
     s / √(s² + 15), where s is the sum of the valences, −4 to 4, of the words that
-    VADER's English lexicon knows, turned around by negations and raised or lowered by
-    degree words, capitals and exclamation marks. 0 without such a word. A negative
-    weight rewards the negative.
+    VADER's English lexicon knows. Negations reverse them; degree words, capitals and
+    exclamation marks raise or lower them. 0 without such a word. A negative weight
+    rewards negative texts.
 
     Reference: Hutto and Gilbert, "VADER: a parsimonious rule-based model for sentiment
     analysis of social media text" (2014), ICWSM,
     https://ojs.aaai.org/index.php/ICWSM/article/view/14550.
 
     Note: it knows words, not meanings: "wonderful wonderful wonderful" is the best
-    text. Without a penalty on the KL or on repetition, that is what will be written.
+    text. Without a penalty on the KL or on repetition, a policy will write just that.
 
     Args:
         name: What the logs call it. Defaults to "sentiment".
@@ -33,12 +34,17 @@ class Sentiment(Reward):
 
     def __init__(self, name: str = "sentiment") -> None:
         super().__init__(name)
-        module = load("vaderSentiment.vaderSentiment", "vaderSentiment", "Sentiment")
-        self._analyzer = module.SentimentIntensityAnalyzer()
+        vader = imports.optional(
+            "vaderSentiment.vaderSentiment",
+            "vaderSentiment",
+            "text",
+            "kpg.rewards.Sentiment",
+        )
+        self._analyzer = vader.SentimentIntensityAnalyzer()
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         polarity = self._analyzer.polarity_scores
         return [polarity(text)["compound"] for text in completions]

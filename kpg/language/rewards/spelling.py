@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from kpg.language.rewards.packages import load
-from kpg.language.rewards.reward import Reward, Score
+from typing_extensions import override
+
+from kpg import checks, imports
+from kpg.language.rewards.reward import Column, Reward, Score
 
 LANGUAGES = ("ar", "de", "en", "es", "eu", "fa", "fr", "it", "lv", "nl", "pt", "ru")
 _WORD = re.compile(r"\w+(?:'\w+)*")
@@ -16,15 +17,15 @@ _WORD = re.compile(r"\w+(?:'\w+)*")
 class Spelling(Reward):
     """The share of a completion's words that a word list knows, in [0, 1].
 
-    Case does not matter; numbers are not counted, and neither is a possessive 's. 0 for
-    a completion without a word.
+    Case does not matter; numbers and the possessive 's do not count. 0 for a completion
+    without a word.
 
     The word lists are those of pyspellchecker, https://github.com/barrust/pyspellchecker.
     The English one has 160 000 American words, many names among them, and "hath"; it
     has no "colour".
 
-    Note: it measures neither that the word is the right one nor that it stands in the
-    right place: "the the the" has 1.
+    Note: it does not see whether a word is the right one, or in the right place: "the
+    the the" scores 1.
 
     Args:
         language: One of `LANGUAGES`. Defaults to "en".
@@ -40,20 +41,18 @@ class Spelling(Reward):
         self, language: str = "en", words: Sequence[str] = (), name: str = "spelling"
     ) -> None:
         super().__init__(name)
-        if language not in LANGUAGES:
-            raise ValueError(
-                f"`language` must be one of {LANGUAGES}. Received: {language!r}"
-            )
-        self.language = language
+        self.language = checks.choice("language", language, LANGUAGES)
         self.words = list(words)
-        module = load("spellchecker", "pyspellchecker", "Spelling")
+        module = imports.optional(
+            "spellchecker", "pyspellchecker", "text", "kpg.rewards.Spelling"
+        )
         known = module.SpellChecker(language=language, distance=1).word_frequency
         self._known = frozenset(known.keys()) | {word.lower() for word in words}
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         return [self._share(text) for text in completions]
 
     def _share(self, text: str) -> float:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from typing_extensions import Self, override
 
 from kpg.language.rewards.checking import (
     check_batch,
@@ -19,12 +18,14 @@ from kpg.language.rewards.checking import (
     rows,
 )
 from kpg.language.rewards.reward import (
+    Column,
     Reward,
     RewardFunction,
     Score,
     deserialize,
     serialize,
 )
+from kpg.types import Array, Config
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class Evaluation:
         total: float32 `[B, T]`, the weighted sum at each token: rewards of a token
             stand there, those of a whole completion at its last token. 0 after the end
             and where `scored` is False.
-        scored: bool `[B]`, False where a reward whose weight is not 0 was None: such a
-            completion is to be left out.
+        scored: bool `[B]`, False where a reward whose weight is not 0 was None: leave
+            such a completion out.
         parts: Each reward by its name, not weighted: float32 `[B]`, or `[B, T]` if it
             came for each token of at least one completion; nan where it was None.
     """
 
-    total: npt.NDArray[np.float32]
-    scored: npt.NDArray[np.bool_]
-    parts: dict[str, npt.NDArray[np.float32]]
+    total: Array
+    scored: Array
+    parts: dict[str, Array]
 
-    def sums(self) -> dict[str, npt.NDArray[np.float32]]:
+    def sums(self) -> dict[str, Array]:
         """Returns each reward of each completion, `[B]`; nan where it was None."""
         return {
             name: part if part.ndim == 1 else part.sum(axis=1)
@@ -66,7 +67,7 @@ def evaluate(
     weights: Sequence[float] | None,
     prompts: Sequence[str],
     completions: Sequence[str],
-    columns: Mapping[str, Any] | None = None,
+    columns: Mapping[str, Column | None] | None = None,
     *,
     num_tokens: int | None = None,
 ) -> Evaluation:
@@ -79,10 +80,9 @@ def evaluate(
             is reported and nothing else.
         prompts: B strings.
         completions: B strings.
-        columns: More about each completion, for the rewards, see `Reward.__call__`: B
-            entries each, or None, which is no column. Without `completion_ids` each
-            completion counts as one token, and there are no rewards per token. Defaults
-            to none.
+        columns: More about each completion, see `Reward.__call__`: B entries each; None
+            stands for no column. Without `completion_ids` each completion counts as one
+            token, and there are no rewards per token. Defaults to none.
         num_tokens: T, at least the length of the longest completion, which is the
             default.
 
@@ -90,22 +90,22 @@ def evaluate(
         The sum and its parts.
 
     Raises:
-        ValueError: If something has another length than the batch, if two rewards have
-            one name, if a reward needs a column that there is not, or if one raises or
-            returns something else than a finite number, a finite array of the
-            completion's length, or None for each.
+        ValueError: If something has another length than the batch, two rewards have the
+            same name, a reward needs a column that is missing, or one raises or does
+            not return a finite number, a finite array of the completion's length, or
+            None for each completion.
     """
-    columns = {k: column for k, column in (columns or {}).items() if column is not None}
-    check_batch(prompts, completions, columns)
+    given = {k: column for k, column in (columns or {}).items() if column is not None}
+    check_batch(prompts, completions, given)
     terms = _terms(rewards, weights)
-    check_columns([reward for reward, _ in terms.values()], columns)
-    tokens = lengths(columns, len(prompts))
+    check_columns([reward for reward, _ in terms.values()], given)
+    tokens = lengths(given, len(prompts))
     width = _width(tokens, num_tokens)
     total = np.zeros((len(prompts), width), np.float64)
     scored = np.ones(len(prompts), bool)
     parts = {}
     for name, (reward, weight) in terms.items():
-        found = rows(reward, name, prompts, completions, columns)
+        found = rows(reward, name, prompts, completions, given)
         placed, whole = _placed(found, tokens, width)
         parts[name] = (placed.sum(axis=1) if whole else placed).astype(np.float32)
         missing = np.array([row is None for row in found])
@@ -144,14 +144,14 @@ class Weighted(Reward):
         super().__init__(name)
         self.weights = check_weights(rewards, weights)
         self.rewards = list(rewards)
-        # Names that clash are found now, and not when the first batch has been sampled.
+        # Finds names that clash now, not when the first batch has been sampled.
         parts = _terms(self.rewards, self.weights).values()
         self.requires = tuple(sorted(set().union(*(required(r) for r, _ in parts))))
 
+    @override
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Any
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        """See `Reward.__call__`."""
         found = evaluate(self.rewards, self.weights, prompts, completions, columns)
         per_token = any(part.ndim == 2 for part in found.parts.values())
         tokens = lengths(columns, len(prompts))
@@ -162,8 +162,9 @@ class Weighted(Reward):
             )
         ]
 
-    def get_config(self) -> dict[str, Any]:
-        """See `Reward.get_config`.
+    @override
+    def get_config(self) -> Config:
+        """Returns the arguments.
 
         Raises:
             ValueError: If a part is a function.
@@ -172,8 +173,8 @@ class Weighted(Reward):
         return {"rewards": parts, "weights": self.weights, "name": self.name}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Weighted:
-        """See `Reward.from_config`."""
+    @override
+    def from_config(cls, config: Config) -> Self:
         parts = [deserialize(part) for part in config["rewards"]]
         return cls(**{**config, "rewards": parts})
 
@@ -181,7 +182,7 @@ class Weighted(Reward):
 def _terms(
     rewards: Sequence[RewardFunction], weights: Sequence[float] | None
 ) -> dict[str, tuple[RewardFunction, float]]:
-    """Returns rewards and weights by name, with the parts of sums for the sums."""
+    """Returns rewards and weights by name; a sum is replaced by its parts."""
     terms: dict[str, tuple[RewardFunction, float]] = {}
     for reward, weight in zip(rewards, check_weights(rewards, weights), strict=True):
         name = name_of(reward)
@@ -213,8 +214,8 @@ def _width(tokens: Sequence[int], num_tokens: int | None) -> int:
 
 def _placed(
     found: Sequence[Score], tokens: Sequence[int], width: int
-) -> tuple[npt.NDArray[np.float64], bool]:
-    """Lays rows out as `[B, T]`; says whether none of them came for each token."""
+) -> tuple[Array, bool]:
+    """Returns rows as `[B, T]`, and whether all are of whole completions."""
     placed = np.zeros((len(found), width), np.float64)
     for index, (row, count) in enumerate(zip(found, tokens, strict=True)):
         if row is None:

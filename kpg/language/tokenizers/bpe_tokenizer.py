@@ -1,25 +1,24 @@
-"""Byte-pair encoding, made of TensorFlow's own operations."""
+"""Byte-pair encoding."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
-from kpg.language.tokenizers.bpe_words import SPLITTINGS, words_of
+from kpg import checks
+from kpg.language.tokenizers.bpe_splitting import SPLITTINGS, words_of
+from kpg.language.tokenizers.graph_tokenizer import GraphTokenizer, bytes_of
+from kpg.types import Array, Config, Tensor
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class BPETokenizer:
-    """Joins the bytes of each word, the pair that was learned first first.
-
-    There is one implementation for eager calls and for graphs, without tables that
-    change and without operations that TensorFlow Serving, or a client without
-    tensorflow-text, would not know.
+class BPETokenizer(GraphTokenizer):
+    """Joins the bytes of each word in pairs, in the order in which pairs were learned.
 
     References: Sennrich et al., "Neural machine translation of rare words with subword
     units" (2016), https://arxiv.org/abs/1508.07909; Radford et al., "Language models
@@ -34,24 +33,23 @@ class BPETokenizer:
         )
 
     Args:
-        vocabulary: V tokens, the first is token 0. Bytes are written as GPT-2 writes
-            them, "Ġ" for a space: see `byte_symbols`. Those that it lacks are left out
-            of every text.
-        merges: Pairs of tokens with a space between, those that are joined first first.
+        vocabulary: V tokens, from token 0 on. Bytes are written as GPT-2 writes them,
+            "Ġ" for a space: see `byte_symbols`. Bytes that it lacks are left out of
+            every text.
+        merges: Pairs of tokens with a space between them, in the order of joining.
         end_token: The token that ends a text.
         pad_token: The token that pads.
         special_tokens: Tokens that stand for themselves wherever they are written, as
-            the end does. Defaults to none.
-        splitting: How words are parted: "gpt-2", "llama-bpe", "qwen2" or "smollm".
-            Defaults to "gpt-2".
+            `end_token` does. Defaults to none.
+        splitting: How texts are split into words: "gpt-2", "llama-bpe", "qwen2" or
+            "smollm". Defaults to "gpt-2".
 
     Attributes:
         end_token_id: Token of the end.
         pad_token_id: Token of the padding.
 
     Raises:
-        ValueError: If a token is there twice or not at all, or the splitting is
-            unknown.
+        ValueError: If a token is missing or occurs twice, or the splitting is unknown.
     """
 
     def __init__(
@@ -63,12 +61,8 @@ class BPETokenizer:
         special_tokens: Sequence[str] = (),
         splitting: str = "gpt-2",
     ) -> None:
-        if splitting not in SPLITTINGS:
-            raise ValueError(
-                f"`splitting` must be one of {', '.join(SPLITTINGS)}. Received: "
-                f"splitting={splitting!r}"
-            )
-        self._config: dict[str, Any] = {
+        checks.choice("splitting", splitting, SPLITTINGS)
+        self._config: Config = {
             "vocabulary": list(vocabulary),
             "merges": list(merges),
             "end_token": end_token,
@@ -79,35 +73,24 @@ class BPETokenizer:
         ids = {token: index for index, token in enumerate(vocabulary)}
         if len(ids) < len(vocabulary):
             raise ValueError(
-                "Each token of `vocabulary` must be there once. Received: "
+                "`vocabulary` must have each token once. Received: "
                 f"{len(vocabulary)} tokens, {len(ids)} different ones"
             )
         self._splitting = SPLITTINGS[splitting]
         self._special = sorted({end_token, *special_tokens})
         self._special_ids = _known(ids, self._special)
         self.end_token_id, self.pad_token_id = _known(ids, [end_token, pad_token])
-        # One more stands for a byte that is no token, and for no byte.
+        # One more number stands for a byte that has no token, and for no byte.
         self._none = len(ids)
         symbols = byte_symbols()
         self._byte_ids = np.array([ids.get(s, self._none) for s in symbols], np.int32)
         self._keys, self._ranks, self._joined = _merge_table(ids, merges)
         codes = {symbol: bytes([byte]) for byte, symbol in enumerate(symbols)}
         special = {*self._special}
-        self._texts = [_text(token, codes, special) for token in vocabulary]
+        super().__init__([_text(token, codes, special) for token in vocabulary])
 
-    def vocabulary_size(self) -> int:
-        """Returns V."""
-        return self._none
-
-    def tokenize(self, texts: Any) -> tf.RaggedTensor:
-        """Returns the tokens of each text.
-
-        Args:
-            texts: `[B]` strings.
-
-        Returns:
-            `[B, (length)]` int32, without an end token.
-        """
+    @override
+    def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
         words = words_of(
             tf.convert_to_tensor(texts, tf.string), self._splitting, self._special
         )
@@ -116,38 +99,13 @@ class BPETokenizer:
         tokens = words.with_flat_values(tokens).merge_dims(1, 2)
         return tf.ragged.boolean_mask(tokens, tokens != self._none)
 
-    def detokenize(self, tokens: Any) -> tf.Tensor:
-        """Returns the text of each row of tokens.
-
-        Args:
-            tokens: `[B, (length)]` integers, ragged or not; those that are not in the
-                vocabulary are skipped.
-
-        Returns:
-            `[B]` strings of valid UTF-8: what is not becomes U+FFFD.
-        """
-        if not isinstance(tokens, tf.RaggedTensor):
-            tokens = tf.RaggedTensor.from_tensor(tokens)
-        tokens = tf.ragged.boolean_mask(tokens, (tokens >= 0) & (tokens < self._none))
-        texts = tf.strings.reduce_join(tf.gather(self._texts, tokens), axis=-1)
-        return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments."""
+    @override
+    def get_config(self) -> Config:
         return dict(self._config)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> BPETokenizer:
-        """Makes the tokenizer that `get_config` described."""
-        return cls(**config)
-
-    def _tokens(self, words: tf.Tensor) -> tf.Tensor:
+    def _tokens(self, words: Tensor) -> Tensor:
         """Returns the tokens `[W, L]` of words `[W]`, filled up with `_none`."""
-        characters = tf.strings.bytes_split(words)
-        codes = tf.reshape(tf.io.decode_raw(characters.flat_values, tf.uint8), [-1])
-        tokens = characters.with_flat_values(
-            tf.gather(self._byte_ids, tf.cast(codes, tf.int32))
-        ).to_tensor(self._none)
+        tokens = tf.gather(self._byte_ids, bytes_of(words)).to_tensor(self._none)
         tokens = tf.pad(tokens, [[0, 0], [0, 2]], constant_values=self._none)
         which = words[:, tf.newaxis] == tf.constant(self._special)
         own = tf.gather(self._special_ids, tf.argmax(which, axis=1))
@@ -156,7 +114,7 @@ class BPETokenizer:
         tokens = tf.where(tf.reduce_any(which, axis=1)[:, tf.newaxis], alone, tokens)
         return self._merged(tokens)
 
-    def _merged(self, tokens: tf.Tensor) -> tf.Tensor:
+    def _merged(self, tokens: Tensor) -> Tensor:
         """Joins pairs in rows `[W, L]` until there is none to join."""
         table = tf.TensorShape([None, None])
         rows = tf.range(tf.shape(tokens)[0])
@@ -168,8 +126,8 @@ class BPETokenizer:
         )
         return merged
 
-    def _merge(self, tokens: tf.Tensor, rows: tf.Tensor, ranks: tf.Tensor) -> Any:
-        """Joins in each unfinished row the leftmost of the pairs that come first."""
+    def _merge(self, tokens: Tensor, rows: Tensor, ranks: Tensor) -> tuple[Tensor, ...]:
+        """Joins one pair in each unfinished row: the leftmost of the first merge."""
         old = tf.gather(tokens, rows)
         place = tf.argmin(ranks, axis=1, output_type=tf.int32)[:, tf.newaxis]
         whole = tf.gather(self._joined, tf.gather(ranks, place, batch_dims=1))
@@ -180,16 +138,16 @@ class BPETokenizer:
         tokens = tf.tensor_scatter_nd_update(tokens, rows[:, tf.newaxis], new)
         return tokens, *self._unfinished(rows, new)
 
-    def _unfinished(self, rows: tf.Tensor, tokens: tf.Tensor) -> tuple[Any, Any]:
+    def _unfinished(self, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Returns which rows have a pair to join, and the ranks of their pairs."""
         ranks = self._pair_ranks(tokens)
         left = tf.reduce_any(ranks < len(self._ranks) - 1, axis=1)
         return tf.boolean_mask(rows, left), tf.boolean_mask(ranks, left)
 
-    def _pair_ranks(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns `[W, L - 1]`: which merge joins a token with the next, or the last.
+    def _pair_ranks(self, tokens: Tensor) -> Tensor:
+        """Returns `[W, L - 1]`: which merge joins a token with the next.
 
-        The last is no merge.
+        The last rank stands for no merge.
         """
         first = tf.cast(tokens[:, :-1], tf.int64)
         keys = first * (self._none + 1) + tf.cast(tokens[:, 1:], tf.int64)
@@ -204,8 +162,8 @@ def byte_symbols() -> list[str]:
     """Returns the 256 visible characters that stand for the bytes 0 … 255.
 
     Reference: Radford et al., "Language models are unsupervised multitask learners"
-    (2019): what is visible in Latin-1 stands for itself, and the others are counted
-    from U+0100 on.
+    (2019): characters of Latin-1 that are visible stand for themselves, the others are
+    counted from U+0100 on.
     """
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = itertools.count(0x100)
@@ -213,11 +171,7 @@ def byte_symbols() -> list[str]:
 
 
 def _known(ids: dict[str, int], tokens: Sequence[str]) -> list[int]:
-    """Returns the numbers of tokens.
-
-    Raises:
-        ValueError: If one is not in the vocabulary.
-    """
+    """Returns the ids of tokens; refuses one that is not in the vocabulary."""
     for token in tokens:
         if token not in ids:
             raise ValueError(
@@ -227,12 +181,10 @@ def _known(ids: dict[str, int], tokens: Sequence[str]) -> list[int]:
     return [ids[token] for token in tokens]
 
 
-def _merge_table(ids: dict[str, int], merges: Sequence[str]) -> tuple[Any, Any, Any]:
-    """Returns merges by pair.
+def _merge_table(ids: dict[str, int], merges: Sequence[str]) -> tuple[Array, ...]:
+    """Returns sorted int64 keys of pairs, their ranks, and the results by rank.
 
-    Returns:
-        Sorted int64 keys of pairs, the rank of each, and by rank what it is joined to.
-        The last of each is no merge.
+    The last of each stands for no merge.
     """
     keys, joined = [], []
     for merge in merges:

@@ -1,4 +1,4 @@
-"""Many short texts from a few parts."""
+"""Many short texts, made of a few parts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def phrases(parts: Sequence[Sequence[str]]) -> list[str]:
         parts: At least one list of strings.
 
     Returns:
-        The products, the last part changing fastest.
+        All combinations; the last part changes fastest.
 
     Raises:
-        ValueError: If a part is a string, or there is nothing to choose from.
+        ValueError: If a part is a string, or a list is empty.
 
     Example:
         >>> kpg.text.phrases([["a ", "the "], ["cat", "dog"]])
@@ -25,7 +25,7 @@ def phrases(parts: Sequence[Sequence[str]]) -> list[str]:
     wrong = [part for part in parts if isinstance(part, str) or not len(part)]
     if wrong or not len(parts):
         raise ValueError(
-            "`parts` must be lists of strings, none empty. Received: "
+            "`parts` must be lists of strings, none of them empty. Received: "
             f"{wrong[0] if wrong else parts!r}"
         )
     return ["".join(choice) for choice in itertools.product(*parts)]

@@ -1,326 +1,255 @@
-"""What a policy can tell an executor: tokens, biases, or instructions."""
+"""Ways in which a policy steers an executor: token, biases or instructions."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import ClassVar
 
 import gymnasium as gym
+import keras
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
-from kpg.models.language.control.executor_reading import Executor
-from kpg.models.language.control.word_classes import Row, WordClasses
+from kpg import checks, contracts
+from kpg.models.language.control.lexicon import Lexicon
+from kpg.models.language.control.word_classes import Row
+from kpg.types import Array, Space, Tensor
+from kpg.values import Value
 
-CONTROLS = ("token", "bias", "instructions")
-STRENGTH, SHARPNESS = 5.0, 4.0
-_CONTINUE, _STOP, _SHARPEN = range(3)
+_STOP, _SHARPEN, _FIRST_BOOST = 1, 2, 3
 
 
-class Control(ABC):
-    """A language in which a policy speaks to an executor.
+class Control(Value, ABC):
+    """A way to steer an executor, for `kpg.environments.ControlledGeneration`.
 
-    Args:
-        executor: What is spoken to.
-        classes: The word classes that may be spoken of.
-        deterministic: Whether the executor takes the most likely token.
+    Derive a frozen dataclass from it to bring your own; `space` and `bent` are enough.
+
+    Example:
+        @keras.saving.register_keras_serializable("mine")
+        @dataclasses.dataclass(frozen=True)
+        class Temperature(kpg.environments.Control):
+            lowest: float = 0.5
+
+            def space(self, lexicon):
+                return gymnasium.spaces.Box(self.lowest, 2.0, (1,))
+
+            def bent(self, parameters, actions, continuing):
+                return parameters / actions
 
     Attributes:
-        space: Of one action.
-        phrases: Tokens of what can be inserted.
-        asks: Whether the executor ever chooses a token itself.
+        executor_chooses: Whether the executor ever chooses a token itself.
+        word_classes: Lists of words by name, which `bent` can raise; none by default.
+        phrases: What `phrase` can insert; nothing by default.
+        deterministic: Whether the executor takes the most likely token in place of a
+            sample; `False` by default.
+        names: Names of the actions, if they have some.
     """
 
-    space: gym.Space[Any]
-    asks = True
-    phrases: Sequence[Row] = ()
+    executor_chooses: ClassVar[bool] = True
+    word_classes: Mapping[str, Sequence[str]] = {}
+    phrases: Sequence[str] = ()
+    deterministic: bool = False
 
-    def __init__(
-        self, executor: Executor, classes: WordClasses, deterministic: bool
-    ) -> None:
-        self.executor = executor
-        self.classes = classes
-        self.deterministic = deterministic
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        contracts.check_names(cls, Control)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the actions; empty unless a derived class has some."""
+        return ()
 
     @abstractmethod
-    def bent(
-        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor
-    ) -> tf.Tensor:
+    def space(self, lexicon: Lexicon) -> Space:
+        """Returns the space of one action."""
+
+    @abstractmethod
+    def bent(self, parameters: Tensor, actions: Tensor, continuing: Tensor) -> Tensor:
         """Builds graph: the distributions that the executor is made to choose from.
 
         Args:
-            parameters: `[B, V]` float32, those of the executor's own distribution.
-            actions: `[B, ...]` members of `space`.
-            states: `[B]` int32, of `classes`, after the texts so far.
+            parameters: `[B, V]` float32 logits, of the executor's own distributions.
+            actions: `[B, ...]` members of the space.
+            continuing: `[B, C, V]` float32: 1 where a token continues a word of one of
+                C word classes.
 
         Returns:
             `[B, V]` float32.
         """
 
-    @abstractmethod
-    def forced(self, actions: tf.Tensor) -> tf.Tensor:
-        """Returns `[B]` int32: tokens that the executor is not asked about, or −1."""
+    def forced(self, actions: Tensor, lexicon: Lexicon) -> Tensor:
+        """Builds graph: `[B]` int32, the tokens that nobody chooses; −1, by default.
 
-    def tokens(
-        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor, seed: Any
-    ) -> tf.Tensor:
-        """Builds graph that chooses the next token of each text.
-
-        Args:
-            parameters: See `bent`.
-            actions: See `bent`.
-            states: See `bent`.
-            seed: `[2]` int32, a stateless seed.
-
-        Returns:
-            `[B]` int32.
+        Of a phrase it is the first token.
         """
-        forced = self.forced(actions)
-        if not self.asks:
-            return forced
-        chosen = self._chosen(self.bent(parameters, actions, states), seed)
-        return tf.where(forced >= 0, forced, chosen)
+        return -tf.ones(actions.shape[:1], tf.int32)
 
-    def phrase(self, action: Any) -> Row | None:
-        """Returns the tokens that an action writes as they are, if it does."""
+    def phrase(self, action: Array, lexicon: Lexicon) -> Row | None:
+        """Returns the tokens of the phrase an action inserts; `None` by default."""
         return None
 
-    def _chosen(self, parameters: tf.Tensor, seed: Any) -> tf.Tensor:
-        family = self.executor.family
-        if self.deterministic:
-            return tf.cast(family.mode(parameters), tf.int32)
-        return tf.cast(family.sample(parameters, seed), tf.int32)
 
-    def _continuing(self, states: tf.Tensor) -> tf.Tensor:
-        """Returns `[B, C, V]` float32: 1 where a token goes on with a class."""
-        return tf.cast(tf.gather(self.classes.continuing, states), tf.float32)
+@keras.saving.register_keras_serializable("kpg")
+@dataclasses.dataclass(frozen=True)
+class NextToken(Control):
+    """The policy chooses each token, `Discrete(V)`; the executor reads along."""
 
+    executor_chooses = False
 
-class TokenControl(Control):
-    """The policy writes, and the executor reads along."""
+    @override
+    def space(self, lexicon: Lexicon) -> Space:
+        return gym.spaces.Discrete(lexicon.vocabulary_size)
 
-    asks = False
-
-    def __init__(self, executor: Executor) -> None:
-        size = executor.trunk.vocabulary_size
-        super().__init__(executor, WordClasses({}, size), False)
-        self.space = gym.spaces.Discrete(size)
-
-    def bent(
-        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor
-    ) -> tf.Tensor:
-        """See `Control.bent`; nobody chooses from them."""
+    @override
+    def bent(self, parameters: Tensor, actions: Tensor, continuing: Tensor) -> Tensor:
         return parameters
 
-    def forced(self, actions: tf.Tensor) -> tf.Tensor:
-        """See `Control.forced`."""
+    @override
+    def forced(self, actions: Tensor, lexicon: Lexicon) -> Tensor:
         return tf.cast(actions, tf.int32)
 
 
-class BiasControl(Control):
-    """The policy adds to the executor's logits.
+@keras.saving.register_keras_serializable("kpg")
+@dataclasses.dataclass(frozen=True)
+class Biases(Control):
+    """The policy adds to the executor's logits, `Box(-1, 1)`.
+
+    An action is a number for each word class, or for each token if there are no
+    classes; `strength` times the number is added.
 
     Args:
-        executor: See `Control`.
-        classes: What gets a number each; without any class, every token gets one.
-        deterministic: See `Control`.
-        strength: What 1 adds, in nats.
+        word_classes: See `Instructions`.
+        strength: What a bias of 1 adds to logits, > 0, in nats. Defaults to 5.
+        deterministic: See `Instructions`.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        classes: WordClasses,
-        deterministic: bool,
-        strength: float,
-    ) -> None:
-        super().__init__(executor, classes, deterministic)
-        size = len(classes.names) or executor.trunk.vocabulary_size
-        self.space = gym.spaces.Box(-1.0, 1.0, (size,), np.float32)
-        self.strength = strength
+    word_classes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    strength: float = 5.0
+    deterministic: bool = False
 
-    def bent(
-        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor
-    ) -> tf.Tensor:
-        """See `Control.bent`."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "word_classes", _classes(self.word_classes))
+        checks.positive("strength", self.strength)
+
+    @override
+    def space(self, lexicon: Lexicon) -> Space:
+        size = len(self.word_classes) or lexicon.vocabulary_size
+        return gym.spaces.Box(-1.0, 1.0, (size,), np.float32)
+
+    @override
+    def bent(self, parameters: Tensor, actions: Tensor, continuing: Tensor) -> Tensor:
         biases = tf.cast(actions, tf.float32)
-        if self.classes.names:
-            biases = tf.einsum("bc,bcv->bv", biases, self._continuing(states))
+        if self.word_classes:
+            biases = tf.einsum("bc,bcv->bv", biases, continuing)
         return parameters + self.strength * biases
 
-    def forced(self, actions: tf.Tensor) -> tf.Tensor:
-        """See `Control.forced`: none."""
-        return -tf.ones(actions.shape[:1], tf.int32)
 
+@keras.saving.register_keras_serializable("kpg")
+@dataclasses.dataclass(frozen=True)
+class Instructions(Control):
+    """The policy gives one of a few instructions, `Discrete`.
 
-class InstructionControl(Control):
-    """The policy gives one of a few instructions.
+    In this order: "continue"; "stop", which writes the end token; "sharpen", which
+    multiplies the logits by `sharpness`; "boost" for each word class, which adds
+    `strength` to the logits; and "insert" for each phrase, which writes all of it.
 
     Args:
-        executor: See `Control`.
-        classes: What can be boosted.
-        deterministic: See `Control`.
-        strength: What a boost adds to logits, in nats.
-        sharpness: What sharpening multiplies logits by.
-        phrases: Tokens of what can be inserted, by name.
+        word_classes: For each name a list of words, written as in a text: with a space
+            in front where the tokenizer makes it part of a word. Defaults to none.
+        phrases: What can be inserted. Defaults to nothing.
+        strength: What a boost adds to logits, > 0, in nats. Defaults to 5.
+        sharpness: What sharpening multiplies logits by, > 1. Defaults to 4.
+        deterministic: Whether the executor takes the most likely token in place of a
+            sample. Defaults to `False`.
 
-    Attributes:
-        names: The instructions in the order of the actions.
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        classes: WordClasses,
-        deterministic: bool,
-        strength: float,
-        sharpness: float,
-        phrases: Mapping[str, Row],
-    ) -> None:
-        super().__init__(executor, classes, deterministic)
-        self.strength = strength
-        self.sharpness = sharpness
-        self.phrases = list(phrases.values())
-        boosts = [f"boost {name}" for name in classes.names]
-        inserts = [f"insert {phrase!r}" for phrase in phrases]
-        self.names = ("continue", "stop", "sharpen", *boosts, *inserts)
-        self.space = gym.spaces.Discrete(len(self.names))
-        self._inserts = len(self.names) - len(self.phrases)
+    word_classes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    phrases: Sequence[str] = ()
+    strength: float = 5.0
+    sharpness: float = 4.0
+    deterministic: bool = False
 
-    def bent(
-        self, parameters: tf.Tensor, actions: tf.Tensor, states: tf.Tensor
-    ) -> tf.Tensor:
-        """See `Control.bent`."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "word_classes", _classes(self.word_classes))
+        object.__setattr__(self, "phrases", _texts("phrases", self.phrases))
+        checks.positive("strength", self.strength)
+        if checks.number("sharpness", self.sharpness, 1.0) == 1.0:
+            checks.refuse("sharpness", "must be greater than 1", self.sharpness)
+
+    @property
+    @override
+    def names(self) -> tuple[str, ...]:
+        boosts = [f"boost {name}" for name in self.word_classes]
+        inserts = [f"insert {phrase!r}" for phrase in self.phrases]
+        return ("continue", "stop", "sharpen", *boosts, *inserts)
+
+    @override
+    def space(self, lexicon: Lexicon) -> Space:
+        return gym.spaces.Discrete(len(self.names))
+
+    @override
+    def bent(self, parameters: Tensor, actions: Tensor, continuing: Tensor) -> Tensor:
         actions = tf.cast(actions, tf.int32)
         sharpened = (actions == _SHARPEN)[:, tf.newaxis]
         parameters = tf.where(sharpened, self.sharpness * parameters, parameters)
-        if self.classes.names:
-            boosted = tf.one_hot(actions - _SHARPEN - 1, len(self.classes.names))
-            parameters += self.strength * tf.einsum(
-                "bc,bcv->bv", boosted, self._continuing(states)
-            )
+        if self.word_classes:
+            boosted = tf.one_hot(actions - _FIRST_BOOST, len(self.word_classes))
+            raised = tf.einsum("bc,bcv->bv", boosted, continuing)
+            parameters += self.strength * raised
         return parameters
 
-    def forced(self, actions: tf.Tensor) -> tf.Tensor:
-        """See `Control.forced`; of a phrase it is the first."""
+    @override
+    def forced(self, actions: Tensor, lexicon: Lexicon) -> Tensor:
         forced = np.full(len(self.names), -1, np.int32)
-        forced[_STOP] = self.executor.tokenizer.end_token_id
-        for action, row in enumerate(self.phrases, start=self._inserts):
+        forced[_STOP] = lexicon.end
+        for action, row in enumerate(lexicon.phrases, start=self._first_insert):
             forced[action] = row[0]
         return tf.gather(forced, tf.cast(actions, tf.int32))
 
-    def phrase(self, action: Any) -> Row | None:
-        """See `Control.phrase`."""
-        index = int(action) - self._inserts
-        return self.phrases[index] if index >= 0 else None
+    @override
+    def phrase(self, action: Array, lexicon: Lexicon) -> Row | None:
+        index = int(action) - self._first_insert
+        return lexicon.phrases[index] if index >= 0 else None
+
+    @property
+    def _first_insert(self) -> int:
+        return _FIRST_BOOST + len(self.word_classes)
 
 
-class Options(NamedTuple):
-    """See `kpg.environments.ControlledGeneration` for the fields."""
-
-    word_classes: Mapping[str, Sequence[str]]
-    phrases: Sequence[str]
-    strength: float
-    sharpness: float
-    deterministic: bool
-    max_new_tokens: int
+CONTROLS: dict[str, type[Control]] = {
+    "token": NextToken,
+    "bias": Biases,
+    "instructions": Instructions,
+}
 
 
-def make_control(executor: Executor, control: str, options: Options) -> Control:
-    """Makes the control of a name.
-
-    Raises:
-        ValueError: If the name is unknown, an option is wrong, or it would have no
-            effect.
-    """
-    if control not in CONTROLS:
-        raise ValueError(
-            f"`control` must be one of {', '.join(CONTROLS)}. Received: "
-            f"control={control!r}"
-        )
-    _check_effects(control, options)
-    if control == "token":
-        return TokenControl(executor)
-    classes = _classes(executor, options.word_classes)
-    deterministic, strength = options.deterministic, options.strength
-    if control == "bias":
-        return BiasControl(executor, classes, deterministic, strength)
-    phrases = _phrases(executor, options.phrases, options.max_new_tokens)
-    return InstructionControl(
-        executor, classes, deterministic, strength, options.sharpness, phrases
-    )
-
-
-def _check_effects(control: str, options: Options) -> None:
-    """Refuses options that are out of range, or that a control has no use for."""
-    for name, low in (("strength", 0.0), ("sharpness", 1.0)):
-        number = getattr(options, name)
-        if not low < number < math.inf:
-            raise ValueError(
-                f"`{name}` must be a finite number above {low:g}. Received: "
-                f"{name}={number!r}"
-            )
-    used = {
-        "word_classes": control != "token",
-        "phrases": control == "instructions",
-        "strength": control == "bias" or bool(options.word_classes),
-        "sharpness": control == "instructions",
-        "deterministic": control != "token",
-    }
-    none = Options({}, [], STRENGTH, SHARPNESS, False, options.max_new_tokens)
-    for name, effective in used.items():
-        value = getattr(options, name)
-        if not effective and value and value != getattr(none, name):
-            raise ValueError(
-                f"`{name}` has no effect with control={control!r} and "
-                f"{len(options.word_classes)} word classes; leave it out. Received: "
-                f"{name}={value!r}"
-            )
-
-
-def _classes(
-    executor: Executor, word_classes: Mapping[str, Sequence[str]]
-) -> WordClasses:
-    rows: dict[str, list[Row]] = {}
-    for name, words in word_classes.items():
+def _classes(value: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Returns a copy of word classes that hold at least one word each."""
+    for name, words in value.items():
         if isinstance(words, str) or not words:
             raise ValueError(
-                "`word_classes` must hold a list of one word or more for each name. "
+                "`word_classes` must give each name a list of at least one word. "
                 f"Received: {name!r}: {words!r}"
             )
-        rows[name] = _rows(executor, words, f"word_classes[{name!r}]")
-    return WordClasses(rows, executor.trunk.vocabulary_size)
+    return {k: _texts(f"word_classes[{k!r}]", words) for k, words in value.items()}
 
 
-def _phrases(executor: Executor, phrases: Sequence[str], limit: int) -> dict[str, Row]:
-    if isinstance(phrases, str):
-        raise ValueError(f"`phrases` must be a list. Received: {phrases!r}")
-    rows = dict(zip(phrases, _rows(executor, phrases, "phrases"), strict=True))
-    for phrase, row in rows.items():
-        if len(row) > limit:
-            raise ValueError(
-                "A phrase must have at most `max_new_tokens`. Received: "
-                f"max_new_tokens={limit}, and {len(row)} tokens of {phrase!r}"
-            )
-    return rows
-
-
-def _rows(executor: Executor, texts: Sequence[str], name: str) -> list[Row]:
-    """Returns the tokens of texts that the tokenizer gives back as they were."""
-    for text in texts:
+def _texts(name: str, value: Sequence[str]) -> tuple[str, ...]:
+    """Returns a copy of a list of strings that are not empty."""
+    if isinstance(value, str):
+        checks.refuse(name, "must be a list", value)
+    for text in value:
         if not isinstance(text, str) or not text:
             raise ValueError(
                 f"`{name}` must hold strings that are not empty. Received: {text!r}"
             )
-    rows: list[Row] = executor.codec.encode(texts)
-    for text, row, back in zip(texts, rows, executor.codec.decode(rows), strict=True):
-        # Some tokenizers put a space before every text, or take it away.
-        same = back == text or (back.strip() == text.strip() != "")
-        if not same or not len(row):
-            raise ValueError(
-                f"`{name}` must hold what the executor's tokenizer can make. Received: "
-                f"{text!r}, of which it makes {back!r}"
-            )
-    return rows
+    return tuple(value)

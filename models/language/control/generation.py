@@ -9,58 +9,42 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
+from typing_extensions import override
 
-from kpg.environments.environment import checked_num_envs
-from kpg.language.task import Array, Completed, TextTask, check_counts
-from kpg.models.language.control.controls import (
-    SHARPNESS,
-    STRENGTH,
-    Options,
-    make_control,
-)
-from kpg.models.language.control.executor_learning import ExecutorPartner, Turn
-from kpg.models.language.control.executor_reading import (
-    Executor,
-    check_executor,
-    reader_for,
-)
-from kpg.models.language.control.executor_writing import ExecutorWriter
-from kpg.models.language.control.infos import put
+from kpg import checks, values
+from kpg.language.rewards.reward import RewardFunction
+from kpg.language.task import Completed, TextTask
+from kpg.models.language.control.controls import CONTROLS, Control
 from kpg.models.language.control.interaction import Interaction
-from kpg.models.language.control.texts import ControlledTexts
-from kpg.rewards import RewardFunction
+from kpg.models.language.control.partner import ExecutorPartner, Turn
+from kpg.models.language.control.steering import Steering
+from kpg.models.language.control.text_buffer import TextBuffer
+from kpg.models.language.control.writer import ExecutorWriter
+from kpg.models.language.decoding.rowwise import rowwise_decoder_for
+from kpg.models.language.language_policy import LanguagePolicy
+from kpg.types import Array, Config
 
 
 class ControlledGeneration(VectorEnv[Any, Any, Any]):
     """Texts that an executor writes and a policy steers.
 
     The executor is a language model. An ordinary policy (an MLP, or one with a memory)
-    takes an action before each token; the executor writes it. It stays as it is, unless
-    a trainer is given it: `kpg.trainers.PPO(policy, critic, executor=executor, …)`. An
-    episode is one completion: it ends with the end token or after `max_new_tokens`, and
-    either is a termination. Its reward comes with its last step and is what the rewards
-    sum up to; 0 if one of them is `None`, so that it could not be scored.
+    acts before each token, which the executor then writes. The executor stays as it is,
+    unless a trainer is given it: `kpg.trainers.PPO(policy, critic, executor=executor,
+    …)`. An episode is one completion: it ends with the end token or after
+    `max_new_tokens`, and both are terminations. Its reward comes with its last step and
+    is the sum of the rewards, or 0 if one of them is `None`: not scored.
 
     It is a `gymnasium.vector.VectorEnv`: give it to a trainer's `fit` and `evaluate` as
     it is. `kpg.environments.SingleEnv` makes a plain `gymnasium.Env` of it.
 
-    Actions, by `control`:
+    Actions are those of `control`. The executor samples from what its logits then are,
+    at its own temperature, `top_k` and `top_p`. A word class is raised through the
+    tokens that continue one of its words: if the completion ends with the beginning of
+    a word, its next token, otherwise the first token of each.
 
-    - "token": `Discrete(V)`, the next token itself. The executor reads along.
-    - "bias": `Box(-1, 1)`, a number for each word class, or without classes for each
-      token: `strength` times the number is added to the logits.
-    - "instructions": `Discrete`, in the order of `instructions`: "continue"; "stop",
-      which writes the end token; "sharpen", which multiplies the logits by `sharpness`;
-      "boost" for each word class, which adds `strength` to the logits; and "insert" for
-      each phrase, which writes all of it.
-
-    The executor samples from what its logits then are, at its own temperature, `top_k`
-    and `top_p`. A word class is raised through the tokens that go on with one of its
-    words: the next token of a word that the completion ends with a beginning of, else
-    the first of each.
-
-    Observations, a `Dict` by `interaction`. "one_way": only what the policy knows
-    without the executor's output:
+    Observations are a `Dict`. With `interaction="one_way"` it holds only what the
+    policy knows without the executor's output:
 
     - `last_action`: as an action, counted from 1 if it is discrete; 0 at first;
     - `prompt`: `[F]`, the mean of the executor's embeddings of the prompt's tokens;
@@ -80,30 +64,30 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         executor = kpg.models.CausalLMPolicy(lm, kpg.text.ByteTokenizer())
         env = kpg.environments.ControlledGeneration(
             executor, ["The cat "], rewards=[polite], max_new_tokens=24,
-            word_classes={"polite": [" please", " thank"]}, phrases=[", sir"],
+            control=kpg.environments.Instructions(
+                word_classes={"polite": [" please", " thank"]}, phrases=[", sir"],
+            ),
         )
         policy = kpg.models.Policy(env.single_observation_space,
                                    env.single_action_space)
 
     Args:
-        executor: A `kpg.models.CausalLMPolicy`, that is a language model and its
-            tokenizer.
+        executor: A `kpg.models.CausalLMPolicy`: a language model and its tokenizer.
         prompts: See `kpg.environments.TextGeneration`.
         references: See `kpg.environments.TextGeneration`.
         rewards: See `kpg.environments.TextGeneration`.
-        control: "token", "bias" or "instructions". Defaults to "instructions".
+        control: How the policy steers: `kpg.environments.Instructions(…)`,
+            `Biases(…)`, `NextToken()` or a `Control` of your own; or "instructions",
+            "bias" or "token", made with those of the next five arguments that are
+            given. Defaults to "instructions".
+        word_classes: Of `control`, if that is a name.
+        phrases: Of `control`, if that is a name.
+        strength: Of `control`, if that is a name.
+        sharpness: Of `control`, if that is a name.
+        deterministic: Of `control`, if that is a name.
         interaction: "one_way" or "two_way". Defaults to "two_way".
-        word_classes: For each name a list of words, written as they stand in a text: a
-            space in front where the tokenizer makes it part of a word. For "bias" and
-            "instructions". Defaults to none.
-        phrases: What can be inserted, for "instructions". Defaults to none.
-        strength: What a boost, or a bias of 1, adds to logits, > 0, in nats. Defaults
-            to 5.
-        sharpness: What sharpening multiplies logits by, > 1. Defaults to 4.
-        deterministic: Whether the executor takes the most likely token in place of a
-            sample. Defaults to `False`.
         max_prompt_tokens: Longest prompt, ≥ 1; a longer one is refused.
-        max_new_tokens: Tokens of a completion at most, the end token included, ≥ 1.
+        max_new_tokens: The most tokens of a completion, the end token included, ≥ 1.
         num_envs: Texts at a time, B. Defaults to 32.
         reward_weights: See `kpg.environments.TextGeneration`.
         columns: See `kpg.environments.TextGeneration`.
@@ -116,78 +100,74 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             the others half the time or less. Defaults to `True`.
 
     Attributes:
+        control: The control.
         task: The prompts, and the rewards.
-        instructions: Names of the actions of "instructions"; else empty.
 
     Raises:
-        ValueError: If an argument is wrong or would have no effect, the executor is no
-            language policy, its tokenizer cannot make a word or phrase, a phrase or
-            prompt is too long, or the executor cannot read so much.
+        ValueError: If an argument is wrong or not one of the control's, the executor is
+            not a causal language policy, its tokenizer cannot write a word or phrase, a
+            phrase or prompt is too long, or the executor cannot read that much.
     """
 
     def __init__(
         self,
-        executor: Executor,
+        executor: LanguagePolicy,
         prompts: Sequence[str],
-        references: Sequence[Any] | None = None,
+        references: Sequence[object] | None = None,
         rewards: Sequence[RewardFunction] = (),
-        control: str = "instructions",
+        control: Control | type[Control] | Config | str = "instructions",
         interaction: str = "two_way",
         word_classes: Mapping[str, Sequence[str]] | None = None,
         phrases: Sequence[str] = (),
-        strength: float = STRENGTH,
-        sharpness: float = SHARPNESS,
+        strength: float | None = None,
+        sharpness: float | None = None,
         deterministic: bool = False,
         max_prompt_tokens: int = 128,
         max_new_tokens: int = 64,
         num_envs: int = 32,
         reward_weights: Sequence[float] | None = None,
-        columns: Mapping[str, Sequence[Any]] | None = None,
+        columns: Mapping[str, Sequence[object]] | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         seed: int = 0,
         jit_compile: bool = True,
     ) -> None:
-        check_executor(executor)
-        check_counts(max_prompt_tokens=max_prompt_tokens, max_new_tokens=max_new_tokens)
-        self.num_envs = checked_num_envs(num_envs)
+        checks.whole_number("max_prompt_tokens", max_prompt_tokens)
+        checks.whole_number("max_new_tokens", max_new_tokens)
+        self.num_envs = checks.whole_number("num_envs", num_envs)
         self.task = TextTask(
             prompts, references, rewards, reward_weights, columns, max_new_tokens
         )
         self.executor = executor
-        self._control = make_control(
-            executor,
-            control,
-            Options(
-                word_classes or {},
-                phrases,
-                strength,
-                sharpness,
-                deterministic,
-                max_new_tokens,
-            ),
-        )
+        flat: Config = {"word_classes": word_classes, "phrases": phrases}
+        flat |= {"strength": strength, "sharpness": sharpness}
+        flat |= {"deterministic": deterministic or None}
+        # What is empty or not given stays the control's own default.
+        given = {k: v for k, v in flat.items() if v or isinstance(v, (int, float))}
+        self.control = values.get("control", control, Control, CONTROLS, given)  # type: ignore[type-abstract]
+        self._steering = Steering(self.control, executor, max_new_tokens)
         tokens, lengths = self.task.padded(executor, max_prompt_tokens)
-        self._interaction = Interaction(executor, self._control.space, interaction)
-        end = int(executor.tokenizer.end_token_id)
-        self._texts = ControlledTexts(
-            tokens, lengths, self._control.classes, num_envs, max_new_tokens, end
+        self._interaction = Interaction(executor, self._steering.space, interaction)
+        lexicon = self._steering.lexicon
+        self._texts = TextBuffer(
+            tokens, lengths, lexicon.classes, num_envs, max_new_tokens, lexicon.end
         )
         self._jit_compile = jit_compile
         self._partner: ExecutorPartner | None = None
-        again = any(len(row) > 1 for row in self._control.phrases)
-        self._writer = self._make_writer(again)
-        self._mode = _mode(autoreset_mode)
+        self._writer = self._make_writer(again=self._steering.inserts)
+        modes = [mode.value for mode in AutoresetMode]
+        mode = getattr(autoreset_mode, "value", autoreset_mode)
+        self._mode = AutoresetMode(checks.choice("autoreset_mode", mode, modes))
         self._describe()
         self._last_actions = self._interaction.no_actions(num_envs)
         self._seed, self._places, self._steps = seed, 0, 0
         self._begun = False
 
     def _make_writer(self, again: bool) -> ExecutorWriter:
-        """Makes the device's side; `again` is as in `reader_for`."""
+        """Makes the device's side; `again` is as in `rowwise_decoder_for`."""
         rooms = self._texts.prompt_room, self.task.max_new_tokens
-        reader = reader_for(self.executor, *rooms, again)
+        decoder = rowwise_decoder_for(self.executor.trunk, *rooms, again)
         return ExecutorWriter(
-            self._control, self._interaction, reader, self._jit_compile
+            self._steering, self._interaction, decoder, self._jit_compile
         )
 
     def _describe(self) -> None:
@@ -195,15 +175,15 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         limit = self.task.max_new_tokens
         self.metadata = {"autoreset_mode": self._mode}
         self.spec = EnvSpec("ControlledGeneration", max_episode_steps=limit)
-        observation, action = self._interaction.space, self._control.space
+        observation, action = self._interaction.space, self._steering.space
         self.single_observation_space, self.single_action_space = observation, action
         self.observation_space = batch_space(observation, self.num_envs)
         self.action_space = batch_space(action, self.num_envs)
 
     @property
     def instructions(self) -> tuple[str, ...]:
-        """Names of the actions of "instructions"; else empty."""
-        return getattr(self._control, "names", ())
+        """Names of the control's actions, if they have some."""
+        return self.control.names
 
     @property
     def completed(self) -> Completed | None:
@@ -215,24 +195,25 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         return self.task.measured()
 
     def partner(self) -> ExecutorPartner:
-        """Returns the executor as what can learn; the next call must be `reset`.
+        """Returns the executor as something that can learn; then call `reset`.
 
         Raises:
             ValueError: See `ExecutorPartner`.
         """
         if self._partner is None:
-            self._partner = ExecutorPartner(self._control, self._read_all)
+            self._partner = ExecutorPartner(self._steering, self._read_all)
             self._writer, self._begun = self._make_writer(again=True), False
         return self._partner
 
+    @override
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
         """Begins a new text in every copy, or in those of `options["reset_mask"]`.
 
         Args:
             seed: Begins with the first prompt of the order of this seed. Defaults to
-                `None`: goes on with the next prompts.
+                `None`: the next prompts follow.
             options: `reset_mask`, `[B]` bool. Defaults to `None`, all copies.
 
         Returns:
@@ -255,7 +236,10 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._begun = True
         return self._observations(), {}
 
-    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+    @override
+    def step(
+        self, actions: Array
+    ) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
         """Lets the executor write on, one action for each text.
 
         Args:
@@ -285,8 +269,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             rewards[finished] = self._score(finished, infos)
             if self._mode is AutoresetMode.SAME_STEP:
                 rows = list(iterate(self.observation_space, observations))
-                finals = [rows[row] for row in finished]
-                put(infos, "final_obs", self.num_envs, finished, finals)
+                self._inform(infos, "final_obs", finished, [rows[i] for i in finished])
                 self._begin(finished)
                 self._read(finished)
                 observations = self._observations()
@@ -306,9 +289,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         texts.append(rows, tokens[rows])
         self._last_actions[rows] = self._interaction.as_last(actions[rows])
         unread = []
-        for row in rows if len(self._control.phrases) else ():
-            phrase = self._control.phrase(actions[row])
-            if phrase is not None and len(phrase) > 1 and not texts.ended[row]:
+        for row, phrase in self._steering.phrases(actions, rows):
+            if not texts.ended[row]:
                 texts.insert(row, phrase[1:])
                 unread.append(row)
         self._read(np.array(unread, np.int64))
@@ -331,29 +313,39 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._writer.replace(rows, tokens, lengths, begun)
 
     def _read_all(self) -> None:
-        """Has the executor, which has become another one, read all texts again."""
+        """Has the executor, whose weights have changed, read all texts again."""
         texts = self._texts
         rows = np.arange(self.num_envs)
         self._writer.replace(rows, texts.tokens, texts.lengths, begun=False)
 
     def _score(self, rows: Array, infos: dict[str, Any]) -> Array:
-        """Returns what the texts in rows are rewarded with."""
+        """Returns the rewards of the texts in rows."""
         texts = self._texts
         prompts = [texts.prompt_ids(row) for row in rows]
         written = [texts.completion_ids(row) for row in rows]
         completions = self.executor.texts(written)
         stopped = texts.stopped[rows].tolist()
-        put(infos, "completion", self.num_envs, rows, completions)
+        self._inform(infos, "completion", rows, completions)
         indices = texts.indices[rows]
         scores = self.task.score(indices, completions, prompts, written, stopped)
         rewards: Array = scores.total.sum(axis=1)
         return rewards
 
+    def _inform(
+        self, infos: dict[str, Any], name: str, rows: Array, known: Sequence[object]
+    ) -> None:
+        """Puts what is known of `[R]` rows into a step's infos, as Gymnasium does."""
+        column, mask = np.full(self.num_envs, None), np.zeros(self.num_envs, bool)
+        for row, value in zip(rows, known, strict=True):
+            column[row], mask[row] = value, True
+        infos[name], infos[f"_{name}"] = column, mask
+
     def _observations(self) -> dict[str, Array]:
         texts = self._texts
         shares = texts.counts / self.task.max_new_tokens
         known = {
-            **self._interaction.own(shares, self._last_actions),
+            "last_action": self._last_actions.copy(),
+            "step": shares.astype(np.float32)[:, np.newaxis],
             **{name: part.copy() for name, part in self._writer.view.items()},
         }
         if not self._interaction.two_way:
@@ -365,19 +357,19 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             "log_likelihood": self._writer.log_likelihoods[:, np.newaxis].copy(),
         }
 
-    def _checked_actions(self, actions: Any) -> Array:
+    def _checked_actions(self, actions: object) -> Array:
         if not self._begun:
             raise ValueError("Call `reset` before `step`. Received: no reset so far.")
         space = self.single_action_space
-        values: Array = np.asarray(actions, space.dtype)
+        given: Array = np.asarray(actions, space.dtype)
         wanted = (self.num_envs, *(space.shape or ()))
-        if values.shape != wanted:
+        if given.shape != wanted:
             raise ValueError(
-                f"`actions` must have the shape {wanted}. Received: {values.shape}"
+                f"`actions` must have the shape {wanted}. Received: {given.shape}"
             )
-        if not self.action_space.contains(values):
+        if not self.action_space.contains(given):
             raise ValueError(
-                f"`actions` must be members of {space}. Received: {values.tolist()}"
+                f"`actions` must be members of {space}. Received: {given.tolist()}"
             )
         ended = int(self._texts.ended.sum())
         if ended and self._mode is AutoresetMode.DISABLED:
@@ -386,9 +378,9 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
                 f'next step, by reset(options={{"reset_mask": …}}). Received: {ended} '
                 "that ended"
             )
-        return values
+        return given
 
-    def _checked_mask(self, mask: Any) -> Array:
+    def _checked_mask(self, mask: object) -> Array:
         given: Array = np.asarray(mask)
         if given.shape != (self.num_envs,) or given.dtype != bool or not self._begun:
             raise ValueError(
@@ -397,13 +389,3 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
                 f"{'after' if self._begun else 'before'} a first reset"
             )
         return given
-
-
-def _mode(mode: AutoresetMode | str) -> AutoresetMode:
-    try:
-        return AutoresetMode(mode)
-    except ValueError as error:
-        known = [known.value for known in AutoresetMode]
-        raise ValueError(
-            f"`autoreset_mode` must be one of {known}. Received: {mode!r}"
-        ) from error

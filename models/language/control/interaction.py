@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg.models.language.control.executor_reading import Executor
-
-Array = np.ndarray[Any, Any]
+from kpg import checks
+from kpg.models.language.language_policy import LanguagePolicy
+from kpg.types import Array, Space, Tensor
 
 INTERACTIONS = ("one_way", "two_way")
 _TOP = 8
@@ -20,7 +18,7 @@ class Interaction:
     """Observations of B texts, see `kpg.environments.ControlledGeneration`.
 
     Args:
-        executor: What writes.
+        executor: Writes the texts.
         actions: Space of one action.
         interaction: One of `INTERACTIONS`.
 
@@ -33,26 +31,18 @@ class Interaction:
     """
 
     def __init__(
-        self,
-        executor: Executor,
-        actions: gym.Space[Any],
-        interaction: str,
+        self, executor: LanguagePolicy, actions: Space, interaction: str
     ) -> None:
-        if interaction not in INTERACTIONS:
-            raise ValueError(
-                f"`interaction` must be one of {', '.join(INTERACTIONS)}. Received: "
-                f"interaction={interaction!r}"
-            )
+        checks.choice("interaction", interaction, INTERACTIONS)
         self.two_way = interaction == "two_way"
-        self.actions = actions
-        self._embed = executor.trunk.causal_lm.backbone.token_embedding
+        self._embed = executor.trunk.lm.backbone.token_embedding
         size = executor.trunk.vocabulary_size
         self._top = min(_TOP, size)
         # Nothing was done before the first step: one more choice, or a row of zeros.
-        last = actions
+        last, self._shift = actions, 0
         if isinstance(actions, gym.spaces.Discrete):
-            last = gym.spaces.Discrete(int(actions.n) + 1)
-        entries: dict[str, gym.Space[Any]] = {
+            last, self._shift = gym.spaces.Discrete(int(actions.n) + 1), 1
+        entries: dict[str, Space] = {
             "last_action": last,
             "prompt": _box(-np.inf, np.inf, self._embed.output_dim),
             "step": _box(0.0, 1.0, 1),
@@ -67,12 +57,12 @@ class Interaction:
             }
         self.space = gym.spaces.Dict(entries)
 
-    def view(self, features: tf.Tensor, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Builds graph that says what the executor thinks of the next token.
+    def view(self, features: Tensor, parameters: Tensor) -> dict[str, Tensor]:
+        """Builds graph: what the executor thinks of the next token.
 
         Args:
             features: `[B, F]` behind each text.
-            parameters: `[B, V]` float32, those of the executor's own distribution.
+            parameters: `[B, V]` float32, of the executor's own distributions.
         """
         if not self.two_way:
             return {}
@@ -84,7 +74,7 @@ class Interaction:
             "top_log_probs": tf.math.top_k(log_probs, self._top).values,
         }
 
-    def summary(self, prompts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    def summary(self, prompts: Tensor, lengths: Tensor) -> Tensor:
         """Builds graph: `[B, F]` float32, the mean of a prompt's embeddings.
 
         Args:
@@ -96,18 +86,6 @@ class Interaction:
         total = tf.einsum("bp,bpf->bf", known, embedded)
         return total / tf.cast(lengths, tf.float32)[:, tf.newaxis]
 
-    def own(self, shares: Array, actions: Array) -> dict[str, Array]:
-        """Returns what the policy knows without the executor, besides the summary.
-
-        Args:
-            shares: `[B]`, how much of the room for new tokens is used.
-            actions: `[B, ...]`, the last actions as `last_action` has them.
-        """
-        return {
-            "last_action": actions.copy(),
-            "step": shares.astype(np.float32)[:, np.newaxis],
-        }
-
     def no_actions(self, count: int) -> Array:
         """Returns `[count, ...]` actions of episodes that have just begun."""
         space = self.space["last_action"]
@@ -115,7 +93,7 @@ class Interaction:
 
     def as_last(self, actions: Array) -> Array:
         """Returns actions as `last_action` has them."""
-        return actions + isinstance(self.actions, gym.spaces.Discrete)
+        return actions + self._shift
 
 
 def _box(low: float, high: float, size: int) -> gym.spaces.Box:

@@ -1,22 +1,23 @@
-"""Which tokens go on with a word of a class, after the text so far."""
+"""Which tokens continue a word of a class, after the text so far."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Row = NDArray[np.int32]
+Row: TypeAlias = NDArray[np.int32]
 
 
 class WordClasses:
     """Classes of words, each word a sequence of tokens.
 
-    One automaton follows a text: its state is the longest end of the text that a word
-    of any class begins with. A class goes on with the longest such end that one of its
-    own words begins with, and where there is none with the first token of each word.
+    One automaton follows a text: its state is the longest end of the text that begins a
+    word of any class. A class continues the longest such end that begins one of its own
+    words; where there is none, it continues with the first token of each word.
 
     Reference: Aho and Corasick, "Efficient string matching: an aid to bibliographic
     search" (1975), https://doi.org/10.1145/360825.360855.
@@ -27,7 +28,7 @@ class WordClasses:
 
     Attributes:
         names: C names.
-        continuing: `[S, C, V]` bool: the tokens that go on with a class in a state.
+        continuing: `[S, C, V]` bool: the tokens that continue a class in a state.
     """
 
     def __init__(

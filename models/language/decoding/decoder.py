@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
 
 import tensorflow as tf
+from typing_extensions import override
 
-from kpg.models.language.decoding.slots import put_anywhere, sizes, widened
-from kpg.models.language.trunk import LanguageTrunk
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.decoding.tables import put_anywhere, sizes, widened
+from kpg.models.language.text_trunk import TextTrunk
+from kpg.types import Nest, Tensor
+
+TrunkT_co = TypeVar("TrunkT_co", bound=TextTrunk, covariant=True)
 
 
-class Decoder(Protocol):
+class Decoder(ABC, Generic[TrunkT_co]):
     """Reads B texts on, one token of each at a time; every method builds graph.
 
     Prompts are padded on the right. In step `i` a row is at its own token `i −
-    offsets`; before its first it is still reading its prompt.
+    offsets`; before its first it is still reading its prompt. Unless a derived class
+    says otherwise, every row is at a place of its own.
+
+    Args:
+        trunk: The language model.
     """
 
-    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
-        """Returns the most steps that any row needs, of prompts of at most that.
+    def __init__(self, trunk: TrunkT_co) -> None:
+        self.trunk = trunk
 
-        Here, and in `offsets`, every row is at a place of its own.
-        """
+    def num_steps(self, prompt_room: int, new_tokens: int) -> int:
+        """Returns the most steps any row needs for prompts of up to `prompt_room`."""
         return new_tokens
 
-    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
+    def offsets(self, lengths: Tensor) -> Tensor:
         """Returns `[B]` int32: the step in which a row chooses its first token."""
         return tf.zeros_like(lengths)
 
+    @abstractmethod
     def start(
-        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
-    ) -> tuple[tf.Tensor, Any]:
+        self, prompts: Tensor, lengths: Tensor, new_tokens: int
+    ) -> tuple[Tensor, Nest]:
         """Reads the prompts.
 
         Args:
@@ -41,48 +52,41 @@ class Decoder(Protocol):
         Returns:
             Features `[B, F]` from which step 0 chooses, and the cache.
         """
-        ...
 
+    @abstractmethod
     def advance(
-        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
-    ) -> tuple[tf.Tensor, Any]:
+        self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
+    ) -> tuple[Tensor, Nest]:
         """Reads the tokens `[B]` of a step.
 
         Returns:
             Features `[B, F]` from which the next step chooses, and the cache.
         """
-        ...
 
 
-class LockstepDecoder(Decoder):
+class LockstepDecoder(Decoder[LanguageTrunk], ABC):
     """Decodes with one place in the text for all rows.
 
     Short prompts go ahead, and the longest one is read last.
     """
 
+    @override
     def num_steps(self, prompt_room: int, new_tokens: int) -> int:
-        """See `Decoder.num_steps`."""
         return prompt_room - 1 + new_tokens
 
-    def offsets(self, lengths: tf.Tensor) -> tf.Tensor:
-        """See `Decoder.offsets`."""
+    @override
+    def offsets(self, lengths: Tensor) -> Tensor:
         return lengths - tf.reduce_min(lengths)
 
 
 class CachedDecoder(LockstepDecoder):
-    """Decodes by `call_with_cache`, which every CausalLM of KerasHub has.
+    """Decodes by `call_with_cache`, which every CausalLM of KerasHub has."""
 
-    Args:
-        trunk: The language model.
-    """
-
-    def __init__(self, trunk: LanguageTrunk) -> None:
-        self.trunk = trunk
-
+    @override
     def start(
-        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
-    ) -> tuple[tf.Tensor, Any]:
-        """See `Decoder.start`; what it caches behind a row's place is written again.
+        self, prompts: Tensor, lengths: Tensor, new_tokens: int
+    ) -> tuple[Tensor, Nest]:
+        """See `Decoder.start`; what is cached behind a row's place is written again.
 
         The place is part of the cache: if it followed from the lengths, XLA would
         compile the loop anew for each of their values.
@@ -93,17 +97,17 @@ class CachedDecoder(LockstepDecoder):
         place = tf.reduce_min(lengths)
         return tf.gather(features, place - 1, axis=1), (cache, place)
 
+    @override
     def advance(
-        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
-    ) -> tuple[tf.Tensor, Any]:
-        """See `Decoder.advance`."""
-        cache, place = cache
-        _, features, cache = self.trunk.causal_lm.call_with_cache(
-            tokens[:, tf.newaxis], cache, place
+        self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
+    ) -> tuple[Tensor, Nest]:
+        table, place = cache
+        _, features, table = self.trunk.causal_lm.call_with_cache(
+            tokens[:, tf.newaxis], table, place
         )
-        return features[:, 0], (cache, place + 1)
+        return features[:, 0], (table, place + 1)
 
-    def _cache(self, batch_size: int, room: int) -> tuple[Any, Any]:
+    def _cache(self, batch_size: int, room: int) -> tuple[tf.TensorShape, tf.DType]:
         """Returns shape and dtype of a cache, which no public method tells."""
         build = tf.function(self.trunk.causal_lm._build_cache, autograph=False)
         tokens = tf.TensorSpec([batch_size, room], tf.int32)
@@ -114,30 +118,25 @@ class CachedDecoder(LockstepDecoder):
 class RereadingDecoder(LockstepDecoder):
     """Decodes by reading the whole text again for each token, without a cache.
 
-    It is slow, takes any batch size, and needs no operation that a server lacks: what
-    the models of KerasHub write their caches with is compiled by XLA.
+    It is slow, but takes any batch size and needs no operation that a server lacks:
+    XLA compiles what KerasHub's models write their caches with.
 
     Reference: https://github.com/tensorflow/serving/issues/2217.
-
-    Args:
-        trunk: The language model.
     """
 
-    def __init__(self, trunk: LanguageTrunk) -> None:
-        self.trunk = trunk
-
+    @override
     def start(
-        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
-    ) -> tuple[tf.Tensor, Any]:
+        self, prompts: Tensor, lengths: Tensor, new_tokens: int
+    ) -> tuple[Tensor, Nest]:
         """See `Decoder.start`; it caches the text and the place of its next token."""
         place = tf.minimum(tf.reduce_min(lengths), sizes(prompts)[1])
         text = widened(prompts, new_tokens, axis=1)
         return tf.gather(self.trunk(text), place - 1, axis=1), (text, place)
 
+    @override
     def advance(
-        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
-    ) -> tuple[tf.Tensor, Any]:
-        """See `Decoder.advance`."""
+        self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
+    ) -> tuple[Tensor, Nest]:
         text, place = cache
         text = put_anywhere(text, tokens[:, tf.newaxis], place, axis=1)
         return tf.gather(self.trunk(text), place, axis=1), (text, place + 1)

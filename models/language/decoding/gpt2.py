@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import keras
 import tensorflow as tf
+from typing_extensions import override
 
-from kpg.models.language.decoding.layered import LayeredDecoder
+from kpg.models.language.decoding.per_layer_cache import (
+    LayeredDecoder,
+    Projections,
+    heads,
+)
+from kpg.types import Nest, Tensor
 
 
 class GPT2Decoder(LayeredDecoder):
-    """Decodes a language model with a `GPT2Backbone`; see `LayeredDecoder`."""
+    """Decodes a language model with a `GPT2Backbone`."""
 
-    def embedded(self, tokens: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    @override
+    def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
         """See `LayeredDecoder.embedded`; a place is an embedding that is added."""
         table = self.backbone.position_embedding.position_embeddings
         positions = tf.gather(tf.convert_to_tensor(table), places)
         embedded = self.backbone.token_embedding(tokens)
         return embedded + tf.cast(positions, embedded.dtype), None
 
+    @override
     def projections(
-        self, layer: Any, hidden: tf.Tensor, turned: Any
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        self, layer: keras.layers.Layer, hidden: Tensor, turned: Nest
+    ) -> Projections:
         """See `LayeredDecoder.projections`; K is H."""
-        attention = layer._self_attention_layer
         inputs = layer._self_attention_layer_norm(hidden)
-        denses = (attention._query_dense, attention._key_dense, attention._value_dense)
-        queries, keys, values = (
-            tf.transpose(dense(inputs), [0, 2, 1, 3]) for dense in denses
-        )
-        return queries, keys, values
+        return heads(layer._self_attention_layer, inputs)
 
-    def merged(self, layer: Any, hidden: tf.Tensor, mixed: tf.Tensor) -> tf.Tensor:
+    @override
+    def merged(
+        self, layer: keras.layers.Layer, hidden: Tensor, mixed: Tensor
+    ) -> Tensor:
         """See `LayeredDecoder.merged`; the layer normalises first."""
         hidden += layer._self_attention_layer._output_dense(mixed)
         inputs = layer._feedforward_layer_norm(hidden)

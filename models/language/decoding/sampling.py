@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from kpg.distributions.family import Family
 from kpg.graph import random
-from kpg.models.language.decoding.choice import decoder_for
+from kpg.language.tokenizers.tokenizer import Tokenizer
+from kpg.models.language.critic import LanguageCritic
 from kpg.models.language.decoding.decoder import Decoder
-from kpg.models.language.decoding.slots import Put, put, sizes
-from kpg.models.language.language_policy import LanguagePolicy
+from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import Put, put, sizes
+from kpg.models.language.text_trunk import TextTrunk
+from kpg.types import Nest, Tensor
+
+
+class TokenPolicy(Protocol):
+    """What a sampler needs of a policy; `kpg.models.CausalLMPolicy` has it."""
+
+    trunk: TextTrunk
+    family: Family
+    tokenizer: Tokenizer
+
+    @property
+    def critic(self) -> LanguageCritic | None:
+        """What values the texts."""
+        ...
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """Returns the family's parameters `[..., V]` for `[..., F]` features."""
+        ...
 
 
 class Completions(NamedTuple):
@@ -25,23 +46,23 @@ class Completions(NamedTuple):
             counts.
     """
 
-    tokens: Any
-    log_probs: Any
-    values: Any
-    valid: Any
+    tokens: Tensor
+    log_probs: Tensor
+    values: Tensor
+    valid: Tensor
 
 
 class _Loop(NamedTuple):
-    """What a step carries to the next: see `Completions` for the last four."""
+    """What a step carries to the next; the last four are those of `Completions`."""
 
-    step: Any
-    features: Any
-    cache: Any
-    writing: Any
-    tokens: Any
-    log_probs: Any
-    values: Any
-    valid: Any
+    step: Tensor
+    features: Tensor
+    cache: Nest
+    writing: Tensor
+    tokens: Tensor
+    log_probs: Tensor
+    values: Tensor
+    valid: Tensor
 
 
 class Sampler:
@@ -50,23 +71,23 @@ class Sampler:
     It ends as soon as every text has.
 
     Args:
-        policy: What chooses the tokens.
-        new_tokens: T, tokens of a completion at most, ≥ 1: a number or a scalar.
+        policy: Chooses the tokens.
+        new_tokens: T, the most tokens of a completion, ≥ 1: a number or a scalar.
         deterministic: Whether to choose the most likely tokens: a bool or a scalar.
             Defaults to `False`.
-        decoder: How the texts are read. Defaults to the fastest that gives the model's
-            own logits.
+        decoder: Reads the texts. Defaults to the fastest that gives the model's own
+            logits.
         temperature: A scalar in place of the policy's. Defaults to `None`.
-        write: How a row of the result is filled. Defaults to `slots.put`.
+        write: How a row of the result is filled. Defaults to `put`.
     """
 
     def __init__(
         self,
-        policy: LanguagePolicy,
-        new_tokens: Any,
-        deterministic: Any = False,
-        decoder: Decoder | None = None,
-        temperature: tf.Tensor | None = None,
+        policy: TokenPolicy,
+        new_tokens: int | Tensor,
+        deterministic: bool | Tensor = False,
+        decoder: Decoder[TextTrunk] | None = None,
+        temperature: Tensor | None = None,
         write: Put = put,
     ) -> None:
         self.policy = policy
@@ -78,9 +99,7 @@ class Sampler:
         self._end = int(policy.tokenizer.end_token_id)
         self._pad = int(getattr(policy.tokenizer, "pad_token_id", None) or 0)
 
-    def __call__(
-        self, prompts: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor
-    ) -> Completions:
+    def __call__(self, prompts: Tensor, lengths: Tensor, seed: Tensor) -> Completions:
         """Completes prompts.
 
         Args:
@@ -94,7 +113,7 @@ class Sampler:
         offsets = self.decoder.offsets(lengths)
         seeds = random.seeds([steps], seed)
 
-        def body(*loop: Any) -> tuple[Any, ...]:
+        def body(*loop: Nest) -> tuple[Nest, ...]:
             return tuple(self._step(_Loop(*loop), prompts, lengths, offsets, seeds))
 
         table = [steps, batch_size]
@@ -120,14 +139,14 @@ class Sampler:
     def _step(
         self,
         loop: _Loop,
-        prompts: tf.Tensor,
-        lengths: tf.Tensor,
-        offsets: tf.Tensor,
-        seeds: tf.Tensor,
+        prompts: Tensor,
+        lengths: Tensor,
+        offsets: Tensor,
+        seeds: Tensor,
     ) -> _Loop:
-        """Chooses a token for each row that is through with its prompt, and reads it.
+        """Chooses a token for each row that has finished its prompt, and reads it.
 
-        A row that is not is given the next token of its prompt.
+        Any other row is given the next token of its prompt.
         """
         policy, step, turns = self.policy, loop.step, loop.step - offsets
         if self.temperature is None:
@@ -158,7 +177,7 @@ class Sampler:
             self._put(loop.valid, step, valid),
         )
 
-    def _chosen(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _chosen(self, parameters: Tensor, seed: Tensor) -> Tensor:
         """Returns the tokens `[B]` of a step."""
         family = self.policy.family
         if self.deterministic is True:
@@ -168,11 +187,11 @@ class Sampler:
             return drawn
         return tf.where(self.deterministic, family.mode(parameters), drawn)
 
-    def _put(self, table: tf.Tensor, step: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    def _put(self, table: Tensor, step: Tensor, row: Tensor) -> Tensor:
         """Writes a row `[B]` into a table `[T, B]`."""
         return self.write(table, row[tf.newaxis], step, 0)
 
-    def _aligned(self, loop: _Loop, offsets: tf.Tensor) -> Completions:
+    def _aligned(self, loop: _Loop, offsets: Tensor) -> Completions:
         """Moves every row up to its first own token."""
         tables = Completions(loop.tokens, loop.log_probs, loop.values, loop.valid)
         known = isinstance(self.new_tokens, int)

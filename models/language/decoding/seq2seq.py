@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.models.language.decoding.decoder import Decoder
-from kpg.models.language.decoding.slots import put_anywhere, sizes, widened
-from kpg.models.language.seq2seq import Seq2SeqTrunk
+from kpg.models.language.decoding.tables import put_anywhere, sizes, widened
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk
+from kpg.types import Nest, Tensor
 
 
-class Seq2SeqDecoder(Decoder):
+class Seq2SeqDecoder(Decoder[Seq2SeqTrunk]):
     """Decodes by `call_decoder_with_cache`, which KerasHub's Seq2SeqLMs have.
 
     The encoder reads each prompt once, and what the decoder's layers attend to of it is
     computed once. All targets begin with the same tokens, so that no row waits.
-
-    Args:
-        trunk: The language model.
     """
 
-    def __init__(self, trunk: Seq2SeqTrunk) -> None:
-        self.trunk = trunk
-
+    @override
     def start(
-        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
-    ) -> tuple[tf.Tensor, Any]:
-        """See `Decoder.start`."""
+        self, prompts: Tensor, lengths: Tensor, new_tokens: int
+    ) -> tuple[Tensor, Nest]:
         lm, source = self.trunk.lm, self.trunk.framed(prompts, lengths)
         started = self.trunk.started(sizes(prompts)[0])
         own, cross = lm._initialize_cache(source[0], widened(started, new_tokens, 1))
@@ -42,10 +36,10 @@ class Seq2SeqDecoder(Decoder):
         )
         return features[:, -1], (own, cross, *read)
 
+    @override
     def advance(
-        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
-    ) -> tuple[tf.Tensor, Any]:
-        """See `Decoder.advance`."""
+        self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
+    ) -> tuple[Tensor, Nest]:
         own, cross, *read = cache
         _, features, own, _ = self.trunk.lm.call_decoder_with_cache(
             *(*read, tokens[:, tf.newaxis]),
@@ -57,19 +51,19 @@ class Seq2SeqDecoder(Decoder):
         return features[:, 0], (own, cross, *read)
 
 
-class Seq2SeqRereader(Decoder):
+class Seq2SeqRereader(Decoder[Seq2SeqTrunk]):
     """Decodes by reading the whole target again for each token, without a cache.
 
-    As `RereadingDecoder`, it needs no operation that a server lacks. The encoder reads
-    each prompt once.
+    Like `RereadingDecoder`, it needs no operation that a server lacks. The encoder
+    reads each prompt once.
 
     Args:
         trunk: The language model.
     """
 
     def __init__(self, trunk: Seq2SeqTrunk) -> None:
-        self.trunk = trunk
-        backbone: Any = trunk.lm.backbone
+        super().__init__(trunk)
+        backbone: keras.Model = trunk.lm.backbone
         given, results = backbone.input, backbone.output
         read, wrote = "encoder_sequence_output", "decoder_sequence_output"
         # The backbone in two halves, of the same layers.
@@ -78,9 +72,10 @@ class Seq2SeqRereader(Decoder):
         self._encode = keras.Model(source, results[read])
         self._decode = keras.Model([results[read], source[1], *target], results[wrote])
 
+    @override
     def start(
-        self, prompts: tf.Tensor, lengths: tf.Tensor, new_tokens: int
-    ) -> tuple[tf.Tensor, Any]:
+        self, prompts: Tensor, lengths: Tensor, new_tokens: int
+    ) -> tuple[Tensor, Nest]:
         """See `Decoder.start`; it caches what was read, and the target."""
         source, mask = self.trunk.framed(prompts, lengths)
         read = (self._encode([source, mask], training=False), mask)
@@ -88,18 +83,18 @@ class Seq2SeqRereader(Decoder):
         target = widened(started, new_tokens, axis=1)
         return self._features(target, started.shape[1] - 1, *read), (target, *read)
 
+    @override
     def advance(
-        self, tokens: tf.Tensor, step: tf.Tensor, lengths: tf.Tensor, cache: Any
-    ) -> tuple[tf.Tensor, Any]:
-        """See `Decoder.advance`."""
+        self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
+    ) -> tuple[Tensor, Nest]:
         target, *read = cache
         place = len(self.trunk.framing.start) + step
         target = put_anywhere(target, tokens[:, tf.newaxis], place, axis=1)
         return self._features(target, place, *read), (target, *read)
 
     def _features(
-        self, target: tf.Tensor, place: Any, read: tf.Tensor, mask: tf.Tensor
-    ) -> tf.Tensor:
+        self, target: Tensor, place: int | Tensor, read: Tensor, mask: Tensor
+    ) -> Tensor:
         """Returns features `[B, F]` behind one place of the targets."""
         inputs = [read, mask, target, tf.ones_like(target)]
         return tf.gather(self._decode(inputs, training=False), place, axis=1)

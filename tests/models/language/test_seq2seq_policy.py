@@ -11,24 +11,21 @@ import tensorflow as tf
 
 import kpg
 from kpg.export.loading.servable import Servable
-from kpg.models import LanguageCritic, Seq2SeqLMPolicy, pretrain
-from kpg.models.language.pretraining import pairs_of, predictor
-from kpg.models.language.seq2seq import Seq2SeqTrunk
+from kpg.models import CausalLMPolicy, LanguageCritic, Seq2SeqLMPolicy
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import collected, traces, values_of
-from tests.seq2seq import FRAMING, bart, policy, read_by, teacher_forced
+from tests.seq2seq import FRAMING, bart, policy, teacher_forced
 from tests.text_training import (
     ALGORITHMS,
     T,
     gradient_of,
     make_trainer,
     noisy,
-    remainder,
     task,
+    vowels,
 )
-from tests.texts import Letters, language, padded
-
-PAIRS = [("ab", "c"), ("c", "ba"), ("abca", "")]
+from tests.texts import Letters, gpt2, language, padded, remainder
 
 
 def small(vocabulary_size: int = 5, **options: Any) -> Any:
@@ -164,53 +161,6 @@ def test_a_critic_reads_the_prompts_with_its_own_model(tmp_path: Any) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_pairs_are_learned_as_the_model_reads_them() -> None:
-    made = policy("abc", small(dropout=0.0), framing=FRAMING)
-    rows = pairs_of(made.trunk, PAIRS, made.tokenizer, None)
-    assert rows.inputs["decoder_token_ids"].shape == rows.weights.shape == (3, 4)
-    np.testing.assert_array_equal(
-        rows.inputs["decoder_token_ids"][0], [*FRAMING[2], 4, 1]
-    )
-    np.testing.assert_array_equal(rows.targets[0], [0, 4, 1, 0])
-    np.testing.assert_array_equal(
-        rows.weights, [[0, 1, 1, 0], [0, 1, 1, 1], [0, 1, 0, 0]]
-    )
-    losses = []
-    for source, target in PAIRS:
-        prompt, row = ([2 + "abc".index(x) for x in part] for part in (source, target))
-        log_probs = tf.nn.log_softmax(read_by(made, prompt, [*row, 1]))
-        losses += list(-tf.gather(log_probs, [*row, 1], batch_dims=1).numpy())
-    history = pretrain(made, PAIRS, learning_rate=1e-30, verbose=0).history
-    assert history["loss"] == [pytest.approx(np.mean(losses), abs=1e-5)]
-    assert len(predictor(made.trunk).trainable_variables) == len(
-        made.trunk.lm.trainable_variables
-    )
-
-
-def test_learns_pairs_that_only_the_source_tells_apart() -> None:
-    lm, pairs = small(dropout=0.0), [("a", "bc"), ("b", "ca"), ("c", "ab")]
-    quick: Any = {"epochs": 60, "learning_rate": 0.02, "verbose": 0}
-    history = pretrain(lm, pairs, Letters("abc"), **quick).history
-    assert history["loss"][-1] < 0.02 < history["loss"][0]
-    made = policy("abc", lm)
-    told = made.generate([source for source, _ in pairs], 4, deterministic=True)
-    assert told == [target for _, target in pairs]
-
-
-def test_refuses_what_are_no_pairs() -> None:
-    lm = small()
-    with pytest.raises(ValueError, match="learns pairs.*Received: texts=\\['ab'\\]"):
-        pretrain(lm, ["ab"], Letters("abc"))
-    with pytest.raises(ValueError, match="24 and 1 tokens"):
-        pretrain(lm, [("a" * 24, "b")], Letters("abc"))
-    with pytest.raises(ValueError, match="1 and 24 tokens"):
-        pretrain(lm, [("b", "a" * 24)], Letters("abc"))
-    with pytest.raises(ValueError, match="1 and 3 tokens"):
-        pretrain(lm, [("b", "abc")], Letters("abc"), sequence_length=3)
-    with pytest.raises(ValueError, match="no token of|must not be empty"):
-        pretrain(lm, [("", "abc")], Letters("abc"))
-
-
 def test_an_export_writes_what_the_live_policy_writes(tmp_path: Any) -> None:
     made = policy("abc", small(), framing=FRAMING, temperature=0.7)
     path = kpg.export.export_policy(made, tmp_path, max_new_tokens=4)
@@ -229,3 +179,34 @@ def test_an_export_writes_what_the_live_policy_writes(tmp_path: Any) -> None:
     inputs["prompts"] = np.array([b"a" * 23], object)
     with pytest.raises(Exception, match="at most 22 tokens, a completion 22"):
         Servable(path).run("complete", inputs)
+
+
+def test_is_saved_and_loaded(tmp_path: Any) -> None:
+    options: dict[str, Any] = {"temperature": 0.5, "top_k": 7, "framing": FRAMING}
+    lm = bart(258, num_layers=1)
+    made = Seq2SeqLMPolicy(lm, kpg.text.ByteTokenizer(), **options)
+    texts = made.generate(["ab", "c"], max_new_tokens=3)
+    made.save(tmp_path / "policy.keras")
+    loaded = keras.saving.load_model(tmp_path / "policy.keras")
+    assert isinstance(loaded, Seq2SeqLMPolicy) and loaded.trunk.framing == FRAMING
+    assert loaded.generate(["ab", "c"], max_new_tokens=3) == texts
+
+
+def test_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="use `kpg.models.Causal.*GPT2CausalLM"):
+        Seq2SeqLMPolicy(gpt2(5), Letters("abc"))
+    with pytest.raises(ValueError, match="use `kpg.models.Seq2Seq.*BartSeq2Seq"):
+        CausalLMPolicy(small(), Letters("abc"))
+    with pytest.raises(ValueError, match="a tokenizer with 6 tokens.*a model with 5"):
+        Seq2SeqLMPolicy(small(), Letters("abcd"))
+    with pytest.raises(ValueError, match="at least one token.*start=\\(\\)"):
+        Seq2SeqLMPolicy(small(), Letters("abc"), framing=((), (1,), ()))
+    with pytest.raises(ValueError, match="tokenizer=None"):
+        Seq2SeqLMPolicy(small())
+    made = policy("abc", small(), framing=FRAMING)
+    made.check_room(22, 22)
+    for lengths in ((23, 1), (1, 23)):
+        with pytest.raises(ValueError, match="at most 22 tokens, a completion 22"):
+            made.check_room(*lengths)
+    with pytest.raises(ValueError, match="a Seq2SeqLM does not.*Seq2SeqLMPolicy"):
+        kpg.environments.ControlledGeneration(made, ["a"], rewards=[vowels])

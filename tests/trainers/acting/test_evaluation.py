@@ -30,7 +30,7 @@ def test_short_episodes_do_not_count_more(make_trainer: Make) -> None:
 
 @pytest.mark.parametrize("backend", ["graph", "gymnasium"])
 def test_the_seed_decides_where_episodes_start(
-    backend: str, make_trainer: Make
+    backend: Any, make_trainer: Make
 ) -> None:
     env = kpg.make("CartPole-v1", num_envs=5, seed=3, backend=backend)
     trainer = make_trainer("PPO", env=env, minibatch_size=8)

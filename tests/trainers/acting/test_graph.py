@@ -17,7 +17,7 @@ STEPS = 60
 
 
 def collect(
-    backend: str, restart: bool = False, env_id: str = "CartPole-v1", **options: Any
+    backend: Any, restart: bool = False, env_id: str = "CartPole-v1", **options: Any
 ) -> tuple[kpg.models.Policy, list[tuple[Trajectory, Episodes]]]:
     """Collects three fragments; `options` go to the environment."""
     env: Any = kpg.make(env_id, num_envs=3, seed=1, backend=backend, **options)

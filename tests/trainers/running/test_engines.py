@@ -24,8 +24,8 @@ COPIES, LIMIT = 3, 25
 class FixedCartPole(CartPole):
     """Every episode begins in the same state, so that only actions are random."""
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
-        return 0.0 * super().initial(rng, params) + START
+    def initial(self, rng: Rng) -> tf.Tensor:
+        return 0.0 * super().initial(rng) + START
 
 
 class FixedStart(gym.Wrapper[Any, Any, Any, Any]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -46,20 +45,17 @@ class Acrobot(FunctionalEnv):
     max_episode_steps = 500
 
     def __init__(self) -> None:
-        """See `Acrobot`."""
         super().__init__()
         high = np.array([1.0, 1.0, 1.0, 1.0, *self.max_speeds], np.float32)
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(3)
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws all four numbers near 0."""
         return rng.uniform(-self.initial_bound, self.initial_bound, (4,))
 
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
-        """See `Acrobot`."""
+    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Takes one step of the Runge–Kutta method."""
         torques = tf.cast(action, tf.float32) - 1.0
         step = self.seconds_per_step
         first = self._rates(state, torques)
@@ -95,24 +91,19 @@ class Acrobot(FunctionalEnv):
         rate1 = -(d2 * rate2 + phi1) / d1
         return tf.stack([speed1, speed2, rate1, rate2], axis=-1)
 
-    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Shows the cosine and sine of both angles, then the velocities, `[B, 6]`."""
         theta1, theta2, speed1, speed2 = tf.unstack(state, axis=-1)
         shown = [tf.cos(theta1), tf.sin(theta1), tf.cos(theta2), tf.sin(theta2)]
         return tf.stack([*shown, speed1, speed2], axis=-1)
 
     def reward(
-        self,
-        state: tf.Tensor,
-        action: tf.Tensor,
-        next_state: tf.Tensor,
-        rng: Any,
-        params: Any = None,
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns −1, and 0 for the step that ends the episode."""
-        return tf.where(self.terminal(next_state, rng, params), 0.0, -1.0)
+        return tf.where(self.terminal(next_state), 0.0, -1.0)
 
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns whether the tip is above the line, one link over the pivot."""
         theta1, theta2 = state[..., 0], state[..., 1]
         return -tf.cos(theta1) - tf.cos(theta1 + theta2) > 1.0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
+from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 
@@ -48,7 +48,6 @@ class CartPole(FunctionalEnv):
     max_episode_steps = 500
 
     def __init__(self, sutton_barto_reward: bool = False) -> None:
-        """See `CartPole`."""
         super().__init__()
         self.sutton_barto_reward = sutton_barto_reward
         # Twice the limits, so that the observation that ends an episode lies inside.
@@ -58,14 +57,12 @@ class CartPole(FunctionalEnv):
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(2)
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws all four numbers near 0."""
         return rng.uniform(-self.initial_bound, self.initial_bound, (4,))
 
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
-        """See `CartPole`."""
+    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Takes one step of Euler's method."""
         x_dot, theta, theta_dot = state[..., 1], state[..., 2], state[..., 3]
         force = (tf.cast(action, tf.float32) * 2.0 - 1.0) * self.force
         sine, cosine = tf.sin(theta), tf.cos(theta)
@@ -79,24 +76,20 @@ class CartPole(FunctionalEnv):
         rates = tf.stack([x_dot, x_dot_dot, theta_dot, theta_dot_dot], axis=-1)
         return state + self.seconds_per_step * rates
 
-    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    @override
+    def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Shows the state itself, `[B, 4]`."""
         return state
 
     def reward(
-        self,
-        state: tf.Tensor,
-        action: tf.Tensor,
-        next_state: tf.Tensor,
-        rng: Any,
-        params: Any = None,
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns 1 for every step, or what `sutton_barto_reward` says."""
         if self.sutton_barto_reward:
-            return tf.where(self.terminal(next_state, rng, params), -1.0, 0.0)
+            return tf.where(self.terminal(next_state), -1.0, 0.0)
         return tf.ones(tf.shape(next_state)[:1])
 
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns whether the cart left the track or the pole fell."""
         left = tf.abs(state[..., 0]) > self.max_position
         return left | (tf.abs(state[..., 2]) > self.max_angle)

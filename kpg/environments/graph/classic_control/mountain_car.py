@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
+from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 
@@ -38,15 +38,12 @@ class _Valley(FunctionalEnv, ABC):
     def _push(self, action: tf.Tensor) -> tf.Tensor:
         """Returns the accelerations `[B]` of actions."""
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws a position at the bottom of the valley; the car stands still."""
         positions = rng.uniform(self.initial_low, self.initial_high)
         return tf.stack([positions, tf.zeros_like(positions)], axis=-1)
 
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
-        """See the class."""
+    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         positions, velocities = state[..., 0], state[..., 1]
         velocities += self._push(action) - self.gravity * tf.cos(3.0 * positions)
         velocities = tf.clip_by_value(velocities, -self.max_speed, self.max_speed)
@@ -57,11 +54,12 @@ class _Valley(FunctionalEnv, ABC):
         at_wall = (positions <= self.min_position) & (velocities < 0.0)
         return tf.stack([positions, tf.where(at_wall, 0.0, velocities)], axis=-1)
 
-    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    @override
+    def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Shows the state itself, `[B, 2]`."""
         return state
 
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns whether the car has arrived."""
         arrived = state[..., 0] >= self.goal_position
         return arrived & (state[..., 1] >= self.goal_velocity)
@@ -91,7 +89,6 @@ class MountainCar(_Valley):
     max_episode_steps = 200
 
     def __init__(self, goal_velocity: float = 0.0) -> None:
-        """See `MountainCar`."""
         super().__init__(goal_velocity)
         self.action_space = spaces.Discrete(3)
 
@@ -99,12 +96,7 @@ class MountainCar(_Valley):
         return (tf.cast(action, tf.float32) - 1.0) * self.force
 
     def reward(
-        self,
-        state: tf.Tensor,
-        action: tf.Tensor,
-        next_state: tf.Tensor,
-        rng: Any,
-        params: Any = None,
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns −1 for every step, the last one included."""
         return tf.fill(tf.shape(next_state)[:1], -1.0)
@@ -133,7 +125,6 @@ class MountainCarContinuous(_Valley):
     max_episode_steps = 999
 
     def __init__(self, goal_velocity: float = 0.0) -> None:
-        """See `MountainCarContinuous`."""
         super().__init__(goal_velocity)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
@@ -141,14 +132,9 @@ class MountainCarContinuous(_Valley):
         return tf.clip_by_value(action[..., 0], -1.0, 1.0) * self.power
 
     def reward(
-        self,
-        state: tf.Tensor,
-        action: tf.Tensor,
-        next_state: tf.Tensor,
-        rng: Any,
-        params: Any = None,
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns 100 for an arrival, less what the force costs."""
-        arrived = self.terminal(next_state, rng, params)
+        arrived = self.terminal(next_state)
         prizes = tf.where(arrived, self.goal_reward, 0.0)
         return prizes - 0.1 * tf.square(action[..., 0])

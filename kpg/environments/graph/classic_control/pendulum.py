@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
+from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 
@@ -42,7 +42,6 @@ class Pendulum(FunctionalEnv):
     max_episode_steps = 200
 
     def __init__(self, g: float = 10.0) -> None:
-        """See `Pendulum`."""
         super().__init__()
         self.g = g
         high = np.array([1.0, 1.0, self.max_speed], np.float32)
@@ -51,16 +50,14 @@ class Pendulum(FunctionalEnv):
             -self.max_torque, self.max_torque, (1,), np.float32
         )
 
-    def initial(self, rng: Rng, params: Any = None) -> tf.Tensor:
+    def initial(self, rng: Rng) -> tf.Tensor:
         """Draws any angle and a small velocity."""
         angles = rng.uniform(-self.initial_angle, self.initial_angle)
         speeds = rng.uniform(-self.initial_speed, self.initial_speed)
         return tf.stack([angles, speeds], axis=-1)
 
-    def transition(
-        self, state: tf.Tensor, action: tf.Tensor, rng: Rng, params: Any = None
-    ) -> tf.Tensor:
-        """See `Pendulum`."""
+    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Turns the pendulum for one step."""
         angles, speeds = state[..., 0], state[..., 1]
         fall = 3.0 * self.g / (2.0 * self.length) * tf.sin(angles)
         push = 3.0 / (self.mass * self.length**2) * self._torque(action)
@@ -69,24 +66,20 @@ class Pendulum(FunctionalEnv):
         angles = _wrapped(angles + speeds * self.seconds_per_step)
         return tf.stack([angles, speeds], axis=-1)
 
-    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    @override
+    def observation(self, state: tf.Tensor) -> tf.Tensor:
         """Shows cos θ, sin θ and θ̇, `[B, 3]`."""
         angles, speeds = state[..., 0], state[..., 1]
         return tf.stack([tf.cos(angles), tf.sin(angles), speeds], axis=-1)
 
     def reward(
-        self,
-        state: tf.Tensor,
-        action: tf.Tensor,
-        next_state: tf.Tensor,
-        rng: Any,
-        params: Any = None,
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
     ) -> tf.Tensor:
         """Returns minus the cost of the state before the step and of the torque."""
         costs = tf.square(_wrapped(state[..., 0])) + 0.1 * tf.square(state[..., 1])
         return -costs - 0.001 * tf.square(self._torque(action))
 
-    def terminal(self, state: tf.Tensor, rng: Any, params: Any = None) -> tf.Tensor:
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
         """Returns `False`: there is nothing to reach and nothing to break."""
         return tf.zeros(tf.shape(state)[:1], tf.bool)
 

@@ -1,0 +1,151 @@
+"""What a client sends: values by name, in the data types that a signature wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kpg.export.wire import names, tensors
+from kpg.types import Array, Nest
+
+
+class ArraySpec(NamedTuple):
+    """What one input or output of a signature must be.
+
+    Attributes:
+        dtype: TensorFlow's name of the data type, such as "float" or "int64".
+        shape: Sizes, None where a size varies; None as a whole where the rank does.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+class SignatureSpec(NamedTuple):
+    """Inputs and outputs of one signature, by name."""
+
+    inputs: dict[str, ArraySpec]
+    outputs: dict[str, ArraySpec]
+
+
+def signatures(
+    definitions: Mapping[str, tensors.SignatureDef],
+) -> dict[str, SignatureSpec]:
+    """Reads SignatureDef messages by name, without TensorFlow's own `__` ones."""
+    return {
+        name: SignatureSpec(_specs(one.inputs), _specs(one.outputs))
+        for name, one in sorted(definitions.items())
+        if not name.startswith("__")
+    }
+
+
+def named(
+    observations: Nest,
+    state: Mapping[str, Array] | None,
+    seed: int | Sequence[int] | None,
+    inputs: Mapping[str, ArraySpec],
+) -> dict[str, Array]:
+    """Names and casts the values of a request.
+
+    Args:
+        observations: A batch for the only input that is neither seed nor state; or a
+            nest of batches; or several inputs by name.
+        state: What the previous step returned; zeros for what is missing of it.
+        seed: For an input `seed`: an int32 number or two of them.
+        inputs: The signature's; empty if unknown.
+
+    Returns:
+        An array for each input.
+
+    Raises:
+        ValueError: If an input cannot be cast without loss.
+    """
+    own = [name for name in inputs if name != "seed" and not names.is_state(name)]
+    values = _by_name(observations, own)
+    for name in filter(names.is_state, inputs):
+        if name not in values:
+            values[name] = (state or {}).get(name, _zeros(values, inputs[name]))
+    if seed is not None:
+        values["seed"] = [seed, 0] if isinstance(seed, int) else seed
+    return {
+        name: _cast(name, np.asarray(value), inputs.get(name))
+        for name, value in values.items()
+    }
+
+
+def asked(
+    prompts: Sequence[str],
+    max_new_tokens: int | None,
+    temperature: float | None,
+    seed: int,
+    deterministic: bool,
+) -> dict[str, Nest]:
+    """Returns the inputs of the signature `complete`, see `Client.complete`.
+
+    Raises:
+        ValueError: If `prompts` are not strings.
+    """
+    texts = list(prompts)
+    if isinstance(prompts, str) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"`prompts` must be a list of strings. Received: prompts={prompts!r}"
+        )
+    # An array of `str` would lose the zeros at the end of a text.
+    encoded = np.empty(len(texts), object)
+    encoded[:] = [text.encode() for text in texts]
+    default = names.AS_EXPORTED
+    return {
+        "prompts": encoded,
+        "seed": seed,
+        "max_new_tokens": default if max_new_tokens is None else max_new_tokens,
+        "temperature": float(default) if temperature is None else temperature,
+        "deterministic": deterministic,
+    }
+
+
+def _by_name(observations: Nest, own: list[str]) -> dict[str, Nest]:
+    if isinstance(observations, Mapping) and observations.keys() >= set(own):
+        return dict(observations)
+    nested = all(name.startswith("observation_") for name in own)
+    if nested and isinstance(observations, (Mapping, tuple)):
+        return names.flatten("observation", observations)
+    if isinstance(observations, Mapping):
+        return dict(observations)
+    return {own[0] if len(own) == 1 else "observation": observations}
+
+
+def _zeros(values: Mapping[str, Nest], spec: ArraySpec) -> Array:
+    """Returns a state for each row of the observations."""
+    rows = np.shape(next(iter(values.values()), ()))[:1]
+    return np.zeros([*rows, *(size or 0 for size in (spec.shape or ())[1:])])
+
+
+def _cast(name: str, array: Array, spec: ArraySpec | None) -> Array:
+    """Casts to a signature's data type where that keeps the values.
+
+    Rounding to a shorter floating-point type is no loss. What is no number of the
+    target type at all is left as it is, for the server to refuse.
+    """
+    kind = tensors.kind_of_name(spec.dtype) if spec else None
+    if kind is None or array.dtype == kind.dtype or array.dtype.kind not in "biuf":
+        return array
+    if kind.dtype.kind not in "biuf":
+        return array
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = array.astype(kind.dtype)
+    if kind.dtype.kind != "f" and not np.array_equal(cast, array):
+        raise ValueError(
+            f"Input {name} must hold values of {kind.name}; round or scale them first. "
+            f"Received: {array.dtype} values that {kind.name} cannot hold"
+        )
+    return cast
+
+
+def _specs(infos: Mapping[str, tensors.TensorInfo]) -> dict[str, ArraySpec]:
+    """Reads the inputs or outputs of a SignatureDef message."""
+    return {
+        name: ArraySpec(tensors.type_name(info.dtype), tensors.shape_of(info))
+        for name, info in sorted(infos.items())
+    }

@@ -1,0 +1,110 @@
+"""Requests that a server runs when it loads a version, before it answers any other.
+
+The first call of a graph takes a hundred times as long as the next ones, once for each
+signature and batch size. TensorFlow Serving replays the requests in
+`assets.extra/tf_serving_warmup_requests` of a SavedModel, and does not serve a version
+whose replay fails.
+
+Reference: https://www.tensorflow.org/tfx/serving/saved_model_warmup
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from kpg.export.loading.prediction import predict
+from kpg.export.loading.servable import Servable
+from kpg.export.wire import tensors
+from kpg.export.wire.errors import ServingError
+from kpg.types import Array
+
+PATH = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000
+
+
+def write(
+    directory: Path,
+    model_name: str,
+    requests: Iterable[tuple[str, Mapping[str, Array]]],
+) -> None:
+    """Writes warm-up requests into a SavedModel's directory.
+
+    Args:
+        directory: The SavedModel's directory.
+        model_name: The name in the requests, which servers do not check.
+        requests: Signature names, each with the arrays of its inputs.
+    """
+    path = directory / PATH
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature_name, inputs in requests:
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = signature_name
+            for name, array in inputs.items():
+                tensors.encode_content(array, request.inputs[name])
+            writer.write(log.SerializeToString())
+
+
+def replay(servable: Servable) -> int:
+    """Runs the warm-up requests of a loaded version.
+
+    Args:
+        servable: The loaded version.
+
+    Returns:
+        How many requests ran; 0 if the SavedModel has none.
+
+    Raises:
+        ServingError: If the file is damaged, a record is not a Predict request, there
+            are more than 1,000, or a request fails.
+    """
+    path = Path(servable.path) / PATH
+    if not path.is_file():
+        return 0
+    count = 0
+    for record in _records(path):
+        if count == MAX_RECORDS:
+            raise ServingError(
+                "INVALID_ARGUMENT",
+                "Number of warmup records exceeds the maximum "
+                f"({MAX_RECORDS}) at {path}",
+            )
+        predict(servable, _request(record, path))
+        count += 1
+    return count
+
+
+def _records(path: Path) -> Iterable[bytes]:
+    try:
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    except tf.errors.DataLossError as error:
+        raise _damaged(path) from error
+
+
+def _request(record: bytes, path: Path) -> predict_pb2.PredictRequest:
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError as error:
+        raise _damaged(path) from error
+    kind = log.WhichOneof("log_type")
+    if kind != "predict_log":
+        fields = log.DESCRIPTOR.fields_by_name
+        number = fields[kind].number if kind else 0
+        raise ServingError(
+            "UNIMPLEMENTED", f"Unsupported log_type for warmup: {number}"
+        )
+    return log.predict_log.request
+
+
+def _damaged(path: Path) -> ServingError:
+    return ServingError(
+        "DATA_LOSS",
+        f"Could not read {path}. Please verify your warmup data is in TFRecord format.",
+    )

@@ -1,0 +1,269 @@
+"""The signatures of a policy that acts in an environment.
+
+`serving_default` acts greedily. `sample` has one more input, `seed`, and draws from the
+policy: the same seed draws the same actions. Inputs, with one row per environment:
+
+- `observation` `[B, ...]`, or `observation_<path>` for each part of a nested
+  observation (see `kpg.export.wire.names`), including an action mask; texts are `[B]`
+  strings;
+- `state_<i>` `[B, units]` of a recurrent policy: what the previous step returned under
+  the same name, or zeros at the beginning of an episode.
+
+Outputs:
+
+- `action` `[B, ...]`, or `action_<path>` for each part of a nested action, as the
+  environment takes it: clipped to a Box, counted from the start of a Discrete, in the
+  space's data type;
+- `log_prob` `[B]`: log-probability (nats) of the raw action, before clipping;
+- `value` `[B]`: the critic's, if there is a critic without a memory;
+- the distribution's parameters by name: `logits`, `loc` and `scale`, or
+  `concentration1` and `concentration0`, followed by the path for nested actions;
+- `state_<i>` `[B, units]` of a recurrent policy, for the next step.
+
+A row without a legal action, a text that is not in its space, and inputs with different
+numbers of rows are errors (INVALID_ARGUMENT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+
+from kpg import checks, spaces
+from kpg.export.wire import names
+from kpg.export.writing import text_encoding
+from kpg.export.writing.offer import Offer, Source
+from kpg.export.writing.plausible_inputs import plausible
+from kpg.export.writing.signature import Arrays, Signature, Tensors
+from kpg.types import Array, Nest, Space
+
+if TYPE_CHECKING:
+    from kpg.distributions.family import Family
+    from kpg.models.critic import Critic
+    from kpg.models.policy import Policy
+
+
+def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
+    """Returns what a policy offers.
+
+    Args:
+        source: The live policy and critic, whose weights are read at each call.
+        max_new_tokens: Must be None.
+
+    Raises:
+        ValueError: If two parts of the observation would have the same name, or
+            `max_new_tokens` is given.
+    """
+    if max_new_tokens is not None:
+        checks.refuse(
+            "max_new_tokens",
+            "has no effect on a policy that writes no text; leave it out",
+            max_new_tokens,
+        )
+    # A critic's memory would have to be carried by every client, and no action depends
+    # on it.
+    critic = source.critic
+    functions = _Functions(
+        source.policy, None if critic is None or critic.recurrent else critic
+    )
+    seed = {"seed": tf.TensorSpec([2], tf.int32)}
+    signatures = [
+        Signature(names.GREEDY, functions.inputs, functions.greedy, "Acts greedily."),
+        Signature(
+            names.SAMPLE,
+            functions.inputs | seed,
+            functions.sample,
+            "Draws actions; equal seeds draw equal actions.",
+        ),
+    ]
+    return Offer(
+        signatures={one.name: one for one in signatures},
+        inputs=functions.inputs | seed,
+        parameters={
+            **{name: [name] for name in [*functions.inputs, *seed]},
+            "observation": [*functions.leaves],
+        },
+        arguments=functions.arguments,
+        examples=functions.examples,
+        saved=functions.variables(),
+        spaces={
+            "observation": spaces.to_config(source.policy.observation_space),
+            "action": spaces.to_config(source.policy.action_space),
+        },
+        settings={},
+        verified_batch_sizes=(1, 7),
+        warm_batch_sizes=(1, 2, 8, 64),
+    )
+
+
+class _Functions:
+    """The functions of live models.
+
+    Attributes:
+        leaves: The spaces of the parts of an observation, by the name of the input.
+        inputs: Specs of everything but the seed.
+    """
+
+    def __init__(self, policy: Policy, critic: Critic | None) -> None:
+        self._policy = policy
+        self._critic = critic
+        self._structure = spaces.specs(policy.observation_space)
+        self.leaves: dict[str, Space] = names.unique(
+            (names.join("observation", path), leaf)
+            for path, leaf in spaces.leaves(policy.observation_space)
+        )
+        self._states = {
+            f"state_{i}": tf.TensorSpec([None, *spec.shape], spec.dtype)
+            for i, spec in enumerate(tf.nest.flatten(policy.state_spec))
+        }
+        self.inputs = {name: _spec(leaf) for name, leaf in self.leaves.items()}
+        self.inputs |= self._states
+
+    def variables(self) -> list[tf.Variable]:
+        """Returns the variables of the models.
+
+        A Keras variable writes itself to a SavedModel twice: the checkpoint restores
+        the twin, the graph reads the original, and TensorFlow Serving does not find it.
+        The variable inside the Keras variable has no twin.
+        """
+        models = [model for model in (self._policy, self._critic) if model is not None]
+        return [variable.value for model in models for variable in model.variables]
+
+    def greedy(self, **inputs: tf.Tensor) -> Tensors:
+        """Returns the most likely actions."""
+        return self._outputs(inputs, self._policy.family.mode)
+
+    def sample(self, seed: tf.Tensor, **inputs: tf.Tensor) -> Tensors:
+        """Returns actions drawn with a stateless seed."""
+        family = self._policy.family
+        return self._outputs(inputs, lambda p: family.sample(p, seed))
+
+    def arguments(self, inputs: Tensors) -> dict[str, Nest]:
+        """Returns inputs as the models take them, and the observation if it is whole.
+
+        The shapes are ensured in the graph: a session does not hold a fed array to its
+        signature, and a policy that flattens would take two rows of half the width for
+        one row.
+        """
+        found: dict[str, Nest] = dict(inputs)
+        for name, spec in self.inputs.items():
+            if name in inputs:
+                found[name] = tf.ensure_shape(inputs[name], spec.shape)
+        _check_rows({name: found[name] for name in self.inputs if name in inputs})
+        for name, leaf in self.leaves.items():
+            if name in inputs and isinstance(leaf, gym.spaces.Text):
+                found[name] = text_encoding.encode(found[name], leaf, name)
+        if self.leaves.keys() <= inputs.keys():
+            parts = [found[name] for name in self.leaves]
+            observation = tf.nest.pack_sequence_as(self._structure, parts)
+            self._check_mask(observation)
+            found["observation"] = observation
+        return found
+
+    def examples(self, rows: int) -> Arrays:
+        """Makes plausible inputs, always the same ones for a number of rows."""
+        rng = np.random.default_rng(rows)
+        inputs = {
+            name: plausible(leaf, rows, rng) for name, leaf in self.leaves.items()
+        }
+        inputs |= self._legal(inputs, rng)
+        for name, spec in self._states.items():
+            shape = (rows, *spec.shape[1:])
+            inputs[name] = rng.normal(size=shape).astype(spec.dtype.as_numpy_dtype)
+        inputs["seed"] = np.array([rows, 1], np.int32)
+        return inputs
+
+    def _outputs(
+        self, inputs: Tensors, act: Callable[[tf.Tensor], tf.Tensor]
+    ) -> Tensors:
+        arguments = self.arguments(inputs)
+        observation = arguments["observation"]
+        state = tf.nest.pack_sequence_as(
+            self._policy.state_spec, [arguments[name] for name in self._states]
+        )
+        family = self._policy.family
+        parameters, state = self._policy.step(observation, state)
+        raw = act(parameters)
+        outputs = {
+            **self._actions(raw),
+            "log_prob": family.log_prob(parameters, raw),
+            **_parameters(family, parameters),
+            **dict(zip(self._states, tf.nest.flatten(state), strict=True)),
+        }
+        if self._critic is not None:
+            outputs["value"] = self._critic(observation)
+        return outputs
+
+    def _actions(self, raw: Nest) -> Tensors:
+        """Returns actions as the environment takes them, part by part."""
+        actions = tf.nest.flatten(self._policy.family.to_environment(raw))
+        leaves = spaces.leaves(self._policy.action_space)
+        return names.unique(
+            (names.join("action", path), action)
+            for (path, _), action in zip(leaves, actions, strict=True)
+        )
+
+    def _check_mask(self, observation: Nest) -> None:
+        """Refuses rows without a legal action: their parameters would be NaN."""
+        key = self._policy.encoder.action_mask
+        if key is None:
+            return
+        tf.debugging.Assert(
+            tf.reduce_all(self._possible(tf.nest.flatten(observation[key]))),
+            [f"Each row of the mask {key} must have a legal action"],
+        )
+
+    def _possible(self, masks: list[tf.Tensor]) -> tf.Tensor:
+        """Returns `[B]`: whether the masks leave an action in a row."""
+        family = self._policy.family
+        flat = [tf.reshape(m, [-1, np.prod(m.shape[1:], dtype=int)]) for m in masks]
+        mask = tf.concat([tf.cast(part, tf.bool) for part in flat], axis=-1)
+        parameters = tf.zeros([tf.shape(mask)[0], *family.parameters_shape])
+        masked = family.masked(parameters, mask)
+        return ~tf.reduce_any(tf.math.is_nan(masked), axis=-1)
+
+    def _legal(self, inputs: Arrays, rng: np.random.Generator) -> dict[str, Array]:
+        """Returns masks that leave an action in each row, by name of input."""
+        key = self._policy.encoder.action_mask
+        if key is None:
+            return {}
+        paths = [path for path, _ in spaces.leaves(self._policy.observation_space)]
+        drawn = {
+            name: rng.integers(2, size=inputs[name].shape).astype(inputs[name].dtype)
+            for name, path in zip(self.leaves, paths, strict=True)
+            if path[0] == key
+        }
+        impossible = ~self._possible(list(drawn.values())).numpy()
+        for mask in drawn.values():
+            mask[impossible] = 1
+        return drawn
+
+
+def _spec(leaf: Space) -> tf.TensorSpec:
+    """Returns what a client sends for one part of the observations."""
+    if isinstance(leaf, gym.spaces.Text):
+        return tf.TensorSpec([None], tf.string)
+    return tf.TensorSpec([None, *(leaf.shape or ())], tf.as_dtype(leaf.dtype))
+
+
+def _check_rows(inputs: Tensors) -> None:
+    """Refuses inputs of different sizes, of which one row would be broadcast."""
+    if len(inputs) > 1:
+        rows = tf.stack([tf.shape(values)[0] for values in inputs.values()])
+        tf.debugging.Assert(
+            tf.reduce_all(rows == rows[0]),
+            [f"All of {', '.join(inputs)} must have the same number of rows"],
+        )
+
+
+def _parameters(family: Family, parameters: tf.Tensor) -> Tensors:
+    """Returns the distribution's parameters, named by their kind, then their path."""
+    pairs = []
+    for name, value in family.named_parameters(parameters).items():
+        *path, kind = name.split("/")
+        pairs.append((names.join(kind, path), value))
+    return names.unique(pairs)

@@ -1,0 +1,104 @@
+"""One function of an exported policy: named, typed, and traced as a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import tensorflow as tf
+
+from kpg.export.loading import supported_operations
+from kpg.export.wire import tensors
+from kpg.export.wire.errors import VerificationError
+from kpg.types import Array
+
+Tensors: TypeAlias = dict[str, tf.Tensor]
+Arrays: TypeAlias = Mapping[str, Array]
+
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A function that servers run by name.
+
+    Args:
+        name: What requests call it.
+        inputs: Specs by name. A batched input has None as its first size.
+        function: Takes a tensor for each input, by name; returns tensors by name.
+        docs: What it does, in a sentence for the manifest.
+        live: Returns the right outputs for arrays of the inputs. Defaults to running
+            `function` eagerly.
+    """
+
+    name: str
+    inputs: Mapping[str, tf.TensorSpec]
+    function: Callable[..., Tensors]
+    docs: str
+    live: Callable[[Arrays], Arrays] | None = None
+
+    @functools.cached_property
+    def traced(self) -> tf.types.experimental.ConcreteFunction:
+        """The function as a graph, traced once."""
+        named = {
+            name: tf.TensorSpec(spec.shape, spec.dtype, name)
+            for name, spec in self.inputs.items()
+        }
+        function = tf.function(self.function, autograph=False, jit_compile=False)
+        return function.get_concrete_function(**named)
+
+    @property
+    def outputs(self) -> dict[str, tf.TensorSpec]:
+        """Specs of the outputs by name."""
+        return dict(self.traced.structured_outputs)
+
+    @functools.cached_property
+    def operations(self) -> frozenset[str]:
+        """The kinds of operations in the graph."""
+        graph = self.traced.graph.as_graph_def()
+        return frozenset(supported_operations.of_graph(graph))
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Returns the outputs of the live models, which an export must reproduce."""
+        if self.live is not None:
+            return self.live(inputs)
+        outputs = self.function(
+            **{k: tf.constant(array) for k, array in inputs.items()}
+        )
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    def check(self) -> None:
+        """Refuses what cannot be served.
+
+        Raises:
+            ValueError: If an output has a data type that cannot be sent.
+            VerificationError: A ValueError, if TensorFlow Serving lacks an operation.
+        """
+        for name, spec in self.outputs.items():
+            if tensors.kind_of_number(spec.dtype.as_datatype_enum) is None:
+                raise ValueError(
+                    f"Signature {self.name!r} must return real numbers, booleans or "
+                    f"strings; use tf.cast. Received: {name} of {spec.dtype.name}"
+                )
+        try:
+            supported_operations.check_kinds(self.operations)
+        except VerificationError as error:
+            raise VerificationError(
+                f"Signature {self.name!r} cannot be served. {error}"
+            ) from error
+
+
+def check_name(what: str, name: object) -> None:
+    """Refuses what cannot be a name on the wire.
+
+    Raises:
+        ValueError: If the name is no identifier in ASCII.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{what} must be made of ASCII letters, digits and underscores, and begin "
+            f"with a letter. Received: {name!r}"
+        )

@@ -1,0 +1,101 @@
+"""Algorithms on the command line: those of kpg by name, your own as "module:Name".
+
+Nothing here imports TensorFlow until an algorithm is looked up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
+from kpg import checks, contracts, imports
+
+if TYPE_CHECKING:
+    from kpg.cli.runs import Run
+    from kpg.trainers.trainer import Trainer
+
+KNOWN = {
+    "PPO": "kpg.trainers.ppo:PPO",
+    "ActorCritic": "kpg.trainers.actor_critic:ActorCritic",
+    "REINFORCE": "kpg.trainers.reinforce:REINFORCE",
+}
+_PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
+
+
+def check_name(name: object) -> str:
+    """Returns the name of an algorithm if it can be one, without importing it.
+
+    Raises:
+        ValueError: If it is neither one of kpg's nor of the form "module:Name".
+    """
+    if not isinstance(name, str) or (name not in KNOWN and not _PATH.fullmatch(name)):
+        checks.refuse(
+            "algorithm",
+            f"must be one of {', '.join(KNOWN)}, or module:Name of a trainer of your "
+            "own",
+            name,
+        )
+    return name
+
+
+def find(name: str) -> type[Trainer]:
+    """Returns the class of an algorithm.
+
+    Raises:
+        ValueError: If there is none, its module cannot be imported (its own error is
+            shown), or the class is no complete trainer.
+    """
+    found = imports.named(KNOWN.get(check_name(name), name))
+    from kpg.trainers.trainer import Trainer
+
+    if not isinstance(found, type) or not issubclass(found, Trainer):
+        checks.refuse("algorithm", "must be a subclass of `kpg.trainers.Trainer`", name)
+    missing = contracts.missing(found)
+    if missing:
+        wanted = f"must be a trainer that defines {' and '.join(missing)}"
+        checks.refuse("algorithm", wanted, name)
+    return found
+
+
+def bases(kind: type[Trainer]) -> list[str]:
+    """Returns the algorithms of kpg that a class is or derives from, nearest first."""
+    known = {imports.named(path): name for name, path in KNOWN.items()}
+    return [known[base] for base in kind.__mro__ if base in known]
+
+
+def settings_names(kind: type[Trainer]) -> list[str]:
+    """Returns the names of all settings that an algorithm accepts."""
+    settings = kind.settings_class
+    names = getattr(settings, "names", None)
+    if names is not None:
+        return list(names())
+    return [field.name for field in dataclasses.fields(settings)]
+
+
+def load(run: Run) -> Trainer:
+    """Loads a run's best model, and before it the classes of your own that it needs.
+
+    Raises:
+        ValueError: If there is no model, it is damaged, or a class cannot be imported.
+    """
+    path, own = run.model_file(), {}
+    preset = run.settings().get("preset", {})
+    parts = [preset.get(part, {}).values() for part in ("policy", "trainer")]
+    for value in (preset.get("algorithm"), *parts[0], *parts[1]):
+        if isinstance(value, str) and _PATH.fullmatch(value):
+            try:
+                found = imports.named(value)
+            except ValueError as error:
+                raise ValueError(
+                    "This run needs code of your own. Run the command in the folder "
+                    f"where it was trained, or install the module. {error}"
+                ) from error
+            if isinstance(found, type):
+                own[found.__name__] = found
+    import keras
+
+    from kpg.trainers.running.loading import load as load_trainer
+
+    with keras.saving.custom_object_scope(own):
+        return load_trainer(str(path))

@@ -1,0 +1,36 @@
+"""What a command returns to the command line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kpg.types import Config
+
+
+class CommandResult(NamedTuple):
+    """The result of a command.
+
+    Attributes:
+        values: What `--json` prints; nothing if empty.
+        text: What is printed otherwise; nothing if empty.
+        exit_code: 0 if the command did what it says. Defaults to 0.
+    """
+
+    values: Config
+    text: str
+    exit_code: int = 0
+
+
+class UsageError(ValueError):
+    """The command line itself is wrong, whatever is on the disk."""
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turns a `ValueError` inside into a `UsageError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error

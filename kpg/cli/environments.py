@@ -1,0 +1,191 @@
+"""Environments on the command line: their presets, models, episodes and examination."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import gymnasium
+from typing_extensions import override
+
+from kpg import imports
+from kpg.cli import algorithms, episode_statistics, playing, preset
+from kpg.cli.command_result import CommandResult, UsageError, usage_errors
+from kpg.cli.kind import Kind, Seeds
+from kpg.cli.preset import Preset
+from kpg.cli.runs import Run
+from kpg.types import Config
+
+if TYPE_CHECKING:
+    import keras
+
+    from kpg.environments.environment import Environment
+    from kpg.trainers.trainer import Trainer
+
+_PACKAGE = "kpg.cli"
+_DEFAULT = "default_"
+# Copies that are measured together: enough to fill the graph; on the host each one
+# costs memory.
+_GRAPH_COPIES = 100
+_HOST_COPIES = 16
+# Arguments of the policy that are no settings: they follow from the environment, or
+# cannot be written on a command line.
+_NOT_SETTINGS = {"observation_space", "action_space", "backbone", "seed", "kwargs"}
+
+
+class Environments(Kind):
+    """Ids that Gymnasium, kpg or EnvPool knows; "module:Id-v0" imports the module."""
+
+    @override
+    def ids(self) -> list[str]:
+        return [
+            name for name in preset.names(_PACKAGE) if not name.startswith(_DEFAULT)
+        ]
+
+    @override
+    def entries(self, id: str) -> dict[str, Config]:
+        if id in self.ids():
+            return preset.read(_PACKAGE, id)
+        return self.default_entries(
+            isinstance(_probe(id).action_space, gymnasium.spaces.Box)
+        )
+
+    def default_entries(self, continuous: bool) -> dict[str, Config]:
+        """Returns the settings of environments without a preset of their own."""
+        kind = "continuous" if continuous else "discrete"
+        return preset.read(_PACKAGE, f"{_DEFAULT}{kind}")
+
+    @override
+    def policy_settings(self) -> list[str]:
+        from kpg.models.policy import Policy
+
+        names = inspect.signature(Policy).parameters
+        return [name for name in names if name not in _NOT_SETTINGS]
+
+    @override
+    def further_settings(
+        self, chosen: Preset, known: Sequence[str], settings: Config
+    ) -> Config:
+        """Whole episodes need as many steps as the longest one has."""
+        together = {**chosen.trainer, **settings}
+        whole = "whole_episodes" in known and together.get("whole_episodes", True)
+        if not whole or "num_steps" in chosen.trainer:
+            return {}
+        limit = _probe(chosen.env).max_episode_steps
+        return {"num_steps": limit} if limit else {}
+
+    @override
+    def build(self, chosen: Preset, seeds: Seeds) -> tuple[Trainer, Environment]:
+        from kpg.environments.construction import make
+        from kpg.models.critic import Critic
+        from kpg.models.policy import Policy
+
+        env = make(chosen.env, num_envs=chosen.num_envs, seed=seeds.environment)
+        policy = Policy(
+            env.observation_space, env.action_space, seed=seeds.policy, **chosen.policy
+        )
+        # What concerns the actions only, a critic cannot be told.
+        names = inspect.signature(Critic).parameters
+        shared = {k: v for k, v in chosen.policy.items() if k in names}
+        critic = Critic(env.observation_space, seed=seeds.critic, **shared)
+        trainer = algorithms.find(chosen.algorithm)
+        return trainer(policy, critic, seed=seeds.trainer, **chosen.trainer), env
+
+    @override
+    def evaluation(self, chosen: Config, episodes: int, seed: int) -> Environment:
+        from kpg.environments.construction import make
+
+        id = chosen["env"]
+        copies = _GRAPH_COPIES if _in_graph(id) else _HOST_COPIES
+        return make(id, num_envs=min(episodes, copies), seed=seed)
+
+    @override
+    def callbacks(
+        self, run: Run, trainer: Trainer, validation: Environment, total_steps: int
+    ) -> list[keras.callbacks.Callback]:
+        from kpg.cli.recording import Progress, RunRecorder
+
+        return [RunRecorder(run), Progress(total_steps)]
+
+    @override
+    def play(self, options: argparse.Namespace) -> CommandResult:
+        """Plays episodes by a served policy; TensorFlow is not imported."""
+        if options.prompts:
+            raise UsageError(
+                "Only a text policy completes prompts: give a run of a text task, or "
+                f"--server. Received: {options.env} with --prompt"
+            )
+        if options.server is None:
+            raise UsageError(
+                "An environment is played by a served policy: give the address of `kpg "
+                f"serve` with --server. Received: {options.env} without --server"
+            )
+        try:
+            env = gymnasium.make(options.env)
+        except gymnasium.error.Error as error:
+            raise UsageError(f"{error} Received: {options.env}") from error
+        measured = playing.play_episodes(env, options)
+        values = {"env": options.env, "server": options.server} | measured
+        words = episode_statistics.in_words(values)
+        return CommandResult(values, f"{options.env}: {words}")
+
+    @override
+    def to_examine(self, id: str, num_envs: int | None) -> object:
+        """Returns the in-graph environment if there is one, as in training.
+
+        Otherwise a single environment shows more than a vector of them, which checks
+        and copies.
+        """
+        from kpg.environments.construction import make
+
+        with usage_errors():
+            in_graph = _in_graph(id)
+        if in_graph or id.startswith("envpool:"):
+            return make(id, num_envs=num_envs or 4, seed=0)
+        # Gymnasium's own checker would stop at what the doctor is to explain.
+        factory = functools.partial(gymnasium.make, id, disable_env_checker=True)
+        try:
+            factory().close()
+        except gymnasium.error.UnregisteredEnv as error:
+            raise UsageError(f"{error} Received: {id}") from error
+        return factory
+
+
+def _probe(id: str) -> Environment:
+    """Makes one copy of an environment, closes it, and returns it to be asked.
+
+    Raises:
+        ValueError: If the id is unknown or its module cannot be imported.
+    """
+    from kpg.environments.construction import make
+
+    if _has_module(id):
+        imports.module_of(id)
+    env = make(id)
+    env.close()
+    return env
+
+
+def _has_module(id: str) -> bool:
+    return ":" in id and not id.startswith("envpool:")
+
+
+def _in_graph(id: str) -> bool:
+    """Whether `kpg.make` steps an environment inside the graph.
+
+    Raises:
+        ValueError: If its module cannot be imported.
+    """
+    from kpg.environments.construction import IN_GRAPH
+    from kpg.environments.graph.functional import GraphEnvironment
+
+    if not _has_module(id):
+        return id in IN_GRAPH
+    imports.module_of(id)
+    try:
+        return isinstance(_probe(id), GraphEnvironment)
+    except Exception:  # whoever makes it next says what is wrong with it
+        return False

@@ -1,0 +1,233 @@
+"""Kinds of tasks: what the commands need to know of each, in one table.
+
+An id begins with the prefix of its kind, such as "text:"; without one it names an
+environment. The commands call the methods of a kind and do not ask which one it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+
+import numpy as np
+from typing_extensions import Self
+
+from kpg import imports
+from kpg.cli import algorithms, preset
+from kpg.cli.command_result import CommandResult
+from kpg.cli.episode_statistics import summary
+from kpg.cli.preset import Preset
+from kpg.cli.runs import Run
+from kpg.types import Config, Logs
+
+if TYPE_CHECKING:
+    import keras
+
+    from kpg.environments.environment import Environment
+    from kpg.models.policy import Policy
+    from kpg.trainers.trainer import Trainer
+
+# Named, not imported: each kind imports only what it needs, when it is needed.
+_KINDS = {
+    "text:": "kpg.cli.language.texts:Texts",
+    "": "kpg.cli.environments:Environments",
+}
+
+
+class Seeds(NamedTuple):
+    """Independent seeds, all from the one that the user gave."""
+
+    policy: int
+    critic: int
+    trainer: int
+    environment: int
+    validation: int
+    final: int
+    pretraining: int
+
+    @classmethod
+    def derived(cls, seed: int) -> Self:
+        """Draws the seeds of all parts."""
+        state = np.random.SeedSequence(seed).generate_state(len(cls._fields))
+        return cls(*(int(number) >> 1 for number in state))  # signed 32 bits, ≥ 0
+
+
+class Kind(ABC):
+    """A kind of task.
+
+    Attributes:
+        deterministic: Whether a policy is measured by its most likely actions.
+        takes_prompts: Whether `kpg play` completes prompts.
+    """
+
+    deterministic: ClassVar[bool] = True
+    takes_prompts: ClassVar[bool] = False
+
+    @abstractmethod
+    def ids(self) -> list[str]:
+        """Returns the ids of the tasks that have a tuned preset."""
+
+    @abstractmethod
+    def entries(self, id: str) -> dict[str, Config]:
+        """Returns the settings of a task by algorithm; the first is the default.
+
+        Raises:
+            ValueError: If there is no such task.
+        """
+
+    @abstractmethod
+    def policy_settings(self) -> list[str]:
+        """Returns the names of the policy's arguments that may be set."""
+
+    def task_settings(self) -> list[str]:
+        """Returns the names of the task's own settings."""
+        return []
+
+    def further_settings(
+        self, chosen: Preset, known: Sequence[str], settings: Config
+    ) -> Config:
+        """Returns settings that follow from the task, unless the user gives others.
+
+        Args:
+            chosen: The preset so far.
+            known: Names of the trainer's settings.
+            settings: What the user gave.
+        """
+        return {}
+
+    def load(self, id: str, algorithm: str | None = None) -> Preset:
+        """Returns the preset of a task.
+
+        Args:
+            id: Of the task.
+            algorithm: An algorithm's name. Defaults to `None`: the first with settings.
+
+        Raises:
+            ValueError: If there is no such task or algorithm.
+        """
+        entries = self.entries(id)
+        return preset.select(id, entries, algorithm or next(iter(entries)))
+
+    def chosen_preset(self, id: str, settings: Mapping[str, object]) -> Preset:
+        """Puts the user's settings over the preset of a task.
+
+        Args:
+            id: Of the task.
+            settings: Values by name; `algorithm` may be one of them.
+
+        Raises:
+            ValueError: If the task, the algorithm or a setting is unknown, or a value
+                is out of its range.
+        """
+        given = dict(settings)
+        algorithm = given.pop("algorithm", None)
+        chosen = self.load(id, None if algorithm is None else str(algorithm))
+        known = algorithms.settings_names(algorithms.find(chosen.algorithm))
+        return preset.with_settings(
+            chosen,
+            self.further_settings(chosen, known, given) | given,
+            policy=self.policy_settings(),
+            trainer=known,
+            task=self.task_settings(),
+        )
+
+    @abstractmethod
+    def build(self, chosen: Preset, seeds: Seeds) -> tuple[Trainer, Environment]:
+        """Makes the environment, the models and a trainer.
+
+        Raises:
+            ValueError: If they do not fit, or a setting is out of its range.
+        """
+
+    @abstractmethod
+    def evaluation(self, chosen: Config, episodes: int, seed: int) -> Environment:
+        """Makes the environment that a policy is measured in.
+
+        Args:
+            chosen: Fields of the preset by name; at least `env`.
+            episodes: How many are going to be played.
+            seed: Seed of the environment.
+        """
+
+    def pretrain(
+        self,
+        policy: Policy,
+        chosen: Preset,
+        seed: int,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> Logs:
+        """Gives a policy its supervised start, if the task has one.
+
+        Returns:
+            What is to be reported of it, by name.
+        """
+        return {}
+
+    @abstractmethod
+    def callbacks(
+        self, run: Run, trainer: Trainer, validation: Environment, total_steps: int
+    ) -> list[keras.callbacks.Callback]:
+        """Returns what records a training and shows how far it is."""
+
+    def measure(
+        self, trainer: Trainer, chosen: Config, episodes: int, seed: int
+    ) -> Config:
+        """Plays episodes; returns `episode_statistics.summary` and `details`."""
+        env = self.evaluation(chosen, episodes, seed)
+        try:
+            logs = trainer.evaluate(
+                env, episodes, deterministic=self.deterministic, seed=seed
+            )
+        finally:
+            env.close()
+        returns = [float(value) for value in logs["returns"]]
+        return summary(returns, float(logs["length"])) | self.details(logs)
+
+    def details(self, logs: Config) -> Config:
+        """Returns what an evaluation tells besides returns and lengths."""
+        return {}
+
+    @abstractmethod
+    def play(self, options: argparse.Namespace) -> CommandResult:
+        """Carries out `kpg play`.
+
+        Raises:
+            UsageError: If something is missing on the command line.
+        """
+
+    @abstractmethod
+    def to_examine(self, id: str, num_envs: int | None) -> object:
+        """Returns what the doctor examines.
+
+        Raises:
+            UsageError: If the id is unknown, or not for the doctor.
+        """
+
+
+def kinds() -> list[Kind]:
+    """Returns all kinds."""
+    return [_made(path) for path in _KINDS.values()]
+
+
+def kind_of(id: str) -> Kind:
+    """Returns the kind of a task."""
+    return next(_made(p) for prefix, p in _KINDS.items() if id.startswith(prefix))
+
+
+def player_of(options: argparse.Namespace) -> Kind:
+    """Returns the kind that plays: whatever takes prompts, if there are some.
+
+    What a server answers does not depend on the id, so any id will do there.
+    """
+    if options.prompts and options.server is not None:
+        return next(kind for kind in kinds() if kind.takes_prompts)
+    if Path(options.env).is_dir():
+        return kind_of(Run(options.env).settings()["env"])
+    return kind_of(options.env)
+
+
+def _made(path: str) -> Kind:
+    return cast("type[Kind]", imports.named(path))()

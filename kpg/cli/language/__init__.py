@@ -1,0 +1,1 @@
+"""Text tasks on the command line: `text:NAME`."""

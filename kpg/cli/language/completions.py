@@ -1,0 +1,106 @@
+"""Completions of a training: written to a file and shown on the way."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple, TextIO
+
+import keras
+from typing_extensions import override
+
+from kpg.cli.recording import Progress
+from kpg.cli.runs import Run
+from kpg.language.generation import TextGeneration
+from kpg.language.rewards.weighted import evaluate
+from kpg.types import Logs
+
+_SHOWN = 3  # completions of an epoch in the log; the file has all
+_LONGEST_SHOWN = 60  # characters of a completion
+
+
+class Judged(NamedTuple):
+    """A completion and its rewards by name."""
+
+    prompt: str
+    completion: str
+    rewards: dict[str, float]
+
+    def in_one_line(self) -> str:
+        """Writes it for people, shortened."""
+        text = self.completion
+        if len(text) > _LONGEST_SHOWN:
+            text = f"{text[:_LONGEST_SHOWN]}…"
+        rewards = "  ".join(f"{name} {one:.2f}" for name, one in self.rewards.items())
+        return f"  {self.prompt!r} → {text!r}  {rewards}"
+
+
+def judged(env: TextGeneration) -> list[Judged]:
+    """Returns what was completed last in a text task."""
+    if env.completed is None:
+        return []
+    reward = env.task.reward
+    sums = evaluate(reward.rewards, reward.weights, *env.completed).sums()
+    pairs = zip(env.completed.prompts, env.completed.completions, strict=True)
+    return [
+        Judged(*pair, {name: float(values[row]) for name, values in sums.items()})
+        for row, pair in enumerate(pairs)
+    ]
+
+
+class CompletionRecorder(keras.callbacks.Callback):
+    """Writes each epoch's validation completions and their rewards.
+
+    Args:
+        run: The run directory, whose `completions.jsonl` receives them.
+        env: The validation's text task.
+    """
+
+    def __init__(self, run: Run, env: TextGeneration) -> None:
+        super().__init__()
+        self.run = run
+        self.env = env
+
+    @override
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        rows = judged(self.env)
+        self.run.append_completions(
+            {"epoch": epoch + 1} | row._asdict() for row in rows
+        )
+
+
+class TextProgress(Progress):
+    """Progress in rewards and tokens, with a few completions of each epoch.
+
+    Args:
+        total_steps: Environment steps of the whole training.
+        env: The text task whose last completions are shown.
+        num_steps: Tokens that a completion has room for.
+        stream: Where it is shown. Defaults to standard error.
+    """
+
+    columns: ClassVar[dict[str, str]] = {
+        "return": "reward",
+        "val_return": "validation",
+        "reference_kl": "KL",
+    }
+    number_format = ".3f"
+
+    def __init__(
+        self,
+        total_steps: int,
+        env: TextGeneration,
+        num_steps: int,
+        stream: TextIO | None = None,
+    ) -> None:
+        super().__init__(total_steps, stream)
+        self.env = env
+        self.num_steps = num_steps
+
+    @override
+    def notes(self) -> list[str]:
+        return [row.in_one_line() for row in judged(self.env)[:_SHOWN]]
+
+    @override
+    def speed(self) -> str:
+        """Returns tokens per second; there are none behind the end of a text."""
+        used = self.latest.get("length", float("nan")) / self.num_steps
+        return f"{self.latest['steps_per_second'] * used:,.0f} tokens/s"

@@ -1,0 +1,91 @@
+"""What a preset says of a text task, and the task that is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import cast
+
+from kpg import checks, imports
+from kpg.language.generation import TextGeneration
+from kpg.language.rewards.reward import RewardFunction, deserialize
+from kpg.language.tokenizers.phrases import phrases
+from kpg.types import Config
+
+# Completions of an evaluation that are written and kept together.
+_ROWS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """The settings of a text task.
+
+    Attributes:
+        prompts: Parts of the prompts, see `kpg.text.phrases`.
+        rewards: The rewards: each a configuration, see `kpg.rewards.deserialize`, or
+            the "module:name" of a function or class of your own. One name may stand
+            alone.
+        texts: Parts of the texts of the supervised start.
+        reward_weights: See `TextGeneration`. Defaults to 1 each.
+        group_size: See `TextGeneration`. Defaults to 1.
+        pretraining_epochs: Passes over the texts before anything is rewarded, ≥ 0.
+            Defaults to 0.
+        pretraining_learning_rate: Adam's in these. Defaults to 0.001.
+
+    Raises:
+        ValueError: If a number is out of range, or there are no texts to learn.
+    """
+
+    prompts: Sequence[Sequence[str]]
+    rewards: Sequence[Config | str] | str
+    texts: Sequence[Sequence[str]] = ()
+    reward_weights: Sequence[float] | None = None
+    group_size: int = 1
+    pretraining_epochs: int = 0
+    pretraining_learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Checks what is used only once there is a run directory."""
+        checks.whole_number("pretraining_epochs", self.pretraining_epochs, 0)
+        checks.positive("pretraining_learning_rate", self.pretraining_learning_rate)
+        if self.pretraining_epochs and not self.texts:
+            raise ValueError(
+                "A supervised start needs `texts`. Set pretraining_epochs=0 to do "
+                f"without it. Received: texts={self.texts!r}, "
+                f"pretraining_epochs={self.pretraining_epochs}"
+            )
+
+
+def environment(chosen: Config, num_envs: int | None, seed: int) -> TextGeneration:
+    """Makes the task of a preset.
+
+    Args:
+        chosen: The preset's fields by name.
+        num_envs: Completions of an iteration. Defaults to as many as are measured at a
+            time.
+        seed: Seed of the order of the prompts.
+    """
+    task = Task(**chosen["task"])
+    rewards = [task.rewards] if isinstance(task.rewards, str) else task.rewards
+    return TextGeneration(
+        phrases(task.prompts),
+        rewards=[_reward(reward) for reward in rewards],
+        reward_weights=task.reward_weights,
+        max_new_tokens=chosen["trainer"]["num_steps"],
+        group_size=task.group_size if num_envs else 1,
+        num_envs=num_envs or min(chosen["validation_episodes"], _ROWS),
+        seed=seed,
+    )
+
+
+def _reward(description: Config | str) -> RewardFunction:
+    """Returns a reward that was written as a configuration or as "module:name"."""
+    if not isinstance(description, str):
+        return deserialize(description)
+    if ":" not in description:
+        return deserialize({"class_name": description})
+    found = imports.named(description)
+    reward = found() if isinstance(found, type) else found
+    if not callable(reward):
+        checks.refuse("rewards", "must name functions or classes", description)
+    return cast(RewardFunction, reward)

@@ -1,0 +1,193 @@
+"""A preset: the tuned settings of a task, and how a user changes them.
+
+Each task has one JSON file with the settings of one or more algorithms by name. The
+first algorithm is the task's default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+
+from kpg import checks
+from kpg.cli import algorithms
+from kpg.types import Config
+
+# Every algorithm has its own way of cutting experience into pieces to learn from.
+_OF_ONE_ALGORITHM = {"num_steps", "num_epochs", "minibatch_size"}
+
+# What a user may write in Python is what may be written on the command line.
+_PYTHON_WORDS = {"True": True, "False": False, "None": None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Everything that `kpg train` needs to know besides the seed.
+
+    Values are plain, as a user writes them: names and numbers, never objects.
+
+    Attributes:
+        env: Id of the environment or task.
+        algorithm: Name of a trainer in `kpg.trainers`, or "module:Name" of your own.
+        num_envs: Environments stepped together, ≥ 1.
+        total_steps: Budget of environment steps over all environments; training takes
+            as many whole iterations as fit in it.
+        learning_rate: Adam's, > 0.
+        steps_per_epoch: Iterations between two validations. Defaults to `None`: as
+            many as give about fifty epochs.
+        steps_per_execution: Iterations in one call of the graph. Defaults to `None`:
+            a whole epoch if the environment is in the graph, else 1.
+        jit_compile: `compile`'s argument. Defaults to "auto".
+        validation_episodes: Episodes of each validation, ≥ 1. Defaults to 100.
+        policy: Arguments of the policy. Of an environment: those of
+            `kpg.models.Policy`, which the critic shares. Of a text task: those of
+            `kpg.text.gpt2` and of `kpg.models.CausalLMPolicy`.
+        trainer: Settings of the trainer.
+        task: Settings of a text task, see `kpg.cli.language.task.Task`.
+    """
+
+    env: str
+    algorithm: str
+    num_envs: int
+    total_steps: int
+    learning_rate: float
+    steps_per_epoch: int | None = None
+    steps_per_execution: int | None = None
+    jit_compile: bool | str = "auto"
+    validation_episodes: int = 100
+    policy: Config = dataclasses.field(default_factory=dict)
+    trainer: Config = dataclasses.field(default_factory=dict)
+    task: Config = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks what no other part of kpg will check."""
+        for name in ("num_envs", "total_steps", "validation_episodes"):
+            checks.whole_number(name, getattr(self, name))
+        for name in ("steps_per_epoch", "steps_per_execution"):
+            if getattr(self, name) is not None:
+                checks.whole_number(name, getattr(self, name))
+        checks.positive("learning_rate", self.learning_rate)
+        checks.choice("jit_compile", self.jit_compile, (True, False, "auto"))
+        algorithms.check_name(self.algorithm)
+
+
+OWN_KEYS = tuple(
+    field.name
+    for field in dataclasses.fields(Preset)
+    if field.name not in ("env", "policy", "trainer", "task")
+)
+
+
+def names(package: str) -> list[str]:
+    """Returns the names of the preset files in a package's folder `presets`."""
+    files = (resources.files(package) / "presets").iterdir()
+    stems = (f.name.removesuffix(".json") for f in files if f.name.endswith(".json"))
+    return sorted(stems)
+
+
+def read(package: str, name: str) -> dict[str, Config]:
+    """Reads a preset file: settings by algorithm."""
+    file = resources.files(package) / "presets" / f"{name}.json"
+    entries: dict[str, Config] = json.loads(file.read_text(encoding="utf-8"))
+    return entries
+
+
+def select(env: str, entries: Mapping[str, Config], algorithm: str) -> Preset:
+    """Takes the settings tuned for an algorithm, or adapts those of another one.
+
+    A class of your own takes the settings of the nearest base class that has some. If
+    none has, the first entry is adapted: only settings that the algorithm knows are
+    kept, and of these not the ones that each algorithm needs to choose for itself.
+
+    Args:
+        env: Id of the task.
+        entries: Its settings by algorithm.
+        algorithm: Name of the algorithm.
+
+    Raises:
+        ValueError: If there is no such algorithm.
+    """
+    if algorithm in entries:
+        return Preset(env=env, algorithm=algorithm, **entries[algorithm])
+    kind = algorithms.find(algorithm)
+    known = set(algorithms.settings_names(kind))
+    tuned = [base for base in algorithms.bases(kind) if base in entries]
+    if not tuned:
+        known -= _OF_ONE_ALGORITHM
+    entry = dict(entries[tuned[0] if tuned else next(iter(entries))])
+    trainer = entry.pop("trainer")
+    kept = {key: value for key, value in trainer.items() if key in known}
+    return Preset(env=env, algorithm=algorithm, trainer=kept, **entry)
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
+    """Splits `key=value`; the value is JSON, or Python's True, False, None, or text.
+
+    Raises:
+        ValueError: If there is no `=`, or no key before it.
+
+    Example:
+        >>> parse_assignment("hidden_units=[32, 32]")
+        ('hidden_units', [32, 32])
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ValueError(f"A setting is written as key=value. Received: {text!r}")
+    if value in _PYTHON_WORDS:
+        return key, _PYTHON_WORDS[value]
+    try:
+        parsed: object = json.loads(value)
+    except ValueError:
+        return key, value
+    # 3e6 is a float in JSON, and the usual way to write three million steps.
+    if isinstance(parsed, float) and "." not in value and parsed.is_integer():
+        return key, int(parsed)
+    return key, parsed
+
+
+def with_settings(
+    preset: Preset,
+    settings: Mapping[str, object],
+    *,
+    policy: Sequence[str],
+    trainer: Sequence[str],
+    task: Sequence[str] = (),
+) -> Preset:
+    """Puts a user's settings over those of the preset.
+
+    A setting that both trainer and task know, such as the size of a group, goes to
+    both.
+
+    Args:
+        preset: The tuned settings.
+        settings: Values by the names of the Python arguments.
+        policy: Names of the policy's arguments that may be set.
+        trainer: Names of the trainer's settings.
+        task: Names of the task's settings. Defaults to none.
+
+    Raises:
+        ValueError: If a name belongs to none of them (close ones are named), or a value
+            is out of its range.
+    """
+    known = [*OWN_KEYS, *policy, *trainer, *task]
+    for key in settings:
+        if key not in known:
+            raise ValueError(
+                f"{preset.algorithm} has no setting {key!r}. "
+                f"{checks.hint(key, sorted(set(known)))} Received: {key}"
+            )
+
+    def part(old: Config, accepted: Iterable[str]) -> Config:
+        return {**old, **{k: v for k, v in settings.items() if k in accepted}}
+
+    rest = set(policy) - set(trainer)
+    return dataclasses.replace(
+        preset,
+        policy=part(preset.policy, rest - set(OWN_KEYS)),
+        trainer=part(preset.trainer, set(trainer) - set(OWN_KEYS)),
+        task=part(preset.task, set(task) - set(OWN_KEYS) - rest),
+        **part({}, OWN_KEYS),
+    )

@@ -1,0 +1,38 @@
+"""Importing TensorFlow without its greetings."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow(debug: bool = False) -> None:
+    """Imports TensorFlow and holds back what it writes while loading.
+
+    Its libraries write to file descriptor 2 before any log level can be set. If the
+    import fails, what they wrote is shown after all.
+
+    Args:
+        debug: Whether to let everything through. Defaults to `False`.
+
+    Raises:
+        ImportError: If TensorFlow cannot be imported.
+    """
+    if debug or "tensorflow" in sys.modules:
+        importlib.import_module("tensorflow")
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as aside:
+        os.dup2(aside.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

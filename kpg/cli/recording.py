@@ -1,0 +1,174 @@
+"""What is written and shown while a run trains: Keras callbacks."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import ClassVar, TextIO
+
+import keras
+from typing_extensions import override
+
+from kpg.cli.runs import Run
+from kpg.types import Logs
+
+_BAR_WIDTH = 24
+
+
+class RunRecorder(keras.callbacks.Callback):
+    """Writes the logs of each epoch, and the model whenever its validation is a best.
+
+    Attributes:
+        best: The best `val_return` so far, or −∞.
+
+    Args:
+        run: The run directory.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.best = -math.inf
+
+    @override
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = logs or {}
+        self.run.append_metrics({"epoch": epoch + 1} | logs)
+        value = float(logs.get("val_return", math.nan))
+        # Of equals the later one, which saw more: CartPole's return has a ceiling.
+        if value >= self.best:
+            self.best = value
+            self.model.save(str(self.run.best_file))
+
+
+class Progress(keras.callbacks.Callback):
+    """A bar on a terminal, one line per epoch elsewhere.
+
+    Args:
+        total_steps: Environment steps of the whole training.
+        stream: Where it is shown. Defaults to standard error.
+    """
+
+    # The logs that are shown, what they are called, and how they are written.
+    columns: ClassVar[dict[str, str]] = {"return": "return", "val_return": "validation"}
+    number_format: ClassVar[str] = ".1f"
+
+    def __init__(self, total_steps: int, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self.total_steps = total_steps
+        self.stream = stream or sys.stderr
+        self.bar = self.stream.isatty()
+        self.latest: Logs = {}
+        self.started = time.perf_counter()
+
+    def notes(self) -> list[str]:
+        """Returns lines to show at the end of an epoch, above its numbers."""
+        return []
+
+    def speed(self) -> str:
+        """Returns how fast the last epoch was."""
+        return f"{self.latest['steps_per_second']:,.0f} steps/s"
+
+    @override
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.started = time.perf_counter()
+        # Says why nothing seems to happen at first.
+        self._show("compiling …", end="\r" if self.bar else "\n")
+
+    @override
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.bar:
+            self._show(self._line(), end="\r")
+
+    @override
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.latest = logs or {}
+        for note in self.notes():
+            self._show(note, end="\n")
+        self._show(self._line(), end="\r" if self.bar else "\n")
+
+    @override
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.bar:
+            self._show(self._line(), end="\n")
+
+    def _line(self) -> str:
+        done = self.model.env_steps
+        share = min(done / self.total_steps, 1.0)
+        full = round(share * _BAR_WIDTH)
+        parts = [f"{done:,}/{self.total_steps:,} steps"]
+        parts += [
+            f"{name} {self.latest[key]:{self.number_format}}"
+            for key, name in self.columns.items()
+            if not math.isnan(float(self.latest.get(key, math.nan)))
+        ]
+        if "steps_per_second" in self.latest:
+            parts.append(self.speed())
+        if self.bar:
+            parts.insert(0, f"{'█' * full}{'░' * (_BAR_WIDTH - full)} {share:4.0%}")
+            parts.append(self._time_left(share))
+        return "  ".join(parts)
+
+    def _time_left(self, share: float) -> str:
+        spent = time.perf_counter() - self.started
+        left = spent / share - spent if share else 0.0
+        return f"{int(left // 60)}:{int(left % 60):02d} left"
+
+    def _show(self, line: str, end: str) -> None:
+        if self.bar:
+            width = shutil.get_terminal_size().columns - 1
+            line = f"\x1b[2K{line[:width]}"
+        print(line, end=end, file=self.stream, flush=True)
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Stops training after the first SIGINT or SIGTERM; the second one ends it at once.
+
+    Attributes:
+        received: The signal's number, or `None`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: int | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes over both signals, where Python allows it: in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._receive) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @override
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._stop()  # a signal may have come before
+
+    @override
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.received is not None:
+            self.model.stop_training = True
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+        # A handler must not print: it may interrupt a print that holds the lock.
+        os.write(2, b"\nstopping and saving; once more stops at once\n")

@@ -1,0 +1,120 @@
+"""Strings to tokens and back, always by a tokenizer's graph.
+
+KerasHub's tokenizers have two implementations: one in Python for eager calls and one of
+TensorFlow operations for graphs. In KerasHub 0.32 those of byte-pair encoding disagree:
+only the graph's matches models that were trained elsewhere, and only it can be
+exported. kpg trains with what it exports.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from kpg.language.tokenizers.tokenizer import Tokenizer
+
+Tokens: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
+
+# Two ways of splitting words differ in apostrophes, digits, runs of spaces and letters
+# beyond ASCII.
+_PROBE = ["It's 2026, and  nobody'll say “naïve” 3 times.\n\n  Amen!"]
+
+
+class Codec:
+    """A tokenizer's two directions as compiled functions.
+
+    Args:
+        tokenizer: One of KerasHub, of `kpg.text`, or of one's own.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        strings = tf.TensorSpec([None], tf.string)
+        tokens = tf.RaggedTensorSpec([None, None], tf.int32)
+        self._encode = tf.function(tokenizer.tokenize, [strings], autograph=False)
+        self._decode = tf.function(tokenizer.detokenize, [tokens], autograph=False)
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Returns the tokens of each text, an int32 array each, without end tokens."""
+        tokens = self._encode(tf.constant(list(texts), tf.string))
+        return [np.asarray(row, np.int32) for row in tokens.to_list()]
+
+    def decode(self, rows: Sequence[Tokens]) -> list[str]:
+        """Returns the text of each row of tokens; rows may have any lengths."""
+        flat = np.concatenate([np.zeros(0, np.int32), *rows])
+        lengths = np.array([len(row) for row in rows], np.int64)
+        # The check costs as much as all the rest; these lengths cannot be wrong.
+        ragged = tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False)
+        texts = self._decode(ragged)
+        return [text.decode("utf-8", errors="replace") for text in texts.numpy()]
+
+
+def padded(rows: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
+    """Returns rows of tokens as a table `[N, L]`, and their lengths `[N]`.
+
+    Args:
+        rows: N rows, at least one; the table is 0 after their tokens.
+    """
+    lengths = np.array([len(row) for row in rows], np.int32)
+    table = np.zeros([len(rows), lengths.max()], np.int32)
+    for line, row in zip(table, rows, strict=True):
+        line[: len(row)] = row
+    return table, lengths
+
+
+def check_tokenizer(tokenizer: Tokenizer, vocabulary_size: int) -> None:
+    """Refuses a tokenizer that a language model cannot be trained with.
+
+    Args:
+        tokenizer: With `tokenize`, `detokenize`, `vocabulary_size` and `end_token_id`.
+        vocabulary_size: Number of tokens of the model.
+
+    Raises:
+        ValueError: If something is missing, the end token is the padding token, or the
+            tokenizer has tokens that the model lacks.
+
+    Warns:
+        UserWarning: If the tokenizer's eager implementation gives other tokens than its
+            graph.
+    """
+    wanted = ("tokenize", "detokenize", "vocabulary_size", "end_token_id")
+    missing = [name for name in wanted if getattr(tokenizer, name, None) is None]
+    if missing:
+        raise ValueError(
+            f"A tokenizer needs {', '.join(wanted)}, like `kpg.text.ByteTokenizer` and "
+            f"KerasHub's. Received: {type(tokenizer).__name__} without "
+            f"{', '.join(missing)}"
+        )
+    size, end = int(tokenizer.vocabulary_size()), int(tokenizer.end_token_id)
+    if size > vocabulary_size or not 0 <= end < vocabulary_size:
+        raise ValueError(
+            "The tokenizer does not match the model: it has tokens that the model does "
+            f"not know. Received: a tokenizer with {size} tokens, end_token_id={end}, "
+            f"and a model with {vocabulary_size}"
+        )
+    if getattr(tokenizer, "pad_token_id", None) == end:
+        raise ValueError(
+            "The end token must differ from padding, or every padded text seems to "
+            "have ended; reserve a token for padding in the vocabulary. Received: "
+            f"pad_token_id={end}, end_token_id={end}"
+        )
+    _warn_of_two_tokenizers(tokenizer)
+
+
+def _warn_of_two_tokenizers(tokenizer: Tokenizer) -> None:
+    """Compares the eager and the graph implementation on a short text."""
+    eager = tokenizer.tokenize(tf.constant(_PROBE))
+    rows = eager.to_list() if isinstance(eager, tf.RaggedTensor) else eager
+    first = np.asarray(rows[0], np.int32)
+    if not np.array_equal(first, Codec(tokenizer).encode(_PROBE)[0]):
+        warnings.warn(
+            f"{type(tokenizer).__name__} splits a text differently when it is called "
+            "eagerly, as `generate()` of a KerasHub model calls it, than in a graph, "
+            "which is what kpg trains with and exports. Make it with "
+            "`_allow_python_workflow=False`, and both agree.",
+            stacklevel=3,
+        )

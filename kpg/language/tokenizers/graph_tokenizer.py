@@ -1,0 +1,82 @@
+"""What kpg's own tokenizers share: bytes in, bytes out, and a configuration."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import tensorflow as tf
+from typing_extensions import Self
+
+from kpg.types import Config, Tensor
+
+
+class GraphTokenizer(ABC):
+    """Strings to tokens and back, by TensorFlow's own operations.
+
+    One implementation serves eager calls and graphs. It needs no file, and no operation
+    that TensorFlow Serving, or a client without tensorflow-text, would not know.
+
+    Args:
+        texts: What each token stands for, V byte strings.
+
+    Attributes:
+        pad_token_id: The token that pads.
+        end_token_id: The token that ends a text.
+    """
+
+    pad_token_id: int
+    end_token_id: int
+
+    def __init__(self, texts: Sequence[bytes]) -> None:
+        self._texts = texts
+
+    def vocabulary_size(self) -> int:
+        """Returns the number of tokens, V."""
+        return len(self._texts)
+
+    @abstractmethod
+    def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
+        """Returns the tokens of each text.
+
+        Args:
+            texts: `[B]` strings of UTF-8.
+
+        Returns:
+            `[B, (length)]` int32, without an end token.
+        """
+
+    def detokenize(self, tokens: Tensor) -> tf.Tensor:
+        """Returns the text of each row of tokens.
+
+        Args:
+            tokens: `[B, (length)]` integers, ragged or not; tokens that stand for no
+                text, or that the tokenizer does not have, are skipped.
+
+        Returns:
+            `[B]` strings of valid UTF-8: what is not becomes U+FFFD.
+        """
+        if not isinstance(tokens, tf.RaggedTensor):
+            tokens = tf.RaggedTensor.from_tensor(tokens)
+        # A model may have more tokens than its tokenizer.
+        known = (tokens >= 0) & (tokens < len(self._texts))
+        table = tf.constant(self._texts, tf.string)
+        parts = tf.gather(table, tf.ragged.boolean_mask(tokens, known))
+        texts = tf.strings.reduce_join(parts, axis=-1)
+        return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+
+    def get_config(self) -> Config:
+        """Returns the arguments."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Makes the tokenizer that `get_config` described."""
+        return cls(**config)
+
+
+def bytes_of(texts: Tensor) -> tf.RaggedTensor:
+    """Returns the bytes of `[B]` strings, `[B, (length)]` int32."""
+    characters = tf.strings.bytes_split(texts)
+    codes = tf.io.decode_raw(characters.flat_values, tf.uint8)
+    return characters.with_flat_values(tf.reshape(tf.cast(codes, tf.int32), [-1]))

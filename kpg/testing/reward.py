@@ -1,0 +1,242 @@
+"""A check of a reward function of one's own."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from typing_extensions import Self
+
+from kpg.language.rewards.checking import (
+    check_batch,
+    check_columns,
+    check_weights,
+    lengths,
+    name_of,
+    required,
+    rows,
+)
+from kpg.language.rewards.reward import (
+    Column,
+    Reward,
+    RewardFunction,
+    Score,
+    deserialize,
+    serialize,
+)
+from kpg.language.rewards.weighted import Weighted
+from kpg.language.task import FROM_POLICY
+
+PROMPTS = ("Open the door", "Lend me a pen", "Where is it?", "Tell me more")
+COMPLETIONS = (", please.", " or else!", "It's here: 3 of them, I think.", "no no no")
+
+
+class _Batch(NamedTuple):
+    """Prompts, completions and columns, with B entries each."""
+
+    prompts: list[str]
+    completions: list[str]
+    columns: dict[str, Column]
+
+    def taken(self, indices: Sequence[int]) -> Self:
+        """Returns some rows."""
+        prompts, completions, columns = self
+        return self._replace(
+            prompts=[prompts[i] for i in indices],
+            completions=[completions[i] for i in indices],
+            columns={k: [column[i] for i in indices] for k, column in columns.items()},
+        )
+
+    def scores(self, reward: RewardFunction) -> list[Score]:
+        """Returns what a reward says, checked as when it is trained with."""
+        return rows(reward, name_of(reward), *self)
+
+
+def check_reward(
+    reward: RewardFunction,
+    prompts: Sequence[str] = PROMPTS,
+    completions: Sequence[str] = COMPLETIONS,
+    *,
+    depends_on_batch: bool = False,
+    saved: bool = True,
+    tolerance: float = 1e-5,
+    **columns: Column,
+) -> None:
+    """Calls a reward as kpg does, and raises if something is wrong with it.
+
+    It must return one score for each completion: a finite number, a finite array with
+    a number for each token, or `None`. Scores must be the same in a second call, in
+    another order and for each completion alone. The reward must cope with an empty
+    prompt and an empty completion, leave its arguments as they are, and read no column
+    that it does not require. A `Reward` must be equal after it was saved.
+
+    Example:
+        def polite(prompts, completions):
+            return [float("please" in text) for text in completions]
+
+        kpg.testing.check_reward(polite)
+        kpg.testing.check_reward(kpg.rewards.RougeL(), references=["No."] * 4)
+
+    Args:
+        reward: A function, a `kpg.rewards.Reward`, or a `kpg.rewards.Weighted`, of
+            which the sum is checked.
+        prompts: B strings. Defaults to four requests.
+        completions: B strings. Defaults to four replies.
+        depends_on_batch: Whether a completion's score may depend on the others in the
+            batch. Defaults to `False`.
+        saved: Whether a `Reward` must be equal after it was saved; `False` suits one
+            whose configuration leaves something out, as a model that scores. A sum of
+            functions cannot be saved, so only those of its parts that are a `Reward`
+            are tried. Defaults to `True`.
+        tolerance: By how much scores may differ, relative to numbers above 1, absolute
+            below. Defaults to 1e-5.
+        **columns: What else the reward reads, B entries each. `prompt_ids`,
+            `completion_ids` (one token a byte, and an end token) and `ended` are there
+            without being given, as a policy always tells them.
+
+    Raises:
+        ValueError: If something is wrong; the message says what, and for which prompt
+            and completion.
+    """
+    check_weights([reward], None)
+    batch = _batch(prompts, completions, columns)
+    check_columns([reward], batch.columns)
+    name = name_of(reward)
+    given = copy.deepcopy(batch)
+    first = batch.scores(reward)
+    if not _unchanged(batch, given):
+        raise ValueError(
+            f"The reward {name!r} must leave the prompts, completions and columns as "
+            "they are: other rewards read them too. Received: arguments that it changed"
+        )
+    _compare(name, batch, first, batch.scores(reward), "in a second call", tolerance)
+    count = len(batch.prompts)
+    backwards = batch.taken(range(count)[::-1]).scores(reward)[::-1]
+    _compare(name, batch, first, backwards, "in another order", tolerance)
+    singles = [batch.taken([row]).scores(reward)[0] for row in range(count)]
+    if not depends_on_batch:
+        alone = "alone, or be checked with depends_on_batch=True"
+        _compare(name, batch, first, singles, alone, tolerance)
+    for empty in (_without_completion(batch), _without_prompt(batch)):
+        empty.scores(reward)
+    _check_requires(reward, batch)
+    if saved:
+        _check_saved(reward, batch, tolerance)
+
+
+def _batch(
+    prompts: Sequence[str], completions: Sequence[str], columns: dict[str, Column]
+) -> _Batch:
+    """Returns a batch with the columns that a policy adds."""
+    check_batch(prompts, completions, columns)
+    made: dict[str, Column] = {
+        "prompt_ids": [_tokens(text) for text in prompts],
+        "completion_ids": [[*_tokens(text), 1] for text in completions],
+        "ended": [True] * len(completions),
+    }
+    batch = _Batch([*prompts], [*completions], {**made, **columns})
+    lengths(batch.columns, len(prompts))
+    return batch
+
+
+def _tokens(text: str) -> list[int]:
+    """Returns a token for each byte, as `kpg.text.ByteTokenizer` does."""
+    return [2 + byte for byte in text.encode()]
+
+
+def _without_completion(batch: _Batch) -> _Batch:
+    """Returns the batch with a first completion that ends at once."""
+    ids = batch.columns["completion_ids"]
+    columns = {**batch.columns, "completion_ids": [ids[0][-1:], *ids[1:]]}
+    return batch._replace(completions=["", *batch.completions[1:]], columns=columns)
+
+
+def _without_prompt(batch: _Batch) -> _Batch:
+    """Returns the batch with a first prompt that has no text but a first token."""
+    ids = batch.columns["prompt_ids"]
+    columns = {**batch.columns, "prompt_ids": [ids[0][:1], *ids[1:]]}
+    return batch._replace(prompts=["", *batch.prompts[1:]], columns=columns)
+
+
+def _unchanged(batch: _Batch, given: _Batch) -> bool:
+    try:
+        np.testing.assert_equal(batch, given)
+    except AssertionError:
+        return False
+    return True
+
+
+def _compare(
+    name: str,
+    batch: _Batch,
+    first: Sequence[Score],
+    again: Sequence[Score],
+    when: str,
+    tolerance: float,
+) -> None:
+    """Refuses scores that differ from those of the first call."""
+    for row, (one, other) in enumerate(zip(first, again, strict=True)):
+        if not _equal(one, other, tolerance):
+            raise ValueError(
+                f"The reward {name!r} must give a completion the same score {when}. "
+                f"Received: {one!r}, and then {other!r}, for the prompt "
+                f"{batch.prompts[row]!r} and the completion {batch.completions[row]!r}"
+            )
+
+
+def _equal(one: Score, other: Score, tolerance: float) -> bool:
+    if one is None or other is None:
+        return one is other
+    if np.shape(one) != np.shape(other):
+        return False
+    scale = np.maximum(1.0, np.abs(one))
+    return bool(np.all(np.abs(np.subtract(one, other)) <= tolerance * scale))
+
+
+def _check_requires(reward: RewardFunction, batch: _Batch) -> None:
+    """Refuses a reward that reads a column which it does not say it requires."""
+    needed = {*FROM_POLICY, *required(reward)}
+    columns = {k: column for k, column in batch.columns.items() if k in needed}
+    try:
+        batch._replace(columns=columns).scores(reward)
+    except ValueError as error:
+        raise ValueError(
+            f"The reward {name_of(reward)!r} must name each column that it needs: a "
+            "`Reward` in `requires`, a function among its arguments. Received: "
+            f"{sorted(required(reward))}, but with these alone: {error}"
+        ) from error
+
+
+def _check_saved(reward: RewardFunction, batch: _Batch, tolerance: float) -> None:
+    """Refuses a `Reward` that is another one after it was saved."""
+    if not isinstance(reward, Reward):
+        return
+    if isinstance(reward, Weighted):
+        for part in reward.rewards:
+            _check_saved(part, batch, tolerance)
+        if not all(isinstance(part, Reward) for part in reward.rewards):
+            return
+    name = name_of(reward)
+    try:
+        config = serialize(reward)
+        again = deserialize(json.loads(json.dumps(config)))
+        config_again = serialize(again)
+    except Exception as error:  # a user's code may raise anything
+        raise ValueError(
+            f"The reward {name!r} must be equal after it was saved: keep each argument "
+            "of `__init__` in an attribute of its name, or write `get_config` and "
+            "`from_config`; saved=False leaves this check out. Received: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if json.dumps(config) != json.dumps(config_again) or type(again) is not type(
+        reward
+    ):
+        raise ValueError(
+            f"The reward {name!r} must have the same configuration after it was saved. "
+            f"Received: {config}, and then {config_again}"
+        )
+    first, second = batch.scores(reward), batch.scores(again)
+    _compare(name, batch, first, second, "after it was saved", tolerance)

@@ -1,0 +1,62 @@
+"""A causal language model as a policy."""
+
+from __future__ import annotations
+
+import keras
+
+from kpg.language.tokenizers.tokenizer import Tokenizer
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.language_policy import LanguagePolicy, chosen_tokenizer
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+class CausalLMPolicy(LanguagePolicy):
+    """A policy over tokens that continues its prompts.
+
+    Its distribution over the next token is that of the model's logits divided by the
+    temperature, cut to `top_k` and `top_p`; log-probabilities, entropies and gradients
+    are those of exactly this distribution, in sampling and in learning.
+
+    Adapters and frozen weights are kept: after `causal_lm.backbone.enable_lora(rank)`
+    only the adapters, and what KerasHub leaves trainable beside them, are trained, and
+    a saved policy still has them when it is loaded.
+
+    Example:
+        tokenizer = kpg.text.ByteTokenizer()
+        lm = kpg.text.gpt2(tokenizer.vocabulary_size(), seed=0)
+        policy = kpg.models.CausalLMPolicy(lm, tokenizer)
+        trainer = kpg.trainers.PPO(policy, policy.critic, num_steps=24, …)
+
+    Args:
+        causal_lm: A `CausalLM` of keras_nlp: GPT-2, Llama, Mistral, Gemma, Qwen, ….
+        tokenizer: One of KerasHub or of `kpg.text`. Defaults to that of the model's
+            preprocessor.
+        value_head: Whether the policy has a `critic` on the model's features. Defaults
+            to `True`.
+        temperature: What logits are divided by, > 0. Defaults to 1.
+        top_k: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
+        top_p: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
+
+    Raises:
+        ValueError: If the model is not a causal language model, the tokenizer does not
+            match it, or a number is out of range.
+    """
+
+    trunk_type = LanguageTrunk
+    preset_task = "CausalLM"
+
+    def __init__(
+        self,
+        causal_lm: keras.Model,
+        tokenizer: Tokenizer | None = None,
+        value_head: bool = True,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        **kwargs: object,
+    ) -> None:
+        trunk = LanguageTrunk(causal_lm)
+        tokenizer = chosen_tokenizer(tokenizer, causal_lm)
+        super().__init__(
+            trunk, tokenizer, value_head, temperature, top_k, top_p, **kwargs
+        )

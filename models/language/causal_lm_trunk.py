@@ -1,0 +1,88 @@
+"""A causal language model as what a policy and its critic share."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+from typing_extensions import override
+
+from kpg.language.tokenizers.codec import Tokens
+from kpg.models.language.text_trunk import State, TextTrunk
+from kpg.types import Tensor
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+class LanguageTrunk(TextTrunk):
+    """Reads a prompt and what follows it as one text.
+
+    Args:
+        causal_lm: A `CausalLM` of keras_nlp or keras_hub.
+
+    Raises:
+        ValueError: If the model is of another kind.
+    """
+
+    argument = "causal_lm"
+
+    def __init__(self, causal_lm: keras.Model, **kwargs: object) -> None:
+        known = callable(getattr(causal_lm, "call_with_cache", None))
+        backbone = getattr(causal_lm, "backbone", None)
+        if not known or not hasattr(backbone, "token_embedding"):
+            raise ValueError(
+                "A `CausalLMPolicy` needs a CausalLM of keras_nlp, such as "
+                "keras_nlp.models.GPT2CausalLM; for a Seq2SeqLM use "
+                "`kpg.models.Seq2SeqLMPolicy`. Received: "
+                f"{type(causal_lm).__name__}"
+            )
+        super().__init__(causal_lm, **kwargs)
+
+    @property
+    def causal_lm(self) -> keras.Model:
+        """The model."""
+        return self.lm
+
+    @override
+    def call(self, tokens: Tensor) -> Tensor:
+        """Returns features `[B, L, F]` behind tokens `[B, L]`, each after its past."""
+        if tokens.shape[1] == 1:
+            # Keras warns of a softmax over a single score, which a lone token has.
+            return self.call(tf.pad(tokens, [[0, 0], [0, 1]]))[:, :1]
+        inputs = {"token_ids": tokens, "padding_mask": tf.ones_like(tokens)}
+        return self.lm.backbone(inputs, training=False)
+
+    @override
+    def project(self, features: Tensor) -> Tensor:
+        return self.lm.backbone.token_embedding(features, reverse=True)
+
+    @override
+    def begin(self, prompts: Tokens, lengths: Tokens) -> tuple[Tokens, State]:
+        """See `TextTrunk.begin`: the last token of a prompt is observed first."""
+        before = lengths - 1
+        first = prompts[np.arange(len(before)), before]
+        history = prompts[:, :-1]
+        known = np.arange(history.shape[1]) < before[:, np.newaxis]
+        return first, (np.where(known, history, 0), before)
+
+    @override
+    def has_room(
+        self, prompt_tokens: int | Tensor, new_tokens: int | Tensor
+    ) -> bool | Tensor:
+        return self.max_tokens is None or prompt_tokens + new_tokens <= self.max_tokens
+
+    @property
+    @override
+    def room(self) -> str:
+        return (
+            f"Prompt and completion must have at most {self.max_tokens} tokens together"
+        )
+
+    @property
+    @override
+    def state_spec(self) -> tuple[tf.TensorSpec, ...]:
+        """Spec of one state: a text, padded, and its length."""
+        return tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
+
+    @override
+    def initial_state(self, batch_size: int | Tensor) -> State:
+        return tf.zeros([batch_size, 0], tf.int32), tf.zeros([batch_size], tf.int32)

@@ -1,0 +1,109 @@
+"""A control in force: what it makes an executor write."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.control.controls import Control
+from kpg.models.language.control.lexicon import lexicon_for
+from kpg.models.language.control.word_classes import Row
+from kpg.models.language.language_policy import LanguagePolicy
+from kpg.types import Array, Tensor
+
+
+class Steering:
+    """Applies a control to an executor.
+
+    Args:
+        control: The control.
+        executor: What is steered.
+        max_new_tokens: The most tokens of a completion.
+
+    Attributes:
+        control: The same.
+        executor: The same.
+        lexicon: The control's words in the executor's tokens.
+        space: Of one action.
+
+    Raises:
+        ValueError: If the executor is not a causal language policy, or its tokenizer
+            cannot write the control's words.
+    """
+
+    def __init__(
+        self, control: Control, executor: LanguagePolicy, max_new_tokens: int
+    ) -> None:
+        _check_executor(executor)
+        self.control = control
+        self.executor = executor
+        self.lexicon = lexicon_for(
+            executor, control.word_classes, control.phrases, max_new_tokens
+        )
+        self.space = control.space(self.lexicon)
+
+    def bent(self, parameters: Tensor, actions: Tensor, states: Tensor) -> Tensor:
+        """Builds graph: see `Control.bent`.
+
+        Args:
+            parameters: `[B, V]` float32, of the executor's own distributions.
+            actions: `[B, ...]` members of `space`.
+            states: `[B]` int32, of the word classes, after the texts so far.
+        """
+        continuing = tf.gather(self.lexicon.classes.continuing, states)
+        return self.control.bent(parameters, actions, tf.cast(continuing, tf.float32))
+
+    def forced(self, actions: Tensor) -> Tensor:
+        """Builds graph: see `Control.forced`."""
+        return self.control.forced(actions, self.lexicon)
+
+    def tokens(
+        self, parameters: Tensor, actions: Tensor, states: Tensor, seed: Tensor
+    ) -> Tensor:
+        """Builds graph: `[B]` int32, the next token of each text.
+
+        Args:
+            parameters: See `bent`.
+            actions: See `bent`.
+            states: See `bent`.
+            seed: `[2]` int32, a stateless seed.
+        """
+        forced = self.forced(actions)
+        if not self.control.executor_chooses:
+            return forced
+        chosen = self._chosen(self.bent(parameters, actions, states), seed)
+        return tf.where(forced >= 0, forced, chosen)
+
+    def phrases(self, actions: Array, rows: Array) -> list[tuple[int, Row]]:
+        """Returns which of `[R]` rows insert more than one token, and the tokens."""
+        if not self.control.phrases:
+            return []
+        lexicon, phrase = self.lexicon, self.control.phrase
+        pairs = [(int(row), phrase(actions[row], lexicon)) for row in rows]
+        return [(row, p) for row, p in pairs if p is not None and len(p) > 1]
+
+    @property
+    def inserts(self) -> bool:
+        """Whether a phrase has more than one token."""
+        return any(len(row) > 1 for row in self.lexicon.phrases)
+
+    def _chosen(self, parameters: Tensor, seed: Tensor) -> Tensor:
+        family = self.executor.family
+        if self.control.deterministic:
+            return tf.cast(family.mode(parameters), tf.int32)
+        return tf.cast(family.sample(parameters, seed), tf.int32)
+
+
+def _check_executor(executor: object) -> None:
+    """Refuses what is not a causal language model with its tokenizer."""
+    if not isinstance(executor, LanguagePolicy):
+        raise ValueError(
+            "An executor must be a language model with its tokenizer: "
+            "`kpg.models.CausalLMPolicy(causal_lm, tokenizer)`. Received: "
+            f"{type(executor).__name__}"
+        )
+    if not isinstance(executor.trunk, LanguageTrunk):
+        raise ValueError(
+            "An executor continues its texts, which a Seq2SeqLM does not; use a "
+            f"`kpg.models.CausalLMPolicy`. Received: {type(executor).__name__}"
+        )

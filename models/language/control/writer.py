@@ -1,0 +1,154 @@
+"""An executor that writes B texts as it is told: one compiled call for each token."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from kpg.graph.compiling import compiled
+from kpg.models.language.control.interaction import Interaction
+from kpg.models.language.control.steering import Steering
+from kpg.models.language.decoding.rowwise import RowwiseDecoder
+from kpg.types import Array, Nest, Tensor
+
+
+class ExecutorWriter:
+    """The device's side of texts that are written under control.
+
+    What the executor remembers of the texts stays on the device, in variables: what is
+    passed from call to call would be copied each time.
+
+    Args:
+        steering: Chooses the tokens.
+        interaction: Says what is shown of the executor.
+        decoder: Reads the texts.
+        jit_compile: Whether XLA compiles `write`.
+
+    Attributes:
+        view: What the executor thinks of each text, `[B, ...]` arrays by the names of
+            `Interaction.view`, and `prompt`, the summary of its prompt.
+        log_likelihoods: `[B]` float32, what the executor alone gave to the tokens that
+            were written last, in nats; 0 for a text that has just begun.
+    """
+
+    def __init__(
+        self,
+        steering: Steering,
+        interaction: Interaction,
+        decoder: RowwiseDecoder,
+        jit_compile: bool,
+    ) -> None:
+        self._steering = steering
+        self._interaction = interaction
+        self._decoder = decoder
+        self._memory: Nest = None
+        self._parameters: tf.Variable = None
+        self.view: dict[str, Array] = {}
+        self.log_likelihoods = np.zeros(0, np.float32)
+        self._reading = functools.cache(self._reading_of)
+        self._writing = compiled(self._write, jit_compile)
+
+    def start(self, texts: Array, lengths: Array) -> None:
+        """Begins all texts, B of them: `[B, L]` tokens, of which `[B]` are theirs."""
+        if self._memory is None:
+            self._remember(tf.constant(texts), tf.constant(lengths))
+        self.view = {}
+        self.log_likelihoods = np.zeros(len(texts), np.float32)
+        self.replace(np.arange(len(texts)), texts, lengths, begun=True)
+
+    def replace(self, rows: Array, texts: Array, lengths: Array, begun: bool) -> None:
+        """Reads other texts `[R, L]` in place of those in `[R]` rows.
+
+        Args:
+            rows: Which.
+            texts: int32, padded on the right.
+            lengths: `[R]` int32, their tokens.
+            begun: Whether they have just begun, and are prompts.
+        """
+        view = self._reading(texts.shape[1], begun)(
+            tf.constant(rows, tf.int32), tf.constant(texts), tf.constant(lengths)
+        )
+        for name, part in view.items():
+            if name not in self.view:
+                self.view[name] = np.zeros(part.shape, np.float32)
+            self.view[name][rows] = part.numpy()
+        if begun:
+            self.log_likelihoods[rows] = 0.0
+
+    def write(
+        self, actions: Array, states: Array, lengths: Array, key: list[int]
+    ) -> Array:
+        """Writes a token of each text, `[B]` int32.
+
+        Args:
+            actions: `[B, ...]`, what the executor is told.
+            states: `[B]` int32, of the word classes.
+            lengths: `[B]` int32, tokens of the texts so far.
+            key: Two integers, a stateless seed.
+        """
+        tokens, likelihoods, view = self._writing(
+            tf.constant(actions),
+            tf.constant(states),
+            tf.constant(lengths),
+            tf.constant(key, tf.int32),
+        )
+        self.view |= {name: part.numpy().copy() for name, part in view.items()}
+        self.log_likelihoods = likelihoods.numpy().copy()
+        written: Array = tokens.numpy()
+        return written
+
+    def _remember(self, texts: Tensor, lengths: Tensor) -> None:
+        """Makes the variables."""
+
+        def variable(value: Tensor) -> tf.Variable:
+            return tf.Variable(value, trainable=False)
+
+        features, memory = self._decoder.start(texts, lengths)
+        self._memory = tf.nest.map_structure(variable, memory)
+        self._parameters = variable(self._steering.executor.outputs(features))
+
+    def _reading_of(
+        self, room: int, begun: bool
+    ) -> tf.types.experimental.PolymorphicFunction:
+        """Returns the compiled `_read` of any number of texts of that much room."""
+
+        def read(rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+            view = self._read(rows, texts, lengths)
+            if begun:
+                view["prompt"] = self._interaction.summary(texts, lengths)
+            return view
+
+        texts = tf.TensorSpec([None, room], tf.int32)
+        numbers = tf.TensorSpec([None], tf.int32)
+        return tf.function(read, [numbers, texts, numbers], autograph=False)
+
+    def _read(self, rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        features, fresh = self._decoder.start(texts, lengths)
+        parameters = self._steering.executor.outputs(features)
+        places = rows[:, tf.newaxis]
+        kept = (self._memory, self._parameters)
+        for old, new in zip(
+            tf.nest.flatten(kept), tf.nest.flatten((fresh, parameters)), strict=True
+        ):
+            # Numbers that all texts share also belong to the texts that stay.
+            if old.shape.rank:
+                # In place, the variable would be copied with every later read.
+                whole = tf.convert_to_tensor(old)
+                old.assign(tf.tensor_scatter_nd_update(whole, places, new))
+        return self._interaction.view(features, parameters)
+
+    def _write(
+        self, actions: Tensor, states: Tensor, lengths: Tensor, key: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        before = tf.convert_to_tensor(self._parameters)
+        memory = tf.nest.map_structure(tf.convert_to_tensor, self._memory)
+        tokens = self._steering.tokens(before, actions, states, key)
+        log_probs = tf.nn.log_softmax(before)
+        likelihoods = tf.gather(log_probs, tokens, batch_dims=1)
+        features, memory = self._decoder.advance(memory, tokens, lengths)
+        parameters = self._steering.executor.outputs(features)
+        tf.nest.map_structure(lambda old, new: old.assign(new), self._memory, memory)
+        self._parameters.assign(parameters)
+        return tokens, likelihoods, self._interaction.view(features, parameters)

@@ -1,0 +1,178 @@
+"""Reading a text token by token, with a separate cache for each layer."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple, TypeAlias
+
+import keras
+import tensorflow as tf
+from typing_extensions import override
+
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.tables import Put, put, sizes, widened
+from kpg.types import Nest, Tensor
+
+Projections: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+class LayerCache(NamedTuple):
+    """What attention needs of the past.
+
+    Attributes:
+        keys: For each layer `[B, K, S, D]`: S slots, first those of the prompts with
+            their padding, then one for each step.
+        values: As `keys`.
+        slot: Scalar int32, where the next token goes.
+        places: `[B, S]` int32, which token of its row a slot holds, counted from 1; 0
+            for none.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    slot: Tensor
+    places: Tensor
+
+
+class LayeredDecoder(Decoder[LanguageTrunk], ABC):
+    """Decodes a transformer by the weights of its KerasHub layers.
+
+    KerasHub keeps one cache for all layers, and takes it apart and puts it together in
+    each of them; XLA then copies all of it several times for each token. Here every
+    layer has a cache of its own, which XLA updates in place. Each row also has its own
+    place in its text, so that none waits for a longer prompt. Abstract: a derived class
+    knows the parts of one family's layers.
+
+    The layers' parts are private to KerasHub: `decoder_for` compares the features with
+    the model's, and drops a decoder where they differ.
+
+    Args:
+        trunk: The language model.
+        write: How a slot of the cache is filled. Defaults to `put`.
+    """
+
+    def __init__(self, trunk: LanguageTrunk, write: Put = put) -> None:
+        super().__init__(trunk)
+        self.write = write
+        self.backbone: keras.Model = trunk.causal_lm.backbone
+
+    @abstractmethod
+    def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
+        """Embeds tokens.
+
+        Args:
+            tokens: `[B, L]` integers.
+            places: `[B, L]` int32, or `[1, L]`: their places in the text, from 0 on.
+
+        Returns:
+            Features `[B, L, F]`, and what `projections` needs of the places.
+        """
+
+    @abstractmethod
+    def projections(
+        self, layer: keras.layers.Layer, hidden: Tensor, turned: Nest
+    ) -> Projections:
+        """Returns queries `[B, H, L, D]`, keys and values `[B, K, L, D]` of a layer.
+
+        K divides H: H / K consecutive queries share each key.
+        """
+
+    @abstractmethod
+    def merged(
+        self, layer: keras.layers.Layer, hidden: Tensor, mixed: Tensor
+    ) -> Tensor:
+        """Returns a layer's output.
+
+        Args:
+            layer: The layer.
+            hidden: `[B, L, F]`, its input.
+            mixed: `[B, L, H, D]`, what attention returned.
+        """
+
+    def window(self, layer: keras.layers.Layer) -> int | None:
+        """Returns how many tokens a layer sees, itself included; `None` for all."""
+        return None
+
+    @override
+    def start(
+        self, prompts: Tensor, lengths: Tensor, new_tokens: int
+    ) -> tuple[Tensor, LayerCache]:
+        room = sizes(prompts)[1]
+        places = tf.range(room)[tf.newaxis]
+        own = tf.where(places < lengths[:, tf.newaxis], places + 1, 0)
+        hidden, turned = self.embedded(prompts, places)
+        caches: list[tuple[Tensor, Tensor]] = []
+        for layer in self.backbone.transformer_layers:
+            queries, keys, values = self.projections(layer, hidden, turned)
+            seen = self._seen(layer, places + 1, own)
+            hidden = self.merged(layer, hidden, _mixed(queries, keys, values, seen))
+            caches.append((keys, values))
+        last = tf.gather(hidden, lengths - 1, batch_dims=1)
+        keys, values = zip(*caches, strict=True)
+        return self.backbone.layer_norm(last), LayerCache(
+            tuple(widened(part, new_tokens, axis=2) for part in keys),
+            tuple(widened(part, new_tokens, axis=2) for part in values),
+            tf.convert_to_tensor(room),
+            widened(own, new_tokens, axis=1),
+        )
+
+    @override
+    def advance(
+        self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: LayerCache
+    ) -> tuple[Tensor, LayerCache]:
+        cache = LayerCache(*cache)
+        place = (lengths + step)[:, tf.newaxis]
+        new_slot = tf.range(sizes(cache.places)[1]) == cache.slot
+        places = tf.where(new_slot, place + 1, cache.places)
+        hidden, turned = self.embedded(tokens[:, tf.newaxis], place)
+        caches: list[tuple[Tensor, Tensor]] = []
+        layers = self.backbone.transformer_layers
+        for layer, *past in zip(layers, cache.keys, cache.values, strict=True):
+            queries, *new = self.projections(layer, hidden, turned)
+            keys, values = (
+                self.write(old, update, cache.slot, 2)
+                for old, update in zip(past, new, strict=True)
+            )
+            seen = self._seen(layer, place + 1, places)
+            hidden = self.merged(layer, hidden, _mixed(queries, keys, values, seen))
+            caches.append((keys, values))
+        keys, values = zip(*caches, strict=True)
+        features = self.backbone.layer_norm(hidden[:, 0])
+        return features, LayerCache(keys, values, cache.slot + 1, places)
+
+    def _seen(self, layer: keras.layers.Layer, own: Tensor, places: Tensor) -> Tensor:
+        """Returns bool `[B, L, S]`: the slots that tokens at their own places see."""
+        own, places = own[:, :, tf.newaxis], places[:, tf.newaxis]
+        seen = (places > 0) & (places <= own)
+        window = self.window(layer)
+        return seen if window is None else seen & (places > own - window)
+
+
+def heads(attention: keras.layers.Layer, inputs: Tensor) -> Projections:
+    """Returns queries, keys and values of `[B, L, F]` inputs, heads before places."""
+    denses = (attention._query_dense, attention._key_dense, attention._value_dense)
+    queries, keys, values = (
+        tf.transpose(dense(inputs), [0, 2, 1, 3]) for dense in denses
+    )
+    return queries, keys, values
+
+
+def _mixed(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
+    """Attends with queries `[B, H, L, D]` to keys and values `[B, K, S, D]`.
+
+    Only the slots in `seen`, bool `[B, L, S]`, are attended to. Returns `[B, L, H, D]`.
+    """
+    batch_size, heads, length, size = sizes(queries)
+    _, groups, slots, _ = sizes(keys)
+    # The queries of a key follow each other, as if they were one query's tokens.
+    together = [batch_size, groups, heads // groups * length, size]
+    scaled = tf.reshape(queries / math.sqrt(size), together)
+    scores = tf.matmul(scaled, keys, transpose_b=True)
+    apart = [batch_size, groups, heads // groups, length, slots]
+    seen = seen[:, tf.newaxis, tf.newaxis]
+    scores = tf.where(seen, tf.reshape(scores, apart), scores.dtype.min)
+    weights = tf.reshape(tf.nn.softmax(scores), [*together[:3], slots])
+    mixed = tf.reshape(tf.matmul(weights, values), [batch_size, heads, length, size])
+    return tf.transpose(mixed, [0, 2, 1, 3])

@@ -1,0 +1,115 @@
+"""Reading texts that begin and end at different times."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import tensorflow as tf
+from typing_extensions import override
+
+from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.decoding.per_layer_cache import LayerCache, LayeredDecoder
+from kpg.models.language.decoding.selection import decoder_for
+from kpg.types import Nest, Tensor
+
+
+class RowwiseDecoder(ABC):
+    """Reads B texts, each at its own place, any of which can be replaced at any time.
+
+    Every method builds graph.
+    """
+
+    @abstractmethod
+    def start(self, texts: Tensor, lengths: Tensor) -> tuple[Tensor, Nest]:
+        """Returns features `[B, F]` behind texts `[B, L]` of `[B]` tokens.
+
+        The second result is what is remembered of them: a nest of tensors `[B, ...]`,
+        and of numbers that all texts share.
+        """
+
+    @abstractmethod
+    def advance(
+        self, memory: Nest, tokens: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Nest]:
+        """Reads one more token `[B]` of each text, which had `[B]` tokens before."""
+
+
+class SlotDecoder(RowwiseDecoder):
+    """Reads with a cache that has a slot for each token, seen or not.
+
+    All rows fill the slots behind `room` together, over and over. No text needs more of
+    them than it writes tokens, so none is overwritten while its row still sees it, and
+    a row can begin a new text at any time: it sees what was read for it since, and
+    nothing older.
+
+    Args:
+        decoder: Reads the texts.
+        room: Tokens of the longest text that is given to `start`.
+        new_tokens: T, the most tokens that `advance` adds to a text.
+    """
+
+    def __init__(self, decoder: LayeredDecoder, room: int, new_tokens: int) -> None:
+        self.decoder = decoder
+        self.room = room
+        self.new_tokens = new_tokens
+
+    @override
+    def start(self, texts: Tensor, lengths: Tensor) -> tuple[Tensor, LayerCache]:
+        empty = self.room + self.new_tokens - texts.shape[1]
+        features, cache = self.decoder.start(texts, lengths, empty)
+        return features, cache._replace(slot=tf.constant(self.room))
+
+    @override
+    def advance(
+        self, memory: LayerCache, tokens: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, LayerCache]:
+        # A decoder's place in a text is `lengths + step`.
+        step = tf.constant(0)
+        features, memory = self.decoder.advance(tokens, step, lengths, memory)
+        last = self.room + self.new_tokens
+        slot = tf.where(memory.slot == last, self.room, memory.slot)
+        return features, memory._replace(slot=slot)
+
+
+class TextDecoder(RowwiseDecoder):
+    """Reads every text again for each token, with any model; it remembers the texts.
+
+    Args:
+        trunk: The language model.
+        room: Tokens of the longest text.
+    """
+
+    def __init__(self, trunk: LanguageTrunk, room: int) -> None:
+        self.trunk = trunk
+        self.room = room
+
+    @override
+    def start(self, texts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        texts = tf.pad(texts, [[0, 0], [0, self.room - texts.shape[1]]])
+        return tf.gather(self.trunk(texts), lengths - 1, batch_dims=1), texts
+
+    @override
+    def advance(
+        self, memory: Tensor, tokens: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        here = tf.range(self.room) == lengths[:, tf.newaxis]
+        texts = tf.where(here, tokens[:, tf.newaxis], memory)
+        places = tf.minimum(lengths, self.room - 1)
+        return tf.gather(self.trunk(texts), places, batch_dims=1), texts
+
+
+def rowwise_decoder_for(
+    trunk: LanguageTrunk, prompt_tokens: int, new_tokens: int, again: bool
+) -> RowwiseDecoder:
+    """Returns the fastest decoder that keeps a place for each row.
+
+    Args:
+        trunk: The language model.
+        prompt_tokens: Tokens of the longest prompt.
+        new_tokens: Tokens of the longest completion.
+        again: Whether `start` will be given prompts together with what followed.
+    """
+    decoder = decoder_for(trunk)
+    if isinstance(decoder, LayeredDecoder):
+        return SlotDecoder(decoder, prompt_tokens + again * new_tokens, new_tokens)
+    return TextDecoder(trunk, prompt_tokens + new_tokens)

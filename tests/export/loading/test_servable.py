@@ -1,0 +1,154 @@
+"""One loaded version: the session, and what can be wrong with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kpg.export import ServingError
+from kpg.export.loading.servable import Servable, tensor_name
+
+ONES = {"observation": np.ones((3, 2), np.float32)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A model of one variable: `observation * 2`, and the number of rows."""
+    module = tf.Module()
+    module.factor = tf.Variable(2.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], name="observation")])
+    def function(observation: Any) -> dict[str, Any]:
+        checked = tf.ensure_shape(observation, [None, 2])
+        return {"product": checked * module.factor, "rows": tf.shape(observation)[0]}
+
+    module.function = function
+    directory = tmp_path / "model"
+    tf.saved_model.save(
+        module, str(directory), signatures={"serving_default": function}
+    )
+    return directory
+
+
+def test_runs_signatures(path: Path) -> None:
+    servable = Servable(path)
+    assert set(servable.signatures) == {"serving_default", "__saved_model_init_op"}
+    outputs = servable.run("serving_default", ONES)
+    np.testing.assert_array_equal(outputs["product"], np.full((3, 2), 2.0))
+    assert outputs["rows"] == 3
+    assert list(servable.run("serving_default", ONES, ["rows"])) == ["rows"]
+    assert "Mul" in servable.operations
+    servable.close()
+
+
+def test_many_threads_at_once(path: Path) -> None:
+    servable = Servable(path)
+    results: dict[int, bool] = {}
+
+    def work(number: int) -> None:
+        inputs = {"observation": np.full((number + 1, 2), number, np.float32)}
+        for _ in range(50):
+            outputs = servable.run("serving_default", inputs)
+            right = outputs["product"] == 2 * inputs["observation"]
+            results[number] = results.get(number, True) and bool(right.all())
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == dict.fromkeys(range(8), True)
+
+
+def test_the_public_session_is_the_fallback(path: Path) -> None:
+    servable = Servable(path)
+    fast = servable.run("serving_default", ONES)
+    servable._session = PublicSession(servable._session)
+    servable._callables.clear()
+    slow = servable.run("serving_default", ONES)
+    assert set(fast) == set(slow)
+    for name in fast:
+        np.testing.assert_array_equal(fast[name], slow[name])
+
+
+class PublicSession:
+    """A session of which only the public interface is left."""
+
+    def __init__(self, session: Any) -> None:
+        self.run = session.run
+
+
+def test_errors_of_the_runtime(path: Path) -> None:
+    servable = Servable(path)
+    wide = {"observation": np.ones((3, 4), np.float32)}
+    with pytest.raises(ServingError, match=r"\[3,4\] is not compatible") as caught:
+        servable.run("serving_default", wide)
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert "\n" not in str(caught.value)
+
+
+def broken(path: Path, how: str) -> None:
+    """Damages a SavedModel."""
+    graph, index = path / "saved_model.pb", path / "variables" / "variables.index"
+    data = path / "variables" / "variables.data-00000-of-00001"
+    if how == "no graph":
+        graph.unlink()
+    elif how == "no graph at all":
+        graph.write_bytes(b"\xff" * 50)
+    elif how == "no index":
+        index.unlink()
+    elif how == "no data":
+        data.unlink()
+    elif how == "cut data":
+        data.write_bytes(data.read_bytes()[:1])
+
+
+@pytest.mark.parametrize(
+    "how", ["no graph", "no graph at all", "no index", "no data", "cut data"]
+)
+def test_a_damaged_model(path: Path, how: str) -> None:
+    broken(path, how)
+    with pytest.raises(ServingError):
+        Servable(path)
+
+
+def test_a_tag_that_nobody_serves(path: Path, tmp_path: Path) -> None:
+    builder = tf.compat.v1.saved_model.builder.SavedModelBuilder(str(tmp_path / "v1"))
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        builder.add_meta_graph_and_variables(session, ["train"])
+    builder.save()
+    with pytest.raises(ServingError, match="serve") as caught:
+        Servable(tmp_path / "v1")
+    assert caught.value.code == "NOT_FOUND"
+
+
+def test_a_sparse_input_is_refused(path: Path) -> None:
+    info = Servable(path).signatures["serving_default"].inputs["observation"]
+    assert tensor_name(info) == "serving_default_observation:0"
+    info.coo_sparse.values_tensor_name = "values:0"
+    with pytest.raises(ServingError, match="dense"):
+        tensor_name(info)
+
+
+def test_loads_without_keras(path: Path) -> None:
+    """The session loader must not lean on classes that Keras has registered."""
+    code = (
+        "import sys\n"
+        "sys.modules['keras'] = None  # TensorFlow itself imports it where it can\n"
+        "import numpy as np\n"
+        "from kpg.export.loading.servable import Servable\n"
+        f"servable = Servable({str(path)!r})\n"
+        "inputs = {'observation': np.ones((2, 2), np.float32)}\n"
+        "print(servable.run('serving_default', inputs)['product'].sum())\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "8.0\n"

@@ -1,0 +1,193 @@
+"""Text tasks on the command line, from `kpg train text:…` to a served completion."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.test_cli import Kpg, kpg_command, one_line
+
+import kpg
+from kpg.cli import presets
+from kpg.cli.commands import evaluate, texts, train
+from kpg.cli.runs import Run
+from kpg.export import Server
+
+__all__ = ["kpg_command"]
+
+LETTERS = "text:letters"
+SMALL = [
+    *("--num-envs", "8", "--total-steps", "192", "--set", "steps_per_epoch=1"),
+    *("--set", "num_steps=12", "--set", "minibatch_size=96", "--set", "num_heads=1"),
+    *("--set", "hidden_dim=8", "--set", "jit_compile=False"),
+    *("--set", "validation_episodes=4", "--set", "pretraining_epochs=1"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of two iterations; tests must not change it."""
+    from kpg.cli.main import main
+
+    directory = tmp_path_factory.mktemp("runs") / "letters"
+    assert main(["train", LETTERS, *SMALL, "--output", str(directory)]) == 0
+    return Run(directory)
+
+
+@pytest.fixture(scope="module")
+def address(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from kpg.cli.main import main
+
+    directory = tmp_path_factory.mktemp("servables") / "letters"
+    flags = ["--max-new-tokens", "6"]
+    assert main(["export", str(run.directory), str(directory), *flags]) == 0
+    with Server(directory, port=0) as server:
+        yield server.address
+
+
+def test_a_run_directory_is_like_the_others(run: Run) -> None:
+    assert {path.name for path in run.directory.iterdir()} == {
+        *("settings.json", "metrics.jsonl", "learning_curve.png", "best.keras"),
+        *("last.keras", "result.json", "completions.jsonl"),
+    }
+    settings = run.settings()
+    assert settings["env"] == LETTERS
+    assert settings["preset"]["policy"]["hidden_dim"] == 8
+    assert settings["preset"]["task"]["pretraining_epochs"] == 1
+    result = json.loads(run.result_file.read_text())
+    assert result["env_steps"] == 192
+    assert 0 < result["pretraining_loss"] < math.log(258) + 0.1
+    assert result["rewards"] == {"vowels": pytest.approx(result["return_mean"])}
+
+
+def test_completions_are_written_down(run: Run) -> None:
+    lines = run.completions_file.read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["epoch"] for row in rows] == [1] * 4 + [2] * 4
+    assert {row["prompt"] for row in rows} == {"bast", "band", "bark", "bamp"}
+    share = kpg.text.LetterShare()
+    for row in rows:
+        assert set(row) == {"epoch", "prompt", "completion", "rewards"}
+        (right,) = share(["?"], [row["completion"]])
+        assert row["rewards"] == {"vowels": pytest.approx(right)}
+    means = [
+        sum(row["rewards"]["vowels"] for row in rows if row["epoch"] == epoch) / 4
+        for epoch in (1, 2)
+    ]
+    validations = [logs["val_return"] for logs in run.metrics()]
+    assert validations == pytest.approx(means, abs=1e-6)
+
+
+def test_evaluate(kpg_command: Kpg, run: Run) -> None:
+    arguments = ("evaluate", run.directory, "--episodes", 20, "--json", "--seed", 5)
+    values = kpg_command(*arguments).values
+    assert values["episodes"] == 20
+    assert values["rewards"] == {"vowels": pytest.approx(values["return_mean"])}
+    assert values == kpg_command(*arguments).values
+
+
+def test_play_a_run_or_a_server(kpg_command: Kpg, run: Run, address: str) -> None:
+    flags = ["--prompt", "bast", "--prompt", "lo", "--max-new-tokens", "5", "--json"]
+    flags += ["--seed", "3"]
+    here = kpg_command("play", run.directory, *flags).values
+    served = kpg_command("play", LETTERS, "--server", address, *flags).values
+    assert here["completions"] == served["completions"]
+    policy: Any = kpg.load(run.model_file()).policy
+    texts = policy.generate(["bast", "lo"], 5, seed=3)
+    assert [row["completion"] for row in here["completions"]] == texts
+    cold = ["--prompt", "bast", "--deterministic"]
+    printed = kpg_command("play", LETTERS, "--server", address, *cold).out
+    (greedy,) = policy.generate(["bast"], 6, deterministic=True)
+    assert printed == f"bast{greedy}\n"
+
+
+def test_play_says_what_is_missing(kpg_command: Kpg, run: Run, address: str) -> None:
+    for arguments, code, words in (
+        ([LETTERS, "--server", address], 2, "--prompt"),
+        ([run.directory], 2, "--prompt"),
+        ([LETTERS, "--prompt", "a"], 2, "--server"),
+        ([run.directory, "--prompt", "a", "--temperature", "2"], 2, "--temperature"),
+        ([run.directory, "--prompt", ""], 1, "must have one at least"),
+        ([LETTERS, "--server", address, "--prompt", ""], 1, "INVALID_ARGUMENT"),
+        (
+            [LETTERS, "--server", address, "--prompt", "a", "--max-new-tokens", "7"],
+            *(1, "in 1 ... 6, the limit"),
+        ),
+    ):
+        result = kpg_command("play", *arguments)
+        assert result.code == code, arguments
+        assert words in one_line(result)
+
+
+def test_the_doctor_looks_at_environments(kpg_command: Kpg) -> None:
+    result = kpg_command("doctor", LETTERS)
+    assert result.code == 2
+    assert "judges texts" in one_line(result)
+
+
+def test_list(kpg_command: Kpg) -> None:
+    assert set(presets.texts()) <= set(kpg_command("list", "--json").values["presets"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["text:leters"], "text:letters"),
+        ([LETTERS, "--set", "hiden_dim=8"], "hidden_dim"),
+        ([LETTERS, "--set", "hidden_dim=7"], "num_heads=2"),
+        ([LETTERS, "--set", "num_steps=24"], "at most 24 tokens"),
+        ([LETTERS, "--set", "temperature=0"], "temperature=0"),
+        ([LETTERS, "--set", "pretraining_epochs=-1"], "pretraining_epochs=-1"),
+        ([LETTERS, "--set", "pretraining_learning_rate=0"], "greater than 0"),
+        ([LETTERS, "--set", "texts=[]"], "pretraining_epochs=0"),
+        ([LETTERS, "--set", 'rewards=[{"class_name": "Blue"}]'], "'Blue'"),
+        ([LETTERS, "--set", "group_size=3"], "group_size=3"),
+        ([LETTERS, "--set", 'prompts=["a"]'], "lists of strings"),
+    ],
+)
+def test_train_refuses_bad_settings(
+    kpg_command: Kpg,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = kpg_command("train", *arguments)
+    assert result.code == 2
+    assert words in one_line(result)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", presets.texts())
+@pytest.mark.parametrize("algorithm", presets.ALGORITHMS)
+def test_every_preset_is_accepted_by_every_trainer(name: str, algorithm: str) -> None:
+    known = {entry: train._settings_of(entry) for entry in presets.ALGORITHMS}
+    preset = texts.chosen_preset(name, {"algorithm": algorithm}, known)
+    parts = train.build(preset, train.derived_seeds(0))
+    assert type(parts.trainer).__name__ == algorithm
+    assert parts.schedule.total_steps > 0.9 * preset.total_steps
+    assert parts.trainer.settings.num_steps == parts.env.max_new_tokens
+    assert parts.validation.num_envs == 32
+
+
+def test_another_seed_is_another_order_of_the_prompts() -> None:
+    fields = {"env": LETTERS, **vars(presets.load(LETTERS))}
+    first, same, other = (evaluate.environment(fields, 4, seed) for seed in (0, 0, 1))
+    assert (first.chosen(0) == same.chosen(0)).all()
+    assert (first.chosen(0) != other.chosen(0)).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", presets.ALGORITHMS)
+def test_letters_are_learned_in_a_minute(
+    kpg_command: Kpg, tmp_path: Path, algorithm: str
+) -> None:
+    flags = ("--algorithm", algorithm, "--output", tmp_path / "run", "--json")
+    values = kpg_command("train", LETTERS, *flags).values
+    assert values["return_mean"] > 0.9
+    assert values["wall_seconds"] < 120

@@ -1,0 +1,63 @@
+"""What random episodes say about an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from kpg.doctor import diagnose
+from tests.faulty_environments import (
+    VERDICT_FAULTS,
+    ConstantReward,
+    Huge,
+    LimitAsTermination,
+    SameStart,
+    Stuck,
+    Walk,
+    names,
+    trainer_for,
+)
+
+
+@pytest.mark.parametrize(("make", "name"), VERDICT_FAULTS)
+def test_each_seeded_fault_is_found_and_named(
+    make: Callable[[], Any], name: str
+) -> None:
+    assert names(diagnose(make())) == [name]
+
+
+def test_an_episode_that_stays_over_is_found() -> None:
+    assert "stuck_after_end" in names(diagnose(Stuck()))
+
+
+@pytest.mark.parametrize("make", [lambda: gym.make("CartPole-v1"), Walk])
+def test_a_healthy_environment_has_no_findings(make: Callable[[], Any]) -> None:
+    assert diagnose(make) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"max_steps": 7}, "time_limit_as_termination"),
+        ({"constant": -1.0}, "constant_rewards"),
+        ({}, "same_start"),
+    ],
+)
+def test_what_may_be_intended_is_a_note(change: dict[str, Any], name: str) -> None:
+    base = {
+        "time_limit_as_termination": LimitAsTermination,
+        "constant_rewards": ConstantReward,
+        "same_start": SameStart,
+    }[name]
+    changed = type("Changed", (base,), change)
+    findings = diagnose(changed(), trainer_for(changed()))
+    assert [(finding.name, finding.note) for finding in findings] == [(name, True)]
+
+
+def test_a_trainer_that_normalises_is_asked_for_no_more() -> None:
+    env = Huge()
+    trainer = trainer_for(env, normalize_observations=True)
+    assert "observation_scale" not in names(diagnose(env, trainer))

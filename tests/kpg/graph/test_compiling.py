@@ -1,0 +1,33 @@
+"""Functions as graphs, and what they know of XLA while they are built."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from kpg.graph.compiling import building_for_xla, compiled, for_xla
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_a_graph_knows_whether_xla_compiles_it(jit_compile: bool) -> None:
+    seen: list[bool] = []
+
+    def double(number: tf.Tensor) -> tf.Tensor:
+        """Twice as much."""
+        seen.append(for_xla())
+        return 2.0 * number
+
+    function = compiled(double, jit_compile)
+    assert [float(function(tf.constant(x))) for x in (1.0, 2.0)] == [2.0, 4.0]
+    assert seen == [jit_compile]  # traced once
+    assert not for_xla()
+    assert function.python_function.__doc__ == "Twice as much."
+
+
+def test_answers_are_restored_after_an_error() -> None:
+    with pytest.raises(RuntimeError), building_for_xla():
+        assert for_xla()
+        with building_for_xla(False):
+            assert not for_xla()
+        raise RuntimeError
+    assert not for_xla()

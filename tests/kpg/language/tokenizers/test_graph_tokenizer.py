@@ -1,0 +1,53 @@
+"""What kpg's own tokenizers have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import pytest
+import tensorflow as tf
+
+from kpg.language.tokenizers.graph_tokenizer import bytes_of
+from kpg.text import BPETokenizer, ByteTokenizer, WordTokenizer, byte_symbols
+
+
+def byte_pairs() -> BPETokenizer:
+    vocabulary = ["<end>", "<pad>", *byte_symbols(), "th", "the"]
+    return BPETokenizer(vocabulary, ["t h", "th e"], "<end>", "<pad>")
+
+
+MADE: list[Any] = [ByteTokenizer(), WordTokenizer(["the", " cat"]), byte_pairs()]
+TEXTS = ["the cat", "", "naïve – 日本"]
+
+
+def named(tokenizer: Any) -> str:
+    return type(tokenizer).__name__
+
+
+def test_bytes() -> None:
+    found = bytes_of(tf.constant(TEXTS))
+    assert found.dtype == tf.int32
+    assert found.to_list() == [list(text.encode()) for text in TEXTS]
+
+
+@pytest.mark.parametrize("tokenizer", MADE, ids=named)
+def test_texts_come_back_and_unknown_tokens_are_skipped(tokenizer: Any) -> None:
+    tokens = tokenizer.tokenize(tf.constant(TEXTS))
+    assert tokens.dtype == tf.int32
+    size = tokenizer.vocabulary_size()
+    assert tf.reduce_max(tokens) < size
+    padded = tf.concat([tokens, tf.fill([3, 1], size), tf.fill([3, 2], -1)], axis=1)
+    for rows in (tokens, padded):
+        found = [text.decode() for text in tokenizer.detokenize(rows).numpy()]
+        assert found == TEXTS
+
+
+@pytest.mark.parametrize("tokenizer", MADE, ids=named)
+def test_files_of_earlier_layouts_are_revived(tokenizer: Any) -> None:
+    config: Any = keras.saving.serialize_keras_object(tokenizer)
+    assert config["registered_name"] == f"kpg>{named(tokenizer)}"
+    for module in ("kpg.text.word_tokenizer", "kpg.text.anything"):
+        again: Any = keras.saving.deserialize_keras_object({**config, "module": module})
+        assert type(again) is type(tokenizer)
+        assert again.get_config() == tokenizer.get_config()

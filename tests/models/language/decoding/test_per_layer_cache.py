@@ -1,0 +1,47 @@
+"""A cache for each layer: which slot holds what, and who sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from kpg.models.language.decoding.gpt2 import GPT2Decoder
+from kpg.models.language.decoding.llama import LlamaDecoder
+from tests.texts import gpt2, llama, padded, policy
+
+PROMPTS = [[2, 3, 3], [4]]
+
+
+def test_slots_hold_the_prompts_and_then_a_token_of_each_row() -> None:
+    decoder = GPT2Decoder(policy("abc", gpt2(5)).trunk)
+    table, lengths = map(tf.constant, padded(PROMPTS))
+    _, cache = decoder.start(table, lengths, 2)
+    assert len(cache.keys) == len(cache.values) == 2
+    assert cache.keys[0].shape == cache.values[1].shape == (2, 2, 5, 8)
+    np.testing.assert_array_equal(cache.places, [[1, 2, 3, 0, 0], [1, 0, 0, 0, 0]])
+    _, after = decoder.advance(tf.constant([2, 2]), tf.constant(0), lengths, cache)
+    assert (int(cache.slot), int(after.slot)) == (3, 4)
+    np.testing.assert_array_equal(after.places, [[1, 2, 3, 4, 0], [1, 0, 0, 2, 0]])
+    for old, new in zip(cache.keys, after.keys, strict=True):
+        moved = (np.asarray(old) != np.asarray(new)).any(axis=(0, 1, 3))
+        assert moved.tolist() == [False] * 3 + [True, False]
+
+
+def test_no_row_waits_for_a_longer_prompt() -> None:
+    decoder = GPT2Decoder(policy("abc", gpt2(5)).trunk)
+    np.testing.assert_array_equal(decoder.offsets(tf.constant([4, 1])), [0, 0])
+    assert decoder.num_steps(4, 5) == 5
+
+
+def test_a_window_hides_what_is_older() -> None:
+    trunk = policy("abc", llama(5, "Mistral", sliding_window=2)).trunk
+    texts = tf.constant([[2, 3, 4], [4, 3, 4]])
+    lengths = tf.constant([3, 3])
+    features, _ = LlamaDecoder(trunk).start(texts, lengths, 1)
+    layers = trunk.lm.backbone.transformer_layers
+    # Two layers with a window of 2 see three tokens, and a single one sees two.
+    assert np.abs(features[0] - features[1]).max() > 1e-4
+    for layer in layers[1:]:
+        layer.sliding_window = 1
+    features, _ = LlamaDecoder(trunk).start(texts, lengths, 1)
+    np.testing.assert_allclose(features[0], features[1], atol=1e-6)

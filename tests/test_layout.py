@@ -115,11 +115,13 @@ def through_faces(files: Sources) -> list[str]:
 def into_language(files: Sources) -> list[str]:
     """Returns the imports from inside a `language` folder by a file outside of all."""
     return sorted(
-        f"{module} -> {target}"
-        for module, source in files.items()
-        if not in_language(module) and not source.is_face
-        for target, _ in targets(source, files)
-        if in_language(target)
+        {
+            f"{module} -> {target}"
+            for module, source in files.items()
+            if not in_language(module) and not source.is_face
+            for target, _ in targets(source, files)
+            if in_language(target)
+        }
     )
 
 

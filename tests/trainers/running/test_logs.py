@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 
+from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.running.logs import EpochLog
 
 
-def sums(**numbers: float) -> Any:
+def sums(*episodes: float, **numbers: float) -> Any:
+    """Returns what an engine does: episodes are their returns, lengths and number."""
+    ended = Episodes(*(episodes or (0.0, 0.0, 0.0)))
     none = {"broken_environment": 0.0, "broken_policy": 0.0}
-    return {**none, "returns": 0.0, "lengths": 0.0, "count": 0.0, **numbers}
+    return {**none, **ended._asdict(), **numbers}
 
 
 def test_what_is_measured_is_averaged_by_what_it_is_of() -> None:
     log = EpochLog()
-    log.add(sums(loss=3.0, returns=10.0, lengths=4.0, count=2.0), 3, 24, 0.5)
-    log.add(sums(loss=1.0, returns=20.0, lengths=5.0, count=1.0), 1, 8, 0.5)
+    log.add(sums(10.0, 4.0, 2.0, loss=3.0), 3, 24, 0.5)
+    log.add(sums(20.0, 5.0, 1.0, loss=1.0), 1, 8, 0.5)
     logs = log.epoch_logs()
     assert logs == {
         "return": 10.0,

@@ -20,7 +20,7 @@ NAN, INF = float("nan"), float("inf")
         ("number", {"low": 0.0}, [0, 3], [-0.1, INF], "finite number ≥ 0"),
         ("number", {"low": 1.0, "high": 2.0}, [1, 2.0], [0.9, 2.1], r"in \[1, 2\]"),
         ("fraction", {}, [0, 0.5, 1], [-0.1, 1.1, NAN], r"in \[0, 1\]"),
-        ("positive", {}, [1e-9, 3], [0, 0.0, -1, INF, NAN], "must be"),
+        ("positive", {}, [1e-9, 3], [0, 0.0, -1, INF, NAN], "0|number"),
         ("choice", {"choices": ("a", None)}, ["a", None], ["b", 1], "one of a, None"),
         ("flag", {}, [True, False], [0, 1, "yes", None], "True or False"),
     ],

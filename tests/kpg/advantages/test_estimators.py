@@ -24,6 +24,7 @@ from tests.mutants.trajectories import (
 )
 from tests.mutants.vtrace import naive as naive_vtrace
 
+HALF: Any = (1.5,)
 LOG_RATIOS = np.random.default_rng(5).normal(size=(12, 3))
 
 
@@ -66,7 +67,8 @@ def test_estimators_compile() -> None:
 
 
 def estimates(data: Fragment) -> Estimates:
-    return Estimates(*tensors(data), log_ratios=tf.constant(LOG_RATIOS, tf.float32))
+    made: list[Any] = [*tensors(data), tf.constant(LOG_RATIOS, tf.float32)]
+    return Estimates(*made)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_the_ratios_correct_for_what_was_done_meanwhile() -> None:
         lambda: GAE(1.5),
         lambda: GAE(True),
         lambda: NStep(0),
-        lambda: NStep(1.5),
+        lambda: NStep(*HALF),
         lambda: VTrace(clip_rho=0.0),
         lambda: VTrace(clip_c=-1.0),
     ],

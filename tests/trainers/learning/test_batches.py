@@ -26,7 +26,17 @@ def test_epochs_and_seeds_shuffle_differently() -> None:
 
 def test_take_keeps_what_is_not_there() -> None:
     rows = tf.range(4)
-    batch = Batch({"a": rows}, rows, rows, rows, rows, rows, None, None, None, ())
+    batch = Batch(
+        observations={"a": rows},
+        actions=rows,
+        log_probs=rows,
+        values=rows,
+        valid=None,
+        resets=None,
+        states=(),
+        advantages=rows,
+        targets=rows,
+    )
     taken = take(batch, tf.constant([3, 1]))
     np.testing.assert_array_equal(taken.observations["a"], [3, 1])
     assert taken.valid is None and taken.weights is None
@@ -36,7 +46,15 @@ def test_sequences_stay_whole() -> None:
     rows = tf.reshape(tf.range(12), [3, 4])
     state = (tf.range(4), ())
     batch = Batch(
-        (rows, rows), rows, rows, rows, rows, rows, None, rows, rows > 4, state
+        observations=(rows, rows),
+        actions=rows,
+        log_probs=rows,
+        values=rows,
+        valid=rows,
+        resets=rows > 4,
+        states=state,
+        advantages=rows,
+        targets=rows,
     )
     taken = take(batch, tf.constant([3, 1]))
     expected = [[3, 1], [7, 5], [11, 9]]

@@ -15,7 +15,7 @@ import kpg
 from kpg.models import CausalLMPolicy
 from kpg.text import ByteTokenizer
 from kpg.trainers import PPOSettings
-from kpg.trainers.learning.minibatches import log_probs_of
+from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import (
     B,
@@ -358,8 +358,8 @@ def test_a_drift_that_is_infinite_teaches_nothing(make_trainer: Make) -> None:
     ("settings", "message"),
     [
         ({"coef": -0.1}, "`reference_kl_coef` must be a finite number ≥ 0.*=-0.1"),
-        ({"in": "loss"}, "`reference_kl_in` has no effect with reference_kl_coef=0"),
-        ({"target": 0.1}, "`reference_kl_target` has no effect with reference_kl_c"),
+        ({"in": "loss"}, "`reference_kl_in` has no effect with reference=None"),
+        ({"target": 0.1}, "`reference_kl_target` has no effect with ref"),
         ({"coef": 1, "in": "both"}, "must be one of reward, loss. Received: .*'both'"),
         ({"coef": 1, "estimator": "k4"}, "must be one of None, k1, k2, k3. Received"),
         ({"coef": 1, "estimator": "k3"}, "must be k1 with reference_kl_in='reward'"),
@@ -380,7 +380,7 @@ def test_refuses_a_reference_that_does_not_fit(make_trainer: Make) -> None:
     spaces = (policy.observation_space, policy.action_space)
     with pytest.raises(ValueError, match="other values at most.*Received: 7 weights"):
         trainer.set_reference(kpg.models.Policy(*spaces, hidden_units=(9,)))
-    with pytest.raises(ValueError, match="`reference_kl_coef` must be above 0"):
+    with pytest.raises(ValueError, match="must be a `kpg.trainers.KL`"):
         make_trainer("ActorCritic").set_reference()
     trainer = make_trainer(
         "PPO", reference_kl_coef=1.0, reference_kl_target=1.0, reference_kl_horizon=1

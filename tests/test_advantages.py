@@ -46,7 +46,7 @@ def test_estimators_compile() -> None:
             kpg.advantages.discounted_returns(rewards, *others, gamma=GAMMA),
             kpg.advantages.total_returns(rewards, *others, gamma=GAMMA),
             kpg.advantages.discount_weights(*others[1:], gamma=GAMMA),
-            *kpg.advantages.vtrace(*inputs, gamma=GAMMA),
+            *kpg.advantages.vtrace(*inputs, gamma=GAMMA)[1::-1],
         )
 
     data = fragment()

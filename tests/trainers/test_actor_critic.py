@@ -88,7 +88,7 @@ def test_vtrace_corrects_for_the_steps_taken_meanwhile(make_trainer: Make) -> No
     for _ in range(2):
         values, next_values = oracle.values()
         ratios = tf.reshape(oracle.log_probs(), [T, B]) - rows.log_probs
-        targets, gains = kpg.advantages.vtrace(
+        gains, targets, _ = kpg.advantages.vtrace(
             rows.rewards,
             values,
             next_values,
@@ -115,10 +115,10 @@ def test_vtrace_corrects_for_the_steps_taken_meanwhile(make_trainer: Make) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"advantage": "magic"}, r"`advantage` must be one of gae.*'magic'"),
+        ({"advantage": "magic"}, r"`advantage` has no such choice.*gae.*'magic'"),
         ({"advantage": "td_error", "gae_lambda": 0.9}, r"`gae_lambda` has no effect"),
-        ({"n_step": 3}, r"`n_step` has no effect with advantage='gae'"),
-        ({"num_epochs": 2}, r"`num_epochs` has no effect with advantage='gae'"),
+        ({"n_step": 3}, r"`n_step` has no effect with advantage=GAE"),
+        ({"num_epochs": 2}, r"`num_epochs` has no effect with advantage=GAE"),
         ({"clip_rho": 2.0}, r"`clip_rho` has no effect.*Received: clip_rho=2"),
         ({"ent_coef_schedule": "linear"}, r"`ent_coef_schedule` has no effect"),
         ({"learning_rate_schedule": "adaptive_kl"}, r"must be one of constant, linear"),

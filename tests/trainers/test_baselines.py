@@ -104,7 +104,7 @@ def plain_trainer(baseline: str, normalization: str) -> Any:
     settings: dict[str, Any] = {"baseline": baseline, "max_grad_norm": None, **WHOLE}
     trainer = trainer_of("REINFORCE", loss_normalization=normalization, **settings)
     if baseline == "moving_average":
-        trainer.average.assign([0.6, 0.8])
+        trainer.baseline_state.assign([0.6, 0.8])
     return trainer
 
 
@@ -173,9 +173,9 @@ def test_the_moving_average_is_that_of_the_iterations_before(
         means.append(gains[rows.valid.numpy()].mean())
     trainer.save(tmp_path / "trainer.keras")
     loaded: Any = kpg.load(tmp_path / "trainer.keras")
-    np.testing.assert_array_equal(loaded.average, trainer.average)
+    np.testing.assert_array_equal(loaded.baseline_state, trainer.baseline_state)
     learn(trainer, rows._replace(rewards=rows.rewards * float("nan")))
-    np.testing.assert_array_equal(loaded.average, trainer.average)
+    np.testing.assert_array_equal(loaded.baseline_state, trainer.baseline_state)
 
 
 def test_the_greedy_episode_has_the_same_start() -> None:
@@ -225,21 +225,21 @@ def test_being_self_critical_of_texts() -> None:
 def test_an_environment_that_cannot_begin_twice_is_refused(make_trainer: Make) -> None:
     trainer = without_critic(make_trainer, baseline="self_critical", **WHOLE)
     env = kpg.make("CartPole-v1", num_envs=4, backend="gymnasium", max_episode_steps=6)
-    with pytest.raises(ValueError, match="begin twice in one state.*on CartPole-v1"):
+    with pytest.raises(ValueError, match="start twice in one state.*on CartPole-v1"):
         trainer.fit(env, verbose=0)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"baseline": "self_critical"}, "needs returns='total'.*'self_critical'"),
+        ({"baseline": "self_critical"}, "needs returns='total'.*SelfCritical"),
         (
             {
                 "baseline": "self_critical",
                 "returns": "total",
                 "normalize_rewards": True,
             },
-            "leave out `normalize_rewards`",
+            "omit `normalize_rewards`",
         ),
         ({"baseline": "moving_average"}, "no constant baseline.*set it to False"),
         ({"baseline_decay": 0.5}, "`baseline_decay` has no effect with baseline=None"),

@@ -16,7 +16,7 @@ CLASSES = [ActorCriticSettings, PPOSettings, REINFORCESettings]
 @pytest.mark.parametrize("settings_class", CLASSES)
 def test_round_trip_through_json(settings_class: Any) -> None:
     settings = settings_class.make({"gamma": 0.5, "max_grad_norm": None})
-    values = json.loads(json.dumps(dataclasses.asdict(settings)))
+    values = json.loads(json.dumps(settings.get_config()))
     assert settings_class.make(values) == settings
 
 
@@ -52,7 +52,7 @@ def test_refuses_values_out_of_range(name: str, value: Any) -> None:
 def test_unknown_names_are_told_the_closest() -> None:
     with pytest.raises(ValueError, match=r"PPO has no.*mean clip_range.*clip_rang=0.2"):
         PPOSettings.make({"clip_rang": 0.2})
-    with pytest.raises(ValueError, match=r"ActorCritic.*knows num_steps.*xyz=1"):
+    with pytest.raises(ValueError, match=r"ActorCritic.*Known: num_steps.*xyz=1"):
         ActorCriticSettings.make({"xyz": 1})
 
 

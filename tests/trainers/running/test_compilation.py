@@ -12,6 +12,7 @@ import pytest
 import kpg
 from kpg.trainers.running import compilation
 from kpg.trainers.running.compilation import Pace, pays_off
+from kpg.trainers.running.kinds import kind_of
 
 Make = Callable[..., Any]
 
@@ -39,14 +40,13 @@ def test_more_iterations_pay_off_and_those_on_the_host_later(
 ) -> None:
     trainer = make_trainer("PPO", num_steps=32, num_epochs=20, minibatch_size=128)
     env = kpg.make("CartPole-v1", num_envs=4)
-    assert not pays_off(trainer, env, 100)
-    assert pays_off(trainer, env, 1000)
+    num_epochs, count = trainer.training_on(4).minibatches()
+    assert (num_epochs, count) == (20, 1)
     on_host = kpg.make("CartPole-v1", num_envs=4, backend="gymnasium")
-    least = [
-        next(n for n in range(10_000) if pays_off(trainer, e, n))
-        for e in (env, on_host)
-    ]
-    assert least[0] < least[1]
+    saved = [kind_of(e).saved_by_xla(num_epochs * count, 32) for e in (env, on_host)]
+    assert not pays_off(100, saved[0])
+    assert pays_off(1000, saved[0])
+    assert saved[0] > saved[1] > 0.0
     on_host.close()
 
 
@@ -83,5 +83,5 @@ def test_what_was_chosen_is_saved_as_it_was_said(make_trainer: Make) -> None:
     config = trainer.get_compile_config()
     assert (config["steps_per_execution"], config["jit_compile"]) == ("auto", "auto")
     trainer.compile_from_config(config)
-    assert trainer.iterations_per_call is None
+    assert trainer.get_compile_config() == config
     assert isinstance(trainer.optimizer, keras.optimizers.Optimizer)

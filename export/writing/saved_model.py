@@ -34,8 +34,7 @@ class Export:
         version: Its number.
         parity_max_abs: Largest absolute difference between an exported and a live
             floating-point output.
-        signatures: For each signature, its `docs`, and the data type and shape of
-            `inputs` and `outputs` by name.
+        signatures: See `kpg.export.writing.manifest.describe`.
     """
 
     path: str
@@ -52,12 +51,9 @@ def export_policy(
     signatures: Mapping[str, Function] | None = None,
     max_new_tokens: int | None = None,
 ) -> str:
-    """Exports a policy for TensorFlow Serving and `kpg serve`.
+    """Exports a policy for TensorFlow Serving and `kpg serve`, and returns the path.
 
     Arguments and errors are those of `publish`, which also reports what was checked.
-
-    Returns:
-        The path of the version's directory.
     """
     return publish(
         trainer_or_policy,

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
-from types import FrameType
 
 import grpc
 
@@ -68,13 +67,18 @@ class Server:
             ServingError: If the port is taken, or the directory holds no version, or
                 its newest version cannot be served.
         """
-        threads = grpc_max_threads
-        if threads is None:
-            threads = 4 * (os.cpu_count() or 1)
-        _check_settings(port, model_name, file_system_poll_wait_seconds, threads)
+        if not 0 <= port <= 65535:
+            checks.refuse("port", "must be in 0 … 65535; 0 picks a free one", port)
+        if not model_name:
+            checks.refuse("model_name", "must not be empty", model_name)
+        if grpc_max_threads is None:
+            grpc_max_threads = 4 * (os.cpu_count() or 1)
+        threads = checks.whole_number("grpc_max_threads", grpc_max_threads)
         self.host = host
         self.model = Model(model_name, Path(directory).absolute())
-        self._interval = file_system_poll_wait_seconds
+        self._interval = checks.number(
+            "file_system_poll_wait_seconds", file_system_poll_wait_seconds, 0.0
+        )
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, daemon=True)
         self._grpc = grpc.server(
@@ -226,7 +230,8 @@ def _stop_signals() -> Iterator[Callable[[], None]]:
                 pass
 
         woken = signal.set_wakeup_fd(sent.fileno())
-        handlers = {number: signal.signal(number, _ignore) for number in signals}
+        # Their numbers have been written by the time that a handler runs.
+        handlers = {one: signal.signal(one, lambda *_: None) for one in signals}
         try:
             yield wait
         finally:
@@ -235,20 +240,5 @@ def _stop_signals() -> Iterator[Callable[[], None]]:
             signal.set_wakeup_fd(woken)
 
 
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Handles a signal whose number has been written for the function that waits."""
-
-
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _check_settings(
-    port: int, model_name: str, poll_wait_seconds: float, threads: int
-) -> None:
-    if not 0 <= port <= 65535:
-        checks.refuse("port", "must be in 0 … 65535, where 0 picks a free one", port)
-    if not model_name:
-        checks.refuse("model_name", "must not be empty", model_name)
-    checks.number("file_system_poll_wait_seconds", poll_wait_seconds, 0.0)
-    checks.whole_number("grpc_max_threads", threads)

@@ -165,7 +165,7 @@ def _base(directory: str | os.PathLike[str]) -> Path:
 def _exists(base: Path, version: int) -> ValueError:
     return ValueError(
         "A version that servers may have loaded is never overwritten; leave version "
-        f"away to take the next free one. Received: version={version}, which exists in "
+        f"out to take the next free one. Received: version={version}, which exists in "
         f"{base}"
     )
 

@@ -71,7 +71,7 @@ def export(
         return scale * drawn
 
     directory = tmp_path_factory.mktemp("models")
-    functions = {"risk": risk, "noise": noise}
+    functions: dict[str, Any] = {"risk": risk, "noise": noise}
     return saved_model.publish(policy, directory, signatures=functions)
 
 
@@ -205,7 +205,7 @@ class Scorer:
 
 
 def test_methods_and_objects_are_functions(policy: Any, tmp_path: Path) -> None:
-    functions = {"method": Scorer().score, "thing": Scorer()}
+    functions: dict[str, Any] = {"method": Scorer().score, "thing": Scorer()}
     export = saved_model.publish(policy, tmp_path, signatures=functions)
     docs = {name: export.signatures[name]["docs"] for name in functions}
     assert docs == {"method": "How far from the middle.", "thing": ""}
@@ -217,6 +217,12 @@ def branching(observation: Any) -> Any:
 
 def making(observation: Any) -> Any:
     return observation * tf.Variable(2.0)
+
+
+def vanishing(observation: Any) -> Any:
+    with tf.init_scope():
+        factor = tf.Variable(2.0)
+    return observation * factor
 
 
 def failing(observation: Any) -> Any:
@@ -281,6 +287,7 @@ def random(observation: Any) -> Any:
         (lambda observation: tf.cast(observation, tf.complex64), "mine of complex64"),
         (branching, "run on tensors.*OperatorNotAllowedInGraphError"),
         (making, "run on tensors.*singleton tf.Variables"),
+        (vanishing, "(must run on|must use variables).*variable"),
         (failing, "run on tensors, also as a graph. Received: KeyError: 'temperature'"),
         (python, "'mine' cannot be served.*call back into Python.*PyFunc"),
         (compiled, "'mine' cannot be served.*must not need XLA"),

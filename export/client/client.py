@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import grpc
 
@@ -14,11 +14,10 @@ from kpg.export.client import inputs, protocol
 from kpg.export.client.inputs import SignatureSpec
 from kpg.export.wire import names, tensors
 from kpg.export.wire.errors import ServingError, explained
+from kpg.export.wire.tensors import Message
 from kpg.types import Array, Nest, Space
 
-# The messages' classes are made when the program runs: no type checker knows them.
-_Message: TypeAlias = Any
-_Method: TypeAlias = Callable[..., _Message]
+_Method: TypeAlias = Callable[..., Message]
 
 
 class VersionStatus(NamedTuple):
@@ -307,22 +306,22 @@ class Client:
             self.action_space, lambda path: outputs[names.join("action", path)]
         )
 
-    def _method(self, path: str, response_class: _Message) -> _Method:
+    def _method(self, path: str, response_class: Message) -> _Method:
         method: _Method = self._channel.unary_unary(
             path,
-            request_serializer=lambda message: bytes(message.SerializeToString()),
+            request_serializer=tensors.serialize,
             response_deserializer=response_class.FromString,
         )
         return method
 
-    def _call(self, method: _Method, request: _Message, timeout: float) -> _Message:
+    def _call(self, method: _Method, request: Message, timeout: float) -> Message:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
             code, details = error.code().name, error.details() or ""
             raise explained(code, details, self.target, timeout) from error
 
-    def _fill(self, spec: _Message, version: int | None) -> None:
+    def _fill(self, spec: Message, version: int | None) -> None:
         spec.name = self.model_name
         if version is not None:
             spec.version.value = version

@@ -19,6 +19,7 @@ from tensorflow_serving.apis import (
 
 from kpg.export.loading import prediction
 from kpg.export.serving.model import Model, not_found
+from kpg.export.wire import tensors
 from kpg.export.wire.errors import ServingError
 
 _Request: TypeAlias = (
@@ -161,7 +162,7 @@ def _method(
     return grpc.unary_unary_rpc_method_handler(
         call,
         request_deserializer=request_class.FromString,
-        response_serializer=lambda message: bytes(message.SerializeToString()),
+        response_serializer=tensors.serialize,
     )
 
 

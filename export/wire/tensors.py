@@ -16,8 +16,9 @@ import numpy as np
 
 from kpg.types import Array
 
-# Protocol buffers of TensorFlow's classes or of the client's own, which share names and
+# Protocol buffers, of TensorFlow or of the client itself: both have the same fields, and
 # no types.
+Message: TypeAlias = Any
 TensorProto: TypeAlias = Any
 TensorInfo: TypeAlias = Any
 SignatureDef: TypeAlias = Any
@@ -199,6 +200,11 @@ def _header(array: Array, tensor: TensorProto) -> Kind:
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
     return kind
+
+
+def serialize(message: Message) -> bytes:
+    """Returns a message as gRPC sends it."""
+    return bytes(message.SerializeToString())
 
 
 def _to_bytes(item: object) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 
 from kpg.types import Array
 
-# Protocol buffers, of TensorFlow or of the client itself: both have the same fields, and
+# Protocol buffers, of TensorFlow or of the client itself: both have the same fields and
 # no types.
 Message: TypeAlias = Any
 TensorProto: TypeAlias = Any

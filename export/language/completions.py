@@ -59,7 +59,7 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
             COMPLETE,
             _PROMPTS | _OPTIONS,
             writer.complete,
-            "Completions as they are asked for.",
+            "Completions as requested.",
             writer.live,
         ),
     ]
@@ -116,7 +116,7 @@ class _Writer:
         max_new_tokens: tf.Tensor,
         deterministic: tf.Tensor,
     ) -> Tensors:
-        """Writes completions as they are asked for."""
+        """Writes completions as requested."""
         limit, own = self.limit, float(AS_EXPORTED)
         count_fits = (max_new_tokens >= 1) & (max_new_tokens <= limit)
         requirements = [

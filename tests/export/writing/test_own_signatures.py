@@ -92,7 +92,7 @@ def test_a_function_is_served(export: Any, policy: Any, critic: Any) -> None:
             client.predict(batch[:2, :2], signature_name="risk")
 
 
-def test_one_tensor_is_called_like_its_signature(export: Any) -> None:
+def test_one_tensor_is_named_after_its_signature(export: Any) -> None:
     seed = np.array([1, 2], np.int32)
     inputs = {"observation": observations(4), "seed": seed}
     outputs = Servable(export.path).run("noise", inputs)
@@ -261,10 +261,10 @@ def random(observation: Any) -> Any:
     ("function", "text"),
     [
         (3, "must be a function of tensors. Received: 3"),
-        (max, "parameters that Python knows.*Received: <built-in function max>"),
+        (max, "parameters that Python can inspect.*Received: <built-in function max>"),
         (lambda: tf.zeros([1]), r"take an input with a batch axis.*inputs \[\]"),
         (lambda seed: seed, r"take an input with a batch axis.*\['seed'\]"),
-        (lambda obs: obs, "called like the inputs: observation, seed.*parameter obs"),
+        (lambda obs: obs, "named after the inputs: observation, seed.*parameter obs"),
         (lambda *observation: observation[0], r"Received: a parameter \*observation"),
         (lambda **inputs: inputs, r"Received: a parameter \*\*inputs"),
         (lambda observation, /: observation, "Received: a parameter observation"),
@@ -285,10 +285,13 @@ def random(observation: Any) -> Any:
         (lambda observation: tf.transpose(observation), r"batch axis.*\(3, None\)"),
         (lambda observation: tf.concat([observation] * 2, 0), "batch axis.*rows"),
         (lambda observation: tf.cast(observation, tf.complex64), "mine of complex64"),
-        (branching, "run on tensors.*OperatorNotAllowedInGraphError"),
-        (making, "run on tensors.*singleton tf.Variables"),
-        (vanishing, "(must run on|must use variables).*variable"),
-        (failing, "run on tensors, also as a graph. Received: KeyError: 'temperature'"),
+        (branching, "run as a graph.*OperatorNotAllowedInGraphError"),
+        (making, "run as a graph.*singleton tf.Variables"),
+        (vanishing, "(must run|must not use).*variable"),
+        (
+            failing,
+            "graph of TensorFlow operations. Received: KeyError: 'temperature'",
+        ),
         (python, "'mine' cannot be served.*call back into Python.*PyFunc"),
         (compiled, "'mine' cannot be served.*must not need XLA"),
         (changing, "must not change variables.*AssignAddVariableOp"),
@@ -317,9 +320,7 @@ def test_what_is_no_name(policy: Any, tmp_path: Path, name: Any) -> None:
 
 @pytest.mark.parametrize("name", ["serving_default", "sample", "complete"])
 def test_a_name_that_is_taken(policy: Any, tmp_path: Path, name: str) -> None:
-    with pytest.raises(
-        ValueError, match=f"needs another name than.*Received: '{name}'"
-    ):
+    with pytest.raises(ValueError, match=f"must not be taken.*Received: '{name}'"):
         kpg.export.export_policy(policy, tmp_path, signatures={name: same})
 
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 from kpg.language.tokenizers.coding import Tokens
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.decoding.tables import sizes
-from kpg.models.language.text_trunk import State, TextTrunk
+from kpg.models.language.text_trunk import Count, State, TextTrunk
 from kpg.types import Config, Tensor
 
 
@@ -137,9 +137,7 @@ class Seq2SeqTrunk(TextTrunk):
         return start[:, -1], (prompts, lengths, start[:, :-1], places)
 
     @override
-    def has_room(
-        self, prompt_tokens: int | Tensor, new_tokens: int | Tensor
-    ) -> bool | Tensor:
+    def has_room(self, prompt_tokens: Count, new_tokens: Count) -> bool | Tensor:
         if self.max_tokens is None:
             return True
         source, target = self._limits()

@@ -81,20 +81,12 @@ class TextModel(keras.Model):
         return self.outputs(features[0]), tuple(part[0] for part in states)
 
     def unroll(
-        self,
-        observations: Tensor,
-        state: State,
-        resets: Tensor,
-        training: bool = False,
+        self, observations: Tensor, state: State, resets: Tensor, training: bool = False
     ) -> tuple[Tensor, State]:
-        """Reads T tokens in one forward pass.
+        """Reads `[T, B]` tokens in one forward pass.
 
-        Args:
-            observations: `[T, B]` integers.
-            state: The text before the first row.
-            resets: Ignored: a fragment holds one text, and what follows its end does
-                not count.
-            training: Ignored: dropout is always off.
+        `resets` is ignored: a fragment holds one text, and what follows its end does
+        not count. So is `training`: dropout is always off.
 
         Returns:
             The outputs `[T, B, ...]`, and the states after each row.

@@ -16,6 +16,7 @@ from kpg.models.language.decoding.tables import sizes
 from kpg.types import Config, Tensor
 
 State: TypeAlias = tuple[Tensor, ...]
+Count: TypeAlias = "int | Tensor"
 
 
 class TextTrunk(keras.layers.Layer):
@@ -76,9 +77,7 @@ class TextTrunk(keras.layers.Layer):
         """
 
     @abstractmethod
-    def has_room(
-        self, prompt_tokens: int | Tensor, new_tokens: int | Tensor
-    ) -> bool | Tensor:
+    def has_room(self, prompt_tokens: Count, new_tokens: Count) -> bool | Tensor:
         """Whether the model can read prompts and that many tokens after them.
 
         Numbers give a bool, tensors a tensor.

@@ -216,9 +216,6 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
                 `None`: the next prompts follow.
             options: `reset_mask`, `[B]` bool. Defaults to `None`, all copies.
 
-        Returns:
-            Observations, a dictionary of `[B, ...]`, and an empty dictionary.
-
         Raises:
             ValueError: If the mask has another shape, or there was no reset yet.
         """

@@ -239,8 +239,9 @@ class LanguagePolicy(ActionModel, TextModel):
                 the tokenizer does not match the model.
         """
         lm = pretrained(preset, cls.preset_task, with_tokenizer=tokenizer is None)
-        make: Callable[..., Self] = cls
-        return make(lm, tokenizer, **options)
+        kind: type = cls  # each class has arguments of its own
+        policy: Self = kind(lm, tokenizer, **options)
+        return policy
 
 
 def chosen_tokenizer(tokenizer: Tokenizer | None, lm: keras.Model) -> Tokenizer:

@@ -7,7 +7,6 @@ from abc import abstractmethod
 import gymnasium as gym
 import keras
 import tensorflow as tf
-from typing_extensions import override
 
 from kpg import contracts
 from kpg.models.language.text_trunk import State, TextTrunk
@@ -64,7 +63,6 @@ class TextModel(keras.Model):
         """Returns the state before any token."""
         return self.trunk.initial_state(batch_size)
 
-    @override
     def call(self, observations: Tensor, training: bool = False) -> Tensor:
         """Returns the outputs for `[B]` tokens, each the first of its text."""
         state = self.initial_state(keras.ops.shape(observations)[0])

@@ -7,7 +7,7 @@ from typing import ClassVar, TypeAlias
 
 import keras
 import tensorflow as tf
-from typing_extensions import Self, override
+from typing_extensions import Self
 
 from kpg import contracts
 from kpg.language.tokenizers.coding import Tokens
@@ -137,11 +137,11 @@ class TextTrunk(keras.layers.Layer):
         same = [tf.repeat(part[tf.newaxis], sizes(fed)[1], axis=0) for part in given]
         return tf.transpose(features, [1, 0, 2]), (*same, texts, after)
 
-    @override
     def get_config(self) -> Config:
+        """See `keras.layers.Layer.get_config`: the name and the model."""
         return {"name": self.name, self.argument: saving.to_config(self.lm)}
 
     @classmethod
-    @override
     def from_config(cls, config: Config) -> Self:
+        """See `keras.layers.Layer.from_config`."""
         return cls(**{**config, cls.argument: saving.revived(config[cls.argument])})

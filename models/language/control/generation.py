@@ -143,7 +143,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         flat |= {"deterministic": deterministic or None}
         # What is empty or not given stays the control's own default.
         given = {k: v for k, v in flat.items() if v or isinstance(v, (int, float))}
-        self.control = values.get("control", control, Control, CONTROLS, given)  # type: ignore[type-abstract]
+        self.control = values.get("control", control, Control, CONTROLS, given)
         self._steering = Steering(self.control, executor, max_new_tokens)
         tokens, lengths = self.task.padded(executor, max_prompt_tokens)
         self._interaction = Interaction(executor, self._steering.space, interaction)

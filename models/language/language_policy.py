@@ -188,12 +188,7 @@ class LanguagePolicy(ActionModel, TextModel):
             )
 
     def begin(self, prompts: Tokens, lengths: Tokens) -> tuple[Tokens, State]:
-        """Returns the first observations of completions, and the state before them.
-
-        Args:
-            prompts: `[B, P]`, padded on the right.
-            lengths: `[B]`, tokens of each prompt.
-        """
+        """See `TextTrunk.begin`."""
         return self.trunk.begin(prompts, lengths)
 
     @override

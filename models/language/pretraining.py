@@ -178,13 +178,9 @@ def predictor(trunk: TextTrunk) -> keras.Model:
 def windows(
     texts: Sequence[Text], tokenizer: Tokenizer, longest: int, length: int | None = None
 ) -> Windows:
-    """Packs texts into windows.
+    """Packs texts, or pairs of a prompt and its completion, into windows.
 
-    Args:
-        texts: Strings, or pairs of a prompt and its completion.
-        tokenizer: See `pretrain`.
-        longest: The most tokens of a window.
-        length: L. Defaults to what the texts need, at most `longest`.
+    L is `length`, or what the texts need, at most `longest`, if that is `None`.
 
     Raises:
         ValueError: See `pretrain`.

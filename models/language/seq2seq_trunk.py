@@ -34,11 +34,9 @@ class Framing(NamedTuple):
 def framing_of(seq2seq_lm: keras.Model, tokenizer: Tokenizer) -> Framing:
     """Returns the tokens that a model was trained with, as far as they are known.
 
-    Args:
-        seq2seq_lm: The model.
-        tokenizer: For that of the model's family the framing is what the family's
-            preprocessor adds; for any other it is the end token behind a source, and
-            padding as the start of a target, as in T5.
+    With a tokenizer of the model's family, they are what the family's preprocessor
+    adds; with any other, the end token behind a source, and padding as the start of a
+    target, as in T5.
     """
     kind = getattr(seq2seq_lm, "preprocessor_cls", None)
     if kind is None or not isinstance(tokenizer, kind.tokenizer_cls):

@@ -109,11 +109,7 @@ class TextTrunk(keras.layers.Layer):
         return tf.cast(tf.reshape(logits, shape), tf.float32)
 
     def unroll(self, observations: Tensor, state: State) -> tuple[Tensor, State]:
-        """Reads T more tokens in one forward pass.
-
-        Args:
-            observations: `[T, B]` integers, the tokens.
-            state: Of the text before them.
+        """Reads T more tokens, `[T, B]` integers, in one forward pass.
 
         Returns:
             Features `[T, B, F]` behind each token, and the states after each, with T in

@@ -77,8 +77,9 @@ types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# What a file builds once for its tests is built once only if they stay together.
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -5,6 +5,7 @@ This is the one file of the tests that reaches inside the trainers.
 
 from __future__ import annotations
 
+import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.environments.graph.functional import GraphEnvironment
-from kpg.language.generation import TextGeneration
 from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.iteration import Learner
 from kpg.trainers.running.programs import partner_of
@@ -58,13 +58,6 @@ def fragment(policy: Any, masked: bool = False, whole: bool = False) -> Trajecto
 def learner_of(trainer: Any, num_envs: int) -> Learner:
     """Returns what learns from fragments of so many environments."""
     return Learner(trainer.training_on(num_envs))
-
-
-def engine_of(trainer: Any, env: Any) -> Any:
-    """Returns what runs the iterations of a trainer's `fit` on an environment."""
-    partner = partner_of(env, trainer.executor)
-    training = trainer.training_on(env.num_envs, partner)
-    return trainer._programs.engine_for(training, env)
 
 
 def learn(
@@ -117,9 +110,38 @@ def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarra
     return of
 
 
-def values_at(trainer: Any, rows: Any, state: Any = (), num_envs: int = B) -> Any:
-    """Returns V of the observations and of the true next ones, and the state after."""
-    return Estimation(trainer.training_on(num_envs))._values(rows, state)
+def estimates_of(trainer: Any, rows: Any, carry: Any = None) -> tuple[Any, Any]:
+    """Returns what the algorithm is told of rows, and what the iteration carries.
+
+    The trainer stays as it was.
+    """
+    seen: list[Any] = []
+    usual = trainer.estimate
+
+    def estimate(estimates: Any) -> Any:
+        seen.append(estimates)
+        return usual(estimates)
+
+    kept = values_of(trainer.variables)
+    with unittest.mock.patch.object(type(trainer), "estimate", staticmethod(estimate)):
+        carry, _ = learn(trainer, rows, carry, num_envs=rows.rewards.shape[1])
+    for variable, value in zip(trainer.variables, kept, strict=True):
+        variable.assign(value)
+    return seen[0], carry
+
+
+def batch_of(trainer: Any, rows: Any) -> Any:
+    """Returns the rows that an iteration's minibatches are taken from."""
+    num_envs = rows.rewards.shape[1]
+    state = learner_of(trainer, num_envs).start().critic_state
+    return Estimation(trainer.training_on(num_envs)).batch(rows, state, None)[0]
+
+
+def engine_of(trainer: Any, env: Any) -> Any:
+    """Returns the engine that the next `fit` on an environment would use."""
+    partner = partner_of(env, trainer.executor)
+    training = trainer.training_on(env.num_envs, partner)
+    return trainer._programs.engine_for(training, env)
 
 
 def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]:
@@ -127,22 +149,27 @@ def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]
 
     Before the first `fit` it is that of a first iteration.
     """
-    engine = engine_of(trainer, env)
-    seed = tf.constant([1, number])
-    if isinstance(env, TextGeneration):
+    engine, seed = engine_of(trainer, env), tf.constant([1, number])
+    if not isinstance(env, GraphEnvironment):
         rows, episodes = engine.collect(0, seed)
-        return rows, episodes
-    if isinstance(env, GraphEnvironment):
-        states = engine.collector.start(seed)
-        if engine._carry is not None:
-            states, _ = engine._carry
-        _, rows, episodes = engine.collector.collect(states, seed)
-        return rows, episodes
-    rows, episodes = engine.collector.collect(np.array([1, number]))
-    return tf.nest.map_structure(tf.constant, rows), episodes
+        tensors = tf.nest.map_structure(
+            lambda part: None if part is None else tf.convert_to_tensor(part), rows
+        )
+        return tensors, episodes
+    states = engine.collector.start(seed)
+    if engine._carry is not None:
+        states, _ = engine._carry
+    _, rows, episodes = engine.collector.collect(states, seed)
+    return rows, episodes
 
 
-def decoder_of(trainer: Any, env: TextGeneration) -> Any:
+def states_of(trainer: Any) -> Any:
+    """Returns where the environments of the last `fit` in the graph are now."""
+    states, _ = trainer._programs.engine._carry
+    return states.states
+
+
+def decoder_of(trainer: Any, env: Any) -> Any:
     """Returns what reads the texts of a task as they are written."""
     return engine_of(trainer, env).writer.sampler.decoder
 

@@ -37,12 +37,17 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.language",),  # tokens, rewards of texts, the task of writing
     ("kpg.models",),  # from observations to parameters and values
     ("kpg.models.language",),  # the same of texts, and what writes them
+    ("kpg.trainers.learning.replicas",),  # what concerns all of them
+    ("kpg.trainers.learning.batches",),  # rows as an algorithm sees them
+    ("kpg.trainers.learning.outputs",),  # what the models say about rows
+    ("kpg.trainers.learning.reference",),  # what a policy is kept near to
     ("kpg.trainers.settings",),  # what can be set
     ("kpg.trainers.algorithm",),  # what an algorithm is
     ("kpg.trainers.acting",),  # playing
     ("kpg.trainers.learning",),  # one iteration
     ("kpg.trainers.running",),  # many iterations
-    ("kpg.trainers",),  # the faces that users know
+    ("kpg.trainers",),  # the trainers that users know
+    ("kpg.trainers.running.loading",),  # a saved trainer, of whatever class
     ("kpg.trainers.language",),  # the same of texts
     ("kpg.export.wire",),  # what both ends of a connection know
     ("kpg.export.client", "kpg.export.loading"),  # asking; reading a servable
@@ -110,11 +115,13 @@ def through_faces(files: Sources) -> list[str]:
 def into_language(files: Sources) -> list[str]:
     """Returns the imports from inside a `language` folder by a file outside of all."""
     return sorted(
-        f"{module} -> {target}"
-        for module, source in files.items()
-        if not in_language(module) and not source.is_face
-        for target, _ in targets(source, files)
-        if in_language(target)
+        {
+            f"{module} -> {target}"
+            for module, source in files.items()
+            if not in_language(module) and not source.is_face
+            for target, _ in targets(source, files)
+            if in_language(target)
+        }
     )
 
 

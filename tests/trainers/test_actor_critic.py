@@ -88,7 +88,7 @@ def test_vtrace_corrects_for_the_steps_taken_meanwhile(make_trainer: Make) -> No
     for _ in range(2):
         values, next_values = oracle.values()
         ratios = tf.reshape(oracle.log_probs(), [T, B]) - rows.log_probs
-        gains, targets, _ = kpg.advantages.vtrace(
+        found = kpg.advantages.vtrace(
             rows.rewards,
             values,
             next_values,
@@ -100,9 +100,9 @@ def test_vtrace_corrects_for_the_steps_taken_meanwhile(make_trainer: Make) -> No
             clip_c=0.8,
         )
 
-        def loss(targets: Any = targets, gains: Any = gains) -> tf.Tensor:
-            errors = again.critic(oracle.flat) - tf.reshape(targets, [-1])
-            terms = -oracle.log_probs() * tf.reshape(gains, [-1])
+        def loss(found: Any = found) -> tf.Tensor:
+            errors = again.critic(oracle.flat) - tf.reshape(found.targets, [-1])
+            terms = -oracle.log_probs() * tf.reshape(found.advantages, [-1])
             return oracle.mean(terms + 0.25 * tf.square(errors))
 
         for variable, value in zip(variables, oracle.step(loss, 0.5), strict=True):

@@ -117,7 +117,7 @@ def test_a_critic_is_subtracted_and_learned(make_trainer: Make) -> None:
     [
         ({"baseline": "median"}, r"`baseline` has no such choice.*critic.*'median'"),
         ({"baseline": "critic"}, r"baseline needs a critic.*critic=None"),
-        ({"baseline": "none"}, r"subtracts the mean.*NoBaseline"),
+        ({"baseline": "none"}, r"subtracts the mean.*baseline=NoBaseline"),
         ({"baseline": "leave_one_out"}, r"whole episodes.*returns='reward_to_go'"),
         ({"group_size": 2}, r"`group_size` has no effect with baseline=None"),
         (

@@ -44,9 +44,9 @@ def joined(fragments: list[tuple[Trajectory, Episodes]]) -> Trajectory:
         rows if rows.valid is not None else rows._replace(valid=rows.rewards == 1.0)
         for rows, _ in fragments
     ]
-    return Trajectory(
-        *(np.concatenate(field) for field in list(zip(*parts, strict=True))[:-1])
-    )
+    names = Trajectory._fields[: Trajectory._fields.index("policy_state")]
+    fields = ([getattr(part, name) for part in parts] for name in names)
+    return Trajectory(*map(np.concatenate, fields))
 
 
 @pytest.mark.parametrize("backend", ["graph", "gymnasium"])

@@ -101,7 +101,9 @@ def side_by_side(one: Trajectory, other: Trajectory) -> Trajectory:
     """Joins two completions of one prompt."""
 
     def join(axis: int, *fields: Any) -> Any:
-        return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis), *fields)
+        return tf.nest.map_structure(
+            lambda *parts: None if parts[0] is None else tf.concat(parts, axis), *fields
+        )
 
     states = join(0, one.policy_state, other.policy_state)
     rows = [

@@ -34,8 +34,6 @@ def test_take_keeps_what_is_not_there() -> None:
         valid=None,
         resets=None,
         states=(),
-        advantages=rows,
-        targets=rows,
     )
     taken = take(batch, tf.constant([3, 1]))
     np.testing.assert_array_equal(taken.observations["a"], [3, 1])
@@ -53,8 +51,6 @@ def test_sequences_stay_whole() -> None:
         valid=rows,
         resets=rows > 4,
         states=state,
-        advantages=rows,
-        targets=rows,
     )
     taken = take(batch, tf.constant([3, 1]))
     expected = [[3, 1], [7, 5], [11, 9]]

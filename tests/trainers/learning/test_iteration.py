@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from tests.fragments import B, T, collected, fragment, learn, values_at, values_of
+from tests.fragments import B, T, collected, fragment, learn, values_of
 
 
 def weights(trainer: Any) -> list[np.ndarray]:
@@ -44,23 +44,6 @@ def test_the_first_minibatch_has_ratio_one(
         assert np.abs(ratios - 1.0).max() < 1e-5
         ((_, normalizer),) = trainer.policy.normalizers
         assert float(normalizer.count) > 0
-
-
-def test_next_values_are_those_of_the_true_next_observations(
-    make_trainer: Callable[..., Any],
-) -> None:
-    trainer = make_trainer("PPO", num_steps=T, minibatch_size=T * B)
-    rows = fragment(trainer.policy)
-    values, next_values, _ = values_at(trainer, rows)
-    critic = trainer.critic
-    naive = tf.reshape(critic(tf.reshape(rows.observations, [-1, 4])), [T, B])
-    np.testing.assert_allclose(values, naive, rtol=1e-5)
-    naive = tf.reshape(critic(tf.reshape(rows.next_observations, [-1, 4])), [T, B])
-    alive = ~rows.terminated.numpy()
-    assert (alive & rows.truncated.numpy()).any()
-    np.testing.assert_allclose(
-        next_values.numpy()[alive], naive.numpy()[alive], rtol=1e-5
-    )
 
 
 @pytest.mark.parametrize("masked", [False, True])

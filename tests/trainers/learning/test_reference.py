@@ -380,7 +380,7 @@ def test_refuses_a_reference_that_does_not_fit(make_trainer: Make) -> None:
     spaces = (policy.observation_space, policy.action_space)
     with pytest.raises(ValueError, match="other values at most.*Received: 7 weights"):
         trainer.set_reference(kpg.models.Policy(*spaces, hidden_units=(9,)))
-    with pytest.raises(ValueError, match="must be a `kpg.trainers.KL`"):
+    with pytest.raises(ValueError, match="`reference` must be a `kpg.trainers.KL`"):
         make_trainer("ActorCritic").set_reference()
     trainer = make_trainer(
         "PPO", reference_kl_coef=1.0, reference_kl_target=1.0, reference_kl_horizon=1

@@ -1,0 +1,59 @@
+"""Completions and what rewards say of them, sampled and greedy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kpg
+from kpg.trainers.language.writing import GreedyWriter, Writer
+from tests.text_training import T, remainder, small_policy, task, vowels
+
+SEED = tf.constant([1, 2])
+INDICES = np.array([0, 2, 1, 0, 2, 1])
+
+
+def test_what_is_written_is_what_is_scored() -> None:
+    made, env = small_policy("abc"), task([vowels])
+    written = Writer(env, made, jit_compile=False).write(INDICES, SEED)
+    tokens = written.completions.tokens.numpy()
+    rows = [tokens[:count, row] for row, count in enumerate(written.counts)]
+    texts = made.texts(rows)
+    np.testing.assert_allclose(written.returns, vowels([], texts), atol=1e-6)
+    np.testing.assert_array_equal(written.lengths, [2, 5, 1, 2, 5, 1])
+    returns, lengths, count = written.episodes
+    assert (lengths, count) == (written.counts.sum(), 6.0)
+    assert returns == pytest.approx(written.returns.sum())
+    assert env.completed is not None and env.completed.completions == texts
+
+
+def test_only_those_that_are_wanted_are_scored() -> None:
+    env = task([vowels])
+    written = Writer(env, small_policy("abc"), jit_compile=False).write(
+        INDICES, SEED, 4
+    )
+    assert written.scores.total.shape == (4, T) and len(written.counts) == 4
+    assert written.completions.tokens.shape == (T, 6)
+
+
+def test_the_greedy_writer_leaves_no_trace() -> None:
+    made, env = small_policy("abc"), task([remainder], group_size=2)
+    writer = Writer(env, made, jit_compile=False)
+    indices = np.array([0, 0, 2, 2, 1, 1])
+    writer.write(indices, SEED)
+    completed = env.completed
+    rewards = GreedyWriter(env, made, jit_compile=False).rewards(indices)
+    assert env.completed is completed and set(env.measured()) > {"ended"}
+    prompts = [env.prompts[i] for i in indices[::2]]
+    texts = made.generate(prompts, T, deterministic=True)
+    again = made.generate(prompts, T, deterministic=True)
+    assert texts == again and rewards.shape == (6, T)
+    np.testing.assert_array_equal(rewards[::2], rewards[1::2])
+
+
+def test_a_policy_of_something_else_is_refused() -> None:
+    env = kpg.make("CartPole-v1", num_envs=6)
+    made = kpg.models.Policy(env.observation_space, env.action_space, hidden_units=(4,))
+    with pytest.raises(ValueError, match="CausalLMPolicy`. Received: Policy"):
+        Writer(task(), made, jit_compile=False)

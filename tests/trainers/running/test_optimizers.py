@@ -1,0 +1,57 @@
+"""Optimizers that would change nothing, or that somebody else changes, are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import pytest
+
+from kpg.trainers.running.optimizers import (
+    checked_critic_optimizer,
+    checked_executor_optimizer,
+    checked_optimizer,
+)
+
+DECAY = keras.optimizers.schedules.PolynomialDecay(1e-3, 100)
+
+
+def test_a_name_and_a_configuration_are_optimizers() -> None:
+    made = checked_optimizer("adam", "linear")
+    assert isinstance(made, keras.optimizers.Adam)
+    config = keras.optimizers.serialize(keras.optimizers.SGD(0.25))
+    assert checked_optimizer(config, "constant").learning_rate == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "adaptive_kl"])
+def test_two_schedules_of_one_rate_are_refused(schedule: str) -> None:
+    own = keras.optimizers.Adam(DECAY)
+    assert checked_optimizer(own, "constant") is own
+    with pytest.raises(ValueError, match=f"Schedule of its own.*{schedule}"):
+        checked_optimizer(own, schedule)
+    with pytest.raises(ValueError, match="LearningRateSchedule of its own"):
+        checked_executor_optimizer(own, keras.Sequential(), schedule)
+
+
+def test_a_critic_of_its_own_may_have_an_optimizer_of_its_own(
+    make_trainer: Callable[..., Any],
+) -> None:
+    trainer = make_trainer("PPO")
+    policy, critic = trainer.policy, trainer.critic
+    assert checked_critic_optimizer(None, policy, None, "constant") is None
+    assert checked_critic_optimizer("sgd", policy, critic, "constant") is not None
+    with pytest.raises(ValueError, match="weights of its own.*Received: no critic"):
+        checked_critic_optimizer("sgd", policy, None, "constant")
+    with pytest.raises(ValueError, match="LearningRateSchedule of its own"):
+        own = keras.optimizers.Adam(DECAY)
+        checked_critic_optimizer(own, policy, critic, "linear")
+
+
+def test_an_executor_and_its_optimizer_go_together() -> None:
+    executor = keras.Sequential()
+    assert checked_executor_optimizer(None, None, "constant") is None
+    assert checked_executor_optimizer("sgd", executor, "constant") is not None
+    for optimizer, model in (("sgd", None), (None, executor)):
+        with pytest.raises(ValueError, match="an optimizer of its own.*Received"):
+            checked_executor_optimizer(optimizer, model, "constant")

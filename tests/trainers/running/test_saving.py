@@ -1,0 +1,63 @@
+"""There is a whole file at all times, whatever happens while one is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+import kpg
+from kpg.trainers.running.saving import revived_models, write_aside
+
+
+def test_a_failed_save_keeps_the_old_file(
+    make_trainer: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, path = make_trainer("PPO"), tmp_path / "trainer.keras"
+    trainer.save(path)
+    whole = path.read_bytes()
+    with pytest.raises(ValueError, match=r"exists.*Received: filepath"):
+        trainer.save(path, overwrite=False)
+
+    def fails(*arguments: Any, **options: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("kpg.trainers.running.saving.os.replace", fails)
+    with pytest.raises(OSError, match="disk full"):
+        trainer.save(path)
+    assert path.read_bytes() == whole
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trainer.keras"]
+
+
+def test_what_is_half_written_is_not_seen(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write(aside: Path) -> None:
+        aside.write_text("half")
+        assert aside.parent == path.parent and path.read_text() == "old"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_aside(path, True, write)
+    assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
+    write_aside(path, True, lambda aside: aside.write_text("new") and None)
+    assert path.read_text() == "new" and [*tmp_path.iterdir()] == [path]
+
+
+def test_a_critic_on_the_trunk_of_its_policy_gets_that_of_the_new_one() -> None:
+    env = kpg.make("CartPole-v1", num_envs=2)
+    policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
+    for trunk in (policy, None):
+        critic = kpg.models.Critic(env.observation_space, trunk=trunk, seed=1)
+        trainer = kpg.trainers.PPO(policy, critic, num_steps=4)
+        config = json.loads(json.dumps(keras.saving.serialize_keras_object(trainer)))
+        made = revived_models(config["config"])
+        assert made["policy"].trunk is not policy.trunk
+        shared = made["critic"].trunk is made["policy"].trunk
+        assert shared == (trunk is policy)
+        assert made["executor"] is None

@@ -141,7 +141,8 @@ class TabularMDP(FunctionalEnv):
         policy = softmax(logits)
         values = self.evaluate(policy)
         gains = self.action_values(values) - values[:, np.newaxis]
-        visits_times_gains: Array = self.visits(policy)[:, np.newaxis] * policy * gains
+        gradient: Array = self.visits(policy)[:, np.newaxis] * policy * gains
+        return gradient
 
     def value_iteration(self, tolerance: float = 1e-10) -> Solution:
         """Iterates V ← max_a Q(s, a) until no value moves by more than `tolerance`.

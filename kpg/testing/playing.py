@@ -332,5 +332,6 @@ def _crashed(call: str, error: Exception) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}: " + ", ".join(type(v).__name__ for v in value)
-    shape = f" of shape {value.shape}" if hasattr(value, "shape") else ""
+    shape = getattr(value, "shape", None)
+    shape = "" if shape is None else f" of shape {shape}"
     return f"{type(value).__name__}{shape}"

@@ -22,12 +22,7 @@ from kpg.environments.graph.classic_control import (
 from kpg.environments.graph.functional import GraphEnvironment, is_functional
 from kpg.environments.host.envpool import EnvPoolVectorEnv
 from kpg.environments.host.vector import HostEnvironment
-from kpg.environments.registry import (
-    IN_GRAPH,
-    close_ids,
-    find,
-    register,
-)
+from kpg.environments.registry import IN_GRAPH, close_ids, find, register
 from kpg.types import Config
 
 Backend: TypeAlias = Literal["auto", "graph", "gymnasium", "envpool"]

@@ -278,7 +278,7 @@ def step(subject: Subject, action: Nest) -> Step:
 def _check_parts(
     reward: object, terminated: object, truncated: object, info: object
 ) -> None:
-    """Raises `Broken` if a part of a step has not the type that Gymnasium wants."""
+    """Raises `Broken` if a part of a step has the wrong type."""
     number = np.asarray(reward)
     if number.ndim != 0 or number.dtype.kind not in "fiub":
         raise Broken(

@@ -13,10 +13,8 @@ import tensorflow as tf
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
-from kpg.cli.commands import doctor
 from kpg.cli.main import main
 from kpg.doctor import NAMES
-from kpg.environments.graph.functional import GraphEnvironment
 from kpg.trainers import Finding, diagnose
 
 LIMIT = 20
@@ -540,8 +538,3 @@ def test_the_command_on_a_run(
     (tmp_path / "best.keras").unlink()
     code, out = called(capfd, tmp_path)
     assert code == 1 and "neither" in out
-
-
-def test_the_environment_of_the_command_is_that_of_training() -> None:
-    assert isinstance(doctor.environment("CartPole-v1", 3), GraphEnvironment)
-    assert isinstance(doctor.environment("WalkForDoctor-v0", 3)(), gym.Wrapper)

@@ -54,7 +54,6 @@ def _add_train(commands: Commands) -> None:
     )
     parser.add_argument(
         "--algorithm",
-        type=_algorithm,
         metavar="NAME",
         help=f"{', '.join(algorithms.KNOWN)}, or module:Name of a trainer of your own, "
         "looked for in the current folder too; default: the preset's",
@@ -200,13 +199,6 @@ def _add_episodes(parser: argparse.ArgumentParser, default: int) -> None:
         default=0,
         help="seed of the episodes; default: %(default)s",
     )
-
-
-def _algorithm(text: str) -> str:
-    try:
-        return algorithms.check_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _whole_number(text: str, low: int, high: int) -> int:

@@ -155,11 +155,7 @@ class Environments(Kind):
 
 
 def _probe(id: str) -> Environment:
-    """Makes one copy of an environment, closes it, and returns it to be asked.
-
-    Raises:
-        ValueError: If the id is unknown or its module cannot be imported.
-    """
+    """Makes one copy of an environment, closed, to be asked what it is like."""
     from kpg.environments.construction import make
 
     _import_module(id)
@@ -169,11 +165,7 @@ def _probe(id: str) -> Environment:
 
 
 def _import_module(id: str) -> None:
-    """Imports the module of "module:Id-v0".
-
-    Raises:
-        ValueError: If it cannot be imported.
-    """
+    """Imports the module of "module:Id-v0", or raises a `ValueError`."""
     if ":" in id and not id.startswith("envpool:"):
         imports.module_of(id)
 

@@ -1,12 +1,12 @@
-"""REINFORCE on BLEU + λ · Grammar, made right: `python examples/bleu_and_grammar.py`.
+"""REINFORCE on BLEU + λ · Grammar, corrected: `python examples/bleu_and_grammar.py`.
 
-An article on policy gradients for language models samples five texts of a prompt from
+An article on policy gradients for language models samples five texts per prompt from
 GPT-2, computes a reward for each, and then calls `backward()` on the cross-entropy of
 the texts: the reward is never used, and the model learns to repeat whatever it wrote.
-Here the loss is −A · log π of the sampled tokens. The advantage A is the reward less
-the mean reward of the other four texts of the same prompt, so that no critic is needed
-and good and bad texts push in opposite directions. The GPT-2 is a tiny one that learns
-from Python's own help texts. The exit code is 0 if the reward rose. It needs
+Here the loss is −A · log π of the sampled tokens. The advantage A is the reward minus
+the mean reward of the other four texts of the same prompt. So no critic is needed, and
+good and bad texts push in opposite directions. The GPT-2 is a tiny one that learns from
+Python's own help texts. The exit code is 0 if the reward rose. It needs
 `pip install "kpg[text]"`.
 """
 
@@ -17,7 +17,7 @@ import re
 import sys
 import time
 from pydoc_data.topics import topics
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -44,7 +44,7 @@ class Sentences(NamedTuple):
 
 
 def sentences() -> Sentences:
-    """Takes the plain sentences of 8 to 20 words out of the help texts."""
+    """Extracts the plain sentences of 8 to 20 words from the help texts."""
     text = " ".join("\n".join(topics[name] for name in sorted(topics)).split())
     found = re.findall(r"(?<=[.:!] )[A-Z][\w,;'\"* ]{20,150}\.(?= )", text)
     chosen = sorted({s for s in found if 8 <= len(s.split()) <= 20})
@@ -52,7 +52,7 @@ def sentences() -> Sentences:
     return Sentences(starts, [s[len(p) :] for s, p in zip(chosen, starts, strict=True)])
 
 
-def make_policy(given: Sentences, seed: int, epochs: int) -> Any:
+def make_policy(given: Sentences, seed: int, epochs: int) -> kpg.models.CausalLMPolicy:
     """Makes a GPT-2 that has read the sentences."""
     tokenizer = kpg.text.WordTokenizer.from_texts(
         [*given.prompts, *given.references], 1024
@@ -69,10 +69,12 @@ def make_policy(given: Sentences, seed: int, epochs: int) -> Any:
     return policy
 
 
-def make_env(given: Sentences, coefficient: float, seed: int) -> Any:
-    """Returns the beginnings, to be completed five times each, and the rewards.
+def make_env(
+    given: Sentences, coefficient: float, seed: int
+) -> kpg.environments.TextGeneration:
+    """Returns the beginnings, completed five times each, and the rewards.
 
-    A completion goes on with a sentence: it need not begin with a capital.
+    A completion continues a sentence, so it need not begin with a capital.
     """
     grammar = kpg.rewards.Grammar(
         [rule for rule in kpg.rewards.Grammar().rules if rule != "capital"]
@@ -90,8 +92,10 @@ def make_env(given: Sentences, coefficient: float, seed: int) -> Any:
     )
 
 
-def make_trainer(policy: Any, seed: int) -> Any:
-    """Makes a REINFORCE with a baseline of the group, and a mild price of drift."""
+def make_trainer(
+    policy: kpg.models.CausalLMPolicy, seed: int
+) -> kpg.trainers.REINFORCE:
+    """Makes a REINFORCE with the group as baseline and a low price on drift."""
     trainer = kpg.trainers.REINFORCE(
         policy,
         seed=seed,
@@ -108,8 +112,10 @@ def make_trainer(policy: Any, seed: int) -> Any:
     return trainer
 
 
-def measure(trainer: Any, env: Any, name: str) -> float:
-    """Samples a text of each prompt; prints its rewards, and returns their sum."""
+def measure(
+    trainer: kpg.trainers.REINFORCE, env: kpg.environments.TextGeneration, name: str
+) -> float:
+    """Samples a text per prompt, prints the mean rewards and returns their sum."""
     found = trainer.evaluate(env, len(env.prompts), deterministic=False)
     names = ("reward/bleu", "reward/grammar", "return")
     figures = [float(found[key]) for key in names]
@@ -120,7 +126,7 @@ def measure(trainer: Any, env: Any, name: str) -> float:
 def main(
     seed: int = 0, iterations: int = 100, epochs: int = 10, coefficient: float = 0.5
 ) -> int:
-    """Reads, then learns by rewards; returns the exit code."""
+    """Learns from texts, then from rewards; returns the exit code."""
     given = sentences()
     order = np.random.default_rng(seed).permutation(len(given.prompts))
     known, new = (

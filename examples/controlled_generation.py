@@ -3,8 +3,8 @@
 A tiny GPT-2 over bytes, the executor, learns to write from Python's own help texts and
 is then frozen. Before each byte, a policy of a few thousand weights gives it an
 instruction: continue, stop, sharpen, or boost one of two classes of words. The reward
-counts the different words of one class in a text; nobody tells the policy which. The
-exit code is 0 if the reward rose in every training.
+counts the distinct words of one class in a text; the policy is not told which. The exit
+code is 0 if the reward rose in every training.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTERACTIONS = ("one_way", "two_way")
 
 
 class Row(NamedTuple):
-    """What one training came to; returns are means over new texts.
+    """The outcome of one training; returns are means over new texts.
 
     Attributes:
         interaction: "one_way" or "two_way".
@@ -40,7 +40,7 @@ class Row(NamedTuple):
         before: Return of the new policy.
         after: Return of the trained one.
         seconds: Of the training.
-        text: The longest of the texts that ended last, behind its prompt.
+        text: The longest of the texts measured last, after its prompt.
     """
 
     interaction: str
@@ -52,11 +52,11 @@ class Row(NamedTuple):
 
 
 def wanted_words(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-    """Counts the different words of the wanted class in each completion."""
+    """Counts the distinct words of the wanted class in each completion."""
     return [float(sum(word in text for word in WORDS[WANTED])) for text in completions]
 
 
-def make_executor(epochs: int, characters: int) -> Any:
+def make_executor(epochs: int, characters: int) -> kpg.models.CausalLMPolicy:
     """Trains a byte-level GPT-2 on help texts, by an ordinary `fit`."""
     tokenizer = kpg.text.ByteTokenizer()
     lm = kpg.text.gpt2(
@@ -71,7 +71,9 @@ def make_executor(epochs: int, characters: int) -> Any:
     return kpg.models.CausalLMPolicy(lm, tokenizer, value_head=False)
 
 
-def make_env(executor: Any, interaction: str, seed: int) -> Any:
+def make_env(
+    executor: kpg.models.CausalLMPolicy, interaction: str, seed: int
+) -> kpg.environments.ControlledGeneration:
     """Returns the texts that a policy steers, 32 at a time."""
     return kpg.environments.ControlledGeneration(
         executor,
@@ -82,12 +84,16 @@ def make_env(executor: Any, interaction: str, seed: int) -> Any:
         word_classes=WORDS,
         max_new_tokens=MAX_NEW_TOKENS,
         seed=seed,
-        jit_compile=False,  # so small an executor gains less than the compiling takes
+        jit_compile=False,  # compiling costs more than so small an executor gains
     )
 
 
 def train(
-    executor: Any, interaction: str, seed: int, iterations: int, episodes: int
+    executor: kpg.models.CausalLMPolicy,
+    interaction: str,
+    seed: int,
+    iterations: int,
+    episodes: int,
 ) -> Row:
     """Trains a policy with PPO and measures it before and after."""
     env = make_env(executor, interaction, seed)
@@ -111,7 +117,8 @@ def train(
     trainer.fit(env, steps_per_epoch=iterations, verbose=0)
     seconds = time.monotonic() - start
     after = trainer.evaluate(unseen, **options)["return"]
-    written = zip(unseen.completed.prompts, unseen.completed.completions, strict=True)
+    last = unseen.completed
+    written = zip(last.prompts, last.completions, strict=True) if last else ()
     text = max(("|".join(pair) for pair in written), key=len)
     return Row(interaction, seed, before, after, seconds, text)
 

@@ -1,7 +1,7 @@
 """The whole path by the command line: train, evaluate, export, serve, play, judge.
 
-`make demo` runs it. It trains MountainCar-v0, serves the policy in a process of its
-own, and plays ten episodes against that server over gRPC. It exits with 0 if their mean
+`make demo` runs it. It trains MountainCar-v0, serves the policy in a separate process,
+and plays ten episodes against that server over gRPC. The exit code is 0 if their mean
 return reaches the official threshold.
 """
 
@@ -21,14 +21,14 @@ EPISODES = 10
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """Starts a kpg command whose result is read as JSON."""
+    """Starts a kpg command that prints its result as JSON."""
     print(f"\n$ kpg {' '.join(arguments)}", flush=True)
     command = [sys.executable, "-m", "kpg", *arguments, "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def kpg(*arguments: str) -> dict[str, Any]:
-    """Runs a kpg command and returns what it says, or exits as it did."""
+    """Runs a kpg command and returns its result, or exits with its exit code."""
     process = start(*arguments)
     output, _ = process.communicate()
     if process.returncode:
@@ -43,7 +43,7 @@ def server(directory: str) -> Iterator[str]:
     process = start("serve", directory, "--port", "0")
     try:
         line = process.stdout.readline() if process.stdout else ""
-        if not line:  # it has said why on standard error
+        if not line:  # standard error has the reason
             sys.exit(process.wait() or 1)
         yield json.loads(line)["address"]
     finally:
@@ -52,7 +52,7 @@ def server(directory: str) -> Iterator[str]:
 
 
 def main() -> int:
-    """Walks the path; returns the exit code."""
+    """Runs all steps; returns the exit code."""
     trained = kpg("train", ENV)
     print(
         f"{trained['env_steps']:,} steps in {trained['train_seconds']:.1f} s, "

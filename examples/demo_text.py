@@ -1,9 +1,9 @@
 """The whole path of a text policy: train, export, serve, complete over gRPC, judge.
 
-`make demo-text` runs it. A tiny language model learns made-up words first, and then to
-write vowels, for which it is rewarded. It is served in a process of its own, tokenizer
-and all, and completes prompts over gRPC. It exits with 0 if nine of ten letters that
-come back are vowels, and if the same seed gives the same texts again.
+`make demo-text` runs it. A tiny language model first learns made-up words and is then
+rewarded for writing vowels. It is served in a separate process, tokenizer included, and
+completes prompts over gRPC. The exit code is 0 if nine out of ten letters that come
+back are vowels and the same seed gives the same texts again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ THRESHOLD = 0.9
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """Starts a kpg command whose result is read as JSON."""
+    """Starts a kpg command that prints its result as JSON."""
     print(f"\n$ kpg {' '.join(arguments)}", flush=True)
     command = [sys.executable, "-m", "kpg", *arguments, "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def kpg(*arguments: str) -> dict[str, Any]:
-    """Runs a kpg command and returns what it says, or exits as it did."""
+    """Runs a kpg command and returns its result, or exits with its exit code."""
     process = start(*arguments)
     output, _ = process.communicate()
     if process.returncode:
@@ -44,7 +44,7 @@ def server(directory: str) -> Iterator[str]:
     process = start("serve", directory, "--port", "0")
     try:
         line = process.stdout.readline() if process.stdout else ""
-        if not line:  # it has said why on standard error
+        if not line:  # standard error has the reason
             sys.exit(process.wait() or 1)
         yield json.loads(line)["address"]
     finally:
@@ -53,7 +53,7 @@ def server(directory: str) -> Iterator[str]:
 
 
 def complete(address: str) -> list[str]:
-    """Completes the prompts by the server."""
+    """Has the server complete the prompts."""
     flags = [flag for prompt in PROMPTS for flag in ("--prompt", prompt)]
     played = kpg("play", TASK, "--server", address, *flags, "--seed", "3")
     return [row["completion"] for row in played["completions"]]
@@ -66,7 +66,7 @@ def share_of_vowels(texts: list[str]) -> float:
 
 
 def main() -> int:
-    """Walks the path; returns the exit code."""
+    """Runs all steps; returns the exit code."""
     trained = kpg("train", TASK)
     print(f"reward {trained['return_mean']:.2f} after {trained['wall_seconds']:.0f} s")
     exported = kpg("export", trained["run"], SERVABLE)

@@ -1,11 +1,11 @@
-"""Old English made new, and better by rewards: `python examples/modern_english.py`.
+"""From King James to modern English by rewards: `python examples/modern_english.py`.
 
 A tiny GPT-2 learns from pairs of verses to turn the King James Version (1611) into the
-World English Bible, and is then rewarded for how well its own sentences agree
-with the new ones. Verses that it never saw are what counts: their ROUGE-L and their
-BLEU must both be better after the rewards than before. With `--control` the supervised
-start also goes on by itself for as long as the rewards take. Everything works offline;
-it needs `pip install "kpg[examples]"`.
+World English Bible, and is then rewarded for how well its own sentences agree with the
+new ones. What counts are verses that it never saw: both their ROUGE-L and their BLEU
+must be better after the rewards than before. With `--control` the supervised start also
+continues without rewards for as long as these take. Everything works offline; it needs
+`pip install "kpg[examples]"`.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class Scores(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one seed came to.
+    """The outcome of one seed.
 
     Attributes:
         start: After the supervised start.
         rewarded: After the rewards.
-        control: After more supervision in place of them, if that was asked for.
+        control: After more supervision instead of rewards, if that was asked for.
     """
 
     start: Scores
@@ -101,7 +101,7 @@ def bible(package: str) -> Any:
 
 
 def verses() -> list[Pair]:
-    """Returns the short verses that are in both translations."""
+    """Returns the short verses that both translations have."""
     old, new = bible(OLD), bible(NEW)
     numbers = sorted(set(old.verse_start_indices) & set(new.verse_start_indices))
     pairs = [(plain(old, number), plain(new, number)) for number in numbers]
@@ -115,7 +115,7 @@ def plain(translation: Any, number: int) -> str:
 
 
 def divided(pairs: Sequence[Pair]) -> Verses:
-    """Holds a tenth of the verses out, always the same, with all that repeat them."""
+    """Holds out a fixed tenth of the verses, together with all repetitions."""
     order = np.random.default_rng(0).permutation(len(pairs))
     chosen = [pairs[index] for index in order]
     held_out = dict(chosen[: len(chosen) // 10])
@@ -123,8 +123,8 @@ def divided(pairs: Sequence[Pair]) -> Verses:
     return Verses(learned, list(held_out.items()))
 
 
-def within(pairs: Sequence[Pair], tokenizer: Any) -> list[Pair]:
-    """Leaves out the verses that have too many tokens, and marks the old ones' end."""
+def within(pairs: Sequence[Pair], tokenizer: kpg.text.WordTokenizer) -> list[Pair]:
+    """Drops verses with too many tokens, and marks the end of the old ones."""
     codec = kpg.text.Codec(tokenizer)
     lengths = [[len(row) for row in codec.encode(v)] for v in zip(*pairs, strict=True)]
     return [
@@ -134,7 +134,7 @@ def within(pairs: Sequence[Pair], tokenizer: Any) -> list[Pair]:
     ]
 
 
-def measure(policy: Any, pairs: Sequence[Pair]) -> Scores:
+def measure(policy: kpg.models.CausalLMPolicy, pairs: Sequence[Pair]) -> Scores:
     """Rewrites verses and compares the result with the new translation."""
     old, new = map(list, zip(*pairs, strict=True))
     written = policy.generate(old, MAX_TOKENS, deterministic=True)
@@ -149,7 +149,9 @@ def compared(old: list[str], written: list[str], new: list[str]) -> Scores:
     return Scores(found["rougeL"], found["bleu"])
 
 
-def make_policy(tokenizer: Any, seed: int) -> Any:
+def make_policy(
+    tokenizer: kpg.text.WordTokenizer, seed: int
+) -> kpg.models.CausalLMPolicy:
     """Makes a language model with random weights and its policy."""
     lm = kpg.text.gpt2(
         tokenizer.vocabulary_size(),
@@ -162,7 +164,11 @@ def make_policy(tokenizer: Any, seed: int) -> Any:
 
 
 def supervise(
-    policy: Any, pairs: Sequence[Pair], epochs: int, rate: float, seed: int
+    policy: kpg.models.CausalLMPolicy,
+    pairs: Sequence[Pair],
+    epochs: int,
+    rate: float,
+    seed: int,
 ) -> None:
     """Learns each word of the new verses from those before it."""
     steps = epochs * -(-len(pairs) // BATCH_SIZE)
@@ -180,7 +186,9 @@ def supervise(
     )
 
 
-def reward(policy: Any, pairs: Sequence[Pair], iterations: int, seed: int) -> float:
+def reward(
+    policy: kpg.models.CausalLMPolicy, pairs: Sequence[Pair], iterations: int, seed: int
+) -> float:
     """Learns from its own rewritings; returns how many seconds that took."""
     old, new = map(list, zip(*pairs, strict=True))
     env = kpg.environments.TextGeneration(

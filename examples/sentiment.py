@@ -1,12 +1,12 @@
 """PPO that stays near where it began: `python examples/sentiment.py`.
 
-A tiny GPT-2 learns to write made-up reviews, and is then rewarded for kind words by a
-lexicon. Nothing but its drift from the start keeps it writing reviews, so each nat of
-that costs β, and β is adapted until the drift is what was asked for: the recipe of
-Ziegler et al., "Fine-tuning language models from human preferences" (2019). Without it
-(`--free`) the same training ends with the kindest words over and over. The exit code is
-0 if the texts became kinder, and the drift of the last fifth of the training was within
-20 % of its target. It needs `pip install "kpg[text]"`.
+A tiny GPT-2 learns to write made-up reviews, and a lexicon then rewards it for kind
+words. To keep it writing reviews, each nat of drift from where it began costs β, and β
+adapts until the drift meets its target: the recipe of Ziegler et al., "Fine-tuning
+language models from human preferences" (2019). Without it (`--free`) the same training
+ends up repeating the kindest words. The exit code is 0 if the texts became kinder and
+the drift over the last fifth of the training was within 20 % of its target. It needs
+`pip install "kpg[text]"`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ TOLERANCE = 0.2
 
 
 class Figures(NamedTuple):
-    """What a training came to.
+    """The outcome of a training.
 
     Attributes:
         before: Mean sentiment of the texts before it, in [−1, 1].
-        after: Mean sentiment of the last fifth of the training.
-        drift: Mean KL(π ‖ π_ref) of the last fifth, in nats a token.
+        after: Mean sentiment over the last fifth of the training.
+        drift: Mean KL(π ‖ π_ref) over the last fifth, in nats a token.
         coefficient: β at the end.
         seconds: Of the training.
     """
@@ -55,12 +55,12 @@ class Figures(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Whether the drift is what was asked for."""
+        """Whether the drift meets its target."""
         return abs(self.drift / TARGET - 1.0) <= TOLERANCE
 
 
-def make_policy(seed: int, epochs: int) -> Any:
-    """Makes a language model that writes reviews, kind and unkind ones."""
+def make_policy(seed: int, epochs: int) -> kpg.models.CausalLMPolicy:
+    """Makes a language model that writes kind and unkind reviews."""
     reviews = kpg.text.phrases(PARTS)
     tokenizer = kpg.text.WordTokenizer.from_texts(reviews)
     lm = kpg.text.gpt2(
@@ -74,8 +74,8 @@ def make_policy(seed: int, epochs: int) -> Any:
     return policy
 
 
-def make_env(seed: int) -> Any:
-    """Returns the beginnings of reviews, to be completed 64 at a time."""
+def make_env(seed: int) -> kpg.environments.TextGeneration:
+    """Returns beginnings of reviews, completed 64 at a time."""
     return kpg.environments.TextGeneration(
         sorted({part.split()[0] for part in PARTS[0]}),
         rewards=[kpg.rewards.Sentiment()],
@@ -86,7 +86,9 @@ def make_env(seed: int) -> Any:
     )
 
 
-def make_trainer(policy: Any, seed: int, free: bool) -> Any:
+def make_trainer(
+    policy: kpg.models.CausalLMPolicy, seed: int, free: bool
+) -> kpg.trainers.PPO:
     """Makes a PPO with the settings of the paper's code, scaled to a tiny model."""
     drift: dict[str, Any] = {
         "reference_kl_coef": 0.15,
@@ -109,7 +111,9 @@ def make_trainer(policy: Any, seed: int, free: bool) -> Any:
     return trainer
 
 
-def train(policy: Any, seed: int, iterations: int, free: bool = False) -> Figures:
+def train(
+    policy: kpg.models.CausalLMPolicy, seed: int, iterations: int, free: bool = False
+) -> Figures:
     """Trains the policy, and prints ten lines about it."""
     trainer, env = make_trainer(policy, seed, free), make_env(seed)
     unseen = make_env(seed + 1000)
@@ -131,7 +135,7 @@ def train(policy: Any, seed: int, iterations: int, free: bool = False) -> Figure
     return Figures(before, float(after), float(drift), float(prices[-1]), seconds)
 
 
-def show(policy: Any, seed: int) -> None:
+def show(policy: kpg.models.CausalLMPolicy, seed: int) -> None:
     """Prints a few texts."""
     prompts = ["The", "This", "My", "Our"]
     texts = policy.generate(prompts, MAX_NEW_TOKENS, seed)
@@ -148,18 +152,12 @@ def main(
     figures = train(policy, seed, iterations, free)
     print("After:")
     show(policy, seed)
-    drift = (
-        ""
-        if free
-        else (
-            f"; drift {figures.drift:.3f} nats a token, "
-            f"{figures.drift / TARGET:.0%} of its target"
-        )
-    )
-    print(
-        f"Sentiment {figures.before:.2f} → {figures.after:.2f} in "
-        f"{figures.seconds:.0f} s{drift}."
-    )
+    line = f"Sentiment {figures.before:.2f} → {figures.after:.2f}"
+    line += f" in {figures.seconds:.0f} s"
+    if not free:
+        line += f"; drift {figures.drift:.3f} nats a token"
+        line += f", {figures.drift / TARGET:.0%} of its target"
+    print(f"{line}.")
     kinder = figures.after > figures.before
     return 0 if kinder and (free or figures.settled) else 1
 

@@ -22,6 +22,7 @@ from kpg.language.rewards.repetition import Repetition as Repetition
 from kpg.language.rewards.reward import Reward as Reward
 from kpg.language.rewards.reward import RewardFunction as RewardFunction
 from kpg.language.rewards.reward import Score as Score
+from kpg.language.rewards.reward import TextReward as TextReward
 from kpg.language.rewards.reward import deserialize as deserialize
 from kpg.language.rewards.reward import serialize as serialize
 from kpg.language.rewards.rouge import RougeL as RougeL

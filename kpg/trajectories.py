@@ -38,7 +38,7 @@ class Trajectory(NamedTuple):
         critic_state: As `policy_state`, of the critic, where every fragment brings its
             own; `()` where the state carries on from the fragment before.
         greedy_rewards: `[T, B]` float32, of the episode that the most likely actions
-            make of each column's start, 0 after its end; `None` unless an algorithm
+            make of each column's start, 0 after its end; `()` unless an algorithm
             needs them.
         turns: Nest of `[T, B, ...]`, what a `kpg.environments.Partner` did; `()` unless
             one learns. The learner makes it a pair with the log-probabilities `[T, B]`.
@@ -55,7 +55,7 @@ class Trajectory(NamedTuple):
     policy_state: Nest = ()
     values: Tensor | tuple[()] = ()
     critic_state: Nest = ()
-    greedy_rewards: Tensor | None = None
+    greedy_rewards: Tensor | tuple[()] = ()
     turns: Nest = ()
 
 

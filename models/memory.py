@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -43,20 +43,16 @@ class Memory(values.Value, ABC):
 class _Recurrent(Memory):
     """A recurrent cell of Keras, with Keras's orthogonal recurrent weights."""
 
+    _kind: ClassVar[type[keras.layers.Layer]]
     units: int = 64
 
     def __post_init__(self) -> None:
         checks.whole_number("units", self.units)
 
-    @staticmethod
-    @abstractmethod
-    def _kind() -> type[keras.layers.Layer]:
-        """Returns the class of the cell."""
-
     @override
     def cell(self, seed: int | None) -> keras.layers.Layer:
         seeds = layer_seeds(seed)
-        return self._kind()(
+        return self._kind(
             self.units,
             kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
             recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
@@ -75,10 +71,7 @@ class GRU(_Recurrent):
         units: Width of the state, ≥ 1. Defaults to 64.
     """
 
-    @staticmethod
-    @override
-    def _kind() -> type[keras.layers.Layer]:
-        return keras.layers.GRUCell
+    _kind: ClassVar[type[keras.layers.Layer]] = keras.layers.GRUCell
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -92,10 +85,7 @@ class LSTM(_Recurrent):
         units: Width of the state, ≥ 1. Defaults to 64.
     """
 
-    @staticmethod
-    @override
-    def _kind() -> type[keras.layers.Layer]:
-        return keras.layers.LSTMCell
+    _kind: ClassVar[type[keras.layers.Layer]] = keras.layers.LSTMCell
 
 
 @keras.saving.register_keras_serializable(package="kpg")

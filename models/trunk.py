@@ -96,9 +96,11 @@ class Trunk(keras.layers.Layer):
         self.encoder = ObservationEncoder(
             observation_space, options.action_mask, encoder_seed
         )
-        self.backbone = options.backbone
-        if self.backbone is None:
-            self.backbone = _backbone_for(observation_space, options, backbone_seed)
+        self.backbone: keras.layers.Layer = (
+            _backbone_for(observation_space, options, backbone_seed)
+            if options.backbone is None
+            else options.backbone
+        )
         self.memory: keras.layers.Layer | None = None
         if options.memory is not None:
             self.memory = options.memory.cell(memory_seed)

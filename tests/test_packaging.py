@@ -16,8 +16,8 @@ PACKAGE = Path(kpg.__file__).resolve().parent
 DATA = {
     "kpg/py.typed",
     *(
-        f"kpg/cli/presets/{file.name}"
-        for file in (PACKAGE / "cli" / "presets").glob("*.json")
+        f"kpg/{file.relative_to(PACKAGE).as_posix()}"
+        for file in (PACKAGE / "cli").rglob("presets/*.json")
     ),
 }
 
@@ -75,7 +75,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def test_the_wheel_holds_every_module_and_nothing_else(shipped: set[str]) -> None:
     package = {name for name in shipped if ".dist-info/" not in name}
     assert package == modules() | DATA
-    assert {"kpg/models/policy.py", "kpg/commands/train.py"} <= package
+    assert {"kpg/models/policy.py", "kpg/cli/commands/train.py"} <= package
     assert len(DATA) >= 5
 
 
@@ -92,9 +92,9 @@ def test_the_version_is_that_of_the_distribution() -> None:
     [
         "import kpg",
         "import kpg.cli.main",
-        "import kpg.cli.presets, kpg.cli.runs",
+        "import kpg.cli.preset, kpg.cli.runs, kpg.cli.kind",
         "from kpg.export import Client",
-        "import kpg.cli.commands.play",
+        "import kpg.cli.environments, kpg.cli.playing, kpg.cli.language.texts",
         "import kpg; kpg.export; dir(kpg)",
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypedDict
 
@@ -65,9 +66,18 @@ class Option(NamedTuple):
                 )
         if given is None:
             return None
-        if given is default and dataclasses.is_dataclass(given):
-            return dataclasses.replace(given, **arguments)  # type: ignore[type-var]
-        return values.get(name, given, self.base, self.known, arguments)
+        if given is default and isinstance(given, Value):
+            return given.changed(**arguments)
+        try:
+            return values.get(name, given, self.base, self.known, arguments)
+        except ValueError as error:
+            raise ValueError(self._in_flat_names(str(error), flat)) from error
+
+    def _in_flat_names(self, text: str, flat: Mapping[str, object]) -> str:
+        """Says what is wrong in the words that the user wrote."""
+        for flat_name, argument in self.flat.items() if flat else ():
+            text = re.sub(rf"(?<!\w){argument}(?==|`)", flat_name, text)
+        return text
 
     def _defaults(self, flat_name: str, default: object) -> list[object]:
         """Returns what a flat name is if nobody sets it; older files hold all of them.

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -32,7 +32,7 @@ from kpg.trainers.running.optimizers import (
 from kpg.trainers.running.programs import Environments, Programs, partner_of
 from kpg.trainers.running.saving import revived_models, write_aside
 from kpg.trainers.settings import TrainerSettings
-from kpg.types import Array, Config, Nest, Space
+from kpg.types import Config, Nest, Space
 
 _OPTIMIZERS = ("optimizer", "critic_optimizer", "executor_optimizer")
 
@@ -401,7 +401,7 @@ class Trainer(Algorithm, keras.Model):
         episodes: int = 100,
         deterministic: bool = True,
         seed: int | None = None,
-    ) -> dict[str, float | Array]:
+    ) -> dict[str, Any]:
         """Plays whole episodes without learning.
 
         Every copy of the environment plays its share of the episodes, so that short

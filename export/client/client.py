@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import grpc
 
@@ -14,32 +14,26 @@ from kpg.export.client import inputs, protocol
 from kpg.export.client.inputs import SignatureSpec
 from kpg.export.wire import names, tensors
 from kpg.export.wire.errors import ServingError, explained
+from kpg.export.wire.tensors import Message
 from kpg.types import Array, Nest, Space
 
-# The messages' classes are made when the program runs: no type checker knows them.
-_Message: TypeAlias = Any
-_Method: TypeAlias = Callable[..., _Message]
+_Method: TypeAlias = Callable[..., Message]
 
 
 class VersionStatus(NamedTuple):
-    """What a server says about one version.
-
-    Attributes:
-        version: Its number.
-        state: "START", "LOADING", "AVAILABLE", "UNLOADING" or "END".
-        error: Why it is not served if it failed, else empty.
-    """
+    """What a server says about one version."""
 
     version: int
-    state: str
-    error: str
+    state: str  # "START", "LOADING", "AVAILABLE", "UNLOADING" or "END"
+    error: str  # why it is not served if it failed, else empty
 
 
 class Client:
     """Asks a server for actions: `kpg serve`, or TensorFlow Serving itself.
 
     A client does not import TensorFlow: it starts in a quarter of a second and runs
-    where TensorFlow does not. Several threads can share it.
+    where TensorFlow does not. Several threads can share it. Its methods raise
+    `ServingError` if the server cannot be reached or refuses the request.
 
     Example:
         with kpg.export.Client("127.0.0.1:8500") as client:
@@ -78,8 +72,7 @@ class Client:
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
-                # A server that starts is found at once: gRPC's own pauses grow to two
-                # minutes.
+                # A new server is found at once: gRPC's own pauses grow to 2 minutes.
                 ("grpc.initial_reconnect_backoff_ms", 50),
                 ("grpc.min_reconnect_backoff_ms", 50),
                 ("grpc.max_reconnect_backoff_ms", 500),
@@ -109,7 +102,6 @@ class Client:
             `Tuple` see `action_space`.
 
         Raises:
-            ServingError: If the server cannot be reached or refuses the request.
             ValueError: See `predict`; or if the policy has another action space.
         """
         return self.step(observations)[0]
@@ -134,7 +126,6 @@ class Client:
             name, none if the policy has no memory.
 
         Raises:
-            ServingError: See `act`.
             ValueError: See `act`.
         """
         name = names.GREEDY if seed is None else names.SAMPLE
@@ -161,9 +152,6 @@ class Client:
 
         Returns:
             `action`, `log_prob` and the other outputs of the signature `sample`.
-
-        Raises:
-            ServingError: If the server cannot be reached or refuses the request.
         """
         return self.predict(observations, signature_name=names.SAMPLE, seed=seed)
 
@@ -193,7 +181,6 @@ class Client:
             B strings, without the prompts.
 
         Raises:
-            ServingError: If the server cannot be reached or refuses the request.
             ValueError: If `prompts` are not strings.
         """
         seed = secrets.randbits(31) if seed is None else seed
@@ -231,7 +218,6 @@ class Client:
             NumPy arrays by output name.
 
         Raises:
-            ServingError: If the server cannot be reached or refuses the request.
             ValueError: If an input cannot be cast without loss to what the signature
                 wants, such as 0.5 to an integer.
         """
@@ -259,31 +245,11 @@ class Client:
         }
 
     def metadata(self, version: int | None = None) -> dict[str, SignatureSpec]:
-        """Asks which signatures there are.
-
-        Args:
-            version: Which version to ask about. Defaults to the newest.
-
-        Returns:
-            The signatures by name.
-
-        Raises:
-            ServingError: If the server cannot be reached or has no such version.
-        """
+        """Returns the signatures of a version by name, by default of the newest."""
         return self._ask_metadata(version)[1]
 
     def status(self, version: int | None = None) -> list[VersionStatus]:
-        """Asks which versions there are.
-
-        Args:
-            version: Which version to ask about. Defaults to all.
-
-        Returns:
-            The versions, newest first.
-
-        Raises:
-            ServingError: If the server cannot be reached or knows no such version.
-        """
+        """Returns the state of one version, by default of all, newest first."""
         return self._ask_status(version, self.timeout)
 
     def wait_until_ready(self, timeout: float = 30.0) -> None:
@@ -340,22 +306,22 @@ class Client:
             self.action_space, lambda path: outputs[names.join("action", path)]
         )
 
-    def _method(self, path: str, response_class: _Message) -> _Method:
+    def _method(self, path: str, response_class: Message) -> _Method:
         method: _Method = self._channel.unary_unary(
             path,
-            request_serializer=_serialize,
+            request_serializer=tensors.serialize,
             response_deserializer=response_class.FromString,
         )
         return method
 
-    def _call(self, method: _Method, request: _Message, timeout: float) -> _Message:
+    def _call(self, method: _Method, request: Message, timeout: float) -> Message:
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
             code, details = error.code().name, error.details() or ""
             raise explained(code, details, self.target, timeout) from error
 
-    def _fill(self, spec: _Message, version: int | None) -> None:
+    def _fill(self, spec: Message, version: int | None) -> None:
         spec.name = self.model_name
         if version is not None:
             spec.version.value = version
@@ -389,7 +355,3 @@ class Client:
         packed = response.metadata["signature_def"].value
         definitions = protocol.SignatureDefMap.FromString(packed).signature_def
         return response.model_spec.version.value, inputs.signatures(definitions)
-
-
-def _serialize(message: _Message) -> bytes:
-    return bytes(message.SerializeToString())

@@ -12,15 +12,10 @@ from kpg.types import Array, Nest
 
 
 class ArraySpec(NamedTuple):
-    """What one input or output of a signature must be.
+    """What one input or output of a signature must be."""
 
-    Attributes:
-        dtype: TensorFlow's name of the data type, such as "float" or "int64".
-        shape: Sizes, None where a size varies; None as a whole where the rank does.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
+    dtype: str  # TensorFlow's name of the data type, such as "float" or "int64"
+    shape: tuple[int | None, ...] | None  # None where a size, or the rank, varies
 
 
 class SignatureSpec(NamedTuple):
@@ -47,17 +42,10 @@ def named(
     seed: int | Sequence[int] | None,
     inputs: Mapping[str, ArraySpec],
 ) -> dict[str, Array]:
-    """Names and casts the values of a request.
+    """Returns the arrays of a request by name, cast to their types.
 
-    Args:
-        observations: A batch for the only input that is neither seed nor state; or a
-            nest of batches; or several inputs by name.
-        state: What the previous step returned; zeros for what is missing of it.
-        seed: For an input `seed`: an int32 number or two of them.
-        inputs: The signature's; empty if unknown.
-
-    Returns:
-        An array for each input.
+    Arguments are those of `Client.predict`. Zeros stand in for a missing state, and
+    `inputs` is empty if the signature is unknown.
 
     Raises:
         ValueError: If an input cannot be cast without loss.

@@ -99,15 +99,8 @@ _PACKAGE = "kpg.serving"
 _FIELD = re.compile(r"(?:(repeated|map) )?(\w+) (\w+) = (\d+)")
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
-    "double": _Field.TYPE_DOUBLE,
-    "float": _Field.TYPE_FLOAT,
-    "int64": _Field.TYPE_INT64,
-    "uint64": _Field.TYPE_UINT64,
-    "int32": _Field.TYPE_INT32,
-    "uint32": _Field.TYPE_UINT32,
-    "bool": _Field.TYPE_BOOL,
-    "string": _Field.TYPE_STRING,
-    "bytes": _Field.TYPE_BYTES,
+    name: _Field.Type.Value(f"TYPE_{name.upper()}")
+    for name in "double float int64 uint64 int32 uint32 bool string bytes".split()
 }
 
 

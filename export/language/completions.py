@@ -1,20 +1,7 @@
 """The signatures of a language policy: strings in, strings out.
 
-`serving_default` takes prompts alone and writes the most likely tokens, up to the
-exported limit. `complete` takes all of
-
-- `prompts` `[B]`, strings of at least one token;
-- `seed`, int32: equal seeds draw equal completions of equal batches;
-- `temperature`, float32 above 0, or −1 for that of the policy;
-- `max_new_tokens`, int32 in 1 … the exported limit, or −1 for the limit;
-- `deterministic`, bool: whether to choose the most likely tokens.
-
-Both return `completions` `[B]`, strings in UTF-8 without prompt and end, and
-`log_probs` `[B]`, the log-probability (nats) of each completion including its end.
-Inputs out of their range, empty prompts and prompts that leave no room for the
-completion are errors (INVALID_ARGUMENT).
-
-The tokenizer, the loop over tokens and the detokenizer are in the graph.
+docs/serving.md lists inputs, outputs and errors. The tokenizer, the loop over tokens
+and the detokenizer are in the graph.
 """
 
 from __future__ import annotations
@@ -29,7 +16,7 @@ from kpg import checks, spaces
 from kpg.export.wire.names import AS_EXPORTED, COMPLETE, GREEDY
 from kpg.export.writing.offer import Offer, Source
 from kpg.export.writing.signature import Arrays, Signature, Tensors
-from kpg.models.language.decoding.sampling import Completions, Sampler
+from kpg.models.language.decoding.sampling import Sampler
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.tables import put_anywhere, widened
 from kpg.models.language.language_policy import LanguagePolicy
@@ -72,7 +59,7 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
             COMPLETE,
             _PROMPTS | _OPTIONS,
             writer.complete,
-            "Completions as they are asked for.",
+            "Completions as requested.",
             writer.live,
         ),
     ]
@@ -119,14 +106,7 @@ class _Writer:
     def greedy(self, prompts: tf.Tensor) -> Tensors:
         """Writes the most likely completions, up to the limit."""
         seed = tf.zeros([2], tf.int32)
-        sampler = Sampler(
-            self._policy,
-            self.limit,
-            deterministic=True,
-            decoder=self._decoder,
-            write=put_anywhere,
-        )
-        return self._texts(sampler(*self._read(prompts, self.limit), seed))
+        return self._write(prompts, self.limit, True, None, seed)
 
     def complete(
         self,
@@ -136,7 +116,7 @@ class _Writer:
         max_new_tokens: tf.Tensor,
         deterministic: tf.Tensor,
     ) -> Tensors:
-        """Writes completions as they are asked for."""
+        """Writes completions as requested."""
         limit, own = self.limit, float(AS_EXPORTED)
         count_fits = (max_new_tokens >= 1) & (max_new_tokens <= limit)
         requirements = [
@@ -155,16 +135,32 @@ class _Writer:
         ]
         with tf.control_dependencies(requirements):
             count = tf.where(max_new_tokens == AS_EXPORTED, limit, max_new_tokens)
+        wanted = tf.where(temperature == own, self._policy.temperature, temperature)
+        return self._write(prompts, count, deterministic, wanted, tf.stack([seed, 0]))
+
+    def _write(
+        self,
+        prompts: tf.Tensor,
+        count: int | tf.Tensor,
+        deterministic: bool | tf.Tensor,
+        temperature: tf.Tensor | None,
+        seed: tf.Tensor,
+    ) -> Tensors:
+        """Returns the outputs."""
         sampler = Sampler(
-            self._policy,
-            count,
-            deterministic,
-            self._decoder,
-            tf.where(temperature == own, self._policy.temperature, temperature),
-            put_anywhere,
+            self._policy, count, deterministic, self._decoder, temperature, put_anywhere
         )
-        key = tf.stack([seed, 0])
-        return self._texts(sampler(*self._read(prompts, count), key))
+        completions = sampler(*self._read(prompts, count), seed)
+        tokenizer = self._policy.tokenizer
+        rows = tf.transpose(completions.tokens)
+        kept = tf.transpose(completions.valid) & (rows != int(tokenizer.end_token_id))
+        texts = tokenizer.detokenize(tf.ragged.boolean_mask(rows, kept))
+        # A token can be part of a character, and a reply in JSON must be text.
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+        return {
+            "completions": texts,
+            "log_probs": tf.reduce_sum(completions.log_probs, axis=0),
+        }
 
     def live(self, inputs: Arrays) -> Arrays:
         """Asks the live policy, at its own temperature."""
@@ -223,19 +219,6 @@ class _Writer:
             table = tf.cast(tokens.to_tensor(0), tf.int32)
         missing = tf.maximum(1 - tf.shape(table)[1], 0)
         return widened(table, missing, axis=1), lengths
-
-    def _texts(self, completions: Completions) -> Tensors:
-        """Returns the outputs."""
-        tokenizer = self._policy.tokenizer
-        rows = tf.transpose(completions.tokens)
-        kept = tf.transpose(completions.valid) & (rows != int(tokenizer.end_token_id))
-        texts = tokenizer.detokenize(tf.ragged.boolean_mask(rows, kept))
-        # A token can be part of a character, and a reply in JSON must be text.
-        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
-        return {
-            "completions": texts,
-            "log_probs": tf.reduce_sum(completions.log_probs, axis=0),
-        }
 
     def _prompts(self, count: int) -> list[bytes]:
         """Makes prompts of words that the tokenizer knows, of 1 to 3 tokens."""

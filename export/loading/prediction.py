@@ -19,15 +19,9 @@ from kpg.types import Array
 def predict(
     servable: Servable, request: predict_pb2.PredictRequest
 ) -> predict_pb2.PredictResponse:
-    """Answers a PredictRequest.
+    """Answers a PredictRequest, with no more than the signature in its `model_spec`.
 
-    Args:
-        servable: The version to ask. The caller chooses it, whatever
-            `request.model_spec` says.
-        request: The request.
-
-    Returns:
-        A response whose `model_spec` only has the signature's name.
+    The caller chooses the version, whatever the `model_spec` of the request says.
 
     Raises:
         ServingError: With the code and the words of TensorFlow Serving.

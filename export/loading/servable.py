@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import grpc
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
@@ -22,24 +23,7 @@ from kpg.export.wire.errors import ServingError
 from kpg.export.wire.tensors import SignatureDef
 from kpg.types import Array
 
-_CODES = {
-    1: "CANCELLED",
-    2: "UNKNOWN",
-    3: "INVALID_ARGUMENT",
-    4: "DEADLINE_EXCEEDED",
-    5: "NOT_FOUND",
-    6: "ALREADY_EXISTS",
-    7: "PERMISSION_DENIED",
-    8: "RESOURCE_EXHAUSTED",
-    9: "FAILED_PRECONDITION",
-    10: "ABORTED",
-    11: "OUT_OF_RANGE",
-    12: "UNIMPLEMENTED",
-    13: "INTERNAL",
-    14: "UNAVAILABLE",
-    15: "DATA_LOSS",
-    16: "UNAUTHENTICATED",
-}
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class Servable:
@@ -53,10 +37,7 @@ class Servable:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Loads the SavedModel at `path`.
-
-        Args:
-            path: A directory with a `saved_model.pb`.
+        """Loads the SavedModel in the directory `path`.
 
         Raises:
             ServingError: If it cannot be loaded, or if the loader left a variable
@@ -89,15 +70,12 @@ class Servable:
         inputs: Mapping[str, Array],
         outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
-        """Runs a signature.
+        """Runs a signature, and returns its outputs by name.
 
         Args:
             signature_name: A key of `signatures`.
             inputs: An array for each input of the signature, in its data type.
             outputs: Which outputs to compute. Defaults to all.
-
-        Returns:
-            The outputs by name.
 
         Raises:
             ServingError: With the code and the words of TensorFlow's runtime.

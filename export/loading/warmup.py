@@ -32,12 +32,9 @@ def write(
     model_name: str,
     requests: Iterable[tuple[str, Mapping[str, Array]]],
 ) -> None:
-    """Writes warm-up requests into a SavedModel's directory.
+    """Writes warm-up requests: signature names, each with the arrays of its inputs.
 
-    Args:
-        directory: The SavedModel's directory.
-        model_name: The name in the requests, which servers do not check.
-        requests: Signature names, each with the arrays of its inputs.
+    Servers do not check `model_name`.
     """
     path = directory / PATH
     path.parent.mkdir(exist_ok=True)
@@ -53,13 +50,7 @@ def write(
 
 
 def replay(servable: Servable) -> int:
-    """Runs the warm-up requests of a loaded version.
-
-    Args:
-        servable: The loaded version.
-
-    Returns:
-        How many requests ran; 0 if the SavedModel has none.
+    """Runs the warm-up requests of a loaded version, and returns how many there are.
 
     Raises:
         ServingError: If the file is damaged, a record is not a Predict request, there

@@ -28,17 +28,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VersionState:
-    """What GetModelStatus says about one version.
-
-    Attributes:
-        version: Its number.
-        state: One of `LOADING`, `AVAILABLE`, `UNLOADING` and `END`.
-        error: Why it is not served, if it failed.
-    """
+    """What GetModelStatus says about one version."""
 
     version: int
-    state: int
-    error: ServingError | None = None
+    state: int  # one of `LOADING`, `AVAILABLE`, `UNLOADING` and `END`
+    error: ServingError | None = None  # why it is not served, if it failed
 
 
 class Model:
@@ -51,12 +45,7 @@ class Model:
     """
 
     def __init__(self, name: str, directory: str | os.PathLike[str]) -> None:
-        """Binds a name to a directory. `poll` loads.
-
-        Args:
-            name: What clients call the model.
-            directory: Its versions are sub-directories named by integers.
-        """
+        """Binds a name to a directory of versions, which `poll` loads."""
         self.name = name
         self.directory = Path(directory)
         self._changed = threading.Condition()
@@ -95,10 +84,7 @@ class Model:
 
     @contextlib.contextmanager
     def lease(self, version: int | None) -> Iterator[tuple[int, Servable]]:
-        """Keeps a version loaded while a request uses it.
-
-        Args:
-            version: Its number, or None for the newest.
+        """Keeps a version loaded while a request uses it: by default the newest.
 
         Yields:
             The number and the loaded version.

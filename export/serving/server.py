@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -9,9 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import grpc
 
@@ -68,13 +67,18 @@ class Server:
             ServingError: If the port is taken, or the directory holds no version, or
                 its newest version cannot be served.
         """
-        threads = grpc_max_threads
-        if threads is None:
-            threads = 4 * (os.cpu_count() or 1)
-        _check_settings(port, model_name, file_system_poll_wait_seconds, threads)
+        if not 0 <= port <= 65535:
+            checks.refuse("port", "must be in 0 … 65535; 0 picks a free one", port)
+        if not model_name:
+            checks.refuse("model_name", "must not be empty", model_name)
+        if grpc_max_threads is None:
+            grpc_max_threads = 4 * (os.cpu_count() or 1)
+        threads = checks.whole_number("grpc_max_threads", grpc_max_threads)
         self.host = host
         self.model = Model(model_name, Path(directory).absolute())
-        self._interval = file_system_poll_wait_seconds
+        self._interval = checks.number(
+            "file_system_poll_wait_seconds", file_system_poll_wait_seconds, 0.0
+        )
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._poll, daemon=True)
         self._grpc = grpc.server(
@@ -110,8 +114,7 @@ class Server:
     def stop(self, grace: float = 5.0) -> None:
         """Takes no new requests, finishes those under way, and unloads the model.
 
-        Args:
-            grace: Seconds that requests under way are given. Defaults to 5.
+        The requests under way have `grace` seconds.
         """
         self._stopping.set()
         self._grpc.stop(grace).wait()
@@ -128,33 +131,30 @@ class Server:
         self.stop()
 
     def _bind(self, port: int) -> int:
-        try:
-            bound = int(self._grpc.add_insecure_port(_address(self.host, port)))
-        except RuntimeError:  # older versions of grpc return 0 instead
-            bound = 0
-        if bound == 0:
-            raise ServingError(
-                "UNAVAILABLE",
-                "The server's address must be free: stop what is running there, or "
-                "choose another port (0 picks a free one). Received: "
-                f"{_address(self.host, port)}, which is in use or does not exist",
-            )
-        return bound
+        address = _address(self.host, port)
+        with contextlib.suppress(RuntimeError):  # older versions of grpc return 0
+            if bound := int(self._grpc.add_insecure_port(address)):
+                return bound
+        raise ServingError(
+            "UNAVAILABLE",
+            "The server's address must be free: stop what is running there, or choose "
+            f"another port (0 picks a free one). Received: {address}, which is in use "
+            "or does not exist",
+        )
 
     def _load(self) -> None:
-        directory = self.model.directory
+        directory, missing = self.model.directory, ""
         if not directory.is_dir():
+            missing = "exist"
+        else:
+            self.model.poll()
+            if not self.model.states():
+                missing = "hold a version, a sub-directory named by an integer"
+        if missing:
             raise ServingError(
                 "NOT_FOUND",
-                "The directory to serve must exist; `kpg export` makes one. "
+                f"The directory to serve must {missing}; `kpg export` makes one. "
                 f"Received: {directory}",
-            )
-        self.model.poll()
-        if not self.model.states():
-            raise ServingError(
-                "NOT_FOUND",
-                "The directory to serve must hold a version, a sub-directory named by "
-                f"an integer; `kpg export` makes one. Received: {directory}",
             )
 
     def _poll(self) -> None:
@@ -180,20 +180,9 @@ def serve(
 ) -> None:
     """Serves a directory until SIGTERM or SIGINT. Call it in the main thread.
 
-    Args:
-        directory: See `Server`.
-        port: See `Server`.
-        rest_api_port: Must be 0, since there is no REST interface yet.
-        host: See `Server`.
-        model_name: See `Server`.
-        file_system_poll_wait_seconds: See `Server`.
-        grpc_max_threads: See `Server`.
-        on_ready: Called with the server once it answers. Defaults to printing one line
-            with the address to standard output.
-
-    Raises:
-        ValueError: See `Server`; or if `rest_api_port` is given.
-        ServingError: See `Server`.
+    Arguments and errors are those of `Server`. `rest_api_port` must be 0, since there
+    is no REST interface yet. `on_ready` is called with the server once it answers; by
+    default it prints one line with the address to standard output.
     """
     if rest_api_port:
         raise ValueError(
@@ -223,7 +212,7 @@ def announce(server: Server) -> None:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stop_signals() -> Iterator[Callable[[], None]]:
     """Yields a function that waits for SIGTERM or SIGINT, and restores their handlers.
 
@@ -241,7 +230,8 @@ def _stop_signals() -> Iterator[Callable[[], None]]:
                 pass
 
         woken = signal.set_wakeup_fd(sent.fileno())
-        handlers = {number: signal.signal(number, _ignore) for number in signals}
+        # Their numbers have been written by the time that a handler runs.
+        handlers = {one: signal.signal(one, lambda *_: None) for one in signals}
         try:
             yield wait
         finally:
@@ -250,20 +240,5 @@ def _stop_signals() -> Iterator[Callable[[], None]]:
             signal.set_wakeup_fd(woken)
 
 
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Handles a signal whose number has been written for the function that waits."""
-
-
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _check_settings(
-    port: int, model_name: str, poll_wait_seconds: float, threads: int
-) -> None:
-    if not 0 <= port <= 65535:
-        checks.refuse("port", "must be in 0 … 65535, where 0 picks a free one", port)
-    if not model_name:
-        checks.refuse("model_name", "must not be empty", model_name)
-    checks.number("file_system_poll_wait_seconds", poll_wait_seconds, 0.0)
-    checks.whole_number("grpc_max_threads", threads)

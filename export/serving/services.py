@@ -19,6 +19,7 @@ from tensorflow_serving.apis import (
 
 from kpg.export.loading import prediction
 from kpg.export.serving.model import Model, not_found
+from kpg.export.wire import tensors
 from kpg.export.wire.errors import ServingError
 
 _Request: TypeAlias = (
@@ -34,14 +35,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Services:
-    """Answers requests about one model."""
+    """Answers requests about one model.
+
+    All methods raise `ServingError` with the code and the words of TensorFlow Serving.
+    """
 
     def __init__(self, model: Model) -> None:
-        """Binds the methods to a model.
-
-        Args:
-            model: The one model of this server.
-        """
+        """Binds the methods to the one model of a server."""
         self._model = model
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -68,11 +68,7 @@ class Services:
     def predict(
         self, request: predict_pb2.PredictRequest
     ) -> predict_pb2.PredictResponse:
-        """Answers a PredictRequest.
-
-        Raises:
-            ServingError: With the code and the words of TensorFlow Serving.
-        """
+        """Answers a PredictRequest."""
         with self._model.lease(self._version(request)) as (version, servable):
             response = prediction.predict(servable, request)
         response.model_spec.name = self._model.name
@@ -82,11 +78,7 @@ class Services:
     def get_model_metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Answers a GetModelMetadataRequest with the version's signatures.
-
-        Raises:
-            ServingError: With the code and the words of TensorFlow Serving.
-        """
+        """Answers a GetModelMetadataRequest with the version's signatures."""
         _spec(request)
         if not request.metadata_field:
             raise _invalid(
@@ -108,11 +100,7 @@ class Services:
     def get_model_status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Answers a GetModelStatusRequest with the state of one or all versions.
-
-        Raises:
-            ServingError: With the code and the words of TensorFlow Serving.
-        """
+        """Answers a GetModelStatusRequest with the state of one or all versions."""
         spec = _spec(request)
         states = self._model.states() if spec.name == self._model.name else []
         if spec.HasField("version"):
@@ -174,7 +162,7 @@ def _method(
     return grpc.unary_unary_rpc_method_handler(
         call,
         request_deserializer=request_class.FromString,
-        response_serializer=lambda message: bytes(message.SerializeToString()),
+        response_serializer=tensors.serialize,
     )
 
 

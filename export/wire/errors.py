@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ServingError(RuntimeError):
-    """A request, a loaded version or a server that failed, with its gRPC status.
+    """A request, a loaded version or a server that failed.
 
     Attributes:
         code: Name of the gRPC status, such as "NOT_FOUND".
@@ -23,13 +23,9 @@ class VerificationError(ValueError):
 
 
 def explained(code: str, details: str, target: str, timeout: float) -> ServingError:
-    """Makes an error of a failed call, with advice where there is some.
+    """Makes an error of a call's gRPC status and details, with advice.
 
-    Args:
-        code: Name of the gRPC status.
-        details: The details that came with it.
-        target: The server's address.
-        timeout: Seconds that the call was given.
+    The call went to the address `target`, and was given `timeout` seconds.
     """
     if code == "UNAVAILABLE":
         details = (

@@ -9,56 +9,19 @@ Reference: tensorflow/core/framework/tensor.proto and tensor.cc (`Tensor::FromPr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from kpg.types import Array
 
-
-class _Dimension(Protocol):
-    size: int
-
-
-class _Dimensions(Protocol):
-    def __iter__(self) -> Iterator[_Dimension]: ...
-    def add(self, *, size: int) -> object: ...
-
-
-class _Shape(Protocol):
-    unknown_rank: bool
-    dim: _Dimensions
-
-    def SetInParent(self) -> None: ...
-
-
-class TensorProto(Protocol):
-    """What is read and written of tensorflow.TensorProto."""
-
-    dtype: int
-    tensor_shape: _Shape
-    tensor_content: bytes
-    string_val: MutableSequence[bytes]
-    half_val: MutableSequence[int]
-
-    def MergeFromString(self, serialized: bytes) -> object:
-        """Adds fields that have been written out."""
-
-
-class TensorInfo(Protocol):
-    """What is read of tensorflow.TensorInfo: one input or output of a signature."""
-
-    name: str
-    dtype: int
-    tensor_shape: _Shape
-
-
-class SignatureDef(Protocol):
-    """What is read of tensorflow.SignatureDef."""
-
-    inputs: Mapping[str, TensorInfo]
-    outputs: Mapping[str, TensorInfo]
+# Protocol buffers, of TensorFlow or of the client itself: both have the same fields and
+# no types.
+Message: TypeAlias = Any
+TensorProto: TypeAlias = Any
+TensorInfo: TypeAlias = Any
+SignatureDef: TypeAlias = Any
 
 
 class Kind(NamedTuple):
@@ -128,10 +91,7 @@ def shape_of(info: TensorInfo) -> tuple[int | None, ...] | None:
 
 
 def kind_of(array: Array) -> Kind:
-    """Returns the data type of an array.
-
-    Args:
-        array: Any array of numbers, booleans, `str`, `bytes` or objects.
+    """Returns the data type of an array; `str`, `bytes` and objects are strings.
 
     Raises:
         ValueError: If no tensor can hold the array.
@@ -150,12 +110,8 @@ def kind_of(array: Array) -> Kind:
 def decode(tensor: TensorProto) -> Array:
     """Reads a TensorProto the way `Tensor::FromProto` does.
 
-    Args:
-        tensor: A TensorProto message. Values come from `tensor_content`, or else from
-            the typed field, whose last value fills up a list that is too short.
-
-    Returns:
-        The array. It can be a read-only view of the message.
+    Values come from `tensor_content`, or else from the typed field, whose last value
+    fills up a list that is too short. The array can be a read-only view of the message.
 
     Raises:
         ValueError: If the data type is unknown, the shape has a negative size, or the
@@ -205,10 +161,6 @@ def encode(array: Array, tensor: TensorProto) -> None:
 
     TensorFlow Serving answers in this form, and many clients read no other.
 
-    Args:
-        array: What to write.
-        tensor: An empty TensorProto message, filled in place.
-
     Raises:
         ValueError: If no tensor can hold the array.
     """
@@ -231,12 +183,7 @@ def encode(array: Array, tensor: TensorProto) -> None:
 def encode_content(array: Array, tensor: TensorProto) -> None:
     """Writes an array into `tensor_content`, the fastest form to write and read.
 
-    Args:
-        array: What to write. Strings have no such form and go to their typed field.
-        tensor: An empty TensorProto message, filled in place.
-
-    Raises:
-        ValueError: If no tensor can hold the array.
+    Strings have no such form: they go into their typed field, see `encode`.
     """
     if kind_of(array).name == "string":
         encode(array, tensor)
@@ -253,6 +200,11 @@ def _header(array: Array, tensor: TensorProto) -> Kind:
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
     return kind
+
+
+def serialize(message: Message) -> bytes:
+    """Returns a message as gRPC sends it."""
+    return bytes(message.SerializeToString())
 
 
 def _to_bytes(item: object) -> bytes:

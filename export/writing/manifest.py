@@ -37,7 +37,7 @@ def write(
         version: The version that it will become.
         offer: What the policy offers.
         signatures: From `describe`.
-        parity: What verification found.
+        parity: From `kpg.export.verify`.
         notes: Anything else worth knowing, such as `env` and `return_mean`.
     """
     content = {
@@ -58,15 +58,10 @@ def write(
 
 
 def describe(offer: Offer, loaded: Mapping[str, tensors.SignatureDef]) -> Config:
-    """Describes signatures as plain data.
+    """Returns `docs`, `inputs` and `outputs` of each signature, as plain data.
 
-    Args:
-        offer: What the policy offers.
-        loaded: The SignatureDef messages by name, as a server loads them.
-
-    Returns:
-        `docs`, `inputs` and `outputs` by signature. An input or output has a `dtype`
-        (NumPy's name) and a `shape`, with None for a size that varies.
+    Inputs and outputs are by name. Each has a `dtype` (NumPy's name) and a `shape`,
+    with None for a size that varies. `loaded` is what a server has loaded.
     """
     return {
         name: {

@@ -90,12 +90,12 @@ Builder: TypeAlias = Callable[[Source, "int | None"], Offer]
 def offer_of(trainer_or_policy: object, max_new_tokens: int | None) -> Offer:
     """Returns what a policy offers.
 
-    How is up to the kind of policy: `policy.exporter`, if there is one, names a
-    `Builder` as "module:function".
+    The kind of policy decides: `policy.exporter`, if there is one, names a `Builder` as
+    "module:function".
 
     Args:
         trainer_or_policy: A trainer with `policy` and perhaps `critic`, or a policy.
-        max_new_tokens: For the builder.
+        max_new_tokens: Passed on to the builder.
 
     Raises:
         ValueError: If it is neither, or the builder refuses it.

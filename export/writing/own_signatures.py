@@ -50,8 +50,8 @@ def _signature(offer: Offer, name: str, function: Function) -> Signature:
     check_name("A signature's name", name)
     if name in {*_RESERVED, *offer.signatures}:
         raise ValueError(
-            "A signature of your own needs another name than those of kpg. Received: "
-            f"{name!r}"
+            "The name of a signature of your own must not be taken; choose another. "
+            f"Received: {name!r}"
         )
     parameters = _parameters(offer, name, function)
     wanted = dict.fromkeys(one for p in parameters for one in offer.parameters[p])
@@ -70,7 +70,7 @@ def _signature(offer: Offer, name: str, function: Function) -> Signature:
             returned = function(**{key: arguments[key] for key in parameters})
         except Exception as error:  # whatever a user's function raises
             raise _refusal(
-                name, "must run on tensors, also as a graph", one_line(error)
+                name, "must run as a graph of TensorFlow operations", one_line(error)
             ) from error
         return _outputs(name, returned, received[batched[0]].shape[0])
 
@@ -82,14 +82,14 @@ def _signature(offer: Offer, name: str, function: Function) -> Signature:
         variables = signature.traced.graph.variables
     except AssertionError as error:  # TensorFlow's, for a variable that is gone
         raise _refusal(
-            name, "must use variables that exist elsewhere", one_line(error)
+            name, "must not use variables that it creates itself", one_line(error)
         ) from error
     _check_state(offer, signature, {id(one.handle) for one in variables})
     return signature
 
 
 def _parameters(offer: Offer, name: str, function: Function) -> list[str]:
-    """Returns the parameters that a function is called with."""
+    """Returns the names of the parameters that a function is called with."""
     known = ", ".join(offer.parameters)
     if not callable(function):
         raise _refusal(name, "must be a function of tensors", repr(function))
@@ -97,7 +97,7 @@ def _parameters(offer: Offer, name: str, function: Function) -> list[str]:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
         raise _refusal(
-            name, "must have parameters that Python knows", repr(function)
+            name, "must have parameters that Python can inspect", repr(function)
         ) from error
     chosen = []
     for parameter in parameters:
@@ -110,7 +110,7 @@ def _parameters(offer: Offer, name: str, function: Function) -> list[str]:
         elif not by_name or parameter.default is parameter.empty:
             raise _refusal(
                 name,
-                f"can only have parameters called like the inputs: {known}. Wrap a "
+                f"can only have parameters named after the inputs: {known}. Wrap a "
                 "model as `lambda observation: model(observation)`",
                 f"a parameter {parameter}",
             )
@@ -118,7 +118,7 @@ def _parameters(offer: Offer, name: str, function: Function) -> list[str]:
 
 
 def _outputs(name: str, returned: object, rows: int | None) -> Tensors:
-    """Returns a function's outputs by name; a single one is called like it."""
+    """Returns outputs by name; a single one is named after its signature."""
     outputs: Tensors = {name: returned}
     if isinstance(returned, Mapping):
         outputs = dict(returned)
@@ -145,7 +145,7 @@ def _check_state(offer: Offer, signature: Signature, variables: set[int]) -> Non
     if changes:
         raise _refusal(
             signature.name,
-            "must not change variables, since servers run it many times at once",
+            "must not change variables, since a server runs it in many threads",
             ", ".join(changes),
         )
     known = variables | {

@@ -15,11 +15,6 @@ def plausible(space: Space, rows: int, rng: np.random.Generator) -> Array:
     `space.sample()` will not do: with bounds that only say "any float" it returns
     numbers that overflow in the first layer, and it changes the space's own generator.
 
-    Args:
-        space: Space of one observation.
-        rows: How many to draw, ≥ 0.
-        rng: Source of randomness.
-
     Returns:
         `[rows, *shape]` in the data type of the space; for a `Text`, `[rows]` strings
         in UTF-8.

@@ -1,27 +1,7 @@
 """The signatures of a policy that acts in an environment.
 
-`serving_default` acts greedily. `sample` has one more input, `seed`, and draws from the
-policy: the same seed draws the same actions. Inputs, with one row per environment:
-
-- `observation` `[B, ...]`, or `observation_<path>` for each part of a nested
-  observation (see `kpg.export.wire.names`), including an action mask; texts are `[B]`
-  strings;
-- `state_<i>` `[B, units]` of a recurrent policy: what the previous step returned under
-  the same name, or zeros at the beginning of an episode.
-
-Outputs:
-
-- `action` `[B, ...]`, or `action_<path>` for each part of a nested action, as the
-  environment takes it: clipped to a Box, counted from the start of a Discrete, in the
-  space's data type;
-- `log_prob` `[B]`: log-probability (nats) of the raw action, before clipping;
-- `value` `[B]`: the critic's, if there is a critic without a memory;
-- the distribution's parameters by name: `logits`, `loc` and `scale`, or
-  `concentration1` and `concentration0`, followed by the path for nested actions;
-- `state_<i>` `[B, units]` of a recurrent policy, for the next step.
-
-A row without a legal action, a text that is not in its space, and inputs with different
-numbers of rows are errors (INVALID_ARGUMENT).
+`serving_default` acts greedily; `sample` has one more input, `seed`, and draws from the
+policy. docs/serving.md lists inputs, outputs and errors.
 """
 
 from __future__ import annotations

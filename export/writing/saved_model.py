@@ -34,8 +34,7 @@ class Export:
         version: Its number.
         parity_max_abs: Largest absolute difference between an exported and a live
             floating-point output.
-        signatures: For each signature, its `docs`, and the data type and shape of
-            `inputs` and `outputs` by name.
+        signatures: See `kpg.export.writing.manifest.describe`.
     """
 
     path: str
@@ -52,12 +51,9 @@ def export_policy(
     signatures: Mapping[str, Function] | None = None,
     max_new_tokens: int | None = None,
 ) -> str:
-    """Exports a policy for TensorFlow Serving and `kpg serve`.
+    """Exports a policy for TensorFlow Serving and `kpg serve`, and returns the path.
 
     Arguments and errors are those of `publish`, which also reports what was checked.
-
-    Returns:
-        The path of the version's directory.
     """
     return publish(
         trainer_or_policy,
@@ -98,10 +94,10 @@ def publish(
         version: An integer ≥ 1 that is not there yet. Defaults to the next free one.
         notes: Put into the manifest as they are, such as
             `{"env": "MountainCar-v0", "return_mean": -98.2}`. Defaults to none.
-        signatures: Functions of your own by signature name. Parameters are called like
+        signatures: Functions of your own by signature name. Parameters are named after
             the exported inputs that they receive, in batches `[B, ...]` as the models
             take them; `observation` is the whole observation, nested like the space.
-            A function returns a tensor `[B, ...]`, which is called like the signature,
+            A function returns a tensor `[B, ...]`, which is named after the signature,
             or a dictionary of them. It is traced once, as TensorFlow operations.
             Defaults to none.
         max_new_tokens: For language policies only: upper limit on the tokens of a
@@ -169,7 +165,7 @@ def _base(directory: str | os.PathLike[str]) -> Path:
 def _exists(base: Path, version: int) -> ValueError:
     return ValueError(
         "A version that servers may have loaded is never overwritten; leave version "
-        f"away to take the next free one. Received: version={version}, which exists in "
+        f"out to take the next free one. Received: version={version}, which exists in "
         f"{base}"
     )
 
@@ -220,14 +216,14 @@ def _publish(stage: Path, base: Path, version: int) -> Path:
             _sync(Path(folder, name))
         _sync(Path(folder))
     path = base / str(version)
-    # rename() replaces an empty directory without a word.
+    # rename() silently replaces an empty directory.
     if version in versions.published(base):
         raise _exists(base, version)
     try:
         os.rename(stage, path)
     except OSError as error:
         raise ValueError(
-            "The new version must be free to take its place; export again. "
+            "The version must not appear during the export; export again. "
             f"Received: {path} ({error.strerror})"
         ) from error
     _sync(base)

@@ -15,8 +15,7 @@ def encode(texts: tf.Tensor, space: gym.spaces.Text, name: str) -> tf.Tensor:
         name: The name of the input, for errors.
 
     Returns:
-        `[B, max_length]` int32: 0 pads, the others are 1 + the position in the sorted
-        character set.
+        `[B, max_length]` int32.
 
     Raises:
         tf.errors.InvalidArgumentError: At run time, if a text is too long or has a

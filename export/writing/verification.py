@@ -97,10 +97,6 @@ def verify(
     return Parity(max(differences.values(), default=0.0), differences, found)
 
 
-def _load_as_server(path: str | os.PathLike[str]) -> Run:
-    return Servable(path).run
-
-
 def _load_as_python(path: str | os.PathLike[str]) -> Run:
     loaded = tf.saved_model.load(os.fspath(path))
 
@@ -113,7 +109,7 @@ def _load_as_python(path: str | os.PathLike[str]) -> Run:
 
 
 _LOADERS: dict[str, Callable[[str | os.PathLike[str]], Run]] = {
-    "TensorFlow Serving's loader": _load_as_server,
+    "TensorFlow Serving's loader": lambda path: Servable(path).run,
     "tf.saved_model.load": _load_as_python,
 }
 

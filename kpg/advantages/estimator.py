@@ -23,7 +23,7 @@ class Estimates(NamedTuple):
             one that acted, in nats; `None` unless the estimator `uses_log_ratios`.
         valid: bool, or `None` if every row counts.
         greedy_rewards: float32, of the episode that the most likely actions make of
-            each column's start; `None` unless the algorithm asks for it.
+            each column's start; `()` unless the algorithm asks for it.
     """
 
     rewards: Tensor
@@ -33,7 +33,7 @@ class Estimates(NamedTuple):
     truncated: Tensor
     log_ratios: Tensor | None = None
     valid: Tensor | None = None
-    greedy_rewards: Tensor | None = None
+    greedy_rewards: Tensor | tuple[()] = ()
 
 
 class Gains(NamedTuple):

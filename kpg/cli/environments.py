@@ -155,37 +155,24 @@ class Environments(Kind):
 
 
 def _probe(id: str) -> Environment:
-    """Makes one copy of an environment, closes it, and returns it to be asked.
-
-    Raises:
-        ValueError: If the id is unknown or its module cannot be imported.
-    """
+    """Makes one copy of an environment, closed, to be asked what it is like."""
     from kpg.environments.construction import make
 
-    if _has_module(id):
-        imports.module_of(id)
+    _import_module(id)
     env = make(id)
     env.close()
     return env
 
 
-def _has_module(id: str) -> bool:
-    return ":" in id and not id.startswith("envpool:")
+def _import_module(id: str) -> None:
+    """Imports the module of "module:Id-v0", or raises a `ValueError`."""
+    if ":" in id and not id.startswith("envpool:"):
+        imports.module_of(id)
 
 
 def _in_graph(id: str) -> bool:
-    """Whether `kpg.make` steps an environment inside the graph.
-
-    Raises:
-        ValueError: If its module cannot be imported.
-    """
+    """Whether `kpg.make` steps an environment inside the graph."""
     from kpg.environments.construction import IN_GRAPH
-    from kpg.environments.graph.functional import GraphEnvironment
 
-    if not _has_module(id):
-        return id in IN_GRAPH
-    imports.module_of(id)
-    try:
-        return isinstance(_probe(id), GraphEnvironment)
-    except Exception:  # whoever makes it next says what is wrong with it
-        return False
+    _import_module(id)
+    return not id.startswith("envpool:") and id.rpartition(":")[2] in IN_GRAPH

@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_train, _add_evaluate, _add_export, _add_serve, _add_play):
         add(commands)
-    _add_doctor(commands)
+    doctor = _add(commands, "doctor", "say what is wrong with an environment or a run")
+    text = "Gymnasium id, or a run directory"
+    doctor.add_argument("target", metavar="ENV_OR_RUN", help=text)
     _add(commands, "list", "show the tuned presets and the in-graph environments")
     return parser
 
@@ -34,60 +36,36 @@ def _add(commands: Commands, name: str, does: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name, help=does, description=does.capitalize() + ".", allow_abbrev=False
     )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print the result as one JSON object on the last line",
-    )
-    parser.add_argument(
-        "--debug", action="store_true", help="show logs and tracebacks in full"
-    )
+    text = "print the result as one JSON object on the last line"
+    parser.add_argument("--json", action="store_true", help=text)
+    text = "show logs and tracebacks in full"
+    parser.add_argument("--debug", action="store_true", help=text)
     return parser
 
 
 def _add_train(commands: Commands) -> None:
     parser = _add(commands, "train", "train a policy and write a run directory")
-    parser.add_argument(
-        "env",
-        metavar="ENV",
-        help="Gymnasium id: MountainCar-v0; module:Id-v0; or text:letters",
-    )
-    parser.add_argument(
-        "--algorithm",
-        type=_algorithm,
-        metavar="NAME",
-        help=f"{', '.join(algorithms.KNOWN)}, or module:Name of a trainer of your own, "
-        "looked for in the current folder too; default: the preset's",
-    )
-    parser.add_argument(
-        "--seed",
-        type=_seed,
-        default=0,
-        help="seed of everything; default: %(default)s",
-    )
-    parser.add_argument(
-        "--num-envs",
-        type=_positive,
-        help="environments stepped together; default: the preset's",
-    )
-    parser.add_argument(
-        "--total-steps",
-        type=_positive,
-        help="budget of environment steps; default: the preset's",
-    )
+    text = "Gymnasium id: MountainCar-v0; module:Id-v0; or text:letters"
+    parser.add_argument("env", metavar="ENV", help=text)
+    text = f"{', '.join(algorithms.KNOWN)}, or module:Name of a trainer of your own, "
+    text += "looked for in the current folder too; default: the preset's"
+    parser.add_argument("--algorithm", metavar="NAME", help=text)
+    text = "seed of everything; default: %(default)s"
+    parser.add_argument("--seed", type=_seed, default=0, help=text)
+    text = "environments stepped together; default: the preset's"
+    parser.add_argument("--num-envs", type=_positive, help=text)
+    text = "budget of environment steps; default: the preset's"
+    parser.add_argument("--total-steps", type=_positive, help=text)
     parser.add_argument(
         "--set",
         dest="assignments",
+        metavar="KEY=VALUE",
         action="append",
         default=[],
-        metavar="KEY=VALUE",
         help="override a setting by its name in Python, such as gamma=0.99; repeatable",
     )
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        help="the run directory; default: runs/ENV/ and the next free number",
-    )
+    text = "the run directory; default: runs/ENV/ and the next free number"
+    parser.add_argument("--output", metavar="DIR", help=text)
 
 
 def _add_evaluate(commands: Commands) -> None:
@@ -99,114 +77,57 @@ def _add_evaluate(commands: Commands) -> None:
 def _add_export(commands: Commands) -> None:
     parser = _add(commands, "export", "export a run's best model as a SavedModel")
     parser.add_argument("run", metavar="RUN", help="a run directory")
-    parser.add_argument(
-        "directory", metavar="DIR", help="where the versions of the model are"
-    )
-    parser.add_argument(
-        "--version",
-        type=_positive,
-        help="number of the version; default: the next free one",
-    )
-    parser.add_argument(
-        "--max-new-tokens",
-        type=_positive,
-        help="of texts: tokens of a completion at most; default: as in training",
-    )
+    text = "where the versions of the model are"
+    parser.add_argument("directory", metavar="DIR", help=text)
+    text = "number of the version; default: the next free one"
+    parser.add_argument("--version", type=_positive, help=text)
+    text = "of texts: tokens of a completion at most; default: as in training"
+    parser.add_argument("--max-new-tokens", type=_positive, help=text)
 
 
 def _add_serve(commands: Commands) -> None:
     parser = _add(commands, "serve", "serve an exported model over gRPC")
     parser.add_argument("directory", metavar="DIR", help="what `kpg export` wrote")
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=8500,
-        help="port for gRPC, 0 for any free one; default: %(default)s",
-    )
-    parser.add_argument(
-        "--rest_api_port", type=_port, help="port for REST; not supported yet"
-    )
-    parser.add_argument(
-        "--model_name",
-        help="name that requests ask for; default: %(default)s",
-        default="default",
-    )
+    text = "port for gRPC, 0 for any free one; default: %(default)s"
+    parser.add_argument("--port", type=_port, default=8500, help=text)
+    text = "port for REST; not supported yet"
+    parser.add_argument("--rest_api_port", type=_port, help=text)
+    text = "name that requests ask for; default: %(default)s"
+    parser.add_argument("--model_name", default="default", help=text)
 
 
 def _add_play(commands: Commands) -> None:
-    parser = _add(
-        commands, "play", "drive an environment, or complete prompts, by a policy"
-    )
-    parser.add_argument(
-        "env",
-        metavar="ENV",
-        help="Gymnasium id: MountainCar-v0; or text:letters; or a run of a text task",
-    )
-    parser.add_argument(
-        "--server",
-        metavar="HOST:PORT",
-        type=_address,
-        help="where `kpg serve` or TensorFlow Serving listens; only a run of a text "
-        "task is played without one",
-    )
-    parser.add_argument(
-        "--model_name",
-        help="name of the served model; default: %(default)s",
-        default="default",
-    )
+    does = "drive an environment, or complete prompts, by a policy"
+    parser = _add(commands, "play", does)
+    text = "Gymnasium id: MountainCar-v0; or text:letters; or a run of a text task"
+    parser.add_argument("env", metavar="ENV", help=text)
+    text = "where `kpg serve` or TensorFlow Serving listens; only a run of a text task "
+    text += "is played without one"
+    parser.add_argument("--server", metavar="HOST:PORT", type=_address, help=text)
+    text = "name of the served model; default: %(default)s"
+    parser.add_argument("--model_name", default="default", help=text)
     _add_episodes(parser, 10)
-    _add_completion(parser)
-
-
-def _add_completion(parser: argparse.ArgumentParser) -> None:
+    text = "what a text policy completes; repeatable"
     parser.add_argument(
         "--prompt",
         dest="prompts",
+        metavar="TEXT",
         action="append",
         default=[],
-        metavar="TEXT",
-        help="what a text policy completes; repeatable",
+        help=text,
     )
-    parser.add_argument(
-        "--max-new-tokens",
-        type=_positive,
-        help="tokens of a completion at most; default: as exported, or as trained",
-    )
-    parser.add_argument("--temperature", type=float, help="default: that of the policy")
-    parser.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="write the most likely tokens in place of drawn ones",
-    )
-
-
-def _add_doctor(commands: Commands) -> None:
-    parser = _add(commands, "doctor", "say what is wrong with an environment or a run")
-    parser.add_argument(
-        "target", metavar="ENV_OR_RUN", help="Gymnasium id, or a run directory"
-    )
+    text = "tokens of a completion at most; default: as exported, or as trained"
+    parser.add_argument("--max-new-tokens", type=_positive, help=text)
+    parser.add_argument("--temperature", type=float, help="default: the policy's")
+    text = "write the most likely tokens instead of drawn ones"
+    parser.add_argument("--deterministic", action="store_true", help=text)
 
 
 def _add_episodes(parser: argparse.ArgumentParser, default: int) -> None:
-    parser.add_argument(
-        "--episodes",
-        type=_positive,
-        default=default,
-        help="number of episodes; default: %(default)s",
-    )
-    parser.add_argument(
-        "--seed",
-        type=_seed,
-        default=0,
-        help="seed of the episodes; default: %(default)s",
-    )
-
-
-def _algorithm(text: str) -> str:
-    try:
-        return algorithms.check_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    text = "number of episodes; default: %(default)s"
+    parser.add_argument("--episodes", type=_positive, default=default, help=text)
+    text = "seed of the episodes; default: %(default)s"
+    parser.add_argument("--seed", type=_seed, default=0, help=text)
 
 
 def _whole_number(text: str, low: int, high: int) -> int:
@@ -216,7 +137,7 @@ def _whole_number(text: str, low: int, high: int) -> int:
         number = float("nan")
     if not low <= number <= high or number != int(number):
         raise argparse.ArgumentTypeError(
-            f"a whole number from {low} to {high} is wanted, not {text!r}"
+            f"must be a whole number from {low} to {high}. Received: {text!r}"
         )
     return int(number)
 
@@ -237,7 +158,7 @@ def _address(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not host or not colon:
         raise argparse.ArgumentTypeError(
-            f"an address such as 127.0.0.1:8500 is wanted, not {text!r}"
+            f"must be an address such as 127.0.0.1:8500. Received: {text!r}"
         )
     _port(port)
     return text

@@ -89,7 +89,7 @@ class Kind(ABC):
     def further_settings(
         self, chosen: Preset, known: Sequence[str], settings: Config
     ) -> Config:
-        """Returns settings that follow from the task, unless the user gives others.
+        """Returns what follows from the task for settings that the user leaves open.
 
         Args:
             chosen: The preset so far.
@@ -99,24 +99,12 @@ class Kind(ABC):
         return {}
 
     def load(self, id: str, algorithm: str | None = None) -> Preset:
-        """Returns the preset of a task.
-
-        Args:
-            id: Of the task.
-            algorithm: An algorithm's name. Defaults to `None`: the first with settings.
-
-        Raises:
-            ValueError: If there is no such task or algorithm.
-        """
+        """Returns the preset of a task, of its first algorithm unless one is named."""
         entries = self.entries(id)
         return preset.select(id, entries, algorithm or next(iter(entries)))
 
     def chosen_preset(self, id: str, settings: Mapping[str, object]) -> Preset:
-        """Puts the user's settings over the preset of a task.
-
-        Args:
-            id: Of the task.
-            settings: Values by name; `algorithm` may be one of them.
+        """Puts the user's settings, perhaps an `algorithm` too, over a task's preset.
 
         Raises:
             ValueError: If the task, the algorithm or a setting is unknown, or a value
@@ -148,8 +136,8 @@ class Kind(ABC):
 
         Args:
             chosen: Fields of the preset by name; at least `env`.
-            episodes: How many are going to be played.
-            seed: Seed of the environment.
+            episodes: How many will be played.
+            seed: The environment's.
         """
 
     def pretrain(
@@ -159,11 +147,7 @@ class Kind(ABC):
         seed: int,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> Logs:
-        """Gives a policy its supervised start, if the task has one.
-
-        Returns:
-            What is to be reported of it, by name.
-        """
+        """Gives a policy its supervised start, if any, and returns what to report."""
         return {}
 
     @abstractmethod
@@ -192,19 +176,11 @@ class Kind(ABC):
 
     @abstractmethod
     def play(self, options: argparse.Namespace) -> CommandResult:
-        """Carries out `kpg play`.
-
-        Raises:
-            UsageError: If something is missing on the command line.
-        """
+        """Carries out `kpg play`, or raises a `UsageError`."""
 
     @abstractmethod
     def to_examine(self, id: str, num_envs: int | None) -> object:
-        """Returns what the doctor examines.
-
-        Raises:
-            UsageError: If the id is unknown, or not for the doctor.
-        """
+        """Returns what the doctor examines, or raises a `UsageError`."""
 
 
 def kinds() -> list[Kind]:
@@ -218,9 +194,9 @@ def kind_of(id: str) -> Kind:
 
 
 def player_of(options: argparse.Namespace) -> Kind:
-    """Returns the kind that plays: whatever takes prompts, if there are some.
+    """Returns the kind that plays.
 
-    What a server answers does not depend on the id, so any id will do there.
+    Prompts for a server are completed whatever the id: only the server knows its model.
     """
     if options.prompts and options.server is not None:
         return next(kind for kind in kinds() if kind.takes_prompts)

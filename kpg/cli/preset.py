@@ -101,11 +101,6 @@ def select(env: str, entries: Mapping[str, Config], algorithm: str) -> Preset:
     none has, the first entry is adapted: only settings that the algorithm knows are
     kept, and of these not the ones that each algorithm needs to choose for itself.
 
-    Args:
-        env: Id of the task.
-        entries: Its settings by algorithm.
-        algorithm: Name of the algorithm.
-
     Raises:
         ValueError: If there is no such algorithm.
     """
@@ -166,7 +161,7 @@ def with_settings(
         settings: Values by the names of the Python arguments.
         policy: Names of the policy's arguments that may be set.
         trainer: Names of the trainer's settings.
-        task: Names of the task's settings. Defaults to none.
+        task: Names of the task's own settings. Defaults to none.
 
     Raises:
         ValueError: If a name belongs to none of them (close ones are named), or a value

@@ -41,7 +41,7 @@ class RunRecorder(keras.callbacks.Callback):
     @override
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
-        self.run.append_metrics({"epoch": epoch + 1} | logs)
+        self.run.append_metrics({"epoch": epoch + 1, **logs})
         value = float(logs.get("val_return", math.nan))
         # Of equals the later one, which saw more: CartPole's return has a ceiling.
         if value >= self.best:

@@ -11,17 +11,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+
+from kpg.types import Config
 
 
 class Run:
-    """A run directory.
+    """A run directory: its files, and what is read from them and added to them.
 
     Attributes:
         directory: Where it is.
@@ -29,67 +31,38 @@ class Run:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
+        self.settings_file = self.directory / "settings.json"
+        self.metrics_file = self.directory / "metrics.jsonl"
+        self.completions_file = self.directory / "completions.jsonl"
+        self.curve_file = self.directory / "learning_curve.png"
+        self.best_file = self.directory / "best.keras"
+        self.last_file = self.directory / "last.keras"
+        self.result_file = self.directory / "result.json"
 
-    @property
-    def settings_file(self) -> Path:
-        """Path of `settings.json`."""
-        return self.directory / "settings.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        """Path of `metrics.jsonl`."""
-        return self.directory / "metrics.jsonl"
-
-    @property
-    def completions_file(self) -> Path:
-        """Path of `completions.jsonl`."""
-        return self.directory / "completions.jsonl"
-
-    @property
-    def curve_file(self) -> Path:
-        """Path of `learning_curve.png`."""
-        return self.directory / "learning_curve.png"
-
-    @property
-    def best_file(self) -> Path:
-        """Path of `best.keras`."""
-        return self.directory / "best.keras"
-
-    @property
-    def last_file(self) -> Path:
-        """Path of `last.keras`."""
-        return self.directory / "last.keras"
-
-    @property
-    def result_file(self) -> Path:
-        """Path of `result.json`."""
-        return self.directory / "result.json"
-
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Config:
         """Reads the settings.
 
         Raises:
             ValueError: If the directory is not a run, or a damaged one.
         """
-        wanted = "A run directory that `kpg train` wrote is wanted"
+        settings: object = None
         if not self.directory.is_dir():
-            raise ValueError(
-                f"{wanted}; there is no such directory. Received: {self.directory}"
+            problem = "there is no such directory"
+        elif not self.settings_file.is_file():
+            problem = "this one has no settings.json"
+        else:
+            with contextlib.suppress(ValueError):
+                settings = json.loads(self.settings_file.read_text(encoding="utf-8"))
+            if isinstance(settings, dict) and isinstance(settings.get("env"), str):
+                return settings
+            problem = (
+                "the settings.json of this one is damaged. Train again, or load its "
+                "model with `kpg.load`"
             )
-        if not self.settings_file.is_file():
-            raise ValueError(
-                f"{wanted}; this one has no settings.json. Received: {self.directory}"
-            )
-        try:
-            settings = json.loads(self.settings_file.read_text(encoding="utf-8"))
-        except ValueError:
-            settings = None
-        if not isinstance(settings, dict) or not isinstance(settings.get("env"), str):
-            raise ValueError(
-                f"{wanted}; the settings.json of this one is damaged. Train again, or "
-                f"load its model with `kpg.load`. Received: {self.directory}"
-            )
-        return settings
+        raise ValueError(
+            f"A run directory that `kpg train` wrote is wanted; {problem}. Received: "
+            f"{self.directory}"
+        )
 
     def model_file(self) -> Path:
         """Returns the best model, or the last one where validation never ended.
@@ -106,18 +79,18 @@ class Run:
             f"epoch ended. Train again. Received: {self.directory}"
         )
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[Config]:
         """Reads the logs of all epochs; `[]` before the first has ended."""
         if not self.metrics_file.is_file():
             return []
         lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
-    def append_metrics(self, logs: Mapping[str, Any]) -> None:
+    def append_metrics(self, logs: Mapping[str, object]) -> None:
         """Adds the logs of one epoch."""
         _append(self.metrics_file, [logs])
 
-    def append_completions(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def append_completions(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Adds texts: `epoch`, `prompt`, `completion`, and `rewards` by name."""
         _append(self.completions_file, rows)
 
@@ -157,24 +130,24 @@ def create(directory: str | os.PathLike[str] | None, env: str) -> Run:
         return Run(directory)
 
 
-def to_json(value: Any, indent: int | None = None) -> str:
+def to_json(value: object, indent: int | None = None) -> str:
     """Writes strict JSON: NaN and infinities, which JSON lacks, become null."""
     return json.dumps(_plain(value), allow_nan=False, indent=indent)
 
 
-def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def _append(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.writelines(to_json(row) + "\n" for row in rows)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Writes a whole file or nothing."""
     aside = path.with_name(f".{path.name}.tmp")
     aside.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
     aside.replace(path)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Turns NumPy's numbers and arrays into Python's, and NaN into `None`."""
     if hasattr(value, "tolist"):
         value = value.tolist()

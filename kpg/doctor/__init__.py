@@ -34,7 +34,7 @@ def diagnose(
         with `note=True` may be intended.
 
     Raises:
-        ValueError: If `env` is no environment, or the trainer is not compiled or
+        ValueError: If `env` is not an environment, or the trainer is not compiled or
             was made for other spaces.
 
     Example:

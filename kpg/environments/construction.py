@@ -1,4 +1,4 @@
-"""From an id, or from what a user has at hand, to an `Environment`."""
+"""Makes an `Environment` from an id or from whatever environment a user has."""
 
 from __future__ import annotations
 
@@ -22,12 +22,7 @@ from kpg.environments.graph.classic_control import (
 from kpg.environments.graph.functional import GraphEnvironment, is_functional
 from kpg.environments.host.envpool import EnvPoolVectorEnv
 from kpg.environments.host.vector import HostEnvironment
-from kpg.environments.registry import (
-    IN_GRAPH,
-    close_ids,
-    find,
-    register,
-)
+from kpg.environments.registry import IN_GRAPH, close_ids, find, register
 from kpg.types import Config
 
 Backend: TypeAlias = Literal["auto", "graph", "gymnasium", "envpool"]
@@ -118,7 +113,7 @@ def make(
 def as_environment(
     candidate: object, num_envs: int = 1, seed: int | None = None
 ) -> Environment:
-    """Turns what a user has at hand into an `Environment`.
+    """Turns whatever environment a user has into an `Environment`.
 
     Args:
         candidate: An `Environment` (returned as it is), an object in the style of
@@ -185,7 +180,7 @@ def _imported(id: str) -> str:
     if module:
         try:
             importlib.import_module(module)
-        except Exception as error:  # whatever a module of one's own raises
+        except Exception as error:  # any code of a user may run here
             raise ImportError(
                 "The part of an id before ':' must be a module that can be imported; "
                 f"install the package that holds it. Received: {id!r}, and importing "

@@ -63,5 +63,5 @@ class Environment(ABC):
 
 
 def checked_num_envs(num_envs: object) -> int:
-    """Returns `num_envs`, or raises a `ValueError` if it is no number of copies."""
+    """Returns `num_envs`, or raises a `ValueError` if it is not a number of copies."""
     return checks.whole_number("num_envs", num_envs)

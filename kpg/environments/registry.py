@@ -170,7 +170,7 @@ def _check_entry(entry: object) -> None:
 
 
 def _same(known: Factory | str, entry: Factory | str) -> bool:
-    """Whether two entries are one: a module that is reloaded makes its class anew."""
+    """Whether two entries are one: reloading a module makes a new, equal class."""
     if known == entry:
         return True
     one, other = (

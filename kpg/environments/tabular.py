@@ -170,7 +170,7 @@ class TabularMDP(FunctionalEnv):
             values = self.evaluate(policy)
             gains = self.action_values(values)
             chosen = np.einsum("sa,sa->s", policy, gains)
-            # Improvements by rounding errors alone could go on for ever.
+            # Improvements that are rounding errors could go on for ever.
             better = gains.max(axis=1) > chosen + 1e-10
             if not better.any():
                 return Solution(values, self._greedy(values))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from kpg.language.rewards.checking import Completed as Completed
 from kpg.language.rewards.checking import check_columns
 from kpg.language.rewards.reward import Column, Columns, RewardFunction
 from kpg.language.rewards.weighted import Evaluation, Weighted, evaluate
@@ -14,23 +15,6 @@ from kpg.types import Array
 
 # Columns of every completion, whatever the task.
 FROM_POLICY = ("prompt_ids", "completion_ids", "ended")
-
-
-class Completed(NamedTuple):
-    """B completions and what is known of them.
-
-    Attributes:
-        prompts: B strings.
-        completions: B strings, without the end token.
-        columns: Lists of B values that rewards may ask for by name: the task's own
-            columns, `references` if there are any, `prompt_ids` and `completion_ids`
-            (int32 arrays `[length]`, the latter with the end token) and `ended`
-            (whether the end token came before the limit).
-    """
-
-    prompts: Sequence[str]
-    completions: Sequence[str]
-    columns: Columns
 
 
 class Reader(Protocol):
@@ -174,7 +158,7 @@ def _checked_prompts(prompts: Sequence[str]) -> list[str]:
                 f"at least one token. Received: prompts[{index}]={prompt!r}"
             )
     if not prompts:
-        raise ValueError("There must be at least one prompt. Received: prompts=[]")
+        raise ValueError("`prompts` must hold at least one. Received: prompts=[]")
     return prompts
 
 

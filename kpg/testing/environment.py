@@ -31,7 +31,7 @@ def check_environment(env: object, random: bool = True) -> None:
 
     Raises:
         AssertionError: If something is wrong; it says what, and what to do.
-        ValueError: If this is no environment.
+        ValueError: If `env` is not an environment.
 
     Example:
         >>> check_environment(kpg.environments.CartPole)

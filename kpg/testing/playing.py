@@ -278,7 +278,7 @@ def step(subject: Subject, action: Nest) -> Step:
 def _check_parts(
     reward: object, terminated: object, truncated: object, info: object
 ) -> None:
-    """Raises `Broken` if a part of a step has not the type that Gymnasium wants."""
+    """Raises `Broken` if a part of a step has the wrong type."""
     number = np.asarray(reward)
     if number.ndim != 0 or number.dtype.kind not in "fiub":
         raise Broken(
@@ -332,5 +332,6 @@ def _crashed(call: str, error: Exception) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}: " + ", ".join(type(v).__name__ for v in value)
-    shape = f" of shape {value.shape}" if hasattr(value, "shape") else ""
+    shape = getattr(value, "shape", None)
+    shape = "" if shape is None else f" of shape {shape}"
     return f"{type(value).__name__}{shape}"

@@ -66,7 +66,7 @@ class Probe(FunctionalEnv):
     - of a number a: −((a − a*) / h)², where h is half the width of its range, and a* is
       at a quarter of it for a bit of 0 and at three quarters for 1.
 
-    In a nest of observations the bit shows in one leaf, drawn anew in each episode, and
+    In a nest of observations the bit shows in one leaf, drawn for each episode, and
     the others are blank, so every leaf is needed.
 
     States are indices `[B]` int32.
@@ -169,8 +169,8 @@ class Probe(FunctionalEnv):
         what may be forbidden, and one without a memory the mean over blank steps.
 
         Args:
-            discount: γ in [0, 1]; below 1 for the task `truncation`, whose limit of
-                time is no part of the values.
+            discount: γ in [0, 1]; below 1 for the task `truncation`, whose time
+                limit does not enter the values.
 
         Raises:
             ValueError: If a value is infinite.

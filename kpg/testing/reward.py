@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from typing_extensions import Self
 
 from kpg.language.rewards.checking import (
+    Completed,
     check_batch,
     check_columns,
     check_weights,
@@ -32,27 +31,6 @@ from kpg.language.task import FROM_POLICY
 
 PROMPTS = ("Open the door", "Lend me a pen", "Where is it?", "Tell me more")
 COMPLETIONS = (", please.", " or else!", "It's here: 3 of them, I think.", "no no no")
-
-
-class _Batch(NamedTuple):
-    """Prompts, completions and columns, with B entries each."""
-
-    prompts: list[str]
-    completions: list[str]
-    columns: dict[str, Column]
-
-    def taken(self, indices: Sequence[int]) -> Self:
-        """Returns some rows."""
-        prompts, completions, columns = self
-        return self._replace(
-            prompts=[prompts[i] for i in indices],
-            completions=[completions[i] for i in indices],
-            columns={k: [column[i] for i in indices] for k, column in columns.items()},
-        )
-
-    def scores(self, reward: RewardFunction) -> list[Score]:
-        """Returns what a reward says, checked as when it is trained with."""
-        return rows(reward, name_of(reward), *self)
 
 
 def check_reward(
@@ -106,22 +84,22 @@ def check_reward(
     check_columns([reward], batch.columns)
     name = name_of(reward)
     given = copy.deepcopy(batch)
-    first = batch.scores(reward)
+    first, second = rows(reward, name, batch), rows(reward, name, batch)
     if not _unchanged(batch, given):
         raise ValueError(
             f"The reward {name!r} must leave the prompts, completions and columns as "
             "they are: other rewards read them too. Received: arguments that it changed"
         )
-    _compare(name, batch, first, batch.scores(reward), "in a second call", tolerance)
+    _compare(name, batch, first, second, "in a second call", tolerance)
     count = len(batch.prompts)
-    backwards = batch.taken(range(count)[::-1]).scores(reward)[::-1]
+    backwards = rows(reward, name, _taken(batch, range(count)[::-1]))[::-1]
     _compare(name, batch, first, backwards, "in another order", tolerance)
-    singles = [batch.taken([row]).scores(reward)[0] for row in range(count)]
+    singles = [rows(reward, name, _taken(batch, [i]))[0] for i in range(count)]
     if not depends_on_batch:
         alone = "alone, or be checked with depends_on_batch=True"
         _compare(name, batch, first, singles, alone, tolerance)
     for empty in (_without_completion(batch), _without_prompt(batch)):
-        empty.scores(reward)
+        rows(reward, name, empty)
     _check_requires(reward, batch)
     if saved:
         _check_saved(reward, batch, tolerance)
@@ -129,15 +107,15 @@ def check_reward(
 
 def _batch(
     prompts: Sequence[str], completions: Sequence[str], columns: dict[str, Column]
-) -> _Batch:
+) -> Completed:
     """Returns a batch with the columns that a policy adds."""
-    check_batch(prompts, completions, columns)
+    check_batch(Completed(prompts, completions, columns))
     made: dict[str, Column] = {
         "prompt_ids": [_tokens(text) for text in prompts],
         "completion_ids": [[*_tokens(text), 1] for text in completions],
         "ended": [True] * len(completions),
     }
-    batch = _Batch([*prompts], [*completions], {**made, **columns})
+    batch = Completed([*prompts], [*completions], {**made, **columns})
     lengths(batch.columns, len(prompts))
     return batch
 
@@ -147,21 +125,31 @@ def _tokens(text: str) -> list[int]:
     return [2 + byte for byte in text.encode()]
 
 
-def _without_completion(batch: _Batch) -> _Batch:
+def _without_completion(batch: Completed) -> Completed:
     """Returns the batch with a first completion that ends at once."""
     ids = batch.columns["completion_ids"]
     columns = {**batch.columns, "completion_ids": [ids[0][-1:], *ids[1:]]}
     return batch._replace(completions=["", *batch.completions[1:]], columns=columns)
 
 
-def _without_prompt(batch: _Batch) -> _Batch:
+def _without_prompt(batch: Completed) -> Completed:
     """Returns the batch with a first prompt that has no text but a first token."""
     ids = batch.columns["prompt_ids"]
     columns = {**batch.columns, "prompt_ids": [ids[0][:1], *ids[1:]]}
     return batch._replace(prompts=["", *batch.prompts[1:]], columns=columns)
 
 
-def _unchanged(batch: _Batch, given: _Batch) -> bool:
+def _taken(batch: Completed, indices: Sequence[int]) -> Completed:
+    """Returns some rows of a batch."""
+    prompts, completions, columns = batch
+    return Completed(
+        [prompts[i] for i in indices],
+        [completions[i] for i in indices],
+        {name: [column[i] for i in indices] for name, column in columns.items()},
+    )
+
+
+def _unchanged(batch: Completed, given: Completed) -> bool:
     try:
         np.testing.assert_equal(batch, given)
     except AssertionError:
@@ -171,7 +159,7 @@ def _unchanged(batch: _Batch, given: _Batch) -> bool:
 
 def _compare(
     name: str,
-    batch: _Batch,
+    batch: Completed,
     first: Sequence[Score],
     again: Sequence[Score],
     when: str,
@@ -196,12 +184,12 @@ def _equal(one: Score, other: Score, tolerance: float) -> bool:
     return bool(np.all(np.abs(np.subtract(one, other)) <= tolerance * scale))
 
 
-def _check_requires(reward: RewardFunction, batch: _Batch) -> None:
+def _check_requires(reward: RewardFunction, batch: Completed) -> None:
     """Refuses a reward that reads a column which it does not say it requires."""
     needed = {*FROM_POLICY, *required(reward)}
     columns = {k: column for k, column in batch.columns.items() if k in needed}
     try:
-        batch._replace(columns=columns).scores(reward)
+        rows(reward, name_of(reward), batch._replace(columns=columns))
     except ValueError as error:
         raise ValueError(
             f"The reward {name_of(reward)!r} must name each column that it needs: a "
@@ -210,7 +198,7 @@ def _check_requires(reward: RewardFunction, batch: _Batch) -> None:
         ) from error
 
 
-def _check_saved(reward: RewardFunction, batch: _Batch, tolerance: float) -> None:
+def _check_saved(reward: RewardFunction, batch: Completed, tolerance: float) -> None:
     """Refuses a `Reward` that is another one after it was saved."""
     if not isinstance(reward, Reward):
         return
@@ -238,5 +226,5 @@ def _check_saved(reward: RewardFunction, batch: _Batch, tolerance: float) -> Non
             f"The reward {name!r} must have the same configuration after it was saved. "
             f"Received: {config}, and then {config_again}"
         )
-    first, second = batch.scores(reward), batch.scores(again)
+    first, second = rows(reward, name, batch), rows(again, name, batch)
     _compare(name, batch, first, second, "after it was saved", tolerance)

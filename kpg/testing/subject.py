@@ -234,7 +234,7 @@ def subject_of(candidate: object) -> Subject:
 def _made(factory: Callable[[], object]) -> Subject:
     made = factory()
     if callable(made) and not isinstance(made, (gym.Env, VectorEnv)):
-        made = as_environment(lambda: made)  # refuses what is no environment
+        made = as_environment(lambda: made)  # refuses anything else
     subject = subject_of(made)
     subject.factory = factory
     return subject

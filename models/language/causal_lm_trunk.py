@@ -8,7 +8,7 @@ import tensorflow as tf
 from typing_extensions import override
 
 from kpg.language.tokenizers.codec import Tokens
-from kpg.models.language.text_trunk import State, TextTrunk
+from kpg.models.language.text_trunk import Count, State, TextTrunk
 from kpg.types import Tensor
 
 
@@ -65,9 +65,7 @@ class LanguageTrunk(TextTrunk):
         return first, (np.where(known, history, 0), before)
 
     @override
-    def has_room(
-        self, prompt_tokens: int | Tensor, new_tokens: int | Tensor
-    ) -> bool | Tensor:
+    def has_room(self, prompt_tokens: Count, new_tokens: Count) -> bool | Tensor:
         return self.max_tokens is None or prompt_tokens + new_tokens <= self.max_tokens
 
     @property

@@ -60,12 +60,7 @@ class LanguageCritic(TextModel):
         custom_objects: Mapping[str, object] | None = None,
         trunk: TextModel | None = None,
     ) -> LanguageCritic:
-        """Makes a critic, or finds that of a policy.
-
-        Args:
-            config: From `get_config`.
-            custom_objects: See `keras.saving.deserialize_keras_object`.
-            trunk: The policy whose trunk it shares, if it does.
+        """Makes a critic, or finds that of the policy `trunk` whose trunk it shares.
 
         Raises:
             ValueError: If it shares a trunk and no policy is given.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import gymnasium as gym
 import keras
 import tensorflow as tf
 from typing_extensions import Self, override
@@ -35,27 +34,16 @@ class LanguagePolicy(ActionModel, TextModel):
     """A policy over tokens, for `kpg.environments.TextGeneration`.
 
     Its methods that take observations `[B]` without a state (`sample`, `log_prob`, …)
-    regard each token as the first of its text. Abstract: see `CausalLMPolicy` and
-    `Seq2SeqLMPolicy`, also for the arguments.
+    regard each token as the first of its text. Abstract: `CausalLMPolicy`, whose
+    arguments are the same but for the trunk, and `Seq2SeqLMPolicy`.
 
     Args:
         trunk: Reads the text.
-        tokenizer: Strings to tokens and back.
-        value_head: Whether the policy has a `critic` on the model's features.
-        temperature: What logits are divided by, > 0.
-        top_k: See `kpg.distributions.TruncatedFamily`.
-        top_p: See `kpg.distributions.TruncatedFamily`.
 
     Attributes:
         trunk_type: Class of the trunk.
         preset_task: KerasHub's name of the kind of model.
         family: The distributions over tokens.
-        tokenizer: The same.
-        temperature: The same.
-
-    Raises:
-        ValueError: If the tokenizer does not match the model, or a number is out of
-            range.
     """
 
     trunk_type: ClassVar[type[TextTrunk]]
@@ -80,7 +68,9 @@ class LanguagePolicy(ActionModel, TextModel):
                 f"evaluate deterministically. Received: temperature={temperature!r}"
             )
         self.action_space = self.observation_space
-        self.family = _family(self.action_space, top_k, top_p)
+        self.family: Family = CategoricalFamily(self.action_space)
+        if (top_k, top_p) != (None, None):
+            self.family = TruncatedFamily(self.action_space, top_k, top_p)
         self.tokenizer = tokenizer
         if _has_vocabulary(self.tokenizer):
             check_tokenizer(self.tokenizer, self.trunk.vocabulary_size)
@@ -200,12 +190,7 @@ class LanguagePolicy(ActionModel, TextModel):
             )
 
     def begin(self, prompts: Tokens, lengths: Tokens) -> tuple[Tokens, State]:
-        """Returns the first observations of completions, and the state before them.
-
-        Args:
-            prompts: `[B, P]`, padded on the right.
-            lengths: `[B]`, tokens of each prompt.
-        """
+        """See `TextTrunk.begin`."""
         return self.trunk.begin(prompts, lengths)
 
     @override
@@ -251,8 +236,9 @@ class LanguagePolicy(ActionModel, TextModel):
                 the tokenizer does not match the model.
         """
         lm = pretrained(preset, cls.preset_task, with_tokenizer=tokenizer is None)
-        make: Callable[..., Self] = cls
-        return make(lm, tokenizer, **options)
+        kind: type = cls  # each class has arguments of its own
+        policy: Self = kind(lm, tokenizer, **options)
+        return policy
 
 
 def chosen_tokenizer(tokenizer: Tokenizer | None, lm: keras.Model) -> Tokenizer:
@@ -270,14 +256,6 @@ def chosen_tokenizer(tokenizer: Tokenizer | None, lm: keras.Model) -> Tokenizer:
             "tokenizer=None"
         )
     return found
-
-
-def _family(
-    space: gym.spaces.Discrete, top_k: int | None, top_p: float | None
-) -> Family:
-    if top_k is None and top_p is None:
-        return CategoricalFamily(space)
-    return TruncatedFamily(space, top_k, top_p)
 
 
 def _has_vocabulary(tokenizer: Tokenizer) -> bool:

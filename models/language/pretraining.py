@@ -150,7 +150,8 @@ def _learned_windows(count: int, validation_split: float) -> int:
 def _read(lm: keras.Model, tokenizer: Tokenizer | None) -> tuple[TextTrunk, Tokenizer]:
     """Returns what reads texts, and the tokenizer."""
     if isinstance(lm, TextModel):
-        return lm.trunk, tokenizer or lm.tokenizer
+        own = getattr(lm, "tokenizer", None)
+        return lm.trunk, chosen_tokenizer(tokenizer or own, lm)
     found = chosen_tokenizer(tokenizer, lm)
     if callable(getattr(lm, "call_decoder_with_cache", None)):
         check_tokenizer(found, int(lm.backbone.vocabulary_size))
@@ -177,13 +178,9 @@ def predictor(trunk: TextTrunk) -> keras.Model:
 def windows(
     texts: Sequence[Text], tokenizer: Tokenizer, longest: int, length: int | None = None
 ) -> Windows:
-    """Packs texts into windows.
+    """Packs texts, or pairs of a prompt and its completion, into windows.
 
-    Args:
-        texts: Strings, or pairs of a prompt and its completion.
-        tokenizer: See `pretrain`.
-        longest: The most tokens of a window.
-        length: L. Defaults to what the texts need, at most `longest`.
+    L is `length`, or what the texts need, at most `longest`, if that is `None`.
 
     Raises:
         ValueError: See `pretrain`.
@@ -191,16 +188,10 @@ def windows(
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not texts:
         raise ValueError("`texts` must hold at least one text. Received: texts=[]")
-    pairs = not isinstance(texts[0], str)
-    for index, text in enumerate(texts):
-        _check_text(text, pairs, index)
-    encode, end = Codec(tokenizer).encode, int(tokenizer.end_token_id)
+    end, pairs = int(tokenizer.end_token_id), not isinstance(texts[0], str)
+    rows, *rest = _encoded(texts, tokenizer, 2 if pairs else 1)
     if pairs:
-        prompts, completions = (encode(part) for part in zip(*texts, strict=True))
-        _check_tokens(texts, prompts)
-        return _of_pairs(texts, prompts, completions, end, length or longest, length)
-    rows = encode([str(text) for text in texts])
-    _check_tokens(texts, rows)
+        return _of_pairs(texts, rows, rest[0], end, length or longest, length)
     stream = np.concatenate([np.append(row, np.int32(end)) for row in rows])
     size = length or min(longest, len(stream) - 1)
     count = -(-(len(stream) - 1) // size)
@@ -211,18 +202,11 @@ def windows(
 
 
 def pairs_of(
-    trunk: Seq2SeqTrunk,
-    texts: Sequence[Text],
-    tokenizer: Tokenizer,
-    length: int | None,
+    trunk: Seq2SeqTrunk, texts: Sequence[Text], tokenizer: Tokenizer, length: int | None
 ) -> Windows:
-    """Makes windows of sources and targets.
+    """Makes windows of pairs of a source and its target, with the model's framing.
 
-    Args:
-        trunk: The language model, whose framing is added.
-        texts: Pairs of a source and its target.
-        tokenizer: See `pretrain`.
-        length: L. Defaults to what the targets need.
+    L is `length`, or what the targets need if that is `None`.
 
     Raises:
         ValueError: See `pretrain`.
@@ -233,11 +217,7 @@ def pairs_of(
             "A Seq2SeqLM needs at least one pair `(source, target)`. Received: "
             f"texts={texts[:1]}"
         )
-    for index, text in enumerate(texts):
-        _check_text(text, pair=True, index=index)
-    encode = Codec(tokenizer).encode
-    sources, targets = (encode(part) for part in zip(*texts, strict=True))
-    _check_tokens(texts, sources)
+    sources, targets = _encoded(texts, tokenizer, 2)
     limit, start = _longest(trunk, length), trunk.framing.start
     longest = length or limit
     for text, source, target in zip(texts, sources, targets, strict=True):
@@ -310,26 +290,29 @@ def _longest(trunk: TextTrunk, length: int | None) -> int:
     return _LONGEST_WINDOW if limit is None else min(limit, _LONGEST_WINDOW)
 
 
-def _check_text(text: object, pair: bool, index: int) -> None:
-    parts = list(text) if pair and isinstance(text, (tuple, list)) else [text]
-    if len(parts) != (2 if pair else 1) or not all(
-        isinstance(part, str) for part in parts
-    ):
-        raise ValueError(
-            "`texts` must all be strings, or all be pairs of strings. Received: "
-            f"texts[{index}]={text!r}"
-        )
-    if not parts[0]:
-        raise ValueError(
-            "Neither a text nor the prompt of a pair may be empty: the first token is "
-            f"given, not learned. Received: texts[{index}]={text!r}"
-        )
-
-
-def _check_tokens(texts: Sequence[Text], rows: Sequence[Tokens]) -> None:
-    for text, row in zip(texts, rows, strict=True):
-        if not len(row):
+def _encoded(
+    texts: Sequence[Text], tokenizer: Tokenizer, parts: int
+) -> list[list[Tokens]]:
+    """Returns the tokens of each part of texts that have one or two of them."""
+    rows = []
+    for index, text in enumerate(texts):
+        row = [text] if parts == 1 or isinstance(text, str) else list(text)
+        if len(row) != parts or not all(isinstance(part, str) for part in row):
+            raise ValueError(
+                "`texts` must all be strings, or all be pairs of strings. Received: "
+                f"texts[{index}]={text!r}"
+            )
+        if not row[0]:
+            raise ValueError(
+                "Neither a text nor the prompt of a pair may be empty: the first token "
+                f"is given, not learned. Received: texts[{index}]={text!r}"
+            )
+        rows.append(row)
+    tokens = [Codec(tokenizer).encode(part) for part in zip(*rows, strict=True)]
+    for text, known in zip(texts, tokens[0], strict=True):
+        if not len(known):
             raise ValueError(
                 "The tokenizer must find at least one token in each text and prompt. "
                 f"Received: none in {text!r}"
             )
+    return tokens

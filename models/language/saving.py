@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
 import keras
-from typing_extensions import override
 
 from kpg.types import Config, Tensor
 
@@ -67,12 +66,11 @@ class Adapters(keras.layers.Layer):
         self._backbone: Callable[[], keras.Model] = lambda: backbone
         self.built = True
 
-    @override
     def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
+        """See `keras.layers.Layer.save_own_variables`."""
         for key, weight in self._named():
             store[key] = weight
 
-    @override
     def load_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
         """Loads what there is: a file of a model without adapters has nothing here."""
         for key, weight in self._named():

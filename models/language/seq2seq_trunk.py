@@ -13,7 +13,7 @@ from typing_extensions import override
 from kpg.language.tokenizers.codec import Tokens
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.decoding.tables import sizes
-from kpg.models.language.text_trunk import State, TextTrunk
+from kpg.models.language.text_trunk import Count, State, TextTrunk
 from kpg.types import Config, Tensor
 
 
@@ -34,11 +34,9 @@ class Framing(NamedTuple):
 def framing_of(seq2seq_lm: keras.Model, tokenizer: Tokenizer) -> Framing:
     """Returns the tokens that a model was trained with, as far as they are known.
 
-    Args:
-        seq2seq_lm: The model.
-        tokenizer: For that of the model's family the framing is what the family's
-            preprocessor adds; for any other it is the end token behind a source, and
-            padding as the start of a target, as in T5.
+    With a tokenizer of the model's family, they are what the family's preprocessor
+    adds; with any other, the end token behind a source, and padding as the start of a
+    target, as in T5.
     """
     kind = getattr(seq2seq_lm, "preprocessor_cls", None)
     if kind is None or not isinstance(tokenizer, kind.tokenizer_cls):
@@ -137,9 +135,7 @@ class Seq2SeqTrunk(TextTrunk):
         return start[:, -1], (prompts, lengths, start[:, :-1], places)
 
     @override
-    def has_room(
-        self, prompt_tokens: int | Tensor, new_tokens: int | Tensor
-    ) -> bool | Tensor:
+    def has_room(self, prompt_tokens: Count, new_tokens: Count) -> bool | Tensor:
         if self.max_tokens is None:
             return True
         source, target = self._limits()

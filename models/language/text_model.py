@@ -7,7 +7,6 @@ from abc import abstractmethod
 import gymnasium as gym
 import keras
 import tensorflow as tf
-from typing_extensions import override
 
 from kpg import contracts
 from kpg.models.language.text_trunk import State, TextTrunk
@@ -64,7 +63,6 @@ class TextModel(keras.Model):
         """Returns the state before any token."""
         return self.trunk.initial_state(batch_size)
 
-    @override
     def call(self, observations: Tensor, training: bool = False) -> Tensor:
         """Returns the outputs for `[B]` tokens, each the first of its text."""
         state = self.initial_state(keras.ops.shape(observations)[0])
@@ -81,20 +79,12 @@ class TextModel(keras.Model):
         return self.outputs(features[0]), tuple(part[0] for part in states)
 
     def unroll(
-        self,
-        observations: Tensor,
-        state: State,
-        resets: Tensor,
-        training: bool = False,
+        self, observations: Tensor, state: State, resets: Tensor, training: bool = False
     ) -> tuple[Tensor, State]:
-        """Reads T tokens in one forward pass.
+        """Reads `[T, B]` tokens in one forward pass.
 
-        Args:
-            observations: `[T, B]` integers.
-            state: The text before the first row.
-            resets: Ignored: a fragment holds one text, and what follows its end does
-                not count.
-            training: Ignored: dropout is always off.
+        `resets` is ignored: a fragment holds one text, and what follows its end does
+        not count. So is `training`: dropout is always off.
 
         Returns:
             The outputs `[T, B, ...]`, and the states after each row.

@@ -7,7 +7,7 @@ from typing import ClassVar, TypeAlias
 
 import keras
 import tensorflow as tf
-from typing_extensions import Self, override
+from typing_extensions import Self
 
 from kpg import contracts
 from kpg.language.tokenizers.codec import Tokens
@@ -16,6 +16,7 @@ from kpg.models.language.decoding.tables import sizes
 from kpg.types import Config, Tensor
 
 State: TypeAlias = tuple[Tensor, ...]
+Count: TypeAlias = "int | Tensor"
 
 
 class TextTrunk(keras.layers.Layer):
@@ -76,9 +77,7 @@ class TextTrunk(keras.layers.Layer):
         """
 
     @abstractmethod
-    def has_room(
-        self, prompt_tokens: int | Tensor, new_tokens: int | Tensor
-    ) -> bool | Tensor:
+    def has_room(self, prompt_tokens: Count, new_tokens: Count) -> bool | Tensor:
         """Whether the model can read prompts and that many tokens after them.
 
         Numbers give a bool, tensors a tensor.
@@ -110,11 +109,7 @@ class TextTrunk(keras.layers.Layer):
         return tf.cast(tf.reshape(logits, shape), tf.float32)
 
     def unroll(self, observations: Tensor, state: State) -> tuple[Tensor, State]:
-        """Reads T more tokens in one forward pass.
-
-        Args:
-            observations: `[T, B]` integers, the tokens.
-            state: Of the text before them.
+        """Reads T more tokens, `[T, B]` integers, in one forward pass.
 
         Returns:
             Features `[T, B, F]` behind each token, and the states after each, with T in
@@ -138,11 +133,11 @@ class TextTrunk(keras.layers.Layer):
         same = [tf.repeat(part[tf.newaxis], sizes(fed)[1], axis=0) for part in given]
         return tf.transpose(features, [1, 0, 2]), (*same, texts, after)
 
-    @override
     def get_config(self) -> Config:
+        """See `keras.layers.Layer.get_config`: the name and the model."""
         return {"name": self.name, self.argument: saving.to_config(self.lm)}
 
     @classmethod
-    @override
     def from_config(cls, config: Config) -> Self:
+        """See `keras.layers.Layer.from_config`."""
         return cls(**{**config, cls.argument: saving.revived(config[cls.argument])})

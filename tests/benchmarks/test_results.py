@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kpg.cli import presets
+from kpg.cli.environments import Environments
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def run(seed: int, value: float, algorithm: str = "PPO") -> dict[str, Any]:
-    preset = presets.load("CartPole-v1", algorithm)
+    preset = Environments().load("CartPole-v1", algorithm)
     return {
         "env": "CartPole-v1",
         "algorithm": algorithm,
@@ -86,7 +86,7 @@ class TestResults:
             np.testing.assert_allclose(results.normalized(env, ends), [0.0, 1.0])
 
     def test_every_preset_has_references(self, results: Any) -> None:
-        assert set(presets.names()) <= set(results.references())
+        assert set(Environments().ids()) <= set(results.references())
 
     @pytest.mark.parametrize("length", [1, 50, 51, 777])
     def test_curves_keep_their_ends(self, results: Any, length: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "scores.py"
+PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "scores.py"
 # An installed wheel has no benchmarks; a checkout always has.
 if PATH.is_file():
     spec = importlib.util.spec_from_file_location("scores", PATH)

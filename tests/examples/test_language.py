@@ -16,7 +16,7 @@ import pytest
 
 import kpg
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FIGURE = r" +(-?\d+\.\d+)"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests import gguf_files
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "pretrained_model.py"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def test_five_answers_agree(kind: str) -> None:
         observations = tf.random.stateless_normal([3, 2], [1, 2])
     actions, log_probs = made.sample(observations, tf.constant([1, 2]))
     distribution = made.distribution(observations)
-    close = {"rtol": 1e-5, "atol": 1e-6}
+    close: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
     np.testing.assert_allclose(log_probs, distribution.log_prob(actions), **close)
     np.testing.assert_allclose(made.log_prob(observations, actions), log_probs, **close)
     np.testing.assert_allclose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import gymnasium as gym
 import keras
@@ -28,12 +29,10 @@ def test_the_width_is_that_of_the_last_layer() -> None:
 def test_each_seed_is_for_its_own_part() -> None:
     options = TrunkOptions(hidden_units=(4,), memory=LSTM(3))
     one, other = (Trunk(SPACE, options, seeds) for seeds in ((0, 1, 2), (0, 1, 3)))
-    same = [
-        np.array_equal(mine, its)
-        for mine, its in zip(one.weights, other.weights, strict=True)
-    ]
     differing = [
-        w.path for w, equal in zip(one.weights, same, strict=True) if not equal
+        mine.path
+        for mine, its in zip(one.weights, other.weights, strict=True)
+        if not np.array_equal(mine, its)
     ]
     assert len(differing) == 2 and all("lstm" in path for path in differing)
 
@@ -47,6 +46,7 @@ def test_options_become_plain_data() -> None:
 
 
 def test_refuses_options_without_effect() -> None:
-    for option in ({"hidden_units": [4]}, {"activation": "relu"}):
+    options: list[dict[str, Any]] = [{"hidden_units": [4]}, {"activation": "relu"}]
+    for option in options:
         with pytest.raises(ValueError, match=r"no effect with a `backbone`.*Received"):
-            TrunkOptions(backbone=keras.layers.Dense(2), **option)  # type: ignore[arg-type]
+            TrunkOptions(backbone=keras.layers.Dense(2), **option)

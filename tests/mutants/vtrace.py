@@ -34,8 +34,8 @@ def shipped(
 ) -> Traced:
     vtrace = kpg.advantages.vtrace
     clips = {"clip_rho": clip_rho, "clip_c": clip_c}
-    found = vtrace(*data, log_ratios, gamma=GAMMA, **clips)
-    return Traced(found.targets, found.advantages)
+    gains = vtrace(*data, log_ratios, gamma=GAMMA, **clips)
+    return Traced(gains.targets, gains.advantages)
 
 
 def naive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -44,7 +45,7 @@ class Evaluator(ABC):
     def play(self, seed: int) -> tuple[Array, Array]:
         """Returns the returns and the lengths of the episodes, `[episodes]` each."""
 
-    def run(self, seed: int) -> dict[str, float | Array]:
+    def run(self, seed: int) -> dict[str, Any]:
         """Plays the episodes; returns what `Trainer.evaluate` promises."""
         self.env.measured()  # what training measured is not this evaluation's
         returns, lengths = self.play(seed)

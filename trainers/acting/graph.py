@@ -39,12 +39,12 @@ class Episodes(NamedTuple):
     Attributes:
         returns: Sum of their undiscounted returns.
         lengths: Sum of their lengths, in steps.
-        count: Their number.
+        number: How many there were.
     """
 
     returns: Tensor | float
     lengths: Tensor | float
-    count: Tensor | float
+    number: Tensor | float
 
 
 class GraphCollector:

@@ -186,7 +186,7 @@ class HostCollector:
         self._episodes = Episodes(
             self._episodes.returns + float(self._returns[ended].sum()),
             self._episodes.lengths + float(self._lengths[ended].sum()),
-            self._episodes.count + float(len(ended)),
+            self._episodes.number + float(len(ended)),
         )
         self._returns[ended] = 0
         self._lengths[ended] = 0

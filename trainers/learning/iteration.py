@@ -65,12 +65,13 @@ class Learner:
     def start(self) -> Carry:
         """Returns what the first call of `learn` takes."""
         critic = self.training.critic
-        return self.strategy.run(
+        carry: Carry = self.strategy.run(
             lambda: Carry(
                 tf.zeros([self.num_envs]),
                 () if critic is None else critic.initial_state(self.num_envs),
             )
         )
+        return carry
 
     def learn(
         self, trajectory: Trajectory, carry: Carry, seed: Tensor, progress: Tensor
@@ -138,7 +139,8 @@ class Learner:
         reference = self.training.reference
         if reference is None or not reference.kl.in_reward:
             return trajectory
-        return self.strategy.run(reference.charged, (trajectory, drift))
+        charged: Trajectory = self.strategy.run(reference.charged, (trajectory, drift))
+        return charged
 
     def _scaled(
         self, trajectory: Trajectory, returns: Tensor, healthy: Tensor
@@ -196,11 +198,12 @@ class Learner:
             window = (first, first + count)
             return window[1], self.descent.run(batch, orders, window, taken, progress)
 
-        return tf.while_loop(
+        done: Taken = tf.while_loop(
             lambda first, taken: (first < last) & ~taken.stopped,
             epoch,
             (tf.constant(count), taken),
         )[1]
+        return done
 
 
 def _broken(trajectory: Trajectory, drift: Drift | None) -> Tensor:

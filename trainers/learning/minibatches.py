@@ -24,7 +24,7 @@ _RESERVED = (
     *METRICS,
     *("explained_variance", "learning_rate", "reference_kl", "reference_kl_coef"),
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
-    *("returns", "lengths", "count", "broken_environment", "broken_policy"),
+    *("returns", "lengths", "number", "broken_environment", "broken_policy"),
 )
 # Not logged: by it the updates of an iteration decide whether to go on.
 KL_METRIC = "kl of the next minibatch"
@@ -233,7 +233,8 @@ class Descent:
             return unfinished & ~taken.stopped
 
         start = tf.where(taken.stopped, last, first)
-        return tf.while_loop(more, body, (start, taken))[1]
+        done: Taken = tf.while_loop(more, body, (start, taken))[1]
+        return done
 
     def metrics(self, taken: Taken) -> Metrics:
         """Returns the means over the minibatches, by name."""

@@ -21,7 +21,8 @@ def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Trajector
     """
     count = strategy.num_replicas_in_sync
     if count == 1:
-        return tf.nest.map_structure(_constant, trajectory)
+        whole: Trajectory = tf.nest.map_structure(_constant, trajectory)
+        return whole
 
     def part(context: tf.distribute.ReplicaContext) -> Trajectory:
         def own(nest: Nest, axis: int) -> Nest:
@@ -41,7 +42,8 @@ def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Trajector
         rows: Trajectory = own(trajectory._replace(**dict.fromkeys(states, ())), 1)
         return rows._replace(**own(states, 0))
 
-    return strategy.experimental_distribute_values_from_function(part)
+    shares: Trajectory = strategy.experimental_distribute_values_from_function(part)
+    return shares
 
 
 def _constant(rows: Array | Tensor | None) -> Tensor | None:
@@ -52,9 +54,10 @@ def sum_up(strategy: tf.distribute.Strategy, value: _N) -> _N:
     """Adds up a nest of tensors over all replicas, from outside of them."""
     if strategy.num_replicas_in_sync == 1:
         return value
-    return tf.nest.map_structure(
+    total: _N = tf.nest.map_structure(
         lambda tensor: strategy.reduce("SUM", tensor, axis=None), value
     )
+    return total
 
 
 def all_sum(value: Tensor) -> Tensor:

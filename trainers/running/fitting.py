@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,9 +15,9 @@ from kpg.trainers.acting.host import broken_policy
 from kpg.trainers.running.compilation import Pace
 from kpg.trainers.running.engine import Engine
 from kpg.trainers.running.logs import EpochLog
-from kpg.types import Array, Logs
+from kpg.types import Logs
 
-Evaluate = Callable[[Environment, int], "dict[str, float | Array]"]
+Evaluate = Callable[[Environment, int], "dict[str, Any]"]
 
 
 class Fitting:

@@ -13,6 +13,7 @@ from kpg.trainers.learning import iteration
 from kpg.trainers.learning.replicas import fold_in_replica, sum_up
 from kpg.trainers.learning.training import Training
 from kpg.trainers.running.engine import Engine
+from kpg.trajectories import Trajectory
 from kpg.types import Logs, Tensor
 
 Carry = tuple[graph.Carry, iteration.Carry]
@@ -118,5 +119,5 @@ class GraphEngine(Engine):
 
     def _collect(
         self, carry: graph.Carry, seed: Tensor
-    ) -> tuple[graph.Carry, graph.Trajectory, graph.Episodes]:
+    ) -> tuple[graph.Carry, Trajectory, graph.Episodes]:
         return self.collector.collect(carry, fold_in_replica(seed))

@@ -9,6 +9,7 @@ from kpg import imports
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.host.vector import HostEnvironment
+from kpg.models.policy import Policy
 from kpg.trainers.acting.evaluation import Evaluator, GraphEvaluator, HostEvaluator
 from kpg.trainers.running.compilation import saved_by_steps, saved_by_updates
 from kpg.trainers.running.engine import Engine
@@ -52,7 +53,7 @@ def kind_of(env: Environment) -> Kind:
         ValueError: If no kind is known for it.
     """
     for base in type(env).__mro__:
-        kind = _KINDS.get(_name(base))
+        kind: object = _KINDS.get(_name(base))
         if isinstance(kind, str):
             kind = imports.named(kind)
         if isinstance(kind, Kind):
@@ -67,6 +68,17 @@ def _name(environment: type) -> str:
     return f"{environment.__module__}:{environment.__qualname__}"
 
 
+def _host_evaluator(
+    env: HostEnvironment,
+    policy: Policy,
+    episodes: int,
+    deterministic: bool,
+    jit_compile: bool,
+) -> HostEvaluator:
+    # XLA would cost each of its small calls more than it saves; see `Actor`.
+    return HostEvaluator(env, policy, episodes, deterministic)
+
+
 def _saved_in_graph(updates: int, num_steps: int) -> float:
     return saved_by_updates(updates) + saved_by_steps(num_steps)
 
@@ -74,5 +86,5 @@ def _saved_in_graph(updates: int, num_steps: int) -> float:
 register(GraphEnvironment, Kind(GraphEngine, GraphEvaluator, _saved_in_graph))
 register(
     HostEnvironment,
-    Kind(HostEngine, HostEvaluator, lambda updates, _: saved_by_updates(updates)),
+    Kind(HostEngine, _host_evaluator, lambda updates, _: saved_by_updates(updates)),
 )

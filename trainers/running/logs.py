@@ -48,7 +48,7 @@ class EpochLog:
 
     def epoch_logs(self) -> Logs:
         """Returns the means over the epoch."""
-        count = self._sums.get("count", 0.0)
+        count = self._sums.get("number", 0.0)
         hidden = (*BROKEN, *Episodes._fields)
         return {
             "return": self._sums["returns"] / count if count else math.nan,

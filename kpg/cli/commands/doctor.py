@@ -29,7 +29,8 @@ def run(options: argparse.Namespace) -> CommandResult:
     from kpg.doctor import diagnose
 
     trainer = None if run is None else algorithms.load(run)
-    findings = diagnose(environment(id, num_envs), trainer, num_envs)
+    examined = kind_of(id).to_examine(id, num_envs)
+    findings = diagnose(examined, trainer, num_envs)
     serious = [finding for finding in findings if not finding.note]
     values = {
         "env": id,
@@ -41,11 +42,6 @@ def run(options: argparse.Namespace) -> CommandResult:
     return CommandResult(
         values, _in_words(options.target, findings), int(bool(serious))
     )
-
-
-def environment(id: str, num_envs: int | None) -> object:
-    """Returns what is examined; see `Kind.to_examine`."""
-    return kind_of(id).to_examine(id, num_envs)
 
 
 def _plain(finding: Finding) -> dict[str, str]:

@@ -50,6 +50,8 @@ def run(options: argparse.Namespace) -> CommandResult:
     if options.output is not None:
         runs.check_new(options.output)
     with usage_errors():
+        if options.algorithm is not None:
+            algorithms.check_name(options.algorithm)
         assignments = dict(map(preset.parse_assignment, options.assignments))
     import_tensorflow(options.debug)
     seeds = Seeds.derived(options.seed)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple, TextIO
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TextIO
 
 import keras
 from typing_extensions import override
 
 from kpg.cli.recording import Progress
 from kpg.cli.runs import Run
-from kpg.language.generation import TextGeneration
 from kpg.language.rewards.weighted import evaluate
 from kpg.types import Logs
+
+if TYPE_CHECKING:
+    from kpg.language.generation import TextGeneration
 
 _SHOWN = 3  # completions of an epoch in the log; the file has all
 _LONGEST_SHOWN = 60  # characters of a completion

@@ -115,11 +115,10 @@ class Texts(Kind):
         seed: int,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> Logs:
-        """Learns the task's texts.
+        """Learns the task's texts, if asked to.
 
         Returns:
-            `pretraining_loss`, of the last epoch in nats a token, and
-            `pretraining_seconds`; nothing if no supervised start is wanted.
+            `pretraining_loss` of the last epoch in nats a token, `pretraining_seconds`.
         """
         from kpg.cli.language.task import Task
         from kpg.language.tokenizers.phrases import phrases

@@ -239,7 +239,7 @@ class GraphEnvironment(Environment):
         """Does nothing: states are tensors."""
 
     def call(self, name: str, *given: Nest) -> Nest:
-        """Calls a method of the environment with the arguments it takes, as it is."""
+        """Calls a method of `func_env` with those of the arguments that it takes."""
         arguments = (*given, getattr(self.func_env, "default_params", None))
         return getattr(self.func_env, name)(*arguments[: self._takes[name]])
 

@@ -1,4 +1,4 @@
-"""A robot that is to go to a place in the plane, in float32."""
+"""A robot that has to reach a place in the plane, in float32."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Navigation(FunctionalEnv):
     The episode ends within 0.5 of the goal, and is truncated after 50 steps. Position
     and goal are drawn uniformly, so a first step may start at the goal.
 
-    To go straight at the goal, as far as it is and at most 1, is optimal for every
-    discount: no path is nearer after k steps than ‖q − p₀‖ − k, so none earns more in
-    any step, and none arrives earlier.
+    Going straight to the goal, at most 1 a step, is optimal for every discount: after k
+    steps no path is nearer than ‖q − p₀‖ − k, so none earns more in any step, and none
+    arrives earlier.
 
     A `tanh_normal` policy learns it fastest: the best action lies at the end of a
     range, where most samples of a plain normal are clipped.

@@ -69,11 +69,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
     _pools: Sequence[Any] = ()
 
     def __init__(
-        self,
-        id: str,
-        num_envs: int = 1,
-        num_pools: int = 1,
-        **env_kwargs: object,
+        self, id: str, num_envs: int = 1, num_pools: int = 1, **env_kwargs: object
     ) -> None:
         self._envpool = _loaded(id)
         default = self._envpool.make_spec(id, **env_kwargs).config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Collection, Mapping, Sequence, Sized
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -15,6 +15,24 @@ from kpg.language.rewards.reward import (
     RewardFunction,
     Score,
 )
+
+
+class Completed(NamedTuple):
+    """B completions and what is known of them.
+
+    Attributes:
+        prompts: B strings.
+        completions: B strings, without the end token.
+        columns: Lists of B values that rewards may ask for by name. In a text task: its
+            own columns, `references` if there are any, `prompt_ids` and
+            `completion_ids` (int32 arrays `[length]`, the latter with the end token)
+            and `ended` (whether the end token came before the limit).
+    """
+
+    prompts: Sequence[str]
+    completions: Sequence[str]
+    columns: Columns
+
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -84,22 +102,21 @@ def check_columns(
             )
 
 
-def check_batch(
-    prompts: Sequence[str], completions: Sequence[str], columns: Columns
-) -> None:
+def check_batch(batch: Completed) -> None:
     """Refuses prompts, completions and columns that are not a batch.
 
     Raises:
         ValueError: If the prompts or completions are not strings, there are none, or
             the numbers of prompts, completions and entries of columns differ.
     """
-    for name, texts in (("prompts", prompts), ("completions", completions)):
+    for name in ("prompts", "completions"):
+        texts: Sequence[str] = getattr(batch, name)
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"`{name}` must be a list of strings. Received: {texts!r}")
-    counts = {"prompts": len(prompts), "completions": len(completions)}
-    for name, column in columns.items():
+    counts = {"prompts": len(batch.prompts), "completions": len(batch.completions)}
+    for name, column in batch.columns.items():
         counts[name] = len(column) if isinstance(column, Sized) else 0
-    if set(counts.values()) != {len(prompts)} or counts["prompts"] == 0:
+    if set(counts.values()) != {counts["prompts"]} or counts["prompts"] == 0:
         raise ValueError(
             "Prompts, completions and columns must have the same number of entries, at "
             f"least one. Received: {counts}"
@@ -122,13 +139,7 @@ def lengths(columns: Columns, count: int) -> list[int]:
     return found
 
 
-def rows(
-    reward: RewardFunction,
-    name: str,
-    prompts: Sequence[str],
-    completions: Sequence[str],
-    columns: Columns,
-) -> list[Score]:
+def rows(reward: RewardFunction, name: str, batch: Completed) -> list[Score]:
     """Calls one reward and checks every score that it returns.
 
     Returns:
@@ -138,54 +149,48 @@ def rows(
         ValueError: If the reward raises or returns something else; the message shows
             the prompt and the completion.
     """
-    found = _called(reward, name, prompts, completions, columns)
-    if not _is_list(found) or len(found) != len(prompts):
-        wanted = f"must return {len(prompts)} scores, one for each completion"
+    found, size = _called(reward, name, batch), len(batch.prompts)
+    if not _is_list(found) or len(found) != size:
+        wanted = f"must return {size} scores, one for each completion"
         received = f"{len(found)} scores" if _is_list(found) else repr(found)
-        raise _refusal(name, wanted, received, prompts[0], completions[0])
-    ids = columns.get("completion_ids")
-    counts = [None] * len(prompts) if ids is None else [len(row) for row in ids]
+        raise _refusal(name, wanted, received, batch, 0)
+    ids = batch.columns.get("completion_ids")
+    counts = [None] * size if ids is None else [len(row) for row in ids]
     for index, (row, count) in enumerate(zip(found, counts, strict=True)):
         if problem := _problem(row, count):
-            raise _refusal(name, *problem, prompts[index], completions[index])
+            raise _refusal(name, *problem, batch, index)
     return [_as_score(row) for row in found]
 
 
-def _called(
-    reward: RewardFunction,
-    name: str,
-    prompts: Sequence[str],
-    completions: Sequence[str],
-    columns: Columns,
-) -> object:
+def _called(reward: RewardFunction, name: str, batch: Completed) -> object:
     """Calls a reward; if it raises, looks for the completion that makes it raise."""
-    given: Columns = {"prompts": prompts, "completions": completions, **columns}
+    given: Columns = {
+        **batch.columns,
+        "prompts": batch.prompts,
+        "completions": batch.completions,
+    }
     if not any(p.kind is p.VAR_KEYWORD for p in _parameters(reward)):
         named = {p.name for p in _parameters(reward)}
         given = {key: column for key, column in given.items() if key in named}
     try:
         return reward(**given)
     except Exception as error:  # a user's code may raise anything
-        index, alone = _culprit(reward, given, len(prompts))
+        index = _culprit(reward, given)
         received = f"{type(error).__name__}: {error}"
-        raise _refusal(
-            name,
-            "must not raise; return None for what cannot be scored",
-            received if alone else f"{received} (only for the batch as a whole)",
-            prompts[index],
-            completions[index],
-        ) from error
+        if index is None:
+            received += " (only for the batch as a whole)"
+        wanted = "must not raise; return None for what cannot be scored"
+        raise _refusal(name, wanted, received, batch, index or 0) from error
 
 
-def _culprit(reward: RewardFunction, given: Columns, count: int) -> tuple[int, bool]:
-    """Returns the first row that a reward raises on, and whether there is one."""
-    for index in range(count):
-        row = slice(index, index + 1)
+def _culprit(reward: RewardFunction, given: Columns) -> int | None:
+    """Returns the first row that a reward raises on when it is alone."""
+    for index in range(min(map(len, given.values()), default=0)):
         try:
-            reward(**{key: column[row] for key, column in given.items()})
+            reward(**{key: [column[index]] for key, column in given.items()})
         except Exception:  # the same code, for one row
-            return index, True
-    return 0, False
+            return index
+    return None
 
 
 def _parameters(reward: RewardFunction) -> list[inspect.Parameter]:
@@ -235,8 +240,9 @@ def _is_number(value: object) -> bool:
 
 
 def _refusal(
-    name: str, wanted: str, received: str, prompt: str, completion: str
+    name: str, wanted: str, received: str, batch: Completed, index: int
 ) -> ValueError:
+    prompt, completion = batch.prompts[index], batch.completions[index]
     return ValueError(
         f"The reward {name!r} {wanted}, for the prompt {_shown(prompt)} and the "
         f"completion {_shown(completion)}. Received: {received}"

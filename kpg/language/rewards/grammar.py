@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from kpg.language.rewards.grammar_rules import RULES, sentences, violations
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import TextReward
 
 
-class Grammar(Reward):
+class Grammar(TextReward):
     """How well a completion keeps some rules of written English, in [0, 1].
 
     1 / (1 + v / s) for v violations in s sentences; 0 for a completion without a word.
@@ -53,12 +53,7 @@ class Grammar(Reward):
             )
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        return [self._score(text) for text in completions]
-
-    def _score(self, text: str) -> float:
+    def score(self, text: str) -> float:
         found = sentences(text)
         if not found:
             return 0.0

@@ -17,12 +17,12 @@ _ABBREVIATIONS = frozenset(
     "e.g i.e cf vs etc mr mrs ms dr prof st vol fig al jr sr".split()
 )
 
-# Where the letter misleads: "a user", "a one", "an hour".
+# Where the letter misleads: "a user", "a one"; "an hour".
 _CONSONANT_SOUND = re.compile(
     r"uni(?!n|m)|unan|u[tsr][aeiou]|uk|ubiq|eu|ewe|one\b|once\b|u\b"
 )
 _SILENT_H = re.compile(r"hour|honest|hono|heir")
-# Of these both are written: "a historian", "an historian".
+# Both are written: "a historian", "an historian".
 _WEAK_H = re.compile(r"h(?:is|er|ab|yp|ot)")
 
 _FORMS = {
@@ -149,14 +149,6 @@ _CLAUSE_RULES: dict[str, Callable[[list[str]], int]] = {
     "verb": _verb,
     "determiner": _determiner,
 }
-RULES = (
-    "capital",
-    "ending",
-    "repeated",
-    "article",
-    "agreement",
-    "verb",
-    "determiner",
-    "spacing",
-    "brackets",
+RULES = tuple(
+    "capital ending repeated article agreement verb determiner spacing brackets".split()
 )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from typing_extensions import override
 
 from kpg import checks
-from kpg.language.rewards.reward import Column, Reward, Score
-from kpg.language.rewards.units import required_by, split
+from kpg.language.rewards.units import CountingReward
 
 
-class TargetLength(Reward):
+class TargetLength(CountingReward):
     """How close a completion is to a length, in [0, 1].
 
     max(0, 1 − |n − target| / width) for n tokens: 1 at the target, 0 from `width` off.
@@ -35,22 +34,16 @@ class TargetLength(Reward):
         unit: str = "token",
         name: str = "length",
     ) -> None:
-        super().__init__(name)
+        super().__init__(unit, name)
         self.target = checks.number("target", target, 1)
         self.width = checks.number("width", target if width is None else width, 1)
-        self.unit = unit
-        self.requires = required_by(unit)
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        pieces = split(completions, columns, self.unit, "TargetLength")
-        misses = (abs(len(piece) - self.target) / self.width for piece in pieces)
-        return [max(0.0, 1.0 - miss) for miss in misses]
+    def score(self, items: Sequence[Hashable]) -> float:
+        return max(0.0, 1.0 - abs(len(items) - self.target) / self.width)
 
 
-class SoftOverlong(Reward):
+class SoftOverlong(CountingReward):
     """A price for the last stretch before a limit, in [−1, 0].
 
     0 up to `limit` − `buffer` tokens, from there a line down to −1 at `limit`, and −1
@@ -76,7 +69,7 @@ class SoftOverlong(Reward):
     def __init__(
         self, limit: int, buffer: int, unit: str = "token", name: str = "soft_overlong"
     ) -> None:
-        super().__init__(name)
+        super().__init__(unit, name)
         if not 1 <= buffer <= limit:
             raise ValueError(
                 "`buffer` must be in [1, limit]. Received: "
@@ -84,13 +77,8 @@ class SoftOverlong(Reward):
             )
         self.limit = limit
         self.buffer = buffer
-        self.unit = unit
-        self.requires = required_by(unit)
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        pieces = split(completions, columns, self.unit, "SoftOverlong")
-        excesses = (len(piece) - (self.limit - self.buffer) for piece in pieces)
-        return [-min(1.0, max(0.0, excess / self.buffer)) for excess in excesses]
+    def score(self, items: Sequence[Hashable]) -> float:
+        excess = len(items) - (self.limit - self.buffer)
+        return -min(1.0, max(0.0, excess / self.buffer))

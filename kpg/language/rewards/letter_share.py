@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from typing_extensions import override
 
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import TextReward
 
 
-class LetterShare(Reward):
+class LetterShare(TextReward):
     """Share of a completion's characters that are among some letters, in [0, 1].
 
     0 for an empty completion. It shows within seconds whether a policy learns at all.
@@ -24,10 +22,5 @@ class LetterShare(Reward):
         self.letters = letters
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        return [
-            sum(letter in self.letters for letter in text) / max(len(text), 1)
-            for text in completions
-        ]
+    def score(self, text: str) -> float:
+        return sum(letter in self.letters for letter in text) / max(len(text), 1)

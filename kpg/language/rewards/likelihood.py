@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -31,7 +32,44 @@ class Scorer(Protocol):
         ...
 
 
-class Fluency(Reward):
+class Likelihood(Reward, ABC):
+    """A reward of the log-probabilities that a model gives to a completion's tokens.
+
+    Args:
+        scorer: The model. It is not part of the configuration; pass it to
+            `from_config({**config, "scorer": model})`.
+        name: What the logs call it.
+
+    Raises:
+        ValueError: When called, if there are no `prompt_ids` or `completion_ids`, or if
+            the scorer does not give each token a log-probability.
+    """
+
+    requires = ("prompt_ids", "completion_ids")
+
+    def __init__(self, scorer: Scorer, name: str) -> None:
+        super().__init__(name)
+        self.scorer = scorer
+
+    @abstractmethod
+    def score(self, log_probs: Array) -> Score:
+        """Scores one completion by the log-probabilities of its tokens, `[tokens]`."""
+
+    @override
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
+    ) -> list[Score]:
+        found = _log_probs(self.scorer, columns, type(self).__name__)
+        return [self.score(row) for row in found]
+
+    @override
+    def get_config(self) -> Config:
+        """Returns the arguments without the scorer."""
+        config = super().get_config()
+        return {name: config[name] for name in config if name != "scorer"}
+
+
+class Fluency(Likelihood):
     """The mean log-probability of a completion's tokens, in (−∞, 0].
 
     Σₜ log p(xₜ | prompt, x₁ … xₜ₋₁) / N in nats: minus the logarithm of the perplexity.
@@ -44,54 +82,32 @@ class Fluency(Reward):
     https://arxiv.org/abs/1904.09751). Combine it with `Repetition`.
 
     Args:
-        scorer: A model that does not learn, such as the reference policy. It is not
-            part of the configuration; pass it to
-            `from_config({**config, "scorer": model})`.
+        scorer: A model that does not learn, such as the reference policy; not part of
+            the configuration: `from_config({**config, "scorer": model})`.
         name: What the logs call it. Defaults to "fluency".
-
-    Raises:
-        ValueError: When called, if there are no `prompt_ids` or `completion_ids`, or if
-            the scorer does not give each token a log-probability.
     """
 
-    requires = ("prompt_ids", "completion_ids")
-
     def __init__(self, scorer: Scorer, name: str = "fluency") -> None:
-        super().__init__(name)
-        self.scorer = scorer
+        super().__init__(scorer, name)
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        scored = _log_probabilities(self.scorer, columns, "Fluency")
-        return [float(np.mean(row)) for row in scored]
-
-    @override
-    def get_config(self) -> Config:
-        """Returns the arguments without the scorer."""
-        return {"name": self.name}
+    def score(self, log_probs: Array) -> float:
+        return float(np.mean(log_probs))
 
 
-class ExecutorLogLikelihood(Reward):
+class ExecutorLogLikelihood(Likelihood):
     """The log-probability that an executor gives to each token, in (−∞, 0].
 
     rₜ = log p(xₜ | prompt, x₁ … xₜ₋₁) in nats, the reward at each step of a policy
     network that chooses what an execution network writes.
 
     Args:
-        scorer: The executor. It is not part of the configuration; pass it to
+        scorer: The executor; not part of the configuration:
             `from_config({**config, "scorer": model})`.
         per_token: Whether each token has its own reward, or the completion their sum.
             Defaults to True.
         name: What the logs call it. Defaults to "executor_log_likelihood".
-
-    Raises:
-        ValueError: When called, if there are no `prompt_ids` or `completion_ids`, or if
-            the scorer does not give each token a log-probability.
     """
-
-    requires = ("prompt_ids", "completion_ids")
 
     def __init__(
         self,
@@ -99,24 +115,15 @@ class ExecutorLogLikelihood(Reward):
         per_token: bool = True,
         name: str = "executor_log_likelihood",
     ) -> None:
-        super().__init__(name)
-        self.scorer = scorer
+        super().__init__(scorer, name)
         self.per_token = per_token
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        scored = _log_probabilities(self.scorer, columns, "ExecutorLogLikelihood")
-        return [row if self.per_token else float(row.sum()) for row in scored]
-
-    @override
-    def get_config(self) -> Config:
-        """Returns the arguments without the scorer."""
-        return {"per_token": self.per_token, "name": self.name}
+    def score(self, log_probs: Array) -> Score:
+        return log_probs if self.per_token else float(log_probs.sum())
 
 
-def _log_probabilities(scorer: Scorer, columns: Columns, reward: str) -> list[Array]:
+def _log_probs(scorer: Scorer, columns: Columns, reward: str) -> list[Array]:
     """Scores a batch; refuses what cannot be log-probabilities of its tokens."""
     prompt_ids = token_ids(columns, "prompt_ids", reward)
     completion_ids = token_ids(columns, "completion_ids", reward)

@@ -8,12 +8,12 @@ import numpy as np
 from typing_extensions import override
 
 from kpg import checks
-from kpg.language.rewards.reward import Column, Reward, Score
-from kpg.language.rewards.units import required_by, split
+from kpg.language.rewards.reward import Score
+from kpg.language.rewards.units import CountingReward
 from kpg.types import Array
 
 
-class Repetition(Reward):
+class Repetition(CountingReward):
     """Minus the share of a completion's n-grams that are repeated, in (−1, 0].
 
     −(1 − distinct / all) over the n-grams of one completion; 0 if it has none.
@@ -45,23 +45,16 @@ class Repetition(Reward):
         per_token: bool = False,
         name: str = "repetition",
     ) -> None:
-        super().__init__(name)
+        super().__init__(unit, name)
         self.order = checks.whole_number("order", order)
-        self.requires = required_by(unit)
-        self.unit = unit
         if per_token and unit != "token":
             raise ValueError(f'`per_token` needs unit="token". Received: unit={unit!r}')
         self.per_token = per_token
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        pieces = split(completions, columns, self.unit, "Repetition")
-        prices = [repeated(piece, self.order) for piece in pieces]
-        if self.per_token:
-            return list(prices)
-        return [float(price.sum()) for price in prices]
+    def score(self, items: Sequence[Hashable]) -> Score:
+        prices = repeated(items, self.order)
+        return prices if self.per_token else float(prices.sum())
 
 
 def repeated(items: Sequence[Hashable], order: int) -> Array:

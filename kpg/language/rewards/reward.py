@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from kpg import contracts
 from kpg.types import Array, Config
@@ -46,12 +46,15 @@ class Reward(ABC):
             rewards also derives from `abc.ABC` and may leave methods open.
 
     Example:
-        >>> class Vowels(kpg.rewards.Reward):
-        ...     def __init__(self, name: str = "vowels") -> None:
+        >>> class Longer(kpg.rewards.Reward):
+        ...     requires = ("references",)
+        ...
+        ...     def __init__(self, name: str = "longer") -> None:
         ...         super().__init__(name)
         ...
-        ...     def __call__(self, prompts, completions, **columns):
-        ...         return [sum(c in "aeiou" for c in text) for text in completions]
+        ...     def __call__(self, prompts, completions, references, **columns):
+        ...         pairs = zip(completions, references)
+        ...         return [float(len(text) > len(other)) for text, other in pairs]
     """
 
     requires: tuple[str, ...] = ()
@@ -109,6 +112,20 @@ class Reward(ABC):
     def from_config(cls, config: Config) -> Self:
         """Makes a reward of what `get_config` returned."""
         return cls(**config)
+
+
+class TextReward(Reward, ABC):
+    """A reward of the text of a completion alone."""
+
+    @abstractmethod
+    def score(self, text: str) -> Score:
+        """Scores one completion."""
+
+    @override
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
+    ) -> list[Score]:
+        return [self.score(text) for text in completions]
 
 
 def serialize(reward: RewardFunction) -> Config:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from typing_extensions import override
 
 from kpg import imports
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import TextReward
 
 
-class Sentiment(Reward):
+class Sentiment(TextReward):
     """How positive the words of a completion are, in [−1, 1].
 
     s / √(s² + 15), where s is the sum of the valences, −4 to 4, of the words that
@@ -43,8 +41,5 @@ class Sentiment(Reward):
         self._analyzer = vader.SentimentIntensityAnalyzer()
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        polarity = self._analyzer.polarity_scores
-        return [polarity(text)["compound"] for text in completions]
+    def score(self, text: str) -> float:
+        return float(self._analyzer.polarity_scores(text)["compound"])

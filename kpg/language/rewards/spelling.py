@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from kpg import checks, imports
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import TextReward
 
 LANGUAGES = ("ar", "de", "en", "es", "eu", "fa", "fr", "it", "lv", "nl", "pt", "ru")
 _WORD = re.compile(r"\w+(?:'\w+)*")
 
 
-class Spelling(Reward):
+class Spelling(TextReward):
     """The share of a completion's words that a word list knows, in [0, 1].
 
     Case does not matter; numbers and the possessive 's do not count. 0 for a completion
@@ -50,12 +50,7 @@ class Spelling(Reward):
         self._known = frozenset(known.keys()) | {word.lower() for word in words}
 
     @override
-    def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
-    ) -> list[Score]:
-        return [self._share(text) for text in completions]
-
-    def _share(self, text: str) -> float:
+    def score(self, text: str) -> float:
         found = _WORD.findall(text.lower().replace("’", "'"))
         words = [word for word in found if not word.isdigit()]
         if not words:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
+
+from typing_extensions import override
 
 from kpg import checks
 from kpg.language.rewards.required_columns import token_ids
-from kpg.language.rewards.reward import Columns
+from kpg.language.rewards.reward import Column, Reward, Score
 
 UNITS = ("token", "word", "character")
 
@@ -23,34 +26,34 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def required_by(unit: str) -> tuple[str, ...]:
-    """Returns the columns that counting a unit needs.
-
-    Raises:
-        ValueError: If the unit is not one of `UNITS`.
-    """
-    checks.choice("unit", unit, UNITS)
-    return ("completion_ids",) if unit == "token" else ()
-
-
-def split(
-    completions: Sequence[str], columns: Columns, unit: str, reward: str
-) -> list[Sequence[Hashable]]:
-    """Splits completions into words, characters or tokens.
+class CountingReward(Reward, ABC):
+    """A reward of the words, characters or tokens of a completion.
 
     Args:
-        completions: B strings.
-        columns: The columns of the batch, with `completion_ids` for tokens.
-        unit: "token" (the end token too), "word" (see `words`) or "character" (spaces
-            too).
-        reward: The class that counts, for messages.
-
-    Returns:
-        B sequences of what is counted.
+        unit: "token" (the end token counts), "word" (see `words`) or "character"
+            (spaces count).
+        name: What the logs call it.
 
     Raises:
-        ValueError: If the unit is "token" and there are no `completion_ids`.
+        ValueError: If the unit is unknown, or, when called for tokens, if there are no
+            `completion_ids`.
     """
-    if unit == "token":
-        return [ids.tolist() for ids in token_ids(columns, "completion_ids", reward)]
-    return [words(text) if unit == "word" else text for text in completions]
+
+    def __init__(self, unit: str, name: str) -> None:
+        super().__init__(name)
+        self.unit = checks.choice("unit", unit, UNITS)
+        self.requires = ("completion_ids",) if unit == "token" else ()
+
+    @abstractmethod
+    def score(self, items: Sequence[Hashable]) -> Score:
+        """Scores one completion, by what is counted."""
+
+    @override
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
+    ) -> list[Score]:
+        if self.unit == "token":
+            ids = token_ids(columns, "completion_ids", type(self).__name__)
+            return [self.score(row.tolist()) for row in ids]
+        split = words if self.unit == "word" else str
+        return [self.score(split(text)) for text in completions]

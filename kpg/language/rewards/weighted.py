@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import Self, override
 
 from kpg.language.rewards.checking import (
+    Completed,
     check_batch,
     check_columns,
     check_weights,
@@ -96,7 +97,8 @@ def evaluate(
             None for each completion.
     """
     given = {k: column for k, column in (columns or {}).items() if column is not None}
-    check_batch(prompts, completions, given)
+    batch = Completed(prompts, completions, given)
+    check_batch(batch)
     terms = _terms(rewards, weights)
     check_columns([reward for reward, _ in terms.values()], given)
     tokens = lengths(given, len(prompts))
@@ -105,7 +107,7 @@ def evaluate(
     scored = np.ones(len(prompts), bool)
     parts = {}
     for name, (reward, weight) in terms.items():
-        found = rows(reward, name, prompts, completions, given)
+        found = rows(reward, name, batch)
         placed, whole = _placed(found, tokens, width)
         parts[name] = (placed.sum(axis=1) if whole else placed).astype(np.float32)
         missing = np.array([row is None for row in found])

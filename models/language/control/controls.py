@@ -16,7 +16,7 @@ from typing_extensions import override
 from kpg import checks, contracts
 from kpg.models.language.control.lexicon import Lexicon
 from kpg.models.language.control.word_classes import Row
-from kpg.types import Array, Space, Tensor
+from kpg.types import Nest, Space, Tensor
 from kpg.values import Value
 
 _STOP, _SHARPEN, _FIRST_BOOST = 1, 2, 3
@@ -87,7 +87,7 @@ class Control(Value, ABC):
         """
         return -tf.ones(actions.shape[:1], tf.int32)
 
-    def phrase(self, action: Array, lexicon: Lexicon) -> Row | None:
+    def phrase(self, action: Nest, lexicon: Lexicon) -> Row | None:
         """Returns the tokens of the phrase an action inserts; `None` by default."""
         return None
 
@@ -216,7 +216,7 @@ class Instructions(Control):
         return tf.gather(forced, tf.cast(actions, tf.int32))
 
     @override
-    def phrase(self, action: Array, lexicon: Lexicon) -> Row | None:
+    def phrase(self, action: Nest, lexicon: Lexicon) -> Row | None:
         index = int(action) - self._first_insert
         return lexicon.phrases[index] if index >= 0 else None
 

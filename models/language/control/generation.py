@@ -143,7 +143,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         flat |= {"deterministic": deterministic or None}
         # What is empty or not given stays the control's own default.
         given = {k: v for k, v in flat.items() if v or isinstance(v, (int, float))}
-        self.control = values.get("control", control, Control, CONTROLS, given)  # type: ignore[type-abstract]
+        self.control = values.get("control", control, Control, CONTROLS, given)
         self._steering = Steering(self.control, executor, max_new_tokens)
         tokens, lengths = self.task.padded(executor, max_prompt_tokens)
         self._interaction = Interaction(executor, self._steering.space, interaction)
@@ -215,9 +215,6 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             seed: Begins with the first prompt of the order of this seed. Defaults to
                 `None`: the next prompts follow.
             options: `reset_mask`, `[B]` bool. Defaults to `None`, all copies.
-
-        Returns:
-            Observations, a dictionary of `[B, ...]`, and an empty dictionary.
 
         Raises:
             ValueError: If the mask has another shape, or there was no reset yet.

@@ -20,7 +20,7 @@ class Interaction:
     Args:
         executor: Writes the texts.
         actions: Space of one action.
-        interaction: One of `INTERACTIONS`.
+        interaction: "one_way" or "two_way".
 
     Attributes:
         space: Of one observation, a `Dict`.
@@ -58,11 +58,9 @@ class Interaction:
         self.space = gym.spaces.Dict(entries)
 
     def view(self, features: Tensor, parameters: Tensor) -> dict[str, Tensor]:
-        """Builds graph: what the executor thinks of the next token.
+        """Builds graph: what the executor thinks of the next token of each text.
 
-        Args:
-            features: `[B, F]` behind each text.
-            parameters: `[B, V]` float32, of the executor's own distributions.
+        Given are features `[B, F]` and parameters `[B, V]` of its own distributions.
         """
         if not self.two_way:
             return {}
@@ -75,11 +73,9 @@ class Interaction:
         }
 
     def summary(self, prompts: Tensor, lengths: Tensor) -> Tensor:
-        """Builds graph: `[B, F]` float32, the mean of a prompt's embeddings.
+        """Builds graph: `[B, F]` float32, the mean embedding of each prompt.
 
-        Args:
-            prompts: `[B, P]` int32, padded on the right.
-            lengths: `[B]` int32, tokens of each.
+        Prompts are `[B, P]` int32, padded on the right, of `[B]` tokens.
         """
         known = tf.sequence_mask(lengths, prompts.shape[1], tf.float32)
         embedded = tf.cast(self._embed(prompts), tf.float32)

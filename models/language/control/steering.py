@@ -16,13 +16,11 @@ class Steering:
     """Applies a control to an executor.
 
     Args:
-        control: The control.
-        executor: What is steered.
+        control: Says how.
+        executor: Is steered.
         max_new_tokens: The most tokens of a completion.
 
     Attributes:
-        control: The same.
-        executor: The same.
         lexicon: The control's words in the executor's tokens.
         space: Of one action.
 
@@ -62,11 +60,7 @@ class Steering:
     ) -> Tensor:
         """Builds graph: `[B]` int32, the next token of each text.
 
-        Args:
-            parameters: See `bent`.
-            actions: See `bent`.
-            states: See `bent`.
-            seed: `[2]` int32, a stateless seed.
+        `seed`, `[2]` int32, is stateless; the other arguments are those of `bent`.
         """
         forced = self.forced(actions)
         if not self.control.executor_chooses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,12 +11,13 @@ from kpg.models.language.control.word_classes import WordClasses
 from kpg.types import Array
 
 
+@dataclasses.dataclass(eq=False)
 class TextBuffer:
     """B texts, each a prompt and a completion that grows behind it.
 
     Args:
         prompts: `[N, P]` int32, tokens of all prompts, padded on the right.
-        lengths: `[N]` int32, tokens of each.
+        prompt_lengths: `[N]` int32, tokens of each.
         classes: The word classes whose states follow the completions.
         count: B.
         new_tokens: T, the most tokens of a completion.
@@ -29,22 +31,16 @@ class TextBuffer:
         stopped: `[B]` bool, whether a completion has its end token.
     """
 
-    def __init__(
-        self,
-        prompts: Array,
-        lengths: Array,
-        classes: WordClasses,
-        count: int,
-        new_tokens: int,
-        end: int,
-    ) -> None:
-        self._prompts = prompts
-        self._lengths = lengths
-        self._classes = classes
-        self._new_tokens = new_tokens
-        self._end = end
-        room = prompts.shape[1] + new_tokens
-        self.tokens = np.zeros([count, room], np.int32)
+    prompts: Array
+    prompt_lengths: Array
+    classes: WordClasses
+    count: int
+    new_tokens: int
+    end: int
+
+    def __post_init__(self) -> None:
+        count = self.count
+        self.tokens = np.zeros([count, self.prompt_room + self.new_tokens], np.int32)
         self.indices = np.zeros(count, np.int64)
         self.counts = np.zeros(count, np.int32)
         self.states = np.zeros(count, np.int32)
@@ -53,23 +49,23 @@ class TextBuffer:
     @property
     def lengths(self) -> Array:
         """`[B]` int32, tokens of each text in all."""
-        return np.asarray(self._lengths[self.indices] + self.counts)
+        return np.asarray(self.prompt_lengths[self.indices] + self.counts)
 
     @property
     def ended(self) -> Array:
         """`[B]` bool, whether a completion has its end token or no room left."""
-        return np.asarray(self.stopped | (self.counts == self._new_tokens))
+        return np.asarray(self.stopped | (self.counts == self.new_tokens))
 
     @property
     def prompt_room(self) -> int:
         """P, tokens of the longest prompt."""
-        return int(self._prompts.shape[1])
+        return int(self.prompts.shape[1])
 
     def begin(self, rows: Array, indices: Array) -> None:
         """Begins a new text in each of `[R]` rows, with `[R]` prompts."""
         self.indices[rows] = indices
         self.tokens[rows] = 0
-        self.tokens[rows, : self.prompt_room] = self._prompts[indices]
+        self.tokens[rows, : self.prompt_room] = self.prompts[indices]
         self.counts[rows] = 0
         self.states[rows] = 0
         self.stopped[rows] = False
@@ -78,11 +74,11 @@ class TextBuffer:
         """Adds a token to each of `[R]` completions, none of which has ended."""
         self.tokens[rows, self.lengths[rows]] = tokens
         self.counts[rows] += 1
-        self.stopped[rows] = tokens == self._end
-        if self._classes.names:
+        self.stopped[rows] = tokens == self.end
+        if self.classes.names:
             for row, token in zip(rows, tokens, strict=True):
                 state = int(self.states[row])
-                self.states[row] = self._classes.after(state, int(token))
+                self.states[row] = self.classes.after(state, int(token))
 
     def insert(self, row: int, phrase: Iterable[int]) -> None:
         """Adds tokens to one completion, as many as there is room for."""
@@ -93,9 +89,9 @@ class TextBuffer:
 
     def prompt_ids(self, row: int) -> Array:
         """Returns the tokens of a text's prompt."""
-        return self.tokens[row, : self._lengths[self.indices[row]]].copy()
+        return self.tokens[row, : self.prompt_lengths[self.indices[row]]].copy()
 
     def completion_ids(self, row: int) -> Array:
         """Returns the tokens of a completion, its end included."""
-        first = self._lengths[self.indices[row]]
+        first = self.prompt_lengths[self.indices[row]]
         return self.tokens[row, first : first + self.counts[row]].copy()

@@ -59,13 +59,9 @@ class ExecutorWriter:
         self.replace(np.arange(len(texts)), texts, lengths, begun=True)
 
     def replace(self, rows: Array, texts: Array, lengths: Array, begun: bool) -> None:
-        """Reads other texts `[R, L]` in place of those in `[R]` rows.
+        """Reads other texts `[R, L]`, of `[R]` tokens, in place of those in `[R]` rows.
 
-        Args:
-            rows: Which.
-            texts: int32, padded on the right.
-            lengths: `[R]` int32, their tokens.
-            begun: Whether they have just begun, and are prompts.
+        `begun` says whether they have just begun, and are prompts.
         """
         view = self._reading(texts.shape[1], begun)(
             tf.constant(rows, tf.int32), tf.constant(texts), tf.constant(lengths)

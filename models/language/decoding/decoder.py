@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import tensorflow as tf
 from typing_extensions import override
@@ -12,6 +12,9 @@ from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.tables import put_anywhere, sizes, widened
 from kpg.models.language.text_trunk import TextTrunk
 from kpg.types import Nest, Tensor
+
+Read: TypeAlias = tuple[Tensor, Nest]
+"""Features `[B, F]` from which the next step chooses, and the cache."""
 
 TrunkT_co = TypeVar("TrunkT_co", bound=TextTrunk, covariant=True)
 
@@ -39,29 +42,20 @@ class Decoder(ABC, Generic[TrunkT_co]):
         return tf.zeros_like(lengths)
 
     @abstractmethod
-    def start(
-        self, prompts: Tensor, lengths: Tensor, new_tokens: int
-    ) -> tuple[Tensor, Nest]:
+    def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
         """Reads the prompts.
 
         Args:
             prompts: `[B, P]` int32, P ≥ 1.
             lengths: `[B]` int32, in 1 … P.
             new_tokens: Tokens that will follow.
-
-        Returns:
-            Features `[B, F]` from which step 0 chooses, and the cache.
         """
 
     @abstractmethod
     def advance(
         self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
-    ) -> tuple[Tensor, Nest]:
-        """Reads the tokens `[B]` of a step.
-
-        Returns:
-            Features `[B, F]` from which the next step chooses, and the cache.
-        """
+    ) -> Read:
+        """Reads the tokens `[B]` of a step."""
 
 
 class LockstepDecoder(Decoder[LanguageTrunk], ABC):
@@ -83,9 +77,7 @@ class CachedDecoder(LockstepDecoder):
     """Decodes by `call_with_cache`, which every CausalLM of KerasHub has."""
 
     @override
-    def start(
-        self, prompts: Tensor, lengths: Tensor, new_tokens: int
-    ) -> tuple[Tensor, Nest]:
+    def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
         """See `Decoder.start`; what is cached behind a row's place is written again.
 
         The place is part of the cache: if it followed from the lengths, XLA would
@@ -100,7 +92,7 @@ class CachedDecoder(LockstepDecoder):
     @override
     def advance(
         self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
-    ) -> tuple[Tensor, Nest]:
+    ) -> Read:
         table, place = cache
         _, features, table = self.trunk.causal_lm.call_with_cache(
             tokens[:, tf.newaxis], table, place
@@ -125,9 +117,7 @@ class RereadingDecoder(LockstepDecoder):
     """
 
     @override
-    def start(
-        self, prompts: Tensor, lengths: Tensor, new_tokens: int
-    ) -> tuple[Tensor, Nest]:
+    def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
         """See `Decoder.start`; it caches the text and the place of its next token."""
         place = tf.minimum(tf.reduce_min(lengths), sizes(prompts)[1])
         text = widened(prompts, new_tokens, axis=1)
@@ -136,7 +126,7 @@ class RereadingDecoder(LockstepDecoder):
     @override
     def advance(
         self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
-    ) -> tuple[Tensor, Nest]:
+    ) -> Read:
         text, place = cache
         text = put_anywhere(text, tokens[:, tf.newaxis], place, axis=1)
         return tf.gather(self.trunk(text), place, axis=1), (text, place + 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
+from keras.layers import Layer
 from typing_extensions import override
 
 from kpg.models.language.decoding.per_layer_cache import (
@@ -26,17 +26,13 @@ class GPT2Decoder(LayeredDecoder):
         return embedded + tf.cast(positions, embedded.dtype), None
 
     @override
-    def projections(
-        self, layer: keras.layers.Layer, hidden: Tensor, turned: Nest
-    ) -> Projections:
+    def projections(self, layer: Layer, hidden: Tensor, turned: Nest) -> Projections:
         """See `LayeredDecoder.projections`; K is H."""
         inputs = layer._self_attention_layer_norm(hidden)
         return heads(layer._self_attention_layer, inputs)
 
     @override
-    def merged(
-        self, layer: keras.layers.Layer, hidden: Tensor, mixed: Tensor
-    ) -> Tensor:
+    def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """See `LayeredDecoder.merged`; the layer normalises first."""
         hidden += layer._self_attention_layer._output_dense(mixed)
         inputs = layer._feedforward_layer_norm(hidden)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
+from keras.layers import Layer
 from typing_extensions import override
 
 from kpg.models.language.decoding.per_layer_cache import (
@@ -45,17 +45,13 @@ class LlamaDecoder(LayeredDecoder):
         return hidden, tf.nest.map_structure(lambda t: tf.cast(t, hidden.dtype), turned)
 
     @override
-    def projections(
-        self, layer: keras.layers.Layer, hidden: Tensor, turned: Nest
-    ) -> Projections:
+    def projections(self, layer: Layer, hidden: Tensor, turned: Nest) -> Projections:
         inputs = layer._self_attention_layernorm(hidden)
         queries, keys, values = heads(layer._self_attention_layer, inputs)
         return _turned(queries, *turned), _turned(keys, *turned), values
 
     @override
-    def merged(
-        self, layer: keras.layers.Layer, hidden: Tensor, mixed: Tensor
-    ) -> Tensor:
+    def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """See `LayeredDecoder.merged`; a gate is computed in single precision."""
         hidden += layer._self_attention_layer._output_dense(mixed)
         inputs = layer._feedforward_layernorm(hidden)
@@ -65,7 +61,7 @@ class LlamaDecoder(LayeredDecoder):
         return hidden + layer._feedforward_output_dense(inner)
 
     @override
-    def window(self, layer: keras.layers.Layer) -> int | None:
+    def window(self, layer: Layer) -> int | None:
         """See `LayeredDecoder.window`; Mistral has one, and Qwen may have one."""
         if not getattr(layer, "use_sliding_window_attention", True):
             return None

@@ -8,10 +8,11 @@ from typing import NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
+from keras.layers import Layer
 from typing_extensions import override
 
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
-from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.decoder import Decoder, Read
 from kpg.models.language.decoding.tables import Put, put, sizes, widened
 from kpg.types import Nest, Tensor
 
@@ -71,18 +72,14 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         """
 
     @abstractmethod
-    def projections(
-        self, layer: keras.layers.Layer, hidden: Tensor, turned: Nest
-    ) -> Projections:
+    def projections(self, layer: Layer, hidden: Tensor, turned: Nest) -> Projections:
         """Returns queries `[B, H, L, D]`, keys and values `[B, K, L, D]` of a layer.
 
         K divides H: H / K consecutive queries share each key.
         """
 
     @abstractmethod
-    def merged(
-        self, layer: keras.layers.Layer, hidden: Tensor, mixed: Tensor
-    ) -> Tensor:
+    def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """Returns a layer's output.
 
         Args:
@@ -91,26 +88,17 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
             mixed: `[B, L, H, D]`, what attention returned.
         """
 
-    def window(self, layer: keras.layers.Layer) -> int | None:
+    def window(self, layer: Layer) -> int | None:
         """Returns how many tokens a layer sees, itself included; `None` for all."""
         return None
 
     @override
-    def start(
-        self, prompts: Tensor, lengths: Tensor, new_tokens: int
-    ) -> tuple[Tensor, LayerCache]:
+    def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
         room = sizes(prompts)[1]
         places = tf.range(room)[tf.newaxis]
         own = tf.where(places < lengths[:, tf.newaxis], places + 1, 0)
-        hidden, turned = self.embedded(prompts, places)
-        caches: list[tuple[Tensor, Tensor]] = []
-        for layer in self.backbone.transformer_layers:
-            queries, keys, values = self.projections(layer, hidden, turned)
-            seen = self._seen(layer, places + 1, own)
-            hidden = self.merged(layer, hidden, _mixed(queries, keys, values, seen))
-            caches.append((keys, values))
+        hidden, keys, values = self._through(prompts, places, own)
         last = tf.gather(hidden, lengths - 1, batch_dims=1)
-        keys, values = zip(*caches, strict=True)
         return self.backbone.layer_norm(last), LayerCache(
             tuple(widened(part, new_tokens, axis=2) for part in keys),
             tuple(widened(part, new_tokens, axis=2) for part in values),
@@ -121,28 +109,43 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
     @override
     def advance(
         self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: LayerCache
-    ) -> tuple[Tensor, LayerCache]:
+    ) -> Read:
         cache = LayerCache(*cache)
         place = (lengths + step)[:, tf.newaxis]
         new_slot = tf.range(sizes(cache.places)[1]) == cache.slot
         places = tf.where(new_slot, place + 1, cache.places)
-        hidden, turned = self.embedded(tokens[:, tf.newaxis], place)
-        caches: list[tuple[Tensor, Tensor]] = []
-        layers = self.backbone.transformer_layers
-        for layer, *past in zip(layers, cache.keys, cache.values, strict=True):
-            queries, *new = self.projections(layer, hidden, turned)
-            keys, values = (
-                self.write(old, update, cache.slot, 2)
-                for old, update in zip(past, new, strict=True)
-            )
-            seen = self._seen(layer, place + 1, places)
-            hidden = self.merged(layer, hidden, _mixed(queries, keys, values, seen))
-            caches.append((keys, values))
-        keys, values = zip(*caches, strict=True)
+        fed = tokens[:, tf.newaxis]
+        hidden, keys, values = self._through(fed, place, places, cache)
         features = self.backbone.layer_norm(hidden[:, 0])
         return features, LayerCache(keys, values, cache.slot + 1, places)
 
-    def _seen(self, layer: keras.layers.Layer, own: Tensor, places: Tensor) -> Tensor:
+    def _through(
+        self,
+        tokens: Tensor,
+        own: Tensor,
+        places: Tensor,
+        cache: LayerCache | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Takes tokens at their own places through all layers.
+
+        Returns:
+            Features `[B, L, F]`, and the keys and values of each layer, added to those
+            of the cache if there is one.
+        """
+        hidden, turned = self.embedded(tokens, own)
+        caches: list[tuple[Tensor, Tensor]] = []
+        for index, layer in enumerate(self.backbone.transformer_layers):
+            queries, keys, values = self.projections(layer, hidden, turned)
+            if cache is not None:
+                keys = self.write(cache.keys[index], keys, cache.slot, 2)
+                values = self.write(cache.values[index], values, cache.slot, 2)
+            seen = self._seen(layer, own + 1, places)
+            hidden = self.merged(layer, hidden, _mixed(queries, keys, values, seen))
+            caches.append((keys, values))
+        all_keys, all_values = zip(*caches, strict=True)
+        return hidden, all_keys, all_values
+
+    def _seen(self, layer: Layer, own: Tensor, places: Tensor) -> Tensor:
         """Returns bool `[B, L, S]`: the slots that tokens at their own places see."""
         own, places = own[:, :, tf.newaxis], places[:, tf.newaxis]
         seen = (places > 0) & (places <= own)
@@ -150,7 +153,7 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         return seen if window is None else seen & (places > own - window)
 
 
-def heads(attention: keras.layers.Layer, inputs: Tensor) -> Projections:
+def heads(attention: Layer, inputs: Tensor) -> Projections:
     """Returns queries, keys and values of `[B, L, F]` inputs, heads before places."""
     denses = (attention._query_dense, attention._key_dense, attention._value_dense)
     queries, keys, values = (

@@ -8,6 +8,7 @@ import tensorflow as tf
 from typing_extensions import override
 
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
+from kpg.models.language.decoding.decoder import Read
 from kpg.models.language.decoding.per_layer_cache import LayerCache, LayeredDecoder
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.types import Nest, Tensor
@@ -20,7 +21,7 @@ class RowwiseDecoder(ABC):
     """
 
     @abstractmethod
-    def start(self, texts: Tensor, lengths: Tensor) -> tuple[Tensor, Nest]:
+    def start(self, texts: Tensor, lengths: Tensor) -> Read:
         """Returns features `[B, F]` behind texts `[B, L]` of `[B]` tokens.
 
         The second result is what is remembered of them: a nest of tensors `[B, ...]`,
@@ -28,9 +29,7 @@ class RowwiseDecoder(ABC):
         """
 
     @abstractmethod
-    def advance(
-        self, memory: Nest, tokens: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, Nest]:
+    def advance(self, memory: Nest, tokens: Tensor, lengths: Tensor) -> Read:
         """Reads one more token `[B]` of each text, which had `[B]` tokens before."""
 
 
@@ -54,15 +53,13 @@ class SlotDecoder(RowwiseDecoder):
         self.new_tokens = new_tokens
 
     @override
-    def start(self, texts: Tensor, lengths: Tensor) -> tuple[Tensor, LayerCache]:
+    def start(self, texts: Tensor, lengths: Tensor) -> Read:
         empty = self.room + self.new_tokens - texts.shape[1]
         features, cache = self.decoder.start(texts, lengths, empty)
         return features, cache._replace(slot=tf.constant(self.room))
 
     @override
-    def advance(
-        self, memory: LayerCache, tokens: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, LayerCache]:
+    def advance(self, memory: LayerCache, tokens: Tensor, lengths: Tensor) -> Read:
         # A decoder's place in a text is `lengths + step`.
         step = tf.constant(0)
         features, memory = self.decoder.advance(tokens, step, lengths, memory)
@@ -84,14 +81,12 @@ class TextDecoder(RowwiseDecoder):
         self.room = room
 
     @override
-    def start(self, texts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def start(self, texts: Tensor, lengths: Tensor) -> Read:
         texts = tf.pad(texts, [[0, 0], [0, self.room - texts.shape[1]]])
         return tf.gather(self.trunk(texts), lengths - 1, batch_dims=1), texts
 
     @override
-    def advance(
-        self, memory: Tensor, tokens: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def advance(self, memory: Tensor, tokens: Tensor, lengths: Tensor) -> Read:
         here = tf.range(self.room) == lengths[:, tf.newaxis]
         texts = tf.where(here, tokens[:, tf.newaxis], memory)
         places = tf.minimum(lengths, self.room - 1)

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from kpg.distributions.family import Family
 from kpg.graph import random
-from kpg.language.tokenizers.tokenizer import Tokenizer
-from kpg.models.language.critic import LanguageCritic
 from kpg.models.language.decoding.decoder import Decoder
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.tables import Put, put, sizes
+from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import TextTrunk
 from kpg.types import Nest, Tensor
-
-
-class TokenPolicy(Protocol):
-    """What a sampler needs of a policy; `kpg.models.CausalLMPolicy` has it."""
-
-    trunk: TextTrunk
-    family: Family
-    tokenizer: Tokenizer
-
-    @property
-    def critic(self) -> LanguageCritic | None:
-        """What values the texts."""
-        ...
-
-    def outputs(self, features: Tensor) -> Tensor:
-        """Returns the family's parameters `[..., V]` for `[..., F]` features."""
-        ...
 
 
 class Completions(NamedTuple):
@@ -53,16 +34,13 @@ class Completions(NamedTuple):
 
 
 class _Loop(NamedTuple):
-    """What a step carries to the next; the last four are those of `Completions`."""
+    """What a step carries to the next."""
 
     step: Tensor
     features: Tensor
     cache: Nest
     writing: Tensor
-    tokens: Tensor
-    log_probs: Tensor
-    values: Tensor
-    valid: Tensor
+    tables: Completions
 
 
 class Sampler:
@@ -71,7 +49,7 @@ class Sampler:
     It ends as soon as every text has.
 
     Args:
-        policy: Chooses the tokens.
+        policy: The language policy that chooses the tokens.
         new_tokens: T, the most tokens of a completion, ≥ 1: a number or a scalar.
         deterministic: Whether to choose the most likely tokens: a bool or a scalar.
             Defaults to `False`.
@@ -83,7 +61,7 @@ class Sampler:
 
     def __init__(
         self,
-        policy: TokenPolicy,
+        policy: TextModel,
         new_tokens: int | Tensor,
         deterministic: bool | Tensor = False,
         decoder: Decoder[TextTrunk] | None = None,
@@ -117,24 +95,22 @@ class Sampler:
             return tuple(self._step(_Loop(*loop), prompts, lengths, offsets, seeds))
 
         table = [steps, batch_size]
+        zeros = tf.zeros(table)
         start = _Loop(
             tf.constant(0),
             *self.decoder.start(prompts, lengths, self.new_tokens),
-            writing=tf.ones([batch_size], tf.bool),
-            tokens=tf.fill(table, self._pad),
-            log_probs=tf.zeros(table),
-            values=tf.zeros(table),
-            valid=tf.zeros(table, tf.bool),
+            tf.ones([batch_size], tf.bool),
+            Completions(
+                tf.fill(table, self._pad), zeros, zeros, tf.zeros(table, tf.bool)
+            ),
         )
-        last = _Loop(
-            *tf.while_loop(
-                lambda *loop: tf.reduce_any(_Loop(*loop).writing),
-                body,
-                tuple(start),
-                maximum_iterations=steps,
-            )
+        *_, tables = tf.while_loop(
+            lambda *loop: tf.reduce_any(_Loop(*loop).writing),
+            body,
+            tuple(start),
+            maximum_iterations=steps,
         )
-        return self._aligned(last, offsets)
+        return self._aligned(tables, offsets)
 
     def _step(
         self,
@@ -166,16 +142,13 @@ class Sampler:
         features, cache = self.decoder.advance(
             tf.where(turns < 0, given, tokens), step, lengths, loop.cache
         )
-        return _Loop(
-            step + 1,
-            features,
-            cache,
-            loop.writing & ~ended,
-            self._put(loop.tokens, step, tokens),
-            self._put(loop.log_probs, step, tf.where(valid, log_probs, 0.0)),
-            self._put(loop.values, step, tf.where(valid, values, 0.0)),
-            self._put(loop.valid, step, valid),
+        log_probs, values = (tf.where(valid, part, 0.0) for part in (log_probs, values))
+        tables: Completions = tf.nest.map_structure(
+            lambda table, row: self.write(table, row[tf.newaxis], step, 0),
+            loop.tables,
+            Completions(tokens, log_probs, values, valid),
         )
+        return _Loop(step + 1, features, cache, loop.writing & ~ended, tables)
 
     def _chosen(self, parameters: Tensor, seed: Tensor) -> Tensor:
         """Returns the tokens `[B]` of a step."""
@@ -187,15 +160,10 @@ class Sampler:
             return drawn
         return tf.where(self.deterministic, family.mode(parameters), drawn)
 
-    def _put(self, table: Tensor, step: Tensor, row: Tensor) -> Tensor:
-        """Writes a row `[B]` into a table `[T, B]`."""
-        return self.write(table, row[tf.newaxis], step, 0)
-
-    def _aligned(self, loop: _Loop, offsets: Tensor) -> Completions:
+    def _aligned(self, tables: Completions, offsets: Tensor) -> Completions:
         """Moves every row up to its first own token."""
-        tables = Completions(loop.tokens, loop.log_probs, loop.values, loop.valid)
         known = isinstance(self.new_tokens, int)
-        if known and loop.tokens.shape[0] == self.new_tokens:
+        if known and tables.tokens.shape[0] == self.new_tokens:
             return tables
         rows = offsets + tf.range(self.new_tokens)[:, tf.newaxis]
         aligned: Completions = tf.nest.map_structure(

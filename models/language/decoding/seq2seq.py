@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.decoder import Decoder, Read
 from kpg.models.language.decoding.tables import put_anywhere, sizes, widened
 from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk
 from kpg.types import Nest, Tensor
@@ -20,9 +20,7 @@ class Seq2SeqDecoder(Decoder[Seq2SeqTrunk]):
     """
 
     @override
-    def start(
-        self, prompts: Tensor, lengths: Tensor, new_tokens: int
-    ) -> tuple[Tensor, Nest]:
+    def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
         lm, source = self.trunk.lm, self.trunk.framed(prompts, lengths)
         started = self.trunk.started(sizes(prompts)[0])
         own, cross = lm._initialize_cache(source[0], widened(started, new_tokens, 1))
@@ -39,7 +37,7 @@ class Seq2SeqDecoder(Decoder[Seq2SeqTrunk]):
     @override
     def advance(
         self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
-    ) -> tuple[Tensor, Nest]:
+    ) -> Read:
         own, cross, *read = cache
         _, features, own, _ = self.trunk.lm.call_decoder_with_cache(
             *(*read, tokens[:, tf.newaxis]),
@@ -73,9 +71,7 @@ class Seq2SeqRereader(Decoder[Seq2SeqTrunk]):
         self._decode = keras.Model([results[read], source[1], *target], results[wrote])
 
     @override
-    def start(
-        self, prompts: Tensor, lengths: Tensor, new_tokens: int
-    ) -> tuple[Tensor, Nest]:
+    def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
         """See `Decoder.start`; it caches what was read, and the target."""
         source, mask = self.trunk.framed(prompts, lengths)
         read = (self._encode([source, mask], training=False), mask)
@@ -86,7 +82,7 @@ class Seq2SeqRereader(Decoder[Seq2SeqTrunk]):
     @override
     def advance(
         self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
-    ) -> tuple[Tensor, Nest]:
+    ) -> Read:
         target, *read = cache
         place = len(self.trunk.framing.start) + step
         target = put_anywhere(target, tokens[:, tf.newaxis], place, axis=1)

@@ -278,7 +278,7 @@ def test_a_function_of_prompts_is_served_too(tmp_path: Path) -> None:
     inputs = {"prompts": asked(PROMPTS)["prompts"]}
     outputs = Servable(path).run("lengths", inputs)
     assert outputs["lengths"].tolist() == [1, 3, 5]
-    with pytest.raises(ValueError, match="called like the inputs: prompts, seed, temp"):
+    with pytest.raises(ValueError, match="named after the inputs: prompts, seed, temp"):
         kpg.export.export_policy(
             made(), tmp_path, signatures={"mine": lambda observation: observation}
         )

@@ -38,7 +38,7 @@ def request(values: Any, *outputs: str, name: str = "") -> Any:
 
 @pytest.mark.parametrize("name", ["", "serving_default"])
 def test_all_outputs(servable: Servable, name: str) -> None:
-    response = predict(servable, request(np.float32([1, 3]), name=name))
+    response = predict(servable, request(np.array([1, 3], np.float32), name=name))
     assert response.model_spec.signature_name == "serving_default"
     assert response.model_spec.name == ""
     found = {key: list(one.float_val) for key, one in response.outputs.items()}
@@ -46,7 +46,7 @@ def test_all_outputs(servable: Servable, name: str) -> None:
 
 
 def test_some_outputs(servable: Servable) -> None:
-    response = predict(servable, request(np.float32([1]), "same", "double"))
+    response = predict(servable, request(np.array([1], np.float32), "same", "double"))
     assert set(response.outputs) == {"same", "double"}
 
 

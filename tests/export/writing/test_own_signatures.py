@@ -71,7 +71,7 @@ def export(
         return scale * drawn
 
     directory = tmp_path_factory.mktemp("models")
-    functions = {"risk": risk, "noise": noise}
+    functions: dict[str, Any] = {"risk": risk, "noise": noise}
     return saved_model.publish(policy, directory, signatures=functions)
 
 
@@ -92,7 +92,7 @@ def test_a_function_is_served(export: Any, policy: Any, critic: Any) -> None:
             client.predict(batch[:2, :2], signature_name="risk")
 
 
-def test_one_tensor_is_called_like_its_signature(export: Any) -> None:
+def test_one_tensor_is_named_after_its_signature(export: Any) -> None:
     seed = np.array([1, 2], np.int32)
     inputs = {"observation": observations(4), "seed": seed}
     outputs = Servable(export.path).run("noise", inputs)
@@ -205,7 +205,7 @@ class Scorer:
 
 
 def test_methods_and_objects_are_functions(policy: Any, tmp_path: Path) -> None:
-    functions = {"method": Scorer().score, "thing": Scorer()}
+    functions: dict[str, Any] = {"method": Scorer().score, "thing": Scorer()}
     export = saved_model.publish(policy, tmp_path, signatures=functions)
     docs = {name: export.signatures[name]["docs"] for name in functions}
     assert docs == {"method": "How far from the middle.", "thing": ""}
@@ -217,6 +217,12 @@ def branching(observation: Any) -> Any:
 
 def making(observation: Any) -> Any:
     return observation * tf.Variable(2.0)
+
+
+def vanishing(observation: Any) -> Any:
+    with tf.init_scope():
+        factor = tf.Variable(2.0)
+    return observation * factor
 
 
 def failing(observation: Any) -> Any:
@@ -255,10 +261,10 @@ def random(observation: Any) -> Any:
     ("function", "text"),
     [
         (3, "must be a function of tensors. Received: 3"),
-        (max, "parameters that Python knows.*Received: <built-in function max>"),
+        (max, "parameters that Python can inspect.*Received: <built-in function max>"),
         (lambda: tf.zeros([1]), r"take an input with a batch axis.*inputs \[\]"),
         (lambda seed: seed, r"take an input with a batch axis.*\['seed'\]"),
-        (lambda obs: obs, "called like the inputs: observation, seed.*parameter obs"),
+        (lambda obs: obs, "named after the inputs: observation, seed.*parameter obs"),
         (lambda *observation: observation[0], r"Received: a parameter \*observation"),
         (lambda **inputs: inputs, r"Received: a parameter \*\*inputs"),
         (lambda observation, /: observation, "Received: a parameter observation"),
@@ -279,9 +285,13 @@ def random(observation: Any) -> Any:
         (lambda observation: tf.transpose(observation), r"batch axis.*\(3, None\)"),
         (lambda observation: tf.concat([observation] * 2, 0), "batch axis.*rows"),
         (lambda observation: tf.cast(observation, tf.complex64), "mine of complex64"),
-        (branching, "run on tensors.*OperatorNotAllowedInGraphError"),
-        (making, "run on tensors.*singleton tf.Variables"),
-        (failing, "run on tensors, also as a graph. Received: KeyError: 'temperature'"),
+        (branching, "run as a graph.*OperatorNotAllowedInGraphError"),
+        (making, "run as a graph.*singleton tf.Variables"),
+        (vanishing, "(must run|must not use).*variable"),
+        (
+            failing,
+            "graph of TensorFlow operations. Received: KeyError: 'temperature'",
+        ),
         (python, "'mine' cannot be served.*call back into Python.*PyFunc"),
         (compiled, "'mine' cannot be served.*must not need XLA"),
         (changing, "must not change variables.*AssignAddVariableOp"),
@@ -310,9 +320,7 @@ def test_what_is_no_name(policy: Any, tmp_path: Path, name: Any) -> None:
 
 @pytest.mark.parametrize("name", ["serving_default", "sample", "complete"])
 def test_a_name_that_is_taken(policy: Any, tmp_path: Path, name: str) -> None:
-    with pytest.raises(
-        ValueError, match=f"needs another name than.*Received: '{name}'"
-    ):
+    with pytest.raises(ValueError, match=f"must not be taken.*Received: '{name}'"):
         kpg.export.export_policy(policy, tmp_path, signatures={name: same})
 
 

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from kpg.cli.commands import statistics
+from kpg.cli import episode_statistics
 
 
 def test_summary() -> None:
     # Mean 3, squared deviations 4 + 1 + 0 + 1 + 4 = 10, sample variance 10 / 4.
-    values = statistics.summary([1.0, 2.0, 3.0, 4.0, 5.0], 7.0)
+    values = episode_statistics.summary([1.0, 2.0, 3.0, 4.0, 5.0], 7.0)
     assert values == {
         "episodes": 5,
         "return_mean": 3.0,
@@ -17,13 +17,16 @@ def test_summary() -> None:
         "return_ci95": pytest.approx(1.96 * math.sqrt(2.5) / math.sqrt(5)),
         "length_mean": 7.0,
     }
-    assert statistics.in_words(values) == (
+    assert episode_statistics.in_words(values) == (
         "return 3.00 ± 1.39 (95 %) over 5 episodes, 7 steps each"
     )
 
 
 def test_one_episode_has_no_spread() -> None:
-    values = statistics.summary([2.0], 4.0)
+    values = episode_statistics.summary([2.0], 4.0)
     assert math.isnan(values["return_std"])
     assert math.isnan(values["return_ci95"])
-    assert statistics.in_words(values) == "return 2.00 over 1 episode, 4 steps each"
+    assert (
+        episode_statistics.in_words(values)
+        == "return 2.00 over 1 episode, 4 steps each"
+    )

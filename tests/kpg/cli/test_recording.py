@@ -1,26 +1,17 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
+import keras
 import pytest
 
-from kpg.cli.commands.recording import (
-    CompletionRecorder,
-    Progress,
-    RunRecorder,
-    StopOnSignal,
-    judged,
-)
+from kpg.cli.recording import Progress, RunRecorder, StopOnSignal
 from kpg.cli.runs import Run
-from kpg.environments import TextGeneration
 
 
 class FakeTrainer(SimpleNamespace):
@@ -36,7 +27,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def attach(callback: Any, **attributes: Any) -> FakeTrainer:
+def attach(callback: keras.callbacks.Callback, **attributes: object) -> FakeTrainer:
     trainer = FakeTrainer(stop_training=False, **attributes)
     callback.set_model(trainer)
     return trainer
@@ -83,49 +74,6 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "█" * 12 + "░" * 12 in last
     assert " 50%" in last
     assert last.endswith("left\n")
-
-
-def vowels(prompts: Any, completions: Any) -> list[float | None]:
-    return [None if "?" in text else float(text.count("a")) for text in completions]
-
-
-def completed() -> Any:
-    """A text task with an iteration behind it."""
-    task = TextGeneration(["x", "y"], rewards=[vowels], max_new_tokens=80, num_envs=2)
-    assert judged(task) == []
-    rows = [np.array([2], np.int32)] * 2
-    task.score(np.array([1, 0]), ["a" * 70, "?\n"], rows, rows, [True, False])
-    return task
-
-
-def test_completions_are_kept_with_their_rewards(tmp_path: Path) -> None:
-    recorder = CompletionRecorder(Run(tmp_path), completed())
-    recorder.on_epoch_end(2)
-    lines = Run(tmp_path).completions_file.read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [
-        {
-            "epoch": 3,
-            "prompt": "y",
-            "completion": "a" * 70,
-            "rewards": {"vowels": 70.0},
-        },
-        {"epoch": 3, "prompt": "x", "completion": "?\n", "rewards": {"vowels": None}},
-    ]
-
-
-def test_progress_on_texts_shows_some() -> None:
-    stream = io.StringIO()
-    progress = Progress(1000, stream)
-    progress.describe_texts(completed(), num_steps=10)
-    attach(progress, env_steps=500)
-    logs = {"return": 0.25, "val_return": 0.5, "steps_per_second": 1000.0}
-    progress.on_epoch_end(0, {**logs, "length": 4.0, "reference_kl": 0.125})
-    assert stream.getvalue().splitlines() == [
-        f"  'y' → '{'a' * 60}…'  vowels 70.00",
-        "  'x' → '?\\n'  vowels nan",
-        # Four of ten tokens stand before the end of a text.
-        "500/1,000 steps  reward 0.250  validation 0.500  KL 0.125  400 tokens/s",
-    ]
 
 
 def test_a_signal_stops_training() -> None:

@@ -53,7 +53,7 @@ def test_every_prompt_has_its_turn_in_each_pass() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prompts": []}, r"at least one prompt. Received: prompts=\[\]"),
+        ({"prompts": []}, r"at least one. Received: prompts=\[\]"),
         ({"prompts": ["a", ""]}, r"not empty.*prompts\[1\]=''"),
         ({"prompts": ["a", 3]}, r"prompts\[1\]=3"),
         ({"references": ["a"]}, "`references` must have.*3 prompts. Received: 1"),

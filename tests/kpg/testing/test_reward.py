@@ -32,7 +32,7 @@ def topical(completions: Any, topic: Any, mood: Any = None) -> Any:
     return [float(t in text) for text, t in zip(completions, topic, strict=True)]
 
 
-class Contains(Reward):
+class HasWord(Reward):
     def __init__(self, word: str = "please", name: str = "contains") -> None:
         super().__init__(name)
         self.word = word
@@ -60,14 +60,14 @@ def centred(completions: Any) -> Any:
         (bytes_of, {}),
         (exact, {"references": REFERENCES}),
         (topical, {"topic": ["please", "!", "?", "no"]}),
-        (Contains("or"), {}),
+        (HasWord("or"), {}),
         (rewards.Bleu(), {"references": REFERENCES}),
         (rewards.Repetition(1, unit="token", per_token=True), {}),
         (rewards.MissingEnd(), {"ended": [True, False, True, False]}),
         (rewards.Grammar(), {}),
         (rewards.LetterShare(), {}),
         (rewards.bleu_and_grammar(), {"references": REFERENCES}),
-        (Weighted([polite, Contains(), bytes_of], [1.0, -0.5, 0.0]), {}),
+        (Weighted([polite, HasWord(), bytes_of], [1.0, -0.5, 0.0]), {}),
         (rewards.Fluency(Scorer()), {"saved": False}),
         (centred, {"depends_on_batch": True}),
     ],
@@ -89,28 +89,28 @@ def test_texts_can_be_given() -> None:
         check_reward(heard, ["a"], ["c", "d"])
 
 
-class Unsaved(Contains):
+class Unsaved(HasWord):
     """Forgets its option."""
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}
 
 
-class Lost(Contains):
+class Lost(HasWord):
     """Keeps its option under another name."""
 
     def __init__(self, text: str = "please") -> None:
         super().__init__(text)
 
 
-class Changed(Contains):
+class Changed(HasWord):
     """Doubles its option when it is made."""
 
     def __init__(self, word: str = "please", name: str = "changed") -> None:
         super().__init__(word * 2, name)
 
 
-class Undeclared(Contains):
+class Undeclared(HasWord):
     """Reads a column that it does not require."""
 
     def __call__(self, prompts: Any, completions: Any, **columns: Any) -> list[Score]:

@@ -94,7 +94,7 @@ def test_episode_statistics(backend: str) -> None:
             if rows.terminated[time, column] or rows.truncated[time, column]:
                 lengths.append(length)
                 length = 0
-    count = sum(float(episodes.count) for _, episodes in fragments)
+    count = sum(float(episodes.number) for _, episodes in fragments)
     total = sum(float(episodes.lengths) for _, episodes in fragments)
     returns = sum(float(episodes.returns) for _, episodes in fragments)
     assert count == len(lengths)

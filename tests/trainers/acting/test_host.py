@@ -71,7 +71,7 @@ def test_parts_change_nothing(memory: str | None) -> None:
             np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(one.actions, two.actions)
         assert counted == again
-        assert counted.count > 4
+        assert counted.number > 4
 
 
 def test_one_part_steps_while_the_policy_acts_for_the_other() -> None:

@@ -132,7 +132,7 @@ def test_the_first_ratio_is_one() -> None:
         rows.values.numpy()[valid], values.numpy()[valid], atol=1e-5
     )
     np.testing.assert_allclose(rows.rewards.numpy().sum(), episodes.returns, atol=1e-5)
-    assert episodes.lengths == valid.sum() and episodes.count == 6.0
+    assert episodes.lengths == valid.sum() and episodes.number == 6.0
     np.testing.assert_array_equal(rows.terminated.numpy().sum(0), 1)
     assert trainer.fit(env, steps_per_epoch=1, verbose=0).history["approx_kl"][0] < 1e-9
 

@@ -358,15 +358,15 @@ def test_a_drift_that_is_infinite_teaches_nothing(make_trainer: Make) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"coef": -0.1}, "`coef` must be a finite number ≥ 0.*=-0.1"),
+        ({"coef": -0.1}, "`reference_kl_coef` must be a finite number ≥ 0.*=-0.1"),
         ({"in": "loss"}, "`reference_kl_in` has no effect with reference=None"),
-        ({"target": 0.1}, "`reference_kl_target` has no effect with reference"),
+        ({"target": 0.1}, "`reference_kl_target` has no effect with ref"),
         ({"coef": 1, "in": "both"}, "must be one of reward, loss. Received: .*'both'"),
         ({"coef": 1, "estimator": "k4"}, "must be one of None, k1, k2, k3. Received"),
-        ({"coef": 1, "estimator": "k3"}, "must be k1 with inside='reward'"),
-        ({"coef": 1, "target": 0.0}, "`target` must be greater than 0"),
-        ({"coef": 1, "horizon": 5}, "`horizon` has no effect with target=None"),
-        ({"coef": 1, "target": 1, "horizon": 0}, "`horizon` must be a whole number"),
+        ({"coef": 1, "estimator": "k3"}, "must be k1 with reference_kl_in='reward'"),
+        ({"coef": 1, "target": 0.0}, "`reference_kl_target` must be greater than 0"),
+        ({"coef": 1, "horizon": 5}, "`reference_kl_horizon` has no effect with refer"),
+        ({"coef": 1, "target": 1, "horizon": 0}, "`reference_kl_horizon` must be a wh"),
     ],
 )
 def test_refuses_settings(settings: dict[str, Any], message: str) -> None:

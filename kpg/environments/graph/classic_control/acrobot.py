@@ -67,10 +67,7 @@ class Acrobot(FunctionalEnv):
         turns = tf.floor((angles + math.pi) / (2.0 * math.pi))
         limits = tf.constant(self.max_speeds)
         return tf.concat(
-            [
-                angles - 2.0 * math.pi * turns,
-                tf.clip_by_value(speeds, -limits, limits),
-            ],
+            [angles - 2.0 * math.pi * turns, tf.clip_by_value(speeds, -limits, limits)],
             axis=-1,
         )
 

@@ -25,8 +25,8 @@ class Pendulum(FunctionalEnv):
     0.1 θ̇ₜ² + 0.001 u², of the state before it and with θ in −π … π. No episode ends; it
     is truncated after 200 steps.
 
-    Note: Gymnasium lets θ grow with every turn; here it stays in −π … π, which nobody
-    can see and which keeps float32 exact.
+    Note: Gymnasium lets θ grow with every turn; here it stays in −π … π, which changes
+    no observation and keeps float32 exact.
 
     Args:
         g: Acceleration of gravity in m/s². Defaults to 10.

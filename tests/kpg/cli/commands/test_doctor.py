@@ -12,6 +12,7 @@ import pytest
 from kpg.cli.commands import doctor
 from kpg.cli.main import main
 from kpg.environments.graph.functional import GraphEnvironment
+from tests.command_line import Kpg, one_line
 from tests.faulty_environments import NaNReward, Walk, trainer_for
 
 
@@ -77,3 +78,18 @@ def test_the_command_on_a_run(
 def test_the_environment_of_the_command_is_that_of_training() -> None:
     assert isinstance(doctor.environment("CartPole-v1", 3), GraphEnvironment)
     assert isinstance(doctor.environment("WalkForDoctor-v0", 3)(), gym.Wrapper)
+
+
+def test_a_run_that_is_healthy(kpg_command: Kpg, run_directory: Path) -> None:
+    result = kpg_command("doctor", run_directory, "--json")
+    assert result.code == 0, result.err
+    values = result.values
+    assert (values["env"], values["run"]) == ("CartPole-v1", str(run_directory))
+    assert (values["healthy"], values["findings"]) == (True, [])
+
+
+def test_what_nobody_registered(kpg_command: Kpg) -> None:
+    for id in ("Nothing-v0", "no_such_module:Nothing-v0"):
+        result = kpg_command("doctor", id)
+        assert result.code == 2
+        assert id.rpartition(":")[0] in one_line(result)

@@ -6,19 +6,20 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.test_cli import Kpg, kpg_command, one_line
 
 import kpg
-from kpg.cli import presets
-from kpg.cli.commands import evaluate, texts, train
+from kpg.cli import algorithms
+from kpg.cli.commands import train
+from kpg.cli.kind import Seeds
+from kpg.cli.language.texts import Texts
 from kpg.cli.runs import Run
+from kpg.environments import TextGeneration
 from kpg.export import Server
+from tests.command_line import Kpg, one_line, succeed
 
-__all__ = ["kpg_command"]
-
+TEXTS = Texts()
 LETTERS = "text:letters"
 SMALL = [
     *("--num-envs", "8", "--total-steps", "192", "--set", "steps_per_epoch=1"),
@@ -31,20 +32,15 @@ SMALL = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of two iterations; tests must not change it."""
-    from kpg.cli.main import main
-
     directory = tmp_path_factory.mktemp("runs") / "letters"
-    assert main(["train", LETTERS, *SMALL, "--output", str(directory)]) == 0
+    succeed("train", LETTERS, *SMALL, "--output", directory)
     return Run(directory)
 
 
 @pytest.fixture(scope="module")
 def address(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from kpg.cli.main import main
-
     directory = tmp_path_factory.mktemp("servables") / "letters"
-    flags = ["--max-new-tokens", "6"]
-    assert main(["export", str(run.directory), str(directory), *flags]) == 0
+    succeed("export", run.directory, directory, "--max-new-tokens", 6)
     with Server(directory, port=0) as server:
         yield server.address
 
@@ -96,7 +92,8 @@ def test_play_a_run_or_a_server(kpg_command: Kpg, run: Run, address: str) -> Non
     here = kpg_command("play", run.directory, *flags).values
     served = kpg_command("play", LETTERS, "--server", address, *flags).values
     assert here["completions"] == served["completions"]
-    policy: Any = kpg.load(run.model_file()).policy
+    policy = kpg.load(run.model_file()).policy
+    assert isinstance(policy, kpg.models.CausalLMPolicy)
     texts = policy.generate(["bast", "lo"], 5, seed=3)
     assert [row["completion"] for row in here["completions"]] == texts
     cold = ["--prompt", "bast", "--deterministic"]
@@ -130,7 +127,7 @@ def test_the_doctor_looks_at_environments(kpg_command: Kpg) -> None:
 
 
 def test_list(kpg_command: Kpg) -> None:
-    assert set(presets.texts()) <= set(kpg_command("list", "--json").values["presets"])
+    assert set(TEXTS.ids()) <= set(kpg_command("list", "--json").values["presets"])
 
 
 @pytest.mark.parametrize(
@@ -163,12 +160,12 @@ def test_train_refuses_bad_settings(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", presets.texts())
-@pytest.mark.parametrize("algorithm", presets.ALGORITHMS)
+@pytest.mark.parametrize("name", TEXTS.ids())
+@pytest.mark.parametrize("algorithm", algorithms.KNOWN)
 def test_every_preset_is_accepted_by_every_trainer(name: str, algorithm: str) -> None:
-    known = {entry: train._settings_of(entry) for entry in presets.ALGORITHMS}
-    preset = texts.chosen_preset(name, {"algorithm": algorithm}, known)
-    parts = train.build(preset, train.derived_seeds(0))
+    preset = TEXTS.chosen_preset(name, {"algorithm": algorithm})
+    parts = train.build(preset, Seeds.derived(0))
+    assert isinstance(parts.env, TextGeneration)
     assert type(parts.trainer).__name__ == algorithm
     assert parts.schedule.total_steps > 0.9 * preset.total_steps
     assert parts.trainer.settings.num_steps == parts.env.max_new_tokens
@@ -176,14 +173,22 @@ def test_every_preset_is_accepted_by_every_trainer(name: str, algorithm: str) ->
 
 
 def test_another_seed_is_another_order_of_the_prompts() -> None:
-    fields = {"env": LETTERS, **vars(presets.load(LETTERS))}
-    first, same, other = (evaluate.environment(fields, 4, seed) for seed in (0, 0, 1))
+    fields = vars(TEXTS.load(LETTERS))
+    first, same, other = (TEXTS.evaluation(fields, 4, seed) for seed in (0, 0, 1))
+    assert isinstance(first, TextGeneration) and isinstance(same, TextGeneration)
+    assert isinstance(other, TextGeneration)
     assert (first.chosen(0) == same.chosen(0)).all()
     assert (first.chosen(0) != other.chosen(0)).any()
 
 
+def test_a_group_is_one_of_trainer_and_task_alike() -> None:
+    settings = {"algorithm": "REINFORCE", "baseline": "leave_one_out", "group_size": 4}
+    preset = TEXTS.chosen_preset(LETTERS, settings)
+    assert preset.trainer["group_size"] == preset.task["group_size"] == 4
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", presets.ALGORITHMS)
+@pytest.mark.parametrize("algorithm", algorithms.KNOWN)
 def test_letters_are_learned_in_a_minute(
     kpg_command: Kpg, tmp_path: Path, algorithm: str
 ) -> None:

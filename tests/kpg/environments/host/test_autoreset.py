@@ -11,7 +11,6 @@ import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
-from gymnasium import spaces
 from gymnasium.envs.registration import register, registry
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
@@ -19,6 +18,7 @@ from gymnasium.wrappers import TimeLimit
 import kpg.advantages
 from kpg.environments import EnvPoolVectorEnv, HostEnvironment, HostStep
 from kpg.trainers.acting.host import HostCollector
+from tests.counting import Counting
 from tests.fake_envpool import FakeEnvPool
 
 ENV_ID = "KpgCounting-v0"
@@ -26,37 +26,6 @@ MODES = [*(str(mode.name) for mode in AutoresetMode), "envpool"]
 COPIES = 3
 STEPS = 60
 LIMIT = 5
-
-
-class Counting(gymnasium.Env[Any, Any]):
-    """Counts its steps; observes (count, number of the episode, number of the copy).
-
-    Even episodes terminate at the count 3 + copy, odd ones never; a time limit of 5
-    truncates them. In the last copy both fall on the same step.
-    """
-
-    observation_space = spaces.Box(-1e6, 1e6, (3,), np.float32)
-    action_space = spaces.Discrete(4)
-
-    def __init__(self, copy: int = 0) -> None:
-        self.place = copy
-        self.episode = -1
-        self.count = 0
-
-    def _observe(self) -> Any:
-        return np.array([self.count, self.episode, self.place], np.float32)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.episode += 1
-        self.count = 0
-        return self._observe(), {}
-
-    def step(self, action: Any) -> Any:
-        self.count += 1
-        ends = self.episode % 2 == 0 and self.count == 3 + self.place
-        reward = float(action) + 0.1 * self.count
-        return self._observe(), reward, ends, False, {}
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def test_the_features_are_the_models(build: Any, kind: Any) -> None:
     trunk = policy("abc", build(5)).trunk
     assert agrees(kind(trunk), trunk)
 
-    class Stuck(kind):  # type: ignore[misc]
+    class Stuck(kind):
         def advance(
             self, tokens: Tensor, step: Tensor, lengths: Tensor, cache: Nest
         ) -> tuple[Tensor, Nest]:

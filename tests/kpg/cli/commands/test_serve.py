@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kpg
+from tests.command_line import MEASURE_KEYS, Kpg, one_line
+
+
+@pytest.fixture
+def served(servable: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process and its address."""
+    command = [sys.executable, "-m", "kpg", "serve", str(servable), "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stderr
+        try:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            yield process, json.loads(line)["address"]
+        finally:
+            process.kill()
+
+
+def test_serve_and_play(
+    kpg_command: Kpg, served: tuple[subprocess.Popen[str], str]
+) -> None:
+    process, address = served
+    arguments = ("play", "CartPole-v1", "--server", address, "--episodes", 3, "--json")
+    first, same = kpg_command(*arguments), kpg_command(*arguments)
+    assert first.code == 0, first.err
+    assert set(first.values) >= MEASURE_KEYS
+    assert first.values["episodes"] == 3
+    assert first.values["length_mean"] == first.values["return_mean"]
+    assert first.values == same.values
+    other = kpg_command(*arguments, "--model_name", "nobody")
+    assert other.code == 1
+    assert "nobody" in one_line(other)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "")
+    assert "Traceback" not in err
+
+
+def test_play_survives_a_killed_server_with_one_line(
+    kpg_command: Kpg, served: tuple[subprocess.Popen[str], str]
+) -> None:
+    process, address = served
+    timer = threading.Timer(1.0, process.kill)
+    timer.start()
+    result = kpg_command(
+        "play", "CartPole-v1", "--server", address, "--episodes", 10**6
+    )
+    timer.join()
+    assert result.code == 1
+    assert address in one_line(result)
+
+
+def test_what_cannot_be_served_is_refused(
+    kpg_command: Kpg, tmp_path: Path, servable: Path
+) -> None:
+    empty = kpg_command("serve", tmp_path, "--port", 0)
+    assert empty.code == 1
+    assert "kpg export" in one_line(empty)
+    rest = kpg_command("serve", servable, "--port", 0, "--rest_api_port", 8501)
+    assert rest.code == 1
+    assert "rest_api_port=8501" in one_line(rest)
+
+
+def test_a_busy_port_is_refused(kpg_command: Kpg, servable: Path) -> None:
+    with kpg.export.Server(servable, port=0) as server:
+        result = kpg_command("serve", servable, "--port", server.port)
+    assert result.code == 1
+    assert str(server.port) in one_line(result)

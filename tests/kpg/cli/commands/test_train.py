@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+import kpg
+from kpg.cli.commands import train
+from kpg.cli.kind import kind_of
+from kpg.cli.runs import Run
+from tests.command_line import SMALL, Kpg, one_line
+
+TRAIN_KEYS = {
+    *("env", "algorithm", "seed", "env_steps", "wall_seconds", "compile_seconds"),
+    *("train_seconds", "steps_per_second", "return_mean", "solved", "run"),
+}
+
+
+def test_train_says_what_it_did(
+    kpg_command: Kpg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = kpg_command("train", "CartPole-v1", *SMALL, "--seed", 3, "--json")
+    assert result.code == 0
+    assert len(result.out.splitlines()) == 1
+    values = result.values
+    assert set(values) >= TRAIN_KEYS
+    assert (values["env"], values["algorithm"], values["seed"]) == (
+        "CartPole-v1",
+        "PPO",
+        3,
+    )
+    assert values["env_steps"] == 1024
+    assert values["run"] == "runs/CartPole-v1/1"
+    assert values["solved"] is (values["return_mean"] >= 475)
+    assert values["steps_per_second"] == pytest.approx(1024 / values["train_seconds"])
+    total = values["train_seconds"] + values["compile_seconds"]
+    assert 0 < total < values["wall_seconds"]
+    assert "1,024/1,024 steps" in result.err
+    # The same seed again is the same training, in the next directory.
+    again = kpg_command("train", "CartPole-v1", *SMALL, "--seed", 3)
+    assert again.code == 0
+    assert "Not solved: the official threshold is 475." in again.out
+    curves = [
+        [(logs["return"], logs["val_return"]) for logs in Run(path).metrics()]
+        for path in ("runs/CartPole-v1/1", "runs/CartPole-v1/2")
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_train_leaves_a_run_directory(run_directory: Path) -> None:
+    assert {path.name for path in run_directory.iterdir()} == {
+        *("settings.json", "metrics.jsonl", "learning_curve.png"),
+        *("best.keras", "last.keras", "result.json"),
+    }
+    settings = json.loads((run_directory / "settings.json").read_text())
+    assert settings["env"] == "CartPole-v1"
+    assert settings["seed"] == 0
+    assert settings["preset"]["policy"] == {"hidden_units": [8]}
+    assert settings["preset"]["trainer"]["num_steps"] == 16
+    lines = (run_directory / "metrics.jsonl").read_text().splitlines()
+    metrics = [json.loads(line) for line in lines]
+    assert [logs["epoch"] for logs in metrics] == [1, 2, 3, 4]
+    assert metrics[-1]["env_steps"] == 1024
+    assert set(metrics[0]) >= {"loss", "approx_kl", "learning_rate", "val_return"}
+    assert np.asarray(
+        matplotlib.image.imread(run_directory / "learning_curve.png")
+    ).size
+    best = kpg.load(run_directory / "best.keras")
+    assert best.get_config()["num_epochs"] == 2
+    result = json.loads((run_directory / "result.json").read_text())
+    assert result["run"] == str(run_directory)
+
+
+@pytest.mark.parametrize("algorithm", ["ActorCritic", "REINFORCE"])
+def test_train_with_another_algorithm(
+    kpg_command: Kpg, tmp_path: Path, algorithm: str
+) -> None:
+    result = kpg_command(
+        *("train", "CartPole-v1", "--algorithm", algorithm, "--num-envs", 2),
+        *("--total-steps", 1024, "--set", "validation_episodes=2"),
+        *("--set", "jit_compile=False", "--output", tmp_path / "run", "--json"),
+    )
+    assert result.code == 0, result.err
+    assert result.values["algorithm"] == algorithm
+
+
+def test_train_on_a_host_environment(kpg_command: Kpg, tmp_path: Path) -> None:
+    result = kpg_command(
+        *("train", "Blackjack-v1", "--num-envs", 2, "--total-steps", 128),
+        *("--set", "num_steps=32", "--set", "num_epochs=1"),
+        *("--set", "minibatch_size=32", "--set", "jit_compile=False"),
+        *("--set", "validation_episodes=2", "--output", tmp_path / "run", "--json"),
+    )
+    assert result.code == 0, result.err
+    assert result.values["env_steps"] == 128
+    assert result.values["solved"] is None  # Blackjack has no threshold.
+
+
+def test_the_first_signal_stops_and_saves(kpg_command: Kpg, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    budget = ["--total-steps", "1e9", "--set", "steps_per_epoch=2"]
+    command = [sys.executable, "-m", "kpg", "train", "CartPole-v1", *SMALL, *budget]
+    with subprocess.Popen(
+        [*command, "--output", str(directory), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (directory / "best.keras").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT, err
+    assert "stopping and saving" in err
+    values = json.loads(out.splitlines()[-1])
+    assert values["interrupted"] is True
+    assert values["return_mean"] is None
+    assert {path.name for path in directory.iterdir()} >= {"last.keras", "result.json"}
+    assert kpg_command("evaluate", directory, "--episodes", 2).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["MountainCr-v0"], "MountainCar-v0"),
+        (["CartPole-v1", "--set", "gama=0.9"], "gamma"),
+        (["CartPole-v1", "--set", "gamma"], "key=value"),
+        (["CartPole-v1", "--set", "gamma=1.5"], "gamma=1.5"),
+        (["CartPole-v1", "--set", "clip_range=0"], "clip_range=0"),
+        (["CartPole-v1", "--set", "num_steps=0"], "num_steps=0"),
+        (["CartPole-v1", "--set", "minibatch_size=7"], "minibatch_size=7"),
+        (["CartPole-v1", "--set", "num_envs=0"], "num_envs=0"),
+        (["CartPole-v1", "--set", "algorithm=DQN"], "PPO"),
+        (["CartPole-v1", "--total-steps", "100"], "total_steps=100"),
+        (
+            [
+                *("CartPole-v1", "--algorithm", "REINFORCE", "--total-steps", "99999"),
+                *("--set", "num_steps=9"),
+            ],
+            "max_episode_steps=500",
+        ),
+    ],
+)
+def test_train_refuses_bad_settings(
+    kpg_command: Kpg,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = kpg_command("train", *arguments)
+    assert result.code == 2
+    assert words in one_line(result)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_output_is_refused_untouched(
+    kpg_command: Kpg, tmp_path: Path
+) -> None:
+    (tmp_path / "precious").write_text("kept")
+    result = kpg_command("train", "CartPole-v1", *SMALL, "--output", tmp_path)
+    assert result.code == 1
+    assert "which exists" in one_line(result)
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_the_budget_is_never_exceeded() -> None:
+    preset = kind_of("MountainCar-v0").load("MountainCar-v0")
+    plan = train.planned(preset, num_steps=64, in_graph=True)
+    batch = preset.num_envs * 64
+    assert plan.total_steps == plan.epochs * plan.steps_per_epoch * batch
+    assert 0.97 * preset.total_steps < plan.total_steps <= preset.total_steps
+    assert 50 <= plan.epochs <= 60
+    assert plan.steps_per_execution == plan.steps_per_epoch
+    assert train.planned(preset, num_steps=64, in_graph=False).steps_per_execution == 1

@@ -15,7 +15,7 @@ import kpg.trainers
 
 LAYERS = ("kpg", "kpg.models", "kpg.trainers", "kpg.export")
 # The command line stands on top of everything, and the package's door opens to it.
-ABOVE = ("kpg.__main__", "kpg.cli.main", "kpg.cli.commands")
+ABOVE = ("kpg.__main__", "kpg.cli")
 DOOR = "kpg.__init__"
 
 

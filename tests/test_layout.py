@@ -15,7 +15,6 @@ import pytest
 from tests import sources
 from tests.sources import Source, Sources, in_language, installed, targets
 
-<<<<<<< HEAD
 # From the ground up: a room uses what stands above it in this list, never what stands
 # below. A module belongs to the longest name that it begins with. Rooms of one line
 # stand side by side and do not use each other.
@@ -65,12 +64,6 @@ MOST_LINES = 26_000
 MOST_ANY = 0.03
 # What has no test file of its own, and why.
 UNTESTED: dict[str, str] = {}
-=======
-LAYERS = ("kpg", "kpg.models", "kpg.trainers", "kpg.export")
-# The command line stands on top of everything, and the package's door opens to it.
-ABOVE = ("kpg.__main__", "kpg.cli")
-DOOR = "kpg.__init__"
->>>>>>> cli
 
 
 def floor_of(module: str) -> tuple[int, str]:

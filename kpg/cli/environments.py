@@ -172,7 +172,7 @@ def _import_module(id: str) -> None:
 
 def _in_graph(id: str) -> bool:
     """Whether `kpg.make` steps an environment inside the graph."""
-    from kpg.environments.construction import IN_GRAPH
+    from kpg.environments.registry import IN_GRAPH
 
     _import_module(id)
     return not id.startswith("envpool:") and id.rpartition(":")[2] in IN_GRAPH

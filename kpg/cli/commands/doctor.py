@@ -14,7 +14,7 @@ from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.runs import Run
 
 if TYPE_CHECKING:
-    from kpg.doctor.finding import Finding
+    from kpg.testing.finding import Finding
 
 
 def run(options: argparse.Namespace) -> CommandResult:

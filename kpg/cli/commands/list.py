@@ -13,7 +13,7 @@ from kpg.cli.quiet_tensorflow import import_tensorflow
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
     import_tensorflow(options.debug)
-    from kpg.environments.construction import IN_GRAPH
+    from kpg.environments.registry import IN_GRAPH
 
     tuned = {
         id: [kind.load(id, algorithm) for algorithm in kind.entries(id)]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from kpg.environments.environment import Environment
     from kpg.language.generation import TextGeneration
-    from kpg.models.language.policy import CausalLMPolicy
+    from kpg.models.language.causal_lm_policy import CausalLMPolicy
     from kpg.models.policy import Policy
     from kpg.trainers.trainer import Trainer
 
@@ -59,7 +59,7 @@ class Texts(Kind):
     @override
     def policy_settings(self) -> list[str]:
         from kpg.language.pretrained.small_models import gpt2
-        from kpg.models.language.policy import CausalLMPolicy
+        from kpg.models.language.causal_lm_policy import CausalLMPolicy
 
         names = [*_names(gpt2), *_names(CausalLMPolicy)]
         return [name for name in names if name not in _NOT_SETTINGS]
@@ -86,7 +86,7 @@ class Texts(Kind):
         from kpg.cli.language import task
         from kpg.language.pretrained.small_models import gpt2
         from kpg.language.tokenizers.byte_tokenizer import ByteTokenizer
-        from kpg.models.language.policy import CausalLMPolicy
+        from kpg.models.language.causal_lm_policy import CausalLMPolicy
 
         fields = dataclasses.asdict(chosen)
         env = task.environment(fields, chosen.num_envs, seeds.environment)

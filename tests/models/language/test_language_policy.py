@@ -57,7 +57,7 @@ def test_is_saved_and_loaded(tmp_path: Any) -> None:
 
 
 def test_a_vocabulary_is_saved_too(tmp_path: Any) -> None:
-    from tests.test_text_coding import bpe
+    from tests.texts import bpe
 
     tokenizer = bpe(_allow_python_workflow=False)
     lm = gpt2(tokenizer.vocabulary_size(), num_layers=1)

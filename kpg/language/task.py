@@ -22,9 +22,11 @@ class Reader(Protocol):
 
     def padded(self, prompts: Sequence[str], /) -> tuple[Array, Array]:
         """Returns tokens `[N, P]` int32, padded on the right, and lengths `[N]`."""
+        ...
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int, /) -> None:
         """Refuses texts that are longer than the policy can read."""
+        ...
 
 
 class TextTask:

@@ -10,7 +10,7 @@ import numpy as np
 from kpg.language.rewards.checking import Completed as Completed
 from kpg.language.rewards.checking import check_columns
 from kpg.language.rewards.reward import Column, Columns, RewardFunction
-from kpg.language.rewards.weighted import Evaluation, Weighted, evaluate
+from kpg.language.rewards.weighted import Evaluation, Weighted, evaluate, mean_of_known
 from kpg.types import Array
 
 # Columns of every completion, whatever the task.
@@ -22,9 +22,11 @@ class Reader(Protocol):
 
     def padded(self, prompts: Sequence[str], /) -> tuple[Array, Array]:
         """Returns tokens `[N, P]` int32, padded on the right, and lengths `[N]`."""
+        ...
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int, /) -> None:
         """Refuses texts that are longer than the policy can read."""
+        ...
 
 
 class TextTask:
@@ -140,13 +142,10 @@ class TextTask:
         """Returns the mean of each reward since the last call, and how many ended."""
         measures, self._measures = self._measures, []
         names = measures[0] if measures else ()
-        return {name: _mean([row[name] for row in measures]) for name in names}
-
-
-def _mean(rows: list[Array]) -> float:
-    values = np.concatenate(rows)
-    known = values[~np.isnan(values)]
-    return float(np.mean(known)) if known.size else float("nan")
+        return {
+            name: mean_of_known(np.concatenate([row[name] for row in measures]))
+            for name in names
+        }
 
 
 def _checked_prompts(prompts: Sequence[str]) -> list[str]:

@@ -20,11 +20,8 @@ class GGUFFile:
 
     Reference: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 
-    Args:
-        path: The file.
-
     Attributes:
-        path: The same.
+        path: The file.
 
     Raises:
         ImportError: If the package gguf is not installed.

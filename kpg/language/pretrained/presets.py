@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,17 +29,17 @@ def pretrained(
     """
     import keras_nlp
 
-    directory = Path(preset)
+    directory, name = Path(preset), str(preset)
     if directory.is_dir():
         _check_files(directory, with_tokenizer)
-    elif not _may_be_known(str(preset), keras_nlp.models.Backbone.presets):
+    elif "://" not in name and name not in keras_nlp.models.Backbone.presets:
         raise ValueError(
             "There is no such preset; give a directory that `save_to_preset` wrote, or "
             f"a name that KerasHub knows, such as 'gpt2_base_en'. Received: {preset!r}"
         )
     options = {} if with_tokenizer else {"preprocessor": None}
     try:
-        lm = getattr(keras_nlp.models, task).from_preset(str(preset), **options)
+        lm = getattr(keras_nlp.models, task).from_preset(name, **options)
     except ValueError as error:
         if "Unable to find a subclass" not in str(error):
             raise
@@ -66,8 +65,3 @@ def _check_files(directory: Path, with_tokenizer: bool) -> None:
             raise ValueError(
                 f"The directory {what} {name}. Received: {str(directory)!r}"
             )
-
-
-def _may_be_known(preset: str, presets: Collection[str]) -> bool:
-    """Whether a name is one of KerasHub's, or an address to download from."""
-    return preset in presets or "://" in preset

@@ -9,12 +9,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
-from kpg.language.rewards.reward import (
-    Columns,
-    Reward,
-    RewardFunction,
-    Score,
-)
+from kpg.language.rewards.reward import Columns, Reward, RewardFunction, Score
 
 
 class Completed(NamedTuple):
@@ -73,10 +68,12 @@ def required(reward: RewardFunction) -> set[str]:
     """Returns the columns without which a reward cannot be called."""
     if isinstance(reward, Reward):
         return set(reward.requires)
-    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    needed = [p for p in _parameters(reward) if p.kind not in variadic]
-    names = {p.name for p in needed if p.default is p.empty}
-    return names - {"prompts", "completions"}
+    needed = {
+        p.name
+        for p in _parameters(reward)
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+    return needed - {"prompts", "completions"}
 
 
 def check_columns(
@@ -164,11 +161,8 @@ def rows(reward: RewardFunction, name: str, batch: Completed) -> list[Score]:
 
 def _called(reward: RewardFunction, name: str, batch: Completed) -> object:
     """Calls a reward; if it raises, looks for the completion that makes it raise."""
-    given: Columns = {
-        **batch.columns,
-        "prompts": batch.prompts,
-        "completions": batch.completions,
-    }
+    prompts, completions, columns = batch
+    given: Columns = {"prompts": prompts, "completions": completions, **columns}
     if not any(p.kind is p.VAR_KEYWORD for p in _parameters(reward)):
         named = {p.name for p in _parameters(reward)}
         given = {key: column for key, column in given.items() if key in named}

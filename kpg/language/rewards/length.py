@@ -21,10 +21,6 @@ class TargetLength(CountingReward):
         unit: "token" (the end token counts), "word" (runs of letters and digits) or
             "character". Defaults to "token".
         name: What the logs call it. Defaults to "length".
-
-    Raises:
-        ValueError: If an option is out of range or unknown, or, when called for
-            tokens, if there are no `completion_ids`.
     """
 
     def __init__(
@@ -60,10 +56,6 @@ class SoftOverlong(CountingReward):
         unit: "token" (the end token counts), "word" (runs of letters and digits) or
             "character". Defaults to "token".
         name: What the logs call it. Defaults to "soft_overlong".
-
-    Raises:
-        ValueError: If an option is out of range or unknown, or, when called for
-            tokens, if there are no `completion_ids`.
     """
 
     def __init__(

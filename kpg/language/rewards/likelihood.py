@@ -35,10 +35,7 @@ class Scorer(Protocol):
 class Likelihood(Reward, ABC):
     """A reward of the log-probabilities that a model gives to a completion's tokens.
 
-    Args:
-        scorer: The model. It is not part of the configuration; pass it to
-            `from_config({**config, "scorer": model})`.
-        name: What the logs call it.
+    The model is not part of the configuration: `from_config({**config, "scorer": lm})`.
 
     Raises:
         ValueError: When called, if there are no `prompt_ids` or `completion_ids`, or if
@@ -82,8 +79,7 @@ class Fluency(Likelihood):
     https://arxiv.org/abs/1904.09751). Combine it with `Repetition`.
 
     Args:
-        scorer: A model that does not learn, such as the reference policy; not part of
-            the configuration: `from_config({**config, "scorer": model})`.
+        scorer: A model that does not learn, such as the reference policy.
         name: What the logs call it. Defaults to "fluency".
     """
 
@@ -102,8 +98,7 @@ class ExecutorLogLikelihood(Likelihood):
     network that chooses what an execution network writes.
 
     Args:
-        scorer: The executor; not part of the configuration:
-            `from_config({**config, "scorer": model})`.
+        scorer: The executor.
         per_token: Whether each token has its own reward, or the completion their sum.
             Defaults to True.
         name: What the logs call it. Defaults to "executor_log_likelihood".
@@ -129,11 +124,11 @@ def _log_probs(scorer: Scorer, columns: Columns, reward: str) -> list[Array]:
     completion_ids = token_ids(columns, "completion_ids", reward)
     found = scorer.score(prompt_ids, completion_ids)
     rows = [np.asarray(row, np.float64) for row in found]
-    wanted = [(len(ids),) for ids in completion_ids]
-    if [row.shape for row in rows] != wanted:
+    shapes, wanted = [row.shape for row in rows], [(len(i),) for i in completion_ids]
+    if shapes != wanted:
         raise ValueError(
             f"The scorer of `{reward}` must return one log-probability for each token "
-            f"of the completions: {wanted}. Received: {[row.shape for row in rows]}"
+            f"of the completions: {wanted}. Received: {shapes}"
         )
     highest = max(float(row.max(initial=0.0)) for row in rows)
     # Rounding leaves tokens of probability 1 a little above 0.

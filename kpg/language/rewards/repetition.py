@@ -32,10 +32,6 @@ class Repetition(CountingReward):
             if it occurred before, so that the sum is the same; for unit "token" only.
             Defaults to False.
         name: What the logs call it. Defaults to "repetition".
-
-    Raises:
-        ValueError: If an option is unknown or without effect, or, when called for
-            tokens, if there are no `completion_ids`.
     """
 
     def __init__(

@@ -19,11 +19,6 @@ MEASURES = ("f1", "precision", "recall")
 class Rouge(Reward, ABC):
     """What a completion and the best of its references share, in [0, 1].
 
-    Args:
-        measure: "f1", "precision" or "recall".
-        unit: "word" or "character".
-        name: What the logs call it.
-
     Raises:
         ValueError: If an option is unknown, or, when called, if there are no
             `references`. A completion whose references are None is not scored.
@@ -82,9 +77,6 @@ class RougeN(Rouge):
         unit: "word", or "character" for scripts without spaces (spaces are left out).
             Defaults to "word".
         name: What the logs call it. Defaults to "rouge" and the order: "rouge2".
-
-    Raises:
-        ValueError: See `RougeL`.
     """
 
     def __init__(
@@ -121,10 +113,6 @@ class RougeL(Rouge):
         unit: "word", or "character" for scripts without spaces (spaces are left out).
             Defaults to "word".
         name: What the logs call it. Defaults to "rougeL".
-
-    Raises:
-        ValueError: If an option is unknown, or, when called, if there are no
-            `references`. A completion whose references are None is not scored.
     """
 
     def __init__(

@@ -27,12 +27,7 @@ def words(text: str) -> list[str]:
 
 
 class CountingReward(Reward, ABC):
-    """A reward of the words, characters or tokens of a completion.
-
-    Args:
-        unit: "token" (the end token counts), "word" (see `words`) or "character"
-            (spaces count).
-        name: What the logs call it.
+    """A reward of the words, characters (spaces too) or tokens (the end too) of a text.
 
     Raises:
         ValueError: If the unit is unknown, or, when called for tokens, if there are no

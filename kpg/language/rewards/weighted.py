@@ -8,16 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from typing_extensions import Self, override
 
-from kpg.language.rewards.checking import (
-    Completed,
-    check_batch,
-    check_columns,
-    check_weights,
-    lengths,
-    name_of,
-    required,
-    rows,
-)
+from kpg.language.rewards import checking
 from kpg.language.rewards.reward import (
     Column,
     Reward,
@@ -56,11 +47,7 @@ class Evaluation:
 
     def means(self) -> dict[str, float]:
         """Returns each reward's mean over the completions that it scored, or nan."""
-        kept = {name: part[~np.isnan(part)] for name, part in self.sums().items()}
-        return {
-            name: float(part.mean()) if part.size else float("nan")
-            for name, part in kept.items()
-        }
+        return {name: mean_of_known(part) for name, part in self.sums().items()}
 
 
 def evaluate(
@@ -97,17 +84,22 @@ def evaluate(
             None for each completion.
     """
     given = {k: column for k, column in (columns or {}).items() if column is not None}
-    batch = Completed(prompts, completions, given)
-    check_batch(batch)
+    batch = checking.Completed(prompts, completions, given)
+    checking.check_batch(batch)
     terms = _terms(rewards, weights)
-    check_columns([reward for reward, _ in terms.values()], given)
-    tokens = lengths(given, len(prompts))
-    width = _width(tokens, num_tokens)
+    checking.check_columns([reward for reward, _ in terms.values()], given)
+    tokens = checking.lengths(given, len(prompts))
+    width = max(tokens) if num_tokens is None else num_tokens
+    if width < max(tokens):
+        raise ValueError(
+            f"`num_tokens` must be {max(tokens)} or more, the length of the longest "
+            f"completion. Received: {num_tokens}"
+        )
     total = np.zeros((len(prompts), width), np.float64)
     scored = np.ones(len(prompts), bool)
     parts = {}
     for name, (reward, weight) in terms.items():
-        found = rows(reward, name, batch)
+        found = checking.rows(reward, name, batch)
         placed, whole = _placed(found, tokens, width)
         parts[name] = (placed.sum(axis=1) if whole else placed).astype(np.float32)
         missing = np.array([row is None for row in found])
@@ -144,11 +136,13 @@ class Weighted(Reward):
         name: str = "weighted",
     ) -> None:
         super().__init__(name)
-        self.weights = check_weights(rewards, weights)
+        self.weights = checking.check_weights(rewards, weights)
         self.rewards = list(rewards)
         # Finds names that clash now, not when the first batch has been sampled.
         parts = _terms(self.rewards, self.weights).values()
-        self.requires = tuple(sorted(set().union(*(required(r) for r, _ in parts))))
+        self.requires = tuple(
+            sorted(set().union(*(checking.required(r) for r, _ in parts)))
+        )
 
     @override
     def __call__(
@@ -156,12 +150,11 @@ class Weighted(Reward):
     ) -> list[Score]:
         found = evaluate(self.rewards, self.weights, prompts, completions, columns)
         per_token = any(part.ndim == 2 for part in found.parts.values())
-        tokens = lengths(columns, len(prompts))
+        tokens = checking.lengths(columns, len(prompts))
+        rows = zip(found.total, found.scored, tokens, strict=True)
         return [
             None if not scored else row[:count] if per_token else float(row.sum())
-            for row, scored, count in zip(
-                found.total, found.scored, tokens, strict=True
-            )
+            for row, scored, count in rows
         ]
 
     @override
@@ -186,16 +179,14 @@ def _terms(
 ) -> dict[str, tuple[RewardFunction, float]]:
     """Returns rewards and weights by name; a sum is replaced by its parts."""
     terms: dict[str, tuple[RewardFunction, float]] = {}
-    for reward, weight in zip(rewards, check_weights(rewards, weights), strict=True):
-        name = name_of(reward)
+    for reward, weight in zip(
+        rewards, checking.check_weights(rewards, weights), strict=True
+    ):
+        name = checking.name_of(reward)
         inner = {name: (reward, weight)}
         if isinstance(reward, Weighted):
-            inner = {
-                f"{name}/{part}": (function, weight * factor)
-                for part, (function, factor) in _terms(
-                    reward.rewards, reward.weights
-                ).items()
-            }
+            parts = _terms(reward.rewards, reward.weights).items()
+            inner = {f"{name}/{part}": (r, weight * w) for part, (r, w) in parts}
         if twice := sorted(terms.keys() & inner.keys()):
             raise ValueError(
                 "Each reward must have a name of its own; give `name=` to one of them. "
@@ -205,13 +196,10 @@ def _terms(
     return terms
 
 
-def _width(tokens: Sequence[int], num_tokens: int | None) -> int:
-    if num_tokens is not None and num_tokens < max(tokens):
-        raise ValueError(
-            f"`num_tokens` must be {max(tokens)} or more, the length of the longest "
-            f"completion. Received: {num_tokens}"
-        )
-    return max(tokens) if num_tokens is None else num_tokens
+def mean_of_known(values: Array) -> float:
+    """Returns the mean of the numbers that are not nan; nan if there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _placed(

@@ -147,7 +147,12 @@ class HostEvaluator(Evaluator):
     env: HostEnvironment
 
     def __init__(
-        self, env: HostEnvironment, policy: Policy, episodes: int, deterministic: bool
+        self,
+        env: HostEnvironment,
+        policy: Policy,
+        episodes: int,
+        deterministic: bool,
+        jit_compile: bool = False,  # acting on the host does without
     ) -> None:
         super().__init__(env, policy, episodes, deterministic)
         self._actor = Actor(env, policy, self.act)

@@ -9,9 +9,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-from kpg.cli.commands import doctor
 from kpg.cli.main import main
-from kpg.environments.graph.functional import GraphEnvironment
 from tests.command_line import Kpg, one_line
 from tests.faulty_environments import NaNReward, Walk, trainer_for
 
@@ -73,11 +71,6 @@ def test_the_command_on_a_run(
     (tmp_path / "best.keras").unlink()
     code, out = called(capfd, tmp_path)
     assert code == 1 and "neither" in out
-
-
-def test_the_environment_of_the_command_is_that_of_training() -> None:
-    assert isinstance(doctor.environment("CartPole-v1", 3), GraphEnvironment)
-    assert isinstance(doctor.environment("WalkForDoctor-v0", 3)(), gym.Wrapper)
 
 
 def test_a_run_that_is_healthy(kpg_command: Kpg, run_directory: Path) -> None:

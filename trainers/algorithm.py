@@ -113,8 +113,8 @@ class Iteration(ABC):
     ) -> Metrics:
         """Takes more gradient steps on the iteration's rows, on another loss.
 
-        Such as PPG's auxiliary phase, or more steps of the critic alone. All trainable
-        weights take part; where the loss does not depend on one, its gradient is 0.
+        Such as PPG's auxiliary phase, or more steps of the critic alone. Weights that
+        the loss does not depend on stay as they are.
 
         Args:
             loss: The loss.

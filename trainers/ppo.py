@@ -164,7 +164,7 @@ class PPO(Trainer):
     def __init__(
         self,
         policy: Policy,
-        critic: Critic,
+        critic: Critic | None,
         seed: int | None = None,
         *,
         executor: keras.Model | None = None,

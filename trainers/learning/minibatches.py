@@ -166,6 +166,8 @@ class Descent:
         self.strategy = training.strategy
         self.objective = objective
         self.names: tuple[str, ...] = ()
+        # Which variables the objective depends on; the others stay as they are.
+        self._reached: list[bool] = []
         self._prepared = prepared
         self._target_kl = target_kl
 
@@ -253,24 +255,20 @@ class Descent:
         with tf.GradientTape() as tape:
             loss, metrics = self.objective(rows, progress)
             loss = weight * loss
-        variables = self.training.variables
-        # TensorFlow cannot make zeros like a variable of Keras.
-        gradients = [
-            tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient
-            for gradient, variable in zip(
-                tape.gradient(loss, variables), variables, strict=True
-            )
-        ]
+        found = tape.gradient(loss, self.training.variables)
+        self._reached = [gradient is not None for gradient in found]
+        gradients = [gradient for gradient in found if gradient is not None]
         values = [metrics[name] for name in self.names]
         return gradients, weight * tf.stack(values)
 
     def _apply(self, gradients: list[Tensor]) -> None:
         """Lets each optimizer take its step on its variables."""
-        first = 0
+        left, reached = iter(gradients), iter(self._reached)
         for optimizer, variables in self.training.optimized:
-            part = gradients[first : first + len(variables)]
-            first += len(variables)
-            optimizer.apply(self._clipped(part, optimizer), variables)
+            own = [variable for variable in variables if next(reached)]
+            if own:
+                part = [next(left) for _ in own]
+                optimizer.apply(self._clipped(part, optimizer), own)
 
     def _clipped(
         self, gradients: list[Tensor], optimizer: keras.optimizers.Optimizer

@@ -51,7 +51,7 @@ def twin(policy: Any) -> Any:
     return other
 
 
-def on_fragments(make_trainer: Make, **settings: Any) -> tuple[Any, Any, Trajectory]:
+def on_fragments(make_trainer: Make, **settings: Any) -> tuple[Any, Any, Any]:
     """Returns a trainer, its reference as a second model, and a fragment.
 
     The reference, the policy that acted and the one that learns are all different.

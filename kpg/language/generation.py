@@ -20,32 +20,18 @@ class TextGeneration(Environment):
     """Prompts that a language policy completes, and rewards for the completions.
 
     The state is the text so far, an action its next token. An episode is one
-    completion: it ends with the end token or after `max_new_tokens`, and both are
+    completion. It ends with the end token or after `max_new_tokens`; both are
     terminations, since the text is judged as it stands. An iteration of a trainer takes
-    the next `num_envs / group_size` prompts, `group_size` times each; they are shuffled
-    again for every pass. `num_steps` of the trainer must be `max_new_tokens`.
-
-    The policy brings the tokenizer, and with it the spaces.
-
-    Example:
-        def polite(prompts, completions):
-            return [float("please" in text) for text in completions]
-
-        task = kpg.environments.TextGeneration(
-            ["Open the door", "Lend me a pen"], rewards=[polite],
-            max_prompt_tokens=16, max_new_tokens=24,
-        )
+    the next `num_envs / group_size` prompts, `group_size` times each; every pass
+    shuffles them again. `num_steps` of the trainer must be `max_new_tokens`. The policy
+    brings the tokenizer, and with it the spaces.
 
     Args:
         prompts: Strings, none empty.
         references: What completions are compared with, one value for each prompt: the
             column `references` of the rewards. Defaults to none.
-        rewards: Functions `(prompts, completions, **columns)`, called by keyword, that
-            return for each completion a number, an array with a number for each of its
-            tokens, or `None` if it cannot be scored: nothing is learned from it then.
-            Besides the task's columns they may name `prompt_ids` and `completion_ids`
-            (int32 arrays, the end token included) and `ended` (whether the end token
-            was written). `kpg.rewards` has many.
+        rewards: Functions as in `kpg.rewards`, see `kpg.rewards.Reward.__call__`.
+            Nothing is learned from a completion whose reward is `None`.
         max_prompt_tokens: Longest prompt, ≥ 1; a longer one is refused. Defaults to
             128.
         max_new_tokens: Longest completion, the end token included, ≥ 1. Defaults to 64.

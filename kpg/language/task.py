@@ -32,17 +32,8 @@ class Reader(Protocol):
 class TextTask:
     """Prompts to complete, and rewards that say how well it was done.
 
-    The arguments are those of `kpg.environments.TextGeneration`.
-
-    Attributes:
-        prompts: N strings.
-        columns: Lists of N values by name, `references` among them.
-        reward: The weighted sum of the rewards.
-        completed: What was scored last, or `None`.
-
-    Raises:
-        ValueError: If a prompt is empty, lists differ in length, or a reward needs a
-            column that is missing.
+    For the arguments, `columns` and the errors see `kpg.environments.TextGeneration`.
+    `completed` is what was scored last, or `None`.
     """
 
     def __init__(
@@ -66,10 +57,7 @@ class TextTask:
         self._measures: list[dict[str, Array]] = []
 
     def drawn(self, places: Iterable[int], seed: int) -> Array:
-        """Returns the indices of the prompts at some places of an endless sequence.
-
-        Each pass over the prompts has an order of its own.
-        """
+        """Returns the prompts at places of an endless sequence, shuffled every pass."""
         total, orders = len(self.prompts), dict[int, Array]()
         prompts = []
         for place in places:
@@ -81,15 +69,7 @@ class TextTask:
         return np.array(prompts, np.int64)
 
     def padded(self, policy: Reader, max_prompt_tokens: int) -> tuple[Array, Array]:
-        """Returns all prompts `[N, P]` int32, padded on the right, and their lengths.
-
-        Args:
-            policy: The language policy that completes them.
-            max_prompt_tokens: Longest prompt.
-
-        Raises:
-            ValueError: If a prompt is longer, or the policy cannot read that much.
-        """
+        """Returns all prompts `[N, P]` int32, padded on the right; lengths `[N]`."""
         tokens, lengths = policy.padded(self.prompts)
         wrong = np.flatnonzero(lengths > max_prompt_tokens)
         if len(wrong):
@@ -109,18 +89,9 @@ class TextTask:
         completion_ids: Sequence[Array],
         ended: Sequence[bool],
     ) -> Evaluation:
-        """Calls all rewards.
+        """Calls all rewards for B completions of the prompts `indices`.
 
-        Args:
-            indices: `[B]`, which prompts were completed.
-            completions: B strings.
-            prompt_ids: B int32 arrays, the tokens of each prompt.
-            completion_ids: B int32 arrays, the tokens of each completion, its end
-                included.
-            ended: Whether each completion ended before the limit.
-
-        Raises:
-            ValueError: If a reward raises, or returns something that is not a score.
+        `prompt_ids`, `completion_ids` and `ended` are the columns of `Completed`.
         """
         columns: dict[str, Column] = {
             name: [values[index] for index in indices]

@@ -43,20 +43,13 @@ def load_gguf(
     """Makes a language model and its tokenizer from a GGUF file.
 
     Files of the architecture "llama" (Llama 2 and 3, SmolLM, SmolLM2 and others) become
-    a `keras_nlp.models.Llama3CausalLM`, if their tokenizer is byte-pair encoding.
-    Quantised weights become floats. The tokenizer adds no token at the beginning of a
-    text; write it into the prompts of models that need one.
-
-    Example:
-        lm, tokenizer = kpg.text.load_gguf("SmolLM2-135M-Instruct.Q4_1.gguf")
-        policy = kpg.models.CausalLMPolicy(lm, tokenizer)
+    a `keras_nlp.models.Llama3CausalLM` without a preprocessor, if their tokenizer is
+    byte-pair encoding. Quantised weights become floats. The tokenizer adds no token at
+    the beginning of a text; write it into the prompts of models that need one.
 
     Args:
         path: The file.
         dtype: The dtype of the model. Defaults to Keras's `floatx`.
-
-    Returns:
-        The model, without a preprocessor, and the tokenizer.
 
     Raises:
         ImportError: If the package gguf is not installed.
@@ -122,13 +115,11 @@ def _check_llama(file: GGUFFile, head_size: int) -> None:
 
 
 def _stretched(file: GGUFFile, head_size: int) -> Config:
-    """Returns how the slow rotations of Llama 3.1 and later are slowed down further.
+    """Returns how Llama 3.1 and later slow the slow rotations down further.
 
-    A file has the result for each pair of features, KerasHub what it is computed from:
-    a factor, which the file shows, and three numbers that every Llama so far shares.
-
-    Reference: Grattafiori et al., "The Llama 3 herd of models" (2024),
-    https://arxiv.org/abs/2407.21783, and its code.
+    A file has the result for each pair of features, KerasHub computes it from the
+    factor and three numbers that all Llamas share: Grattafiori et al., "The Llama 3
+    herd of models" (2024), https://arxiv.org/abs/2407.21783, and its code.
     """
     name, low, high, length = "rope_freqs.weight", 1.0, 4.0, 8192
     if name not in file:

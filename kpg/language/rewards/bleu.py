@@ -20,7 +20,8 @@ class Bleu(Reward):
 
     BLEU = BP · exp(Σₙ log pₙ / N), where pₙ is the share of the completion's n-grams
     that a reference has (each counted at most as often as there), and BP =
-    min(1, exp(1 − r / c)) for c words against r of the closest reference.
+    min(1, exp(1 − r / c)) for c words against r of the closest reference. A completion
+    whose references are None is not scored.
 
     Reference: Papineni et al., "BLEU: a method for automatic evaluation of machine
     translation" (2002), https://aclanthology.org/P02-1040; smoothing: Chen and Cherry,
@@ -28,10 +29,9 @@ class Bleu(Reward):
     https://aclanthology.org/W14-3346; computed by sacrebleu: Post, "A call for clarity
     in reporting BLEU scores" (2018), https://aclanthology.org/W18-6319.
 
-    Note: the paper defines BLEU for a corpus. Here N is the smaller of `max_order` and
-    the number of words of the completion, and orders without a match are smoothed if
-    another order has one; otherwise most sentences would score 0. The mean over
-    sentences is not the BLEU of the corpus.
+    Note: the paper defines BLEU for a corpus, which is not the mean over sentences.
+    Here N is at most the number of words of the completion, and orders without a match
+    are smoothed if another order has one; otherwise most sentences would score 0.
 
     Args:
         max_order: Longest n-gram, at least 1. Defaults to 4.
@@ -47,8 +47,7 @@ class Bleu(Reward):
 
     Raises:
         ImportError: If sacrebleu is not installed.
-        ValueError: If an option is unknown, or, when called, if there are no
-            `references`. A completion whose references are None is not scored.
+        ValueError: If an option is unknown, or, when called, without `references`.
     """
 
     requires = ("references",)

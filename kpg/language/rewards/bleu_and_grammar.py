@@ -10,14 +10,11 @@ from kpg.language.rewards.weighted import Weighted
 def bleu_and_grammar(
     coefficient: float = 0.5, name: str = "bleu_and_grammar"
 ) -> Weighted:
-    """BLEU(τ, τ_ref) + λ · Grammar(τ), in [0, 1 + λ].
+    """BLEU(τ, τ_ref) + λ · Grammar(τ), in [0, 1 + λ], with the defaults of both.
 
     Args:
         coefficient: λ. Defaults to 0.5.
         name: What the logs call it. Defaults to "bleu_and_grammar".
-
-    Returns:
-        The sum of `Bleu()` and `Grammar()`; combine others in a `Weighted`.
 
     Raises:
         ImportError: If sacrebleu is not installed.

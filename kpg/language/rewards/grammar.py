@@ -14,7 +14,6 @@ class Grammar(TextReward):
     """How well a completion keeps some rules of written English, in [0, 1].
 
     1 / (1 + v / s) for v violations in s sentences; 0 for a completion without a word.
-
     Each rule counts what shows in the letters alone:
 
     - "capital": a sentence that begins with a lower-case letter, and each lone "i";
@@ -28,14 +27,13 @@ class Grammar(TextReward):
     - "spacing": a space before a comma or a full stop, or none after a comma;
     - "brackets": brackets and straight double quotes that do not match.
 
-    Note: it is a proxy. A text can keep all rules and not be English: "Tree loudly of
-    runs." scores 1. Punctuation separates sentences, so many short ones dilute a
-    violation.
+    Note: a text can keep all rules and not be English: "Tree loudly of runs." scores 1.
+    Many short sentences dilute a violation.
 
     Args:
         rules: Which rules count; None for all. Leave "capital" out for completions that
-            continue the prompt's sentence, and "ending" where they are cut off.
-            Defaults to None.
+            continue the prompt's sentence, "ending" where they are cut off. Defaults to
+            None.
         name: What the logs call it. Defaults to "grammar".
 
     Raises:

@@ -13,7 +13,7 @@ from kpg.language.rewards.units import CountingReward
 class TargetLength(CountingReward):
     """How close a completion is to a length, in [0, 1].
 
-    max(0, 1 − |n − target| / width) for n tokens: 1 at the target, 0 from `width` off.
+    max(0, 1 − |n − target| / width) for n tokens.
 
     Args:
         target: Length to reach, ≥ 1.
@@ -42,19 +42,17 @@ class TargetLength(CountingReward):
 class SoftOverlong(CountingReward):
     """A price for the last stretch before a limit, in [−1, 0].
 
-    0 up to `limit` − `buffer` tokens, from there a line down to −1 at `limit`, and −1
-    above.
+    0 up to `limit` − `buffer` tokens, then a line down to −1 at `limit`, and −1 above.
 
     Reference: Yu et al., "DAPO: an open-source LLM reinforcement learning system at
     scale" (2025), equation 13, https://arxiv.org/abs/2503.14476; L_max is `limit` and
     L_cache is `buffer`.
 
     Args:
-        limit: Length of the full price, ≥ 1. No tokens are written beyond
-            `max_new_tokens`, so for unit "token" it is at most that.
+        limit: Length of the full price, ≥ 1; for unit "token" at most `max_new_tokens`,
+            or it is never reached.
         buffer: Length of the stretch, in [1, `limit`].
-        unit: "token" (the end token counts), "word" (runs of letters and digits) or
-            "character". Defaults to "token".
+        unit: See `TargetLength`. Defaults to "token".
         name: What the logs call it. Defaults to "soft_overlong".
     """
 

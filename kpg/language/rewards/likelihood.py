@@ -22,12 +22,8 @@ class Scorer(Protocol):
     ) -> Sequence[Array]:
         """Returns log p(token | prompt, tokens before) of each completion's tokens.
 
-        Args:
-            prompt_ids: B int64 arrays of any lengths, without padding.
-            completion_ids: B int64 arrays of any lengths from 1 on, without padding.
-
-        Returns:
-            B float arrays in nats, each as long as its completion.
+        Both arguments are B int64 arrays of any lengths, completions of 1 or more. The
+        result is B float arrays in nats, each as long as its completion.
         """
         ...
 
@@ -36,10 +32,6 @@ class Likelihood(Reward, ABC):
     """A reward of the log-probabilities that a model gives to a completion's tokens.
 
     The model is not part of the configuration: `from_config({**config, "scorer": lm})`.
-
-    Raises:
-        ValueError: When called, if there are no `prompt_ids` or `completion_ids`, or if
-            the scorer does not give each token a log-probability.
     """
 
     requires = ("prompt_ids", "completion_ids")
@@ -74,12 +66,13 @@ class Fluency(Likelihood):
     Reference: Jelinek et al., "Perplexity: a measure of the difficulty of speech
     recognition tasks" (1977), https://doi.org/10.1121/1.2016299.
 
-    Note: the most likely text is not the best one: models find their own repetitions
-    very likely (Holtzman et al., "The curious case of neural text degeneration", 2020,
-    https://arxiv.org/abs/1904.09751). Combine it with `Repetition`.
+    Note: models find their own repetitions very likely (Holtzman et al., "The curious
+    case of neural text degeneration", 2020, https://arxiv.org/abs/1904.09751). Combine
+    it with `Repetition`.
 
     Args:
-        scorer: A model that does not learn, such as the reference policy.
+        scorer: A model that does not learn, such as the reference policy; it is not
+            part of the configuration.
         name: What the logs call it. Defaults to "fluency".
     """
 
@@ -98,7 +91,7 @@ class ExecutorLogLikelihood(Likelihood):
     network that chooses what an execution network writes.
 
     Args:
-        scorer: The executor.
+        scorer: The executor; it is not part of the configuration.
         per_token: Whether each token has its own reward, or the completion their sum.
             Defaults to True.
         name: What the logs call it. Defaults to "executor_log_likelihood".

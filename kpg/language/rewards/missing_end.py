@@ -15,9 +15,7 @@ class MissingEnd(Reward):
 
     Reference: Huang et al., "The N+ implementation details of RLHF with PPO" (2024),
     https://arxiv.org/abs/2403.17031, where −1 takes the place of every other reward.
-
-    Note: here it is one reward among others. To let it decide, give it a weight above
-    what the others can pay.
+    Here it is one among others: to let it decide, weight it above what they can pay.
 
     Args:
         name: What the logs call it. Defaults to "missing_end".

@@ -11,17 +11,7 @@ from kpg.types import Array
 
 
 def column(columns: Columns, name: str, reward: str, entry: str) -> Column:
-    """Returns a column of a batch.
-
-    Args:
-        columns: The columns.
-        name: Of the column.
-        reward: The class that reads it, for the message.
-        entry: What stands there for each completion, for the message.
-
-    Raises:
-        ValueError: If there is no such column.
-    """
+    """Returns a column; without it, says what each `entry` of it has to be."""
     found = columns.get(name)
     if found is None:
         raise ValueError(
@@ -32,12 +22,7 @@ def column(columns: Columns, name: str, reward: str, entry: str) -> Column:
 
 
 def references(columns: Columns, reward: str) -> list[list[str]]:
-    """Returns B lists of references: what good completions look like.
-
-    Raises:
-        ValueError: If there is no column `references`, or an entry is not None (which
-            becomes an empty list), a string that is not blank, or a list of such.
-    """
+    """Returns B lists of references: what good completions look like; [] for None."""
     entries = column(columns, "references", reward, "a string or a list of strings")
     return [_as_list(entry, reward) for entry in entries]
 
@@ -60,10 +45,6 @@ def _as_list(entry: object, reward: str) -> list[str]:
 
 
 def token_ids(columns: Columns, name: str, reward: str) -> list[Array]:
-    """Returns B int64 arrays of "prompt_ids" or "completion_ids", one id a token.
-
-    Raises:
-        ValueError: If there is no such column.
-    """
+    """Returns B int64 arrays of "prompt_ids" or "completion_ids", one id a token."""
     rows = column(columns, name, reward, "a list of token ids")
     return [np.asarray(ids, np.int64) for ids in rows]

@@ -40,21 +40,10 @@ class Reward(ABC):
         requires: Names of columns without which it cannot be called. None by default.
 
     Raises:
-        TypeError: When a subclass is defined, if it lacks `__call__`, if one of its
-            names is a slip of one of this class, or if another module already defines a
-            reward class of its name, by which `deserialize` finds it. A base of other
-            rewards also derives from `abc.ABC` and may leave methods open.
-
-    Example:
-        >>> class Longer(kpg.rewards.Reward):
-        ...     requires = ("references",)
-        ...
-        ...     def __init__(self, name: str = "longer") -> None:
-        ...         super().__init__(name)
-        ...
-        ...     def __call__(self, prompts, completions, references, **columns):
-        ...         pairs = zip(completions, references)
-        ...         return [float(len(text) > len(other)) for text, other in pairs]
+        TypeError: When a subclass is defined, if it lacks `__call__`, misspells a name
+            of this class, or has the name of a reward class of another module, since
+            `deserialize` finds classes by name. A base of other rewards also derives
+            from `abc.ABC` and may leave methods open.
     """
 
     requires: tuple[str, ...] = ()
@@ -92,9 +81,9 @@ class Reward(ABC):
             completions: B strings, without the end token.
             **columns: What else is known of each completion, B entries each:
                 `completion_ids` (int arrays, the end token included), `prompt_ids`,
-                `ended` (whether the end token was written), `references` (a string or
-                a list of strings), and what a task adds. A function without
-                `**columns` receives those that it names.
+                `ended` (whether the end token was written), `references` (a string or a
+                list of strings), and what a task adds. A function without `**columns`
+                receives those that it names.
 
         Returns:
             B scores: a number for the whole completion, an array with one number for
@@ -129,10 +118,7 @@ class TextReward(Reward, ABC):
 
 
 def serialize(reward: RewardFunction) -> Config:
-    """Turns a reward into a dictionary that JSON can hold.
-
-    Returns:
-        `{"class_name": …, "config": …}`, for `deserialize`.
+    """Turns a `Reward` into `{"class_name": …, "config": …}`, which JSON can hold.
 
     Raises:
         ValueError: If it is not a `Reward`: a function cannot be restored.

@@ -13,15 +13,14 @@ class Sentiment(TextReward):
 
     s / √(s² + 15), where s is the sum of the valences, −4 to 4, of the words that
     VADER's English lexicon knows. Negations reverse them; degree words, capitals and
-    exclamation marks raise or lower them. 0 without such a word. A negative weight
-    rewards negative texts.
+    exclamation marks raise or lower them. 0 without such a word.
 
     Reference: Hutto and Gilbert, "VADER: a parsimonious rule-based model for sentiment
     analysis of social media text" (2014), ICWSM,
     https://ojs.aaai.org/index.php/ICWSM/article/view/14550.
 
-    Note: it knows words, not meanings: "wonderful wonderful wonderful" is the best
-    text. Without a penalty on the KL or on repetition, a policy will write just that.
+    Note: "wonderful wonderful wonderful" is the best text. Add a penalty on the KL or
+    on repetition, or a policy writes just that.
 
     Args:
         name: What the logs call it. Defaults to "sentiment".

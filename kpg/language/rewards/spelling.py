@@ -18,17 +18,14 @@ class Spelling(TextReward):
     """The share of a completion's words that a word list knows, in [0, 1].
 
     Case does not matter; numbers and the possessive 's do not count. 0 for a completion
-    without a word.
+    without a word. The lists are those of https://github.com/barrust/pyspellchecker;
+    the English one has 160 000 American words, many names among them.
 
-    The word lists are those of pyspellchecker, https://github.com/barrust/pyspellchecker.
-    The English one has 160 000 American words, many names among them, and "hath"; it
-    has no "colour".
-
-    Note: it does not see whether a word is the right one, or in the right place: "the
-    the the" scores 1.
+    Note: it does not see whether a word fits its place: "the the the" scores 1.
 
     Args:
-        language: One of `LANGUAGES`. Defaults to "en".
+        language: One of "ar", "de", "en", "es", "eu", "fa", "fr", "it", "lv", "nl",
+            "pt" and "ru". Defaults to "en".
         words: More words to know. Defaults to none.
         name: What the logs call it. Defaults to "spelling".
 

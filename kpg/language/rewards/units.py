@@ -19,20 +19,12 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def words(text: str) -> list[str]:
-    """Splits a text into lower-case runs of letters and digits.
-
-    A text without spaces between its words, as in Chinese, is one run.
-    """
+    """Returns lower-case runs of letters and digits; Chinese text is one run."""
     return _WORD.findall(text.lower())
 
 
 class CountingReward(Reward, ABC):
-    """A reward of the words, characters (spaces too) or tokens (the end too) of a text.
-
-    Raises:
-        ValueError: If the unit is unknown, or, when called for tokens, if there are no
-            `completion_ids`.
-    """
+    """A reward of words, characters (spaces too) or tokens (the end token too)."""
 
     def __init__(self, unit: str, name: str) -> None:
         super().__init__(name)

@@ -21,32 +21,18 @@ class BPETokenizer(GraphTokenizer):
     """Joins the bytes of each word in pairs, in the order in which pairs were learned.
 
     References: Sennrich et al., "Neural machine translation of rare words with subword
-    units" (2016), https://arxiv.org/abs/1508.07909; Radford et al., "Language models
-    are unsupervised multitask learners" (2019), who join bytes.
-
-    Example:
-        tokenizer = kpg.text.BPETokenizer(
-            ["<end>", "<pad>", *kpg.text.byte_symbols(), "th", "the"],
-            ["t h", "th e"],
-            end_token="<end>",
-            pad_token="<pad>",
-        )
+    units" (2016), https://arxiv.org/abs/1508.07909; for bytes, see `byte_symbols`.
 
     Args:
-        vocabulary: V tokens, from token 0 on. Bytes are written as GPT-2 writes them,
-            "Ġ" for a space: see `byte_symbols`. Bytes that it lacks are left out of
-            every text.
+        vocabulary: V tokens, from token 0 on, with bytes as `byte_symbols`: "Ġ" is a
+            space. Bytes that it lacks are left out of every text.
         merges: Pairs of tokens with a space between them, in the order of joining.
-        end_token: The token that ends a text.
-        pad_token: The token that pads.
+        end_token: The token that ends a text, `end_token_id`.
+        pad_token: The token that pads, `pad_token_id`.
         special_tokens: Tokens that stand for themselves wherever they are written, as
             `end_token` does. Defaults to none.
         splitting: How texts are split into words: "gpt-2", "llama-bpe", "qwen2" or
             "smollm". Defaults to "gpt-2".
-
-    Attributes:
-        end_token_id: Token of the end.
-        pad_token_id: Token of the padding.
 
     Raises:
         ValueError: If a token is missing or occurs twice, or the splitting is unknown.
@@ -145,10 +131,7 @@ class BPETokenizer(GraphTokenizer):
         return tf.boolean_mask(rows, left), tf.boolean_mask(ranks, left)
 
     def _pair_ranks(self, tokens: Tensor) -> Tensor:
-        """Returns `[W, L - 1]`: which merge joins a token with the next.
-
-        The last rank stands for no merge.
-        """
+        """Returns `[W, L - 1]` ranks of merges with the next token."""
         first = tf.cast(tokens[:, :-1], tf.int64)
         keys = first * (self._none + 1) + tf.cast(tokens[:, 1:], tf.int64)
         flat = tf.reshape(keys, [-1])
@@ -161,9 +144,10 @@ class BPETokenizer(GraphTokenizer):
 def byte_symbols() -> list[str]:
     """Returns the 256 visible characters that stand for the bytes 0 … 255.
 
+    Visible characters of Latin-1 stand for themselves, the others count from U+0100 on.
+
     Reference: Radford et al., "Language models are unsupervised multitask learners"
-    (2019): characters of Latin-1 that are visible stand for themselves, the others are
-    counted from U+0100 on.
+    (2019).
     """
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = itertools.count(0x100)
@@ -182,10 +166,7 @@ def _known(ids: dict[str, int], tokens: Sequence[str]) -> list[int]:
 
 
 def _merge_table(ids: dict[str, int], merges: Sequence[str]) -> tuple[Array, ...]:
-    """Returns sorted int64 keys of pairs, their ranks, and the results by rank.
-
-    The last of each stands for no merge.
-    """
+    """Returns sorted int64 keys of pairs, ranks, results by rank; the last is none."""
     keys, joined = [], []
     for merge in merges:
         left, _, right = merge.partition(" ")
@@ -200,7 +181,6 @@ def _merge_table(ids: dict[str, int], merges: Sequence[str]) -> tuple[Array, ...
 
 
 def _text(token: str, codes: dict[str, bytes], special: set[str]) -> bytes:
-    """Returns the bytes that a token stands for."""
     if token in special or any(symbol not in codes for symbol in token):
         return token.encode()
     return b"".join(codes[symbol] for symbol in token)

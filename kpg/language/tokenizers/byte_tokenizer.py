@@ -16,15 +16,8 @@ _FIRST_BYTE = 2
 class ByteTokenizer(GraphTokenizer):
     """One token for each byte of UTF-8, and two that stand for no byte.
 
-    Token 0 pads, token 1 ends a text, and token `2 + b` is the byte `b`: 258 in all.
-
-    Example:
-        >>> kpg.text.ByteTokenizer().tokenize(["hi"]).to_list()
-        [[106, 107]]
-
-    Attributes:
-        pad_token_id: 0.
-        end_token_id: 1.
+    Token 0 pads (`pad_token_id`), token 1 ends a text (`end_token_id`), and token
+    `2 + b` is the byte `b`: 258 in all.
     """
 
     pad_token_id = 0

@@ -12,17 +12,10 @@ from kpg.types import Config, Tensor
 
 
 class GraphTokenizer(ABC):
-    """Strings to tokens and back, by TensorFlow's own operations.
+    """Strings to tokens and back, by operations that TensorFlow Serving has.
 
-    One implementation serves eager calls and graphs. It needs no file, and no operation
-    that TensorFlow Serving, or a client without tensorflow-text, would not know.
-
-    Args:
-        texts: What each token stands for, V byte strings.
-
-    Attributes:
-        pad_token_id: The token that pads.
-        end_token_id: The token that ends a text.
+    `texts` are V byte strings, what each token stands for. One implementation serves
+    eager calls and graphs; it needs no file.
     """
 
     pad_token_id: int
@@ -37,24 +30,13 @@ class GraphTokenizer(ABC):
 
     @abstractmethod
     def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
-        """Returns the tokens of each text.
-
-        Args:
-            texts: `[B]` strings of UTF-8.
-
-        Returns:
-            `[B, (length)]` int32, without an end token.
-        """
+        """Returns tokens `[B, (length)]` int32, without an end, of `[B]` UTF-8."""
 
     def detokenize(self, tokens: Tensor) -> tf.Tensor:
-        """Returns the text of each row of tokens.
+        """Returns the text of each row of tokens, `[B]` strings.
 
-        Args:
-            tokens: `[B, (length)]` integers, ragged or not; tokens that stand for no
-                text, or that the tokenizer does not have, are skipped.
-
-        Returns:
-            `[B]` strings of valid UTF-8: what is not becomes U+FFFD.
+        Tokens `[B, (length)]` may be ragged or not; those without a text, or unknown to
+        the tokenizer, are skipped. What is not valid UTF-8 becomes U+FFFD.
         """
         if not isinstance(tokens, tf.RaggedTensor):
             tokens = tf.RaggedTensor.from_tensor(tokens)

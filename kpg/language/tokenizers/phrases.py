@@ -7,20 +7,14 @@ from collections.abc import Sequence
 
 
 def phrases(parts: Sequence[Sequence[str]]) -> list[str]:
-    """Joins every choice of one string from each part.
-
-    Args:
-        parts: At least one list of strings.
-
-    Returns:
-        All combinations; the last part changes fastest.
-
-    Raises:
-        ValueError: If a part is a string, or a list is empty.
+    """Joins every choice of one string from each part; the last part changes fastest.
 
     Example:
         >>> kpg.text.phrases([["a ", "the "], ["cat", "dog"]])
         ['a cat', 'a dog', 'the cat', 'the dog']
+
+    Raises:
+        ValueError: If a part is a string, or a list is empty.
     """
     wrong = [part for part in parts if isinstance(part, str) or not len(part)]
     if wrong or not len(parts):

@@ -25,25 +25,14 @@ _SEPARATOR = b"\xff"  # which UTF-8 never has
 class WordTokenizer(GraphTokenizer):
     """One token for each word that it knows, and one for each byte of all others.
 
-    A word is a run of letters, of digits or of other signs, together with the space
-    before it; " the" and "the" are two. No text is lost: words that it does not know
-    are spelled in bytes, so there is no token for the unknown. Token 0 pads, token 1
-    ends a text, token `2 + b` is the byte `b`, and the words begin at 258.
-
-    Example:
-        >>> tokenizer = kpg.text.WordTokenizer.from_texts(["the cat, the dog"])
-        >>> tokenizer.words
-        (' cat', ' dog', ' the', 'the')
-        >>> tokenizer.tokenize(["the dog!"]).to_list()
-        [[261, 259, 35]]
+    A word is a run of letters, of digits or of other signs, with the space before it,
+    so that " the" and "the" are two. Unknown words are spelled in bytes, so no text is
+    lost. Token 0 pads (`pad_token_id`), token 1 ends a text (`end_token_id`), token
+    `2 + b` is the byte `b`, and the words begin at 258.
 
     Args:
-        words: At least one, each as it is written in a text, with the space before it.
-
-    Attributes:
-        words: The words.
-        pad_token_id: 0.
-        end_token_id: 1.
+        words: At least one, each as it is written in a text, with the space before it;
+            the attribute `words` keeps them.
 
     Raises:
         ValueError: If there is no word, or one occurs twice, is a single byte (which
@@ -69,8 +58,8 @@ class WordTokenizer(GraphTokenizer):
 
         Args:
             texts: Strings.
-            vocabulary_size: The most tokens, more than 258: those that are not words
-                count too. Defaults to 2048.
+            vocabulary_size: The most tokens, the 258 that are not words included.
+                Defaults to 2048.
 
         Raises:
             ValueError: If there is no room for words, or no word.
@@ -110,18 +99,13 @@ class WordTokenizer(GraphTokenizer):
 
 
 def _pieces(texts: Tensor) -> tf.RaggedTensor:
-    """Splits texts `[B]` into words `[B, (words)]`, none empty."""
     marked = tf.strings.regex_replace(texts, f"({_PIECE})", rb"\1" + _SEPARATOR)
     pieces = tf.strings.split(marked, _SEPARATOR)
     return tf.ragged.boolean_mask(pieces, pieces != "")
 
 
 def _fingerprints(words: Tensor) -> Tensor:
-    """Returns numbers of 62 bits that tell words apart.
-
-    A lookup table would compare the words themselves, but it is a resource that must be
-    kept, initialised and exported with everything that reads texts.
-    """
+    """Returns numbers of 62 bits; a table of words would be a resource to export."""
     return tf.strings.to_hash_bucket_fast(words, 2**62)
 
 

@@ -1,4 +1,4 @@
-"""Grammar, by a few rules."""
+"""Grammar, by a few rules, alone and with BLEU."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from kpg.language.rewards.bleu import Bleu
 from kpg.language.rewards.grammar_rules import RULES, sentences, violations
 from kpg.language.rewards.reward import TextReward
+from kpg.language.rewards.weighted import Weighted
 
 
 class Grammar(TextReward):
@@ -57,3 +59,19 @@ class Grammar(TextReward):
             return 0.0
         broken = violations(text)
         return 1.0 / (1.0 + sum(broken[rule] for rule in self.rules) / len(found))
+
+
+def bleu_and_grammar(
+    coefficient: float = 0.5, name: str = "bleu_and_grammar"
+) -> Weighted:
+    """BLEU(τ, τ_ref) + λ · Grammar(τ), in [0, 1 + λ], with the defaults of both.
+
+    Args:
+        coefficient: λ. Defaults to 0.5.
+        name: What the logs call it. Defaults to "bleu_and_grammar".
+
+    Raises:
+        ImportError: If sacrebleu is not installed.
+        ValueError: If the coefficient is not finite.
+    """
+    return Weighted([Bleu(), Grammar()], [1.0, coefficient], name=name)

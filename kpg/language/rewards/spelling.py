@@ -1,4 +1,4 @@
-"""Spelling by a word list."""
+"""Shares of a text: of its letters, and of its words that a list knows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ from kpg.language.rewards.reward import TextReward
 
 LANGUAGES = ("ar", "de", "en", "es", "eu", "fa", "fr", "it", "lv", "nl", "pt", "ru")
 _WORD = re.compile(r"\w+(?:'\w+)*")
+
+
+class LetterShare(TextReward):
+    """Share of a completion's characters that are among some letters, in [0, 1].
+
+    0 for an empty completion. It shows within seconds whether a policy learns at all.
+
+    Args:
+        letters: The letters that count. Defaults to the lower-case vowels of English.
+        name: What the logs call it. Defaults to "vowels".
+    """
+
+    def __init__(self, letters: str = "aeiou", name: str = "vowels") -> None:
+        super().__init__(name)
+        self.letters = letters
+
+    @override
+    def score(self, text: str) -> float:
+        return sum(letter in self.letters for letter in text) / max(len(text), 1)
 
 
 class Spelling(TextReward):

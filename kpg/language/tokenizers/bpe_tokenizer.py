@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from kpg import checks
 from kpg.language.tokenizers.bpe_splitting import SPLITTINGS, words_of
-from kpg.language.tokenizers.graph_tokenizer import GraphTokenizer, bytes_of
+from kpg.language.tokenizers.tokenizer import GraphTokenizer, bytes_of
 from kpg.types import Array, Config, Tensor
 
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg.language.tokenizers.graph_tokenizer import GraphTokenizer, bytes_of
+from kpg.language.tokenizers.tokenizer import GraphTokenizer, bytes_of
 from kpg.types import Tensor
 
 _FIRST_BYTE = 2

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Self, override
 
-from kpg.language.tokenizers.graph_tokenizer import GraphTokenizer, bytes_of
+from kpg.language.tokenizers.tokenizer import GraphTokenizer, bytes_of
 from kpg.types import Config, Tensor
 
 _FIRST_BYTE = 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kpg.rewards import Spelling
+from kpg.rewards import Spelling, deserialize, serialize
+from kpg.text import LetterShare
 from tests.mutants.subject import close
 
 
@@ -37,3 +38,17 @@ def test_spelling_in_another_language() -> None:
     assert spanish(["", ""], ["¡El AÑO del corazón!", "xwq"]) == [1.0, 0.0]
     with pytest.raises(ValueError, match="`language` must be one of .*='tlh'"):
         Spelling(language="tlh")
+
+
+def test_a_share_of_all_characters() -> None:
+    texts = ["", "aei", "xa", "b c!", "AE"]
+    scores = LetterShare()(prompts=["?"] * 5, completions=texts)
+    assert scores == [0.0, 1.0, 0.5, 0.0, 0.0]
+
+
+def test_any_letters_count() -> None:
+    reward = LetterShare("xz", name="rare")
+    assert reward(prompts=["?"], completions=["xyz"]) == [2 / 3]
+    again = deserialize(serialize(reward))
+    assert again.name == "rare"
+    assert again(prompts=["?"], completions=["zza"]) == [2 / 3]

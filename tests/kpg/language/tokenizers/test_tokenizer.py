@@ -1,4 +1,4 @@
-"""What kpg's own tokenizers have in common."""
+"""What a tokenizer must have, and what kpg's own have in common."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import keras
 import pytest
 import tensorflow as tf
 
-from kpg.language.tokenizers.graph_tokenizer import bytes_of
-from kpg.text import BPETokenizer, ByteTokenizer, WordTokenizer, byte_symbols
+from kpg.language.tokenizers.tokenizer import Tokenizer, bytes_of
+from kpg.text import (
+    BPETokenizer,
+    ByteTokenizer,
+    WordTokenizer,
+    byte_symbols,
+    check_tokenizer,
+)
 
 
 def byte_pairs() -> BPETokenizer:
@@ -41,6 +47,24 @@ def test_texts_come_back_and_unknown_tokens_are_skipped(tokenizer: Any) -> None:
     for rows in (tokens, padded):
         found = [text.decode() for text in tokenizer.detokenize(rows).numpy()]
         assert found == TEXTS
+
+
+def test_shipped_tokenizers_have_what_is_asked() -> None:
+    """A type checker compares the signatures; here the values are compared."""
+    asked: list[Tokenizer] = [ByteTokenizer(), WordTokenizer(["the"]), byte_pairs()]
+    for tokenizer in asked:
+        size = tokenizer.vocabulary_size()
+        assert 0 <= tokenizer.end_token_id < size
+        tokens = tokenizer.tokenize(tf.constant(TEXTS))
+        assert isinstance(tokens, tf.RaggedTensor)
+        assert tokenizer.end_token_id not in tokens.flat_values.numpy()
+        spoken = tokenizer.detokenize(tokens)
+        assert (spoken.dtype, spoken.shape) == (tf.string, [len(TEXTS)])
+    members = {name for name in vars(Tokenizer) if not name.startswith("_")}
+    for name in members:
+        lacking: Any = type("Lacking", (ByteTokenizer,), {name: None})()
+        with pytest.raises(ValueError, match=f"Lacking without {name}"):
+            check_tokenizer(lacking, 258)
 
 
 @pytest.mark.parametrize("tokenizer", MADE, ids=named)

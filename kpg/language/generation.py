@@ -46,6 +46,7 @@ class TextGeneration(Environment):
 
     Attributes:
         task: The prompts and the rewards.
+        columns: Lists of a value for each prompt, by name, `references` among them.
         observation_space: `None`, that of the policy.
         action_space: `None`, that of the policy.
 
@@ -81,6 +82,7 @@ class TextGeneration(Environment):
                 "`num_envs` must be a multiple of `group_size`. Received: "
                 f"num_envs={num_envs}, group_size={group_size}"
             )
+        self.prompts, self.columns = self.task.prompts, self.task.columns
         self.seed = seed
         self.spec = None
         self.observation_space: Any = None
@@ -91,16 +93,6 @@ class TextGeneration(Environment):
     def max_episode_steps(self) -> int:
         """The most tokens of a completion."""
         return self.max_new_tokens
-
-    @property
-    def prompts(self) -> list[str]:
-        """The prompts."""
-        return self.task.prompts
-
-    @property
-    def columns(self) -> Columns:
-        """Lists of a value for each prompt, by name, `references` among them."""
-        return self.task.columns
 
     @property
     def completed(self) -> Completed | None:

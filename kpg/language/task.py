@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -22,11 +23,9 @@ class Reader(Protocol):
 
     def padded(self, prompts: Sequence[str], /) -> tuple[Array, Array]:
         """Returns tokens `[N, P]` int32, padded on the right, and lengths `[N]`."""
-        ...
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int, /) -> None:
         """Refuses texts that are longer than the policy can read."""
-        ...
 
 
 class TextTask:
@@ -58,15 +57,14 @@ class TextTask:
 
     def drawn(self, places: Iterable[int], seed: int) -> Array:
         """Returns the prompts at places of an endless sequence, shuffled every pass."""
-        total, orders = len(self.prompts), dict[int, Array]()
-        prompts = []
-        for place in places:
-            number, turn = divmod(place, total)
-            if number not in orders:
-                random = np.random.default_rng([seed, number])
-                orders[number] = random.permutation(total)
-            prompts.append(orders[number][turn])
-        return np.array(prompts, np.int64)
+        total = len(self.prompts)
+
+        @functools.cache
+        def order(number: int) -> Array:
+            return np.random.default_rng([seed, number]).permutation(total)
+
+        drawn = [order(place // total)[place % total] for place in places]
+        return np.array(drawn, np.int64)
 
     def padded(self, policy: Reader, max_prompt_tokens: int) -> tuple[Array, Array]:
         """Returns all prompts `[N, P]` int32, padded on the right; lengths `[N]`."""
@@ -97,14 +95,12 @@ class TextTask:
             name: [values[index] for index in indices]
             for name, values in self.columns.items()
         }
-        from_policy = (prompt_ids, completion_ids, ended)
-        columns |= dict(zip(FROM_POLICY, from_policy, strict=True))
+        columns["prompt_ids"], columns["completion_ids"] = prompt_ids, completion_ids
+        columns["ended"] = ended
         prompts = [self.prompts[index] for index in indices]
         self.completed = Completed(prompts, completions, columns)
-        rewards, weights = self.reward.rewards, self.reward.weights
-        scores = evaluate(
-            rewards, weights, *self.completed, num_tokens=self.max_new_tokens
-        )
+        terms = self.reward.rewards, self.reward.weights
+        scores = evaluate(*terms, *self.completed, num_tokens=self.max_new_tokens)
         measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
         self._measures.append({**measures, "ended": np.asarray(ended, np.float32)})
         return scores

@@ -10,11 +10,11 @@ import numpy as np
 
 from kpg.language.pretrained.gguf_file import GGUFFile
 from kpg.language.tokenizers.bpe_splitting import SPLITTINGS
+from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer
 from kpg.types import Array, Config
 
 if TYPE_CHECKING:
     import keras_nlp
-from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer
 
 # Names of weights in KerasHub and in GGUF.
 _LLAMA_WEIGHTS = {
@@ -99,18 +99,18 @@ def _llama(file: GGUFFile, dtype: str | None) -> keras_nlp.models.CausalLM:
 
 def _check_llama(file: GGUFFile, head_size: int) -> None:
     """Refuses what KerasHub's Llama does not compute."""
-    wanted: dict[str, tuple[object, ...]] = {
-        "llama.rope.dimension_count": (None, head_size),
-        "llama.attention.key_length": (None, head_size),
-        "llama.attention.value_length": (None, head_size),
-        "llama.rope.scaling.type": (None, "none"),
-        "llama.expert_count": (None, 0),
+    wanted: dict[str, object] = {
+        "llama.rope.dimension_count": head_size,
+        "llama.attention.key_length": head_size,
+        "llama.attention.value_length": head_size,
+        "llama.rope.scaling.type": "none",
+        "llama.expert_count": 0,
     }
-    for key, values in wanted.items():
-        if file.value(key, None) not in values:
+    for key, value in wanted.items():
+        if (found := file.value(key, None)) not in (None, value):
             raise ValueError(
-                f"KerasHub's Llama needs {key} to be {values[1]!r}. Received: "
-                f"{file.value(key)!r} in {file.path}"
+                f"KerasHub's Llama needs {key} to be {value!r}. Received: {found!r} in "
+                f"{file.path}"
             )
 
 

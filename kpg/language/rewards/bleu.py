@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from kpg import checks, imports
-from kpg.language.rewards.required_columns import references
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score, references
 
 SMOOTHINGS = ("exp", "floor", "add-k", "none")
 # Those of sacrebleu that need no download and no compiler.
@@ -80,7 +79,7 @@ class Bleu(Reward):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        expected = references(columns, "Bleu")
+        expected = references(self, columns)
         return [
             self._metric.sentence_score(text, texts).score / 100.0 if texts else None
             for text, texts in zip(completions, expected, strict=True)

@@ -7,8 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing_extensions import override
 
 from kpg import checks
-from kpg.language.rewards.required_columns import column
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score, column
 from kpg.language.rewards.units import CountingReward
 
 
@@ -99,5 +98,5 @@ class MissingEnd(Reward):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        ended = column(columns, "ended", "MissingEnd", "whether it has an end token")
+        ended = column(self, columns, "ended", "whether it has an end token")
         return [0.0 if end else -1.0 for end in ended]

@@ -9,8 +9,7 @@ from typing import Protocol
 import numpy as np
 from typing_extensions import override
 
-from kpg.language.rewards.required_columns import token_ids
-from kpg.language.rewards.reward import Column, Columns, Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score, token_ids
 from kpg.types import Array, Config
 
 
@@ -25,7 +24,6 @@ class Scorer(Protocol):
         Both arguments are B int64 arrays of any lengths, completions of 1 or more. The
         result is B float arrays in nats, each as long as its completion.
         """
-        ...
 
 
 class Likelihood(Reward, ABC):
@@ -48,14 +46,30 @@ class Likelihood(Reward, ABC):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        found = _log_probs(self.scorer, columns, type(self).__name__)
-        return [self.score(row) for row in found]
+        prompt_ids = token_ids(self, columns, "prompt_ids")
+        completion_ids = token_ids(self, columns, "completion_ids")
+        found = self.scorer.score(prompt_ids, completion_ids)
+        rows = [np.asarray(row, np.float64) for row in found]
+        shapes, wanted = [row.shape for row in rows], [i.shape for i in completion_ids]
+        scorer = f"The scorer of `{type(self).__name__}`"
+        if shapes != wanted:
+            raise ValueError(
+                f"{scorer} must return one log-probability for each "
+                f"token of the completions: {wanted}. Received: {shapes}"
+            )
+        highest = max(float(row.max(initial=0.0)) for row in rows)
+        # Rounding leaves tokens of probability 1 a little above 0.
+        if highest > 1e-3:
+            raise ValueError(
+                f"{scorer} must return log-probabilities, never above "
+                f"0; are these logits? Received: {highest:.3g}"
+            )
+        return [self.score(row) for row in rows]
 
     @override
     def get_config(self) -> Config:
         """Returns the arguments without the scorer."""
-        config = super().get_config()
-        return {name: config[name] for name in config if name != "scorer"}
+        return {k: v for k, v in super().get_config().items() if k != "scorer"}
 
 
 class Fluency(Likelihood):
@@ -109,25 +123,3 @@ class ExecutorLogLikelihood(Likelihood):
     @override
     def score(self, log_probs: Array) -> Score:
         return log_probs if self.per_token else float(log_probs.sum())
-
-
-def _log_probs(scorer: Scorer, columns: Columns, reward: str) -> list[Array]:
-    """Scores a batch; refuses what cannot be log-probabilities of its tokens."""
-    prompt_ids = token_ids(columns, "prompt_ids", reward)
-    completion_ids = token_ids(columns, "completion_ids", reward)
-    found = scorer.score(prompt_ids, completion_ids)
-    rows = [np.asarray(row, np.float64) for row in found]
-    shapes, wanted = [row.shape for row in rows], [(len(i),) for i in completion_ids]
-    if shapes != wanted:
-        raise ValueError(
-            f"The scorer of `{reward}` must return one log-probability for each token "
-            f"of the completions: {wanted}. Received: {shapes}"
-        )
-    highest = max(float(row.max(initial=0.0)) for row in rows)
-    # Rounding leaves tokens of probability 1 a little above 0.
-    if highest > 1e-3:
-        raise ValueError(
-            f"The scorer of `{reward}` must return log-probabilities, never above 0; "
-            f"are these logits? Received: {highest:.3g}"
-        )
-    return rows

@@ -8,19 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 from typing_extensions import Self, override
 
 from kpg import contracts
 from kpg.types import Array, Config
 
+# The reward of one completion: of all of it, of each of its tokens, or none.
 Score: TypeAlias = "float | Array | None"
-"""The reward of one completion: of all of it, of each of its tokens, or none."""
-
 RewardFunction: TypeAlias = "Callable[..., Sequence[Score]]"
-
-Column: TypeAlias = Sequence[Any]
-"""B entries, one for each completion."""
-
+Column: TypeAlias = Sequence[Any]  # B entries, one for each completion
 Columns: TypeAlias = Mapping[str, Column]
 
 _CLASSES: dict[str, type[Reward]] = {}
@@ -34,7 +31,7 @@ class Reward(ABC):
     in an attribute of the same name, and `get_config` reads them from there.
 
     Args:
-        name: What the logs call it.
+        name: What the logs call it. Every reward of `kpg.rewards` has a default.
 
     Attributes:
         requires: Names of columns without which it cannot be called. None by default.
@@ -115,6 +112,46 @@ class TextReward(Reward, ABC):
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
         return [self.score(text) for text in completions]
+
+
+def column(reward: Reward, columns: Columns, name: str, entry: str) -> Column:
+    """Returns a column; without it, says what each `entry` of it has to be."""
+    found = columns.get(name)
+    if found is None:
+        raise ValueError(
+            f"`{type(reward).__name__}` needs `{name}`: {entry} for each completion. "
+            f"Received: columns {sorted(columns)}"
+        )
+    return found
+
+
+def references(reward: Reward, columns: Columns) -> list[list[str]]:
+    """Returns B lists of references: what good completions look like; [] for None."""
+    entries = column(reward, columns, "references", "a string or a list of strings")
+    return [_as_list(reward, entry) for entry in entries]
+
+
+def _as_list(reward: Reward, entry: object) -> list[str]:
+    if entry is None:
+        return []
+    texts = [entry] if isinstance(entry, str) else entry
+    if (
+        not isinstance(texts, Sequence)
+        or not texts
+        or not all(isinstance(text, str) and text.strip() for text in texts)
+    ):
+        raise ValueError(
+            f"`{type(reward).__name__}` needs references that are not blank: a string, "
+            "a list of strings, or None for a completion that cannot be scored. "
+            f"Received: {entry!r}"
+        )
+    return list(texts)
+
+
+def token_ids(reward: Reward, columns: Columns, name: str) -> list[Array]:
+    """Returns B int64 arrays of "prompt_ids" or "completion_ids", one id a token."""
+    rows = column(reward, columns, name, "a list of token ids")
+    return [np.asarray(ids, np.int64) for ids in rows]
 
 
 def serialize(reward: RewardFunction) -> Config:

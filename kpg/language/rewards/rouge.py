@@ -9,8 +9,7 @@ from collections.abc import Hashable, Sequence
 from typing_extensions import override
 
 from kpg import checks
-from kpg.language.rewards.required_columns import references
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score, references
 from kpg.language.rewards.units import words
 
 MEASURES = ("f1", "precision", "recall")
@@ -34,7 +33,7 @@ class Rouge(Reward, ABC):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        expected = references(columns, type(self).__name__)
+        expected = references(self, columns)
         return [
             max((self._score(text, other) for other in texts), default=None)
             for text, texts in zip(completions, expected, strict=True)

@@ -9,8 +9,7 @@ from collections.abc import Hashable, Sequence
 from typing_extensions import override
 
 from kpg import checks
-from kpg.language.rewards.required_columns import token_ids
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score, token_ids
 
 UNITS = ("token", "word", "character")
 
@@ -40,7 +39,7 @@ class CountingReward(Reward, ABC):
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
         if self.unit == "token":
-            ids = token_ids(columns, "completion_ids", type(self).__name__)
+            ids = token_ids(self, columns, "completion_ids")
             return [self.score(row.tolist()) for row in ids]
         split = words if self.unit == "word" else str
         return [self.score(split(text)) for text in completions]

@@ -128,9 +128,8 @@ class Weighted(Reward):
         self.rewards = list(rewards)
         # Finds names that clash now, not when the first batch has been sampled.
         parts = _terms(self.rewards, self.weights).values()
-        self.requires = tuple(
-            sorted(set().union(*(checking.required(r) for r, _ in parts)))
-        )
+        needed = set().union(*(checking.required(reward) for reward, _ in parts))
+        self.requires = tuple(sorted(needed))
 
     @override
     def __call__(
@@ -163,9 +162,8 @@ def _terms(
 ) -> dict[str, tuple[RewardFunction, float]]:
     """Returns rewards and weights by name; a sum is replaced by its parts."""
     terms: dict[str, tuple[RewardFunction, float]] = {}
-    for reward, weight in zip(
-        rewards, checking.check_weights(rewards, weights), strict=True
-    ):
+    numbers = checking.check_weights(rewards, weights)
+    for reward, weight in zip(rewards, numbers, strict=True):
         name = checking.name_of(reward)
         inner = {name: (reward, weight)}
         if isinstance(reward, Weighted):

@@ -54,7 +54,8 @@ def words_of(
     Each of `special_tokens`, at least one, is one word wherever it occurs.
     """
     longest_first = sorted(special_tokens, key=len, reverse=True)
-    pattern = "|".join(map(_literally, longest_first))
+    codes = [[rf"\x{{{ord(sign):x}}}" for sign in token] for token in longest_first]
+    pattern = "|".join("".join(signs) for signs in codes)
     texts = tf.strings.regex_replace(texts, f"({pattern})", rf"{_CUT}\1{_CUT}")
     pieces = tf.strings.split(texts, _CUT)
     flat = pieces.flat_values
@@ -72,8 +73,3 @@ def _parted(texts: Tensor, splitting: Splitting) -> Tensor:
     run = rf"([{blank}]+)([{blank}][^{_BLANK}{_CUT}])"
     texts = tf.strings.regex_replace(texts, run, rf"\1{_CUT}\2")
     return tf.strings.regex_replace(texts, f"({splitting.word})", rf"\1{_CUT}")
-
-
-def _literally(token: str) -> str:
-    """Returns a regular expression of RE2 that matches just this string."""
-    return "".join(rf"\x{{{ord(character):x}}}" for character in token)

@@ -98,12 +98,7 @@ class BPETokenizer(GraphTokenizer):
         first = tf.range(tf.shape(tokens)[1]) == 0
         alone = tf.where(first, own[:, tf.newaxis], self._none)
         tokens = tf.where(tf.reduce_any(which, axis=1)[:, tf.newaxis], alone, tokens)
-        return self._merged(tokens)
-
-    def _merged(self, tokens: Tensor) -> Tensor:
-        """Joins pairs in rows `[W, L]` until there is none to join."""
-        table = tf.TensorShape([None, None])
-        rows = tf.range(tf.shape(tokens)[0])
+        rows, table = tf.range(tf.shape(tokens)[0]), tf.TensorShape([None, None])
         merged, _, _ = tf.while_loop(
             lambda tokens, rows, ranks: tf.size(rows) > 0,
             self._merge,
@@ -125,20 +120,16 @@ class BPETokenizer(GraphTokenizer):
         return tokens, *self._unfinished(rows, new)
 
     def _unfinished(self, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns which rows have a pair to join, and the ranks of their pairs."""
-        ranks = self._pair_ranks(tokens)
-        left = tf.reduce_any(ranks < len(self._ranks) - 1, axis=1)
-        return tf.boolean_mask(rows, left), tf.boolean_mask(ranks, left)
-
-    def _pair_ranks(self, tokens: Tensor) -> Tensor:
-        """Returns `[W, L - 1]` ranks of merges with the next token."""
-        first = tf.cast(tokens[:, :-1], tf.int64)
-        keys = first * (self._none + 1) + tf.cast(tokens[:, 1:], tf.int64)
+        """Returns the rows with a pair to join, and the ranks of their pairs."""
+        wide, no_merge = tf.cast(tokens, tf.int64), len(self._ranks) - 1
+        keys = wide[:, :-1] * (self._none + 1) + wide[:, 1:]
         flat = tf.reshape(keys, [-1])
         places = tf.searchsorted(self._keys, flat)
         found = tf.gather(self._keys, places) == flat
-        ranks = tf.where(found, tf.gather(self._ranks, places), len(self._ranks) - 1)
-        return tf.reshape(ranks, tf.shape(keys))
+        ranks = tf.where(found, tf.gather(self._ranks, places), no_merge)
+        ranks = tf.reshape(ranks, tf.shape(keys))
+        left = tf.reduce_any(ranks < no_merge, axis=1)
+        return tf.boolean_mask(rows, left), tf.boolean_mask(ranks, left)
 
 
 def byte_symbols() -> list[str]:
@@ -156,12 +147,11 @@ def byte_symbols() -> list[str]:
 
 def _known(ids: dict[str, int], tokens: Sequence[str]) -> list[int]:
     """Returns the ids of tokens; refuses one that is not in the vocabulary."""
-    for token in tokens:
-        if token not in ids:
-            raise ValueError(
-                "Special tokens, and the parts and wholes of `merges`, must be in the "
-                f"vocabulary. Received: {token!r}, which is not"
-            )
+    if missing := [token for token in tokens if token not in ids]:
+        raise ValueError(
+            "Special tokens, and the parts and wholes of `merges`, must be in the "
+            f"vocabulary. Received: {missing[0]!r}, which is not"
+        )
     return [ids[token] for token in tokens]
 
 

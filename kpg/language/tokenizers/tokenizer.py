@@ -6,10 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
+import keras
 import tensorflow as tf
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from kpg.types import Config, Tensor
+
+# Two tokens that stand for no text come before the bytes.
+FIRST_BYTE = 2
+BYTES = [b"", b"", *(bytes([code]) for code in range(256))]
 
 
 class Tokenizer(Protocol):
@@ -83,3 +88,22 @@ def bytes_of(texts: Tensor) -> tf.RaggedTensor:
     characters = tf.strings.bytes_split(texts)
     codes = tf.io.decode_raw(characters.flat_values, tf.uint8)
     return characters.with_flat_values(tf.reshape(tf.cast(codes, tf.int32), [-1]))
+
+
+@keras.saving.register_keras_serializable(package="kpg")
+class ByteTokenizer(GraphTokenizer):
+    """One token for each byte of UTF-8, and two that stand for no byte.
+
+    Token 0 pads (`pad_token_id`), token 1 ends a text (`end_token_id`), and token
+    `2 + b` is the byte `b`: 258 in all.
+    """
+
+    pad_token_id = 0
+    end_token_id = 1
+
+    def __init__(self) -> None:
+        super().__init__(BYTES)
+
+    @override
+    def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
+        return bytes_of(tf.convert_to_tensor(texts, tf.string)) + FIRST_BYTE

@@ -10,11 +10,16 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Self, override
 
-from kpg.language.tokenizers.tokenizer import GraphTokenizer, bytes_of
+from kpg import checks
+from kpg.language.tokenizers.tokenizer import (
+    BYTES,
+    FIRST_BYTE,
+    GraphTokenizer,
+    bytes_of,
+)
 from kpg.types import Config, Tensor
 
-_FIRST_BYTE = 2
-_FIRST_WORD = _FIRST_BYTE + 256
+_FIRST_WORD = len(BYTES)
 
 # A word takes the space before it along. Every character belongs to one of these.
 _PIECE = r" ?\pL+| ?\pN+| ?[^\s\pL\pN]+|\s"
@@ -45,8 +50,7 @@ class WordTokenizer(GraphTokenizer):
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
         _check_words(self.words)
-        known = (word.encode() for word in self.words)
-        super().__init__([b"", b"", *(bytes([code]) for code in range(256)), *known])
+        super().__init__([*BYTES, *(word.encode() for word in self.words)])
         fingerprints = _fingerprints(tf.constant(self.words)).numpy()
         order = np.argsort(fingerprints)
         self._fingerprints = fingerprints[order]
@@ -64,19 +68,12 @@ class WordTokenizer(GraphTokenizer):
         Raises:
             ValueError: If there is no room for words, or no word.
         """
-        if vocabulary_size <= _FIRST_WORD:
-            raise ValueError(
-                f"`vocabulary_size` must be more than {_FIRST_WORD}, the tokens that "
-                f"are not words. Received: vocabulary_size={vocabulary_size}"
-            )
+        checks.whole_number("vocabulary_size", vocabulary_size, _FIRST_WORD + 1)
         pieces = _pieces(tf.constant(list(texts), tf.string)).flat_values
-        counts = Counter(pieces.numpy().tolist())
-        words = sorted(
-            (word for word in counts if len(word) > 1),
-            key=lambda word: (-counts[word], word),
-        )
-        known = words[: vocabulary_size - _FIRST_WORD]
-        return cls(sorted(word.decode() for word in known))
+        counts = Counter(word for word in pieces.numpy().tolist() if len(word) > 1)
+        words = sorted(counts, key=lambda word: (-counts[word], word))
+        words = words[: vocabulary_size - _FIRST_WORD]
+        return cls(sorted(word.decode() for word in words))
 
     @override
     def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
@@ -86,7 +83,7 @@ class WordTokenizer(GraphTokenizer):
         places = tf.searchsorted(self._fingerprints, prints)
         places = tf.minimum(places, len(self._fingerprints) - 1)
         known = tf.gather(self._fingerprints, places) == prints
-        tokens = bytes_of(tf.where(known, "", flat)) + _FIRST_BYTE
+        tokens = bytes_of(tf.where(known, "", flat)) + FIRST_BYTE
         words = tf.RaggedTensor.from_row_lengths(
             tf.gather(self._tokens, places)[known], tf.cast(known, tf.int64)
         )
@@ -110,14 +107,13 @@ def _fingerprints(words: Tensor) -> Tensor:
 
 
 def _check_words(words: tuple[str, ...]) -> None:
+    if not words:
+        checks.refuse("words", "must hold at least one word", [])
     twice = [word for word, count in Counter(words).items() if count > 1]
-    single = [word for word in words if len(word.encode()) < 2]
-    if not words or twice or single:
+    if wrong := twice or [word for word in words if len(word.encode()) < 2]:
         raise ValueError(
             "`words` must hold at least one word, none twice, each of more than one "
-            f"byte. Received: {(twice or single)[0]!r}"
-            if words
-            else "`words` must hold at least one word. Received: words=[]"
+            f"byte. Received: {wrong[0]!r}"
         )
     counts = _pieces(tf.constant(words)).row_lengths().numpy()
     if np.any(counts != 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -24,6 +25,7 @@ def byte_pairs() -> BPETokenizer:
 
 
 MADE: list[Any] = [ByteTokenizer(), WordTokenizer(["the", " cat"]), byte_pairs()]
+LINES = ["plain", "", "naïve – 日本", "a\nb\x00c"]
 TEXTS = ["the cat", "", "naïve – 日本"]
 
 
@@ -75,3 +77,35 @@ def test_files_of_earlier_layouts_are_revived(tokenizer: Any) -> None:
         again: Any = keras.saving.deserialize_keras_object({**config, "module": module})
         assert type(again) is type(tokenizer)
         assert again.get_config() == tokenizer.get_config()
+
+
+def test_bytes_are_tokens() -> None:
+    tokens = ByteTokenizer().tokenize(tf.constant(LINES)).to_list()
+    assert tokens == [[2 + byte for byte in line.encode()] for line in LINES]
+    assert ByteTokenizer().vocabulary_size() == 258
+
+
+def test_detokenizes_a_table() -> None:
+    tokens = tf.constant([[106, 107, 1, 0], [67, 0, 0, 0]])
+    np.testing.assert_array_equal(ByteTokenizer().detokenize(tokens), [b"hi", b"A"])
+
+
+def test_a_graph_of_core_operations() -> None:
+    tokenizer = ByteTokenizer()
+    graph = (
+        tf.function(
+            lambda texts: tokenizer.detokenize(tokenizer.tokenize(texts)),
+            [tf.TensorSpec([None], tf.string)],
+        )
+        .get_concrete_function()
+        .graph
+    )
+    core = {operation.type for operation in graph.get_operations()}
+    assert not [name for name in core if ">" in name]
+    assert not core & {"RegexSplitWithOffsets", "HashTableV2", "LookupTableFindV2"}
+
+
+def test_is_saved_by_name() -> None:
+    config = keras.saving.serialize_keras_object(ByteTokenizer())
+    again = keras.saving.deserialize_keras_object(config)
+    assert isinstance(again, ByteTokenizer)

@@ -42,7 +42,6 @@ class Bleu(Reward):
         tokenizer: What separates words: "13a" punctuation, "intl" that of Unicode,
             "none" spaces only, "char" everything, "zh" Chinese characters. Defaults to
             "13a".
-        name: What the logs call it. Defaults to "bleu".
 
     Raises:
         ImportError: If sacrebleu is not installed.

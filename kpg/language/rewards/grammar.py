@@ -36,7 +36,6 @@ class Grammar(TextReward):
         rules: Which rules count; None for all. Leave "capital" out for completions that
             continue the prompt's sentence, "ending" where they are cut off. Defaults to
             None.
-        name: What the logs call it. Defaults to "grammar".
 
     Raises:
         ValueError: If a rule is unknown, or the list is empty.

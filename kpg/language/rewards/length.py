@@ -21,7 +21,6 @@ class TargetLength(CountingReward):
         width: Distance from which the reward is 0, ≥ 1. Defaults to `target`.
         unit: "token" (the end token counts), "word" (runs of letters and digits) or
             "character". Defaults to "token".
-        name: What the logs call it. Defaults to "length".
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class SoftOverlong(CountingReward):
             or it is never reached.
         buffer: Length of the stretch, in [1, `limit`].
         unit: See `TargetLength`. Defaults to "token".
-        name: What the logs call it. Defaults to "soft_overlong".
     """
 
     def __init__(
@@ -81,9 +79,6 @@ class MissingEnd(Reward):
     Reference: Huang et al., "The N+ implementation details of RLHF with PPO" (2024),
     https://arxiv.org/abs/2403.17031, where −1 takes the place of every other reward.
     Here it is one among others: to let it decide, weight it above what they can pay.
-
-    Args:
-        name: What the logs call it. Defaults to "missing_end".
 
     Raises:
         ValueError: When called without a column `ended`.

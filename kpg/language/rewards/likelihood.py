@@ -87,7 +87,6 @@ class Fluency(Likelihood):
     Args:
         scorer: A model that does not learn, such as the reference policy; it is not
             part of the configuration.
-        name: What the logs call it. Defaults to "fluency".
     """
 
     def __init__(self, scorer: Scorer, name: str = "fluency") -> None:
@@ -108,7 +107,6 @@ class ExecutorLogLikelihood(Likelihood):
         scorer: The executor; it is not part of the configuration.
         per_token: Whether each token has its own reward, or the completion their sum.
             Defaults to True.
-        name: What the logs call it. Defaults to "executor_log_likelihood".
     """
 
     def __init__(

@@ -30,7 +30,6 @@ class Repetition(CountingReward):
         per_token: Whether each token pays for the n-gram that it completes, −1 / all if
             it occurred before; the sum is the same. For unit "token" only. Defaults to
             False.
-        name: What the logs call it. Defaults to "repetition".
     """
 
     def __init__(

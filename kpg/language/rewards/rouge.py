@@ -96,12 +96,8 @@ class RougeL(Rouge):
 
     Recall is LCS / m and precision LCS / n, for the longest common subsequence of n
     words of the completion and m of the reference (section 3.1 of the paper, with
-    β = 1). A text counts as one sentence: "rougeL", not "rougeLsum". See also `RougeN`.
-
-    Args:
-        measure: See `RougeN`. Defaults to "f1".
-        unit: See `RougeN`. Defaults to "word".
-        name: What the logs call it. Defaults to "rougeL".
+    β = 1). A text counts as one sentence: "rougeL", not "rougeLsum".
+    For all else, the arguments included, see `RougeN`.
     """
 
     def __init__(

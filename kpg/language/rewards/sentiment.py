@@ -22,9 +22,6 @@ class Sentiment(TextReward):
     Note: "wonderful wonderful wonderful" is the best text. Add a penalty on the KL or
     on repetition, or a policy writes just that.
 
-    Args:
-        name: What the logs call it. Defaults to "sentiment".
-
     Raises:
         ImportError: If vaderSentiment is not installed.
     """

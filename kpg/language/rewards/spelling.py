@@ -21,7 +21,6 @@ class LetterShare(TextReward):
 
     Args:
         letters: The letters that count. Defaults to the lower-case vowels of English.
-        name: What the logs call it. Defaults to "vowels".
     """
 
     def __init__(self, letters: str = "aeiou", name: str = "vowels") -> None:
@@ -46,7 +45,6 @@ class Spelling(TextReward):
         language: One of "ar", "de", "en", "es", "eu", "fa", "fr", "it", "lv", "nl",
             "pt" and "ru". Defaults to "en".
         words: More words to know. Defaults to none.
-        name: What the logs call it. Defaults to "spelling".
 
     Raises:
         ImportError: If pyspellchecker is not installed.

@@ -10,6 +10,9 @@ from kpg.language.rewards.grammar import bleu_and_grammar as bleu_and_grammar
 from kpg.language.rewards.length import MissingEnd as MissingEnd
 from kpg.language.rewards.length import SoftOverlong as SoftOverlong
 from kpg.language.rewards.length import TargetLength as TargetLength
+from kpg.language.rewards.lexicons import LetterShare as LetterShare
+from kpg.language.rewards.lexicons import Sentiment as Sentiment
+from kpg.language.rewards.lexicons import Spelling as Spelling
 from kpg.language.rewards.likelihood import (
     ExecutorLogLikelihood as ExecutorLogLikelihood,
 )
@@ -24,9 +27,6 @@ from kpg.language.rewards.reward import deserialize as deserialize
 from kpg.language.rewards.reward import serialize as serialize
 from kpg.language.rewards.rouge import RougeL as RougeL
 from kpg.language.rewards.rouge import RougeN as RougeN
-from kpg.language.rewards.sentiment import Sentiment as Sentiment
-from kpg.language.rewards.spelling import LetterShare as LetterShare
-from kpg.language.rewards.spelling import Spelling as Spelling
 from kpg.language.rewards.weighted import Evaluation as Evaluation
 from kpg.language.rewards.weighted import Weighted as Weighted
 from kpg.language.rewards.weighted import evaluate as evaluate

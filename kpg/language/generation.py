@@ -47,8 +47,7 @@ class TextGeneration(Environment):
     Attributes:
         task: The prompts and the rewards.
         columns: Lists of a value for each prompt, by name, `references` among them.
-        observation_space: `None`, that of the policy.
-        action_space: `None`, that of the policy.
+        observation_space, action_space: `None`, those of the policy.
 
     Raises:
         ValueError: If a prompt is empty, lists differ in length, a number is out of

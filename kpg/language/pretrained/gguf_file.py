@@ -53,7 +53,6 @@ class GGUFFile:
         return default
 
     def __contains__(self, name: str) -> bool:
-        """Whether there is a tensor of this name."""
         return name in self._tensors
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -44,12 +44,9 @@ def load_gguf(
 
     Files of the architecture "llama" (Llama 2 and 3, SmolLM, SmolLM2 and others) become
     a `keras_nlp.models.Llama3CausalLM` without a preprocessor, if their tokenizer is
-    byte-pair encoding. Quantised weights become floats. The tokenizer adds no token at
-    the beginning of a text; write it into the prompts of models that need one.
-
-    Args:
-        path: The file.
-        dtype: The dtype of the model. Defaults to Keras's `floatx`.
+    byte-pair encoding. Quantised weights become floats of `dtype`, by default Keras's
+    `floatx`. The tokenizer adds no token at the beginning of a text; write it into the
+    prompts of models that need one.
 
     Raises:
         ImportError: If the package gguf is not installed.
@@ -156,8 +153,7 @@ def _llama_weight(file: GGUFFile, path: str, shape: tuple[int, ...]) -> Array:
             f"of shape {shape}. Received: shape {value.shape}"
         )
     if name.endswith(("attn_q.weight", "attn_k.weight")):
-        # GGUF rotates neighbouring features of a head together, KerasHub one of each
-        # half.
+        # GGUF rotates neighbours of a head together, KerasHub one of each half.
         _, heads, size = shape
         pairs = value.reshape(heads, size // 2, 2, -1)
         value = pairs.swapaxes(1, 2).reshape(value.shape)

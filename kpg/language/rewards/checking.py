@@ -69,17 +69,10 @@ def required(reward: RewardFunction) -> set[str]:
 def check_columns(
     rewards: Sequence[RewardFunction], available: Collection[str]
 ) -> None:
-    """Refuses rewards that need a column which they will not be given.
+    """Refuses rewards that need a column which is not `available`: a `ValueError`.
 
-    Call it before anything is sampled: a reward itself finds out late.
-
-    Args:
-        rewards: Rewards; a `Reward` says what it needs in `requires`, any other by its
-            arguments without a default.
-        available: Names of the columns that they will be given.
-
-    Raises:
-        ValueError: If a column is missing.
+    Call it before anything is sampled: a reward itself finds out late. A `Reward` says
+    what it needs in `requires`, any other by its arguments without a default.
     """
     for reward in rewards:
         if missing := sorted(required(reward) - set(available)):

@@ -63,14 +63,8 @@ class Grammar(TextReward):
 def bleu_and_grammar(
     coefficient: float = 0.5, name: str = "bleu_and_grammar"
 ) -> Weighted:
-    """BLEU(τ, τ_ref) + λ · Grammar(τ), in [0, 1 + λ], with the defaults of both.
+    """BLEU(τ, τ_ref) + λ · Grammar(τ), in [0, 1 + λ], where λ is `coefficient`.
 
-    Args:
-        coefficient: λ. Defaults to 0.5.
-        name: What the logs call it. Defaults to "bleu_and_grammar".
-
-    Raises:
-        ImportError: If sacrebleu is not installed.
-        ValueError: If the coefficient is not finite.
+    Both have their defaults; for errors see `Bleu` and `Weighted`.
     """
     return Weighted([Bleu(), Grammar()], [1.0, coefficient], name=name)

@@ -15,12 +15,10 @@ _WORD = re.compile(r"\w+(?:'\w+)*")
 
 
 class LetterShare(TextReward):
-    """Share of a completion's characters that are among some letters, in [0, 1].
+    """Share of a completion's characters that are among `letters`, in [0, 1].
 
-    0 for an empty completion. It shows within seconds whether a policy learns at all.
-
-    Args:
-        letters: The letters that count. Defaults to the lower-case vowels of English.
+    0 for an empty completion. The default are the lower-case vowels of English. It
+    shows within seconds whether a policy learns at all.
     """
 
     def __init__(self, letters: str = "aeiou", name: str = "vowels") -> None:

@@ -157,8 +157,7 @@ def token_ids(reward: Reward, columns: Columns, name: str) -> list[Array]:
 def serialize(reward: RewardFunction) -> Config:
     """Turns a `Reward` into `{"class_name": …, "config": …}`, which JSON can hold.
 
-    Raises:
-        ValueError: If it is not a `Reward`: a function cannot be restored.
+    A function cannot be restored; it is refused with a `ValueError`.
     """
     if not isinstance(reward, Reward):
         raise ValueError(
@@ -169,15 +168,10 @@ def serialize(reward: RewardFunction) -> Config:
 
 
 def deserialize(config: Mapping[str, Any]) -> Reward:
-    """Makes the reward that `serialize` was given.
+    """Makes the reward that `serialize` was given; without "config", with its defaults.
 
-    Args:
-        config: `{"class_name": …, "config": …}`; without "config", the defaults. The
-            class is one of `kpg.rewards`, or a subclass of `Reward` whose module was
-            imported.
-
-    Raises:
-        ValueError: If there is no such class.
+    The class is one of `kpg.rewards`, or a subclass of `Reward` whose module was
+    imported; another one is refused with a `ValueError`.
     """
     if config["class_name"] not in _CLASSES:
         raise ValueError(

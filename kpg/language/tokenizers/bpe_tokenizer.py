@@ -31,8 +31,8 @@ class BPETokenizer(GraphTokenizer):
         pad_token: The token that pads, `pad_token_id`.
         special_tokens: Tokens that stand for themselves wherever they are written, as
             `end_token` does. Defaults to none.
-        splitting: How texts are split into words: "gpt-2", "llama-bpe", "qwen2" or
-            "smollm". Defaults to "gpt-2".
+        splitting: How texts are split into words: "gpt-2" (the default), "llama-bpe",
+            "qwen2" or "smollm".
 
     Raises:
         ValueError: If a token is missing or occurs twice, or the splitting is unknown.
@@ -135,10 +135,8 @@ class BPETokenizer(GraphTokenizer):
 def byte_symbols() -> list[str]:
     """Returns the 256 visible characters that stand for the bytes 0 … 255.
 
-    Visible characters of Latin-1 stand for themselves, the others count from U+0100 on.
-
-    Reference: Radford et al., "Language models are unsupervised multitask learners"
-    (2019).
+    Visible characters of Latin-1 stand for themselves, the others count from U+0100 on:
+    Radford et al., "Language models are unsupervised multitask learners" (2019).
     """
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = itertools.count(0x100)

@@ -57,17 +57,11 @@ def padded(rows: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
 
 
 def check_tokenizer(tokenizer: Tokenizer, vocabulary_size: int) -> None:
-    """Refuses a tokenizer that a language model cannot be trained with.
+    """Refuses a tokenizer that a model cannot be trained with: a `ValueError`.
 
-    It warns if the tokenizer's eager implementation gives other tokens than its graph.
-
-    Args:
-        tokenizer: With `tokenize`, `detokenize`, `vocabulary_size` and `end_token_id`.
-        vocabulary_size: Number of tokens of the model.
-
-    Raises:
-        ValueError: If something is missing, the end token is the padding token, or the
-            tokenizer has tokens that the model lacks.
+    It needs `tokenize`, `detokenize`, `vocabulary_size` and `end_token_id`, at most
+    `vocabulary_size` tokens, those of the model, and an end that is not the padding. A
+    warning says if its eager implementation gives other tokens than its graph.
     """
     wanted = ("tokenize", "detokenize", "vocabulary_size", "end_token_id")
     missing = [name for name in wanted if getattr(tokenizer, name, None) is None]

@@ -60,13 +60,8 @@ class WordTokenizer(GraphTokenizer):
     def from_texts(cls, texts: Sequence[str], vocabulary_size: int = 2048) -> Self:
         """Makes a tokenizer that knows the most frequent words of texts.
 
-        Args:
-            texts: Strings.
-            vocabulary_size: The most tokens, the 258 that are not words included.
-                Defaults to 2048.
-
-        Raises:
-            ValueError: If there is no room for words, or no word.
+        It has at most `vocabulary_size` tokens, the 258 that are not words included. A
+        `ValueError` says if there is no room for words, or no word.
         """
         checks.whole_number("vocabulary_size", vocabulary_size, _FIRST_WORD + 1)
         pieces = _pieces(tf.constant(list(texts), tf.string)).flat_values

@@ -23,9 +23,11 @@ class Reader(Protocol):
 
     def padded(self, prompts: Sequence[str], /) -> tuple[Array, Array]:
         """Returns tokens `[N, P]` int32, padded on the right, and lengths `[N]`."""
+        ...
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int, /) -> None:
         """Refuses texts that are longer than the policy can read."""
+        ...
 
 
 class TextTask:
@@ -99,8 +101,9 @@ class TextTask:
         columns["ended"] = ended
         prompts = [self.prompts[index] for index in indices]
         self.completed = Completed(prompts, completions, columns)
-        terms = self.reward.rewards, self.reward.weights
-        scores = evaluate(*terms, *self.completed, num_tokens=self.max_new_tokens)
+        limit = self.max_new_tokens
+        rewards, weights = self.reward.rewards, self.reward.weights
+        scores = evaluate(rewards, weights, *self.completed, num_tokens=limit)
         measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
         self._measures.append({**measures, "ended": np.asarray(ended, np.float32)})
         return scores

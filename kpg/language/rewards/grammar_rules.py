@@ -141,6 +141,4 @@ _CLAUSE_RULES: dict[str, Callable[[list[str]], int]] = {
     "verb": _verb,
     "determiner": _determiner,
 }
-RULES = tuple(
-    "capital ending repeated article agreement verb determiner spacing brackets".split()
-)
+RULES = ("capital", "ending", *_CLAUSE_RULES, "spacing", "brackets")

@@ -24,6 +24,7 @@ class Scorer(Protocol):
         Both arguments are B int64 arrays of any lengths, completions of 1 or more. The
         result is B float arrays in nats, each as long as its completion.
         """
+        ...
 
 
 class Likelihood(Reward, ABC):

@@ -12,8 +12,6 @@ from kpg import checks
 from kpg.language.rewards.reward import Column, Reward, Score, references
 from kpg.language.rewards.units import words
 
-MEASURES = ("f1", "precision", "recall")
-
 
 class Rouge(Reward, ABC):
     """What a completion and the best of its references share, in [0, 1]."""
@@ -22,7 +20,7 @@ class Rouge(Reward, ABC):
 
     def __init__(self, measure: str, unit: str, name: str) -> None:
         super().__init__(name)
-        self.measure = checks.choice("measure", measure, MEASURES)
+        self.measure = checks.choice("measure", measure, ("f1", "precision", "recall"))
         self.unit = checks.choice("unit", unit, ("word", "character"))
 
     @abstractmethod

@@ -11,8 +11,6 @@ from typing_extensions import override
 from kpg import checks
 from kpg.language.rewards.reward import Column, Reward, Score, token_ids
 
-UNITS = ("token", "word", "character")
-
 # Letters and digits: punctuation, spaces and underscores separate.
 _WORD = re.compile(r"[^\W_]+")
 
@@ -27,7 +25,7 @@ class CountingReward(Reward, ABC):
 
     def __init__(self, unit: str, name: str) -> None:
         super().__init__(name)
-        self.unit = checks.choice("unit", unit, UNITS)
+        self.unit = checks.choice("unit", unit, ("token", "word", "character"))
         self.requires = ("completion_ids",) if unit == "token" else ()
 
     @abstractmethod

@@ -12,9 +12,7 @@ from typing_extensions import Self, override
 
 from kpg.types import Config, Tensor
 
-# Two tokens that stand for no text come before the bytes.
-FIRST_BYTE = 2
-BYTES = [b"", b"", *(bytes([code]) for code in range(256))]
+_FIRST_BYTE = 2
 
 
 class Tokenizer(Protocol):
@@ -26,15 +24,19 @@ class Tokenizer(Protocol):
     @property
     def end_token_id(self) -> int:
         """The token that ends a text."""
+        ...
 
     def vocabulary_size(self) -> int:
         """Returns the number of tokens."""
+        ...
 
     def tokenize(self, inputs: Tensor, /) -> Tensor:
         """Returns the tokens of `[B]` strings, ragged `[B, None]`."""
+        ...
 
     def detokenize(self, inputs: Tensor, /) -> Tensor:
         """Returns `[B]` strings of ragged `[B, None]` tokens."""
+        ...
 
 
 class GraphTokenizer(ABC):
@@ -102,8 +104,8 @@ class ByteTokenizer(GraphTokenizer):
     end_token_id = 1
 
     def __init__(self) -> None:
-        super().__init__(BYTES)
+        super().__init__([b"", b"", *(bytes([code]) for code in range(256))])
 
     @override
     def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
-        return bytes_of(tf.convert_to_tensor(texts, tf.string)) + FIRST_BYTE
+        return bytes_of(tf.convert_to_tensor(texts, tf.string)) + _FIRST_BYTE

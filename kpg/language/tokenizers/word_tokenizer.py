@@ -11,15 +11,10 @@ import tensorflow as tf
 from typing_extensions import Self, override
 
 from kpg import checks
-from kpg.language.tokenizers.tokenizer import (
-    BYTES,
-    FIRST_BYTE,
-    GraphTokenizer,
-    bytes_of,
-)
+from kpg.language.tokenizers.tokenizer import ByteTokenizer
 from kpg.types import Config, Tensor
 
-_FIRST_WORD = len(BYTES)
+_FIRST_WORD = 258  # after the tokens of `ByteTokenizer`
 
 # A word takes the space before it along. Every character belongs to one of these.
 _PIECE = r" ?\pL+| ?\pN+| ?[^\s\pL\pN]+|\s"
@@ -27,7 +22,7 @@ _SEPARATOR = b"\xff"  # which UTF-8 never has
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class WordTokenizer(GraphTokenizer):
+class WordTokenizer(ByteTokenizer):
     """One token for each word that it knows, and one for each byte of all others.
 
     A word is a run of letters, of digits or of other signs, with the space before it,
@@ -44,13 +39,11 @@ class WordTokenizer(GraphTokenizer):
             has a token anyway) or would be split.
     """
 
-    pad_token_id = 0
-    end_token_id = 1
-
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
         _check_words(self.words)
-        super().__init__([*BYTES, *(word.encode() for word in self.words)])
+        super().__init__()
+        self._texts = [*self._texts, *(word.encode() for word in self.words)]
         fingerprints = _fingerprints(tf.constant(self.words)).numpy()
         order = np.argsort(fingerprints)
         self._fingerprints = fingerprints[order]
@@ -78,7 +71,7 @@ class WordTokenizer(GraphTokenizer):
         places = tf.searchsorted(self._fingerprints, prints)
         places = tf.minimum(places, len(self._fingerprints) - 1)
         known = tf.gather(self._fingerprints, places) == prints
-        tokens = bytes_of(tf.where(known, "", flat)) + FIRST_BYTE
+        tokens = super().tokenize(tf.where(known, "", flat))
         words = tf.RaggedTensor.from_row_lengths(
             tf.gather(self._tokens, places)[known], tf.cast(known, tf.int64)
         )

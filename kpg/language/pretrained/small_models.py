@@ -29,13 +29,11 @@ def gpt2(
     Args:
         vocabulary_size: Number of tokens, ≥ 2.
         num_layers: Transformer blocks, ≥ 1. Defaults to 2.
-        num_heads: Heads of each attention, a divisor of `hidden_dim`. Defaults to 2.
+        num_heads: Heads of each attention; a `ValueError` says if they do not divide
+            `hidden_dim`. Defaults to 2.
         hidden_dim: Width of the model. Defaults to 32.
         max_tokens: Longest text, prompt and completion together. Defaults to 128.
         seed: Seed of the weights. Defaults to a random seed.
-
-    Raises:
-        ValueError: If the heads do not divide the width.
     """
     import keras_nlp
 

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 def phrases(parts: Sequence[Sequence[str]]) -> list[str]:
     """Joins every choice of one string from each part; the last part changes fastest.
 
+    A string as a part, or an empty list, is refused with a `ValueError`.
+
     Example:
         >>> kpg.text.phrases([["a ", "the "], ["cat", "dog"]])
         ['a cat', 'a dog', 'the cat', 'the dog']
-
-    Raises:
-        ValueError: If a part is a string, or a list is empty.
     """
     wrong = [part for part in parts if isinstance(part, str) or not len(part)]
     if wrong or not len(parts):

@@ -18,10 +18,8 @@ def pretrained(
         preset: A directory that `save_to_preset` of a KerasHub model wrote, or a name
             that `from_preset` of KerasHub knows, which is downloaded.
         task: "CausalLM" or "Seq2SeqLM".
-        with_tokenizer: Whether to load the preset's tokenizer too. Defaults to `True`.
-
-    Returns:
-        The model; its preprocessor, if there is one, has the tokenizer.
+        with_tokenizer: Whether its preprocessor, which has the tokenizer, is loaded
+            too. Defaults to `True`.
 
     Raises:
         ValueError: If there is no such preset, or it holds another kind of model or no

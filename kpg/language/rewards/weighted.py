@@ -25,9 +25,9 @@ class Evaluation:
     """What the rewards said about B completions of up to T tokens.
 
     Attributes:
-        total: float32 `[B, T]`, the weighted sum at each token: rewards of a token
-            stand there, those of a whole completion at its last token. 0 after the end
-            and where `scored` is False.
+        total: float32 `[B, T]`, the weighted sum at each token: a token's reward stands
+            there, that of a whole completion at its last token. 0 after the end and
+            where `scored` is False.
         scored: bool `[B]`, False where a reward whose weight is not 0 was None: leave
             such a completion out.
         parts: Each reward by its name, not weighted: float32 `[B]`, or `[B, T]` if it
@@ -65,23 +65,18 @@ def evaluate(
         rewards: At least one callable with the signature of `Reward.__call__`. A
             `Weighted` counts as its parts, named "weighted/part".
         weights: A finite number for each reward; None for 1 each. A reward of weight 0
-            is reported and nothing else.
+            is only reported.
         prompts: B strings.
         completions: B strings.
-        columns: More about each completion, see `Reward.__call__`: B entries each; None
-            stands for no column. Without `completion_ids` each completion counts as one
-            token, and there are no rewards per token. Defaults to none.
+        columns: B entries each, see `Reward.__call__`; None stands for no column.
+            Without `completion_ids` each completion counts as one token, and there are
+            no rewards per token. Defaults to none.
         num_tokens: T, at least the length of the longest completion, which is the
             default.
 
-    Returns:
-        The sum and its parts.
-
     Raises:
-        ValueError: If something has another length than the batch, two rewards have the
-            same name, a reward needs a column that is missing, or one raises or does
-            not return a finite number, a finite array of the completion's length, or
-            None for each completion.
+        ValueError: If a length differs from the batch's, two rewards share a name, a
+            reward lacks a column, raises, or returns something that is not a score.
     """
     given = {k: column for k, column in (columns or {}).items() if column is not None}
     batch = checking.Completed(prompts, completions, given)
@@ -113,20 +108,13 @@ class Weighted(Reward):
     """A weighted sum of rewards, Σᵢ wᵢ · rᵢ.
 
     Where a part gives each token its own reward, so does the sum, and the other parts
-    stand at the last token. None where a part whose weight is not 0 is None.
+    stand at the last token. None where a part whose weight is not 0 is None. For errors
+    see `evaluate`.
 
     Args:
         rewards: At least one reward.
         weights: A finite number for each; None for 1 each. Defaults to None.
         name: What the logs call it; its parts are "name/part". Defaults to "weighted".
-
-    Raises:
-        ValueError: See `evaluate`.
-
-    Example:
-        >>> reward = kpg.rewards.Weighted(
-        ...     [kpg.rewards.RougeL(), kpg.rewards.Repetition()], [1.0, 0.5]
-        ... )
     """
 
     def __init__(
@@ -140,9 +128,8 @@ class Weighted(Reward):
         self.rewards = list(rewards)
         # Finds names that clash now, not when the first batch has been sampled.
         parts = _terms(self.rewards, self.weights).values()
-        self.requires = tuple(
-            sorted(set().union(*(checking.required(r) for r, _ in parts)))
-        )
+        needed = set().union(*(checking.required(reward) for reward, _ in parts))
+        self.requires = tuple(sorted(needed))
 
     @override
     def __call__(
@@ -159,11 +146,7 @@ class Weighted(Reward):
 
     @override
     def get_config(self) -> Config:
-        """Returns the arguments.
-
-        Raises:
-            ValueError: If a part is a function.
-        """
+        """Returns the arguments; raises a `ValueError` if a part is a function."""
         parts = [serialize(reward) for reward in self.rewards]
         return {"rewards": parts, "weights": self.weights, "name": self.name}
 
@@ -179,9 +162,8 @@ def _terms(
 ) -> dict[str, tuple[RewardFunction, float]]:
     """Returns rewards and weights by name; a sum is replaced by its parts."""
     terms: dict[str, tuple[RewardFunction, float]] = {}
-    for reward, weight in zip(
-        rewards, checking.check_weights(rewards, weights), strict=True
-    ):
+    numbers = checking.check_weights(rewards, weights)
+    for reward, weight in zip(rewards, numbers, strict=True):
         name = checking.name_of(reward)
         inner = {name: (reward, weight)}
         if isinstance(reward, Weighted):

@@ -1,10 +1,11 @@
 """Numbers that adapt to the KL divergence between the old and the new policy.
 
-The rules work on scalars inside a TensorFlow graph. A KL that is not finite changes
-nothing, and for the two rules with a band neither does one that is not positive: 0 is
-the mean over no rows (and that of an unchanged policy), and an estimate such as k1 may
-be negative. Bounds limit each change; a number that starts outside them is not pulled
-inside.
+The rules work on float32 scalars inside a TensorFlow graph and return the number from
+now on; a Python number out of range raises a `ValueError`. A KL that is not finite
+changes nothing, and for the two rules with a band neither does one that is not
+positive: 0 is the mean over no rows (and that of an unchanged policy), and an estimate
+such as k1 may be negative. The bounds 0 < `low` ≤ `high` limit each change; a number
+that starts outside them is not pulled inside.
 """
 
 from __future__ import annotations
@@ -33,24 +34,16 @@ def learning_rate(
     https://github.com/leggedrobotics/rsl_rl, and 10⁻⁶ is that of
     https://github.com/Denys88/rl_games.
 
-    Note: descriptions of PPO often say only that a small difference between the old and
-    the new policy raises the rate and a large one lowers it, without a target or a
-    factor. The band in which nothing changes is from the code above: without it the
-    rate would change after every update.
+    Note: descriptions of PPO often have no target, factor or band in which nothing
+    changes. Without the band the rate would change after every update.
 
     Args:
-        rate: float32 scalar > 0, the learning rate so far.
-        kl: float32 scalar, KL(π_old ‖ π) in nats after the update.
+        rate: The learning rate so far, > 0.
+        kl: KL(π_old ‖ π) in nats after the update.
         target_kl: KL > 0 in nats that an update should reach; 0.01 is usual.
         factor: By what a change multiplies or divides, > 1. Defaults to 1.5.
-        low: Smallest rate after a change, > 0. Defaults to 1e-6.
-        high: Largest rate after a change, at least `low`. Defaults to 1e-2.
-
-    Returns:
-        float32 scalar, the learning rate from now on.
-
-    Raises:
-        ValueError: If a Python number is out of range.
+        low: Smallest rate after a change. Defaults to 1e-6.
+        high: Largest rate after a change. Defaults to 1e-2.
     """
     _check(target_kl, low, high)
     if not factor > 1.0:
@@ -80,18 +73,12 @@ def kl_coefficient(
     infinity, from which halving and doubling could not return.
 
     Args:
-        beta: float32 scalar > 0, the coefficient so far; the paper starts with 1.
-        kl: float32 scalar, KL(π_old ‖ π) in nats after the update.
+        beta: The coefficient so far, > 0; the paper starts with 1.
+        kl: KL(π_old ‖ π) in nats after the update.
         target_kl: KL > 0 in nats that an update should reach; 0.003, 0.01 and 0.03 in
             the paper.
-        low: Smallest coefficient after a change, > 0. Defaults to 1e-6.
-        high: Largest coefficient after a change, at least `low`. Defaults to 1e4.
-
-    Returns:
-        float32 scalar, the coefficient from now on.
-
-    Raises:
-        ValueError: If a Python number is out of range.
+        low: Smallest coefficient after a change. Defaults to 1e-6.
+        high: Largest coefficient after a change. Defaults to 1e4.
     """
     _check(target_kl, low, high)
     weaker = tf.less(kl, target_kl / 1.5)
@@ -125,23 +112,17 @@ def proportional_kl_coefficient(
     about 5 · `horizon` episodes to change by a factor of e. The paper has no bounds.
 
     Args:
-        beta: float32 scalar > 0, the coefficient so far; 0.15 is usual for text.
-        kl: float32 scalar, the mean KL(π ‖ π_ref) in nats: in the paper that of an
-            episode, summed over its steps; that of a step works, too, with a target for
-            a step. Estimates at or below 0 count as they are.
+        beta: The coefficient so far, > 0; 0.15 is usual for text.
+        kl: Mean KL(π ‖ π_ref) in nats: in the paper that of an episode, summed over its
+            steps; that of a step works, too, with a target for a step. Estimates at or
+            below 0 count as they are.
         target_kl: Desired KL > 0 in nats; 6 is usual for a text of 24 tokens.
         num_episodes: Episodes since the last change, at least 1.
         horizon: Episodes over which the error adds up, > `clip` · `num_episodes`.
             Defaults to 10000.
         clip: Largest error that counts, > 0. Defaults to 0.2.
-        low: Smallest coefficient after a change, > 0. Defaults to 1e-6.
-        high: Largest coefficient after a change, at least `low`. Defaults to 1e4.
-
-    Returns:
-        float32 scalar, the coefficient from now on.
-
-    Raises:
-        ValueError: If a Python number is out of range.
+        low: As in `kl_coefficient`.
+        high: As in `kl_coefficient`.
     """
     _check(target_kl, low, high)
     if num_episodes < 1 or not 0.0 < clip * num_episodes < horizon:
@@ -176,7 +157,7 @@ def _moved(
 
 
 def _check(target_kl: float, low: float, high: float) -> None:
-    """Refuses a target that is not positive and bounds without an interval."""
+    """Refuses a target that is not positive and bounds in the wrong order."""
     if not target_kl > 0.0:
         checks.refuse("target_kl", "must be positive", target_kl)
     if not 0.0 < low <= high:

@@ -26,32 +26,18 @@ Path = tuple[str, ...]
 
 
 def to_config(space: Space) -> Config:
-    """Describes a space with values that JSON can hold.
+    """Describes a space with values that JSON can hold, for `from_config`.
 
-    Args:
-        space: Any space that `check` accepts for observations.
-
-    Returns:
-        A dictionary that `from_config` turns back into an equal space.
-
-    Raises:
-        ValueError: If the space is of another kind.
+    Raises a `ValueError` if `check` refuses it as an observation.
     """
     check(space, "observation")
     return _describe(space)
 
 
 def from_config(config: Config) -> Space:
-    """Makes the space that a configuration describes.
+    """Makes the Gymnasium space that `to_config` described.
 
-    Args:
-        config: From `to_config`, possibly after a round trip through JSON.
-
-    Returns:
-        The Gymnasium space.
-
-    Raises:
-        ValueError: If `config` does not describe a space.
+    Raises a `ValueError` if `config` does not describe a space.
     """
     kind = config.get("kind")
     if kind not in _KINDS:
@@ -84,13 +70,8 @@ def encode(space: Space, batch: Nest) -> Nest:
         A nest of new arrays `[B, ...]`, as described at the top of this module.
 
     Raises:
-        ValueError: If an array does not have the shape of the space, or a text is too
-            long or has a character that is not in the space.
-
-    Example:
-        >>> encode(gym.spaces.Text(3, charset="abc"), ["b", "ca"])
-        array([[2, 0, 0],
-               [3, 1, 0]], dtype=int32)
+        ValueError: If an array's shape is not the space's, or a text is too long or has
+            a character that is not in the space.
     """
     if space.shape is not None:
         values: Array = np.array(batch, space.dtype)
@@ -109,10 +90,9 @@ def encode(space: Space, batch: Nest) -> Nest:
 
 
 def leaves(space: Space) -> list[tuple[Path, Space]]:
-    """Returns the paths and the spaces that are not a `Dict` or `Tuple`.
+    """Returns the paths and spaces that are no `Dict` or `Tuple`, in `tf.nest`'s order.
 
-    The order is that of `tf.nest.flatten`. The path of a plain space is `()`; the
-    elements of a `Tuple` are named "0", "1", ….
+    The path of a plain space is `()`; the elements of a `Tuple` are named "0", "1", ….
     """
     if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
         return [((), space)]
@@ -124,22 +104,15 @@ def leaves(space: Space) -> list[tuple[Path, Space]]:
 
 
 def check(space: Space, role: str) -> None:
-    """Refuses a space that kpg cannot handle, and says which wrapper to write.
+    """Raises a `ValueError` for a space that kpg cannot handle; it names a wrapper.
 
-    Args:
-        space: Any Gymnasium space.
-        role: "observation" or "action". An action is never a text, and its Box holds
-            floating-point numbers.
-
-    Raises:
-        ValueError: If the space, or one inside it, is not supported.
+    An action (`role` "action", not "observation") has no text, and its Boxes are float.
     """
     checks.choice("role", role, _WRAPPERS)
     _check(space, role, "")
 
 
 def _check(space: Space, role: str, where: str) -> None:
-    """Checks the space at `where` inside that of an observation or action."""
     wanted = f"must be built of {', '.join(_KINDS)}"
     if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
         if len(space.spaces) == 0:
@@ -180,7 +153,7 @@ def _refusal(space: Space, role: str, wanted: str, where: str = "") -> ValueErro
 
 
 def _parts(space: Space) -> Iterator[tuple[str | int, Space]]:
-    """Yields keys and spaces inside a `Dict` or `Tuple`, in the order of `tf.nest`."""
+    """Yields the keys and spaces in a `Dict` or `Tuple`, in the order of `tf.nest`."""
     if isinstance(space, gym.spaces.Dict):
         yield from sorted(space.spaces.items())
     elif isinstance(space, gym.spaces.Tuple):
@@ -214,7 +187,7 @@ def _encode_texts(space: gym.spaces.Text, texts: Sequence[str]) -> Array:
 
 
 class _Kind(NamedTuple):
-    """A class of spaces, what to write down of one, and how to make it again."""
+    """A class of spaces, how to describe one, and how to make it again."""
 
     space: type[Space]
     fields: Callable[[Any], Config]
@@ -242,7 +215,6 @@ def _write_bounds(bounds: Array) -> float | str | list[float | str]:
 
 
 def _read_bounds(config: Config, name: str) -> Array:
-    """Reads what `_write_bounds` wrote."""
     dtype, shape = np.dtype(config["dtype"]), config["shape"]
     values = config[name] if isinstance(config[name], list) else [config[name]]
     numbers = np.array([float(v) if isinstance(v, str) else v for v in values], dtype)

@@ -1,7 +1,4 @@
-"""Strings and tokens: tokenizers that need no files, and language models.
-
-KerasHub, which takes seconds to load, is imported only when a model is made.
-"""
+"""Tokenizers that need no files, and language models; KerasHub is imported late."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Algorithms on the command line: those of kpg by name, your own as "module:Name".
-
-Nothing here imports TensorFlow until an algorithm is looked up.
-"""
+"""Algorithms by name, or your own as "module:Name"; TensorFlow is imported late."""
 
 from __future__ import annotations
 
@@ -24,11 +21,7 @@ _PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 
 
 def check_name(name: object) -> str:
-    """Returns the name of an algorithm if it can be one, without importing it.
-
-    Raises:
-        ValueError: If it is neither one of kpg's nor of the form "module:Name".
-    """
+    """Returns a name of kpg's or a "module:Name", not imported; else a `ValueError`."""
     if not isinstance(name, str) or (name not in KNOWN and not _PATH.fullmatch(name)):
         checks.refuse(
             "algorithm",
@@ -40,12 +33,7 @@ def check_name(name: object) -> str:
 
 
 def find(name: str) -> type[Trainer]:
-    """Returns the class of an algorithm.
-
-    Raises:
-        ValueError: If there is none, its module cannot be imported (its own error is
-            shown), or the class is no complete trainer.
-    """
+    """Returns an algorithm's class, or a `ValueError` if it is no complete trainer."""
     found = imports.named(KNOWN.get(check_name(name), name))
     from kpg.trainers.trainer import Trainer
 
@@ -74,10 +62,9 @@ def settings_names(kind: type[Trainer]) -> list[str]:
 
 
 def load(run: Run) -> Trainer:
-    """Loads a run's best model, and before it the classes of your own that it needs.
+    """Loads a run's best model, after the classes of your own that it needs.
 
-    Raises:
-        ValueError: If there is no model, it is damaged, or a class cannot be imported.
+    Raises a `ValueError` if there is no model, or a class cannot be imported.
     """
     path, own = run.model_file(), {}
     preset = run.settings().get("preset", {})

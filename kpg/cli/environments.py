@@ -1,4 +1,4 @@
-"""Environments on the command line: their presets, models, episodes and examination."""
+"""Environments on the command line: presets, models, episodes, examination."""
 
 from __future__ import annotations
 
@@ -134,10 +134,9 @@ class Environments(Kind):
 
     @override
     def to_examine(self, id: str, num_envs: int | None) -> object:
-        """Returns the in-graph environment if there is one, as in training.
+        """Returns the in-graph environment, if any, or a factory of single ones.
 
-        Otherwise a single environment shows more than a vector of them, which checks
-        and copies.
+        A single environment shows more than a vector, which checks and copies.
         """
         from kpg.environments.construction import make
 
@@ -155,7 +154,7 @@ class Environments(Kind):
 
 
 def _probe(id: str) -> Environment:
-    """Makes one copy of an environment, closed, to be asked what it is like."""
+    """Makes one closed copy of an environment, to read its properties."""
     from kpg.environments.construction import make
 
     _import_module(id)
@@ -165,13 +164,11 @@ def _probe(id: str) -> Environment:
 
 
 def _import_module(id: str) -> None:
-    """Imports the module of "module:Id-v0", or raises a `ValueError`."""
     if ":" in id and not id.startswith("envpool:"):
         imports.module_of(id)
 
 
 def _in_graph(id: str) -> bool:
-    """Whether `kpg.make` steps an environment inside the graph."""
     from kpg.environments.registry import IN_GRAPH
 
     _import_module(id)

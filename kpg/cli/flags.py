@@ -1,7 +1,4 @@
-"""The flags of the command line.
-
-TensorFlow is not imported here: `kpg --help` answers at once.
-"""
+"""The flags of the command line; TensorFlow is not imported."""
 
 from __future__ import annotations
 

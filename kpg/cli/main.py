@@ -1,8 +1,7 @@
 """The command line: dispatch and exit codes.
 
-Exit codes: 0 only when the command did what it says; 2 for bad usage; 1 for a failure;
-128 plus the signal's number when a signal ended it early. TensorFlow is imported by the
-commands that need it, not here: `kpg --help` answers at once.
+Exit codes: 0 only if the command did what it says, 2 for bad usage, 1 for a failure,
+128 plus the signal's number. No TensorFlow here: `kpg --help` answers at once.
 """
 
 from __future__ import annotations
@@ -28,11 +27,7 @@ _LONGEST_MESSAGE = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs `kpg` with the given arguments, or with those of the process.
-
-    Returns:
-        The exit code.
-    """
+    """Runs `kpg` with the given arguments, or the process's; returns the exit code."""
     started = time.perf_counter()
     options = flags.parser().parse_args(arguments)
     options.started = started
@@ -61,7 +56,7 @@ def _command(options: argparse.Namespace) -> CommandResult:
 
 
 def _print(result: CommandResult, options: argparse.Namespace) -> None:
-    """Prints the result; with `--json` the object is the last line, whole at once."""
+    """Prints the result; with `--json` the object is the whole last line."""
     text = result.text
     if options.json and result.values:
         text = to_json(result.values)

@@ -21,12 +21,8 @@ def learning_curve(
 ) -> None:
     """Draws the return over environment steps into a PNG file.
 
-    Args:
-        path: The file to write.
-        metrics: Logs of the epochs, with `env_steps`, `return`, and `val_return` and
-            `val_return_std` where there was a validation; `None` and NaN are gaps.
-        title: The picture's heading.
-        threshold: The return that counts as solved, or `None`.
+    An epoch's logs have `env_steps`, `return` and, after a validation, `val_return` and
+    `val_return_std`; `None` and NaN are gaps. `threshold` counts as solved.
     """
     # Without pyplot there is no global state, and no display is looked for.
     figure = Figure(figsize=(8, 5), layout="constrained")

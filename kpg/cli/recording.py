@@ -24,14 +24,7 @@ _BAR_WIDTH = 24
 
 
 class RunRecorder(keras.callbacks.Callback):
-    """Writes the logs of each epoch, and the model whenever its validation is a best.
-
-    Attributes:
-        best: The best `val_return` so far, or −∞.
-
-    Args:
-        run: The run directory.
-    """
+    """Writes each epoch's logs, and the model whenever its validation is the best."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -50,12 +43,7 @@ class RunRecorder(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar on a terminal, one line per epoch elsewhere.
-
-    Args:
-        total_steps: Environment steps of the whole training.
-        stream: Where it is shown. Defaults to standard error.
-    """
+    """A bar on a terminal, one line per epoch elsewhere, for `total_steps` in all."""
 
     # The logs that are shown, what they are called, and how they are written.
     columns: ClassVar[dict[str, str]] = {"return": "return", "val_return": "validation"}
@@ -130,11 +118,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Stops training after the first SIGINT or SIGTERM; the second one ends it at once.
-
-    Attributes:
-        received: The signal's number, or `None`.
-    """
+    """Stops training after a first SIGINT or SIGTERM (`received`); a second ends it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +126,7 @@ class StopOnSignal(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes over both signals, where Python allows it: in the main thread."""
+        """Handles both signals in the main thread; Python allows it nowhere else."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

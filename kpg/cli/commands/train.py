@@ -81,12 +81,7 @@ def run(options: argparse.Namespace) -> CommandResult:
 def chosen_preset(
     options: argparse.Namespace, assignments: Mapping[str, object]
 ) -> Preset:
-    """Puts the user's settings over the preset of the task.
-
-    Raises:
-        ValueError: If the task, the algorithm or a setting is unknown, or a value out
-            of its range.
-    """
+    """Puts the user's settings over the task's preset, or raises a `ValueError`."""
     flags = {
         "algorithm": options.algorithm,
         "num_envs": options.num_envs,
@@ -97,11 +92,7 @@ def chosen_preset(
 
 
 def build(chosen: Preset, seeds: Seeds) -> Parts:
-    """Makes environments, models and a compiled trainer.
-
-    Raises:
-        ValueError: If they do not fit, or a setting is out of its range.
-    """
+    """Makes environments, models and a compiled trainer, or raises a `ValueError`."""
     import keras
 
     from kpg.environments.graph.functional import GraphEnvironment
@@ -124,10 +115,9 @@ def build(chosen: Preset, seeds: Seeds) -> Parts:
 
 
 def planned(chosen: Preset, num_steps: int, in_graph: bool) -> Schedule:
-    """Spends the budget on whole epochs of whole iterations, never more than it.
+    """Spends the budget, never more, on whole epochs of whole iterations.
 
-    Raises:
-        ValueError: If the budget is smaller than one iteration.
+    Raises a `ValueError` if it is smaller than one iteration.
     """
     batch = chosen.num_envs * num_steps
     iterations = chosen.total_steps // batch
@@ -147,12 +137,7 @@ def planned(chosen: Preset, num_steps: int, in_graph: bool) -> Schedule:
 def _fit(
     parts: Parts, chosen: Preset, run: Run, pretraining_seed: int
 ) -> tuple[Logs, int | None]:
-    """Trains.
-
-    Returns:
-        What there is to say of a supervised start, and the number of the signal that
-        stopped the training, if one did.
-    """
+    """Trains; returns a report of the supervised start, and the signal that came."""
     from kpg.cli.recording import StopOnSignal
 
     kind, stop = kind_of(chosen.env), StopOnSignal()

@@ -1,4 +1,4 @@
-"""Text tasks on the command line, from a preset to a served completion."""
+"""Text tasks on the command line, from presets to served completions."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ _NOT_SETTINGS = {"vocabulary_size", "seed", "causal_lm", "tokenizer", "kwargs"}
 class Texts(Kind):
     """Tasks `text:NAME`: a small language model completes prompts for rewards.
 
-    The most likely completion of a prompt is always the same, so drawn ones are
-    measured.
+    Drawn completions are measured: the most likely one is always the same.
     """
 
     deterministic = False
@@ -115,11 +114,7 @@ class Texts(Kind):
         seed: int,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> Logs:
-        """Learns the task's texts, if asked to.
-
-        Returns:
-            `pretraining_loss` of the last epoch in nats a token, `pretraining_seconds`.
-        """
+        """Learns the task's texts, if asked to; the loss is in nats a token."""
         from kpg.cli.language.task import Task
         from kpg.language.tokenizers.phrases import phrases
         from kpg.models.language.pretraining import pretrain
@@ -162,7 +157,7 @@ class Texts(Kind):
 
     @override
     def play(self, options: argparse.Namespace) -> CommandResult:
-        """Completes prompts, by a server or by the policy of a run directory."""
+        """Completes prompts, by a server or by a run's policy."""
         if not options.prompts:
             raise UsageError(
                 "A text policy completes prompts; give one with --prompt. Received: "
@@ -199,12 +194,11 @@ class Texts(Kind):
 
 
 def _names(function: object) -> list[str]:
-    """Returns the names of what a function or a class takes."""
     return list(inspect.signature(cast("type", function)).parameters)
 
 
 def _complete_here(options: argparse.Namespace, how: Config) -> list[str]:
-    """Completes prompts by the best model of a run."""
+    """Completes prompts by a run's best model."""
     if options.temperature is not None:
         raise UsageError(
             "A run's policy keeps the temperature that it was trained at; export and "

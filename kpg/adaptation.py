@@ -45,13 +45,12 @@ def learning_rate(
         low: Smallest rate after a change. Defaults to 1e-6.
         high: Largest rate after a change. Defaults to 1e-2.
     """
-    _check(target_kl, low, high)
     if not factor > 1.0:
         checks.refuse("factor", "must be above 1", factor)
     faster = tf.less(kl, 0.5 * target_kl)
     slower = tf.greater(kl, 2.0 * target_kl)
     move = tf.where(faster, factor, tf.where(slower, 1.0 / factor, 1.0))
-    return _moved(rate, _positive(kl), move, low, high)
+    return _moved(rate, _positive(kl), move, target_kl, low, high)
 
 
 def kl_coefficient(
@@ -80,11 +79,10 @@ def kl_coefficient(
         low: Smallest coefficient after a change. Defaults to 1e-6.
         high: Largest coefficient after a change. Defaults to 1e4.
     """
-    _check(target_kl, low, high)
     weaker = tf.less(kl, target_kl / 1.5)
     stronger = tf.greater(kl, 1.5 * target_kl)
     move = tf.where(weaker, 0.5, tf.where(stronger, 2.0, 1.0))
-    return _moved(beta, _positive(kl), move, low, high)
+    return _moved(beta, _positive(kl), move, target_kl, low, high)
 
 
 def proportional_kl_coefficient(
@@ -124,7 +122,6 @@ def proportional_kl_coefficient(
         low: As in `kl_coefficient`.
         high: As in `kl_coefficient`.
     """
-    _check(target_kl, low, high)
     if num_episodes < 1 or not 0.0 < clip * num_episodes < horizon:
         raise ValueError(
             "`clip` must be positive, `num_episodes` at least 1 and `horizon` above "
@@ -134,7 +131,7 @@ def proportional_kl_coefficient(
     kl = tf.convert_to_tensor(kl, tf.float32)
     error = tf.clip_by_value(kl / target_kl - 1.0, -clip, clip)
     move = 1.0 + error * (num_episodes / horizon)
-    return _moved(beta, tf.math.is_finite(kl), move, low, high)
+    return _moved(beta, tf.math.is_finite(kl), move, target_kl, low, high)
 
 
 def _positive(kl: float | tf.Tensor) -> tf.Tensor:
@@ -147,17 +144,11 @@ def _moved(
     number: float | tf.Tensor,
     measured: tf.Tensor,
     move: tf.Tensor,
+    target_kl: float,
     low: float,
     high: float,
 ) -> tf.Tensor:
-    """Multiplies within the bounds, if the KL was measured."""
-    number = tf.convert_to_tensor(number, tf.float32)
-    floor, ceiling = tf.minimum(number, low), tf.maximum(number, high)
-    return tf.where(measured, tf.clip_by_value(number * move, floor, ceiling), number)
-
-
-def _check(target_kl: float, low: float, high: float) -> None:
-    """Refuses a target that is not positive and bounds in the wrong order."""
+    """Multiplies within the bounds, if the KL was measured; checks them first."""
     if not target_kl > 0.0:
         checks.refuse("target_kl", "must be positive", target_kl)
     if not 0.0 < low <= high:
@@ -165,3 +156,6 @@ def _check(target_kl: float, low: float, high: float) -> None:
             "The bounds must satisfy 0 < `low` <= `high`. Received: "
             f"low={low}, high={high}"
         )
+    number = tf.convert_to_tensor(number, tf.float32)
+    floor, ceiling = tf.minimum(number, low), tf.maximum(number, high)
+    return tf.where(measured, tf.clip_by_value(number * move, floor, ceiling), number)

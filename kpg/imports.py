@@ -31,8 +31,7 @@ def named(path: str) -> object:
             f"{module!r} has no such name. {checks.hint(name, public)} Received: "
             f"{path!r}"
         )
-    found_object: object = getattr(found, name)
-    return found_object
+    return getattr(found, name)
 
 
 def optional(module: str, package: str, extra: str, user: str) -> ModuleType:

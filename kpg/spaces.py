@@ -31,7 +31,8 @@ def to_config(space: Space) -> Config:
     Raises a `ValueError` if `check` refuses it as an observation.
     """
     check(space, "observation")
-    return _describe(space)
+    name, kind = next(p for p in _KINDS.items() if isinstance(space, p[1].space))
+    return {"kind": name, **kind.fields(space)}
 
 
 def from_config(config: Config) -> Space:
@@ -113,23 +114,31 @@ def check(space: Space, role: str) -> None:
 
 
 def _check(space: Space, role: str, where: str) -> None:
-    wanted = f"must be built of {', '.join(_KINDS)}"
-    if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
-        if len(space.spaces) == 0:
-            raise _refusal(space, role, "must not be empty", where)
-        if isinstance(space, gym.spaces.Dict) and {*map(type, space.spaces)} != {str}:
-            raise _refusal(space, role, "must have strings as keys", where)
-        for key, part in _parts(space):
-            _check(part, role, f"{where}[{key!r}]")
-    elif not isinstance(space, tuple(kind.space for kind in _KINDS.values())):
-        raise _refusal(space, role, wanted, where)
-    elif 0 in (space.shape or ()):
-        raise _refusal(space, role, "must not be empty", where)
-    elif role == "action" and isinstance(space, gym.spaces.Text):
-        raise _refusal(space, role, "must hold no text", where)
-    elif role == "action" and isinstance(space, gym.spaces.Box):
+    wanted = _wanted(space, role == "action")
+    if wanted is not None:
+        raise ValueError(
+            f"The {role} space {wanted}. Received: {type(space).__name__}, {space!r}, "
+            f"as {role}_space{where}. {_WRAPPERS[role]}, and pass it to kpg.make(…, "
+            "wrappers=[…])."
+        )
+    for key, part in _parts(space):
+        _check(part, role, f"{where}[{key!r}]")
+
+
+def _wanted(space: Space, is_action: bool) -> str | None:
+    """Returns what is wanted instead of a space, if anything."""
+    if not isinstance(space, tuple(kind.space for kind in _KINDS.values())):
+        return f"must be built of {', '.join(_KINDS)}"
+    if 0 in (space.shape or ()) or len(getattr(space, "spaces", "any")) == 0:
+        return "must not be empty"
+    if isinstance(space, gym.spaces.Dict) and {*map(type, space.spaces)} != {str}:
+        return "must have strings as keys"
+    if is_action and isinstance(space, gym.spaces.Text):
+        return "must hold no text"
+    if is_action and isinstance(space, gym.spaces.Box):
         if not np.issubdtype(space.dtype, np.floating):
-            raise _refusal(space, role, "must have floats in each Box", where)
+            return "must have floats in each Box"
+    return None
 
 
 _WRAPPERS = {
@@ -142,14 +151,6 @@ _WRAPPERS = {
         "Discrete, a MultiDiscrete or a Box of floats"
     ),
 }
-
-
-def _refusal(space: Space, role: str, wanted: str, where: str = "") -> ValueError:
-    return ValueError(
-        f"The {role} space {wanted}. Received: {type(space).__name__}, {space!r}, as "
-        f"{role}_space{where}. {_WRAPPERS[role]}, and pass it to kpg.make(…, "
-        "wrappers=[…])."
-    )
 
 
 def _parts(space: Space) -> Iterator[tuple[str | int, Space]]:
@@ -192,13 +193,6 @@ class _Kind(NamedTuple):
     space: type[Space]
     fields: Callable[[Any], Config]
     make: Callable[[Config], Space]
-
-
-def _describe(space: Space) -> Config:
-    for name, kind in _KINDS.items():
-        if isinstance(space, kind.space):
-            return {"kind": name, **kind.fields(space)}
-    raise _refusal(space, "observation", f"must be built of {', '.join(_KINDS)}")
 
 
 def _make_discrete(config: Config) -> gym.spaces.Discrete[Any]:
@@ -284,14 +278,14 @@ _KINDS = {
     ),
     "Dict": _Kind(
         gym.spaces.Dict,
-        lambda space: {"spaces": {k: _describe(part) for k, part in _parts(space)}},
+        lambda space: {"spaces": {k: to_config(part) for k, part in _parts(space)}},
         lambda config: gym.spaces.Dict(
             {key: from_config(part) for key, part in config["spaces"].items()}
         ),
     ),
     "Tuple": _Kind(
         gym.spaces.Tuple,
-        lambda space: {"spaces": [_describe(part) for _, part in _parts(space)]},
+        lambda space: {"spaces": [to_config(part) for _, part in _parts(space)]},
         lambda config: gym.spaces.Tuple([from_config(p) for p in config["spaces"]]),
     ),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING
 
@@ -22,14 +21,10 @@ _PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 
 def check_name(name: object) -> str:
     """Returns a name of kpg's or a "module:Name", not imported; else a `ValueError`."""
-    if not isinstance(name, str) or (name not in KNOWN and not _PATH.fullmatch(name)):
-        checks.refuse(
-            "algorithm",
-            f"must be one of {', '.join(KNOWN)}, or module:Name of a trainer of your "
-            "own",
-            name,
-        )
-    return name
+    if isinstance(name, str) and (name in KNOWN or _PATH.fullmatch(name)):
+        return name
+    own = "or module:Name of a trainer of your own"
+    checks.refuse("algorithm", f"must be one of {', '.join(KNOWN)}, {own}", name)
 
 
 def find(name: str) -> type[Trainer]:
@@ -54,11 +49,7 @@ def bases(kind: type[Trainer]) -> list[str]:
 
 def settings_names(kind: type[Trainer]) -> list[str]:
     """Returns the names of all settings that an algorithm accepts."""
-    settings = kind.settings_class
-    names = getattr(settings, "names", None)
-    if names is not None:
-        return list(names())
-    return [field.name for field in dataclasses.fields(settings)]
+    return kind.settings_class.names()
 
 
 def load(run: Run) -> Trainer:

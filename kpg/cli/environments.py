@@ -41,17 +41,15 @@ class Environments(Kind):
 
     @override
     def ids(self) -> list[str]:
-        return [
-            name for name in preset.names(_PACKAGE) if not name.startswith(_DEFAULT)
-        ]
+        names = preset.names(_PACKAGE)
+        return [name for name in names if not name.startswith(_DEFAULT)]
 
     @override
     def entries(self, id: str) -> dict[str, Config]:
         if id in self.ids():
             return preset.read(_PACKAGE, id)
-        return self.default_entries(
-            isinstance(_probe(id).action_space, gymnasium.spaces.Box)
-        )
+        actions = _probe(id).action_space
+        return self.default_entries(isinstance(actions, gymnasium.spaces.Box))
 
     def default_entries(self, continuous: bool) -> dict[str, Config]:
         """Returns the settings of environments without a preset of their own."""
@@ -98,9 +96,8 @@ class Environments(Kind):
     def evaluation(self, chosen: Config, episodes: int, seed: int) -> Environment:
         from kpg.environments.construction import make
 
-        id = chosen["env"]
-        copies = _GRAPH_COPIES if _in_graph(id) else _HOST_COPIES
-        return make(id, num_envs=min(episodes, copies), seed=seed)
+        copies = _GRAPH_COPIES if _in_graph(chosen["env"]) else _HOST_COPIES
+        return make(chosen["env"], num_envs=min(episodes, copies), seed=seed)
 
     @override
     def callbacks(

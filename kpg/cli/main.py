@@ -6,7 +6,6 @@ Exit codes: 0 only if the command did what it says, 2 for bad usage, 1 for a fai
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import logging
 import os
@@ -35,8 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "" not in sys.path:
         sys.path.insert(0, "")  # modules in the current folder, as `python -m` does
     try:
-        result = _command(options)
-        _print(result, options)
+        caching.cache_compilations()
+        module = importlib.import_module(f"kpg.cli.commands.{options.command}")
+        result: CommandResult = module.run(options)
+        text = to_json(result.values) if options.json and result.values else result.text
+        if text:
+            print(text, flush=True)
         return result.exit_code
     except KeyboardInterrupt:
         print(f"kpg {options.command}: interrupted", file=sys.stderr)
@@ -46,22 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"kpg {options.command}: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-
-
-def _command(options: argparse.Namespace) -> CommandResult:
-    caching.cache_compilations()
-    module = importlib.import_module(f"kpg.cli.commands.{options.command}")
-    result: CommandResult = module.run(options)
-    return result
-
-
-def _print(result: CommandResult, options: argparse.Namespace) -> None:
-    """Prints the result; with `--json` the object is the whole last line."""
-    text = result.text
-    if options.json and result.values:
-        text = to_json(result.values)
-    if text:
-        print(text, flush=True)
 
 
 def _one_line(error: Exception) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from kpg.types import Array
 
 
 def learning_curve(
@@ -41,23 +43,22 @@ def learning_curve(
 
 
 def _draw_validation(
-    axes: Axes, steps: list[float], metrics: Sequence[Mapping[str, Any]]
+    axes: Axes, steps: Array, metrics: Sequence[Mapping[str, Any]]
 ) -> None:
     means = _column(metrics, "val_return")
-    if all(math.isnan(mean) for mean in means):
+    if np.isnan(means).all():
         return
     deviations = _column(metrics, "val_return_std")
     (line,) = axes.plot(steps, means, label="validation (mean ± std)")
     axes.fill_between(
         steps,
-        [mean - std for mean, std in zip(means, deviations, strict=True)],
-        [mean + std for mean, std in zip(means, deviations, strict=True)],
+        means - deviations,
+        means + deviations,
         color=line.get_color(),
         alpha=0.2,
         linewidth=0,
     )
 
 
-def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    values = (logs.get(name) for logs in metrics)
-    return [math.nan if value is None else float(value) for value in values]
+def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> Array:
+    return np.array([logs.get(name) for logs in metrics], float)  # None becomes NaN

@@ -119,7 +119,7 @@ def parse_assignment(text: str) -> tuple[str, object]:
     if value in _PYTHON_WORDS:
         return key, _PYTHON_WORDS[value]
     try:
-        parsed: object = json.loads(value)
+        parsed = json.loads(value)
     except ValueError:
         return key, value
     # 3e6 is a float in JSON, and the usual way to write three million steps.

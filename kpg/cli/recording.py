@@ -91,7 +91,6 @@ class Progress(keras.callbacks.Callback):
     def _line(self) -> str:
         done = self.model.env_steps
         share = min(done / self.total_steps, 1.0)
-        full = round(share * _BAR_WIDTH)
         parts = [f"{done:,}/{self.total_steps:,} steps"]
         parts += [
             f"{name} {self.latest[key]:{self.number_format}}"
@@ -101,14 +100,12 @@ class Progress(keras.callbacks.Callback):
         if "steps_per_second" in self.latest:
             parts.append(self.speed())
         if self.bar:
+            full = round(share * _BAR_WIDTH)
             parts.insert(0, f"{'█' * full}{'░' * (_BAR_WIDTH - full)} {share:4.0%}")
-            parts.append(self._time_left(share))
+            spent = time.perf_counter() - self.started
+            left = spent / share - spent if share else 0.0
+            parts.append(f"{int(left // 60)}:{int(left % 60):02d} left")
         return "  ".join(parts)
-
-    def _time_left(self, share: float) -> str:
-        spent = time.perf_counter() - self.started
-        left = spent / share - spent if share else 0.0
-        return f"{int(left // 60)}:{int(left % 60):02d} left"
 
     def _show(self, line: str, end: str) -> None:
         if self.bar:

@@ -38,7 +38,8 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path 
     if chosen == "" or _DIRECTORY_FLAG in flags:
         return None
     try:
-        place = Path(chosen or _default()).expanduser().resolve()
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+        place = Path(chosen or os.path.join(home, "kpg")).expanduser().resolve()
         folder = place / f"xla-{_fingerprint()}"
         if len(str(folder).split()) > 1:
             return None
@@ -48,14 +49,8 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path 
         return None
     if not os.access(folder, os.W_OK):
         return None
-    own = f"{_DIRECTORY_FLAG}={folder} {_DEVICES_FLAG}"
-    os.environ[_FLAGS] = f"{flags} {own}".strip()
+    os.environ[_FLAGS] = f"{flags} {_DIRECTORY_FLAG}={folder} {_DEVICES_FLAG}".strip()
     return folder
-
-
-def _default() -> str:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    return os.path.join(home, "kpg")
 
 
 def _fingerprint() -> str:

@@ -16,5 +16,4 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    found: object = getattr(importlib.import_module("tensorflow_probability"), name)
-    return found
+    return getattr(importlib.import_module("tensorflow_probability"), name)

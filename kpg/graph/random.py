@@ -155,12 +155,8 @@ def _philox(
             )
             high_a, low_a = _product(a, _FACTORS[0])
             high_c, low_c = _product(c, _FACTORS[1])
-            a, b, c, d = (
-                xor(xor(high_c, b), first),
-                low_c,
-                xor(xor(high_a, d), second),
-                low_a,
-            )
+            a, b = xor(xor(high_c, b), first), low_c
+            c, d = xor(xor(high_a, d), second), low_a
         return turn + 1, a, b, c, d
 
     lanes = [tf.fill([blocks], tf.cast(word, tf.uint32)) for word in counters]

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 _EPOCHS = 50
 _FINAL_EPISODES = 100
+_FLAGS = ("algorithm", "num_envs", "total_steps")  # settings with a flag of their own
 
 
 class Schedule(NamedTuple):
@@ -56,7 +56,8 @@ def run(options: argparse.Namespace) -> CommandResult:
     import_tensorflow(options.debug)
     seeds = Seeds.derived(options.seed)
     with usage_errors():
-        chosen = chosen_preset(options, assignments)
+        flags = {k: getattr(options, k) for k in _FLAGS if getattr(options, k)}
+        chosen = kind_of(options.env).chosen_preset(options.env, assignments | flags)
         parts = build(chosen, seeds)
     run = runs.create(options.output, chosen.env)
     runs.write_json(run.settings_file, _settings(chosen, options.seed, parts.schedule))
@@ -76,19 +77,6 @@ def run(options: argparse.Namespace) -> CommandResult:
     runs.write_json(run.result_file, values)
     exit_code = 0 if stopped_by is None else 128 + stopped_by
     return CommandResult(values, _in_words(values), exit_code)
-
-
-def chosen_preset(
-    options: argparse.Namespace, assignments: Mapping[str, object]
-) -> Preset:
-    """Puts the user's settings over the task's preset, or raises a `ValueError`."""
-    flags = {
-        "algorithm": options.algorithm,
-        "num_envs": options.num_envs,
-        "total_steps": options.total_steps,
-    }
-    settings = dict(assignments) | {key: flag for key, flag in flags.items() if flag}
-    return kind_of(options.env).chosen_preset(options.env, settings)
 
 
 def build(chosen: Preset, seeds: Seeds) -> Parts:
@@ -130,8 +118,8 @@ def planned(chosen: Preset, num_steps: int, in_graph: bool) -> Schedule:
     epochs = iterations // per_epoch
     # On the host an iteration is many calls anyway; a short execution stops sooner.
     fused = chosen.steps_per_execution or (per_epoch if in_graph else 1)
-    per_execution = min(fused, per_epoch)
-    return Schedule(epochs, per_epoch, per_execution, epochs * per_epoch * batch)
+    total_steps = epochs * per_epoch * batch
+    return Schedule(epochs, per_epoch, min(fused, per_epoch), total_steps)
 
 
 def _fit(

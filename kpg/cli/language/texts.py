@@ -76,8 +76,7 @@ class Texts(Kind):
         """A completion has as many tokens as in the task's first entry."""
         if "num_steps" in chosen.trainer:
             return {}
-        first = self.load(chosen.env)
-        return {"num_steps": first.trainer["num_steps"]}
+        return {"num_steps": self.load(chosen.env).trainer["num_steps"]}
 
     @override
     def build(self, chosen: Preset, seeds: Seeds) -> tuple[Trainer, Environment]:
@@ -179,9 +178,7 @@ class Texts(Kind):
         values = {
             "env": options.env,
             "server": options.server,
-            "completions": [
-                {"prompt": prompt, "completion": text} for prompt, text in pairs
-            ],
+            "completions": [{"prompt": p, "completion": text} for p, text in pairs],
         }
         return CommandResult(values, "\n".join(map("".join, pairs)))
 

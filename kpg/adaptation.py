@@ -27,23 +27,16 @@ def learning_rate(
     """Adapts a learning rate so that each update moves the policy by about `target_kl`.
 
     rate / `factor` if KL > 2 · target, rate · `factor` if KL < target / 2, else rate.
+    The KL is KL(π_old ‖ π) in nats after the update; a target of 0.01 is usual, and
+    `factor` is above 1.
 
     Reference: Rudin et al., "Learning to walk in minutes using massively parallel deep
-    reinforcement learning" (2021), https://arxiv.org/abs/2109.11978; the
-    numbers 2, 1.5 and 10⁻² are those of its code,
-    https://github.com/leggedrobotics/rsl_rl, and 10⁻⁶ is that of
-    https://github.com/Denys88/rl_games.
+    reinforcement learning" (2021), https://arxiv.org/abs/2109.11978; the numbers 2, 1.5
+    and 10⁻² are those of its code, https://github.com/leggedrobotics/rsl_rl, and 10⁻⁶
+    is that of https://github.com/Denys88/rl_games.
 
     Note: descriptions of PPO often have no target, factor or band in which nothing
     changes. Without the band the rate would change after every update.
-
-    Args:
-        rate: The learning rate so far, > 0.
-        kl: KL(π_old ‖ π) in nats after the update.
-        target_kl: KL > 0 in nats that an update should reach; 0.01 is usual.
-        factor: By what a change multiplies or divides, > 1. Defaults to 1.5.
-        low: Smallest rate after a change. Defaults to 1e-6.
-        high: Largest rate after a change. Defaults to 1e-2.
     """
     if not factor > 1.0:
         checks.refuse("factor", "must be above 1", factor)
@@ -63,21 +56,15 @@ def kl_coefficient(
 ) -> tf.Tensor:
     """Adapts the coefficient β of a KL penalty, −β · KL in the objective.
 
-    β / 2 if KL < target / 1.5, β · 2 if KL > 1.5 · target, else β.
+    β / 2 if KL < target / 1.5, β · 2 if KL > 1.5 · target, else β. The KL is
+    KL(π_old ‖ π) in nats after the update.
 
     Reference: Schulman et al., "Proximal policy optimization algorithms" (2017),
-    section 4, https://arxiv.org/abs/1707.06347.
+    section 4, https://arxiv.org/abs/1707.06347. There β starts with 1, and the targets
+    are 0.003, 0.01 and 0.03.
 
     Note: the paper has no bounds. Here they are wide and only keep β away from 0 and
     infinity, from which halving and doubling could not return.
-
-    Args:
-        beta: The coefficient so far, > 0; the paper starts with 1.
-        kl: KL(π_old ‖ π) in nats after the update.
-        target_kl: KL > 0 in nats that an update should reach; 0.003, 0.01 and 0.03 in
-            the paper.
-        low: Smallest coefficient after a change. Defaults to 1e-6.
-        high: Largest coefficient after a change. Defaults to 1e4.
     """
     weaker = tf.less(kl, target_kl / 1.5)
     stronger = tf.greater(kl, 1.5 * target_kl)

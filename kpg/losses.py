@@ -1,9 +1,9 @@
 """Losses of policies and critics: float32 scalars to minimise, means over valid rows.
 
 All tensors of a call must have one shape, usually `[T, B]` or a minibatch `[N]`, else a
-`ValueError` is raised. `valid` is a bool mask of that shape, or `None` for every row.
-Rows where it is false do not count, and what they hold (even `inf` and `nan`) reaches
-neither the loss nor its gradient. Without a valid row the loss is 0.
+`ValueError` is raised. They are float32, except `valid`, a bool mask; `None` stands for
+every row. Rows where it is false do not count, and what they hold (even `inf` and
+`nan`) reaches neither the loss nor its gradient. Without a valid row the loss is 0.
 
 `log_probs` are log-probabilities (nats) of the actions taken, `old_log_probs` the same
 when they were taken. Gradients flow to `log_probs` and `values` only; all others are
@@ -27,7 +27,7 @@ def policy_gradient(
 ) -> tf.Tensor:
     """Computes the loss whose negative gradient is the policy gradient.
 
-    L = −mean(log π(aₜ|sₜ) · Aₜ)
+    L = −mean(log π(aₜ|sₜ) · Aₜ); returns work as advantages as well.
 
     Reference: Sutton et al., "Policy gradient methods for reinforcement learning with
     function approximation" (1999), theorem 1,
@@ -35,11 +35,6 @@ def policy_gradient(
 
     Note: the theorem weights step t by γᵗ. Like nearly every implementation, this loss
     does not, so it does not follow the exact gradient of the discounted return.
-
-    Args:
-        log_probs: float32, nats.
-        advantages: float32; returns work as well.
-        valid: Mask. Defaults to `None`.
     """
     (log_probs, advantages), valid = _masked(
         valid, log_probs=log_probs, advantages=advantages
@@ -63,23 +58,15 @@ def clipped_surrogate(
     `dual_clip` c the penalty is bounded, too: where Aₜ < 0 the mean is over
     max(min(…), cAₜ).
 
+    ε = `clip_range` > 0 is 0.2 in the first paper; a scheduled tensor may reach 0. With
+    `None` there is no clip: L = −mean(ρₜAₜ), the conservative policy iteration of its
+    equation 6, to which a KL penalty is added. c > 1 is finite, 3 in the second paper.
+    Other numbers raise a `ValueError`.
+
     Reference: Schulman et al., "Proximal policy optimization algorithms" (2017),
     equation 7, https://arxiv.org/abs/1707.06347; Ye et al., "Mastering complex control
     in MOBA games with deep reinforcement learning" (2020), equation 5,
     https://arxiv.org/abs/1912.09729.
-
-    Args:
-        log_probs: float32, nats.
-        old_log_probs: float32, nats.
-        advantages: float32.
-        clip_range: ε > 0, 0.2 in the paper. A scheduled tensor may reach 0. `None`
-            leaves the ratio alone: L = −mean(ρₜAₜ), the conservative policy iteration
-            of the paper's equation 6, to which a KL penalty is added.
-        dual_clip: c > 1, finite; 3 in the second paper. Defaults to `None`, no bound.
-        valid: Mask. Defaults to `None`.
-
-    Raises:
-        ValueError: If `clip_range` or `dual_clip` is out of range.
     """
     _check_clip_range(clip_range)
     if dual_clip is not None and not 1.0 < dual_clip < math.inf:
@@ -110,8 +97,10 @@ def value(
 ) -> tf.Tensor:
     """Computes half the mean squared error of the critic.
 
-    L = ½ mean((Vₜ − Rₜ)²), or, with clipping,
-    L = ½ mean(max((Vₜ − Rₜ)², (V_old + clip(Vₜ − V_old, −ε, ε) − Rₜ)²)).
+    L = ½ mean((Vₜ − Rₜ)²) of the targets Rₜ, or, with `old_values` V_old of the time of
+    collection and ε = `clip_range` > 0, in units of the values,
+    L = ½ mean(max((Vₜ − Rₜ)², (V_old + clip(Vₜ − V_old, −ε, ε) − Rₜ)²)). One of them
+    without the other, or another ε, raises a `ValueError`.
 
     Reference: Mnih et al., "Asynchronous methods for deep reinforcement learning"
     (2016), https://arxiv.org/abs/1602.01783; the clipping is from OpenAI Baselines,
@@ -119,17 +108,6 @@ def value(
 
     Note: the factor ½ is that of Baselines and CleanRL. Stable-Baselines3 and the PPO
     paper omit it: their `vf_coef` of 0.5 is 1.0 here.
-
-    Args:
-        values: float32, the critic's values now.
-        targets: float32, returns that the values should approach.
-        old_values: float32, values when the trajectory was collected. Defaults to
-            `None`, no clipping; `clip_range` goes with it.
-        clip_range: ε > 0, in units of the values. Defaults to `None`.
-        valid: Mask. Defaults to `None`.
-
-    Raises:
-        ValueError: If `clip_range` is not positive, or one of the two is missing.
     """
     if (old_values is None) != (clip_range is None):
         missing = "old_values" if old_values is None else "clip_range"
@@ -163,12 +141,6 @@ def approximate_kl(
 
     It is the mean of `kl_estimates` of x = log π − log π_old. Schulman's note writes
     r = π/π_old as here, and calls the policies p and q.
-
-    Args:
-        log_probs: float32, nats.
-        old_log_probs: float32, nats.
-        estimator: "k1", "k2" or "k3", else a `ValueError`. Defaults to "k3".
-        valid: Mask. Defaults to `None`.
     """
     (log_probs, old_log_probs), valid = _masked(
         valid, log_probs=log_probs, old_log_probs=old_log_probs
@@ -202,13 +174,6 @@ def reference_kl(
     Note: it is the divergence in the visited states. Unlike a penalty in the reward,
     its gradient does not include that an action may lead to states where the policies
     differ more.
-
-    Args:
-        log_probs: float32, nats.
-        old_log_probs: float32, nats.
-        reference_log_probs: float32, the same of the reference.
-        estimator: "k1", "k2" or "k3", else a `ValueError`. Defaults to "k3".
-        valid: Mask. Defaults to `None`.
     """
     (log_probs, old_log_probs, reference_log_probs), valid = _masked(
         valid,
@@ -226,15 +191,12 @@ def reference_kl(
 def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
     """Estimates KL(p ‖ q) in nats from single actions, float32 of the shape of x.
 
-    With x = log q − log p at an action of p: k1 = −x (unbiased, may be negative),
-    k2 = x²/2 (biased, small variance), k3 = eˣ − 1 − x (unbiased, never negative).
+    With x = log q − log p at an action of p, `estimator` is one of: k1 = −x (unbiased,
+    may be negative), k2 = x²/2 (biased, small variance), k3 = eˣ − 1 − x (unbiased,
+    never negative). Any other is a `ValueError`.
 
     Reference: Schulman, "Approximating KL divergence" (2020),
     http://joschu.net/blog/kl-approx.html.
-
-    Args:
-        log_ratios: float32 of any shape, x in nats.
-        estimator: "k1", "k2" or "k3", else a `ValueError`.
     """
     checks.choice("estimator", estimator, KL_ESTIMATORS)
     if estimator == "k1":

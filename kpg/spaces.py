@@ -60,19 +60,12 @@ def specs(space: Space) -> Nest:
 
 
 def encode(space: Space, batch: Nest) -> Nest:
-    """Copies what a vector environment emits into arrays.
+    """Copies what a vector environment emits into new arrays `[B, ...]`.
 
-    Args:
-        space: Space of one element.
-        batch: B elements as Gymnasium's vector environments batch them: arrays,
-            sequences of strings for a `Text`, nests of these for `Dict` and `Tuple`.
-
-    Returns:
-        A nest of new arrays `[B, ...]`, as described at the top of this module.
-
-    Raises:
-        ValueError: If an array's shape is not the space's, or a text is too long or has
-            a character that is not in the space.
+    `batch` has B elements of the space as Gymnasium batches them: arrays, sequences of
+    strings for a `Text`, nests of these for `Dict` and `Tuple`. The top of this module
+    says what becomes of them. Raises a `ValueError` if an array's shape is not the
+    space's, or a text is too long or has a character that is not in the space.
     """
     if space.shape is not None:
         values: Array = np.array(batch, space.dtype)

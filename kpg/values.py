@@ -55,17 +55,10 @@ def get(
 ) -> _V:
     """Returns an option that was given as a value, a class, a name or a configuration.
 
-    Args:
-        name: Of the option, for messages.
-        value: An object of `base`, a class derived from it, a name in `known`,
-            "module:Name" of your own class, or a configuration that
-            `keras.saving.serialize_keras_object` made.
-        base: What all of them derive from.
-        known: The classes that have a name.
-        arguments: What a class is made with; a finished value takes none.
-
-    Raises:
-        ValueError: If it is none of these.
+    `value` is an object of `base`, a class derived from it, a name in `known`,
+    "module:Name" of your own class, or what `keras.saving.serialize_keras_object` made
+    of one; all else raises a `ValueError`. A class is made with `arguments`, which a
+    finished value does not take. `name` is the option's, for messages.
     """
     kind = kind_of(name, value, base, known)
     if kind is not None:

@@ -25,21 +25,11 @@ _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 class Preset:
     """All that `kpg train` needs besides the seed, in plain values: names and numbers.
 
-    Attributes:
-        env: Id of the environment or task.
-        algorithm: Name of a trainer in `kpg.trainers`, or "module:Name" of your own.
-        num_envs: Environments stepped together, ≥ 1.
-        total_steps: Budget of environment steps in all; whole iterations are trained.
-        learning_rate: Adam's, > 0.
-        steps_per_epoch: Iterations between validations; `None` gives about 50 epochs.
-        steps_per_execution: Iterations in one call of the graph; `None` is a whole
-            epoch if the environment is in the graph, else 1.
-        jit_compile: `compile`'s argument.
-        validation_episodes: Episodes of each validation, ≥ 1.
-        policy: Arguments of `kpg.models.Policy`, shared by the critic, or those of
-            `kpg.text.gpt2` and `kpg.models.CausalLMPolicy`.
-        trainer: Settings of the trainer.
-        task: Settings of a text task, see `kpg.cli.language.task.Task`.
+    Training takes as many whole iterations as fit into `total_steps` steps of all
+    environments. By default there are about 50 epochs, and one execution is an epoch if
+    the environment is in the graph, else an iteration. `policy` has arguments of
+    `kpg.models.Policy`, which the critic shares, or of `kpg.text.gpt2` and
+    `kpg.models.CausalLMPolicy`, `task` those of `kpg.cli.language.task.Task`.
     """
 
     env: str

@@ -25,9 +25,9 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path 
     call it before the first graph runs: XLA reads its flags once.
 
     Args:
-        directory: Where to keep them, in a folder for this processor and these
-            versions. Defaults to the environment variable `KPG_CACHE_DIR`, or else to
-            `kpg` in the user's cache directory. Beyond 512 MiB the oldest files go.
+        directory: Where to keep it, in a folder for this processor and these versions.
+            Defaults to the environment variable `KPG_CACHE_DIR`, or else to `kpg` in
+            the user's cache directory. Beyond 512 MiB the oldest files are deleted.
 
     Returns:
         The folder, or `None` without a cache: `KPG_CACHE_DIR` is empty, the folder is

@@ -20,15 +20,10 @@ _ROWS = 32
 class Task:
     """The settings of a text task; a `ValueError` if they do not fit.
 
-    Attributes:
-        prompts: Parts of the prompts, see `kpg.text.phrases`.
-        rewards: Configurations, see `kpg.rewards.deserialize`, or "module:name" of your
-            own functions or classes. One name may stand alone.
-        texts: Parts of the texts of the supervised start.
-        reward_weights: See `TextGeneration`.
-        group_size: See `TextGeneration`.
-        pretraining_epochs: Passes over the texts before anything is rewarded, ≥ 0.
-        pretraining_learning_rate: Adam's in these.
+    `prompts` and the `texts` of the supervised start are parts for `kpg.text.phrases`.
+    Each reward is a configuration, see `kpg.rewards.deserialize`, or "module:name" of
+    your own function or class; one name may stand alone. `pretraining_epochs` passes
+    over the texts come before anything is rewarded. The rest is as in `TextGeneration`.
     """
 
     prompts: Sequence[Sequence[str]]

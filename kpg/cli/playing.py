@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -45,8 +46,8 @@ def play(
     player = Player(client)
     total, steps, ended = 0.0, 0, False
     while not ended:
-        actions = player.act(_batch_of_one(env.observation_space, observation))
-        action = _first(env.action_space, actions)
+        row = _mapped(env.observation_space, observation, _batch_of_one)
+        action = _mapped(env.action_space, player.act(row), operator.itemgetter(0))
         observation, reward, terminated, truncated, _ = env.step(action)
         total += float(reward)
         steps += 1
@@ -54,15 +55,12 @@ def play(
     return total, steps
 
 
-def _batch_of_one(space: Space, observation: Nest) -> Nest:
+def _mapped(space: Space, nest: Nest, change: Callable[[Nest], Nest]) -> Nest:
+    """Changes each part of a nest that has the structure of a space."""
     return names.build(
-        space, lambda path: np.asarray(_part(observation, path))[np.newaxis]
+        space, lambda path: change(functools.reduce(operator.getitem, path, nest))
     )
 
 
-def _first(space: Space, actions: Nest) -> Nest:
-    return names.build(space, lambda path: _part(actions, path)[0])
-
-
-def _part(nest: Nest, path: names.Path) -> Nest:
-    return functools.reduce(operator.getitem, path, nest)
+def _batch_of_one(part: Nest) -> Nest:
+    return np.asarray(part)[np.newaxis]

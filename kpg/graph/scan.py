@@ -58,9 +58,13 @@ def scan(
         )
         return count + 1, carry, arrays
 
+    # Traced on the side for the shapes and dtypes of the outputs.
+    traced = tf.function(step, autograph=False).get_concrete_function(
+        *tf.nest.map_structure(tf.TensorSpec.from_tensor, (carry, row(0)))
+    )
     arrays = tf.nest.map_structure(
         lambda output: tf.TensorArray(output.dtype, length, element_shape=output.shape),
-        _outputs_of(step, carry, row(0)),
+        traced.structured_outputs[1],
     )
     _, carry, arrays = tf.while_loop(
         lambda count, *_: count < length,
@@ -109,13 +113,3 @@ def decayed_sums(
 def unless(condition: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Returns `values`, with 0 where the condition holds; 0 · nan would be nan."""
     return tf.where(condition, 0.0, values)
-
-
-def _outputs_of(
-    step: Callable[[Nest, Nest], tuple[Nest, Nest]], carry: Nest, row: Nest
-) -> Nest:
-    """Traces `step` on the side for the shapes and dtypes of its outputs."""
-    traced = tf.function(step, autograph=False).get_concrete_function(
-        *tf.nest.map_structure(tf.TensorSpec.from_tensor, (carry, row))
-    )
-    return traced.structured_outputs[1]

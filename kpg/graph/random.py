@@ -2,10 +2,8 @@
 
 The generator is always Philox, and its bits become floats here. TensorFlow's choice of
 both depends on the device and on XLA, so one seed would give different numbers in a
-trainer and in a served policy. Under XLA on a CPU it is also 25 times slower.
-
-XLA's own Philox takes 11 ns a number on a CPU: it computes all four lanes for each.
-Written out as a loop of element-wise operations, the same bits take a sixth of that.
+trainer and in a served policy. XLA's own Philox takes 11 ns a number on a CPU, since it
+computes all four lanes for each; a loop of element-wise operations takes a sixth.
 
 Reference: Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3",
 https://doi.org/10.1145/2063384.2063405.

@@ -23,18 +23,11 @@ def scan(
     """Runs `step` once for each row of `inputs`, first to last (or last to first).
 
     Unlike in `tf.scan`, outputs need not look like the carry, and every `TensorArray`
-    has the static shape that XLA requires.
+    has the static shape that XLA requires. `step` makes `(carry, outputs_t)` of
+    `(carry, inputs_t)` and keeps the carry's shapes and dtypes. `inputs` is a nest of
+    `[T, ...]` tensors, or `None` if `length`, T ≥ 1, is given.
 
-    Args:
-        step: `step(carry, inputs_t) -> (carry, outputs_t)`. The carry keeps its shapes
-            and dtypes; the outputs have static shapes.
-        carry: Nest of tensors that the first step receives.
-        inputs: Nest of `[T, ...]` tensors, or `None` if `length` is given.
-        reverse: Whether time runs from `T - 1` to 0; outputs keep the inputs' order.
-        length: Number of steps `T ≥ 1`. Defaults to the static length of the inputs.
-
-    Returns:
-        The last carry, and the outputs stacked to `[T, ...]`.
+    Returns the last carry, and the outputs stacked to `[T, ...]` in the inputs' order.
     """
     inputs = () if inputs is None else inputs
     rows = tf.nest.map_structure(tf.convert_to_tensor, inputs)

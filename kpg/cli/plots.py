@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -32,7 +31,14 @@ def learning_curve(
     axes = figure.add_subplot()
     steps = _column(metrics, "env_steps")
     axes.plot(steps, _column(metrics, "return"), label="while exploring", alpha=0.7)
-    _draw_validation(axes, steps, metrics)
+    means = _column(metrics, "val_return")
+    if not np.isnan(means).all():
+        deviations = _column(metrics, "val_return_std")
+        (line,) = axes.plot(steps, means, label="validation (mean ± std)")
+        lower, upper = means - deviations, means + deviations
+        axes.fill_between(
+            steps, lower, upper, color=line.get_color(), alpha=0.2, linewidth=0
+        )
     if threshold is not None:
         label = f"official threshold ({threshold:g})"
         axes.axhline(threshold, color="gray", linestyle="--", label=label)
@@ -40,24 +46,6 @@ def learning_curve(
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, format="png", dpi=120)
-
-
-def _draw_validation(
-    axes: Axes, steps: Array, metrics: Sequence[Mapping[str, Any]]
-) -> None:
-    means = _column(metrics, "val_return")
-    if np.isnan(means).all():
-        return
-    deviations = _column(metrics, "val_return_std")
-    (line,) = axes.plot(steps, means, label="validation (mean ± std)")
-    axes.fill_between(
-        steps,
-        means - deviations,
-        means + deviations,
-        color=line.get_color(),
-        alpha=0.2,
-        linewidth=0,
-    )
 
 
 def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> Array:

@@ -56,11 +56,8 @@ class Preset:
         algorithms.check_name(self.algorithm)
 
 
-OWN_KEYS = tuple(
-    field.name
-    for field in dataclasses.fields(Preset)
-    if field.name not in ("env", "policy", "trainer", "task")
-)
+_PARTS = ("env", "policy", "trainer", "task")
+OWN_KEYS = tuple(f.name for f in dataclasses.fields(Preset) if f.name not in _PARTS)
 
 
 def names(package: str) -> list[str]:

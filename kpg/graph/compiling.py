@@ -6,15 +6,15 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 import tensorflow as tf
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
 _for_xla = contextvars.ContextVar("_for_xla", default=False)
 
 
-def compiled(function: _Function, jit_compile: bool) -> tf.types.experimental.Callable:
+def compiled(
+    function: Callable[..., object], jit_compile: bool
+) -> tf.types.experimental.Callable:
     """Returns a `tf.function` without AutoGraph; inside, `for_xla` is `jit_compile`."""
 
     @functools.wraps(function)

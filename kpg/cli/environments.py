@@ -27,12 +27,10 @@ if TYPE_CHECKING:
 
 _PACKAGE = "kpg.cli"
 _DEFAULT = "default_"
-# Copies that are measured together: enough to fill the graph; on the host each one
-# costs memory.
+# Copies that are measured together; on the host each one costs memory.
 _GRAPH_COPIES = 100
 _HOST_COPIES = 16
-# Arguments of the policy that are no settings: they follow from the environment, or
-# cannot be written on a command line.
+# These follow from the environment, or cannot be written on a command line.
 _NOT_SETTINGS = {"observation_space", "action_space", "backbone", "seed", "kwargs"}
 
 

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import math
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kpg.cli import algorithms, episode_statistics, plots, preset, runs
@@ -63,12 +62,9 @@ def run(options: argparse.Namespace) -> CommandResult:
     runs.write_json(run.settings_file, _settings(chosen, options.seed, parts.schedule))
     started, stopped_by = _fit(parts, chosen, run, seeds.pretraining)
     threshold = parts.env.spec.reward_threshold if parts.env.spec else None
-    plots.learning_curve(
-        run.curve_file,
-        run.metrics(),
-        title=f"{chosen.env}, {chosen.algorithm}, seed {options.seed}",
-        threshold=threshold,
-    )
+    title = f"{chosen.env}, {chosen.algorithm}, seed {options.seed}"
+    curve, metrics = run.curve_file, run.metrics()
+    plots.learning_curve(curve, metrics, title=title, threshold=threshold)
     values = _timings(chosen, options.seed, parts.trainer) | started
     if stopped_by is None:
         values |= _verdict(run, chosen, seeds.final, threshold)
@@ -204,4 +200,4 @@ def _in_words(values: Config) -> str:
         else:
             word = "Solved" if values["solved"] else "Not solved"
             lines += [f"{word}: the official threshold is {values['threshold']:g}."]
-    return "\n".join([*lines, f"Run directory: {Path(values['run'])}"])
+    return "\n".join([*lines, f"Run directory: {values['run']}"])

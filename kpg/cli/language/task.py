@@ -52,6 +52,7 @@ def environment(chosen: Config, num_envs: int | None, seed: int) -> TextGenerati
     a time. The seed is that of the order of prompts.
     """
     task = Task(**chosen["task"])
+    imports.module_of("kpg.rewards")  # a reward has a name once its class is imported
     rewards = [task.rewards] if isinstance(task.rewards, str) else task.rewards
     return TextGeneration(
         phrases(task.prompts),

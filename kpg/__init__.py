@@ -1,7 +1,7 @@
 """Keras Policy Gradients: REINFORCE, actor-critic and PPO for TensorFlow and Keras 3.
 
-Submodules are imported on first use: TensorFlow takes seconds to load, and neither a
-client of a served policy nor `kpg --help` needs it.
+Submodules are imported on first use: TensorFlow takes seconds to load, and a client of
+a served policy and `kpg --help` do without it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Checks of what a user gave, each with the same words everywhere.
-
-Each returns the value, so that it can be checked where it is stored.
-"""
+"""Checks of what a user gave; each returns the value."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Classes that others derive from, held to what they promise.
+"""Checks of classes that derive from kpg's.
 
-`abc.ABC` does this for plain classes. Keras's models bring a metaclass of their own, on
-which `@abstractmethod` has no effect, and neither says a word about a misspelt method.
+`abc.ABC` does this for plain classes. Keras's models have a metaclass on which
+`@abstractmethod` has no effect, and neither reports a misspelt method.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ALIKE = 0.8
 
 
 def hooks_of(base: type) -> list[str]:
-    """Returns the public methods and properties that a class defines itself."""
+    """Returns the public methods and properties that a class itself defines."""
     return [
         name
         for name, member in vars(base).items()
@@ -35,11 +35,7 @@ def missing(kind: type) -> list[str]:
 
 
 def check_complete(kind: type) -> None:
-    """Refuses to make an object of a class that leaves abstract methods open.
-
-    Raises:
-        TypeError: If one is missing.
-    """
+    """Raises a `TypeError` for a class that leaves abstract methods open."""
     names = missing(kind)
     if names:
         raise TypeError(
@@ -50,12 +46,9 @@ def check_complete(kind: type) -> None:
 
 
 def check_names(kind: type, base: type) -> None:
-    """Refuses a class with a method whose name is nearly that of one of `base`.
+    """Raises a `TypeError` for a method whose name is nearly that of one of `base`.
 
     Call it in the `__init_subclass__` of `base`.
-
-    Raises:
-        TypeError: If a public name of the class is a likely slip.
     """
     known = {name for parent in kind.__mro__[1:] for name in dir(parent)}
     hooks = hooks_of(base)
@@ -72,11 +65,9 @@ def check_names(kind: type, base: type) -> None:
 
 
 def check_settings(kind: type, base: type) -> None:
-    """Refuses a class of settings that is no frozen dataclass of plain values.
+    """Raises a `TypeError` unless a class is a frozen dataclass derived from `base`.
 
-    Raises:
-        TypeError: If it does not derive from `base`, is not frozen, or a default can be
-            changed in place.
+    A default must not be a list, a dictionary or a set.
     """
     name = getattr(kind, "__name__", repr(kind))
     parameters = vars(kind).get("__dataclass_params__")

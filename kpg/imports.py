@@ -9,12 +9,7 @@ from kpg import checks
 
 
 def module_of(path: str) -> ModuleType:
-    """Imports the module of "module:Name".
-
-    Raises:
-        ValueError: If there is no such module. An error that the module itself raises
-            is shown.
-    """
+    """Imports the module of "module:Name"; if that fails, a `ValueError` shows why."""
     module, _, _ = path.partition(":")
     try:
         return importlib.import_module(module)
@@ -27,12 +22,7 @@ def module_of(path: str) -> ModuleType:
 
 
 def named(path: str) -> object:
-    """Returns what "module:Name" names.
-
-    Raises:
-        ValueError: If there is no such module, or no such name in it. An error that the
-            module itself raises is shown.
-    """
+    """Returns what "module:Name" names, or raises a `ValueError`; see `module_of`."""
     module, _, name = path.partition(":")
     found = module_of(path)
     if not hasattr(found, name):
@@ -41,21 +31,13 @@ def named(path: str) -> object:
             f"{module!r} has no such name. {checks.hint(name, public)} Received: "
             f"{path!r}"
         )
-    found_object: object = getattr(found, name)
-    return found_object
+    return getattr(found, name)
 
 
 def optional(module: str, package: str, extra: str, user: str) -> ModuleType:
-    """Imports a module of a package that only a part of kpg needs.
+    """Imports a module of a package that only a part of kpg, `user`, needs.
 
-    Args:
-        module: What to import.
-        package: The package that has it.
-        extra: The extra of kpg that installs it.
-        user: What needs it, for the message.
-
-    Raises:
-        ImportError: If it cannot be imported; the message says what to install.
+    Raises an `ImportError` that says which `extra` of kpg installs it.
     """
     try:
         return importlib.import_module(module)

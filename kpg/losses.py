@@ -1,12 +1,13 @@
-"""Losses of policies and critics: scalars to minimise, means over the valid rows.
+"""Losses of policies and critics: float32 scalars to minimise, means over valid rows.
 
-Every function takes tensors of one shape, usually `[T, B]` or a minibatch `[N]`, and
-`valid`, a mask of that shape: rows where it is false count neither in the sum nor in
-the number of rows, and what they hold (even `inf` and `nan`) reaches neither the loss
-nor its gradient. Without a valid row the loss is 0.
+All tensors of a call must have one shape, usually `[T, B]` or a minibatch `[N]`, else a
+`ValueError` is raised. They are float32, except `valid`, a bool mask; `None` stands for
+every row. Rows where it is false do not count, and what they hold (even `inf` and
+`nan`) reaches neither the loss nor its gradient. Without a valid row the loss is 0.
 
-Gradients flow to `log_probs` and `values` only; advantages, targets, old values and old
-log-probabilities are constants.
+`log_probs` are log-probabilities (nats) of the actions taken, `old_log_probs` the same
+when they were taken. Gradients flow to `log_probs` and `values` only; all others are
+constants.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def policy_gradient(
 ) -> tf.Tensor:
     """Computes the loss whose negative gradient is the policy gradient.
 
-    L = −mean(log π(aₜ|sₜ) · Aₜ)
+    L = −mean(log π(aₜ|sₜ) · Aₜ); returns work as advantages as well.
 
     Reference: Sutton et al., "Policy gradient methods for reinforcement learning with
     function approximation" (1999), theorem 1,
@@ -34,17 +35,6 @@ def policy_gradient(
 
     Note: the theorem weights step t by γᵗ. Like nearly every implementation, this loss
     does not, so it does not follow the exact gradient of the discounted return.
-
-    Args:
-        log_probs: float32, log-probabilities (nats) of the actions taken.
-        advantages: float32, of the same shape; returns work as well.
-        valid: bool mask of the same shape. Defaults to `None`, every row.
-
-    Returns:
-        float32 scalar.
-
-    Raises:
-        ValueError: If the shapes differ.
     """
     (log_probs, advantages), valid = _masked(
         valid, log_probs=log_probs, advantages=advantages
@@ -68,31 +58,15 @@ def clipped_surrogate(
     `dual_clip` c the penalty is bounded, too: where Aₜ < 0 the mean is over
     max(min(…), cAₜ).
 
+    ε = `clip_range` > 0 is 0.2 in the first paper; a scheduled tensor may reach 0. With
+    `None` there is no clip: L = −mean(ρₜAₜ), the conservative policy iteration of its
+    equation 6, to which a KL penalty is added. c > 1 is finite, 3 in the second paper.
+    Other numbers raise a `ValueError`.
+
     Reference: Schulman et al., "Proximal policy optimization algorithms" (2017),
     equation 7, https://arxiv.org/abs/1707.06347; Ye et al., "Mastering complex control
     in MOBA games with deep reinforcement learning" (2020), equation 5,
     https://arxiv.org/abs/1912.09729.
-
-    Args:
-        log_probs: float32, log-probabilities (nats) of the actions taken, now.
-        old_log_probs: float32, the same when the actions were taken.
-        advantages: float32.
-        clip_range: ε > 0, 0.2 in the paper. A scheduled tensor may reach 0. `None`
-            leaves the ratio alone: L = −mean(ρₜAₜ), the conservative policy iteration
-            of the paper's equation 6, to which a KL penalty is added.
-        dual_clip: c > 1, 3 in the second paper. Defaults to `None`, no bound.
-        valid: bool mask of the same shape. Defaults to `None`, every row.
-
-    Returns:
-        float32 scalar.
-
-    Raises:
-        ValueError: If the shapes differ, `clip_range` is not positive, or `dual_clip`
-            is not a finite number above 1.
-
-    Example:
-        >>> log_probs = tf.math.log([1.2])  # ratio 1.2, on the edge of what counts
-        >>> clipped_surrogate(log_probs, [0.0], [5.0], clip_range=0.2)  # ≈ −6.0
     """
     _check_clip_range(clip_range)
     if dual_clip is not None and not 1.0 < dual_clip < math.inf:
@@ -123,8 +97,10 @@ def value(
 ) -> tf.Tensor:
     """Computes half the mean squared error of the critic.
 
-    L = ½ mean((Vₜ − Rₜ)²), or, with clipping,
-    L = ½ mean(max((Vₜ − Rₜ)², (V_old + clip(Vₜ − V_old, −ε, ε) − Rₜ)²)).
+    L = ½ mean((Vₜ − Rₜ)²) of the targets Rₜ, or, with `old_values` V_old of the time of
+    collection and ε = `clip_range` > 0, in units of the values,
+    L = ½ mean(max((Vₜ − Rₜ)², (V_old + clip(Vₜ − V_old, −ε, ε) − Rₜ)²)). One of them
+    without the other, or another ε, raises a `ValueError`.
 
     Reference: Mnih et al., "Asynchronous methods for deep reinforcement learning"
     (2016), https://arxiv.org/abs/1602.01783; the clipping is from OpenAI Baselines,
@@ -132,21 +108,6 @@ def value(
 
     Note: the factor ½ is that of Baselines and CleanRL. Stable-Baselines3 and the PPO
     paper omit it: their `vf_coef` of 0.5 is 1.0 here.
-
-    Args:
-        values: float32, the critic's values now.
-        targets: float32, returns that the values should approach.
-        old_values: float32, values when the trajectory was collected. Defaults to
-            `None`, no clipping.
-        clip_range: ε > 0, in units of the values. Defaults to `None`, no clipping.
-        valid: bool mask of the same shape. Defaults to `None`, every row.
-
-    Returns:
-        float32 scalar.
-
-    Raises:
-        ValueError: If the shapes differ, `clip_range` is not positive, or only one of
-            `old_values` and `clip_range` is given.
     """
     if (old_values is None) != (clip_range is None):
         missing = "old_values" if old_values is None else "clip_range"
@@ -178,21 +139,8 @@ def approximate_kl(
 ) -> tf.Tensor:
     """Estimates KL(π_old ‖ π) in nats from actions that π_old chose.
 
-    It is the mean of `kl_estimates` of x = log π − log π_old.
-
-    Note: Schulman's note writes r = π/π_old as here, and calls the policies p and q.
-
-    Args:
-        log_probs: float32, log-probabilities (nats) of the actions taken, now.
-        old_log_probs: float32, the same when the actions were taken.
-        estimator: "k1", "k2" or "k3". Defaults to "k3".
-        valid: bool mask of the same shape. Defaults to `None`, every row.
-
-    Returns:
-        float32 scalar, nats.
-
-    Raises:
-        ValueError: If the shapes differ or the estimator is unknown.
+    It is the mean of `kl_estimates` of x = log π − log π_old. Schulman's note writes
+    r = π/π_old as here, and calls the policies p and q.
     """
     (log_probs, old_log_probs), valid = _masked(
         valid, log_probs=log_probs, old_log_probs=old_log_probs
@@ -223,22 +171,9 @@ def reference_kl(
     "DeepSeek-V3.2" (2025), section 3.1, https://arxiv.org/abs/2512.02556, for the ratio
     with k3. GRPO (2024), https://arxiv.org/abs/2402.03300, has k3 without it.
 
-    Note: it is the divergence in the visited states. As with every term of a loss, the
-    gradient does not include that an action may lead to states where the policies
-    differ more; a penalty in the reward includes that.
-
-    Args:
-        log_probs: float32, log-probabilities (nats) of the actions taken, now.
-        old_log_probs: float32, the same when the actions were taken.
-        reference_log_probs: float32, the same of the reference.
-        estimator: "k1", "k2" or "k3". Defaults to "k3".
-        valid: bool mask of the same shape. Defaults to `None`, every row.
-
-    Returns:
-        float32 scalar, nats.
-
-    Raises:
-        ValueError: If the shapes differ or the estimator is unknown.
+    Note: it is the divergence in the visited states. Unlike a penalty in the reward,
+    its gradient does not include that an action may lead to states where the policies
+    differ more.
     """
     (log_probs, old_log_probs, reference_log_probs), valid = _masked(
         valid,
@@ -254,23 +189,14 @@ def reference_kl(
 
 
 def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
-    """Estimates KL(p ‖ q) from single actions; 0 where both are equally likely.
+    """Estimates KL(p ‖ q) in nats from single actions, float32 of the shape of x.
 
-    With x = log q − log p at an action of p: k1 = −x (unbiased, may be negative),
-    k2 = x²/2 (biased, small variance), k3 = eˣ − 1 − x (unbiased, never negative).
+    With x = log q − log p at an action of p, `estimator` is one of: k1 = −x (unbiased,
+    may be negative), k2 = x²/2 (biased, small variance), k3 = eˣ − 1 − x (unbiased,
+    never negative). Any other is a `ValueError`.
 
     Reference: Schulman, "Approximating KL divergence" (2020),
     http://joschu.net/blog/kl-approx.html.
-
-    Args:
-        log_ratios: float32 of any shape, x in nats.
-        estimator: "k1", "k2" or "k3".
-
-    Returns:
-        float32 of the same shape, nats.
-
-    Raises:
-        ValueError: If the estimator is unknown.
     """
     checks.choice("estimator", estimator, KL_ESTIMATORS)
     if estimator == "k1":
@@ -282,15 +208,7 @@ def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
 
 
 def mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
-    """Averages terms over the valid rows; 0 if there are none.
-
-    Args:
-        terms: float32, such as one loss for each row.
-        valid: bool mask of the same shape, or `None` for every row.
-
-    Returns:
-        float32 scalar.
-    """
+    """Averages float32 terms over the valid rows to a scalar; 0 if there are none."""
     if valid is None:
         return tf.reduce_mean(terms)
     count = tf.reduce_sum(tf.cast(valid, tf.float32))
@@ -302,7 +220,7 @@ def _masked(
 ) -> tuple[tuple[tf.Tensor, ...], tf.Tensor | None]:
     """Checks the shapes, and replaces the contents of masked rows by 0.
 
-    Masking before the arithmetic and again after it is the double `where`: a single one
+    Masking before the arithmetic and again after it is the double `where`: one alone
     keeps `nan` out of the loss, but not out of its gradient
     (https://docs.jax.dev/en/latest/faq.html#gradients-contain-nan-where-using-where).
     """
@@ -319,6 +237,6 @@ def _masked(
 
 
 def _check_clip_range(clip_range: float | tf.Tensor | None) -> None:
-    """Refuses Python numbers that are not positive; a tensor's value is not known."""
+    """Refuses Python numbers that are not positive; a tensor has no value yet."""
     if clip_range is not None and not tf.is_tensor(clip_range) and not clip_range > 0:
         checks.refuse("clip_range", "must be positive", clip_range)

@@ -1,6 +1,8 @@
 """Rewards for text: callables that score completions, and what combines them.
 
-`Reward.__call__` has the signature of all.
+A reward is any `reward(prompts, completions, **columns)` that takes B strings each, by
+keyword, and returns B scores: a number for a completion, an array with a number for
+each of its tokens, or None for one that cannot be scored.
 """
 
 from kpg.language.rewards.bleu import Bleu as Bleu

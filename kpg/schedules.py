@@ -10,21 +10,11 @@ SCHEDULES = ("constant", "linear")
 
 
 def factor(name: str, progress: float | tf.Tensor) -> tf.Tensor:
-    """Returns the factor of a scheduled setting.
+    """Returns the factor of a scheduled setting, float32 in [0, 1].
 
-    "constant" is 1 throughout; "linear" is 1 − `progress`, 1 at the start and 0 at the
-    end.
-
-    Args:
-        name: One of `SCHEDULES`.
-        progress: Fraction of the training that is done, in [0, 1]; numbers outside are
-            clipped.
-
-    Returns:
-        float32 tensor of the shape of `progress`, in [0, 1].
-
-    Raises:
-        ValueError: If the schedule is unknown.
+    "constant" is 1 throughout, "linear" is 1 − `progress`, from 1 down to 0.
+    `progress`, of any shape, is the fraction of the training that is done, clipped to
+    [0, 1]. Raises a `ValueError` for an unknown schedule.
     """
     checks.choice("schedule", name, SCHEDULES)
     progress = tf.convert_to_tensor(progress, tf.float32)

@@ -26,32 +26,19 @@ Path = tuple[str, ...]
 
 
 def to_config(space: Space) -> Config:
-    """Describes a space with values that JSON can hold.
+    """Describes a space with values that JSON can hold, for `from_config`.
 
-    Args:
-        space: Any space that `check` accepts for observations.
-
-    Returns:
-        A dictionary that `from_config` turns back into an equal space.
-
-    Raises:
-        ValueError: If the space is of another kind.
+    Raises a `ValueError` if `check` refuses it as an observation.
     """
     check(space, "observation")
-    return _describe(space)
+    name, kind = next(p for p in _KINDS.items() if isinstance(space, p[1].space))
+    return {"kind": name, **kind.fields(space)}
 
 
 def from_config(config: Config) -> Space:
-    """Makes the space that a configuration describes.
+    """Makes the Gymnasium space that `to_config` described.
 
-    Args:
-        config: From `to_config`, possibly after a round trip through JSON.
-
-    Returns:
-        The Gymnasium space.
-
-    Raises:
-        ValueError: If `config` does not describe a space.
+    Raises a `ValueError` if `config` does not describe a space.
     """
     kind = config.get("kind")
     if kind not in _KINDS:
@@ -73,24 +60,12 @@ def specs(space: Space) -> Nest:
 
 
 def encode(space: Space, batch: Nest) -> Nest:
-    """Copies what a vector environment emits into arrays.
+    """Copies what a vector environment emits into new arrays `[B, ...]`.
 
-    Args:
-        space: Space of one element.
-        batch: B elements as Gymnasium's vector environments batch them: arrays,
-            sequences of strings for a `Text`, nests of these for `Dict` and `Tuple`.
-
-    Returns:
-        A nest of new arrays `[B, ...]`, as described at the top of this module.
-
-    Raises:
-        ValueError: If an array does not have the shape of the space, or a text is too
-            long or has a character that is not in the space.
-
-    Example:
-        >>> encode(gym.spaces.Text(3, charset="abc"), ["b", "ca"])
-        array([[2, 0, 0],
-               [3, 1, 0]], dtype=int32)
+    `batch` has B elements of the space as Gymnasium batches them: arrays, sequences of
+    strings for a `Text`, nests of these for `Dict` and `Tuple`. The top of this module
+    says what becomes of them. Raises a `ValueError` if an array's shape is not the
+    space's, or a text is too long or has a character that is not in the space.
     """
     if space.shape is not None:
         values: Array = np.array(batch, space.dtype)
@@ -109,10 +84,9 @@ def encode(space: Space, batch: Nest) -> Nest:
 
 
 def leaves(space: Space) -> list[tuple[Path, Space]]:
-    """Returns the paths and the spaces that are not a `Dict` or `Tuple`.
+    """Returns the paths and spaces that are no `Dict` or `Tuple`, in `tf.nest`'s order.
 
-    The order is that of `tf.nest.flatten`. The path of a plain space is `()`; the
-    elements of a `Tuple` are named "0", "1", ….
+    The path of a plain space is `()`; the elements of a `Tuple` are named "0", "1", ….
     """
     if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
         return [((), space)]
@@ -124,39 +98,40 @@ def leaves(space: Space) -> list[tuple[Path, Space]]:
 
 
 def check(space: Space, role: str) -> None:
-    """Refuses a space that kpg cannot handle, and says which wrapper to write.
+    """Raises a `ValueError` for a space that kpg cannot handle; it names a wrapper.
 
-    Args:
-        space: Any Gymnasium space.
-        role: "observation" or "action". An action is never a text, and its Box holds
-            floating-point numbers.
-
-    Raises:
-        ValueError: If the space, or one inside it, is not supported.
+    An action (`role` "action", not "observation") has no text, and its Boxes are float.
     """
     checks.choice("role", role, _WRAPPERS)
     _check(space, role, "")
 
 
 def _check(space: Space, role: str, where: str) -> None:
-    """Checks the space at `where` inside that of an observation or action."""
-    wanted = f"must be built of {', '.join(_KINDS)}"
-    if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
-        if len(space.spaces) == 0:
-            raise _refusal(space, role, "must not be empty", where)
-        if isinstance(space, gym.spaces.Dict) and {*map(type, space.spaces)} != {str}:
-            raise _refusal(space, role, "must have strings as keys", where)
-        for key, part in _parts(space):
-            _check(part, role, f"{where}[{key!r}]")
-    elif not isinstance(space, tuple(kind.space for kind in _KINDS.values())):
-        raise _refusal(space, role, wanted, where)
-    elif 0 in (space.shape or ()):
-        raise _refusal(space, role, "must not be empty", where)
-    elif role == "action" and isinstance(space, gym.spaces.Text):
-        raise _refusal(space, role, "must hold no text", where)
-    elif role == "action" and isinstance(space, gym.spaces.Box):
+    wanted = _wanted(space, role == "action")
+    if wanted is not None:
+        raise ValueError(
+            f"The {role} space {wanted}. Received: {type(space).__name__}, {space!r}, "
+            f"as {role}_space{where}. {_WRAPPERS[role]}, and pass it to kpg.make(…, "
+            "wrappers=[…])."
+        )
+    for key, part in _parts(space):
+        _check(part, role, f"{where}[{key!r}]")
+
+
+def _wanted(space: Space, is_action: bool) -> str | None:
+    """Returns what is wanted instead of a space, if anything."""
+    if not isinstance(space, tuple(kind.space for kind in _KINDS.values())):
+        return f"must be built of {', '.join(_KINDS)}"
+    if 0 in (space.shape or ()) or len(getattr(space, "spaces", "any")) == 0:
+        return "must not be empty"
+    if isinstance(space, gym.spaces.Dict) and {*map(type, space.spaces)} != {str}:
+        return "must have strings as keys"
+    if is_action and isinstance(space, gym.spaces.Text):
+        return "must hold no text"
+    if is_action and isinstance(space, gym.spaces.Box):
         if not np.issubdtype(space.dtype, np.floating):
-            raise _refusal(space, role, "must have floats in each Box", where)
+            return "must have floats in each Box"
+    return None
 
 
 _WRAPPERS = {
@@ -171,16 +146,8 @@ _WRAPPERS = {
 }
 
 
-def _refusal(space: Space, role: str, wanted: str, where: str = "") -> ValueError:
-    return ValueError(
-        f"The {role} space {wanted}. Received: {type(space).__name__}, {space!r}, as "
-        f"{role}_space{where}. {_WRAPPERS[role]}, and pass it to kpg.make(…, "
-        "wrappers=[…])."
-    )
-
-
 def _parts(space: Space) -> Iterator[tuple[str | int, Space]]:
-    """Yields keys and spaces inside a `Dict` or `Tuple`, in the order of `tf.nest`."""
+    """Yields the keys and spaces in a `Dict` or `Tuple`, in the order of `tf.nest`."""
     if isinstance(space, gym.spaces.Dict):
         yield from sorted(space.spaces.items())
     elif isinstance(space, gym.spaces.Tuple):
@@ -214,18 +181,11 @@ def _encode_texts(space: gym.spaces.Text, texts: Sequence[str]) -> Array:
 
 
 class _Kind(NamedTuple):
-    """A class of spaces, what to write down of one, and how to make it again."""
+    """A class of spaces, how to describe one, and how to make it again."""
 
     space: type[Space]
     fields: Callable[[Any], Config]
     make: Callable[[Config], Space]
-
-
-def _describe(space: Space) -> Config:
-    for name, kind in _KINDS.items():
-        if isinstance(space, kind.space):
-            return {"kind": name, **kind.fields(space)}
-    raise _refusal(space, "observation", f"must be built of {', '.join(_KINDS)}")
 
 
 def _make_discrete(config: Config) -> gym.spaces.Discrete[Any]:
@@ -242,7 +202,6 @@ def _write_bounds(bounds: Array) -> float | str | list[float | str]:
 
 
 def _read_bounds(config: Config, name: str) -> Array:
-    """Reads what `_write_bounds` wrote."""
     dtype, shape = np.dtype(config["dtype"]), config["shape"]
     values = config[name] if isinstance(config[name], list) else [config[name]]
     numbers = np.array([float(v) if isinstance(v, str) else v for v in values], dtype)
@@ -312,14 +271,14 @@ _KINDS = {
     ),
     "Dict": _Kind(
         gym.spaces.Dict,
-        lambda space: {"spaces": {k: _describe(part) for k, part in _parts(space)}},
+        lambda space: {"spaces": {k: to_config(part) for k, part in _parts(space)}},
         lambda config: gym.spaces.Dict(
             {key: from_config(part) for key, part in config["spaces"].items()}
         ),
     ),
     "Tuple": _Kind(
         gym.spaces.Tuple,
-        lambda space: {"spaces": [_describe(part) for _, part in _parts(space)]},
+        lambda space: {"spaces": [to_config(part) for _, part in _parts(space)]},
         lambda config: gym.spaces.Tuple([from_config(p) for p in config["spaces"]]),
     ),
 }

@@ -1,4 +1,4 @@
-"""Tokenizers that need no files, and language models; only these load KerasHub."""
+"""Tokenizers that need no files, and language models; KerasHub is imported late."""
 
 from __future__ import annotations
 

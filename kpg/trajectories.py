@@ -14,7 +14,7 @@ _N = TypeVar("_N")
 class Trajectory(NamedTuple):
     """A fragment of experience of `B` environments over `T` steps, time first.
 
-    Fragments carry on: the first row of one follows the last row of the one before.
+    Its first row follows the last row of the fragment before.
 
     Attributes:
         observations: Nest of `[T, B, ...]`, what the policy saw before each action.
@@ -24,24 +24,21 @@ class Trajectory(NamedTuple):
         terminated: `[T, B]` bool; the MDP ended here: nothing is bootstrapped.
         truncated: `[T, B]` bool; a time limit cut the episode here: the trace is cut,
             and the value of the final observation is bootstrapped.
-        valid: `[T, B]` bool, or `None` if every row counts; `False` marks rows that
-            must not train, such as the reset rows of Gymnasium's NEXT_STEP autoreset,
-            whose actions were ignored.
+        valid: `[T, B]` bool, or `None` for every row; `False` rows must not train, such
+            as the reset rows of Gymnasium's NEXT_STEP autoreset, whose actions were
+            ignored.
         next_observations: Nest of `[T, B, ...]`, the true next observation of each
-            step: where an episode ended it is the final observation, never that of the
-            reset. `()` if each column is one episode that terminates within it, so that
-            nothing is bootstrapped.
+            step, at an episode's end the final one, never that of the reset. `()` if
+            each column is one terminating episode: nothing is bootstrapped.
         policy_state: Nest of `[B, ...]`, the state of a recurrent policy before the
             first row; `()` for others.
-        values: `[T, B]` float32, the critic's of the observations, if it was asked when
-            they were made; otherwise `()`.
+        values: `[T, B]` float32 of the critic, if it was asked on the way, else `()`.
         critic_state: As `policy_state`, of the critic, where every fragment brings its
             own; `()` where the state carries on from the fragment before.
-        greedy_rewards: `[T, B]` float32, of the episode that the most likely actions
-            make of each column's start, 0 after its end; `()` unless an algorithm
-            needs them.
+        greedy_rewards: `[T, B]` float32, of the most likely actions' episode from each
+            column's start, 0 after its end; `()` unless an algorithm needs them.
         turns: Nest of `[T, B, ...]`, what a `kpg.environments.Partner` did; `()` unless
-            one learns. The learner makes it a pair with the log-probabilities `[T, B]`.
+            one learns. The learner pairs it with the log-probabilities `[T, B]`.
     """
 
     observations: Nest
@@ -60,10 +57,7 @@ class Trajectory(NamedTuple):
 
 
 def flatten(rows: _N) -> _N:
-    """Joins the time and the batch axis of every tensor: `[T * B, ...]`.
-
-    What is `None` in the nest stays so.
-    """
+    """Joins time and batch axis of every tensor to `[T * B, ...]`; `None` stays."""
 
     def join(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tf.reshape(tensor, [-1, *tensor.shape[2:]])
@@ -80,7 +74,7 @@ def ends(trajectory: Trajectory) -> Tensor:
 def cuts(trajectory: Trajectory) -> Tensor:
     """Returns `[T, B]` bool: after these rows a recurrent state starts from zero.
 
-    They are the last rows of episodes, and rows that are no steps.
+    They are the last rows of episodes, and rows that are not valid.
     """
     ended = ends(trajectory)
     return ended if trajectory.valid is None else ended | ~trajectory.valid

@@ -1,8 +1,7 @@
 """Names of the types that many files share.
 
-TensorFlow and Keras carry no types, so a checker takes their classes for `Any`; the
-names still tell a reader, and an editor, what is meant. Nothing is imported here when
-kpg runs: a client of a served policy has no TensorFlow.
+For a checker TensorFlow's and Keras's classes are `Any`; the names are for readers.
+Nothing is imported at run time: a client of a served policy has no TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Options that are values: small frozen objects that carry their own arguments.
 
-An option such as `advantage=GAE(0.95)` is a frozen dataclass. What has no effect cannot
-be written, and a class of one's own is the extension. A name or a configuration is a
-shorthand, through `get`, as Keras's own `get` functions read them.
+`advantage=GAE(0.95)` is a frozen dataclass: what has no effect cannot be written, and
+your own class extends it. `get` also reads a name or a configuration, as in Keras.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ _V = TypeVar("_V", bound="Value")
 class Value:
     """The base of all options; derived classes are frozen dataclasses.
 
-    Keras saves and loads them: a class of one's own needs
-    `@keras.saving.register_keras_serializable` for that.
+    To be saved and loaded, a class of your own needs
+    `@keras.saving.register_keras_serializable`.
     """
 
     def get_config(self) -> Config:
@@ -56,17 +55,10 @@ def get(
 ) -> _V:
     """Returns an option that was given as a value, a class, a name or a configuration.
 
-    Args:
-        name: Of the option, for messages.
-        value: An object of `base`; a class derived from it; one of the names in
-            `known`, or "module:Name" for a class of one's own; or what
-            `keras.saving.serialize_keras_object` made of one.
-        base: What all of them derive from.
-        known: The classes that have a name.
-        arguments: What a class is made with. Defaults to its defaults.
-
-    Raises:
-        ValueError: If it is none of these, or arguments were given to a finished value.
+    `value` is an object of `base`, a class derived from it, a name in `known`,
+    "module:Name" of your own class, or what `keras.saving.serialize_keras_object` made
+    of one; all else raises a `ValueError`. A class is made with `arguments`, which a
+    finished value does not take. `name` is the option's, for messages.
     """
     kind = kind_of(name, value, base, known)
     if kind is not None:
@@ -98,10 +90,9 @@ def get(
 def kind_of(
     name: str, value: object, base: type[_V], known: Mapping[str, type[_V]]
 ) -> type[_V] | None:
-    """Returns the class that was meant, if it was a class or the name of one.
+    """Returns the class that was given or named; `None` for any other value.
 
-    Raises:
-        ValueError: If there is no such name, or the class is of another kind.
+    Raises a `ValueError` for an unknown name or a class of another kind.
     """
     found: object = value
     if isinstance(value, str):

@@ -1,11 +1,7 @@
-"""Algorithms on the command line: those of kpg by name, your own as "module:Name".
-
-Nothing here imports TensorFlow until an algorithm is looked up.
-"""
+"""Algorithms by name, or your own as "module:Name"; TensorFlow is imported late."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING
 
@@ -24,28 +20,15 @@ _PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 
 
 def check_name(name: object) -> str:
-    """Returns the name of an algorithm if it can be one, without importing it.
-
-    Raises:
-        ValueError: If it is neither one of kpg's nor of the form "module:Name".
-    """
-    if not isinstance(name, str) or (name not in KNOWN and not _PATH.fullmatch(name)):
-        checks.refuse(
-            "algorithm",
-            f"must be one of {', '.join(KNOWN)}, or module:Name of a trainer of your "
-            "own",
-            name,
-        )
-    return name
+    """Returns a name of kpg's or a "module:Name", not imported; else a `ValueError`."""
+    if isinstance(name, str) and (name in KNOWN or _PATH.fullmatch(name)):
+        return name
+    own = "or module:Name of a trainer of your own"
+    checks.refuse("algorithm", f"must be one of {', '.join(KNOWN)}, {own}", name)
 
 
 def find(name: str) -> type[Trainer]:
-    """Returns the class of an algorithm.
-
-    Raises:
-        ValueError: If there is none, its module cannot be imported (its own error is
-            shown), or the class is no complete trainer.
-    """
+    """Returns an algorithm's class, or a `ValueError` if it is no complete trainer."""
     found = imports.named(KNOWN.get(check_name(name), name))
     from kpg.trainers.trainer import Trainer
 
@@ -66,18 +49,13 @@ def bases(kind: type[Trainer]) -> list[str]:
 
 def settings_names(kind: type[Trainer]) -> list[str]:
     """Returns the names of all settings that an algorithm accepts."""
-    settings = kind.settings_class
-    names = getattr(settings, "names", None)
-    if names is not None:
-        return list(names())
-    return [field.name for field in dataclasses.fields(settings)]
+    return kind.settings_class.names()
 
 
 def load(run: Run) -> Trainer:
-    """Loads a run's best model, and before it the classes of your own that it needs.
+    """Loads a run's best model, after the classes of your own that it needs.
 
-    Raises:
-        ValueError: If there is no model, it is damaged, or a class cannot be imported.
+    Raises a `ValueError` if there is no model, or a class cannot be imported.
     """
     path, own = run.model_file(), {}
     preset = run.settings().get("preset", {})

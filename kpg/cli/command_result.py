@@ -10,13 +10,7 @@ from kpg.types import Config
 
 
 class CommandResult(NamedTuple):
-    """The result of a command.
-
-    Attributes:
-        values: What `--json` prints; nothing if empty.
-        text: What is printed otherwise; nothing if empty.
-        exit_code: 0 if the command did what it says. Defaults to 0.
-    """
+    """What `--json` prints, the text printed otherwise, if any, and the exit code."""
 
     values: Config
     text: str

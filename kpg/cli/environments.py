@@ -1,4 +1,4 @@
-"""Environments on the command line: their presets, models, episodes and examination."""
+"""Environments on the command line: presets, models, episodes, examination."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ if TYPE_CHECKING:
 
 _PACKAGE = "kpg.cli"
 _DEFAULT = "default_"
-# Copies that are measured together: enough to fill the graph; on the host each one
-# costs memory.
+# Copies that are measured together; on the host each one costs memory.
 _GRAPH_COPIES = 100
 _HOST_COPIES = 16
-# Arguments of the policy that are no settings: they follow from the environment, or
-# cannot be written on a command line.
+# These follow from the environment, or cannot be written on a command line.
 _NOT_SETTINGS = {"observation_space", "action_space", "backbone", "seed", "kwargs"}
 
 
@@ -41,17 +39,15 @@ class Environments(Kind):
 
     @override
     def ids(self) -> list[str]:
-        return [
-            name for name in preset.names(_PACKAGE) if not name.startswith(_DEFAULT)
-        ]
+        names = preset.names(_PACKAGE)
+        return [name for name in names if not name.startswith(_DEFAULT)]
 
     @override
     def entries(self, id: str) -> dict[str, Config]:
         if id in self.ids():
             return preset.read(_PACKAGE, id)
-        return self.default_entries(
-            isinstance(_probe(id).action_space, gymnasium.spaces.Box)
-        )
+        actions = _probe(id).action_space
+        return self.default_entries(isinstance(actions, gymnasium.spaces.Box))
 
     def default_entries(self, continuous: bool) -> dict[str, Config]:
         """Returns the settings of environments without a preset of their own."""
@@ -98,9 +94,8 @@ class Environments(Kind):
     def evaluation(self, chosen: Config, episodes: int, seed: int) -> Environment:
         from kpg.environments.construction import make
 
-        id = chosen["env"]
-        copies = _GRAPH_COPIES if _in_graph(id) else _HOST_COPIES
-        return make(id, num_envs=min(episodes, copies), seed=seed)
+        copies = _GRAPH_COPIES if _in_graph(chosen["env"]) else _HOST_COPIES
+        return make(chosen["env"], num_envs=min(episodes, copies), seed=seed)
 
     @override
     def callbacks(
@@ -134,10 +129,9 @@ class Environments(Kind):
 
     @override
     def to_examine(self, id: str, num_envs: int | None) -> object:
-        """Returns the in-graph environment if there is one, as in training.
+        """Returns the in-graph environment, if any, or a factory of single ones.
 
-        Otherwise a single environment shows more than a vector of them, which checks
-        and copies.
+        A single environment shows more than a vector, which checks and copies.
         """
         from kpg.environments.construction import make
 
@@ -155,7 +149,7 @@ class Environments(Kind):
 
 
 def _probe(id: str) -> Environment:
-    """Makes one copy of an environment, closed, to be asked what it is like."""
+    """Makes one closed copy of an environment, to read its properties."""
     from kpg.environments.construction import make
 
     _import_module(id)
@@ -165,13 +159,11 @@ def _probe(id: str) -> Environment:
 
 
 def _import_module(id: str) -> None:
-    """Imports the module of "module:Id-v0", or raises a `ValueError`."""
     if ":" in id and not id.startswith("envpool:"):
         imports.module_of(id)
 
 
 def _in_graph(id: str) -> bool:
-    """Whether `kpg.make` steps an environment inside the graph."""
     from kpg.environments.registry import IN_GRAPH
 
     _import_module(id)

@@ -1,4 +1,4 @@
-"""What a number of episodes says about a policy."""
+"""Statistics of a number of episodes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,10 @@ from kpg.types import Config
 
 
 def summary(returns: Sequence[float], length_mean: float) -> Config:
-    """Sums up episodes.
+    """Summarises undiscounted returns, at least one, and the mean length in steps.
 
-    Args:
-        returns: Undiscounted return of each episode, at least one.
-        length_mean: Mean length in steps.
-
-    Returns:
-        `episodes`, `return_mean`, `return_std` (of the sample, n − 1), `return_ci95`
-        (half the width of the 95 % confidence interval of the mean, by the normal
-        approximation) and `length_mean`. The spread of a single episode is NaN.
+    `return_std` is of the sample (n − 1); `return_ci95` is half the width of the mean's
+    95 % confidence interval, normally approximated. One episode has NaN for both.
     """
     deviation = statistics.stdev(returns) if len(returns) > 1 else math.nan
     return {
@@ -32,7 +26,7 @@ def summary(returns: Sequence[float], length_mean: float) -> Config:
 
 
 def in_words(values: Config) -> str:
-    """Writes a summary as one line for people."""
+    """Writes a summary as one line."""
     spread = values["return_ci95"]
     interval = "" if math.isnan(spread) else f" ± {spread:.2f} (95 %)"
     plural = "" if values["episodes"] == 1 else "s"

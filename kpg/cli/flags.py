@@ -1,11 +1,9 @@
-"""The flags of the command line.
-
-TensorFlow is not imported here: `kpg --help` answers at once.
-"""
+"""The flags of the command line; TensorFlow is not imported."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 from typing import TYPE_CHECKING
 
 from kpg.cli import algorithms
@@ -56,14 +54,8 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument("--num-envs", type=_positive, help=text)
     text = "budget of environment steps; default: the preset's"
     parser.add_argument("--total-steps", type=_positive, help=text)
-    parser.add_argument(
-        "--set",
-        dest="assignments",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override a setting by its name in Python, such as gamma=0.99; repeatable",
-    )
+    text = "override a setting by its name in Python, such as gamma=0.99; repeatable"
+    _add_repeatable(parser, "--set", "assignments", "KEY=VALUE", text)
     text = "the run directory; default: runs/ENV/ and the next free number"
     parser.add_argument("--output", metavar="DIR", help=text)
 
@@ -108,19 +100,20 @@ def _add_play(commands: Commands) -> None:
     parser.add_argument("--model_name", default="default", help=text)
     _add_episodes(parser, 10)
     text = "what a text policy completes; repeatable"
-    parser.add_argument(
-        "--prompt",
-        dest="prompts",
-        metavar="TEXT",
-        action="append",
-        default=[],
-        help=text,
-    )
+    _add_repeatable(parser, "--prompt", "prompts", "TEXT", text)
     text = "tokens of a completion at most; default: as exported, or as trained"
     parser.add_argument("--max-new-tokens", type=_positive, help=text)
     parser.add_argument("--temperature", type=float, help="default: the policy's")
     text = "write the most likely tokens instead of drawn ones"
     parser.add_argument("--deterministic", action="store_true", help=text)
+
+
+def _add_repeatable(
+    parser: argparse.ArgumentParser, flag: str, dest: str, metavar: str, text: str
+) -> None:
+    parser.add_argument(
+        flag, dest=dest, metavar=metavar, action="append", default=[], help=text
+    )
 
 
 def _add_episodes(parser: argparse.ArgumentParser, default: int) -> None:
@@ -142,16 +135,9 @@ def _whole_number(text: str, low: int, high: int) -> int:
     return int(number)
 
 
-def _positive(text: str) -> int:
-    return _whole_number(text, 1, 2**53)
-
-
-def _seed(text: str) -> int:
-    return _whole_number(text, 0, 2**31 - 1)
-
-
-def _port(text: str) -> int:
-    return _whole_number(text, 0, 2**16 - 1)
+_positive = functools.partial(_whole_number, low=1, high=2**53)
+_seed = functools.partial(_whole_number, low=0, high=2**31 - 1)
+_port = functools.partial(_whole_number, low=0, high=2**16 - 1)
 
 
 def _address(text: str) -> str:

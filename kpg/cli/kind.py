@@ -1,7 +1,7 @@
-"""Kinds of tasks: what the commands need to know of each, in one table.
+"""Kinds of tasks: what the commands need to know of each.
 
-An id begins with the prefix of its kind, such as "text:"; without one it names an
-environment. The commands call the methods of a kind and do not ask which one it is.
+An id begins with the prefix of its kind, such as "text:"; without one it is an
+environment. The commands call a kind's methods and do not ask which one it is.
 """
 
 from __future__ import annotations
@@ -50,18 +50,13 @@ class Seeds(NamedTuple):
 
     @classmethod
     def derived(cls, seed: int) -> Self:
-        """Draws the seeds of all parts."""
+        """Draws all the seeds."""
         state = np.random.SeedSequence(seed).generate_state(len(cls._fields))
         return cls(*(int(number) >> 1 for number in state))  # signed 32 bits, ≥ 0
 
 
 class Kind(ABC):
-    """A kind of task.
-
-    Attributes:
-        deterministic: Whether a policy is measured by its most likely actions.
-        takes_prompts: Whether `kpg play` completes prompts.
-    """
+    """A kind of task; a `deterministic` one is measured by its most likely actions."""
 
     deterministic: ClassVar[bool] = True
     takes_prompts: ClassVar[bool] = False
@@ -72,15 +67,11 @@ class Kind(ABC):
 
     @abstractmethod
     def entries(self, id: str) -> dict[str, Config]:
-        """Returns the settings of a task by algorithm; the first is the default.
-
-        Raises:
-            ValueError: If there is no such task.
-        """
+        """Returns a task's settings by algorithm, the default first."""
 
     @abstractmethod
     def policy_settings(self) -> list[str]:
-        """Returns the names of the policy's arguments that may be set."""
+        """Returns the policy's arguments that may be set."""
 
     def task_settings(self) -> list[str]:
         """Returns the names of the task's own settings."""
@@ -89,26 +80,18 @@ class Kind(ABC):
     def further_settings(
         self, chosen: Preset, known: Sequence[str], settings: Config
     ) -> Config:
-        """Returns what follows from the task for settings that the user leaves open.
-
-        Args:
-            chosen: The preset so far.
-            known: Names of the trainer's settings.
-            settings: What the user gave.
-        """
+        """Returns what follows from the task for settings that the user leaves open."""
         return {}
 
     def load(self, id: str, algorithm: str | None = None) -> Preset:
-        """Returns the preset of a task, of its first algorithm unless one is named."""
+        """Returns the preset of a task, by default that of its first algorithm."""
         entries = self.entries(id)
         return preset.select(id, entries, algorithm or next(iter(entries)))
 
     def chosen_preset(self, id: str, settings: Mapping[str, object]) -> Preset:
-        """Puts the user's settings, perhaps an `algorithm` too, over a task's preset.
+        """Puts the user's settings, `algorithm` included, over a task's preset.
 
-        Raises:
-            ValueError: If the task, the algorithm or a setting is unknown, or a value
-                is out of its range.
+        Raises a `ValueError` for an unknown task, algorithm or setting, or a bad value.
         """
         given = dict(settings)
         algorithm = given.pop("algorithm", None)
@@ -124,21 +107,11 @@ class Kind(ABC):
 
     @abstractmethod
     def build(self, chosen: Preset, seeds: Seeds) -> tuple[Trainer, Environment]:
-        """Makes the environment, the models and a trainer.
-
-        Raises:
-            ValueError: If they do not fit, or a setting is out of its range.
-        """
+        """Makes the environment, the models and a trainer, or raises a `ValueError`."""
 
     @abstractmethod
     def evaluation(self, chosen: Config, episodes: int, seed: int) -> Environment:
-        """Makes the environment that a policy is measured in.
-
-        Args:
-            chosen: Fields of the preset by name; at least `env`.
-            episodes: How many will be played.
-            seed: The environment's.
-        """
+        """Makes the environment for measuring; the preset's fields must have `env`."""
 
     def pretrain(
         self,
@@ -147,14 +120,14 @@ class Kind(ABC):
         seed: int,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> Logs:
-        """Gives a policy its supervised start, if any, and returns what to report."""
+        """Gives a policy its supervised start, if any; returns what to report."""
         return {}
 
     @abstractmethod
     def callbacks(
         self, run: Run, trainer: Trainer, validation: Environment, total_steps: int
     ) -> list[keras.callbacks.Callback]:
-        """Returns what records a training and shows how far it is."""
+        """Returns what records and shows a training."""
 
     def measure(
         self, trainer: Trainer, chosen: Config, episodes: int, seed: int
@@ -171,7 +144,7 @@ class Kind(ABC):
         return summary(returns, float(logs["length"])) | self.details(logs)
 
     def details(self, logs: Config) -> Config:
-        """Returns what an evaluation tells besides returns and lengths."""
+        """Returns an evaluation's numbers besides returns and lengths."""
         return {}
 
     @abstractmethod
@@ -196,7 +169,7 @@ def kind_of(id: str) -> Kind:
 def player_of(options: argparse.Namespace) -> Kind:
     """Returns the kind that plays.
 
-    Prompts for a server are completed whatever the id: only the server knows its model.
+    A server completes prompts for any id: only it knows its model.
     """
     if options.prompts and options.server is not None:
         return next(kind for kind in kinds() if kind.takes_prompts)

@@ -1,13 +1,11 @@
 """The command line: dispatch and exit codes.
 
-Exit codes: 0 only when the command did what it says; 2 for bad usage; 1 for a failure;
-128 plus the signal's number when a signal ended it early. TensorFlow is imported by the
-commands that need it, not here: `kpg --help` answers at once.
+Exit codes: 0 only if the command did what it says, 2 for bad usage, 1 for a failure,
+128 plus the signal's number. No TensorFlow here: `kpg --help` answers at once.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import logging
 import os
@@ -28,11 +26,7 @@ _LONGEST_MESSAGE = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs `kpg` with the given arguments, or with those of the process.
-
-    Returns:
-        The exit code.
-    """
+    """Runs `kpg` with the given arguments, or the process's; returns the exit code."""
     started = time.perf_counter()
     options = flags.parser().parse_args(arguments)
     options.started = started
@@ -40,8 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "" not in sys.path:
         sys.path.insert(0, "")  # modules in the current folder, as `python -m` does
     try:
-        result = _command(options)
-        _print(result, options)
+        caching.cache_compilations()
+        module = importlib.import_module(f"kpg.cli.commands.{options.command}")
+        result: CommandResult = module.run(options)
+        text = to_json(result.values) if options.json and result.values else result.text
+        if text:
+            print(text, flush=True)
         return result.exit_code
     except KeyboardInterrupt:
         print(f"kpg {options.command}: interrupted", file=sys.stderr)
@@ -51,22 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"kpg {options.command}: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-
-
-def _command(options: argparse.Namespace) -> CommandResult:
-    caching.cache_compilations()
-    module = importlib.import_module(f"kpg.cli.commands.{options.command}")
-    result: CommandResult = module.run(options)
-    return result
-
-
-def _print(result: CommandResult, options: argparse.Namespace) -> None:
-    """Prints the result; with `--json` the object is the last line, whole at once."""
-    text = result.text
-    if options.json and result.values:
-        text = to_json(result.values)
-    if text:
-        print(text, flush=True)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,7 +1,4 @@
-"""Episodes played by a served policy.
-
-TensorFlow is not imported: this is what a robot or a game would run.
-"""
+"""Episodes played by a served policy, without TensorFlow, as a robot would."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import argparse
 import contextlib
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -22,11 +20,7 @@ from kpg.types import Config, Nest, Space
 
 
 def play_episodes(env: gymnasium.Env[Any, Any], options: argparse.Namespace) -> Config:
-    """Plays as many episodes as the options of `kpg play` ask for, and closes `env`.
-
-    Returns:
-        See `episode_statistics.summary`.
-    """
+    """Plays the episodes that `kpg play` asks for, summarises them, closes `env`."""
     client = Client(
         options.server, model_name=options.model_name, action_space=env.action_space
     )
@@ -44,22 +38,16 @@ def play_episodes(env: gymnasium.Env[Any, Any], options: argparse.Namespace) -> 
 def play(
     env: gymnasium.Env[Any, Any], client: Client, seed: int | None
 ) -> tuple[float, int]:
-    """Plays one episode.
+    """Plays one episode; returns its undiscounted return and its number of steps.
 
-    Args:
-        env: The environment.
-        client: Gives the actions.
-        seed: Seed of the reset, or `None` to carry on with the environment's own.
-
-    Returns:
-        The undiscounted return and the number of steps.
+    The seed `None` carries on with the environment's own generator.
     """
     observation, _ = env.reset(seed=seed)
     player = Player(client)
     total, steps, ended = 0.0, 0, False
     while not ended:
-        actions = player.act(_batch_of_one(env.observation_space, observation))
-        action = _first(env.action_space, actions)
+        row = _mapped(env.observation_space, observation, _batch_of_one)
+        action = _mapped(env.action_space, player.act(row), operator.itemgetter(0))
         observation, reward, terminated, truncated, _ = env.step(action)
         total += float(reward)
         steps += 1
@@ -67,17 +55,12 @@ def play(
     return total, steps
 
 
-def _batch_of_one(space: Space, observation: Nest) -> Nest:
-    """Puts a batch axis in front of each part of an observation."""
+def _mapped(space: Space, nest: Nest, change: Callable[[Nest], Nest]) -> Nest:
+    """Changes each part of a nest that has the structure of a space."""
     return names.build(
-        space, lambda path: np.asarray(_part(observation, path))[np.newaxis]
+        space, lambda path: change(functools.reduce(operator.getitem, path, nest))
     )
 
 
-def _first(space: Space, actions: Nest) -> Nest:
-    """Returns the first row of each part of a batch of actions."""
-    return names.build(space, lambda path: _part(actions, path)[0])
-
-
-def _part(nest: Nest, path: names.Path) -> Nest:
-    return functools.reduce(operator.getitem, path, nest)
+def _batch_of_one(part: Nest) -> Nest:
+    return np.asarray(part)[np.newaxis]

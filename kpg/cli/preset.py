@@ -1,7 +1,6 @@
-"""A preset: the tuned settings of a task, and how a user changes them.
+"""A preset: a task's tuned settings, and how a user changes them.
 
-Each task has one JSON file with the settings of one or more algorithms by name. The
-first algorithm is the task's default.
+Each task has a JSON file of settings by algorithm; the first one is the default.
 """
 
 from __future__ import annotations
@@ -24,28 +23,13 @@ _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """Everything that `kpg train` needs to know besides the seed.
+    """All that `kpg train` needs besides the seed, in plain values: names and numbers.
 
-    Values are plain, as a user writes them: names and numbers, never objects.
-
-    Attributes:
-        env: Id of the environment or task.
-        algorithm: Name of a trainer in `kpg.trainers`, or "module:Name" of your own.
-        num_envs: Environments stepped together, ≥ 1.
-        total_steps: Budget of environment steps over all environments; training takes
-            as many whole iterations as fit in it.
-        learning_rate: Adam's, > 0.
-        steps_per_epoch: Iterations between two validations. Defaults to `None`: as
-            many as give about fifty epochs.
-        steps_per_execution: Iterations in one call of the graph. Defaults to `None`:
-            a whole epoch if the environment is in the graph, else 1.
-        jit_compile: `compile`'s argument. Defaults to "auto".
-        validation_episodes: Episodes of each validation, ≥ 1. Defaults to 100.
-        policy: Arguments of the policy. Of an environment: those of
-            `kpg.models.Policy`, which the critic shares. Of a text task: those of
-            `kpg.text.gpt2` and of `kpg.models.CausalLMPolicy`.
-        trainer: Settings of the trainer.
-        task: Settings of a text task, see `kpg.cli.language.task.Task`.
+    Training takes as many whole iterations as fit into `total_steps` steps of all
+    environments. By default there are about 50 epochs, and one execution is an epoch if
+    the environment is in the graph, else an iteration. `policy` has arguments of
+    `kpg.models.Policy`, which the critic shares, or of `kpg.text.gpt2` and
+    `kpg.models.CausalLMPolicy`, `task` those of `kpg.cli.language.task.Task`.
     """
 
     env: str
@@ -62,7 +46,6 @@ class Preset:
     task: Config = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks what no other part of kpg will check."""
         for name in ("num_envs", "total_steps", "validation_episodes"):
             checks.whole_number(name, getattr(self, name))
         for name in ("steps_per_epoch", "steps_per_execution"):
@@ -73,15 +56,12 @@ class Preset:
         algorithms.check_name(self.algorithm)
 
 
-OWN_KEYS = tuple(
-    field.name
-    for field in dataclasses.fields(Preset)
-    if field.name not in ("env", "policy", "trainer", "task")
-)
+_PARTS = ("env", "policy", "trainer", "task")
+OWN_KEYS = tuple(f.name for f in dataclasses.fields(Preset) if f.name not in _PARTS)
 
 
 def names(package: str) -> list[str]:
-    """Returns the names of the preset files in a package's folder `presets`."""
+    """Returns the names of the presets of a package."""
     files = (resources.files(package) / "presets").iterdir()
     stems = (f.name.removesuffix(".json") for f in files if f.name.endswith(".json"))
     return sorted(stems)
@@ -97,12 +77,9 @@ def read(package: str, name: str) -> dict[str, Config]:
 def select(env: str, entries: Mapping[str, Config], algorithm: str) -> Preset:
     """Takes the settings tuned for an algorithm, or adapts those of another one.
 
-    A class of your own takes the settings of the nearest base class that has some. If
-    none has, the first entry is adapted: only settings that the algorithm knows are
-    kept, and of these not the ones that each algorithm needs to choose for itself.
-
-    Raises:
-        ValueError: If there is no such algorithm.
+    A class of your own takes those of its nearest base class that has some. Without
+    one, the first entry is adapted: only settings that the algorithm knows are kept,
+    minus those that each algorithm must choose. Raises `ValueError` for an unknown one.
     """
     if algorithm in entries:
         return Preset(env=env, algorithm=algorithm, **entries[algorithm])
@@ -118,14 +95,9 @@ def select(env: str, entries: Mapping[str, Config], algorithm: str) -> Preset:
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
-    """Splits `key=value`; the value is JSON, or Python's True, False, None, or text.
+    """Splits `key=value`, or raises a `ValueError`.
 
-    Raises:
-        ValueError: If there is no `=`, or no key before it.
-
-    Example:
-        >>> parse_assignment("hidden_units=[32, 32]")
-        ('hidden_units', [32, 32])
+    The value is JSON, or Python's True, False or None, or else text.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
@@ -134,7 +106,7 @@ def parse_assignment(text: str) -> tuple[str, object]:
     if value in _PYTHON_WORDS:
         return key, _PYTHON_WORDS[value]
     try:
-        parsed: object = json.loads(value)
+        parsed = json.loads(value)
     except ValueError:
         return key, value
     # 3e6 is a float in JSON, and the usual way to write three million steps.
@@ -151,21 +123,10 @@ def with_settings(
     trainer: Sequence[str],
     task: Sequence[str] = (),
 ) -> Preset:
-    """Puts a user's settings over those of the preset.
+    """Puts a user's settings over a preset, by the names that each part accepts.
 
-    A setting that both trainer and task know, such as the size of a group, goes to
-    both.
-
-    Args:
-        preset: The tuned settings.
-        settings: Values by the names of the Python arguments.
-        policy: Names of the policy's arguments that may be set.
-        trainer: Names of the trainer's settings.
-        task: Names of the task's own settings. Defaults to none.
-
-    Raises:
-        ValueError: If a name belongs to none of them (close ones are named), or a value
-            is out of its range.
+    What trainer and task both know, such as the size of a group, goes to both. Raises a
+    `ValueError` that hints at close names if none knows it.
     """
     known = [*OWN_KEYS, *policy, *trainer, *task]
     for key in settings:

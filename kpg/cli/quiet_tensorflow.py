@@ -9,16 +9,10 @@ import tempfile
 
 
 def import_tensorflow(debug: bool = False) -> None:
-    """Imports TensorFlow and holds back what it writes while loading.
+    """Imports TensorFlow and, unless debugging, hides what it writes while loading.
 
     Its libraries write to file descriptor 2 before any log level can be set. If the
-    import fails, what they wrote is shown after all.
-
-    Args:
-        debug: Whether to let everything through. Defaults to `False`.
-
-    Raises:
-        ImportError: If TensorFlow cannot be imported.
+    import fails, that text is shown after all.
     """
     if debug or "tensorflow" in sys.modules:
         importlib.import_module("tensorflow")

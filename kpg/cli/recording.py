@@ -24,14 +24,7 @@ _BAR_WIDTH = 24
 
 
 class RunRecorder(keras.callbacks.Callback):
-    """Writes the logs of each epoch, and the model whenever its validation is a best.
-
-    Attributes:
-        best: The best `val_return` so far, or −∞.
-
-    Args:
-        run: The run directory.
-    """
+    """Writes each epoch's logs, and the model whenever its validation is the best."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -50,12 +43,7 @@ class RunRecorder(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar on a terminal, one line per epoch elsewhere.
-
-    Args:
-        total_steps: Environment steps of the whole training.
-        stream: Where it is shown. Defaults to standard error.
-    """
+    """A bar on a terminal, one line per epoch elsewhere, for `total_steps` in all."""
 
     # The logs that are shown, what they are called, and how they are written.
     columns: ClassVar[dict[str, str]] = {"return": "return", "val_return": "validation"}
@@ -103,7 +91,6 @@ class Progress(keras.callbacks.Callback):
     def _line(self) -> str:
         done = self.model.env_steps
         share = min(done / self.total_steps, 1.0)
-        full = round(share * _BAR_WIDTH)
         parts = [f"{done:,}/{self.total_steps:,} steps"]
         parts += [
             f"{name} {self.latest[key]:{self.number_format}}"
@@ -113,14 +100,12 @@ class Progress(keras.callbacks.Callback):
         if "steps_per_second" in self.latest:
             parts.append(self.speed())
         if self.bar:
+            full = round(share * _BAR_WIDTH)
             parts.insert(0, f"{'█' * full}{'░' * (_BAR_WIDTH - full)} {share:4.0%}")
-            parts.append(self._time_left(share))
+            spent = time.perf_counter() - self.started
+            left = spent / share - spent if share else 0.0
+            parts.append(f"{int(left // 60)}:{int(left % 60):02d} left")
         return "  ".join(parts)
-
-    def _time_left(self, share: float) -> str:
-        spent = time.perf_counter() - self.started
-        left = spent / share - spent if share else 0.0
-        return f"{int(left // 60)}:{int(left % 60):02d} left"
 
     def _show(self, line: str, end: str) -> None:
         if self.bar:
@@ -130,11 +115,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Stops training after the first SIGINT or SIGTERM; the second one ends it at once.
-
-    Attributes:
-        received: The signal's number, or `None`.
-    """
+    """Stops training after a first SIGINT or SIGTERM (`received`); a second ends it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +123,7 @@ class StopOnSignal(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes over both signals, where Python allows it: in the main thread."""
+        """Handles both signals in the main thread; Python allows it nowhere else."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -1,12 +1,11 @@
-"""The run directory: what one `kpg train` leaves behind.
+"""The run directory, which `kpg train` leaves behind.
 
-- `settings.json`: what was asked for: preset, overrides, seed, versions.
-- `metrics.jsonl`: one JSON object an epoch.
-- `completions.jsonl`: of text tasks only; see `Run.append_completions`.
+- `settings.json`: preset, overrides, seed, versions.
+- `metrics.jsonl`: one JSON object per epoch.
+- `completions.jsonl`: text tasks only, see `Run.append_completions`.
 - `learning_curve.png`: return over environment steps.
-- `best.keras`: the trainer at its best validation.
-- `last.keras`: the trainer at the end.
-- `result.json`: what came out of it.
+- `best.keras`, `last.keras`: the trainer at its best validation and at the end.
+- `result.json`: the outcome.
 """
 
 from __future__ import annotations
@@ -23,11 +22,7 @@ from kpg.types import Config
 
 
 class Run:
-    """A run directory: its files, and what is read from them and added to them.
-
-    Attributes:
-        directory: Where it is.
-    """
+    """A run directory: the files in it, read and appended to."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
@@ -40,11 +35,7 @@ class Run:
         self.result_file = self.directory / "result.json"
 
     def settings(self) -> Config:
-        """Reads the settings.
-
-        Raises:
-            ValueError: If the directory is not a run, or a damaged one.
-        """
+        """Reads the settings; a `ValueError` if this is no run or a damaged one."""
         settings: object = None
         if not self.directory.is_dir():
             problem = "there is no such directory"
@@ -65,11 +56,7 @@ class Run:
         )
 
     def model_file(self) -> Path:
-        """Returns the best model, or the last one where validation never ended.
-
-        Raises:
-            ValueError: If there is neither.
-        """
+        """Returns the best model, or else the last; a `ValueError` without either."""
         for path in (self.best_file, self.last_file):
             if path.is_file():
                 return path
@@ -105,14 +92,9 @@ def check_new(directory: str | os.PathLike[str]) -> None:
 
 
 def create(directory: str | os.PathLike[str] | None, env: str) -> Run:
-    """Makes a run directory.
+    """Makes a run directory, by default `runs/<env>/<next free number>`.
 
-    Args:
-        directory: Where, or `None` for `runs/<env>/<next free integer>`.
-        env: Id of the environment.
-
-    Raises:
-        ValueError: If the directory exists; nothing in it is touched.
+    Raises a `ValueError` if it exists; nothing in it is touched.
     """
     if directory is not None:
         check_new(directory)

@@ -1,4 +1,4 @@
-"""Keeps what XLA compiled, so that the next process does not compile it again."""
+"""Keeps what XLA compiled for the next process."""
 
 from __future__ import annotations
 
@@ -20,28 +20,26 @@ _LARGEST = 512 * 2**20
 def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path | None:
     """Makes XLA reuse what it compiled for CPUs in earlier processes.
 
-    Compiling an iteration takes longer than many trainings. A graph is found again if
-    its models, settings and sizes are the same; seeds and numbers of iterations may
-    differ. The `kpg` commands call this. In your own program, call it before the first
-    graph runs: XLA reads its flags once.
+    A graph is found again if its models, settings and sizes are the same; seeds and
+    numbers of iterations may differ. The `kpg` commands call this. In your own program,
+    call it before the first graph runs: XLA reads its flags once.
 
     Args:
-        directory: Where to keep them, in a folder for this processor and these
-            versions. Defaults to the environment variable `KPG_CACHE_DIR`, or else to
-            `kpg` in the user's cache directory. Beyond 512 MiB the oldest files are
-            deleted.
+        directory: Where to keep it, in a folder for this processor and these versions.
+            Defaults to the environment variable `KPG_CACHE_DIR`, or else to `kpg` in
+            the user's cache directory. Beyond 512 MiB the oldest files are deleted.
 
     Returns:
-        The folder, or `None` if there is no cache: `KPG_CACHE_DIR` is empty, the folder
-        is not writable, its path contains a space (where XLA would split its flags), or
-        `TF_XLA_FLAGS` already names one.
+        The folder, or `None` without a cache: `KPG_CACHE_DIR` is empty, the folder is
+        not writable or its path contains a space, or `TF_XLA_FLAGS` already names one.
     """
     flags = os.environ.get(_FLAGS, "")
     chosen = os.environ.get(VARIABLE) if directory is None else os.fspath(directory)
     if chosen == "" or _DIRECTORY_FLAG in flags:
         return None
     try:
-        place = Path(chosen or _default()).expanduser().resolve()
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+        place = Path(chosen or os.path.join(home, "kpg")).expanduser().resolve()
         folder = place / f"xla-{_fingerprint()}"
         if len(str(folder).split()) > 1:
             return None
@@ -51,18 +49,12 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path 
         return None
     if not os.access(folder, os.W_OK):
         return None
-    own = f"{_DIRECTORY_FLAG}={folder} {_DEVICES_FLAG}"
-    os.environ[_FLAGS] = f"{flags} {own}".strip()
+    os.environ[_FLAGS] = f"{flags} {_DIRECTORY_FLAG}={folder} {_DEVICES_FLAG}".strip()
     return folder
 
 
-def _default() -> str:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    return os.path.join(home, "kpg")
-
-
 def _fingerprint() -> str:
-    """Identifies everything that compiled code depends on besides its graph."""
+    """Identifies what compiled code depends on besides its graph."""
     parts = [metadata.version("tensorflow"), platform.machine(), str(os.cpu_count())]
     parts += [os.environ.get("XLA_FLAGS", ""), *_processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

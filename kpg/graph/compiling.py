@@ -6,21 +6,16 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 import tensorflow as tf
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
 _for_xla = contextvars.ContextVar("_for_xla", default=False)
 
 
-def compiled(function: _Function, jit_compile: bool) -> tf.types.experimental.Callable:
-    """Returns a `tf.function` without AutoGraph.
-
-    Args:
-        function: Builds the graph.
-        jit_compile: Whether XLA compiles it; `for_xla` is then true inside.
-    """
+def compiled(
+    function: Callable[..., object], jit_compile: bool
+) -> tf.types.experimental.Callable:
+    """Returns a `tf.function` without AutoGraph; inside, `for_xla` is `jit_compile`."""
 
     @functools.wraps(function)
     def traced(*args: object) -> object:
@@ -33,8 +28,8 @@ def compiled(function: _Function, jit_compile: bool) -> tf.types.experimental.Ca
 def for_xla() -> bool:
     """Whether XLA will compile the graph that is being built.
 
-    XLA fuses small operations into one kernel, while elsewhere each is a kernel of its
-    own; the fastest way to the same result can differ.
+    It fuses small operations into one kernel; elsewhere each is a kernel of its own,
+    and another way to the same result may be the fastest.
     """
     return _for_xla.get()
 

@@ -1,13 +1,9 @@
 """Stateless random numbers that are the same everywhere.
 
-The generator is always Philox, and its bits are turned into floats here. TensorFlow
-picks a generator by device and by whether XLA compiles the graph, and each turns the
-same bits into other floats: one seed would give different numbers in a trainer and in a
-served policy. Its choice under XLA on a CPU is also 25 times slower.
-
-XLA's own Philox takes 11 ns a number on a CPU, because it computes all four lanes for
-each. Where XLA compiles the graph, the rounds are written out as a loop of element-wise
-operations: the same bits in a sixth of the time.
+The generator is always Philox, and its bits become floats here. TensorFlow's choice of
+both depends on the device and on XLA, so one seed would give different numbers in a
+trainer and in a served policy. XLA's own Philox takes 11 ns a number on a CPU, since it
+computes all four lanes for each; a loop of element-wise operations takes a sixth.
 
 Reference: Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3",
 https://doi.org/10.1145/2063384.2063405.
@@ -43,11 +39,7 @@ def uniform(
 ) -> tf.Tensor:
     """Draws float32 numbers, uniform in (low, high); the unit interval is open.
 
-    Args:
-        shape: Shape of the result.
-        seed: `[2]` int32, a stateless seed: equal seeds give equal numbers.
-        low: Lower bound. Defaults to 0.
-        high: Upper bound. Defaults to 1.
+    `seed` is `[2]` int32, here and below: equal seeds give equal numbers.
     """
     # 23 bits and a half: never 0 or 1, whose logarithms would not be finite.
     bits = tf.bitwise.right_shift(tf.bitcast(_bits(shape, seed), tf.uint32), 9)
@@ -58,14 +50,7 @@ def uniform(
 def normal(
     shape: Shape, seed: tf.Tensor, loc: float = 0.0, scale: float = 1.0
 ) -> tf.Tensor:
-    """Draws float32 numbers of mean `loc` and standard deviation `scale`.
-
-    Args:
-        shape: Shape of the result.
-        seed: `[2]` int32, a stateless seed.
-        loc: Mean. Defaults to 0.
-        scale: Standard deviation. Defaults to 1.
-    """
+    """Draws float32 numbers of mean `loc` and standard deviation `scale`."""
     standard = tf.math.erfinv(uniform(shape, seed, -1.0, 1.0)) * math.sqrt(2.0)
     return standard if (loc, scale) == (0.0, 1.0) else loc + scale * standard
 
@@ -84,16 +69,11 @@ def permutations(count: int, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Draws `[count, size]` int32: independent permutations of 0 … size − 1.
 
     Every element finds its own place by a swap-or-not shuffle: in each of 24 rounds a
-    hash decides whether it and a partner swap places. Nothing is sorted, which would
-    take XLA 20 times as long on a CPU.
+    hash decides whether it and a partner swap places. A sort would take XLA 20 times as
+    long on a CPU.
 
     Reference: Hoang, Morris and Rogaway (2012), "An enciphering scheme based on a card
     shuffle", https://arxiv.org/abs/1208.1176.
-
-    Args:
-        count: Number of permutations.
-        size: Elements of each, ≥ 1.
-        seed: `[2]` int32, a stateless seed.
     """
     keys = _bits([_SWAP_ROUNDS, 2, count, 1], seed)
     sums, salts = tf.math.floormod(keys[:, 0], size), keys[:, 1]
@@ -139,7 +119,7 @@ def _bits(shape: Shape, seed: tf.Tensor) -> tf.Tensor:
 def _full(
     shape: Shape, key: tf.Tensor | list[int], counter: tf.Tensor, dtype: tf.DType
 ) -> tf.Tensor:
-    """Returns the numbers of a counter's block and of the blocks that follow."""
+    """Returns the numbers of a counter's block and of those that follow."""
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=shape,
         key=tf.convert_to_tensor(key, tf.uint64),
@@ -160,10 +140,7 @@ def _static(shape: Shape) -> list[int] | None:
 def _philox(
     counters: Sequence[int | tf.Tensor], keys: Sequence[tf.Tensor], blocks: int
 ) -> tuple[tf.Tensor, ...]:
-    """Returns the four lanes `[blocks]` uint32 of consecutive counters.
-
-    Reference: Salmon et al. (2011), section 3.3.
-    """
+    """Returns the four lanes `[blocks]` uint32 of successive counters (section 3.3)."""
     xor = tf.bitwise.bitwise_xor
 
     def rounds(turn: tf.Tensor, *lanes: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -176,12 +153,8 @@ def _philox(
             )
             high_a, low_a = _product(a, _FACTORS[0])
             high_c, low_c = _product(c, _FACTORS[1])
-            a, b, c, d = (
-                xor(xor(high_c, b), first),
-                low_c,
-                xor(xor(high_a, d), second),
-                low_a,
-            )
+            a, b = xor(xor(high_c, b), first), low_c
+            c, d = xor(xor(high_a, d), second), low_a
         return turn + 1, a, b, c, d
 
     lanes = [tf.fill([blocks], tf.cast(word, tf.uint32)) for word in counters]

@@ -22,23 +22,12 @@ def scan(
 ) -> tuple[Nest, Nest]:
     """Runs `step` once for each row of `inputs`, first to last (or last to first).
 
-    Unlike in `tf.scan`, the outputs need not look like the carry, and every
-    `TensorArray` has a static shape, which XLA requires on every device.
+    Unlike in `tf.scan`, outputs need not look like the carry, and every `TensorArray`
+    has the static shape that XLA requires. `step` makes `(carry, outputs_t)` of
+    `(carry, inputs_t)` and keeps the carry's shapes and dtypes. `inputs` is a nest of
+    `[T, ...]` tensors, or `None` if `length`, T ≥ 1, is given.
 
-    Args:
-        step: `step(carry, inputs_t) -> (carry, outputs_t)`. The carry keeps its shapes
-            and dtypes; the outputs have static shapes.
-        carry: Nest of tensors that the first step receives.
-        inputs: Nest of `[T, ...]` tensors, or `None` if `length` is given.
-        reverse: Whether time runs from `T - 1` to 0; outputs keep the order of the
-            inputs. Defaults to `False`.
-        length: Number of steps `T ≥ 1`. Defaults to the static length of the inputs.
-
-    Returns:
-        The carry after the last step, and the outputs stacked to `[T, ...]`.
-
-    Raises:
-        ValueError: If the number of steps is not known when the graph is built.
+    Returns the last carry, and the outputs stacked to `[T, ...]` in the inputs' order.
     """
     inputs = () if inputs is None else inputs
     rows = tf.nest.map_structure(tf.convert_to_tensor, inputs)
@@ -62,9 +51,13 @@ def scan(
         )
         return count + 1, carry, arrays
 
+    # Traced on the side for the shapes and dtypes of the outputs.
+    traced = tf.function(step, autograph=False).get_concrete_function(
+        *tf.nest.map_structure(tf.TensorSpec.from_tensor, (carry, row(0)))
+    )
     arrays = tf.nest.map_structure(
         lambda output: tf.TensorArray(output.dtype, length, element_shape=output.shape),
-        _outputs_of(step, carry, row(0)),
+        traced.structured_outputs[1],
     )
     _, carry, arrays = tf.while_loop(
         lambda count, *_: count < length,
@@ -78,23 +71,14 @@ def scan(
 def decayed_sums(
     terms: tf.Tensor, decays: tf.Tensor, reverse: bool = False
 ) -> tf.Tensor:
-    """Returns sₜ = termsₜ + decaysₜ · sₜ₋₁ of every step, with s₋₁ = 0.
+    """Returns sₜ = termsₜ + decaysₜ · sₜ₋₁ of `[T, B]` float32, with s₋₁ = 0.
 
     In reverse it is sₜ = termsₜ + decaysₜ · sₜ₊₁ with s_T = 0. A decay of 0 cuts: what
-    lies beyond it has no effect, not even `inf` and `nan`.
-
-    A small forward problem would spend its time on starting the steps of a loop. It is
-    computed in ⌈log₂ T⌉ rounds over all rows instead: after round k each row holds the
-    sum of the 2ᵏ rows up to it.
+    lies beyond it has no effect, not even `inf` and `nan`. A small forward problem does
+    without a loop: after round k of ⌈log₂ T⌉ each row holds the sum of 2ᵏ rows.
 
     Reference: Hillis and Steele (1986), "Data parallel algorithms",
     https://doi.org/10.1145/7902.7903.
-
-    Args:
-        terms: `[T, B]` float32.
-        decays: `[T, B]` float32.
-        reverse: Whether the sums run from the last row to the first. Defaults to
-            `False`.
     """
 
     def add(rows: tuple[tf.Tensor, tf.Tensor], before: tf.Tensor) -> tf.Tensor:
@@ -122,13 +106,3 @@ def decayed_sums(
 def unless(condition: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Returns `values`, with 0 where the condition holds; 0 · nan would be nan."""
     return tf.where(condition, 0.0, values)
-
-
-def _outputs_of(
-    step: Callable[[Nest, Nest], tuple[Nest, Nest]], carry: Nest, row: Nest
-) -> Nest:
-    """Traces `step` on the side to learn the shapes and dtypes of its outputs."""
-    traced = tf.function(step, autograph=False).get_concrete_function(
-        *tf.nest.map_structure(tf.TensorSpec.from_tensor, (carry, row))
-    )
-    return traced.structured_outputs[1]

@@ -1,4 +1,4 @@
-"""Checks of static shapes, made while the graph is built: they add no operations."""
+"""Checks of static shapes, which add no operations to the graph."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ import tensorflow as tf
 
 
 def assert_same_shape(**tensors: tf.Tensor) -> None:
-    """Refuses tensors that TensorFlow would silently broadcast against each other.
+    """Raises a `ValueError` for tensors that TensorFlow would silently broadcast.
 
-    `[8, 4] * [8, 1]` multiplies without complaint and is almost never intended.
-
-    Args:
-        **tensors: Tensors by the names that the caller uses. An unknown dimension
-            (`None`) fits every size.
-
-    Raises:
-        ValueError: If two of the static shapes differ.
+    An unknown dimension (`None`) fits every size. The names are for the message.
     """
     first, *others = tensors.items()
     for name, tensor in others:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kpg.cli import algorithms
 from kpg.cli.command_result import CommandResult
 from kpg.cli.kind import kind_of
 from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.runs import Run
-
-if TYPE_CHECKING:
-    from kpg.testing.finding import Finding
 
 
 def run(options: argparse.Namespace) -> CommandResult:
@@ -36,23 +31,9 @@ def run(options: argparse.Namespace) -> CommandResult:
         "env": id,
         "run": None if run is None else options.target,
         "healthy": not serious,
-        "findings": [_plain(finding) for finding in serious],
-        "notes": [_plain(finding) for finding in findings if finding.note],
+        "findings": [{"name": one.name, "words": one.words} for one in serious],
+        "notes": [{"name": f.name, "words": f.words} for f in findings if f.note],
     }
-    return CommandResult(
-        values, _in_words(options.target, findings), int(bool(serious))
-    )
-
-
-def _plain(finding: Finding) -> dict[str, str]:
-    return {"name": finding.name, "words": finding.words}
-
-
-def _in_words(target: str, findings: Sequence[Finding]) -> str:
-    lines = [
-        f"{'note: ' if finding.note else ''}{finding.name}: {finding.words}"
-        for finding in findings
-    ]
-    if all(finding.note for finding in findings):
-        lines.append(f"{target}: healthy")
-    return "\n".join(lines)
+    lines = [f"{'note: ' if f.note else ''}{f.name}: {f.words}" for f in findings]
+    lines += [] if serious else [f"{options.target}: healthy"]
+    return CommandResult(values, "\n".join(lines), int(bool(serious)))

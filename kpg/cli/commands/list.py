@@ -33,7 +33,6 @@ def run(options: argparse.Namespace) -> CommandResult:
         + "; ".join(f"{entry.algorithm}, {entry.total_steps:,}" for entry in entries)
         for id, entries in tuned.items()
     ]
-    lines += ["Environments inside the graph:"]
-    lines += [f"  {name}" for name in sorted(IN_GRAPH)]
+    lines += ["Environments inside the graph:", *(f"  {id}" for id in sorted(IN_GRAPH))]
     lines += ["Any other Gymnasium id trains with the default settings."]
     return CommandResult(values, "\n".join(lines))

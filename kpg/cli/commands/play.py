@@ -1,7 +1,4 @@
-"""`kpg play`: drive an environment by a served policy, or complete prompts.
-
-TensorFlow is not imported if a server answers.
-"""
+"""`kpg play`: play episodes or complete prompts; no TensorFlow with a server."""
 
 from __future__ import annotations
 

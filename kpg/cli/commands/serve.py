@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> CommandResult:
-    """Carries out the command; its output appears as soon as the server answers."""
+    """Carries out the command; prints as soon as the server answers."""
     import_tensorflow(options.debug)
     from kpg.export.serving import server
 

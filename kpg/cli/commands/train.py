@@ -6,8 +6,6 @@ import argparse
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kpg.cli import algorithms, episode_statistics, plots, preset, runs
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
 _EPOCHS = 50
 _FINAL_EPISODES = 100
+_FLAGS = ("algorithm", "num_envs", "total_steps")  # settings with a flag of their own
 
 
 class Schedule(NamedTuple):
@@ -56,18 +55,16 @@ def run(options: argparse.Namespace) -> CommandResult:
     import_tensorflow(options.debug)
     seeds = Seeds.derived(options.seed)
     with usage_errors():
-        chosen = chosen_preset(options, assignments)
+        flags = {k: getattr(options, k) for k in _FLAGS if getattr(options, k)}
+        chosen = kind_of(options.env).chosen_preset(options.env, assignments | flags)
         parts = build(chosen, seeds)
     run = runs.create(options.output, chosen.env)
     runs.write_json(run.settings_file, _settings(chosen, options.seed, parts.schedule))
     started, stopped_by = _fit(parts, chosen, run, seeds.pretraining)
     threshold = parts.env.spec.reward_threshold if parts.env.spec else None
-    plots.learning_curve(
-        run.curve_file,
-        run.metrics(),
-        title=f"{chosen.env}, {chosen.algorithm}, seed {options.seed}",
-        threshold=threshold,
-    )
+    title = f"{chosen.env}, {chosen.algorithm}, seed {options.seed}"
+    curve, metrics = run.curve_file, run.metrics()
+    plots.learning_curve(curve, metrics, title=title, threshold=threshold)
     values = _timings(chosen, options.seed, parts.trainer) | started
     if stopped_by is None:
         values |= _verdict(run, chosen, seeds.final, threshold)
@@ -78,30 +75,8 @@ def run(options: argparse.Namespace) -> CommandResult:
     return CommandResult(values, _in_words(values), exit_code)
 
 
-def chosen_preset(
-    options: argparse.Namespace, assignments: Mapping[str, object]
-) -> Preset:
-    """Puts the user's settings over the preset of the task.
-
-    Raises:
-        ValueError: If the task, the algorithm or a setting is unknown, or a value out
-            of its range.
-    """
-    flags = {
-        "algorithm": options.algorithm,
-        "num_envs": options.num_envs,
-        "total_steps": options.total_steps,
-    }
-    settings = dict(assignments) | {key: flag for key, flag in flags.items() if flag}
-    return kind_of(options.env).chosen_preset(options.env, settings)
-
-
 def build(chosen: Preset, seeds: Seeds) -> Parts:
-    """Makes environments, models and a compiled trainer.
-
-    Raises:
-        ValueError: If they do not fit, or a setting is out of its range.
-    """
+    """Makes environments, models and a compiled trainer, or raises a `ValueError`."""
     import keras
 
     from kpg.environments.graph.functional import GraphEnvironment
@@ -124,10 +99,9 @@ def build(chosen: Preset, seeds: Seeds) -> Parts:
 
 
 def planned(chosen: Preset, num_steps: int, in_graph: bool) -> Schedule:
-    """Spends the budget on whole epochs of whole iterations, never more than it.
+    """Spends the budget, never more, on whole epochs of whole iterations.
 
-    Raises:
-        ValueError: If the budget is smaller than one iteration.
+    Raises a `ValueError` if it is smaller than one iteration.
     """
     batch = chosen.num_envs * num_steps
     iterations = chosen.total_steps // batch
@@ -140,19 +114,14 @@ def planned(chosen: Preset, num_steps: int, in_graph: bool) -> Schedule:
     epochs = iterations // per_epoch
     # On the host an iteration is many calls anyway; a short execution stops sooner.
     fused = chosen.steps_per_execution or (per_epoch if in_graph else 1)
-    per_execution = min(fused, per_epoch)
-    return Schedule(epochs, per_epoch, per_execution, epochs * per_epoch * batch)
+    total_steps = epochs * per_epoch * batch
+    return Schedule(epochs, per_epoch, min(fused, per_epoch), total_steps)
 
 
 def _fit(
     parts: Parts, chosen: Preset, run: Run, pretraining_seed: int
 ) -> tuple[Logs, int | None]:
-    """Trains.
-
-    Returns:
-        What there is to say of a supervised start, and the number of the signal that
-        stopped the training, if one did.
-    """
+    """Trains; returns a report of the supervised start, and the signal that came."""
     from kpg.cli.recording import StopOnSignal
 
     kind, stop = kind_of(chosen.env), StopOnSignal()
@@ -231,4 +200,4 @@ def _in_words(values: Config) -> str:
         else:
             word = "Solved" if values["solved"] else "Not solved"
             lines += [f"{word}: the official threshold is {values['threshold']:g}."]
-    return "\n".join([*lines, f"Run directory: {Path(values['run'])}"])
+    return "\n".join([*lines, f"Run directory: {values['run']}"])

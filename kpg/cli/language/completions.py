@@ -1,4 +1,4 @@
-"""Completions of a training: written to a file and shown on the way."""
+"""Completions of a training: written to a file and shown meanwhile."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Judged(NamedTuple):
     rewards: dict[str, float]
 
     def in_one_line(self) -> str:
-        """Writes it for people, shortened."""
+        """Shortens it to one line."""
         text = self.completion
         if len(text) > _LONGEST_SHOWN:
             text = f"{text[:_LONGEST_SHOWN]}…"
@@ -36,7 +36,7 @@ class Judged(NamedTuple):
 
 
 def judged(env: TextGeneration) -> list[Judged]:
-    """Returns what was completed last in a text task."""
+    """Returns a text task's latest completions."""
     if env.completed is None:
         return []
     reward = env.task.reward
@@ -49,12 +49,7 @@ def judged(env: TextGeneration) -> list[Judged]:
 
 
 class CompletionRecorder(keras.callbacks.Callback):
-    """Writes each epoch's validation completions and their rewards.
-
-    Args:
-        run: The run directory, whose `completions.jsonl` receives them.
-        env: The validation's text task.
-    """
+    """Writes the completions of the validation `env` and their rewards each epoch."""
 
     def __init__(self, run: Run, env: TextGeneration) -> None:
         super().__init__()
@@ -70,13 +65,9 @@ class CompletionRecorder(keras.callbacks.Callback):
 
 
 class TextProgress(Progress):
-    """Progress in rewards and tokens, with a few completions of each epoch.
+    """Progress in rewards and tokens, with a few completions of `env` each epoch.
 
-    Args:
-        total_steps: Environment steps of the whole training.
-        env: The text task whose last completions are shown.
-        num_steps: Tokens that a completion has room for.
-        stream: Where it is shown. Defaults to standard error.
+    A completion has room for `num_steps` tokens.
     """
 
     columns: ClassVar[dict[str, str]] = {
@@ -103,6 +94,6 @@ class TextProgress(Progress):
 
     @override
     def speed(self) -> str:
-        """Returns tokens per second; there are none behind the end of a text."""
+        """Returns tokens per second, without those after the end of a text."""
         used = self.latest.get("length", float("nan")) / self.num_steps
         return f"{self.latest['steps_per_second'] * used:,.0f} tokens/s"

@@ -1,4 +1,4 @@
-"""What a preset says of a text task, and the task that is made of it."""
+"""The settings of a text task, and the task made of them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,12 @@ _ROWS = 32
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """The settings of a text task.
+    """The settings of a text task; a `ValueError` if they do not fit.
 
-    Attributes:
-        prompts: Parts of the prompts, see `kpg.text.phrases`.
-        rewards: The rewards: each a configuration, see `kpg.rewards.deserialize`, or
-            the "module:name" of a function or class of your own. One name may stand
-            alone.
-        texts: Parts of the texts of the supervised start.
-        reward_weights: See `TextGeneration`. Defaults to 1 each.
-        group_size: See `TextGeneration`. Defaults to 1.
-        pretraining_epochs: Passes over the texts before anything is rewarded, ≥ 0.
-            Defaults to 0.
-        pretraining_learning_rate: Adam's in these. Defaults to 0.001.
-
-    Raises:
-        ValueError: If a number is out of range, or there are no texts to learn.
+    `prompts` and the `texts` of the supervised start are parts for `kpg.text.phrases`.
+    Each reward is a configuration, see `kpg.rewards.deserialize`, or "module:name" of
+    your own function or class; one name may stand alone. `pretraining_epochs` passes
+    over the texts come before anything is rewarded. The rest is as in `TextGeneration`.
     """
 
     prompts: Sequence[Sequence[str]]
@@ -45,7 +35,6 @@ class Task:
     pretraining_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Checks what is used only once there is a run directory."""
         checks.whole_number("pretraining_epochs", self.pretraining_epochs, 0)
         checks.positive("pretraining_learning_rate", self.pretraining_learning_rate)
         if self.pretraining_epochs and not self.texts:
@@ -57,15 +46,13 @@ class Task:
 
 
 def environment(chosen: Config, num_envs: int | None, seed: int) -> TextGeneration:
-    """Makes the task of a preset.
+    """Makes the task of a preset's fields.
 
-    Args:
-        chosen: The preset's fields by name.
-        num_envs: Completions of an iteration. Defaults to as many as are measured at a
-            time.
-        seed: Seed of the order of the prompts.
+    `num_envs` is the completions of an iteration; `None` is as many as are measured at
+    a time. The seed is that of the order of prompts.
     """
     task = Task(**chosen["task"])
+    imports.module_of("kpg.rewards")  # a reward has a name once its class is imported
     rewards = [task.rewards] if isinstance(task.rewards, str) else task.rewards
     return TextGeneration(
         phrases(task.prompts),
@@ -79,7 +66,7 @@ def environment(chosen: Config, num_envs: int | None, seed: int) -> TextGenerati
 
 
 def _reward(description: Config | str) -> RewardFunction:
-    """Returns a reward that was written as a configuration or as "module:name"."""
+    """Returns a reward from its configuration or its "module:name"."""
     if not isinstance(description, str):
         return deserialize(description)
     if ":" not in description:

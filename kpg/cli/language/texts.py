@@ -1,4 +1,4 @@
-"""Text tasks on the command line, from a preset to a served completion."""
+"""Text tasks on the command line, from presets to served completions."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ _NOT_SETTINGS = {"vocabulary_size", "seed", "causal_lm", "tokenizer", "kwargs"}
 class Texts(Kind):
     """Tasks `text:NAME`: a small language model completes prompts for rewards.
 
-    The most likely completion of a prompt is always the same, so drawn ones are
-    measured.
+    Drawn completions are measured: the most likely one is always the same.
     """
 
     deterministic = False
@@ -77,8 +76,7 @@ class Texts(Kind):
         """A completion has as many tokens as in the task's first entry."""
         if "num_steps" in chosen.trainer:
             return {}
-        first = self.load(chosen.env)
-        return {"num_steps": first.trainer["num_steps"]}
+        return {"num_steps": self.load(chosen.env).trainer["num_steps"]}
 
     @override
     def build(self, chosen: Preset, seeds: Seeds) -> tuple[Trainer, Environment]:
@@ -115,11 +113,7 @@ class Texts(Kind):
         seed: int,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> Logs:
-        """Learns the task's texts, if asked to.
-
-        Returns:
-            `pretraining_loss` of the last epoch in nats a token, `pretraining_seconds`.
-        """
+        """Learns the task's texts, if asked to; the loss is in nats a token."""
         from kpg.cli.language.task import Task
         from kpg.language.tokenizers.phrases import phrases
         from kpg.models.language.pretraining import pretrain
@@ -162,7 +156,7 @@ class Texts(Kind):
 
     @override
     def play(self, options: argparse.Namespace) -> CommandResult:
-        """Completes prompts, by a server or by the policy of a run directory."""
+        """Completes prompts, by a server or by a run's policy."""
         if not options.prompts:
             raise UsageError(
                 "A text policy completes prompts; give one with --prompt. Received: "
@@ -184,9 +178,7 @@ class Texts(Kind):
         values = {
             "env": options.env,
             "server": options.server,
-            "completions": [
-                {"prompt": prompt, "completion": text} for prompt, text in pairs
-            ],
+            "completions": [{"prompt": p, "completion": text} for p, text in pairs],
         }
         return CommandResult(values, "\n".join(map("".join, pairs)))
 
@@ -199,12 +191,11 @@ class Texts(Kind):
 
 
 def _names(function: object) -> list[str]:
-    """Returns the names of what a function or a class takes."""
     return list(inspect.signature(cast("type", function)).parameters)
 
 
 def _complete_here(options: argparse.Namespace, how: Config) -> list[str]:
-    """Completes prompts by the best model of a run."""
+    """Completes prompts by a run's best model."""
     if options.temperature is not None:
         raise UsageError(
             "A run's policy keeps the temperature that it was trained at; export and "

@@ -1,7 +1,4 @@
-"""Exporting policies, serving them, and asking a server for actions.
-
-Names are imported on first use, since a client does not need TensorFlow.
-"""
+"""Exporting and serving policies. Names load on use: a client needs no TensorFlow."""
 
 from __future__ import annotations
 

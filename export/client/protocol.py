@@ -1,11 +1,8 @@
 """The messages of TensorFlow Serving that a client needs, without TensorFlow.
 
-TensorFlow Serving's own Python stubs import all of TensorFlow. Protocol buffers carry
-only field numbers and types, so the few messages are declared again here, under other
-names and in a descriptor pool of their own, where they cannot clash with the stubs.
-
-Reference: tensorflow_serving/apis/{predict,model,get_model_metadata,get_model_status}
-.proto, https://github.com/tensorflow/serving.
+Its own stubs import TensorFlow. These messages have the same field numbers and types,
+but other names, in a pool of their own, where they cannot clash with the stubs.
+Reference: tensorflow_serving/apis/*.proto, https://github.com/tensorflow/serving.
 """
 
 from __future__ import annotations
@@ -105,7 +102,6 @@ _SCALARS = {
 
 
 def _add_field(message: descriptor_pb2.DescriptorProto, declaration: str) -> None:
-    """Adds one declared field to a message's descriptor."""
     match = _FIELD.fullmatch(declaration)
     if match is None:
         raise ValueError(
@@ -130,7 +126,6 @@ def _add_field(message: descriptor_pb2.DescriptorProto, declaration: str) -> Non
 
 
 def _classes() -> dict[str, Any]:
-    """Makes the class of each declared message."""
     file = descriptor_pb2.FileDescriptorProto(
         name="kpg/serving.proto", package=_PACKAGE, syntax="proto3"
     )

@@ -1,8 +1,4 @@
-"""The signatures of a language policy: strings in, strings out.
-
-docs/serving.md lists inputs, outputs and errors. The tokenizer, the loop over tokens
-and the detokenizer are in the graph.
-"""
+"""The signatures of a language policy: strings in, strings out; see docs/serving.md."""
 
 from __future__ import annotations
 
@@ -37,16 +33,7 @@ _OPTIONS = {
 
 
 def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
-    """Returns what a language policy offers.
-
-    Args:
-        source: The live policy, whose weights are read at each call.
-        max_new_tokens: Upper limit on the tokens of a completion. Defaults to that of
-            the trainer, else to 64, or half of what the model reads if that is less.
-
-    Raises:
-        ValueError: If the limit is out of range.
-    """
+    """Returns what a language policy offers. Its weights are read at each call."""
     policy = cast(LanguagePolicy, source.policy)
     if max_new_tokens is None:
         max_new_tokens = getattr(source.settings, "num_steps", None)
@@ -91,11 +78,7 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
 
 
 class _Writer:
-    """The functions of a live policy.
-
-    Attributes:
-        limit: Upper limit on the tokens of a completion.
-    """
+    """The functions of a live policy, up to `limit` tokens a completion."""
 
     def __init__(self, policy: LanguagePolicy, limit: int) -> None:
         self.limit = limit
@@ -104,7 +87,6 @@ class _Writer:
         self._pieces: list[str] = []
 
     def greedy(self, prompts: tf.Tensor) -> Tensors:
-        """Writes the most likely completions, up to the limit."""
         seed = tf.zeros([2], tf.int32)
         return self._write(prompts, self.limit, True, None, seed)
 
@@ -116,7 +98,6 @@ class _Writer:
         max_new_tokens: tf.Tensor,
         deterministic: tf.Tensor,
     ) -> Tensors:
-        """Writes completions as requested."""
         limit, own = self.limit, float(AS_EXPORTED)
         count_fits = (max_new_tokens >= 1) & (max_new_tokens <= limit)
         requirements = [
@@ -146,7 +127,6 @@ class _Writer:
         temperature: tf.Tensor | None,
         seed: tf.Tensor,
     ) -> Tensors:
-        """Returns the outputs."""
         sampler = Sampler(
             self._policy, count, deterministic, self._decoder, temperature, put_anywhere
         )
@@ -234,7 +214,6 @@ class _Writer:
 
 
 def _limit(policy: LanguagePolicy, max_new_tokens: int | None) -> int:
-    """Returns the upper limit on the tokens of a completion."""
     longest = policy.trunk.max_tokens
     if max_new_tokens is None:
         half = DEFAULT_NEW_TOKENS if longest is None else max(longest // 2, 1)

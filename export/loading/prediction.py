@@ -1,7 +1,4 @@
-"""Answers to Predict requests, with TensorFlow Serving's checks, codes and words.
-
-Reference: tensorflow_serving/servables/tensorflow/predict_util.cc.
-"""
+"""Predict with the checks and words of tensorflow_serving's predict_util.cc."""
 
 from __future__ import annotations
 
@@ -19,13 +16,7 @@ from kpg.types import Array
 def predict(
     servable: Servable, request: predict_pb2.PredictRequest
 ) -> predict_pb2.PredictResponse:
-    """Answers a PredictRequest, with no more than the signature in its `model_spec`.
-
-    The caller chooses the version, whatever the `model_spec` of the request says.
-
-    Raises:
-        ServingError: With the code and the words of TensorFlow Serving.
-    """
+    """Answers a PredictRequest; of its `model_spec` only the signature counts."""
     name = request.model_spec.signature_name or names.GREEDY
     signature = servable.signatures.get(name)
     if signature is None:

@@ -1,9 +1,7 @@
 """One version of a model, loaded the way TensorFlow Serving loads it.
 
-TensorFlow Serving restores a SavedModel into a graph and runs it in a C++ session.
-TensorFlow's wheel has the same loader and the same session, so what loads and runs here
-loads and runs there. `tf.saved_model.load` is another loader, which forgives faults
-that this one does not.
+TensorFlow's wheel has the C++ loader and session of TensorFlow Serving.
+`tf.saved_model.load` is another loader, which forgives faults that this one does not.
 """
 
 from __future__ import annotations
@@ -27,22 +25,10 @@ _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class Servable:
-    """A SavedModel in a session, ready to answer from any thread.
-
-    Attributes:
-        path: The version's directory.
-        signatures: The SignatureDef messages by name, including TensorFlow's own
-            `__saved_model_init_op`.
-        operations: The kinds of operations in the graph and its functions, sorted.
-    """
+    """A SavedModel in a session, ready to answer from any thread."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Loads the SavedModel in the directory `path`.
-
-        Raises:
-            ServingError: If it cannot be loaded, or if the loader left a variable
-                without a value.
-        """
+        """Loads `path`; a `ServingError` says if a variable is left without a value."""
         self.path = os.fspath(path)
         supported_operations.register(self.path)
         self._graph = tf.Graph()
@@ -60,6 +46,7 @@ class Servable:
         except BaseException:
             self.close()
             raise
+        # Among them is TensorFlow's own `__saved_model_init_op`.
         self.signatures: dict[str, SignatureDef] = dict(meta_graph.signature_def)
         kinds = supported_operations.of_graph(meta_graph.graph_def)
         self.operations = tuple(sorted(kinds))
@@ -70,16 +57,7 @@ class Servable:
         inputs: Mapping[str, Array],
         outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
-        """Runs a signature, and returns its outputs by name.
-
-        Args:
-            signature_name: A key of `signatures`.
-            inputs: An array for each input of the signature, in its data type.
-            outputs: Which outputs to compute. Defaults to all.
-
-        Raises:
-            ServingError: With the code and the words of TensorFlow's runtime.
-        """
+        """Runs a signature on arrays of its data types; returns all or some outputs."""
         signature = self.signatures[signature_name]
         names = tuple(sorted(signature.outputs) if outputs is None else outputs)
         feeds = [inputs[name] for name in sorted(signature.inputs)]
@@ -139,10 +117,8 @@ class Servable:
     ) -> Callable[..., Sequence[Array]]:
         """Makes a function of the fed arrays that runs in the calling thread.
 
-        Handing a small model to the session's thread pool costs more than running it: a
-        call takes 20 µs in the caller's thread, 45 µs in the pool, and 160 µs through
-        the public `Session.run`. That is the fallback here, because setting a
-        callable's options is not part of TensorFlow's public interface.
+        A call of a small model takes 20 µs there, 45 µs in the session's pool, and
+        160 µs through `Session.run`, the fallback: the option is not public.
         """
         make = getattr(self._session, "_make_callable_from_options", None)
         if make is None:
@@ -173,11 +149,7 @@ def as_serving_errors() -> Iterator[None]:
 
 
 def tensor_name(info: meta_graph_pb2.TensorInfo) -> str:
-    """Returns the name of the one tensor behind an input or output of a signature.
-
-    Raises:
-        ServingError: If there are several, since it is sparse or ragged.
-    """
+    """Returns the tensor's name, and refuses sparse and ragged ones."""
     if info.WhichOneof("encoding") != "name":
         raise ServingError(
             "UNIMPLEMENTED",

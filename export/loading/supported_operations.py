@@ -45,20 +45,12 @@ _OF_TENSORFLOW_TEXT = frozenset(
 
 
 def check(path: Path) -> tuple[str, ...]:
-    """Lists the kinds of operations in the SavedModel at `path`, sorted.
-
-    Raises:
-        VerificationError: See `check_kinds`; or if the SavedModel cannot be read.
-    """
+    """Lists the kinds of operations in the SavedModel at `path`, see `check_kinds`."""
     return check_kinds(_read(path))
 
 
 def check_kinds(operations: Iterable[str]) -> tuple[str, ...]:
-    """Returns kinds of operations, sorted.
-
-    Raises:
-        VerificationError: If TensorFlow Serving lacks one of them.
-    """
+    """Sorts kinds of operations, and refuses those that TensorFlow Serving lacks."""
     operations = tuple(sorted(operations))
     bad = [
         op
@@ -90,8 +82,7 @@ def not_core(operations: Iterable[str]) -> list[str]:
 def register(path: str | Path) -> None:
     """Imports tensorflow-text if the SavedModel at `path` uses its operations.
 
-    Without the package, or a readable SavedModel, nothing happens: the error comes when
-    the model is loaded.
+    What is missing, the package or the model, is reported when the model is loaded.
     """
     try:
         found = _read(Path(path))
@@ -120,10 +111,7 @@ def _read(path: Path) -> set[str]:
 
 
 def of_graph(graph: graph_pb2.GraphDef) -> set[str]:
-    """Returns the kinds of operations in a graph and its functions.
-
-    What is marked to be compiled by XLA counts as `XlaLaunch`.
-    """
+    """Returns the kinds of operations in a graph; `XlaLaunch` if XLA compiles any."""
     nodes = [*graph.node]
     for function in graph.library.function:
         nodes.extend(function.node_def)

@@ -1,10 +1,6 @@
 """Requests that a server runs when it loads a version, before it answers any other.
 
-The first call of a graph takes a hundred times as long as the next ones, once for each
-signature and batch size. TensorFlow Serving replays the requests in
-`assets.extra/tf_serving_warmup_requests` of a SavedModel, and does not serve a version
-whose replay fails.
-
+A first call, one for each signature and batch size, takes a hundred times as long.
 Reference: https://www.tensorflow.org/tfx/serving/saved_model_warmup
 """
 
@@ -32,10 +28,7 @@ def write(
     model_name: str,
     requests: Iterable[tuple[str, Mapping[str, Array]]],
 ) -> None:
-    """Writes warm-up requests: signature names, each with the arrays of its inputs.
-
-    Servers do not check `model_name`.
-    """
+    """Writes requests: signature names with arrays. Servers ignore `model_name`."""
     path = directory / PATH
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -50,12 +43,7 @@ def write(
 
 
 def replay(servable: Servable) -> int:
-    """Runs the warm-up requests of a loaded version, and returns how many there are.
-
-    Raises:
-        ServingError: If the file is damaged, a record is not a Predict request, there
-            are more than 1,000, or a request fails.
-    """
+    """Runs the warm-up requests of a loaded version, and returns their number."""
     path = Path(servable.path) / PATH
     if not path.is_file():
         return 0

@@ -1,7 +1,4 @@
-"""The gRPC methods: Predict, GetModelMetadata and GetModelStatus.
-
-Reference: tensorflow_serving/model_servers/{prediction_service,model_service}_impl.cc.
-"""
+"""Predict, GetModelMetadata and GetModelStatus as TensorFlow Serving answers them."""
 
 from __future__ import annotations
 
@@ -35,13 +32,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Services:
-    """Answers requests about one model.
-
-    All methods raise `ServingError` with the code and the words of TensorFlow Serving.
-    """
+    """Answers requests about one model, with TensorFlow Serving's codes and words."""
 
     def __init__(self, model: Model) -> None:
-        """Binds the methods to the one model of a server."""
         self._model = model
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -167,7 +160,6 @@ def _method(
 
 
 def _abort(context: grpc.ServicerContext, code: str, message: str) -> NoReturn:
-    """Ends a call with an error, by an exception of gRPC's own."""
     if len(message) > _LONGEST_MESSAGE:
         message = message[:_LONGEST_MESSAGE] + "...TRUNCATED"
     context.abort(_CODES[code], message)

@@ -1,7 +1,4 @@
-"""NumPy arrays to and from TensorProto messages, without TensorFlow.
-
-Both ends of the wire use these functions. They rely on field names only, so it does not
-matter which library made the message class.
+"""NumPy arrays to and from TensorProto messages of any library, without TensorFlow.
 
 Reference: tensorflow/core/framework/tensor.proto and tensor.cc (`Tensor::FromProto`).
 """
@@ -91,11 +88,7 @@ def shape_of(info: TensorInfo) -> tuple[int | None, ...] | None:
 
 
 def kind_of(array: Array) -> Kind:
-    """Returns the data type of an array; `str`, `bytes` and objects are strings.
-
-    Raises:
-        ValueError: If no tensor can hold the array.
-    """
+    """Returns the data type of an array; `str`, `bytes` and objects are strings."""
     if array.dtype.kind in "SUO":
         return _BY_NUMBER[7]
     kind = _BY_DTYPE.get(array.dtype.newbyteorder("<"))
@@ -108,14 +101,10 @@ def kind_of(array: Array) -> Kind:
 
 
 def decode(tensor: TensorProto) -> Array:
-    """Reads a TensorProto the way `Tensor::FromProto` does.
+    """Reads a TensorProto the way `Tensor::FromProto` does; may be a read-only view.
 
-    Values come from `tensor_content`, or else from the typed field, whose last value
-    fills up a list that is too short. The array can be a read-only view of the message.
-
-    Raises:
-        ValueError: If the data type is unknown, the shape has a negative size, or the
-            number of bytes does not fit the shape.
+    A typed field that is too short is filled up with its last value. Raises a
+    `ValueError` for an unknown type, a wrong shape, or another number of bytes.
     """
     kind = _BY_NUMBER.get(tensor.dtype)
     if kind is None:
@@ -160,9 +149,6 @@ def encode(array: Array, tensor: TensorProto) -> None:
     """Writes an array into the typed field of an empty TensorProto.
 
     TensorFlow Serving answers in this form, and many clients read no other.
-
-    Raises:
-        ValueError: If no tensor can hold the array.
     """
     kind = _header(array, tensor)
     if not array.size:
@@ -183,7 +169,7 @@ def encode(array: Array, tensor: TensorProto) -> None:
 def encode_content(array: Array, tensor: TensorProto) -> None:
     """Writes an array into `tensor_content`, the fastest form to write and read.
 
-    Strings have no such form: they go into their typed field, see `encode`.
+    Strings have no such form, see `encode`.
     """
     if kind_of(array).name == "string":
         encode(array, tensor)
@@ -193,7 +179,6 @@ def encode_content(array: Array, tensor: TensorProto) -> None:
 
 
 def _header(array: Array, tensor: TensorProto) -> Kind:
-    """Writes data type and shape."""
     kind = kind_of(array)
     tensor.dtype = kind.number
     tensor.tensor_shape.SetInParent()  # a scalar has a shape too: the empty one
@@ -212,7 +197,6 @@ def _to_bytes(item: object) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Encodes a length: seven bits a byte, least significant first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

@@ -30,16 +30,7 @@ def write(
     parity: Parity,
     notes: Mapping[str, object],
 ) -> None:
-    """Writes `assets.extra/kpg_manifest.json`. Every other file must exist already.
-
-    Args:
-        directory: The SavedModel's directory.
-        version: The version that it will become.
-        offer: What the policy offers.
-        signatures: From `describe`.
-        parity: From `kpg.export.verify`.
-        notes: Anything else worth knowing, such as `env` and `return_mean`.
-    """
+    """Writes the manifest of the SavedModel in `directory`, whose other files exist."""
     content = {
         "version": version,
         "notes": dict(notes),
@@ -58,11 +49,7 @@ def write(
 
 
 def describe(offer: Offer, loaded: Mapping[str, tensors.SignatureDef]) -> Config:
-    """Returns `docs`, `inputs` and `outputs` of each signature, as plain data.
-
-    Inputs and outputs are by name. Each has a `dtype` (NumPy's name) and a `shape`,
-    with None for a size that varies. `loaded` is what a server has loaded.
-    """
+    """Returns the signatures that a server has loaded, as in `Export.signatures`."""
     return {
         name: {
             "docs": signature.docs,
@@ -74,10 +61,7 @@ def describe(offer: Offer, loaded: Mapping[str, tensors.SignatureDef]) -> Config
 
 
 def hashes(directory: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file below `directory` except for the manifest.
-
-    The digests are hexadecimal; the paths are relative to `directory`.
-    """
+    """Returns the hexadecimal SHA-256 of each other file, by its relative path."""
     files = (path for path in directory.rglob("*") if path.is_file())
     return {
         path.relative_to(directory).as_posix(): _digest(path)

@@ -20,15 +20,7 @@ _RESERVED = (names.GREEDY, names.SAMPLE, names.COMPLETE)
 
 
 def extended(offer: Offer, functions: Mapping[str, Function] | None) -> Offer:
-    """Adds a signature for each function to an offer.
-
-    Args:
-        offer: What the policy offers by itself.
-        functions: By the name of the signature, see `kpg.export.publish`.
-
-    Raises:
-        ValueError: If a function cannot be exported.
-    """
+    """Adds a signature for each function to an offer, see `kpg.export.publish`."""
     if not functions:
         return offer
     if not isinstance(functions, Mapping):

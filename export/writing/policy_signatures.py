@@ -1,8 +1,4 @@
-"""The signatures of a policy that acts in an environment.
-
-`serving_default` acts greedily; `sample` has one more input, `seed`, and draws from the
-policy. docs/serving.md lists inputs, outputs and errors.
-"""
+"""The signatures of a policy that acts in an environment, see docs/serving.md."""
 
 from __future__ import annotations
 
@@ -28,16 +24,7 @@ if TYPE_CHECKING:
 
 
 def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
-    """Returns what a policy offers.
-
-    Args:
-        source: The live policy and critic, whose weights are read at each call.
-        max_new_tokens: Must be None.
-
-    Raises:
-        ValueError: If two parts of the observation would have the same name, or
-            `max_new_tokens` is given.
-    """
+    """Returns what a policy offers. Its weights are read at each call."""
     if max_new_tokens is not None:
         checks.refuse(
             "max_new_tokens",
@@ -81,17 +68,13 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
 
 
 class _Functions:
-    """The functions of live models.
-
-    Attributes:
-        leaves: The spaces of the parts of an observation, by the name of the input.
-        inputs: Specs of everything but the seed.
-    """
+    """The functions of live models."""
 
     def __init__(self, policy: Policy, critic: Critic | None) -> None:
         self._policy = policy
         self._critic = critic
         self._structure = spaces.specs(policy.observation_space)
+        # The spaces of the parts of an observation, by the name of the input.
         self.leaves: dict[str, Space] = names.unique(
             (names.join("observation", path), leaf)
             for path, leaf in spaces.leaves(policy.observation_space)
@@ -104,11 +87,10 @@ class _Functions:
         self.inputs |= self._states
 
     def variables(self) -> list[tf.Variable]:
-        """Returns the variables of the models.
+        """Returns the variables inside the Keras variables.
 
-        A Keras variable writes itself to a SavedModel twice: the checkpoint restores
-        the twin, the graph reads the original, and TensorFlow Serving does not find it.
-        The variable inside the Keras variable has no twin.
+        A Keras variable is saved twice: the checkpoint restores the twin, the graph
+        reads the original, and TensorFlow Serving does not find it.
         """
         models = [model for model in (self._policy, self._critic) if model is not None]
         return [variable.value for model in models for variable in model.variables]
@@ -125,9 +107,8 @@ class _Functions:
     def arguments(self, inputs: Tensors) -> dict[str, Nest]:
         """Returns inputs as the models take them, and the observation if it is whole.
 
-        The shapes are ensured in the graph: a session does not hold a fed array to its
-        signature, and a policy that flattens would take two rows of half the width for
-        one row.
+        Shapes are ensured in the graph: a session takes any, and a policy that flattens
+        would read two rows of half the width as one.
         """
         found: dict[str, Nest] = dict(inputs)
         for name, spec in self.inputs.items():

@@ -23,22 +23,13 @@ _NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """A function that servers run by name.
-
-    Args:
-        name: What requests call it.
-        inputs: Specs by name. A batched input has None as its first size.
-        function: Takes a tensor for each input, by name; returns tensors by name.
-        docs: What it does, in a sentence for the manifest.
-        live: Returns the right outputs for arrays of the inputs. Defaults to running
-            `function` eagerly.
-    """
+    """A function that servers run by name."""
 
     name: str
-    inputs: Mapping[str, tf.TensorSpec]
-    function: Callable[..., Tensors]
-    docs: str
-    live: Callable[[Arrays], Arrays] | None = None
+    inputs: Mapping[str, tf.TensorSpec]  # a batched one has None as its first size
+    function: Callable[..., Tensors]  # takes the inputs by name
+    docs: str  # what it does, in a sentence for the manifest
+    live: Callable[[Arrays], Arrays] | None = None  # runs `function` eagerly if None
 
     @functools.cached_property
     def traced(self) -> tf.types.experimental.ConcreteFunction:
@@ -71,12 +62,7 @@ class Signature:
         return {name: value.numpy() for name, value in outputs.items()}
 
     def check(self) -> None:
-        """Refuses what cannot be served.
-
-        Raises:
-            ValueError: If an output has a data type that cannot be sent.
-            VerificationError: A ValueError, if TensorFlow Serving lacks an operation.
-        """
+        """Refuses an output that cannot be sent, or an operation that servers lack."""
         for name, spec in self.outputs.items():
             if tensors.kind_of_number(spec.dtype.as_datatype_enum) is None:
                 raise ValueError(
@@ -92,11 +78,7 @@ class Signature:
 
 
 def check_name(what: str, name: object) -> None:
-    """Refuses what cannot be a name on the wire.
-
-    Raises:
-        ValueError: If the name is no identifier in ASCII.
-    """
+    """Refuses what is no ASCII identifier, and so no name on the wire."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
             f"{what} must be made of ASCII letters, digits and underscores, and begin "

@@ -7,20 +7,7 @@ import tensorflow as tf
 
 
 def encode(texts: tf.Tensor, space: gym.spaces.Text, name: str) -> tf.Tensor:
-    """Does what `kpg.spaces.encode` does with a batch of texts.
-
-    Args:
-        texts: `[B]` strings in UTF-8.
-        space: The space of one text.
-        name: The name of the input, for errors.
-
-    Returns:
-        `[B, max_length]` int32.
-
-    Raises:
-        tf.errors.InvalidArgumentError: At run time, if a text is too long or has a
-            character that is not in the space.
-    """
+    """Encodes `[B]` UTF-8 strings of the input `name` as `[B, max_length]` int32."""
     length = space.max_length
     known = tf.constant(sorted(map(ord, space.character_set)), tf.int32)
     codes = tf.strings.unicode_decode(texts, "UTF-8", errors="strict")

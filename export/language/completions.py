@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
-from kpg import checks, spaces
+from kpg import checks
 from kpg.export.wire.names import AS_EXPORTED, COMPLETE, GREEDY
 from kpg.export.writing.offer import Offer, Source
-from kpg.export.writing.signature import Arrays, Signature, Tensors
+from kpg.export.writing.signature import Arrays, Signature, Tensors, require
 from kpg.models.language.decoding.sampling import Sampler
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.tables import put_anywhere, widened
@@ -30,6 +31,7 @@ _OPTIONS = {
     "max_new_tokens": tf.TensorSpec([], tf.int32),
     "deterministic": tf.TensorSpec([], tf.bool),
 }
+_INPUTS = _PROMPTS | _OPTIONS
 
 
 def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
@@ -38,32 +40,21 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
     if max_new_tokens is None:
         max_new_tokens = getattr(source.settings, "num_steps", None)
     writer = _Writer(policy, _limit(policy, max_new_tokens))
+    most_likely, requested = "The most likely completions.", "Completions as requested."
     signatures = [
-        Signature(
-            GREEDY, _PROMPTS, writer.greedy, "The most likely completions.", writer.live
-        ),
-        Signature(
-            COMPLETE,
-            _PROMPTS | _OPTIONS,
-            writer.complete,
-            "Completions as requested.",
-            writer.live,
-        ),
+        Signature(GREEDY, _PROMPTS, writer.greedy, most_likely, writer.live),
+        Signature(COMPLETE, _INPUTS, writer.complete, requested, writer.live),
     ]
     models = [policy] if policy.critic is None else [policy, policy.critic]
-    inputs = _PROMPTS | _OPTIONS
     return Offer(
         signatures={one.name: one for one in signatures},
-        inputs=inputs,
-        parameters={name: [name] for name in inputs},
+        inputs=_INPUTS,
+        parameters={name: [name] for name in _INPUTS},
         arguments=dict,
         examples=writer.examples,
         # A vocabulary is a lookup table, which is only restored with its owner.
         saved=[policy.tokenizer, *(v.value for one in models for v in one.variables)],
-        spaces={
-            "observation": spaces.to_config(policy.observation_space),
-            "action": spaces.to_config(policy.action_space),
-        },
+        policy=policy,
         settings={
             "max_new_tokens": writer.limit,
             "max_tokens": policy.trunk.max_tokens,
@@ -84,7 +75,6 @@ class _Writer:
         self.limit = limit
         self._policy = policy
         self._decoder = decoder_for(policy.trunk, portable=True)
-        self._pieces: list[str] = []
 
     def greedy(self, prompts: tf.Tensor) -> Tensors:
         seed = tf.zeros([2], tf.int32)
@@ -101,13 +91,13 @@ class _Writer:
         limit, own = self.limit, float(AS_EXPORTED)
         count_fits = (max_new_tokens >= 1) & (max_new_tokens <= limit)
         requirements = [
-            _require(
+            require(
                 (max_new_tokens == AS_EXPORTED) | count_fits,
                 f"max_new_tokens must be in 1 ... {limit}, the limit that was "
                 f"exported, or {AS_EXPORTED} for the limit. Received:",
                 max_new_tokens,
             ),
-            _require(
+            require(
                 (temperature == own) | (temperature > 0.0),
                 f"temperature must be above 0, or {AS_EXPORTED} for that of the "
                 "policy; for the most likely tokens set deterministic. Received:",
@@ -178,7 +168,7 @@ class _Writer:
         tokens = self._policy.tokenizer.tokenize(tf.ensure_shape(prompts, [None]))
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         requirements = [
-            _require(
+            require(
                 lengths > 0,
                 "Each prompt must have a token, which the completion follows. Received "
                 "none in these rows:",
@@ -188,7 +178,7 @@ class _Writer:
         trunk = self._policy.trunk
         if trunk.max_tokens is not None:
             requirements.append(
-                _require(
+                require(
                     trunk.has_room(lengths, max_new_tokens),
                     f"{trunk.room}; shorten the prompt or set max_new_tokens. Received "
                     "prompts of:",
@@ -200,9 +190,13 @@ class _Writer:
         missing = tf.maximum(1 - tf.shape(table)[1], 0)
         return widened(table, missing, axis=1), lengths
 
+    @functools.cached_property
+    def _pieces(self) -> list[str]:
+        return _known_pieces(self._policy)
+
     def _prompts(self, count: int) -> list[bytes]:
         """Makes prompts of words that the tokenizer knows, of 1 to 3 tokens."""
-        pieces = self._pieces = self._pieces or _known_pieces(self._policy)
+        pieces = self._pieces
         fits = self._policy.trunk.has_room
         room = max(count for count in (1, 2, 3) if fits(count, self.limit))
         return [
@@ -244,7 +238,3 @@ def _known_pieces(policy: LanguagePolicy) -> list[str]:
             "read a single one"
         )
     return pieces[:_PIECES]
-
-
-def _require(conditions: tf.Tensor, text: str, received: tf.Tensor) -> tf.Operation:
-    return tf.debugging.Assert(tf.reduce_all(conditions), [text, received])

@@ -11,15 +11,18 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import grpc
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from kpg.export.loading import supported_operations
-from kpg.export.wire.errors import ServingError
+from kpg.export.wire.errors import ServingError, invalid
 from kpg.export.wire.tensors import SignatureDef
 from kpg.types import Array
+
+_Call: TypeAlias = Callable[..., Sequence[Array]]
 
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -33,9 +36,7 @@ class Servable:
         supported_operations.register(self.path)
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph)
-        self._callables: dict[
-            tuple[str, tuple[str, ...]], Callable[..., Sequence[Array]]
-        ] = {}
+        self._callables: dict[tuple[str, tuple[str, ...]], _Call] = {}
         self._lock = threading.Lock()
         try:
             with as_serving_errors(), self._graph.as_default(), quiet():
@@ -48,8 +49,6 @@ class Servable:
             raise
         # Among them is TensorFlow's own `__saved_model_init_op`.
         self.signatures: dict[str, SignatureDef] = dict(meta_graph.signature_def)
-        kinds = supported_operations.of_graph(meta_graph.graph_def)
-        self.operations = tuple(sorted(kinds))
 
     def run(
         self,
@@ -99,9 +98,7 @@ class Servable:
                 f"kpg.export.export_policy or Model.export. Received: {self.path}",
             )
 
-    def _prepare(
-        self, signature_name: str, names: tuple[str, ...]
-    ) -> Callable[..., Sequence[Array]]:
+    def _prepare(self, signature_name: str, names: tuple[str, ...]) -> _Call:
         """Compiles one way of calling the session."""
         signature = self.signatures[signature_name]
         feeds = [tensor_name(signature.inputs[key]) for key in sorted(signature.inputs)]
@@ -112,9 +109,7 @@ class Servable:
                 self._callables[key] = self._make_callable(feeds, fetches)
             return self._callables[key]
 
-    def _make_callable(
-        self, feeds: list[str], fetches: list[str]
-    ) -> Callable[..., Sequence[Array]]:
+    def _make_callable(self, feeds: list[str], fetches: list[str]) -> _Call:
         """Makes a function of the fed arrays that runs in the calling thread.
 
         A call of a small model takes 20 µs there, 45 µs in the session's pool, and
@@ -128,7 +123,7 @@ class Servable:
             )
         options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
         options.run_options.inter_op_thread_pool = -1
-        made: Callable[..., Sequence[Array]] = make(options)
+        made: _Call = make(options)
         return made
 
 
@@ -145,7 +140,7 @@ def as_serving_errors() -> Iterator[None]:
         # A missing file and a missing "serve" tag are NOT_FOUND to TensorFlow Serving.
         raise ServingError("NOT_FOUND", str(error)) from error
     except (ValueError, TypeError, KeyError) as error:
-        raise ServingError("INVALID_ARGUMENT", str(error)) from error
+        raise invalid(str(error)) from error
 
 
 def tensor_name(info: meta_graph_pb2.TensorInfo) -> str:

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from kpg.export.loading.prediction import predict
 from kpg.export.loading.servable import Servable
 from kpg.export.wire import tensors
-from kpg.export.wire.errors import ServingError
+from kpg.export.wire.errors import ServingError, invalid
 from kpg.types import Array
 
 PATH = Path("assets.extra", "tf_serving_warmup_requests")
@@ -42,6 +42,17 @@ def write(
             writer.write(log.SerializeToString())
 
 
+def load(directory: Path) -> Servable:
+    """Loads a version and runs its warm-up requests."""
+    servable = Servable(directory)
+    try:
+        replay(servable)
+    except BaseException:
+        servable.close()
+        raise
+    return servable
+
+
 def replay(servable: Servable) -> int:
     """Runs the warm-up requests of a loaded version, and returns their number."""
     path = Path(servable.path) / PATH
@@ -50,10 +61,9 @@ def replay(servable: Servable) -> int:
     count = 0
     for record in _records(path):
         if count == MAX_RECORDS:
-            raise ServingError(
-                "INVALID_ARGUMENT",
+            raise invalid(
                 "Number of warmup records exceeds the maximum "
-                f"({MAX_RECORDS}) at {path}",
+                f"({MAX_RECORDS}) at {path}"
             )
         predict(servable, _request(record, path))
         count += 1

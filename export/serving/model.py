@@ -99,7 +99,7 @@ class Model:
     def _load(self, version: int, path: Path) -> None:
         self._set(VersionState(version, LOADING))
         try:
-            servable = _load_and_warm(path)
+            servable = warmup.load(path)
         except ServingError as error:
             self._set(VersionState(version, END, error))
             raise ServingError(
@@ -132,13 +132,3 @@ def not_found(name: str, version: int | None) -> ServingError:
     """Returns TensorFlow Serving's error for a version that is not loaded."""
     request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
     return ServingError("NOT_FOUND", f"Servable not found for request: {request}")
-
-
-def _load_and_warm(path: Path) -> Servable:
-    servable = Servable(path)
-    try:
-        warmup.replay(servable)
-    except BaseException:
-        servable.close()
-        raise
-    return servable

@@ -132,19 +132,17 @@ class Server:
         )
 
     def _load(self) -> None:
-        directory, missing = self.model.directory, ""
-        if not directory.is_dir():
-            missing = "exist"
-        else:
+        missing = "exist"
+        if self.model.directory.is_dir():
             self.model.poll()
-            if not self.model.states():
-                missing = "hold a version, a sub-directory named by an integer"
-        if missing:
-            raise ServingError(
-                "NOT_FOUND",
-                f"The directory to serve must {missing}; `kpg export` makes one. "
-                f"Received: {directory}",
-            )
+            if self.model.states():
+                return
+            missing = "hold a version, a sub-directory named by an integer"
+        raise ServingError(
+            "NOT_FOUND",
+            f"The directory to serve must {missing}; `kpg export` makes one. "
+            f"Received: {self.model.directory}",
+        )
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._interval):

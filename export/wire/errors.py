@@ -21,6 +21,11 @@ class VerificationError(ValueError):
     """An exported model that does not do what the live one does."""
 
 
+def invalid(message: str) -> ServingError:
+    """Makes the error of a request that asks for what there is not."""
+    return ServingError("INVALID_ARGUMENT", message)
+
+
 def explained(code: str, details: str, target: str, timeout: float) -> ServingError:
     """Makes an error of the status and details of a call to `target`, with advice."""
     if code == "UNAVAILABLE":

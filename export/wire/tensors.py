@@ -75,8 +75,7 @@ def kind_of_name(name: str) -> Kind | None:
 
 def type_name(number: int) -> str:
     """Returns the name that TensorFlow's messages use for a data type's number."""
-    kind = _BY_NUMBER.get(number)
-    return kind.name if kind else f"type {number}"
+    return _BY_NUMBER[number].name if number in _BY_NUMBER else f"type {number}"
 
 
 def shape_of(info: TensorInfo) -> tuple[int | None, ...] | None:
@@ -173,9 +172,9 @@ def encode_content(array: Array, tensor: TensorProto) -> None:
     """
     if kind_of(array).name == "string":
         encode(array, tensor)
-        return
-    kind = _header(array, tensor)
-    tensor.tensor_content = array.astype(kind.dtype, copy=False).tobytes()
+    else:
+        kind = _header(array, tensor)
+        tensor.tensor_content = array.astype(kind.dtype, copy=False).tobytes()
 
 
 def _header(array: Array, tensor: TensorProto) -> Kind:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from kpg import spaces
 from kpg.export.loading.supported_operations import not_core
 from kpg.export.wire import tensors
 from kpg.export.writing.offer import Offer
@@ -23,7 +24,6 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "gymnasium", "nump
 
 def write(
     directory: Path,
-    *,
     version: int,
     offer: Offer,
     signatures: Config,
@@ -35,7 +35,10 @@ def write(
         "version": version,
         "notes": dict(notes),
         "settings": offer.settings,
-        "spaces": offer.spaces,
+        "spaces": {
+            "observation": spaces.to_config(offer.policy.observation_space),
+            "action": spaces.to_config(offer.policy.action_space),
+        },
         "signatures": signatures,
         "parity": {"max_abs": parity.max_abs, "outputs": parity.outputs},
         "operations": list(parity.operations),

@@ -38,8 +38,8 @@ class Offer:
     arguments: Callable[[Tensors], dict[str, Nest]]  # parameters from some inputs
     examples: Callable[[int], Arrays]  # plausible inputs, always the same ones
     saved: Sequence[object]  # the variables, and the owners of lookup tables
-    spaces: Config  # for the manifest, like `settings`
-    settings: Config
+    policy: Policy
+    settings: Config  # for the manifest
     verified_batch_sizes: Sequence[int]  # numbers of rows
     warm_batch_sizes: Sequence[int]
 
@@ -68,12 +68,11 @@ Builder: TypeAlias = Callable[[Source, "int | None"], Offer]
 def offer_of(trainer_or_policy: object, max_new_tokens: int | None) -> Offer:
     """Returns the offer of a policy; its `exporter` names a builder of its own."""
     policy = cast("Policy", getattr(trainer_or_policy, "policy", trainer_or_policy))
-    for name in ("family", "observation_space"):
-        if not hasattr(policy, name):
-            raise ValueError(
-                "What to export must be a trainer or a kpg.models.Policy. "
-                f"Received: {type(trainer_or_policy).__name__}"
-            )
+    if not (hasattr(policy, "family") and hasattr(policy, "observation_space")):
+        raise ValueError(
+            "What to export must be a trainer or a kpg.models.Policy. "
+            f"Received: {type(trainer_or_policy).__name__}"
+        )
     critic = getattr(trainer_or_policy, "critic", None)
     settings = getattr(trainer_or_policy, "settings", None)
     build = cast(Builder, imports.named(getattr(policy, "exporter", _DEFAULT)))

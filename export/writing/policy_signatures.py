@@ -11,10 +11,9 @@ import tensorflow as tf
 
 from kpg import checks, spaces
 from kpg.export.wire import names
-from kpg.export.writing import text_encoding
 from kpg.export.writing.offer import Offer, Source
 from kpg.export.writing.plausible_inputs import plausible
-from kpg.export.writing.signature import Arrays, Signature, Tensors
+from kpg.export.writing.signature import Arrays, Signature, Tensors, require
 from kpg.types import Array, Nest, Space
 
 if TYPE_CHECKING:
@@ -57,10 +56,7 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
         arguments=functions.arguments,
         examples=functions.examples,
         saved=functions.variables(),
-        spaces={
-            "observation": spaces.to_config(source.policy.observation_space),
-            "action": spaces.to_config(source.policy.action_space),
-        },
+        policy=source.policy,
         settings={},
         verified_batch_sizes=(1, 7),
         warm_batch_sizes=(1, 2, 8, 64),
@@ -73,7 +69,6 @@ class _Functions:
     def __init__(self, policy: Policy, critic: Critic | None) -> None:
         self._policy = policy
         self._critic = critic
-        self._structure = spaces.specs(policy.observation_space)
         # The spaces of the parts of an observation, by the name of the input.
         self.leaves: dict[str, Space] = names.unique(
             (names.join("observation", path), leaf)
@@ -117,10 +112,11 @@ class _Functions:
         _check_rows({name: found[name] for name in self.inputs if name in inputs})
         for name, leaf in self.leaves.items():
             if name in inputs and isinstance(leaf, gym.spaces.Text):
-                found[name] = text_encoding.encode(found[name], leaf, name)
+                found[name] = encoded(found[name], leaf, name)
         if self.leaves.keys() <= inputs.keys():
+            structure = spaces.specs(self._policy.observation_space)
             parts = [found[name] for name in self.leaves]
-            observation = tf.nest.pack_sequence_as(self._structure, parts)
+            observation = tf.nest.pack_sequence_as(structure, parts)
             self._check_mask(observation)
             found["observation"] = observation
         return found
@@ -173,9 +169,9 @@ class _Functions:
         key = self._policy.encoder.action_mask
         if key is None:
             return
-        tf.debugging.Assert(
-            tf.reduce_all(self._possible(tf.nest.flatten(observation[key]))),
-            [f"Each row of the mask {key} must have a legal action"],
+        require(
+            self._possible(tf.nest.flatten(observation[key])),
+            f"Each row of the mask {key} must have a legal action",
         )
 
     def _possible(self, masks: list[tf.Tensor]) -> tf.Tensor:
@@ -204,6 +200,25 @@ class _Functions:
         return drawn
 
 
+def encoded(texts: tf.Tensor, space: gym.spaces.Text, name: str) -> tf.Tensor:
+    """Encodes `[B]` UTF-8 strings of the input `name` as `[B, max_length]` int32."""
+    length = space.max_length
+    known = tf.constant(sorted(map(ord, space.character_set)), tf.int32)
+    codes = tf.strings.unicode_decode(texts, "UTF-8", errors="strict")
+    require(
+        codes.row_lengths() <= length,
+        f"A text in {name} must have at most {length} characters",
+    )
+    positions = tf.searchsorted(known, codes.values)
+    # Characters beyond the last known one are placed behind it.
+    nearest = tf.gather(known, tf.minimum(positions, tf.size(known) - 1))
+    require(
+        nearest == codes.values,
+        f"A text in {name} must be made of the characters of its space",
+    )
+    return codes.with_values(positions + 1).to_tensor(shape=[None, length])
+
+
 def _spec(leaf: Space) -> tf.TensorSpec:
     """Returns what a client sends for one part of the observations."""
     if isinstance(leaf, gym.spaces.Text):
@@ -215,9 +230,9 @@ def _check_rows(inputs: Tensors) -> None:
     """Refuses inputs of different sizes, of which one row would be broadcast."""
     if len(inputs) > 1:
         rows = tf.stack([tf.shape(values)[0] for values in inputs.values()])
-        tf.debugging.Assert(
-            tf.reduce_all(rows == rows[0]),
-            [f"All of {', '.join(inputs)} must have the same number of rows"],
+        require(
+            rows == rows[0],
+            f"All of {', '.join(inputs)} must have the same number of rows",
         )
 
 

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from kpg import checks
 from kpg.export.loading import versions, warmup
-from kpg.export.loading.servable import Servable, quiet
+from kpg.export.loading.servable import quiet
 from kpg.export.wire.errors import ServingError, VerificationError
 from kpg.export.wire.tensors import SignatureDef
 from kpg.export.writing import manifest
 from kpg.export.writing.offer import Offer, offer_of
 from kpg.export.writing.own_signatures import Function, extended
-from kpg.export.writing.verification import Parity, verify
+from kpg.export.writing.verification import verify
 from kpg.types import Config
 
 
@@ -107,17 +107,12 @@ def publish(
         raise _exists(base, version)
     with _staging(base) as stage:
         _write(offer, stage, base.name)
-        parity = _verify(offer, stage)
+        with quiet():  # the live policy builds a graph for each shape
+            examples = offer.requests(offer.verified_batch_sizes)
+            parity = verify(stage, offer.live, examples)
         described = manifest.describe(offer, _warm(stage))
         number = versions.next_free(base) if version is None else version
-        manifest.write(
-            stage,
-            version=number,
-            offer=offer,
-            signatures=described,
-            parity=parity,
-            notes=notes or {},
-        )
+        manifest.write(stage, number, offer, described, parity, notes or {})
         path = _publish(stage, base, number)
     return Export(str(path), number, parity.max_abs, described)
 
@@ -172,23 +167,16 @@ def _write(offer: Offer, stage: Path, model_name: str) -> None:
     warmup.write(stage, model_name, offer.requests(offer.warm_batch_sizes))
 
 
-def _verify(offer: Offer, stage: Path) -> Parity:
-    with quiet():  # nor that the live policy builds a graph for each shape
-        return verify(stage, offer.live, offer.requests(offer.verified_batch_sizes))
-
-
 def _warm(stage: Path) -> Mapping[str, SignatureDef]:
     """Replays the warm-up requests, and returns the signatures as a server has them."""
-    servable = Servable(stage)
     try:
-        warmup.replay(servable)
-        return servable.signatures
+        servable = warmup.load(stage)
     except ServingError as error:
         raise VerificationError(
             f"The warm-up requests of an export must run. Received: {error}"
         ) from error
-    finally:
-        servable.close()
+    servable.close()
+    return servable.signatures
 
 
 def _publish(stage: Path, base: Path, version: int) -> Path:

@@ -77,6 +77,11 @@ class Signature:
             ) from error
 
 
+def require(conditions: tf.Tensor, text: str, *received: tf.Tensor) -> tf.Operation:
+    """Refuses a request, when it runs, unless all conditions hold."""
+    return tf.debugging.Assert(tf.reduce_all(conditions), [text, *received])
+
+
 def check_name(what: str, name: object) -> None:
     """Refuses what is no ASCII identifier, and so no name on the wire."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):

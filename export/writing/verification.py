@@ -65,13 +65,9 @@ def verify(
         try:
             run = load(path)
             for name, inputs, expected in cases:
-                case = f"{name} with {_shapes(inputs)}"
-                for key, error in _compare(
-                    expected,
-                    run(name, inputs),
-                    tolerance,
-                    f"{case}, loaded by {loader}",
-                ):
+                case = f"{name} with {_shapes(inputs)}, loaded by {loader}"
+                got = run(name, inputs)
+                for key, error in _compare(expected, got, tolerance, case):
                     key = f"{name}/{key}"
                     differences[key] = max(error, differences.get(key, 0.0))
         except VerificationError:

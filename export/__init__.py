@@ -33,9 +33,7 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        module = importlib.import_module(f"kpg.export.{_MODULES[name]}")
-        found: object = getattr(module, name)
-        return found
+        return getattr(importlib.import_module(f"kpg.export.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'kpg.export' has no attribute {name!r}")
 
 

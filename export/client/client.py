@@ -18,6 +18,7 @@ from kpg.export.wire.tensors import Message
 from kpg.types import Array, Nest, Space
 
 _Method: TypeAlias = Callable[..., Message]
+_Signatures: TypeAlias = dict[str, SignatureSpec]
 
 
 class VersionStatus(NamedTuple):
@@ -75,7 +76,7 @@ class Client:
         self._status = self._method(
             protocol.GET_MODEL_STATUS, protocol.GetModelStatusResponse
         )
-        self._signatures: dict[int | None, tuple[int, dict[str, SignatureSpec]]] = {}
+        self._signatures: dict[int | None, tuple[int, _Signatures]] = {}
 
     def act(self, observations: Nest) -> Nest:
         """Returns the most likely actions.
@@ -196,7 +197,6 @@ class Client:
             ValueError: If a cast would lose something, such as 0.5 to an integer.
         """
         request = protocol.PredictRequest()
-        self._fill(request.model_spec, version)
         request.model_spec.signature_name = signature_name
         request.output_filter.extend(outputs or ())
         served, signatures = self._known(version)
@@ -206,17 +206,15 @@ class Client:
         for name, array in inputs.named(observations, state, seed, wanted).items():
             tensors.encode_content(array, request.inputs[name])
         try:
-            response = self._call(self._predict, request, self.timeout)
+            response = self._call(self._predict, request, version, self.timeout)
         except ServingError:
             # A new version may want something else: ask again the next time.
             self._signatures.pop(version, None)
             raise
         if response.model_spec.version.value != served:
             self._signatures.pop(version, None)
-        return {
-            name: tensors.decode(tensor)
-            for name, tensor in sorted(response.outputs.items())
-        }
+        found = sorted(response.outputs.items())
+        return {name: tensors.decode(tensor) for name, tensor in found}
 
     def metadata(self, version: int | None = None) -> dict[str, SignatureSpec]:
         """Returns the signatures of a version by name, by default of the newest."""
@@ -281,19 +279,19 @@ class Client:
         )
         return method
 
-    def _call(self, method: _Method, request: Message, timeout: float) -> Message:
+    def _call(
+        self, method: _Method, request: Message, version: int | None, timeout: float
+    ) -> Message:
+        request.model_spec.name = self.model_name
+        if version is not None:
+            request.model_spec.version.value = version
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
             code, details = error.code().name, error.details() or ""
             raise explained(code, details, self.target, timeout) from error
 
-    def _fill(self, spec: Message, version: int | None) -> None:
-        spec.name = self.model_name
-        if version is not None:
-            spec.version.value = version
-
-    def _known(self, version: int | None) -> tuple[int, dict[str, SignatureSpec]]:
+    def _known(self, version: int | None) -> tuple[int, _Signatures]:
         """Returns the version's number and signatures, asked for only once."""
         known = self._signatures.get(version)
         if known is None:
@@ -302,8 +300,7 @@ class Client:
 
     def _ask_status(self, version: int | None, timeout: float) -> list[VersionStatus]:
         request = protocol.GetModelStatusRequest()
-        self._fill(request.model_spec, version)
-        response = self._call(self._status, request, timeout)
+        response = self._call(self._status, request, version, timeout)
         return [
             VersionStatus(
                 entry.version,
@@ -313,12 +310,9 @@ class Client:
             for entry in response.model_version_status
         ]
 
-    def _ask_metadata(
-        self, version: int | None
-    ) -> tuple[int, dict[str, SignatureSpec]]:
+    def _ask_metadata(self, version: int | None) -> tuple[int, _Signatures]:
         request = protocol.GetModelMetadataRequest(metadata_field=["signature_def"])
-        self._fill(request.model_spec, version)
-        response = self._call(self._metadata, request, self.timeout)
+        response = self._call(self._metadata, request, version, self.timeout)
         packed = response.metadata["signature_def"].value
         definitions = protocol.SignatureDefMap.FromString(packed).signature_def
         return response.model_spec.version.value, inputs.signatures(definitions)

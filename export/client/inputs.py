@@ -97,7 +97,6 @@ def _by_name(observations: Nest, own: list[str]) -> dict[str, Nest]:
 
 
 def _zeros(values: Mapping[str, Nest], spec: ArraySpec) -> Array:
-    """Returns a state for each row of the observations."""
     rows = np.shape(next(iter(values.values()), ()))[:1]
     return np.zeros([*rows, *(size or 0 for size in (spec.shape or ())[1:])])
 

@@ -128,15 +128,14 @@ def _from_content(kind: Kind, content: bytes, shape: tuple[int, ...]) -> Array:
 
 def _from_values(kind: Kind, values: Sequence[object], shape: tuple[int, ...]) -> Array:
     count = math.prod(shape)
+    values = values or [b"" if kind.name == "string" else 0]
     if kind.name == "string":
         array = np.empty(len(values), object)
         array[:] = list(values)
     else:
         array = np.array(values, kind.wire)
     if len(array) < count:
-        empty = b"" if kind.name == "string" else 0
-        last = array[-1] if len(array) else empty
-        fill = np.full(count - len(array), last, array.dtype)
+        fill = np.full(count - len(array), array[-1], array.dtype)
         array = np.concatenate([array, fill])
     array = array[:count].reshape(shape)
     if kind.name == "half":  # the field holds the bits of each number

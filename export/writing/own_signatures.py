@@ -39,7 +39,6 @@ def extended(offer: Offer, functions: Mapping[str, Function] | None) -> Offer:
 
 
 def _signature(offer: Offer, name: str, function: Function) -> Signature:
-    """Makes, traces and checks the signature of one function."""
     check_name("A signature's name", name)
     if name in {*_RESERVED, *offer.signatures}:
         raise ValueError(

@@ -220,7 +220,6 @@ def encoded(texts: tf.Tensor, space: gym.spaces.Text, name: str) -> tf.Tensor:
 
 
 def _spec(leaf: Space) -> tf.TensorSpec:
-    """Returns what a client sends for one part of the observations."""
     if isinstance(leaf, gym.spaces.Text):
         return tf.TensorSpec([None], tf.string)
     return tf.TensorSpec([None, *(leaf.shape or ())], tf.as_dtype(leaf.dtype))

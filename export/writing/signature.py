@@ -41,11 +41,6 @@ class Signature:
         function = tf.function(self.function, autograph=False, jit_compile=False)
         return function.get_concrete_function(**named)
 
-    @property
-    def outputs(self) -> dict[str, tf.TensorSpec]:
-        """Specs of the outputs by name."""
-        return dict(self.traced.structured_outputs)
-
     @functools.cached_property
     def operations(self) -> frozenset[str]:
         """The kinds of operations in the graph."""
@@ -63,7 +58,7 @@ class Signature:
 
     def check(self) -> None:
         """Refuses an output that cannot be sent, or an operation that servers lack."""
-        for name, spec in self.outputs.items():
+        for name, spec in self.traced.structured_outputs.items():
             if tensors.kind_of_number(spec.dtype.as_datatype_enum) is None:
                 raise ValueError(
                     f"Signature {self.name!r} must return real numbers, booleans or "

@@ -328,7 +328,7 @@ def test_a_text_that_is_not_of_the_space_is_refused(
     case: Case, text: Any, words: str
 ) -> None:
     if isinstance(text, str):
-        with pytest.raises(ValueError, match="at most 5 characters, all of"):
+        with pytest.raises(ValueError, match="at most 5 characters, all from"):
             kpg.spaces.encode(TEXT, ["a", text, ""])
     texts = np.array(["a", text, ""], object)
     assert words in refusal(case, observation=texts)

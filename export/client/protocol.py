@@ -28,69 +28,33 @@ STATES = {
 # Each message with its fields, in the notation of .proto files. Unused fields are left
 # out, enums are integers as they are on the wire, `any` is google.protobuf.Any, and
 # `int64_value` is google.protobuf.Int64Value.
-_DECLARATIONS = """
-Dimension
-  int64 size = 1
-Shape
-  repeated Dimension dim = 2
-  bool unknown_rank = 3
-Tensor
-  int32 dtype = 1
-  Shape tensor_shape = 2
-  bytes tensor_content = 4
-  repeated float float_val = 5
-  repeated double double_val = 6
-  repeated int32 int_val = 7
-  repeated bytes string_val = 8
-  repeated int64 int64_val = 10
-  repeated bool bool_val = 11
-  repeated int32 half_val = 13
-  repeated uint32 uint32_val = 16
-  repeated uint64 uint64_val = 17
-int64_value
-  int64 value = 1
-any
-  string type_url = 1
-  bytes value = 2
-ModelSpec
-  string name = 1
-  int64_value version = 2
-  string signature_name = 3
-PredictRequest
-  ModelSpec model_spec = 1
-  map Tensor inputs = 2
-  repeated string output_filter = 3
-PredictResponse
-  map Tensor outputs = 1
-  ModelSpec model_spec = 2
-GetModelMetadataRequest
-  ModelSpec model_spec = 1
-  repeated string metadata_field = 2
-GetModelMetadataResponse
-  ModelSpec model_spec = 1
-  map any metadata = 2
-TensorInfo
-  string name = 1
-  int32 dtype = 2
-  Shape tensor_shape = 3
-SignatureDef
-  map TensorInfo inputs = 1
-  map TensorInfo outputs = 2
-  string method_name = 3
-SignatureDefMap
-  map SignatureDef signature_def = 1
-Status
-  int32 error_code = 1
-  string error_message = 2
-ModelVersionStatus
-  int64 version = 1
-  int32 state = 2
-  Status status = 3
-GetModelStatusRequest
-  ModelSpec model_spec = 1
-GetModelStatusResponse
-  repeated ModelVersionStatus model_version_status = 1
-"""
+_DECLARATIONS = {
+    "Dimension": "int64 size = 1",
+    "Shape": "repeated Dimension dim = 2, bool unknown_rank = 3",
+    "Tensor": "int32 dtype = 1, Shape tensor_shape = 2, bytes tensor_content = 4, "
+    "repeated float float_val = 5, repeated double double_val = 6, "
+    "repeated int32 int_val = 7, repeated bytes string_val = 8, "
+    "repeated int64 int64_val = 10, repeated bool bool_val = 11, "
+    "repeated int32 half_val = 13, repeated uint32 uint32_val = 16, "
+    "repeated uint64 uint64_val = 17",
+    "int64_value": "int64 value = 1",
+    "any": "string type_url = 1, bytes value = 2",
+    "ModelSpec": "string name = 1, int64_value version = 2, string signature_name = 3",
+    "PredictRequest": "ModelSpec model_spec = 1, map Tensor inputs = 2, "
+    "repeated string output_filter = 3",
+    "PredictResponse": "map Tensor outputs = 1, ModelSpec model_spec = 2",
+    "GetModelMetadataRequest": "ModelSpec model_spec = 1, "
+    "repeated string metadata_field = 2",
+    "GetModelMetadataResponse": "ModelSpec model_spec = 1, map any metadata = 2",
+    "TensorInfo": "string name = 1, int32 dtype = 2, Shape tensor_shape = 3",
+    "SignatureDef": "map TensorInfo inputs = 1, map TensorInfo outputs = 2, "
+    "string method_name = 3",
+    "SignatureDefMap": "map SignatureDef signature_def = 1",
+    "Status": "int32 error_code = 1, string error_message = 2",
+    "ModelVersionStatus": "int64 version = 1, int32 state = 2, Status status = 3",
+    "GetModelStatusRequest": "ModelSpec model_spec = 1",
+    "GetModelStatusResponse": "repeated ModelVersionStatus model_version_status = 1",
+}
 
 _PACKAGE = "kpg.serving"
 _FIELD = re.compile(r"(?:(repeated|map) )?(\w+) (\w+) = (\d+)")
@@ -129,18 +93,17 @@ def _classes() -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(
         name="kpg/serving.proto", package=_PACKAGE, syntax="proto3"
     )
-    for line in _DECLARATIONS.strip().splitlines():
-        if line.startswith(" "):
-            _add_field(file.message_type[-1], line.strip())
-        else:
-            file.message_type.add(name=line)
+    for name, fields in _DECLARATIONS.items():
+        message = file.message_type.add(name=name)
+        for field in fields.split(", "):
+            _add_field(message, field)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return {
-        message.name: message_factory.GetMessageClass(
-            pool.FindMessageTypeByName(f"{_PACKAGE}.{message.name}")
+        name: message_factory.GetMessageClass(
+            pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")
         )
-        for message in file.message_type
+        for name in _DECLARATIONS
     }
 
 

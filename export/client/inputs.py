@@ -106,7 +106,7 @@ def _cast(name: str, array: Array, spec: ArraySpec | None) -> Array:
 
     What is no number of the target type is left as it is, for the server to refuse.
     """
-    kind = tensors.kind_of_name(spec.dtype) if spec else None
+    kind = tensors.BY_NAME.get(spec.dtype) if spec else None
     if kind is None or array.dtype == kind.dtype or array.dtype.kind not in "biuf":
         return array
     if kind.dtype.kind not in "biuf":

@@ -50,8 +50,8 @@ _KINDS = (
     _kind(22, "uint32", "<u4", "uint32_val", "<u4"),
     _kind(23, "uint64", "<u8", "uint64_val", "<u8"),
 )
-_BY_NUMBER = {kind.number: kind for kind in _KINDS}
-_BY_NAME = {kind.name: kind for kind in _KINDS}
+BY_NUMBER = {kind.number: kind for kind in _KINDS}
+BY_NAME = {kind.name: kind for kind in _KINDS}
 _BY_DTYPE = {kind.dtype: kind for kind in _KINDS}
 
 # A packed repeated field of fixed-size elements has the same bytes as the array, so it
@@ -63,19 +63,9 @@ _PACKED_TAGS = {1: b"\x2a", 2: b"\x32", 10: b"\x5a"}
 _LARGEST_BYTES = 2**31 - 1
 
 
-def kind_of_number(number: int) -> Kind | None:
-    """Returns the data type with this number in tensorflow.DataType, if known."""
-    return _BY_NUMBER.get(number)
-
-
-def kind_of_name(name: str) -> Kind | None:
-    """Returns the data type with this name, if known."""
-    return _BY_NAME.get(name)
-
-
 def type_name(number: int) -> str:
     """Returns the name that TensorFlow's messages use for a data type's number."""
-    return _BY_NUMBER[number].name if number in _BY_NUMBER else f"type {number}"
+    return BY_NUMBER[number].name if number in BY_NUMBER else f"type {number}"
 
 
 def shape_of(info: TensorInfo) -> tuple[int | None, ...] | None:
@@ -89,7 +79,7 @@ def shape_of(info: TensorInfo) -> tuple[int | None, ...] | None:
 def kind_of(array: Array) -> Kind:
     """Returns the data type of an array; `str`, `bytes` and objects are strings."""
     if array.dtype.kind in "SUO":
-        return _BY_NUMBER[7]
+        return BY_NUMBER[7]
     kind = _BY_DTYPE.get(array.dtype.newbyteorder("<"))
     if kind is None:
         raise ValueError(
@@ -105,7 +95,7 @@ def decode(tensor: TensorProto) -> Array:
     A typed field that is too short is filled up with its last value. Raises a
     `ValueError` for an unknown type, a wrong shape, or another number of bytes.
     """
-    kind = _BY_NUMBER.get(tensor.dtype)
+    kind = BY_NUMBER.get(tensor.dtype)
     if kind is None:
         raise ValueError(f"The data type must be known. Received: {tensor.dtype}")
     shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)

@@ -92,7 +92,7 @@ def _describe(infos: Mapping[str, tensors.TensorInfo]) -> Config:
 
 
 def _dtype(number: int) -> str:
-    kind = tensors.kind_of_number(number)
+    kind = tensors.BY_NUMBER.get(number)
     if kind is None:
         return tensors.type_name(number)
     return "string" if kind.name == "string" else kind.dtype.name

@@ -59,7 +59,7 @@ class Signature:
     def check(self) -> None:
         """Refuses an output that cannot be sent, or an operation that servers lack."""
         for name, spec in self.traced.structured_outputs.items():
-            if tensors.kind_of_number(spec.dtype.as_datatype_enum) is None:
+            if spec.dtype.as_datatype_enum not in tensors.BY_NUMBER:
                 raise ValueError(
                     f"Signature {self.name!r} must return real numbers, booleans or "
                     f"strings; use tf.cast. Received: {name} of {spec.dtype.name}"

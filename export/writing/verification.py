@@ -65,7 +65,8 @@ def verify(
         try:
             run = load(path)
             for name, inputs, expected in cases:
-                case = f"{name} with {_shapes(inputs)}, loaded by {loader}"
+                shapes = ", ".join(f"{key} {a.shape}" for key, a in inputs.items())
+                case = f"{name} with {shapes}, loaded by {loader}"
                 got = run(name, inputs)
                 for key, error in _compare(expected, got, tolerance, case):
                     key = f"{name}/{key}"
@@ -153,7 +154,3 @@ def _difference(
             f"Received: a difference of {errors.max():.1e}"
         )
     return float(np.max(errors, initial=0.0))
-
-
-def _shapes(inputs: Arrays) -> str:
-    return ", ".join(f"{name} {array.shape}" for name, array in inputs.items())

@@ -1,7 +1,4 @@
-"""Exporting policies, serving them, and asking a server for actions.
-
-Names are imported on first use, since a client does not need TensorFlow.
-"""
+"""Exporting and serving policies. Names load on use: a client needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -36,9 +33,7 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     if name in _MODULES:
-        module = importlib.import_module(f"kpg.export.{_MODULES[name]}")
-        found: object = getattr(module, name)
-        return found
+        return getattr(importlib.import_module(f"kpg.export.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'kpg.export' has no attribute {name!r}")
 
 

@@ -18,6 +18,7 @@ from kpg.export.wire.tensors import Message
 from kpg.types import Array, Nest, Space
 
 _Method: TypeAlias = Callable[..., Message]
+_Signatures: TypeAlias = dict[str, SignatureSpec]
 
 
 class VersionStatus(NamedTuple):
@@ -31,14 +32,8 @@ class VersionStatus(NamedTuple):
 class Client:
     """Asks a server for actions: `kpg serve`, or TensorFlow Serving itself.
 
-    A client does not import TensorFlow: it starts in a quarter of a second and runs
-    where TensorFlow does not. Several threads can share it. Its methods raise
+    It does not import TensorFlow, and several threads can share it. Its methods raise
     `ServingError` if the server cannot be reached or refuses the request.
-
-    Example:
-        with kpg.export.Client("127.0.0.1:8500") as client:
-            client.wait_until_ready()
-            actions = client.act(observations)
     """
 
     def __init__(
@@ -53,15 +48,11 @@ class Client:
 
         Args:
             target: `host:port` of the server. Defaults to "127.0.0.1:8500".
-            model_name: What the server calls the model. Defaults to "default", the
-                default of `kpg serve` and of TensorFlow Serving.
-            timeout: Seconds that a call may take. Defaults to 10.
-            action_space: The environment's Gymnasium space if it is a `Dict` or a
-                `Tuple`: `act` and `step` then return actions of that structure.
-                Defaults to None: they return a dictionary by path.
-
-        Raises:
-            ValueError: If `timeout` is not positive.
+            model_name: What the server calls the model. Defaults to "default", as for
+                `kpg serve` and TensorFlow Serving.
+            timeout: Seconds that a call may take, > 0. Defaults to 10.
+            action_space: The environment's `Dict` or `Tuple` space, which actions then
+                follow. Defaults to None: such actions are a dictionary by path.
         """
         self.target = target
         self.model_name = model_name
@@ -85,7 +76,7 @@ class Client:
         self._status = self._method(
             protocol.GET_MODEL_STATUS, protocol.GetModelStatusResponse
         )
-        self._signatures: dict[int | None, tuple[int, dict[str, SignatureSpec]]] = {}
+        self._signatures: dict[int | None, tuple[int, _Signatures]] = {}
 
     def act(self, observations: Nest) -> Nest:
         """Returns the most likely actions.
@@ -98,8 +89,7 @@ class Client:
                 dictionary or tuple of arrays and of sequences of strings.
 
         Returns:
-            Actions `[B, ...]`, as the environment takes them: an array; for a `Dict` or
-            `Tuple` see `action_space`.
+            Actions `[B, ...]`, as the environment takes them; see `action_space`.
 
         Raises:
             ValueError: See `predict`; or if the policy has another action space.
@@ -113,7 +103,7 @@ class Client:
         *,
         seed: int | Sequence[int] | None = None,
     ) -> tuple[Nest, dict[str, Array]]:
-        """Acts once, with the state of a recurrent policy.
+        """Acts once, with the state of a recurrent policy. Raises what `act` raises.
 
         Args:
             observations: See `act`.
@@ -124,9 +114,6 @@ class Client:
         Returns:
             Actions, see `act`, and the state after this step: arrays `[B, units]` by
             name, none if the policy has no memory.
-
-        Raises:
-            ValueError: See `act`.
         """
         name = names.GREEDY if seed is None else names.SAMPLE
         signature = self._known(None)[1].get(name)
@@ -143,15 +130,12 @@ class Client:
         return self._actions(actions), after
 
     def sample(self, observations: Nest, seed: int | Sequence[int]) -> dict[str, Array]:
-        """Draws actions from the policy.
+        """Draws actions, and returns `action`, `log_prob` and the other outputs.
 
         Args:
             observations: See `act`.
             seed: An int32 number or two of them. Equal seeds draw equal actions, so
                 use a new one for each step.
-
-        Returns:
-            `action`, `log_prob` and the other outputs of the signature `sample`.
         """
         return self.predict(observations, signature_name=names.SAMPLE, seed=seed)
 
@@ -164,21 +148,16 @@ class Client:
         seed: int | None = None,
         deterministic: bool = False,
     ) -> list[str]:
-        """Completes prompts with a language policy.
+        """Completes prompts with a language policy; returns texts without the prompts.
 
         Args:
             prompts: B strings, none empty.
             max_new_tokens: Upper limit on the tokens of a completion. Defaults to the
                 exported limit, which no request can exceed.
-            temperature: What the model's logits are divided by, > 0. Defaults to that
-                of the policy.
+            temperature: What logits are divided by, > 0. Defaults to the policy's.
             seed: An int32 number; equal seeds draw equal completions of equal prompts.
                 Defaults to a random one.
-            deterministic: Whether to choose the most likely tokens. Defaults to
-                `False`.
-
-        Returns:
-            B strings, without the prompts.
+            deterministic: Chooses the most likely tokens. Defaults to `False`.
 
         Raises:
             ValueError: If `prompts` are not strings.
@@ -200,7 +179,7 @@ class Client:
         version: int | None = None,
         outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
-        """Runs a signature.
+        """Runs a signature, and returns NumPy arrays by output name.
 
         Inputs are cast to the data types of the signature, which the client asks for
         once per version.
@@ -214,15 +193,10 @@ class Client:
             version: Which version to ask. Defaults to the newest.
             outputs: Which outputs to return. Defaults to all.
 
-        Returns:
-            NumPy arrays by output name.
-
         Raises:
-            ValueError: If an input cannot be cast without loss to what the signature
-                wants, such as 0.5 to an integer.
+            ValueError: If a cast would lose something, such as 0.5 to an integer.
         """
         request = protocol.PredictRequest()
-        self._fill(request.model_spec, version)
         request.model_spec.signature_name = signature_name
         request.output_filter.extend(outputs or ())
         served, signatures = self._known(version)
@@ -232,17 +206,15 @@ class Client:
         for name, array in inputs.named(observations, state, seed, wanted).items():
             tensors.encode_content(array, request.inputs[name])
         try:
-            response = self._call(self._predict, request, self.timeout)
+            response = self._call(self._predict, request, version, self.timeout)
         except ServingError:
             # A new version may want something else: ask again the next time.
             self._signatures.pop(version, None)
             raise
         if response.model_spec.version.value != served:
             self._signatures.pop(version, None)
-        return {
-            name: tensors.decode(tensor)
-            for name, tensor in sorted(response.outputs.items())
-        }
+        found = sorted(response.outputs.items())
+        return {name: tensors.decode(tensor) for name, tensor in found}
 
     def metadata(self, version: int | None = None) -> dict[str, SignatureSpec]:
         """Returns the signatures of a version by name, by default of the newest."""
@@ -253,13 +225,9 @@ class Client:
         return self._ask_status(version, self.timeout)
 
     def wait_until_ready(self, timeout: float = 30.0) -> None:
-        """Returns once the server serves the model.
+        """Returns once the server serves the model, or raises the last `ServingError`.
 
-        Args:
-            timeout: Seconds to wait at most; 0 tries once. Defaults to 30.
-
-        Raises:
-            ServingError: If it does not by then, with the last reason.
+        `timeout` is in seconds, by default 30; 0 tries once.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -285,15 +253,12 @@ class Client:
         self._channel.close()
 
     def __enter__(self) -> Client:
-        """Returns the client."""
         return self
 
     def __exit__(self, *details: object) -> None:
-        """Closes the connection."""
         self.close()
 
     def _actions(self, outputs: dict[str, Array]) -> Nest:
-        """Returns actions as the environment takes them."""
         if self.action_space is None and "action" not in outputs:
             return {key.removeprefix("action_"): a for key, a in outputs.items()}
         wanted = names.paths(self.action_space)
@@ -314,19 +279,19 @@ class Client:
         )
         return method
 
-    def _call(self, method: _Method, request: Message, timeout: float) -> Message:
+    def _call(
+        self, method: _Method, request: Message, version: int | None, timeout: float
+    ) -> Message:
+        request.model_spec.name = self.model_name
+        if version is not None:
+            request.model_spec.version.value = version
         try:
             return method(request, timeout=timeout)
         except grpc.RpcError as error:
             code, details = error.code().name, error.details() or ""
             raise explained(code, details, self.target, timeout) from error
 
-    def _fill(self, spec: Message, version: int | None) -> None:
-        spec.name = self.model_name
-        if version is not None:
-            spec.version.value = version
-
-    def _known(self, version: int | None) -> tuple[int, dict[str, SignatureSpec]]:
+    def _known(self, version: int | None) -> tuple[int, _Signatures]:
         """Returns the version's number and signatures, asked for only once."""
         known = self._signatures.get(version)
         if known is None:
@@ -335,8 +300,7 @@ class Client:
 
     def _ask_status(self, version: int | None, timeout: float) -> list[VersionStatus]:
         request = protocol.GetModelStatusRequest()
-        self._fill(request.model_spec, version)
-        response = self._call(self._status, request, timeout)
+        response = self._call(self._status, request, version, timeout)
         return [
             VersionStatus(
                 entry.version,
@@ -346,12 +310,9 @@ class Client:
             for entry in response.model_version_status
         ]
 
-    def _ask_metadata(
-        self, version: int | None
-    ) -> tuple[int, dict[str, SignatureSpec]]:
+    def _ask_metadata(self, version: int | None) -> tuple[int, _Signatures]:
         request = protocol.GetModelMetadataRequest(metadata_field=["signature_def"])
-        self._fill(request.model_spec, version)
-        response = self._call(self._metadata, request, self.timeout)
+        response = self._call(self._metadata, request, version, self.timeout)
         packed = response.metadata["signature_def"].value
         definitions = protocol.SignatureDefMap.FromString(packed).signature_def
         return response.model_spec.version.value, inputs.signatures(definitions)

@@ -42,13 +42,9 @@ def named(
     seed: int | Sequence[int] | None,
     inputs: Mapping[str, ArraySpec],
 ) -> dict[str, Array]:
-    """Returns the arrays of a request by name, cast to their types.
+    """Returns the arguments of `Client.predict` as arrays by name, cast to their types.
 
-    Arguments are those of `Client.predict`. Zeros stand in for a missing state, and
-    `inputs` is empty if the signature is unknown.
-
-    Raises:
-        ValueError: If an input cannot be cast without loss.
+    Zeros are a missing state. `inputs` is empty if the signature is unknown.
     """
     own = [name for name in inputs if name != "seed" and not names.is_state(name)]
     values = _by_name(observations, own)
@@ -70,11 +66,7 @@ def asked(
     seed: int,
     deterministic: bool,
 ) -> dict[str, Nest]:
-    """Returns the inputs of the signature `complete`, see `Client.complete`.
-
-    Raises:
-        ValueError: If `prompts` are not strings.
-    """
+    """Returns the inputs of the signature `complete`, see `Client.complete`."""
     texts = list(prompts)
     if isinstance(prompts, str) or not all(isinstance(text, str) for text in texts):
         raise ValueError(
@@ -105,18 +97,16 @@ def _by_name(observations: Nest, own: list[str]) -> dict[str, Nest]:
 
 
 def _zeros(values: Mapping[str, Nest], spec: ArraySpec) -> Array:
-    """Returns a state for each row of the observations."""
     rows = np.shape(next(iter(values.values()), ()))[:1]
     return np.zeros([*rows, *(size or 0 for size in (spec.shape or ())[1:])])
 
 
 def _cast(name: str, array: Array, spec: ArraySpec | None) -> Array:
-    """Casts to a signature's data type where that keeps the values.
+    """Casts where that keeps the values; rounding to a shorter float is no loss.
 
-    Rounding to a shorter floating-point type is no loss. What is no number of the
-    target type at all is left as it is, for the server to refuse.
+    What is no number of the target type is left as it is, for the server to refuse.
     """
-    kind = tensors.kind_of_name(spec.dtype) if spec else None
+    kind = tensors.BY_NAME.get(spec.dtype) if spec else None
     if kind is None or array.dtype == kind.dtype or array.dtype.kind not in "biuf":
         return array
     if kind.dtype.kind not in "biuf":
@@ -132,7 +122,6 @@ def _cast(name: str, array: Array, spec: ArraySpec | None) -> Array:
 
 
 def _specs(infos: Mapping[str, tensors.TensorInfo]) -> dict[str, ArraySpec]:
-    """Reads the inputs or outputs of a SignatureDef message."""
     return {
         name: ArraySpec(tensors.type_name(info.dtype), tensors.shape_of(info))
         for name, info in sorted(infos.items())

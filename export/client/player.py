@@ -14,26 +14,11 @@ if TYPE_CHECKING:
 
 
 class Player:
-    """Asks for actions through whole episodes.
+    """Asks for actions through whole episodes, and keeps a recurrent policy's state.
 
-    A server keeps nothing between two requests: the state of a recurrent policy goes to
-    the client and comes back with the next observations. A player takes care of that;
-    for a policy without a memory it does the same as `Client.act`. It belongs to one
-    thread and one batch of environments; several players can share a client.
-
-    Example:
-        same_step = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
-        envs = gymnasium.make_vec("CartPole-v1", 4, "sync", vector_kwargs=same_step)
-        player = kpg.export.Player(client)
-        observations, _ = envs.reset()
-        resets = numpy.ones(envs.num_envs, bool)
-        while True:
-            actions = player.act(observations, resets)
-            observations, _, terminated, truncated, _ = envs.step(actions)
-            resets = terminated | truncated
-
-    Args:
-        client: Connected to the server of the policy.
+    A server keeps nothing between two requests. For a policy without a memory a player
+    does what `Client.act` does. It belongs to one thread and one batch of environments;
+    several players can share a `client`.
     """
 
     def __init__(self, client: Client) -> None:
@@ -47,21 +32,16 @@ class Player:
         *,
         seed: int | None = None,
     ) -> Nest:
-        """Returns the actions of the next step.
+        """Returns the actions of the next step, as `Client.act` does.
 
         Args:
             observations: As for `Client.act`; as many rows as in the previous step.
-            resets: `[B]` booleans: where an episode begins with this observation, so
-                that the policy has nothing to remember. Defaults to nowhere; the first
-                step begins an episode in every row.
+            resets: `[B]` booleans: where an episode begins with this observation.
+                Defaults to nowhere; the first step begins one in every row.
             seed: Draws the actions with it. Defaults to the most likely actions.
 
-        Returns:
-            Actions, as `Client.act` returns them.
-
         Raises:
-            ServingError: If the server cannot be reached or refuses the request; the
-                memory is then unchanged.
+            ServingError: If the request fails; the memory is then unchanged.
         """
         state = self._state
         if resets is not None:

@@ -1,11 +1,8 @@
 """The messages of TensorFlow Serving that a client needs, without TensorFlow.
 
-TensorFlow Serving's own Python stubs import all of TensorFlow. Protocol buffers carry
-only field numbers and types, so the few messages are declared again here, under other
-names and in a descriptor pool of their own, where they cannot clash with the stubs.
-
-Reference: tensorflow_serving/apis/{predict,model,get_model_metadata,get_model_status}
-.proto, https://github.com/tensorflow/serving.
+Its own stubs import TensorFlow. These messages have the same field numbers and types,
+but other names, in a pool of their own, where they cannot clash with the stubs.
+Reference: tensorflow_serving/apis/*.proto, https://github.com/tensorflow/serving.
 """
 
 from __future__ import annotations
@@ -31,69 +28,33 @@ STATES = {
 # Each message with its fields, in the notation of .proto files. Unused fields are left
 # out, enums are integers as they are on the wire, `any` is google.protobuf.Any, and
 # `int64_value` is google.protobuf.Int64Value.
-_DECLARATIONS = """
-Dimension
-  int64 size = 1
-Shape
-  repeated Dimension dim = 2
-  bool unknown_rank = 3
-Tensor
-  int32 dtype = 1
-  Shape tensor_shape = 2
-  bytes tensor_content = 4
-  repeated float float_val = 5
-  repeated double double_val = 6
-  repeated int32 int_val = 7
-  repeated bytes string_val = 8
-  repeated int64 int64_val = 10
-  repeated bool bool_val = 11
-  repeated int32 half_val = 13
-  repeated uint32 uint32_val = 16
-  repeated uint64 uint64_val = 17
-int64_value
-  int64 value = 1
-any
-  string type_url = 1
-  bytes value = 2
-ModelSpec
-  string name = 1
-  int64_value version = 2
-  string signature_name = 3
-PredictRequest
-  ModelSpec model_spec = 1
-  map Tensor inputs = 2
-  repeated string output_filter = 3
-PredictResponse
-  map Tensor outputs = 1
-  ModelSpec model_spec = 2
-GetModelMetadataRequest
-  ModelSpec model_spec = 1
-  repeated string metadata_field = 2
-GetModelMetadataResponse
-  ModelSpec model_spec = 1
-  map any metadata = 2
-TensorInfo
-  string name = 1
-  int32 dtype = 2
-  Shape tensor_shape = 3
-SignatureDef
-  map TensorInfo inputs = 1
-  map TensorInfo outputs = 2
-  string method_name = 3
-SignatureDefMap
-  map SignatureDef signature_def = 1
-Status
-  int32 error_code = 1
-  string error_message = 2
-ModelVersionStatus
-  int64 version = 1
-  int32 state = 2
-  Status status = 3
-GetModelStatusRequest
-  ModelSpec model_spec = 1
-GetModelStatusResponse
-  repeated ModelVersionStatus model_version_status = 1
-"""
+_DECLARATIONS = {
+    "Dimension": "int64 size = 1",
+    "Shape": "repeated Dimension dim = 2, bool unknown_rank = 3",
+    "Tensor": "int32 dtype = 1, Shape tensor_shape = 2, bytes tensor_content = 4, "
+    "repeated float float_val = 5, repeated double double_val = 6, "
+    "repeated int32 int_val = 7, repeated bytes string_val = 8, "
+    "repeated int64 int64_val = 10, repeated bool bool_val = 11, "
+    "repeated int32 half_val = 13, repeated uint32 uint32_val = 16, "
+    "repeated uint64 uint64_val = 17",
+    "int64_value": "int64 value = 1",
+    "any": "string type_url = 1, bytes value = 2",
+    "ModelSpec": "string name = 1, int64_value version = 2, string signature_name = 3",
+    "PredictRequest": "ModelSpec model_spec = 1, map Tensor inputs = 2, "
+    "repeated string output_filter = 3",
+    "PredictResponse": "map Tensor outputs = 1, ModelSpec model_spec = 2",
+    "GetModelMetadataRequest": "ModelSpec model_spec = 1, "
+    "repeated string metadata_field = 2",
+    "GetModelMetadataResponse": "ModelSpec model_spec = 1, map any metadata = 2",
+    "TensorInfo": "string name = 1, int32 dtype = 2, Shape tensor_shape = 3",
+    "SignatureDef": "map TensorInfo inputs = 1, map TensorInfo outputs = 2, "
+    "string method_name = 3",
+    "SignatureDefMap": "map SignatureDef signature_def = 1",
+    "Status": "int32 error_code = 1, string error_message = 2",
+    "ModelVersionStatus": "int64 version = 1, int32 state = 2, Status status = 3",
+    "GetModelStatusRequest": "ModelSpec model_spec = 1",
+    "GetModelStatusResponse": "repeated ModelVersionStatus model_version_status = 1",
+}
 
 _PACKAGE = "kpg.serving"
 _FIELD = re.compile(r"(?:(repeated|map) )?(\w+) (\w+) = (\d+)")
@@ -105,7 +66,6 @@ _SCALARS = {
 
 
 def _add_field(message: descriptor_pb2.DescriptorProto, declaration: str) -> None:
-    """Adds one declared field to a message's descriptor."""
     match = _FIELD.fullmatch(declaration)
     if match is None:
         raise ValueError(
@@ -130,22 +90,20 @@ def _add_field(message: descriptor_pb2.DescriptorProto, declaration: str) -> Non
 
 
 def _classes() -> dict[str, Any]:
-    """Makes the class of each declared message."""
     file = descriptor_pb2.FileDescriptorProto(
         name="kpg/serving.proto", package=_PACKAGE, syntax="proto3"
     )
-    for line in _DECLARATIONS.strip().splitlines():
-        if line.startswith(" "):
-            _add_field(file.message_type[-1], line.strip())
-        else:
-            file.message_type.add(name=line)
+    for name, fields in _DECLARATIONS.items():
+        message = file.message_type.add(name=name)
+        for field in fields.split(", "):
+            _add_field(message, field)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return {
-        message.name: message_factory.GetMessageClass(
-            pool.FindMessageTypeByName(f"{_PACKAGE}.{message.name}")
+        name: message_factory.GetMessageClass(
+            pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")
         )
-        for message in file.message_type
+        for name in _DECLARATIONS
     }
 
 

@@ -1,21 +1,18 @@
-"""The signatures of a language policy: strings in, strings out.
-
-docs/serving.md lists inputs, outputs and errors. The tokenizer, the loop over tokens
-and the detokenizer are in the graph.
-"""
+"""The signatures of a language policy: strings in, strings out; see docs/serving.md."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
-from kpg import checks, spaces
+from kpg import checks
 from kpg.export.wire.names import AS_EXPORTED, COMPLETE, GREEDY
 from kpg.export.writing.offer import Offer, Source
-from kpg.export.writing.signature import Arrays, Signature, Tensors
+from kpg.export.writing.signature import Arrays, Signature, Tensors, require
 from kpg.models.language.decoding.sampling import Sampler
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.tables import put_anywhere, widened
@@ -34,49 +31,30 @@ _OPTIONS = {
     "max_new_tokens": tf.TensorSpec([], tf.int32),
     "deterministic": tf.TensorSpec([], tf.bool),
 }
+_INPUTS = _PROMPTS | _OPTIONS
 
 
 def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
-    """Returns what a language policy offers.
-
-    Args:
-        source: The live policy, whose weights are read at each call.
-        max_new_tokens: Upper limit on the tokens of a completion. Defaults to that of
-            the trainer, else to 64, or half of what the model reads if that is less.
-
-    Raises:
-        ValueError: If the limit is out of range.
-    """
+    """Returns what a language policy offers. Its weights are read at each call."""
     policy = cast(LanguagePolicy, source.policy)
     if max_new_tokens is None:
         max_new_tokens = getattr(source.settings, "num_steps", None)
     writer = _Writer(policy, _limit(policy, max_new_tokens))
+    most_likely, requested = "The most likely completions.", "Completions as requested."
     signatures = [
-        Signature(
-            GREEDY, _PROMPTS, writer.greedy, "The most likely completions.", writer.live
-        ),
-        Signature(
-            COMPLETE,
-            _PROMPTS | _OPTIONS,
-            writer.complete,
-            "Completions as requested.",
-            writer.live,
-        ),
+        Signature(GREEDY, _PROMPTS, writer.greedy, most_likely, writer.live),
+        Signature(COMPLETE, _INPUTS, writer.complete, requested, writer.live),
     ]
     models = [policy] if policy.critic is None else [policy, policy.critic]
-    inputs = _PROMPTS | _OPTIONS
     return Offer(
         signatures={one.name: one for one in signatures},
-        inputs=inputs,
-        parameters={name: [name] for name in inputs},
+        inputs=_INPUTS,
+        parameters={name: [name] for name in _INPUTS},
         arguments=dict,
         examples=writer.examples,
         # A vocabulary is a lookup table, which is only restored with its owner.
         saved=[policy.tokenizer, *(v.value for one in models for v in one.variables)],
-        spaces={
-            "observation": spaces.to_config(policy.observation_space),
-            "action": spaces.to_config(policy.action_space),
-        },
+        policy=policy,
         settings={
             "max_new_tokens": writer.limit,
             "max_tokens": policy.trunk.max_tokens,
@@ -91,20 +69,14 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
 
 
 class _Writer:
-    """The functions of a live policy.
-
-    Attributes:
-        limit: Upper limit on the tokens of a completion.
-    """
+    """The functions of a live policy, up to `limit` tokens a completion."""
 
     def __init__(self, policy: LanguagePolicy, limit: int) -> None:
         self.limit = limit
         self._policy = policy
         self._decoder = decoder_for(policy.trunk, portable=True)
-        self._pieces: list[str] = []
 
     def greedy(self, prompts: tf.Tensor) -> Tensors:
-        """Writes the most likely completions, up to the limit."""
         seed = tf.zeros([2], tf.int32)
         return self._write(prompts, self.limit, True, None, seed)
 
@@ -116,17 +88,16 @@ class _Writer:
         max_new_tokens: tf.Tensor,
         deterministic: tf.Tensor,
     ) -> Tensors:
-        """Writes completions as requested."""
         limit, own = self.limit, float(AS_EXPORTED)
         count_fits = (max_new_tokens >= 1) & (max_new_tokens <= limit)
         requirements = [
-            _require(
+            require(
                 (max_new_tokens == AS_EXPORTED) | count_fits,
                 f"max_new_tokens must be in 1 ... {limit}, the limit that was "
                 f"exported, or {AS_EXPORTED} for the limit. Received:",
                 max_new_tokens,
             ),
-            _require(
+            require(
                 (temperature == own) | (temperature > 0.0),
                 f"temperature must be above 0, or {AS_EXPORTED} for that of the "
                 "policy; for the most likely tokens set deterministic. Received:",
@@ -146,7 +117,6 @@ class _Writer:
         temperature: tf.Tensor | None,
         seed: tf.Tensor,
     ) -> Tensors:
-        """Returns the outputs."""
         sampler = Sampler(
             self._policy, count, deterministic, self._decoder, temperature, put_anywhere
         )
@@ -198,7 +168,7 @@ class _Writer:
         tokens = self._policy.tokenizer.tokenize(tf.ensure_shape(prompts, [None]))
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         requirements = [
-            _require(
+            require(
                 lengths > 0,
                 "Each prompt must have a token, which the completion follows. Received "
                 "none in these rows:",
@@ -208,7 +178,7 @@ class _Writer:
         trunk = self._policy.trunk
         if trunk.max_tokens is not None:
             requirements.append(
-                _require(
+                require(
                     trunk.has_room(lengths, max_new_tokens),
                     f"{trunk.room}; shorten the prompt or set max_new_tokens. Received "
                     "prompts of:",
@@ -220,9 +190,13 @@ class _Writer:
         missing = tf.maximum(1 - tf.shape(table)[1], 0)
         return widened(table, missing, axis=1), lengths
 
+    @functools.cached_property
+    def _pieces(self) -> list[str]:
+        return _known_pieces(self._policy)
+
     def _prompts(self, count: int) -> list[bytes]:
         """Makes prompts of words that the tokenizer knows, of 1 to 3 tokens."""
-        pieces = self._pieces = self._pieces or _known_pieces(self._policy)
+        pieces = self._pieces
         fits = self._policy.trunk.has_room
         room = max(count for count in (1, 2, 3) if fits(count, self.limit))
         return [
@@ -234,7 +208,6 @@ class _Writer:
 
 
 def _limit(policy: LanguagePolicy, max_new_tokens: int | None) -> int:
-    """Returns the upper limit on the tokens of a completion."""
     longest = policy.trunk.max_tokens
     if max_new_tokens is None:
         half = DEFAULT_NEW_TOKENS if longest is None else max(longest // 2, 1)
@@ -265,7 +238,3 @@ def _known_pieces(policy: LanguagePolicy) -> list[str]:
             "read a single one"
         )
     return pieces[:_PIECES]
-
-
-def _require(conditions: tf.Tensor, text: str, received: tf.Tensor) -> tf.Operation:
-    return tf.debugging.Assert(tf.reduce_all(conditions), [text, received])

@@ -1,7 +1,4 @@
-"""Answers to Predict requests, with TensorFlow Serving's checks, codes and words.
-
-Reference: tensorflow_serving/servables/tensorflow/predict_util.cc.
-"""
+"""Predict with the checks and words of tensorflow_serving's predict_util.cc."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from kpg.export.loading.servable import Servable, tensor_name
 from kpg.export.wire import names, tensors
-from kpg.export.wire.errors import ServingError
+from kpg.export.wire.errors import ServingError, invalid
 from kpg.export.wire.tensors import SignatureDef, TensorProto
 from kpg.types import Array
 
@@ -19,13 +16,7 @@ from kpg.types import Array
 def predict(
     servable: Servable, request: predict_pb2.PredictRequest
 ) -> predict_pb2.PredictResponse:
-    """Answers a PredictRequest, with no more than the signature in its `model_spec`.
-
-    The caller chooses the version, whatever the `model_spec` of the request says.
-
-    Raises:
-        ServingError: With the code and the words of TensorFlow Serving.
-    """
+    """Answers a PredictRequest; of its `model_spec` only the signature counts."""
     name = request.model_spec.signature_name or names.GREEDY
     signature = servable.signatures.get(name)
     if signature is None:
@@ -49,49 +40,42 @@ def _read_inputs(
     """Checks the names of a request's inputs, and decodes them."""
     if len(sent) != len(signature.inputs):
         got, expected = set(sent), set(signature.inputs)
-        raise ServingError(
-            "INVALID_ARGUMENT",
+        raise invalid(
             f"input size does not match signature: {len(got)}!={len(expected)} "
             f"len({_braced(got)}) != len({_braced(expected)}). "
             f"Sent extra: {_braced(got - expected)}. "
-            f"Missing but required: {_braced(expected - got)}.",
+            f"Missing but required: {_braced(expected - got)}."
         )
     for name in sorted(signature.inputs):
         if name not in sent:
             feed = tensor_name(signature.inputs[name])
-            raise ServingError(
-                "INVALID_ARGUMENT",
+            raise invalid(
                 f"Signature input alias: {name}(feed name: {feed}) not found in "
                 "request and no default value provided. Inputs expected to be in the "
-                f"request {_braced(sent)}, or default input alias set: ",
+                f"request {_braced(sent)}, or default input alias set: "
             )
     inputs = {}
     for name in sorted(signature.inputs):
         try:
             inputs[name] = tensors.decode(sent[name])
         except ValueError as error:
-            raise ServingError(
-                "INVALID_ARGUMENT", f"tensor parsing error: {name}"
-            ) from error
+            raise invalid(f"tensor parsing error: {name}") from error
     return inputs
 
 
-def _check_filter(wanted: Iterable[str], signature: SignatureDef) -> tuple[str, ...]:
+def _check_filter(wanted: Iterable[str], signature: SignatureDef) -> list[str]:
     """Returns the requested outputs, in the order of the request."""
     seen: list[str] = []
     for name in wanted:
         if name not in signature.outputs:
-            raise ServingError(
-                "INVALID_ARGUMENT",
+            raise invalid(
                 f"output tensor alias not found in signature: {name} Outputs expected "
-                f"to be in the set {_braced(signature.outputs)}.",
+                f"to be in the set {_braced(signature.outputs)}."
             )
         if name in seen:
-            raise ServingError(
-                "INVALID_ARGUMENT", f"duplicate output tensor alias: {name}"
-            )
+            raise invalid(f"duplicate output tensor alias: {name}")
         seen.append(name)
-    return tuple(seen)
+    return seen
 
 
 def _check_dtypes(inputs: dict[str, Array], signature: SignatureDef) -> None:
@@ -100,10 +84,9 @@ def _check_dtypes(inputs: dict[str, Array], signature: SignatureDef) -> None:
         expected = signature.inputs[name].dtype
         got = tensors.kind_of(array)
         if got.number != expected:
-            raise ServingError(
-                "INVALID_ARGUMENT",
+            raise invalid(
                 f"Expects arg[{index}] to be {tensors.type_name(expected)} but "
-                f"{got.name} is provided",
+                f"{got.name} is provided"
             )
 
 

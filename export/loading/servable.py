@@ -1,9 +1,7 @@
 """One version of a model, loaded the way TensorFlow Serving loads it.
 
-TensorFlow Serving restores a SavedModel into a graph and runs it in a C++ session.
-TensorFlow's wheel has the same loader and the same session, so what loads and runs here
-loads and runs there. `tf.saved_model.load` is another loader, which forgives faults
-that this one does not.
+TensorFlow's wheel has the C++ loader and session of TensorFlow Serving.
+`tf.saved_model.load` is another loader, which forgives faults that this one does not.
 """
 
 from __future__ import annotations
@@ -13,43 +11,32 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import grpc
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from kpg.export.loading import supported_operations
-from kpg.export.wire.errors import ServingError
+from kpg.export.wire.errors import ServingError, invalid
 from kpg.export.wire.tensors import SignatureDef
 from kpg.types import Array
+
+_Call: TypeAlias = Callable[..., Sequence[Array]]
 
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class Servable:
-    """A SavedModel in a session, ready to answer from any thread.
-
-    Attributes:
-        path: The version's directory.
-        signatures: The SignatureDef messages by name, including TensorFlow's own
-            `__saved_model_init_op`.
-        operations: The kinds of operations in the graph and its functions, sorted.
-    """
+    """A SavedModel in a session, ready to answer from any thread."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Loads the SavedModel in the directory `path`.
-
-        Raises:
-            ServingError: If it cannot be loaded, or if the loader left a variable
-                without a value.
-        """
+        """Loads `path`; a `ServingError` says if a variable is left without a value."""
         self.path = os.fspath(path)
         supported_operations.register(self.path)
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph)
-        self._callables: dict[
-            tuple[str, tuple[str, ...]], Callable[..., Sequence[Array]]
-        ] = {}
+        self._callables: dict[tuple[str, tuple[str, ...]], _Call] = {}
         self._lock = threading.Lock()
         try:
             with as_serving_errors(), self._graph.as_default(), quiet():
@@ -60,9 +47,8 @@ class Servable:
         except BaseException:
             self.close()
             raise
+        # Among them is TensorFlow's own `__saved_model_init_op`.
         self.signatures: dict[str, SignatureDef] = dict(meta_graph.signature_def)
-        kinds = supported_operations.of_graph(meta_graph.graph_def)
-        self.operations = tuple(sorted(kinds))
 
     def run(
         self,
@@ -70,16 +56,7 @@ class Servable:
         inputs: Mapping[str, Array],
         outputs: Sequence[str] | None = None,
     ) -> dict[str, Array]:
-        """Runs a signature, and returns its outputs by name.
-
-        Args:
-            signature_name: A key of `signatures`.
-            inputs: An array for each input of the signature, in its data type.
-            outputs: Which outputs to compute. Defaults to all.
-
-        Raises:
-            ServingError: With the code and the words of TensorFlow's runtime.
-        """
+        """Runs a signature on arrays of its data types; returns all or some outputs."""
         signature = self.signatures[signature_name]
         names = tuple(sorted(signature.outputs) if outputs is None else outputs)
         feeds = [inputs[name] for name in sorted(signature.inputs)]
@@ -121,9 +98,7 @@ class Servable:
                 f"kpg.export.export_policy or Model.export. Received: {self.path}",
             )
 
-    def _prepare(
-        self, signature_name: str, names: tuple[str, ...]
-    ) -> Callable[..., Sequence[Array]]:
+    def _prepare(self, signature_name: str, names: tuple[str, ...]) -> _Call:
         """Compiles one way of calling the session."""
         signature = self.signatures[signature_name]
         feeds = [tensor_name(signature.inputs[key]) for key in sorted(signature.inputs)]
@@ -134,15 +109,11 @@ class Servable:
                 self._callables[key] = self._make_callable(feeds, fetches)
             return self._callables[key]
 
-    def _make_callable(
-        self, feeds: list[str], fetches: list[str]
-    ) -> Callable[..., Sequence[Array]]:
+    def _make_callable(self, feeds: list[str], fetches: list[str]) -> _Call:
         """Makes a function of the fed arrays that runs in the calling thread.
 
-        Handing a small model to the session's thread pool costs more than running it: a
-        call takes 20 µs in the caller's thread, 45 µs in the pool, and 160 µs through
-        the public `Session.run`. That is the fallback here, because setting a
-        callable's options is not part of TensorFlow's public interface.
+        A call of a small model takes 20 µs there, 45 µs in the session's pool, and
+        160 µs through `Session.run`, the fallback: the option is not public.
         """
         make = getattr(self._session, "_make_callable_from_options", None)
         if make is None:
@@ -152,7 +123,7 @@ class Servable:
             )
         options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
         options.run_options.inter_op_thread_pool = -1
-        made: Callable[..., Sequence[Array]] = make(options)
+        made: _Call = make(options)
         return made
 
 
@@ -169,15 +140,11 @@ def as_serving_errors() -> Iterator[None]:
         # A missing file and a missing "serve" tag are NOT_FOUND to TensorFlow Serving.
         raise ServingError("NOT_FOUND", str(error)) from error
     except (ValueError, TypeError, KeyError) as error:
-        raise ServingError("INVALID_ARGUMENT", str(error)) from error
+        raise invalid(str(error)) from error
 
 
 def tensor_name(info: meta_graph_pb2.TensorInfo) -> str:
-    """Returns the name of the one tensor behind an input or output of a signature.
-
-    Raises:
-        ServingError: If there are several, since it is sparse or ragged.
-    """
+    """Returns the tensor's name, and refuses sparse and ragged ones."""
     if info.WhichOneof("encoding") != "name":
         raise ServingError(
             "UNIMPLEMENTED",

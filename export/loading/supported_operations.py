@@ -14,8 +14,7 @@ from kpg.export.wire.errors import VerificationError, one_line
 
 # Python functions exist only in the process that made them, and the released server is
 # built without XLA.
-_FORBIDDEN = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "NumpyFunc")
-_FORBIDDEN_PREFIXES = ("XlaCallModule", "XlaLaunch")
+_FORBIDDEN = ("PyFunc", "EagerPyFunc", "NumpyFunc", "XlaCallModule", "XlaLaunch")
 
 # The operations for tokenizers that TensorFlow Serving links besides TensorFlow's own.
 # Reference: SUPPORTED_TENSORFLOW_OPS in tensorflow_serving/model_servers/BUILD, and
@@ -45,26 +44,14 @@ _OF_TENSORFLOW_TEXT = frozenset(
 
 
 def check(path: Path) -> tuple[str, ...]:
-    """Lists the kinds of operations in the SavedModel at `path`, sorted.
-
-    Raises:
-        VerificationError: See `check_kinds`; or if the SavedModel cannot be read.
-    """
+    """Lists the kinds of operations in the SavedModel at `path`, see `check_kinds`."""
     return check_kinds(_read(path))
 
 
 def check_kinds(operations: Iterable[str]) -> tuple[str, ...]:
-    """Returns kinds of operations, sorted.
-
-    Raises:
-        VerificationError: If TensorFlow Serving lacks one of them.
-    """
+    """Sorts kinds of operations, and refuses those that TensorFlow Serving lacks."""
     operations = tuple(sorted(operations))
-    bad = [
-        op
-        for op in operations
-        if op in _FORBIDDEN or op.startswith(_FORBIDDEN_PREFIXES)
-    ]
+    bad = [op for op in operations if op.startswith(_FORBIDDEN)]
     if bad:
         raise VerificationError(
             "An exported model must not call back into Python and must not need XLA: "
@@ -90,8 +77,7 @@ def not_core(operations: Iterable[str]) -> list[str]:
 def register(path: str | Path) -> None:
     """Imports tensorflow-text if the SavedModel at `path` uses its operations.
 
-    Without the package, or a readable SavedModel, nothing happens: the error comes when
-    the model is loaded.
+    What is missing, the package or the model, is reported when the model is loaded.
     """
     try:
         found = _read(Path(path))
@@ -113,21 +99,14 @@ def _read(path: Path) -> set[str]:
             f"A SavedModel must hold a readable saved_model.pb. Received: {path} "
             f"({one_line(error)})"
         ) from error
-    found: set[str] = set()
-    for meta_graph in saved_model.meta_graphs:
-        found |= of_graph(meta_graph.graph_def)
-    return found
+    return set().union(*(of_graph(one.graph_def) for one in saved_model.meta_graphs))
 
 
 def of_graph(graph: graph_pb2.GraphDef) -> set[str]:
-    """Returns the kinds of operations in a graph and its functions.
-
-    What is marked to be compiled by XLA counts as `XlaLaunch`.
-    """
-    nodes = [*graph.node]
-    for function in graph.library.function:
-        nodes.extend(function.node_def)
+    """Returns the kinds of operations in a graph; `XlaLaunch` if XLA compiles any."""
+    functions = graph.library.function
+    nodes = [*graph.node, *(node for one in functions for node in one.node_def)]
     found = {node.op for node in nodes}
-    if any(one.attr["_XlaMustCompile"].b for one in [*graph.library.function, *nodes]):
+    if any(one.attr["_XlaMustCompile"].b for one in [*functions, *nodes]):
         found.add("XlaLaunch")
     return found

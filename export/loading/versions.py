@@ -9,14 +9,9 @@ _LARGEST = 2**63 - 1
 
 
 def parse(name: str) -> int | None:
-    """Reads a version number the way TensorFlow Serving does.
+    """Reads a version as TensorFlow Serving does: "0012" is 12, and ".tmp-1" is none.
 
-    Args:
-        name: Name of a directory. Leading zeros are fine: "0012" is version 12.
-
-    Returns:
-        The version, or None if the name is not a 64-bit integer of digits only: a name
-        such as ".tmp-1" is invisible to every server.
+    A version is a 64-bit integer of digits only.
     """
     if not (name.isascii() and name.isdigit()):
         return None
@@ -28,9 +23,6 @@ def published(directory: str | os.PathLike[str]) -> dict[int, Path]:
     """Returns the path of each version in a model's directory.
 
     If two names stand for one number ("1" and "01"), the lexically last wins.
-
-    Raises:
-        OSError: If the directory cannot be read.
     """
     found = {}
     for path in sorted(Path(directory).iterdir()):
@@ -46,15 +38,7 @@ def next_free(directory: str | os.PathLike[str]) -> int:
 
 
 def fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Returns what changes when the files of a version change.
-
-    Args:
-        path: A version's directory.
-
-    Returns:
-        `(relative name, bytes, nanoseconds)` of each file, sorted; empty if the
-        directory is gone.
-    """
+    """Returns name, bytes and nanoseconds of each file; empty if all are gone."""
     entries = []
     for folder, _, names in os.walk(path):
         for name in names:

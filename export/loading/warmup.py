@@ -1,10 +1,6 @@
 """Requests that a server runs when it loads a version, before it answers any other.
 
-The first call of a graph takes a hundred times as long as the next ones, once for each
-signature and batch size. TensorFlow Serving replays the requests in
-`assets.extra/tf_serving_warmup_requests` of a SavedModel, and does not serve a version
-whose replay fails.
-
+A first call, one for each signature and batch size, takes a hundred times as long.
 Reference: https://www.tensorflow.org/tfx/serving/saved_model_warmup
 """
 
@@ -20,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from kpg.export.loading.prediction import predict
 from kpg.export.loading.servable import Servable
 from kpg.export.wire import tensors
-from kpg.export.wire.errors import ServingError
+from kpg.export.wire.errors import ServingError, invalid
 from kpg.types import Array
 
 PATH = Path("assets.extra", "tf_serving_warmup_requests")
@@ -32,10 +28,7 @@ def write(
     model_name: str,
     requests: Iterable[tuple[str, Mapping[str, Array]]],
 ) -> None:
-    """Writes warm-up requests: signature names, each with the arrays of its inputs.
-
-    Servers do not check `model_name`.
-    """
+    """Writes requests: signature names with arrays. Servers ignore `model_name`."""
     path = directory / PATH
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -49,23 +42,28 @@ def write(
             writer.write(log.SerializeToString())
 
 
-def replay(servable: Servable) -> int:
-    """Runs the warm-up requests of a loaded version, and returns how many there are.
+def load(directory: Path) -> Servable:
+    """Loads a version and runs its warm-up requests."""
+    servable = Servable(directory)
+    try:
+        replay(servable)
+    except BaseException:
+        servable.close()
+        raise
+    return servable
 
-    Raises:
-        ServingError: If the file is damaged, a record is not a Predict request, there
-            are more than 1,000, or a request fails.
-    """
+
+def replay(servable: Servable) -> int:
+    """Runs the warm-up requests of a loaded version, and returns their number."""
     path = Path(servable.path) / PATH
     if not path.is_file():
         return 0
     count = 0
     for record in _records(path):
         if count == MAX_RECORDS:
-            raise ServingError(
-                "INVALID_ARGUMENT",
+            raise invalid(
                 "Number of warmup records exceeds the maximum "
-                f"({MAX_RECORDS}) at {path}",
+                f"({MAX_RECORDS}) at {path}"
             )
         predict(servable, _request(record, path))
         count += 1

@@ -1,7 +1,7 @@
 """A served model: the states of its versions, and the newest one loaded.
 
-Reference: tensorflow_serving/sources/storage_path/file_system_storage_path_source.cc
-and core/availability_preserving_policy.cc.
+Reference: sources/storage_path/file_system_storage_path_source.cc and
+core/availability_preserving_policy.cc in tensorflow_serving.
 """
 
 from __future__ import annotations
@@ -38,14 +38,11 @@ class VersionState:
 class Model:
     """Serves the newest version below a directory, and follows it as it changes.
 
-    A new version is loaded and warmed up before the old one is unloaded, and the old
-    one answers its last request first. If a version does not load, the old one goes on
-    serving; the new one is tried again when its files change, since they may still have
-    been copied.
+    A new version is loaded and warm before the old one answers its last request and is
+    unloaded. If it does not load, the old one goes on serving.
     """
 
     def __init__(self, name: str, directory: str | os.PathLike[str]) -> None:
-        """Binds a name to a directory of versions, which `poll` loads."""
         self.name = name
         self.directory = Path(directory)
         self._changed = threading.Condition()
@@ -57,12 +54,8 @@ class Model:
     def poll(self) -> None:
         """Looks at the directory once, and loads and unloads accordingly.
 
-        An empty directory unloads everything.
-
-        Raises:
-            ServingError: If the newest version does not load. The previous one goes on
-                serving, and `poll` is silent about it until its files change.
-            OSError: If the directory cannot be read; nothing has changed then.
+        If the newest version does not load, the `ServingError` is raised once, and then
+        again when its files change: they may still have been copied.
         """
         found = versions.published(self.directory)
         newest = max(found, default=None)
@@ -84,14 +77,7 @@ class Model:
 
     @contextlib.contextmanager
     def lease(self, version: int | None) -> Iterator[tuple[int, Servable]]:
-        """Keeps a version loaded while a request uses it: by default the newest.
-
-        Yields:
-            The number and the loaded version.
-
-        Raises:
-            ServingError: If it is not loaded.
-        """
+        """Keeps a version, by default the newest, loaded while a request uses it."""
         with self._changed:
             number = max(self._loaded, default=None) if version is None else version
             servable = None if number is None else self._loaded.get(number)
@@ -113,7 +99,7 @@ class Model:
     def _load(self, version: int, path: Path) -> None:
         self._set(VersionState(version, LOADING))
         try:
-            servable = _load_and_warm(path)
+            servable = warmup.load(path)
         except ServingError as error:
             self._set(VersionState(version, END, error))
             raise ServingError(
@@ -146,13 +132,3 @@ def not_found(name: str, version: int | None) -> ServingError:
     """Returns TensorFlow Serving's error for a version that is not loaded."""
     request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
     return ServingError("NOT_FOUND", f"Servable not found for request: {request}")
-
-
-def _load_and_warm(path: Path) -> Servable:
-    servable = Servable(path)
-    try:
-        warmup.replay(servable)
-    except BaseException:
-        servable.close()
-        raise
-    return servable

@@ -27,10 +27,6 @@ _logger = logging.getLogger(__name__)
 class Server:
     """Serves the newest version of one model until it is stopped.
 
-    Example:
-        with Server("servables/mountain_car", port=0) as server:
-            client = kpg.export.Client(server.address)
-
     Attributes:
         model: The model and the states of its versions.
         host: The interface that it listens on.
@@ -59,13 +55,11 @@ class Server:
             model_name: What clients call the model. Defaults to "default".
             file_system_poll_wait_seconds: Seconds between checks for a new version; 0
                 checks once, at the start. Defaults to 1.
-            grpc_max_threads: How many requests are processed at a time. Defaults to
-                four per CPU core.
+            grpc_max_threads: Requests processed at a time. Defaults to 4 per CPU core.
 
         Raises:
             ValueError: If a setting is out of range.
-            ServingError: If the port is taken, or the directory holds no version, or
-                its newest version cannot be served.
+            ServingError: If the port is taken, or there is no version to serve.
         """
         if not 0 <= port <= 65535:
             checks.refuse("port", "must be in 0 … 65535; 0 picks a free one", port)
@@ -112,10 +106,7 @@ class Server:
         return self
 
     def stop(self, grace: float = 5.0) -> None:
-        """Takes no new requests, finishes those under way, and unloads the model.
-
-        The requests under way have `grace` seconds.
-        """
+        """Takes no new requests, gives those under way `grace` seconds, and unloads."""
         self._stopping.set()
         self._grpc.stop(grace).wait()
         if self._poller.is_alive():
@@ -123,11 +114,9 @@ class Server:
         self.model.close()
 
     def __enter__(self) -> Server:
-        """Starts the server."""
         return self.start()
 
     def __exit__(self, *details: object) -> None:
-        """Stops the server."""
         self.stop()
 
     def _bind(self, port: int) -> int:
@@ -143,19 +132,17 @@ class Server:
         )
 
     def _load(self) -> None:
-        directory, missing = self.model.directory, ""
-        if not directory.is_dir():
-            missing = "exist"
-        else:
+        missing = "exist"
+        if self.model.directory.is_dir():
             self.model.poll()
-            if not self.model.states():
-                missing = "hold a version, a sub-directory named by an integer"
-        if missing:
-            raise ServingError(
-                "NOT_FOUND",
-                f"The directory to serve must {missing}; `kpg export` makes one. "
-                f"Received: {directory}",
-            )
+            if self.model.states():
+                return
+            missing = "hold a version, a sub-directory named by an integer"
+        raise ServingError(
+            "NOT_FOUND",
+            f"The directory to serve must {missing}; `kpg export` makes one. "
+            f"Received: {self.model.directory}",
+        )
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._interval):
@@ -180,9 +167,9 @@ def serve(
 ) -> None:
     """Serves a directory until SIGTERM or SIGINT. Call it in the main thread.
 
-    Arguments and errors are those of `Server`. `rest_api_port` must be 0, since there
-    is no REST interface yet. `on_ready` is called with the server once it answers; by
-    default it prints one line with the address to standard output.
+    Arguments and errors are those of `Server`. There is no REST interface yet, so
+    `rest_api_port` must be 0. `on_ready` is called with the server once it answers; by
+    default it prints one line with the address.
     """
     if rest_api_port:
         raise ValueError(
@@ -214,11 +201,10 @@ def announce(server: Server) -> None:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[Callable[[], None]]:
-    """Yields a function that waits for SIGTERM or SIGINT, and restores their handlers.
+    """Yields a function that waits for SIGTERM or SIGINT, by bytes that they write.
 
-    It waits for bytes that the signals write. An Event will not do: the waiting thread
-    holds its lock for a moment, and a handler that sets it just then never returns.
-    Nor does a lock wake up if the system gives the signal to another thread.
+    An Event will not do: a handler that sets it while the waiting thread holds its
+    lock never returns. Nor does a lock wake up if another thread gets the signal.
     """
     signals = (signal.SIGTERM, signal.SIGINT)
     received, sent = socket.socketpair()

@@ -1,7 +1,4 @@
-"""The gRPC methods: Predict, GetModelMetadata and GetModelStatus.
-
-Reference: tensorflow_serving/model_servers/{prediction_service,model_service}_impl.cc.
-"""
+"""Predict, GetModelMetadata and GetModelStatus as TensorFlow Serving answers them."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from tensorflow_serving.apis import (
 from kpg.export.loading import prediction
 from kpg.export.serving.model import Model, not_found
 from kpg.export.wire import tensors
-from kpg.export.wire.errors import ServingError
+from kpg.export.wire.errors import ServingError, invalid
 
 _Request: TypeAlias = (
     predict_pb2.PredictRequest
@@ -35,13 +32,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Services:
-    """Answers requests about one model.
-
-    All methods raise `ServingError` with the code and the words of TensorFlow Serving.
-    """
+    """Answers requests about one model, with TensorFlow Serving's codes and words."""
 
     def __init__(self, model: Model) -> None:
-        """Binds the methods to the one model of a server."""
         self._model = model
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -81,12 +74,12 @@ class Services:
         """Answers a GetModelMetadataRequest with the version's signatures."""
         _spec(request)
         if not request.metadata_field:
-            raise _invalid(
+            raise invalid(
                 "GetModelMetadataRequest must specify at least one metadata_field"
             )
         for field in request.metadata_field:
             if field != "signature_def":
-                raise _invalid(f"Metadata field {field} is not supported")
+                raise invalid(f"Metadata field {field} is not supported")
         signatures = get_model_metadata_pb2.SignatureDefMap()
         with self._model.lease(self._version(request)) as (version, servable):
             for name, signature in servable.signatures.items():
@@ -126,9 +119,9 @@ class Services:
         """Returns the requested version, None for the newest."""
         spec = _spec(request)
         if not spec.name:
-            raise _invalid("ModelSpec has no name specified.")
+            raise invalid("ModelSpec has no name specified.")
         if spec.HasField("version_label"):
-            raise _invalid(f"Unrecognized servable version label: {spec.version_label}")
+            raise invalid(f"Unrecognized servable version label: {spec.version_label}")
         version = int(spec.version.value) if spec.HasField("version") else None
         if spec.name != self._model.name:
             raise not_found(spec.name, version)
@@ -137,12 +130,8 @@ class Services:
 
 def _spec(request: _Request) -> model_pb2.ModelSpec:
     if not request.HasField("model_spec"):
-        raise _invalid("Missing ModelSpec")
+        raise invalid("Missing ModelSpec")
     return request.model_spec
-
-
-def _invalid(message: str) -> ServingError:
-    return ServingError("INVALID_ARGUMENT", message)
 
 
 def _method(
@@ -167,7 +156,6 @@ def _method(
 
 
 def _abort(context: grpc.ServicerContext, code: str, message: str) -> NoReturn:
-    """Ends a call with an error, by an exception of gRPC's own."""
     if len(message) > _LONGEST_MESSAGE:
         message = message[:_LONGEST_MESSAGE] + "...TRUNCATED"
     context.abort(_CODES[code], message)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 
 class ServingError(RuntimeError):
-    """A request, a loaded version or a server that failed.
+    """A request, a loaded version or a server that failed; `str(error)` is one line.
 
     Attributes:
         code: Name of the gRPC status, such as "NOT_FOUND".
-        message: What went wrong, in TensorFlow Serving's words where it has words for
-            it. It can have several lines; `str(error)` is always one line.
+        message: What went wrong, if it can in TensorFlow Serving's words.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -22,11 +21,13 @@ class VerificationError(ValueError):
     """An exported model that does not do what the live one does."""
 
 
-def explained(code: str, details: str, target: str, timeout: float) -> ServingError:
-    """Makes an error of a call's gRPC status and details, with advice.
+def invalid(message: str) -> ServingError:
+    """Makes the error of a request that asks for what there is not."""
+    return ServingError("INVALID_ARGUMENT", message)
 
-    The call went to the address `target`, and was given `timeout` seconds.
-    """
+
+def explained(code: str, details: str, target: str, timeout: float) -> ServingError:
+    """Makes an error of the status and details of a call to `target`, with advice."""
     if code == "UNAVAILABLE":
         details = (
             f"The server at {target} is unavailable; start one with `kpg serve`, or "

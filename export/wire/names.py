@@ -1,10 +1,8 @@
 """Names on the wire: of signatures, and of the parts of observations and actions.
 
-A signature has flat inputs and outputs. A plain observation is called `observation`.
-Each part of a nested one is called `observation_` and its path, joined by `_`: the keys
-of dictionaries and the positions in tuples, as in `observation_camera_0`. Anything but
-an ASCII letter or digit becomes `_`. Actions and the parameters of their distributions
-follow the same rule: `action_arm`, `logits_arm`.
+A plain observation is called `observation`. A part of a nested one adds its path of
+keys and positions: `observation_camera_0`. All but ASCII letters and digits become `_`.
+Actions and their distributions' parameters do the same: `action_arm`, `logits_arm`.
 """
 
 from __future__ import annotations
@@ -42,11 +40,7 @@ def is_action(name: str) -> bool:
 
 
 def unique(pairs: Iterable[tuple[str, _T]]) -> dict[str, _T]:
-    """Makes a dictionary of names and values.
-
-    Raises:
-        ValueError: If a name occurs twice.
-    """
+    """Makes a dictionary of pairs, and refuses a name that occurs twice."""
     named: dict[str, _T] = {}
     for name, value in pairs:
         if name in named:
@@ -60,24 +54,12 @@ def unique(pairs: Iterable[tuple[str, _T]]) -> dict[str, _T]:
 
 
 def flatten(prefix: str, nest: Nest) -> dict[str, Nest]:
-    """Names the parts of a nest of batches.
-
-    Args:
-        prefix: What the nest is, such as "observation".
-        nest: A dictionary or a tuple of nests, or a batch of anything else; a tuple of
-            strings is a batch of texts.
-    """
+    """Names the parts of a nest; a tuple of strings is one part, a batch of texts."""
     return {join(prefix, path): part for path, part in _parts(nest)}
 
 
 def build(space: object, part: Callable[[Path], Nest], path: Path = ()) -> Nest:
-    """Makes a nest in the structure of a Gymnasium space.
-
-    Args:
-        space: A `Dict` or `Tuple`, nested or not, or any other space.
-        part: Returns the part at a path of keys and positions.
-        path: Where the space itself is. Defaults to the top.
-    """
+    """Makes a nest in the structure of a Gymnasium space, `part` by `part`."""
     inside = getattr(space, "spaces", None)  # a client need not import Gymnasium
     if isinstance(inside, Mapping):
         return {key: build(one, part, (*path, key)) for key, one in inside.items()}

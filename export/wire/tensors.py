@@ -1,7 +1,4 @@
-"""NumPy arrays to and from TensorProto messages, without TensorFlow.
-
-Both ends of the wire use these functions. They rely on field names only, so it does not
-matter which library made the message class.
+"""NumPy arrays to and from TensorProto messages of any library, without TensorFlow.
 
 Reference: tensorflow/core/framework/tensor.proto and tensor.cc (`Tensor::FromProto`).
 """
@@ -53,8 +50,8 @@ _KINDS = (
     _kind(22, "uint32", "<u4", "uint32_val", "<u4"),
     _kind(23, "uint64", "<u8", "uint64_val", "<u8"),
 )
-_BY_NUMBER = {kind.number: kind for kind in _KINDS}
-_BY_NAME = {kind.name: kind for kind in _KINDS}
+BY_NUMBER = {kind.number: kind for kind in _KINDS}
+BY_NAME = {kind.name: kind for kind in _KINDS}
 _BY_DTYPE = {kind.dtype: kind for kind in _KINDS}
 
 # A packed repeated field of fixed-size elements has the same bytes as the array, so it
@@ -66,20 +63,9 @@ _PACKED_TAGS = {1: b"\x2a", 2: b"\x32", 10: b"\x5a"}
 _LARGEST_BYTES = 2**31 - 1
 
 
-def kind_of_number(number: int) -> Kind | None:
-    """Returns the data type with this number in tensorflow.DataType, if known."""
-    return _BY_NUMBER.get(number)
-
-
-def kind_of_name(name: str) -> Kind | None:
-    """Returns the data type with this name, if known."""
-    return _BY_NAME.get(name)
-
-
 def type_name(number: int) -> str:
     """Returns the name that TensorFlow's messages use for a data type's number."""
-    kind = _BY_NUMBER.get(number)
-    return kind.name if kind else f"type {number}"
+    return BY_NUMBER[number].name if number in BY_NUMBER else f"type {number}"
 
 
 def shape_of(info: TensorInfo) -> tuple[int | None, ...] | None:
@@ -91,13 +77,9 @@ def shape_of(info: TensorInfo) -> tuple[int | None, ...] | None:
 
 
 def kind_of(array: Array) -> Kind:
-    """Returns the data type of an array; `str`, `bytes` and objects are strings.
-
-    Raises:
-        ValueError: If no tensor can hold the array.
-    """
+    """Returns the data type of an array; `str`, `bytes` and objects are strings."""
     if array.dtype.kind in "SUO":
-        return _BY_NUMBER[7]
+        return BY_NUMBER[7]
     kind = _BY_DTYPE.get(array.dtype.newbyteorder("<"))
     if kind is None:
         raise ValueError(
@@ -108,16 +90,12 @@ def kind_of(array: Array) -> Kind:
 
 
 def decode(tensor: TensorProto) -> Array:
-    """Reads a TensorProto the way `Tensor::FromProto` does.
+    """Reads a TensorProto the way `Tensor::FromProto` does; may be a read-only view.
 
-    Values come from `tensor_content`, or else from the typed field, whose last value
-    fills up a list that is too short. The array can be a read-only view of the message.
-
-    Raises:
-        ValueError: If the data type is unknown, the shape has a negative size, or the
-            number of bytes does not fit the shape.
+    A typed field that is too short is filled up with its last value. Raises a
+    `ValueError` for an unknown type, a wrong shape, or another number of bytes.
     """
-    kind = _BY_NUMBER.get(tensor.dtype)
+    kind = BY_NUMBER.get(tensor.dtype)
     if kind is None:
         raise ValueError(f"The data type must be known. Received: {tensor.dtype}")
     shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)
@@ -140,15 +118,14 @@ def _from_content(kind: Kind, content: bytes, shape: tuple[int, ...]) -> Array:
 
 def _from_values(kind: Kind, values: Sequence[object], shape: tuple[int, ...]) -> Array:
     count = math.prod(shape)
+    values = values or [b"" if kind.name == "string" else 0]
     if kind.name == "string":
         array = np.empty(len(values), object)
         array[:] = list(values)
     else:
         array = np.array(values, kind.wire)
     if len(array) < count:
-        empty = b"" if kind.name == "string" else 0
-        last = array[-1] if len(array) else empty
-        fill = np.full(count - len(array), last, array.dtype)
+        fill = np.full(count - len(array), array[-1], array.dtype)
         array = np.concatenate([array, fill])
     array = array[:count].reshape(shape)
     if kind.name == "half":  # the field holds the bits of each number
@@ -160,9 +137,6 @@ def encode(array: Array, tensor: TensorProto) -> None:
     """Writes an array into the typed field of an empty TensorProto.
 
     TensorFlow Serving answers in this form, and many clients read no other.
-
-    Raises:
-        ValueError: If no tensor can hold the array.
     """
     kind = _header(array, tensor)
     if not array.size:
@@ -183,17 +157,16 @@ def encode(array: Array, tensor: TensorProto) -> None:
 def encode_content(array: Array, tensor: TensorProto) -> None:
     """Writes an array into `tensor_content`, the fastest form to write and read.
 
-    Strings have no such form: they go into their typed field, see `encode`.
+    Strings have no such form, see `encode`.
     """
     if kind_of(array).name == "string":
         encode(array, tensor)
-        return
-    kind = _header(array, tensor)
-    tensor.tensor_content = array.astype(kind.dtype, copy=False).tobytes()
+    else:
+        kind = _header(array, tensor)
+        tensor.tensor_content = array.astype(kind.dtype, copy=False).tobytes()
 
 
 def _header(array: Array, tensor: TensorProto) -> Kind:
-    """Writes data type and shape."""
     kind = kind_of(array)
     tensor.dtype = kind.number
     tensor.tensor_shape.SetInParent()  # a scalar has a shape too: the empty one
@@ -212,7 +185,6 @@ def _to_bytes(item: object) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Encodes a length: seven bits a byte, least significant first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

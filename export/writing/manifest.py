@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from kpg import spaces
 from kpg.export.loading.supported_operations import not_core
 from kpg.export.wire import tensors
 from kpg.export.writing.offer import Offer
@@ -23,28 +24,21 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "gymnasium", "nump
 
 def write(
     directory: Path,
-    *,
     version: int,
     offer: Offer,
     signatures: Config,
     parity: Parity,
     notes: Mapping[str, object],
 ) -> None:
-    """Writes `assets.extra/kpg_manifest.json`. Every other file must exist already.
-
-    Args:
-        directory: The SavedModel's directory.
-        version: The version that it will become.
-        offer: What the policy offers.
-        signatures: From `describe`.
-        parity: From `kpg.export.verify`.
-        notes: Anything else worth knowing, such as `env` and `return_mean`.
-    """
+    """Writes the manifest of the SavedModel in `directory`, whose other files exist."""
     content = {
         "version": version,
         "notes": dict(notes),
         "settings": offer.settings,
-        "spaces": offer.spaces,
+        "spaces": {
+            "observation": spaces.to_config(offer.policy.observation_space),
+            "action": spaces.to_config(offer.policy.action_space),
+        },
         "signatures": signatures,
         "parity": {"max_abs": parity.max_abs, "outputs": parity.outputs},
         "operations": list(parity.operations),
@@ -58,11 +52,7 @@ def write(
 
 
 def describe(offer: Offer, loaded: Mapping[str, tensors.SignatureDef]) -> Config:
-    """Returns `docs`, `inputs` and `outputs` of each signature, as plain data.
-
-    Inputs and outputs are by name. Each has a `dtype` (NumPy's name) and a `shape`,
-    with None for a size that varies. `loaded` is what a server has loaded.
-    """
+    """Returns the signatures that a server has loaded, as in `Export.signatures`."""
     return {
         name: {
             "docs": signature.docs,
@@ -74,10 +64,7 @@ def describe(offer: Offer, loaded: Mapping[str, tensors.SignatureDef]) -> Config
 
 
 def hashes(directory: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file below `directory` except for the manifest.
-
-    The digests are hexadecimal; the paths are relative to `directory`.
-    """
+    """Returns the hexadecimal SHA-256 of each other file, by its relative path."""
     files = (path for path in directory.rglob("*") if path.is_file())
     return {
         path.relative_to(directory).as_posix(): _digest(path)
@@ -105,7 +92,7 @@ def _describe(infos: Mapping[str, tensors.TensorInfo]) -> Config:
 
 
 def _dtype(number: int) -> str:
-    kind = tensors.kind_of_number(number)
+    kind = tensors.BY_NUMBER.get(number)
     if kind is None:
         return tensors.type_name(number)
     return "string" if kind.name == "string" else kind.dtype.name

@@ -21,13 +21,7 @@ _DEFAULT = "kpg.export.writing.policy_signatures:offer"
 
 
 class Source(NamedTuple):
-    """What is exported.
-
-    Attributes:
-        policy: The live policy.
-        critic: The live critic, or None.
-        settings: The trainer's settings, or None.
-    """
+    """A live policy to export, with its critic and its trainer's settings, if any."""
 
     policy: Policy
     critic: Critic | None
@@ -36,33 +30,17 @@ class Source(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Offer:
-    """The signatures of one policy, and what writing and checking them takes.
-
-    Args:
-        signatures: By name.
-        inputs: The inputs of all signatures, which users' functions can take too.
-        parameters: The parameters that users' functions can have, each with the inputs
-            that it is made of.
-        arguments: Turns tensors of some inputs into values of all parameters that can
-            be made of them.
-        examples: Makes plausible arrays for all inputs, given a number of rows; always
-            the same ones.
-        saved: The variables, and the owners of lookup tables.
-        spaces: The observation and the action space as plain data, for the manifest.
-        settings: What the signatures were made with, for the manifest.
-        verified_batch_sizes: Numbers of rows to verify with.
-        warm_batch_sizes: Numbers of rows to warm up with.
-    """
+    """The signatures of one policy, and what writing and checking them takes."""
 
     signatures: dict[str, Signature]
-    inputs: Mapping[str, tf.TensorSpec]
-    parameters: Mapping[str, Sequence[str]]
-    arguments: Callable[[Tensors], dict[str, Nest]]
-    examples: Callable[[int], Arrays]
-    saved: Sequence[object]
-    spaces: Config
-    settings: Config
-    verified_batch_sizes: Sequence[int]
+    inputs: Mapping[str, tf.TensorSpec]  # of all signatures
+    parameters: Mapping[str, Sequence[str]]  # of users' functions: the inputs of each
+    arguments: Callable[[Tensors], dict[str, Nest]]  # parameters from some inputs
+    examples: Callable[[int], Arrays]  # plausible inputs, always the same ones
+    saved: Sequence[object]  # the variables, and the owners of lookup tables
+    policy: Policy
+    settings: Config  # for the manifest
+    verified_batch_sizes: Sequence[int]  # numbers of rows
     warm_batch_sizes: Sequence[int]
 
     def requests(self, batch_sizes: Sequence[int]) -> list[tuple[str, Arrays]]:
@@ -88,25 +66,13 @@ Builder: TypeAlias = Callable[[Source, "int | None"], Offer]
 
 
 def offer_of(trainer_or_policy: object, max_new_tokens: int | None) -> Offer:
-    """Returns what a policy offers.
-
-    The kind of policy decides: `policy.exporter`, if there is one, names a `Builder` as
-    "module:function".
-
-    Args:
-        trainer_or_policy: A trainer with `policy` and perhaps `critic`, or a policy.
-        max_new_tokens: Passed on to the builder.
-
-    Raises:
-        ValueError: If it is neither, or the builder refuses it.
-    """
+    """Returns the offer of a policy; its `exporter` names a builder of its own."""
     policy = cast("Policy", getattr(trainer_or_policy, "policy", trainer_or_policy))
-    for name in ("family", "observation_space"):
-        if not hasattr(policy, name):
-            raise ValueError(
-                "What to export must be a trainer or a kpg.models.Policy. "
-                f"Received: {type(trainer_or_policy).__name__}"
-            )
+    if not (hasattr(policy, "family") and hasattr(policy, "observation_space")):
+        raise ValueError(
+            "What to export must be a trainer or a kpg.models.Policy. "
+            f"Received: {type(trainer_or_policy).__name__}"
+        )
     critic = getattr(trainer_or_policy, "critic", None)
     settings = getattr(trainer_or_policy, "settings", None)
     build = cast(Builder, imports.named(getattr(policy, "exporter", _DEFAULT)))

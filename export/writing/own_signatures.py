@@ -17,18 +17,11 @@ from kpg.export.writing.signature import Signature, Tensors, check_name
 Function: TypeAlias = Callable[..., "tf.Tensor | Mapping[str, tf.Tensor]"]
 
 _RESERVED = (names.GREEDY, names.SAMPLE, names.COMPLETE)
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def extended(offer: Offer, functions: Mapping[str, Function] | None) -> Offer:
-    """Adds a signature for each function to an offer.
-
-    Args:
-        offer: What the policy offers by itself.
-        functions: By the name of the signature, see `kpg.export.publish`.
-
-    Raises:
-        ValueError: If a function cannot be exported.
-    """
+    """Adds a signature for each function to an offer, see `kpg.export.publish`."""
     if not functions:
         return offer
     if not isinstance(functions, Mapping):
@@ -46,7 +39,6 @@ def extended(offer: Offer, functions: Mapping[str, Function] | None) -> Offer:
 
 
 def _signature(offer: Offer, name: str, function: Function) -> Signature:
-    """Makes, traces and checks the signature of one function."""
     check_name("A signature's name", name)
     if name in {*_RESERVED, *offer.signatures}:
         raise ValueError(
@@ -90,7 +82,6 @@ def _signature(offer: Offer, name: str, function: Function) -> Signature:
 
 def _parameters(offer: Offer, name: str, function: Function) -> list[str]:
     """Returns the names of the parameters that a function is called with."""
-    known = ", ".join(offer.parameters)
     if not callable(function):
         raise _refusal(name, "must be a function of tensors", repr(function))
     try:
@@ -101,17 +92,15 @@ def _parameters(offer: Offer, name: str, function: Function) -> list[str]:
         ) from error
     chosen = []
     for parameter in parameters:
-        by_name = parameter.kind in (
-            parameter.POSITIONAL_OR_KEYWORD,
-            parameter.KEYWORD_ONLY,
-        )
+        by_name = parameter.kind in _BY_NAME
         if by_name and parameter.name in offer.parameters:
             chosen.append(parameter.name)
         elif not by_name or parameter.default is parameter.empty:
             raise _refusal(
                 name,
-                f"can only have parameters named after the inputs: {known}. Wrap a "
-                "model as `lambda observation: model(observation)`",
+                "can only have parameters named after the inputs: "
+                f"{', '.join(offer.parameters)}. Wrap a model as "
+                "`lambda observation: model(observation)`",
                 f"a parameter {parameter}",
             )
     return chosen

@@ -9,15 +9,10 @@ from kpg.types import Array, Space
 
 
 def plausible(space: Space, rows: int, rng: np.random.Generator) -> Array:
-    """Draws observations of a space that is neither a `Dict` nor a `Tuple`.
+    """Draws `[rows, *shape]` of a plain space; of a `Text`, `[rows]` strings in UTF-8.
 
-    They are uniform where the space is bounded and normal where it is not.
-    `space.sample()` will not do: with bounds that only say "any float" it returns
-    numbers that overflow in the first layer, and it changes the space's own generator.
-
-    Returns:
-        `[rows, *shape]` in the data type of the space; for a `Text`, `[rows]` strings
-        in UTF-8.
+    Uniform where the space is bounded, else normal. `space.sample()` will not do: it
+    overflows a layer if bounds say "any float", and changes the space's generator.
     """
     if isinstance(space, gym.spaces.Text):
         return _texts(space, rows, rng)

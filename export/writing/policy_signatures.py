@@ -1,8 +1,4 @@
-"""The signatures of a policy that acts in an environment.
-
-`serving_default` acts greedily; `sample` has one more input, `seed`, and draws from the
-policy. docs/serving.md lists inputs, outputs and errors.
-"""
+"""The signatures of a policy that acts in an environment, see docs/serving.md."""
 
 from __future__ import annotations
 
@@ -15,10 +11,9 @@ import tensorflow as tf
 
 from kpg import checks, spaces
 from kpg.export.wire import names
-from kpg.export.writing import text_encoding
 from kpg.export.writing.offer import Offer, Source
 from kpg.export.writing.plausible_inputs import plausible
-from kpg.export.writing.signature import Arrays, Signature, Tensors
+from kpg.export.writing.signature import Arrays, Signature, Tensors, require
 from kpg.types import Array, Nest, Space
 
 if TYPE_CHECKING:
@@ -28,16 +23,7 @@ if TYPE_CHECKING:
 
 
 def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
-    """Returns what a policy offers.
-
-    Args:
-        source: The live policy and critic, whose weights are read at each call.
-        max_new_tokens: Must be None.
-
-    Raises:
-        ValueError: If two parts of the observation would have the same name, or
-            `max_new_tokens` is given.
-    """
+    """Returns what a policy offers. Its weights are read at each call."""
     if max_new_tokens is not None:
         checks.refuse(
             "max_new_tokens",
@@ -70,10 +56,7 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
         arguments=functions.arguments,
         examples=functions.examples,
         saved=functions.variables(),
-        spaces={
-            "observation": spaces.to_config(source.policy.observation_space),
-            "action": spaces.to_config(source.policy.action_space),
-        },
+        policy=source.policy,
         settings={},
         verified_batch_sizes=(1, 7),
         warm_batch_sizes=(1, 2, 8, 64),
@@ -81,17 +64,12 @@ def offer(source: Source, max_new_tokens: int | None = None) -> Offer:
 
 
 class _Functions:
-    """The functions of live models.
-
-    Attributes:
-        leaves: The spaces of the parts of an observation, by the name of the input.
-        inputs: Specs of everything but the seed.
-    """
+    """The functions of live models."""
 
     def __init__(self, policy: Policy, critic: Critic | None) -> None:
         self._policy = policy
         self._critic = critic
-        self._structure = spaces.specs(policy.observation_space)
+        # The spaces of the parts of an observation, by the name of the input.
         self.leaves: dict[str, Space] = names.unique(
             (names.join("observation", path), leaf)
             for path, leaf in spaces.leaves(policy.observation_space)
@@ -104,11 +82,10 @@ class _Functions:
         self.inputs |= self._states
 
     def variables(self) -> list[tf.Variable]:
-        """Returns the variables of the models.
+        """Returns the variables inside the Keras variables.
 
-        A Keras variable writes itself to a SavedModel twice: the checkpoint restores
-        the twin, the graph reads the original, and TensorFlow Serving does not find it.
-        The variable inside the Keras variable has no twin.
+        A Keras variable is saved twice: the checkpoint restores the twin, the graph
+        reads the original, and TensorFlow Serving does not find it.
         """
         models = [model for model in (self._policy, self._critic) if model is not None]
         return [variable.value for model in models for variable in model.variables]
@@ -125,9 +102,8 @@ class _Functions:
     def arguments(self, inputs: Tensors) -> dict[str, Nest]:
         """Returns inputs as the models take them, and the observation if it is whole.
 
-        The shapes are ensured in the graph: a session does not hold a fed array to its
-        signature, and a policy that flattens would take two rows of half the width for
-        one row.
+        Shapes are ensured in the graph: a session takes any, and a policy that flattens
+        would read two rows of half the width as one.
         """
         found: dict[str, Nest] = dict(inputs)
         for name, spec in self.inputs.items():
@@ -136,10 +112,11 @@ class _Functions:
         _check_rows({name: found[name] for name in self.inputs if name in inputs})
         for name, leaf in self.leaves.items():
             if name in inputs and isinstance(leaf, gym.spaces.Text):
-                found[name] = text_encoding.encode(found[name], leaf, name)
+                found[name] = encoded(found[name], leaf, name)
         if self.leaves.keys() <= inputs.keys():
+            structure = spaces.specs(self._policy.observation_space)
             parts = [found[name] for name in self.leaves]
-            observation = tf.nest.pack_sequence_as(self._structure, parts)
+            observation = tf.nest.pack_sequence_as(structure, parts)
             self._check_mask(observation)
             found["observation"] = observation
         return found
@@ -192,9 +169,9 @@ class _Functions:
         key = self._policy.encoder.action_mask
         if key is None:
             return
-        tf.debugging.Assert(
-            tf.reduce_all(self._possible(tf.nest.flatten(observation[key]))),
-            [f"Each row of the mask {key} must have a legal action"],
+        require(
+            self._possible(tf.nest.flatten(observation[key])),
+            f"Each row of the mask {key} must have a legal action",
         )
 
     def _possible(self, masks: list[tf.Tensor]) -> tf.Tensor:
@@ -223,8 +200,26 @@ class _Functions:
         return drawn
 
 
+def encoded(texts: tf.Tensor, space: gym.spaces.Text, name: str) -> tf.Tensor:
+    """Encodes `[B]` UTF-8 strings of the input `name` as `[B, max_length]` int32."""
+    length = space.max_length
+    known = tf.constant(sorted(map(ord, space.character_set)), tf.int32)
+    codes = tf.strings.unicode_decode(texts, "UTF-8", errors="strict")
+    require(
+        codes.row_lengths() <= length,
+        f"A text in {name} must have at most {length} characters",
+    )
+    positions = tf.searchsorted(known, codes.values)
+    # Characters beyond the last known one are placed behind it.
+    nearest = tf.gather(known, tf.minimum(positions, tf.size(known) - 1))
+    require(
+        nearest == codes.values,
+        f"A text in {name} must be made of the characters of its space",
+    )
+    return codes.with_values(positions + 1).to_tensor(shape=[None, length])
+
+
 def _spec(leaf: Space) -> tf.TensorSpec:
-    """Returns what a client sends for one part of the observations."""
     if isinstance(leaf, gym.spaces.Text):
         return tf.TensorSpec([None], tf.string)
     return tf.TensorSpec([None, *(leaf.shape or ())], tf.as_dtype(leaf.dtype))
@@ -234,9 +229,9 @@ def _check_rows(inputs: Tensors) -> None:
     """Refuses inputs of different sizes, of which one row would be broadcast."""
     if len(inputs) > 1:
         rows = tf.stack([tf.shape(values)[0] for values in inputs.values()])
-        tf.debugging.Assert(
-            tf.reduce_all(rows == rows[0]),
-            [f"All of {', '.join(inputs)} must have the same number of rows"],
+        require(
+            rows == rows[0],
+            f"All of {', '.join(inputs)} must have the same number of rows",
         )
 
 

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from kpg import checks
 from kpg.export.loading import versions, warmup
-from kpg.export.loading.servable import Servable, quiet
+from kpg.export.loading.servable import quiet
 from kpg.export.wire.errors import ServingError, VerificationError
 from kpg.export.wire.tensors import SignatureDef
 from kpg.export.writing import manifest
 from kpg.export.writing.offer import Offer, offer_of
 from kpg.export.writing.own_signatures import Function, extended
-from kpg.export.writing.verification import Parity, verify
+from kpg.export.writing.verification import verify
 from kpg.types import Config
 
 
@@ -34,7 +34,8 @@ class Export:
         version: Its number.
         parity_max_abs: Largest absolute difference between an exported and a live
             floating-point output.
-        signatures: See `kpg.export.writing.manifest.describe`.
+        signatures: `docs`, `inputs` and `outputs` by signature. Inputs and outputs are
+            by name, with `dtype` (NumPy's name) and `shape` (None for what varies).
     """
 
     path: str
@@ -51,10 +52,7 @@ def export_policy(
     signatures: Mapping[str, Function] | None = None,
     max_new_tokens: int | None = None,
 ) -> str:
-    """Exports a policy for TensorFlow Serving and `kpg serve`, and returns the path.
-
-    Arguments and errors are those of `publish`, which also reports what was checked.
-    """
+    """Does what `publish` does, and only returns the path."""
     return publish(
         trainer_or_policy,
         directory,
@@ -73,44 +71,28 @@ def publish(
     signatures: Mapping[str, Function] | None = None,
     max_new_tokens: int | None = None,
 ) -> Export:
-    """Exports a policy, and reports what was checked.
+    """Exports a policy for TensorFlow Serving and `kpg serve`, and reports the checks.
 
     The SavedModel is written to a hidden directory, compared with the live policy in
     both of TensorFlow's loaders, and given warm-up requests, which are replayed once.
-    Only then is it renamed to its version: a server that polls `directory` sees all of
-    it or nothing.
-
-    Example:
-        def risk(observation):
-            entropy = policy.entropy(observation)
-            return {"value": critic(observation), "entropy": entropy}
-
-        kpg.export.publish(trainer, "servables/car", signatures={"risk": risk})
+    Only then is it renamed: a server that polls `directory` sees all of it or nothing.
 
     Args:
         trainer_or_policy: A trainer with `policy` and perhaps `critic`, or a policy.
-        directory: The model's directory, which is made if need be. Versions are its
-            sub-directories.
+        directory: The model's directory, made if need be. Versions are sub-directories.
         version: An integer ≥ 1 that is not there yet. Defaults to the next free one.
-        notes: Put into the manifest as they are, such as
-            `{"env": "MountainCar-v0", "return_mean": -98.2}`. Defaults to none.
+        notes: For the manifest, such as `{"env": "MountainCar-v0"}`. Defaults to none.
         signatures: Functions of your own by signature name. Parameters are named after
             the exported inputs that they receive, in batches `[B, ...]` as the models
             take them; `observation` is the whole observation, nested like the space.
             A function returns a tensor `[B, ...]`, which is named after the signature,
-            or a dictionary of them. It is traced once, as TensorFlow operations.
-            Defaults to none.
-        max_new_tokens: For language policies only: upper limit on the tokens of a
+            or a dictionary of them. It is traced once. Defaults to none.
+        max_new_tokens: For language policies: upper limit on the tokens of a
             completion, which no request can exceed. Defaults to that of the trainer,
-            else to 64, or half of what the model reads.
-
-    Returns:
-        Path, version, parity and signatures.
+            else to 64, or half of what the model reads if that is less.
 
     Raises:
-        ValueError: If the first argument is no policy, a function cannot be exported,
-            the notes are not JSON, or the version exists or is not a version. Nothing
-            has been changed then.
+        ValueError: If an argument does not fit; nothing has been changed then.
         VerificationError: A ValueError: the exported model does not do what the live
             one does. Nothing has been published.
     """
@@ -125,17 +107,12 @@ def publish(
         raise _exists(base, version)
     with _staging(base) as stage:
         _write(offer, stage, base.name)
-        parity = _verify(offer, stage)
+        with quiet():  # the live policy builds a graph for each shape
+            examples = offer.requests(offer.verified_batch_sizes)
+            parity = verify(stage, offer.live, examples)
         described = manifest.describe(offer, _warm(stage))
         number = versions.next_free(base) if version is None else version
-        manifest.write(
-            stage,
-            version=number,
-            offer=offer,
-            signatures=described,
-            parity=parity,
-            notes=notes or {},
-        )
+        manifest.write(stage, number, offer, described, parity, notes or {})
         path = _publish(stage, base, number)
     return Export(str(path), number, parity.max_abs, described)
 
@@ -190,23 +167,16 @@ def _write(offer: Offer, stage: Path, model_name: str) -> None:
     warmup.write(stage, model_name, offer.requests(offer.warm_batch_sizes))
 
 
-def _verify(offer: Offer, stage: Path) -> Parity:
-    with quiet():  # nor that the live policy builds a graph for each shape
-        return verify(stage, offer.live, offer.requests(offer.verified_batch_sizes))
-
-
 def _warm(stage: Path) -> Mapping[str, SignatureDef]:
     """Replays the warm-up requests, and returns the signatures as a server has them."""
-    servable = Servable(stage)
     try:
-        warmup.replay(servable)
-        return servable.signatures
+        servable = warmup.load(stage)
     except ServingError as error:
         raise VerificationError(
             f"The warm-up requests of an export must run. Received: {error}"
         ) from error
-    finally:
-        servable.close()
+    servable.close()
+    return servable.signatures
 
 
 def _publish(stage: Path, base: Path, version: int) -> Path:

@@ -23,22 +23,13 @@ _NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """A function that servers run by name.
-
-    Args:
-        name: What requests call it.
-        inputs: Specs by name. A batched input has None as its first size.
-        function: Takes a tensor for each input, by name; returns tensors by name.
-        docs: What it does, in a sentence for the manifest.
-        live: Returns the right outputs for arrays of the inputs. Defaults to running
-            `function` eagerly.
-    """
+    """A function that servers run by name."""
 
     name: str
-    inputs: Mapping[str, tf.TensorSpec]
-    function: Callable[..., Tensors]
-    docs: str
-    live: Callable[[Arrays], Arrays] | None = None
+    inputs: Mapping[str, tf.TensorSpec]  # a batched one has None as its first size
+    function: Callable[..., Tensors]  # takes the inputs by name
+    docs: str  # what it does, in a sentence for the manifest
+    live: Callable[[Arrays], Arrays] | None = None  # runs `function` eagerly if None
 
     @functools.cached_property
     def traced(self) -> tf.types.experimental.ConcreteFunction:
@@ -49,11 +40,6 @@ class Signature:
         }
         function = tf.function(self.function, autograph=False, jit_compile=False)
         return function.get_concrete_function(**named)
-
-    @property
-    def outputs(self) -> dict[str, tf.TensorSpec]:
-        """Specs of the outputs by name."""
-        return dict(self.traced.structured_outputs)
 
     @functools.cached_property
     def operations(self) -> frozenset[str]:
@@ -71,14 +57,9 @@ class Signature:
         return {name: value.numpy() for name, value in outputs.items()}
 
     def check(self) -> None:
-        """Refuses what cannot be served.
-
-        Raises:
-            ValueError: If an output has a data type that cannot be sent.
-            VerificationError: A ValueError, if TensorFlow Serving lacks an operation.
-        """
-        for name, spec in self.outputs.items():
-            if tensors.kind_of_number(spec.dtype.as_datatype_enum) is None:
+        """Refuses an output that cannot be sent, or an operation that servers lack."""
+        for name, spec in self.traced.structured_outputs.items():
+            if spec.dtype.as_datatype_enum not in tensors.BY_NUMBER:
                 raise ValueError(
                     f"Signature {self.name!r} must return real numbers, booleans or "
                     f"strings; use tf.cast. Received: {name} of {spec.dtype.name}"
@@ -91,12 +72,13 @@ class Signature:
             ) from error
 
 
-def check_name(what: str, name: object) -> None:
-    """Refuses what cannot be a name on the wire.
+def require(conditions: tf.Tensor, text: str, *received: tf.Tensor) -> tf.Operation:
+    """Refuses a request, when it runs, unless all conditions hold."""
+    return tf.debugging.Assert(tf.reduce_all(conditions), [text, *received])
 
-    Raises:
-        ValueError: If the name is no identifier in ASCII.
-    """
+
+def check_name(what: str, name: object) -> None:
+    """Refuses what is no ASCII identifier, and so no name on the wire."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
             f"{what} must be made of ASCII letters, digits and underscores, and begin "

@@ -1,8 +1,7 @@
 """Checks that an exported model does what the live one does, in both loaders.
 
-TensorFlow has two loaders, and they disagree: `tf.saved_model.load` rebuilds Python
-objects and binds their variables anew, while TensorFlow Serving restores a graph into a
-session. The classic broken export only works in the first, so this runs both.
+`tf.saved_model.load` rebuilds Python objects and binds their variables anew; TensorFlow
+Serving restores a graph into a session. A broken export often works in the first only.
 """
 
 from __future__ import annotations
@@ -27,17 +26,11 @@ Run: TypeAlias = Callable[[str, Arrays], Arrays]
 
 @dataclass(frozen=True)
 class Parity:
-    """How close an exported model comes to the live one.
+    """How close an exported model comes to the live one."""
 
-    Attributes:
-        max_abs: Largest absolute difference of any floating-point output.
-        outputs: The same for each `"signature/output"`.
-        operations: The kinds of operations that a server must have, sorted.
-    """
-
-    max_abs: float
-    outputs: dict[str, float]
-    operations: tuple[str, ...]
+    max_abs: float  # largest absolute difference of any floating-point output
+    outputs: dict[str, float]  # the same for each "signature/output"
+    operations: tuple[str, ...]  # kinds that a server must have, sorted
 
 
 def verify(
@@ -50,25 +43,20 @@ def verify(
     """Compares a SavedModel with a live model, in both loaders.
 
     Integers, booleans and strings must be equal. A floating-point number x may differ
-    by `tolerance · max(1, |x|)`. A log-probability may differ by more, since a narrow
-    density is more sensitive to its location: by that divided by the smallest `scale`
-    below 1, or times the largest `concentration` above 1.
+    by `tolerance · max(1, |x|)`. A log-probability may differ by that divided by the
+    smallest `scale` below 1, or times the largest `concentration` above 1, since a
+    narrow density is more sensitive to its location.
 
     Args:
         path: The SavedModel's directory.
         reference: Returns the right outputs for a signature's name and inputs.
         examples: Signature names, each with the arrays of its inputs. Give at least two
             batch sizes: a shape that was frozen to one fails with the other.
-        tolerance: See above. Defaults to 1e-5, fifty times the rounding of float32
-            arithmetic whose order an optimiser has changed.
-
-    Returns:
-        The differences.
+        tolerance: Defaults to 1e-5, fifty times the rounding of reordered float32.
 
     Raises:
-        VerificationError: If the SavedModel does not load in both loaders, holds
-            operations that a server does not have, lacks a signature or an output, or
-            gives different results.
+        VerificationError: If the SavedModel does not load and run in both loaders, or
+            lacks an output, or gives different results.
     """
     found = supported_operations.check(Path(path))
     differences: dict[str, float] = {}
@@ -77,13 +65,10 @@ def verify(
         try:
             run = load(path)
             for name, inputs, expected in cases:
-                case = f"{name} with {_shapes(inputs)}"
-                for key, error in _compare(
-                    expected,
-                    run(name, inputs),
-                    tolerance,
-                    f"{case}, loaded by {loader}",
-                ):
+                shapes = ", ".join(f"{key} {a.shape}" for key, a in inputs.items())
+                case = f"{name} with {shapes}, loaded by {loader}"
+                got = run(name, inputs)
+                for key, error in _compare(expected, got, tolerance, case):
                     key = f"{name}/{key}"
                     differences[key] = max(error, differences.get(key, 0.0))
         except VerificationError:
@@ -169,7 +154,3 @@ def _difference(
             f"Received: a difference of {errors.max():.1e}"
         )
     return float(np.max(errors, initial=0.0))
-
-
-def _shapes(inputs: Arrays) -> str:
-    return ", ".join(f"{name} {array.shape}" for name, array in inputs.items())

@@ -147,6 +147,5 @@ def test_an_array_that_no_tensor_can_hold() -> None:
 def test_names_of_types() -> None:
     assert tensors.type_name(1) == "float"
     assert tensors.type_name(14) == "type 14"
-    kind = tensors.kind_of_name("int64")
-    assert kind is not None and kind.number == 9
-    assert tensors.kind_of_name("no such type") is None
+    assert tensors.BY_NAME["int64"] is tensors.BY_NUMBER[9]
+    assert "no such type" not in tensors.BY_NAME

@@ -22,6 +22,7 @@ from kpg.export.loading.servable import Servable
 from kpg.export.wire import tensors
 from kpg.export.writing import manifest, saved_model
 from kpg.export.writing.offer import offer_of
+from kpg.export.writing.policy_signatures import encoded
 
 BOX = spaces.Box(-1.0, np.inf, (3,), np.float32)
 TEXT = spaces.Text(5, charset="zaéß😀")
@@ -327,7 +328,7 @@ def test_a_text_that_is_not_of_the_space_is_refused(
     case: Case, text: Any, words: str
 ) -> None:
     if isinstance(text, str):
-        with pytest.raises(ValueError, match="at most 5 characters, all of"):
+        with pytest.raises(ValueError, match="at most 5 characters, all from"):
             kpg.spaces.encode(TEXT, ["a", text, ""])
     texts = np.array(["a", text, ""], object)
     assert words in refusal(case, observation=texts)
@@ -369,3 +370,28 @@ def test_a_critic_that_remembers_is_left_out() -> None:
         outputs = offer.live(name, inputs)
         assert ("value" in outputs) is value
         assert "critic_state_0" not in outputs
+
+
+def encoded_in_a_graph(texts: list[str]) -> tf.Tensor:
+    function = tf.function(lambda values: encoded(values, TEXT, "note"))
+    return function(tf.constant([text.encode() for text in texts], tf.string))
+
+
+@pytest.mark.parametrize("texts", [["aé", "", "😀ßzzz"], [""], []])
+def test_texts_are_encoded_as_for_training(texts: list[str]) -> None:
+    found = encoded_in_a_graph(texts)
+    assert found.dtype == tf.int32
+    np.testing.assert_array_equal(found, kpg.spaces.encode(TEXT, texts))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("aaaaaa", "A text in note must have at most 5 characters"),
+        ("ab", "A text in note must be made of the characters of its space"),
+        ("\U0010ffff", "must be made of the characters"),
+    ],
+)
+def test_texts_that_cannot_be_encoded(text: str, message: str) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        encoded_in_a_graph(["a", text])

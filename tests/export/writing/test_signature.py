@@ -26,7 +26,7 @@ def add(x: Any, seed: Any) -> dict[str, Any]:
 def test_it_is_traced_with_named_inputs_and_any_number_of_rows() -> None:
     signature = make(add)
     assert signature.traced is signature.traced
-    assert signature.outputs["sum"].shape.as_list() == [None, 2]
+    assert signature.traced.structured_outputs["sum"].shape.as_list() == [None, 2]
     assert {"AddV2", "Cast", "Placeholder"} <= signature.operations
     for rows in (0, 1, 5):
         x = np.full((rows, 2), 2.0, np.float32)

@@ -32,17 +32,10 @@ _MOST_COPIES = 1024
 
 
 class Trial:
-    """A trainer on an environment.
+    """A compiled trainer on an environment.
 
-    Args:
-        trainer: The trainer, compiled.
-        env: Its environment.
-
-    Attributes:
-        trajectory: A fragment that the policy collected before any learning.
-        kl: How far the first iteration moved the policy, in nats.
-        entropies: Mean entropy before the first iteration and in each, in nats.
-        explained: Explained variance of each iteration.
+    `trajectory` was collected before any learning. `kl` is how far the first iteration
+    moved the policy and `entropies` the means before it and in each, in nats.
     """
 
     def __init__(self, trainer: Trainer, env: Environment) -> None:
@@ -114,18 +107,10 @@ def default_trainer(subject: Subject) -> Trainer:
 
 
 def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Finding]:
-    """Trains for some iterations.
+    """Trains for some iterations, and leaves the trainer as it was.
 
-    Args:
-        subject: Gives the environment.
-        trainer: The trainer, which is left as it was.
-        num_envs: Copies of the environment, or `None` for as few as possible.
-
-    Returns:
-        The findings; the first one ends the examination if it explains the others.
-
-    Raises:
-        ValueError: If the trainer is not compiled, or not for the environment.
+    `num_envs` defaults to as few as possible. Raises a `ValueError` if the trainer is
+    not compiled, or not for the environment.
     """
     if not trainer.compiled:
         raise ValueError(

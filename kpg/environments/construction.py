@@ -54,27 +54,18 @@ def make(
         num_envs: Number of copies ≥ 1. Defaults to 1.
         seed: Seed of the first reset. Defaults to `None`.
         backend: "graph" steps inside TensorFlow's graph (the ids in `IN_GRAPH`);
-            "gymnasium" steps the environment's own vector version if it has one, else
-            its copies one after another; "envpool" steps the copies in EnvPool's
-            threads, which needs `pip install envpool`; "auto" takes "graph" where it
-            can. For an id of Gymnasium's, that is without wrappers and without
-            `env_kwargs`. Defaults to "auto".
+            "gymnasium" steps the environment's own vector version, else its copies one
+            after another; "envpool" steps in EnvPool's threads and needs `pip install
+            envpool`; "auto", the default, takes "graph" where it can, for an id of
+            Gymnasium's only without wrappers and `env_kwargs`.
         wrappers: Gymnasium wrappers, applied to each copy in this order.
         max_episode_steps: Time limit, ≥ 1. Defaults to the registered one.
         **env_kwargs: Arguments of the environment.
 
-    Returns:
-        An `Environment`.
-
     Raises:
         ValueError: If the id or the backend is unknown, a number is too small, or the
             backend has no such environment or takes no wrappers.
-        ImportError: If the environment or the backend needs a package that is missing,
-            or the module of the id cannot be imported.
-
-    Example:
-        >>> make("MountainCar-v0", num_envs=16, seed=0).spec.reward_threshold
-        -110.0
+        ImportError: If a package or the module of the id is missing.
     """
     checks.choice("backend", backend, BACKENDS)
     checked_num_envs(num_envs)
@@ -123,12 +114,8 @@ def as_environment(
             Defaults to 1.
         seed: Seed of the first reset. Defaults to `None`.
 
-    Returns:
-        An `Environment`.
-
     Raises:
-        ValueError: If nothing of the above was given, or several copies of a single
-            `gymnasium.Env`.
+        ValueError: For anything else, or several copies of a single `gymnasium.Env`.
     """
     checked_num_envs(num_envs)
     if isinstance(candidate, Environment):
@@ -171,11 +158,7 @@ def _from_envs(
 
 
 def _imported(id: str) -> str:
-    """Imports the module of "module:Id-v0", which registers the id, and returns that.
-
-    Raises:
-        ImportError: If it cannot be imported.
-    """
+    """Imports the module of "module:Id-v0", which registers the id; returns the id."""
     module, _, name = id.rpartition(":")
     if module:
         try:

@@ -1,15 +1,4 @@
-"""What an environment is to a trainer: `num_envs` copies of one task, stepped together.
-
-There are two kinds, and one contract for both:
-
-- `GraphEnvironment` is made of functions of tensors and runs inside the trainer's
-  graph. To write one, derive from `FunctionalEnv`.
-- `HostEnvironment` is stepped from Python. To write one, derive from `gymnasium.Env`,
-  or from `gymnasium.vector.VectorEnv` to step all copies at once.
-
-`kpg.make` makes either from an id, and `fit` takes what you have: an environment, its
-class, or a function that makes it.
-"""
+"""What an environment is to a trainer: copies of one task, stepped together."""
 
 from __future__ import annotations
 
@@ -24,6 +13,10 @@ from kpg.types import Space
 
 class Environment(ABC):
     """`num_envs` copies of one environment, stepped together.
+
+    A `GraphEnvironment` is made of functions of tensors and runs inside the trainer's
+    graph; derive from `FunctionalEnv` to write one. A `HostEnvironment` steps a
+    `gymnasium.Env` or `gymnasium.vector.VectorEnv` from Python.
 
     Attributes:
         observation_space: Space of one observation, not of a batch; `None` if it is
@@ -47,10 +40,7 @@ class Environment(ABC):
         """Number of steps after which an episode is truncated, or `None`."""
 
     def measured(self) -> dict[str, float]:
-        """Returns what the environment measured itself, to be logged by name.
-
-        Each is a mean over everything since the last call. Most have nothing.
-        """
+        """Returns what was measured inside, to be logged: means since the last call."""
         return {}
 
     def partner(self) -> Partner | None:

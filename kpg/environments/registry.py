@@ -1,8 +1,4 @@
-"""The in-graph environments that `kpg.make` knows by id.
-
-Gymnasium's registry holds what is stepped on the host; this one holds functional
-environments. An id may be in both: `CartPole-v1` is.
-"""
+"""The in-graph environments that `kpg.make` knows by id; Gymnasium has its own."""
 
 from __future__ import annotations
 
@@ -20,15 +16,7 @@ from kpg.types import Config, Factory
 
 
 class Registration(NamedTuple):
-    """What an id stands for.
-
-    Attributes:
-        entry: The class or function that makes the environment, or its "module:Name".
-        max_episode_steps: Time limit, or `None` for that of Gymnasium's environment of
-            the same id or of the functional environment itself.
-        reward_threshold: Mean return that counts as solved, or `None`, likewise.
-        kwargs: Arguments of `entry`.
-    """
+    """What an id stands for; see `register`."""
 
     entry: Factory | str
     max_episode_steps: int | None
@@ -84,13 +72,8 @@ def register(
         **kwargs: Arguments that `entry` is called with.
 
     Raises:
-        ValueError: If the id is malformed or taken by another entry, or the entry makes
-            no functional environment.
-
-    Example:
-        >>> register("Line-v0", Line, max_episode_steps=20)
-        >>> kpg.make("Line-v0", num_envs=16).max_episode_steps
-        20
+        ValueError: If the id is malformed or taken, or the entry makes no functional
+            environment.
     """
     _check_id(id)
     _check_entry(entry)
@@ -109,11 +92,7 @@ def register(
 
 
 def unregister(id: str) -> None:
-    """Removes an in-graph environment from the registry.
-
-    Raises:
-        ValueError: If it is not registered.
-    """
+    """Removes an in-graph environment, or raises a `ValueError` if there is none."""
     if id not in _REGISTRY:
         raise ValueError(
             f"Only a registered in-graph environment can be removed.{close_ids(id)} "

@@ -1,8 +1,4 @@
-"""Small Markov decision processes whose answers are known exactly.
-
-A table gives in closed form what a trainer estimates from samples: values, the best
-policy and the policy gradient. Trainers are tested against them.
-"""
+"""Small Markov decision processes whose answers are known exactly."""
 
 from __future__ import annotations
 
@@ -19,11 +15,9 @@ from kpg.types import Array
 
 
 class Solution(NamedTuple):
-    """An optimal policy.
+    """An optimal policy: its `values` `[S]`, and its probabilities `[S, A]`.
 
-    Attributes:
-        values: `[S]`, the optimal value of each state.
-        policy: `[S, A]`, probabilities: 1 for the best action, the first of equals.
+    A probability is 1 for the best action, the first of equals.
     """
 
     values: Array
@@ -43,8 +37,7 @@ class TabularMDP(FunctionalEnv):
         rewards: `[S, A]`, expected reward.
         discount: γ in [0, 1]; with 1, every policy must reach a terminal state.
         initial: `[S]`, probability of each first state.
-        max_episode_steps: Time limit of the environment, which the exact methods
-            ignore. Defaults to none.
+        max_episode_steps: Time limit, which the exact methods ignore. Defaults to none.
 
     Raises:
         ValueError: If a shape, a probability or the discount is out of range.
@@ -102,9 +95,7 @@ class TabularMDP(FunctionalEnv):
     def evaluate(self, policy: ArrayLike) -> Array:
         """Returns the values `[S]` of a policy `[S, A]`: V = (I − γP_π)⁻¹ r_π.
 
-        Raises:
-            ValueError: If the policy has another shape, or never ends with a discount
-                of 1.
+        Raises a `ValueError` for a wrong shape, or an endless policy with γ = 1.
         """
         probabilities = self._policy(policy)
         alive = ~self.terminal_states
@@ -119,11 +110,7 @@ class TabularMDP(FunctionalEnv):
         return returns
 
     def visits(self, policy: ArrayLike) -> Array:
-        """Returns d(s) = Σₜ γᵗ P(sₜ = s), `[S]`: μᵀ(I − γP_π)⁻¹; 0 in terminal states.
-
-        Raises:
-            ValueError: See `evaluate`.
-        """
+        """Returns d(s) = Σₜ γᵗ P(sₜ = s), `[S]`: μᵀ(I − γP_π)⁻¹; 0 if terminal."""
         alive = ~self.terminal_states
         visits = np.zeros(len(alive))
         visits[alive] = np.linalg.solve(
@@ -134,9 +121,7 @@ class TabularMDP(FunctionalEnv):
     def policy_gradient(self, logits: ArrayLike) -> Array:
         """Returns ∇J of the softmax policy `[S, A]`, where J = Σ μ(s) V(s).
 
-        ∂J/∂θ(s, a) = d(s) π(a|s) A(s, a), the policy-gradient theorem.
-
-        Reference: Sutton et al. (1999), theorem 1.
+        ∂J/∂θ(s, a) = d(s) π(a|s) A(s, a); Sutton et al. (1999), theorem 1.
         """
         policy = softmax(logits)
         values = self.evaluate(policy)
@@ -147,8 +132,7 @@ class TabularMDP(FunctionalEnv):
     def value_iteration(self, tolerance: float = 1e-10) -> Solution:
         """Iterates V ← max_a Q(s, a) until no value moves by more than `tolerance`.
 
-        Raises:
-            ValueError: If values keep growing: a discount of 1 and endless rewards.
+        Raises a `ValueError` if values keep growing.
         """
         values = np.zeros(len(self.rewards))
         for _ in range(1_000_000):

@@ -27,15 +27,13 @@ def check_algorithm(trainer: Trainer, env: Environment, iterations: int = 2) -> 
 
     Args:
         trainer: A trainer of the algorithm; it is compiled if it is not yet.
-        env: An environment that it fits, such as `kpg.make("CartPole-v1", num_envs=4,
-            seed=0)`.
+        env: An environment that it fits, as `kpg.make("CartPole-v1", 4, seed=0)`.
         iterations: How many. Defaults to 2.
 
     Raises:
-        AssertionError: If the first ratio of new to old policy is not 1, a weight is
-            not finite, nothing is learned, a trainable weight gets no gradient at all,
-            the graph is traced more than once, a metric is missing from the history, or
-            the trainer is another one after saving and loading.
+        AssertionError: If the first ratio of new to old policy is not 1, a weight or a
+            metric is not finite, a trainable weight does not change, the graph is
+            traced more than once, or saving and loading changes the trainer.
         ValueError: If a hook returns what it must not; see `kpg.trainers.Algorithm`.
     """
     if not trainer.compiled:

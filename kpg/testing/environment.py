@@ -17,25 +17,19 @@ def check_environment(env: object, random: bool = True) -> None:
     place in the space; one finite reward and two flags for each step; the same episode
     for the same seed, and another for another. Of a functional environment also: states
     that keep their structure, rewards `[B]` float32 and ends `[B]` bool, nothing kept
-    in Python between calls, one trace that serves all steps, the same under XLA, and
-    rows that do not depend on each other.
+    in Python between calls, one trace for all steps, the same under XLA, and rows that
+    do not depend on each other.
 
-    `kpg.doctor.diagnose` goes further: it also looks for what is allowed but hard to
-    learn from, and trains.
+    `kpg.doctor.diagnose` also looks for what is hard to learn from, and trains.
 
     Args:
-        env: An environment, its class or a function that makes it: what
-            `kpg.environments.as_environment` takes. It is reset and stepped.
+        env: What `kpg.environments.as_environment` takes. It is reset and stepped.
         random: Whether different seeds must give different episodes. Defaults to
             `True`.
 
     Raises:
         AssertionError: If something is wrong; it says what, and what to do.
         ValueError: If `env` is not an environment.
-
-    Example:
-        >>> check_environment(kpg.environments.CartPole)
-        >>> check_environment(lambda: gymnasium.make("CliffWalking-v1"), random=False)
     """
     subject = subject_of(env)
     try:

@@ -22,9 +22,8 @@ def check_estimator(estimator: Estimator, gamma: float = 0.9, seed: int = 0) -> 
 
     Raises:
         AssertionError: If shapes or dtypes are wrong; results are not finite; what
-            follows a termination, another environment's column, or what lies behind the
-            end of an episode is read; results in a graph and outside differ; or the
-            estimator does not survive being saved.
+            follows an end, or another environment's column, is read; results in a graph
+            differ; or the estimator does not survive being saved.
     """
     estimates = _experience(np.random.default_rng(seed))
     gains = _gains(estimator, estimates, gamma)

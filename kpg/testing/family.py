@@ -33,15 +33,12 @@ def check_family(family: Family, seed: int = 0) -> None:
     says, follow the seed and become members of the space; none is more likely than the
     mode. Gradients are finite.
 
-    Example:
-        kpg.testing.check_family(policy.family)
-
     Args:
-        family: Any family, such as one of your own.
+        family: Any family, such as `policy.family` or one of your own.
         seed: Seed of the parameters that are tried. Defaults to 0.
 
     Raises:
-        AssertionError: If a promise does not hold. The message says which.
+        AssertionError: If a promise does not hold; it says which.
     """
     random = np.random.default_rng(seed)
     _check_shapes(family, _parameters(family, random, 7, 5))
@@ -173,7 +170,6 @@ def _check_sums(family: CompositeFamily, rows: tf.Tensor) -> None:
 
 
 def _check_density(family: Family, row: tf.Tensor, random: np.random.Generator) -> None:
-    """Checks the density of one row, and what follows from it."""
     rows = _repeated(row, _DRAWS)
     raw = family.sample(rows, _SEED)
     log_probs = family.log_prob(rows, raw).numpy().astype(np.float64)

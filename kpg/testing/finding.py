@@ -6,13 +6,10 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """Something to fix, or to know.
+    """Something to fix or, as a `note`, to know: it may be intended.
 
-    Attributes:
-        name: Short and stable, for programs; all are in `kpg.doctor.NAMES`.
-        words: What was seen and what to do, for people.
-        note: Whether it may be intended, so that nothing need be done. Defaults to
-            `False`.
+    The `name` is stable and in `kpg.doctor.NAMES`; the `words` say what was seen and
+    what to do.
     """
 
     name: str

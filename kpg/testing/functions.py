@@ -40,12 +40,7 @@ class _Move(NamedTuple):
 
 
 def findings(env: GraphEnvironment) -> Iterator[Finding]:
-    """Yields what is wrong with the functions; the first finding explains the rest.
-
-    It is a `step_contract` for shapes and dtypes, `nondeterministic` for what depends
-    on more than the arguments, `rows_mixed` for rows that depend on others, or a
-    `crash`.
-    """
+    """Yields the first thing that is wrong with the functions; it explains the rest."""
     try:
         finding = _shapes(env)
         if finding is None:

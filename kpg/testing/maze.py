@@ -23,36 +23,29 @@ class Maze(TabularMDP):
     """A maze: the shortest path from the start to the goal.
 
     The states are the cells from which an end can be reached, in reading order; the
-    actions 0, 1, 2 and 3 move up, to the right, down and to the left. A move into a
-    wall or out of the drawing goes nowhere and costs the same.
+    actions 0, 1, 2 and 3 move up, right, down and left. A move into a wall or out of
+    the drawing goes nowhere and costs the same.
 
     Reference: Sutton and Barto (2018), "Reinforcement learning", examples 3.5 and 8.1;
-    the slip is that of Russell and Norvig, "Artificial intelligence: a modern
-    approach", chapter 17.
+    for the slip, Russell and Norvig, "Artificial intelligence: a modern approach",
+    chapter 17.
 
     Args:
         rows: Rows of equal length: "#" is a wall, "." and the blank are free, "S" is a
-            start (episodes begin in one of them, each as likely), and every character
-            in `ends` is an end.
+            start (each as likely), and every character in `ends` is an end.
         discount: γ in [0, 1]. Defaults to 0.99.
         slip: Probability in [0, 1] that a move goes to one of its two sides instead,
             each as likely. Defaults to 0.
         step_reward: What each step earns, the last one included. Defaults to −1.
-        ends: What arriving at an end earns in addition, by its character. Defaults to
-            `{"G": 0.0}`.
+        ends: What arriving at an end adds, by its character. Defaults to `{"G": 0.0}`.
         max_episode_steps: See `TabularMDP`.
 
     Attributes:
         cells: The row and column of each state.
 
     Raises:
-        ValueError: If the drawing has unequal rows, unknown characters, no start, no
-            end, or a start without a way to an end; or a probability is out of range.
-
-    Example:
-        >>> maze = Maze(["S.#", "..G"], discount=1.0)
-        >>> maze.value_iteration().values[0]
-        -3.0
+        ValueError: For unequal rows, unknown characters, a number out of range, no
+            start, no end, or a start without a way to an end.
     """
 
     def __init__(

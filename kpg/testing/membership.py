@@ -16,13 +16,7 @@ _TOLERANCE = 1e-5
 
 
 def findings(space: Space, observation: Nest, where: str = "") -> Iterator[Finding]:
-    """Yields what is wrong with an observation.
-
-    Args:
-        space: What the environment declares.
-        observation: What it gave.
-        where: The place in a nested observation, for the words. Defaults to the top.
-    """
+    """Yields what is wrong with an observation; `where` is its place in a nest."""
     if isinstance(space, gym.spaces.Dict):
         if not isinstance(observation, Mapping) or {*observation} != {*space.spaces}:
             yield _structure(f"a dictionary with {sorted(space.spaces)}", observation)
@@ -106,13 +100,7 @@ def _outside(space: Space, where: str, values: str) -> Finding:
 
 
 def same(left: Nest, right: Nest, tolerance: float = 0.0) -> bool:
-    """Returns whether two nests are equal, NaN included.
-
-    Args:
-        left: Arrays, numbers or texts, nested.
-        right: The same.
-        tolerance: Relative and absolute difference that floats may have. Defaults to 0.
-    """
+    """Returns whether two nests are equal, NaN included, floats within `tolerance`."""
 
     def equal(one: Nest, other: Nest) -> bool:
         one, other = np.asarray(one), np.asarray(other)

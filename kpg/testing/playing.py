@@ -1,8 +1,4 @@
-"""Random episodes, with a look at everything that comes back.
-
-The first finding of each name is kept and the play goes on, unless the environment
-raises or returns something that is not a step.
-"""
+"""Random episodes, with a look at everything that comes back."""
 
 from __future__ import annotations
 
@@ -67,16 +63,9 @@ class Step(NamedTuple):
 
 @dataclasses.dataclass
 class Experience:
-    """What was seen in the random episodes.
+    """What was seen in the random episodes: findings by name, copies of observations.
 
-    Attributes:
-        findings: By name.
-        observations: Copies of the first of them.
-        rewards: All of them.
-        lengths: Steps of each episode that ended.
-        terminated: Of each such episode, whether it ended with `terminated=True`.
-        num_steps: Number of steps.
-        mask_in_info: Whether an info held an action mask that no observation has.
+    `lengths` and `terminated` are those of the episodes that ended.
     """
 
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict)
@@ -109,13 +98,7 @@ def play(
 ) -> Experience:
     """Checks what is declared, then plays at random until there is enough experience.
 
-    Args:
-        subject: The environment.
-        most_steps: Steps after which the play ends.
-        longest: Steps after which an episode is left for the next.
-
-    Returns:
-        What was seen. With `findings`, the play may have stopped early.
+    An episode is left after `longest` steps. With findings, the play may stop early.
     """
     experience, episode = Experience(), 0
     experience.add(unsupported_space(subject))
@@ -144,11 +127,7 @@ def unsupported_space(subject: Subject) -> Finding | None:
 
 
 def nondeterministic(subject: Subject, _: Experience | None = None) -> Finding | None:
-    """Equal seeds and actions that lead to something else.
-
-    Raises:
-        Broken: If the environment raises, or returns something that is not a step.
-    """
+    """Equal seeds and actions that lead to something else."""
     if equal(trace(subject, 7, 7), trace(subject, 7, 7)):
         return None
     return Finding(
@@ -161,11 +140,7 @@ def nondeterministic(subject: Subject, _: Experience | None = None) -> Finding |
 
 
 def trace(subject: Subject, seed: int, action_seed: int) -> Trace:
-    """Plays one episode, at most `_TRACE_STEPS` of it.
-
-    Raises:
-        Broken: If the environment raises, or returns something that is not a step.
-    """
+    """Plays one episode, at most `_TRACE_STEPS` of it."""
     actor = random_actions.Actor(subject.action_space, action_seed)
     observation, info = reset(subject, seed)
     steps: Trace = [(copy.deepcopy(observation), 0.0, False, False)]
@@ -224,11 +199,7 @@ def _look(subject: Subject, experience: Experience, observation: Nest) -> None:
 
 
 def reset(subject: Subject, seed: int) -> tuple[Nest, Info]:
-    """Starts an episode.
-
-    Raises:
-        Broken: If the environment raises or returns something else than a pair.
-    """
+    """Starts an episode; raises `Broken` if the result is no pair."""
     try:
         result = subject.reset(seed)
     except Exception as error:  # any code of a user may run here
@@ -247,11 +218,7 @@ def reset(subject: Subject, seed: int) -> tuple[Nest, Info]:
 
 
 def step(subject: Subject, action: Nest) -> Step:
-    """Takes a step.
-
-    Raises:
-        Broken: If the environment raises or returns something else than a step.
-    """
+    """Takes a step; raises `Broken` if the result is no step."""
     try:
         result = subject.step(action)
     except Exception as error:  # any code of a user may run here

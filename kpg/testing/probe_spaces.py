@@ -1,7 +1,6 @@
 """How a probe shows one bit, and how an action answers it, in every kind of space.
 
-Choices do not start at 0, and no range is symmetric or the same as another, so that
-code that takes this for granted fails.
+Choices do not start at 0 and ranges are not symmetric, to catch code that assumes so.
 """
 
 from __future__ import annotations
@@ -73,21 +72,9 @@ ACTIONS = tuple(_ACTIONS)
 
 
 class Observations:
-    """A nest of kinds of observations.
-
-    Args:
-        kinds: One of `OBSERVATIONS`, or a dict or tuple of kinds, nested.
-
-    Attributes:
-        space: Gymnasium's space.
-        num_leaves: Number of kinds in the nest.
-
-    Raises:
-        ValueError: If a kind is unknown.
-    """
+    """A nest of kinds of observations: a name of `OBSERVATIONS`, or a dict or tuple."""
 
     def __init__(self, kinds: Kinds) -> None:
-        """See `Observations`."""
         known = {kind: space for kind, (space, _) in _OBSERVATIONS.items()}
         self.space = _space(kinds, known, "observation")
         self._kinds = kinds
@@ -119,12 +106,8 @@ class Observations:
 class _Part(NamedTuple):
     """A choice or a number inside an action.
 
-    Attributes:
-        leaf: Position of its array in the flattened nest.
-        place: Position in that array, `None` for a scalar.
-        choices: Number of choices; 0 for a number.
-        low: The first choice, or the least number.
-        high: The greatest number.
+    It stands in leaf number `leaf`, at `place` unless that is a scalar. `choices` is 0
+    for a number, of which `low` and `high` are the bounds; else `low` is the first.
     """
 
     leaf: int
@@ -135,21 +118,9 @@ class _Part(NamedTuple):
 
 
 class Actions:
-    """A nest of kinds of actions, and what they earn; see `kpg.environments.Probe`.
-
-    Args:
-        kinds: One of `ACTIONS`, or a dict or tuple of kinds, nested.
-
-    Attributes:
-        space: Gymnasium's space.
-        num_choices: Length M of a mask: the choices of all parts.
-
-    Raises:
-        ValueError: If a kind is unknown.
-    """
+    """A nest of kinds of actions, and what they earn; masks cover `num_choices`."""
 
     def __init__(self, kinds: Kinds) -> None:
-        """See `Actions`."""
         self.space = _space(kinds, _ACTIONS, "action")
         self._kinds = kinds
         self._leaves = [_ACTIONS[name] for name in tf.nest.flatten(kinds)]
@@ -163,11 +134,7 @@ class Actions:
     def rewards(self, actions: Nest, bits: Nest, forbidden: Nest, take: Take) -> Nest:
         """Returns the mean over the parts of what they earn, `[B]`.
 
-        Args:
-            actions: Nest of tensors or arrays `[B, ...]`.
-            bits: `[B]`, 0 or 1: what is to be answered.
-            forbidden: `[B]`, 1 where the right choices are forbidden, else 0.
-            take: How to look up rows of a table.
+        `forbidden` `[B]` is 1 where the right choices, those of `bits`, are forbidden.
         """
         leaves, total = tf.nest.flatten(actions), 0.0
         for number, part in enumerate(self._parts):
@@ -252,8 +219,7 @@ def _right(number: int, bits: Nest) -> Nest:
 def _scores(choices: int) -> Array:
     """Returns `[choices, 4]` float32, what each choice earns.
 
-    The columns: where 0 is right, where 1 is right, and the same two where the right
-    choice is forbidden.
+    The columns: 0 is right, 1 is right, and the same two where that is forbidden.
     """
     number, right = np.arange(choices)[:, np.newaxis], np.arange(2)
     scores = np.where(number == right, 1.0, np.where(number > 1, SECOND_BEST, 0.0))

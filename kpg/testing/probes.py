@@ -1,21 +1,4 @@
-"""Tiny environments that tell which part of an algorithm is broken.
-
-Each needs one thing more than the one before it, and everything about it is known. The
-first that is not learned names the part to look at:
-
-- `value`: one step, reward 1. The critic learns a constant.
-- `value_of_state`: one step, reward −1 or 1 as observed. The critic reads observations.
-- `discounting`: two steps, reward 1 at the end. The first is worth γ.
-- `policy`: one step, always the same action is right. The policy follows the gradient.
-- `policy_of_state`: the observation says which action is right.
-- `memory`: the first of four observations says which action is right at the last; the
-  others are blank. Only a policy with a memory can do it.
-- `truncation`: reward 1 at every step for ever, cut after eight. Each state is worth
-  1 / (1 − γ), which is learned only if the cut is not taken for an end.
-
-Reference: Andy Jones (2021), "Debugging RL, without the agonizing pain",
-https://andyljones.com/posts/rl-debugging.html, for the first five.
-"""
+"""Tiny environments that tell which part of an algorithm is broken."""
 
 from __future__ import annotations
 
@@ -55,33 +38,43 @@ TASKS = tuple(_TASKS)
 
 
 class Probe(FunctionalEnv):
-    """One of the environments of this module, with any spaces.
+    """An environment that needs one thing to be learned, and whose answers are known.
+
+    The first task that is not learned names the part of an algorithm to look at:
+
+    - `value`: one step, reward 1. The critic learns a constant.
+    - `value_of_state`: one step, reward −1 or 1 as observed.
+    - `discounting`: two steps, reward 1 at the end. The first is worth γ.
+    - `policy`: one step, always the same action is right.
+    - `policy_of_state`: the observation says which action is right.
+    - `memory`: the first of four observations says which action is right at the last;
+      the others are blank.
+    - `truncation`: reward 1 at every step for ever, cut after eight. Each state is
+      worth 1 / (1 − γ), if the cut is not taken for an end.
 
     Where actions count, each part of one (a `Discrete`, a component of another space)
     has a right choice: the bit in the first part, its opposite in the second, and so
     on in turns. The reward of the last step is the mean over the parts:
 
-    - of a choice: 1 if it is right, 0 if it is the opposite, and ½ for a third choice
-      (a `MultiBinary` has none);
+    - of a choice: 1 if it is right, 0 if it is the opposite, and ½ for a third choice;
     - of a number a: −((a − a*) / h)², where h is half the width of its range, and a* is
       at a quarter of it for a bit of 0 and at three quarters for 1.
 
     In a nest of observations the bit shows in one leaf, drawn for each episode, and
-    the others are blank, so every leaf is needed.
+    the others are blank. States are indices `[B]` int32.
 
-    States are indices `[B]` int32.
+    Reference: Andy Jones (2021), "Debugging RL, without the agonizing pain",
+    https://andyljones.com/posts/rl-debugging.html, for the first five tasks.
 
     Args:
-        task: One of `TASKS`; see the module.
-        observation: Kind of observation: one of `OBSERVATIONS`, or a dict or tuple of
-            kinds, nested. Defaults to "box". Inside the graph a text is its encoding;
-            see `kpg.spaces`.
-        action: Kind of action: one of `ACTIONS`, or a nest of them. Defaults to
-            "discrete".
+        task: One of `TASKS`.
+        observation: One of `OBSERVATIONS`, or a dict or tuple of them, nested. Defaults
+            to "box". In the graph a text is its encoding; see `kpg.spaces`.
+        action: One of `ACTIONS`, or a nest of them. Defaults to "discrete".
         masked: Whether in half of the episodes every right choice is forbidden, as
-            `observation["action_mask"]` says, 1 for what is allowed; the rest is
-            `observation["observation"]`. A forbidden choice earns −100.
-            Defaults to `False`.
+            `observation["action_mask"]` says, 1 for what is allowed, beside
+            `observation["observation"]`. A forbidden choice earns −100. Defaults to
+            `False`.
 
     Attributes:
         optimum: Expected undiscounted return of the best policy.
@@ -89,10 +82,6 @@ class Probe(FunctionalEnv):
 
     Raises:
         ValueError: If a task or kind is unknown, or a mask has nothing to forbid.
-
-    Example:
-        >>> Probe("policy_of_state", {"a": "image", "b": "discrete"}, "box").optimum
-        0.0
     """
 
     def __init__(
@@ -129,10 +118,9 @@ class Probe(FunctionalEnv):
         self.optimum = float(firsts.mean()) * (self.max_episode_steps or 1)
 
     def _enumerate(self, observations: Observations) -> None:
-        """Lists all states: step, bit, the leaf that shows it, and what is forbidden.
+        """Lists all states by step, bit, the leaf that shows it, and what is forbidden.
 
-        The first `_starts` are those that an episode starts in, all as likely; adding
-        `_starts` is a step, and the last `_starts` are terminal.
+        The first `_starts` are those that begin episodes; adding `_starts` is a step.
         """
         task, leaves = self._task, observations.num_leaves
         axes = (task.steps + 1, 1 + task.random, leaves, 1 + self.masked)
@@ -164,16 +152,10 @@ class Probe(FunctionalEnv):
     def values(self, discount: float) -> Array:
         """Returns the optimal value `[N]` of each of `states`.
 
-        Where actions do not count, these are the values of every policy. A state is
-        more than what is observed: a critic that sees no mask learns the mean over
-        what may be forbidden, and one without a memory the mean over blank steps.
-
-        Args:
-            discount: γ in [0, 1]; below 1 for the task `truncation`, whose time
-                limit does not enter the values.
-
-        Raises:
-            ValueError: If a value is infinite.
+        Where actions do not count, these are the values of every policy. A critic that
+        sees no mask learns the mean over what may be forbidden, and one without a
+        memory the mean over blank steps. γ = `discount` is in [0, 1], and below 1 for
+        `truncation`, or a `ValueError` is raised.
         """
         best = self.best_actions()
         values: Array = np.array(
@@ -235,18 +217,8 @@ class Probe(FunctionalEnv):
 class ProbeEnv(gym.Env[Any, Any]):
     """A probe on the host, as an ordinary `gymnasium.Env`.
 
-    Args:
-        probe: The probe to step.
-        mask_in_info: Whether a mask is in `info["action_mask"]` and not in the
-            observation. Defaults to `False`.
-
-    Raises:
-        ValueError: If `mask_in_info` is asked for and the probe has no mask.
-
-    Example:
-        >>> env = ProbeEnv(Probe("memory", "text"))
-        >>> env.reset(seed=0)[0] in ("left", "right")
-        True
+    With `mask_in_info` the mask is in `info["action_mask"]` and not in the observation;
+    a probe without a mask then raises a `ValueError`.
     """
 
     def __init__(self, probe: Probe, mask_in_info: bool = False) -> None:

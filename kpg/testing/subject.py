@@ -23,14 +23,9 @@ from kpg.types import Array, Factory, Nest, Space
 
 
 class Subject(ABC):
-    """A single environment; nothing that it returns has been checked.
+    """A single environment, unchecked; `factory`, if any, makes more copies.
 
-    Attributes:
-        observation_space: Space of an observation.
-        action_space: Space of an action.
-        max_episode_steps: The time limit that is declared, or `None`.
-        keeps_observations: Whether a returned observation always belongs to the caller.
-        factory: Makes more copies, or `None`.
+    `keeps_observations`: whether a returned observation always belongs to the caller.
     """
 
     observation_space: Space
@@ -204,12 +199,7 @@ class GraphSubject(Subject):
 
 
 def subject_of(candidate: object) -> Subject:
-    """Returns the subject for what `as_environment` takes.
-
-    Raises:
-        ValueError: If it takes no such thing, or the environment cannot be played at
-            random.
-    """
+    """Returns the subject for what `as_environment` takes, or raises a `ValueError`."""
     if isinstance(candidate, HostEnvironment):
         return VectorSubject(candidate.vector_env, candidate.max_episode_steps)
     if isinstance(candidate, GraphEnvironment):

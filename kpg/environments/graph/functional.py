@@ -1,11 +1,4 @@
-"""Environments made of pure functions of tensors, stepped inside the graph.
-
-The contract is Gymnasium's `gymnasium.experimental.functional.FuncEnv`, with four
-changes: states, actions and observations have a leading batch axis `[B, ...]`; every
-function is made of TensorFlow operations; `rng` is an `Rng`, which has the method names
-of NumPy's `Generator` and no state; and a method takes only the arguments it uses.
-Time limits and resets are not part of such an environment; the trainer adds them.
-"""
+"""Environments made of pure functions of tensors, stepped inside the graph."""
 
 from __future__ import annotations
 
@@ -46,22 +39,11 @@ _STREAMS = (0x9E3779B9, 0x85EBCA6B)
 class Rng:
     """Stateless random numbers for a batch, under the names of NumPy's `Generator`.
 
-    Each call draws from a stream of its own, which the seed and the number of earlier
-    calls determine. So the same sequence of calls with the same seed gives the same
-    numbers, in and outside of a graph.
-
-    Args:
-        seed: `[2]` int32 tensor.
-        batch_size: Number of rows B that each call draws.
-
-    Example:
-        >>> rng = Rng(tf.constant([0, 1]), batch_size=4)
-        >>> rng.uniform(-0.6, -0.4).shape
-        TensorShape([4])
+    Each call draws from a stream of its own, which the seed, `[2]` int32, and the
+    number of earlier calls determine, in and outside of a graph.
     """
 
     def __init__(self, seed: tf.Tensor, batch_size: int) -> None:
-        """See `Rng`."""
         self.seed = tf.convert_to_tensor(seed, tf.int32)
         self.batch_size = batch_size
         self._calls = 0
@@ -90,8 +72,8 @@ class Rng:
     def _next_seed(self) -> tf.Tensor:
         """Returns the key of the next stream.
 
-        The generators behind are counter-based: any two keys give independent streams,
-        so one `xor` does what `stateless_fold_in` spends a whole draw on.
+        The generators are counter-based: any two keys give independent streams, so one
+        `xor` does what `stateless_fold_in` spends a whole draw on.
         """
         key = [(self._calls * stream) & 0xFFFFFFFF for stream in _STREAMS]
         self._calls += 1
@@ -104,8 +86,11 @@ class Rng:
 class FunctionalEnv(_Base):
     """Base class of environments in TensorFlow.
 
-    A subclass sets the two spaces and defines five methods. Each gets a batch and takes
-    the arguments it uses, by position:
+    The contract is Gymnasium's `gymnasium.experimental.functional.FuncEnv`, but states,
+    actions and observations have a leading batch axis `[B, ...]` and `rng` is an `Rng`.
+    The trainer adds time limits and resets. A subclass sets the two spaces and defines
+    five methods of TensorFlow operations, which take the arguments they use, by
+    position:
 
     - `initial(rng)` returns B states to start from, a nest of `[B, ...]`.
     - `transition(state, action, rng)` returns the states that follow.
@@ -119,21 +104,11 @@ class FunctionalEnv(_Base):
     Attributes:
         observation_space: Space of one observation, not of a batch.
         action_space: Space of one action.
-        max_episode_steps: Number of steps after which an episode is truncated. Defaults
-            to `None`, no limit.
+        max_episode_steps: Steps after which an episode is truncated. Defaults to
+            `None`, no limit.
 
     Raises:
         TypeError: When a subclass is defined with a misspelt method.
-
-    Example:
-        >>> class Line(FunctionalEnv):
-        ...     observation_space = gymnasium.spaces.Box(-9, 9, (1,))
-        ...     action_space = gymnasium.spaces.Box(-1, 1, (1,))
-        ...     def initial(self, rng): return rng.uniform(-1.0, 1.0, (1,))
-        ...     def transition(self, state, action): return state + action
-        ...     def observation(self, state): return state
-        ...     def reward(self, state, action, next_state): return -next_state[:, 0]
-        ...     def terminal(self, state): return state[:, 0] > 9
     """
 
     observation_space: Space
@@ -167,8 +142,7 @@ class GraphEnvironment(Environment):
             `func_env`.
 
     Raises:
-        ValueError: If `func_env` lacks a method or a space, a method takes other
-            arguments, or a number is too small.
+        ValueError: If a method or space is missing or wrong, or a number is too small.
     """
 
     def __init__(
@@ -262,11 +236,7 @@ def missing_methods(candidate: object) -> list[str]:
 
 
 def _num_arguments(func_env: object, name: str) -> int:
-    """Returns how many of its `_ARGUMENTS` a method takes.
-
-    Raises:
-        ValueError: If it cannot be called with any number of them.
-    """
+    """Returns how many of its `_ARGUMENTS` a method takes."""
     wanted = _ARGUMENTS[name]
     least = max(1, len(wanted) - 2)
     has_params = getattr(func_env, "default_params", None) is not None

@@ -25,11 +25,8 @@ class Navigation(FunctionalEnv):
     and goal are drawn uniformly, so a first step may start at the goal.
 
     Going straight to the goal, at most 1 a step, is optimal for every discount: after k
-    steps no path is nearer than ‖q − p₀‖ − k, so none earns more in any step, and none
-    arrives earlier.
-
-    A `tanh_normal` policy learns it fastest: the best action lies at the end of a
-    range, where most samples of a plain normal are clipped.
+    steps no path is nearer than ‖q − p₀‖ − k. A `tanh_normal` policy learns it fastest:
+    the best action lies at the end of a range.
     """
 
     half_width = 5.0
@@ -86,11 +83,8 @@ class Navigation(FunctionalEnv):
     def values(self, states: tf.Tensor, discount: float) -> tf.Tensor:
         """Returns the optimal values V(p, q) = −Σₖ γᵏ⁻¹ max(0, ‖q − p‖ − k), `[B]`.
 
-        The sum is over the steps k = 1 … n up to the first that ends within the radius.
-
-        Args:
-            states: `[B, 4]` states from which at least one step is made.
-            discount: γ in [0, 1].
+        The sum is over the steps k = 1 … n, n ≥ 1, up to the first that ends within the
+        radius. γ = `discount` is in [0, 1].
         """
         first = _distances(states)
         longest = 2.0 * math.sqrt(2.0) * self.half_width / self.max_distance

@@ -47,22 +47,20 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
 
     Args:
         id: EnvPool's id of the environment.
-        num_envs: Number of copies.
+        num_envs: Number of copies. Defaults to 1.
         num_pools: Number of pools, a divisor of `num_envs`: one steps while the policy
-            acts for another. The copies have the seeds, and so the episodes, of a
-            single pool. Two are quicker where stepping takes about as long as acting
-            and a CPU core is free. Defaults to 1.
+            acts for another. Seeds and episodes are those of a single pool. Two are
+            quicker where stepping takes about as long as acting and a CPU core is free.
+            Defaults to 1.
         **env_kwargs: Arguments of `envpool.make`, such as `max_episode_steps` and
-            `num_threads`, the threads of all pools together. Their default is one for
-            each CPU core.
+            `num_threads`, by default one for each CPU core, of all pools together.
 
     Attributes:
         parts: For each pool the slice of its copies.
 
     Raises:
         ImportError: If EnvPool is not installed.
-        ValueError: If EnvPool has no such environment, or the copies cannot be divided
-            among so many pools.
+        ValueError: If EnvPool has no such environment, or `num_pools` does not fit.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}
@@ -97,17 +95,11 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Resets the copies where `options["reset_mask"]` is true, or all.
+        """Resets the copies where `options["reset_mask"]` (`[B]` bool) is true, or all.
 
-        A step of theirs that has begun is finished first.
-
-        Args:
-            seed: Seed of all copies, or `None` to continue the randomness.
-            options: May hold "reset_mask", `[B]` bool. Defaults to `None`.
-
-        Returns:
-            Observations `[B, ...]`, of the other copies the last ones, and EnvPool's
-            infos of the copies that were reset.
+        A step of theirs that has begun is finished first. Without a seed the randomness
+        continues. Returns observations `[B, ...]`, of the other copies the last ones,
+        and EnvPool's infos of the copies that were reset.
         """
         if seed is not None:
             self.close_extras()
@@ -122,11 +114,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
 
     @override
     def step(self, actions: Nest) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Steps all copies; the batch must be complete.
-
-        EnvPool ends the process for a wrong number of actions. `HostEnvironment`
-        refuses it before.
-        """
+        """Steps all copies; the batch must be complete, or EnvPool ends the process."""
         for part, copies in enumerate(self.parts):
             own = tf.nest.map_structure(operator.itemgetter(copies), actions)
             self.step_async(own, part)
@@ -134,12 +122,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         return tuple(map(joined, zip(*results, strict=True)))
 
     def step_async(self, actions: Nest, part: int) -> None:
-        """Begins a step of one part.
-
-        Args:
-            actions: Of its copies; the batch must be complete, as for `step`.
-            part: Which of `parts`.
-        """
+        """Begins a step of `parts[part]`; the batch must be complete, as for `step`."""
         self._pools[part].send(actions)
         self._waiting[part] = True
 

@@ -17,8 +17,7 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
     """Puts the mask of legal actions beside the observation.
 
     The observation becomes `{"action_mask": mask, "observation": observation}`, for a
-    policy that is made with `action_mask="action_mask"`. Masks then reach a trainer
-    like any other observation, those of resets and of final observations included.
+    policy that is made with `action_mask="action_mask"`.
 
     Args:
         env: An environment whose `reset` and `step` give `info["action_mask"]`: 0 where
@@ -29,14 +28,8 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
             parts of a `Tuple` or `Dict`.
 
     Raises:
-        ValueError: If the action space has no choices. `reset` and `step` raise it if
-            the mask is missing, has another length or holds something else than 0
-            and 1.
-
-    Example:
-        >>> env = kpg.make("Taxi-v4", num_envs=2, wrappers=[ActionMaskFromInfo])
-        >>> sorted(env.observation_space)
-        ['action_mask', 'observation']
+        ValueError: If the action space has no choices; in `reset` and `step` if the
+            mask is missing, has another length or holds something else than 0 and 1.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:

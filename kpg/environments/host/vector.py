@@ -1,7 +1,4 @@
-"""Gymnasium's vector environments behind one contract, whatever their autoreset mode.
-
-Reference: https://farama.org/Vector-Autoreset-Mode.
-"""
+"""Gymnasium's vector environments behind one contract for all autoreset modes."""
 
 from __future__ import annotations
 
@@ -28,13 +25,12 @@ Infos: TypeAlias = dict[str, Any]
 class HostStep(NamedTuple):
     """What one step of every copy led to.
 
-    Observations are nests of arrays as `kpg.spaces.encode` makes them.
-
     Attributes:
-        observations: `[B, ...]` what to act on next; after a reset, that of the reset.
+        observations: `[B, ...]` what to act on next, a nest of arrays as
+            `kpg.spaces.encode` makes them; after a reset, that of the reset.
         next_observations: `[B, ...]` the true next observation of this step: where an
-            episode ended the final one, never that of a reset. Meaningless where
-            `valid` is false. It is the nest `observations` itself if all rows agree.
+            episode ended the final one. Meaningless where `valid` is false; the nest
+            `observations` itself if all rows agree.
         rewards: `[B]` float32.
         terminated: `[B]` bool; nothing follows.
         truncated: `[B]` bool; the episode was cut. Never together with `terminated`.
@@ -68,18 +64,19 @@ class HostEnvironment(Environment):
     - SAME_STEP: the reset happens at once; the final observation is in `infos`.
     - DISABLED: nothing resets by itself; `step` resets the rows that ended.
 
-    Copies that run outside Python can be stepped while a policy acts for others. A
-    vector environment that can do so has `parts`, a tuple of equal slices of its
-    copies, and the methods `step_async(actions, part)` and `step_wait(part)`, which
-    begin and end a step of one of them. `EnvPoolVectorEnv` does.
+    A vector environment whose copies can be stepped while a policy acts for others, as
+    `EnvPoolVectorEnv`, has `parts`, a tuple of equal slices of its copies, and methods
+    `step_async(actions, part)` and `step_wait(part)`, which begin and end a step of one
+    part.
+
+    Reference: https://farama.org/Vector-Autoreset-Mode.
 
     Args:
         vector_env: The environments. `metadata["autoreset_mode"]` says their mode.
         seed: Seed of the first reset. Defaults to `None`, Gymnasium's own choice.
 
     Attributes:
-        parts: Slices of the copies that are stepped separately; one slice of all unless
-            the vector environment says otherwise.
+        parts: Slices of the copies that are stepped separately; by default one of all.
 
     Raises:
         ValueError: If the autoreset mode is missing or unknown, or a space is not
@@ -117,14 +114,10 @@ class HostEnvironment(Environment):
         return None if self.spec is None else self.spec.max_episode_steps
 
     def reset(self, seed: int | None = None) -> Nest:
-        """Starts a new episode in every copy.
+        """Starts a new episode in every copy; returns observations `[B, ...]`.
 
-        Args:
-            seed: Seed of all copies. Defaults to `None`: the seed of the constructor
-                the first time, and afterwards none: the randomness goes on.
-
-        Returns:
-            Observations, a nest of `[B, ...]`.
+        Without a seed the first reset takes that of the constructor, and in later ones
+        the randomness goes on.
         """
         if seed is None:
             seed, self._first_seed = self._first_seed, None
@@ -139,9 +132,6 @@ class HostEnvironment(Environment):
         Args:
             actions: `[B, ...]` actions of the action space; a dictionary or tuple of
                 such arrays for a `Dict` or `Tuple`.
-
-        Returns:
-            A `HostStep`.
 
         Raises:
             ValueError: If `reset` was never called, the number or structure of the
@@ -158,27 +148,12 @@ class HostEnvironment(Environment):
         return HostStep(*(joined(field) for field in zip(*received, strict=True)))
 
     def send(self, actions: Nest, part: int = 0) -> None:
-        """Begins a step of the copies `parts[part]`, which `receive` ends.
-
-        Args:
-            actions: As for `step`, of these copies alone.
-            part: Which of `parts`. Defaults to the first.
-
-        Raises:
-            ValueError: See `step`.
-        """
+        """Begins a step of the copies `parts[part]`; see `step`. `receive` ends it."""
         rows = self.parts[part]
         self._begin(self._batch(actions, rows.stop - rows.start), part)
 
     def receive(self, part: int = 0) -> HostStep:
-        """Ends a step that `send` began, and resets the copies whose episode ended.
-
-        Returns:
-            A `HostStep` of the copies `parts[part]`.
-
-        Raises:
-            ValueError: See `step`.
-        """
+        """Ends a step that `send` began, and resets the copies whose episode ended."""
         rows = self.parts[part]
         if self._parted is None:
             result = self.vector_env.step(self._sent)

@@ -43,33 +43,22 @@ def check_reward(
     prompt and an empty completion, leave its arguments as they are, and read no column
     that it does not require. A `Reward` must be equal after it was saved.
 
-    Example:
-        def polite(prompts, completions):
-            return [float("please" in text) for text in completions]
-
-        kpg.testing.check_reward(polite)
-        kpg.testing.check_reward(kpg.rewards.RougeL(), references=["No."] * 4)
-
     Args:
-        reward: A function, a `kpg.rewards.Reward`, or a `kpg.rewards.Weighted`, of
-            which the sum is checked.
+        reward: A function, a `kpg.rewards.Reward` or a `kpg.rewards.Weighted`.
         prompts: B strings. Defaults to four requests.
         completions: B strings. Defaults to four replies.
         depends_on_batch: Whether a completion's score may depend on the others in the
             batch. Defaults to `False`.
-        saved: Whether a `Reward` must be equal after it was saved; `False` suits one
-            whose configuration leaves something out, as a model that scores. A sum of
-            functions cannot be saved, so only those of its parts that are a `Reward`
-            are tried. Defaults to `True`.
+        saved: Whether a `Reward`, or each that is part of a sum, must be equal after it
+            was saved; `False` suits one that holds a model. Defaults to `True`.
         tolerance: By how much scores may differ, relative to numbers above 1, absolute
             below. Defaults to 1e-5.
-        **columns: What else the reward reads, B entries each. `prompt_ids`,
-            `completion_ids` (one token a byte, and an end token) and `ended` are there
-            without being given, as a policy always tells them.
+        **columns: What else the reward reads, B entries each. A policy adds
+            `prompt_ids`, `completion_ids` (one token a byte, and an end token) and
+            `ended`.
 
     Raises:
-        ValueError: If something is wrong; the message says what, and for which prompt
-            and completion.
+        ValueError: If something is wrong; it says what, and for which completion.
     """
     checking.check_weights([reward], None)
     batch = _batch(prompts, completions, columns)

@@ -1,8 +1,6 @@
 """Gymnasium's classic control problems as functions of tensors, in float32.
 
-The equations, constants, bounds and rewards are those of
-`gymnasium.envs.classic_control`, which computes most of them in float64 and shows
-float32.
+Equations, constants, bounds and rewards are those of `gymnasium.envs.classic_control`.
 """
 
 from kpg.environments.graph.classic_control.acrobot import Acrobot as Acrobot

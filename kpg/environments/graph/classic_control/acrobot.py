@@ -27,12 +27,12 @@ class Acrobot(FunctionalEnv):
 
     One step of the classical Runge–Kutta method integrates them over 0.2 s. The
     observations are cos θ₁, sin θ₁, cos θ₂, sin θ₂, θ̇₁ and θ̇₂. A step costs 1, the last
-    one nothing; the episode ends when −cos θ₁ − cos(θ₁ + θ₂) > 1, and is truncated
-    after 500 steps.
+    nothing; the episode ends when −cos θ₁ − cos(θ₁ + θ₂) > 1, and is truncated after
+    500 steps.
 
     Reference: Sutton (1996), "Generalization in reinforcement learning: successful
     examples using sparse coarse coding"; the equation of θ̈₂ is that of Sutton and
-    Barto's book, not of the paper, as in Gymnasium.
+    Barto's book, as in Gymnasium.
     """
 
     seconds_per_step = 0.2

@@ -22,17 +22,13 @@ class CartPole(FunctionalEnv):
     u = (F + m l θ̇² sin θ) / M, M is the mass of both and l half the pole's length.
     Euler's method integrates them in steps of 0.02 s.
 
-    Every step earns 1, the last one included; the episode ends when |x| > 2.4 m or
-    |θ| > 12°, and is truncated after 500 steps.
+    Every step earns 1, the last included, or with `sutton_barto_reward` 0 and the last
+    −1. The episode ends when |x| > 2.4 m or |θ| > 12°; it is truncated after 500 steps.
 
     Reference: Barto, Sutton and Anderson, "Neuronlike adaptive elements that can solve
     difficult learning control problems" (1983), https://doi.org/10.1109/TSMC.1983.6313077;
     equations as corrected by Florian (2007),
     https://coneural.org/florian/papers/05_cart_pole.pdf.
-
-    Args:
-        sutton_barto_reward: Whether a step earns 0 and the last one −1, as in the
-            article of 1983. Defaults to `False`.
     """
 
     gravity = 9.8

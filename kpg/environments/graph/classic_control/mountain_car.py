@@ -13,11 +13,7 @@ from kpg.environments.graph.functional import FunctionalEnv, Rng
 
 
 class _Valley(FunctionalEnv, ABC):
-    """What the two mountain cars share: the valley, its wall and its summit.
-
-    Args:
-        goal_velocity: Least velocity that counts as an arrival.
-    """
+    """What the two mountain cars share: the valley, its wall and its summit."""
 
     min_position = -1.2
     max_position = 0.6
@@ -74,14 +70,12 @@ class MountainCar(_Valley):
     vₜ₊₁ = clip(vₜ + 0.001(aₜ − 1) − 0.0025 cos(3pₜ)), pₜ₊₁ = clip(pₜ + vₜ₊₁)
 
     The left end is a wall that takes the speed away. Every step costs 1; the episode
-    ends at position 0.5, and is truncated after 200 steps.
+    ends at position 0.5 with at least `goal_velocity` (default 0), and is truncated
+    after 200 steps.
 
     Reference: Moore, "Efficient memory-based learning for robot control" (1990),
     https://www.cl.cam.ac.uk/techreports/UCAM-CL-TR-209.pdf; equations of Sutton's
     http://incompleteideas.net/MountainCar/MountainCar1.cp as in Gymnasium.
-
-    Args:
-        goal_velocity: Least velocity that counts as an arrival. Defaults to 0.
     """
 
     goal_position = 0.5
@@ -103,20 +97,15 @@ class MountainCar(_Valley):
 
 
 class MountainCarContinuous(_Valley):
-    """The mountain car whose engine is free to choose: `MountainCarContinuous-v0`.
+    """`MountainCar` with an engine that is free to choose: `MountainCarContinuous-v0`.
 
-    States are those of `MountainCar`. An action `[B, 1]` is a force aₜ in −1 … 1,
-    clipped to that range where it moves the car:
+    An action `[B, 1]` is a force aₜ in −1 … 1, clipped to that range where it moves:
 
     vₜ₊₁ = clip(vₜ + 0.0015 clip(aₜ) − 0.0025 cos(3pₜ)), pₜ₊₁ = clip(pₜ + vₜ₊₁)
 
     A step costs 0.1 aₜ², of the force asked for and not of the clipped one; arriving
-    at position 0.45 earns 100 and ends the episode, which is truncated after 999 steps.
-
-    Reference: the same as that of `MountainCar`.
-
-    Args:
-        goal_velocity: Least velocity that counts as an arrival. Defaults to 0.
+    at position 0.45 with at least `goal_velocity` (default 0) earns 100 and ends the
+    episode, which is truncated after 999 steps.
     """
 
     goal_position = 0.45

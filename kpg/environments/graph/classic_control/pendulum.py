@@ -21,15 +21,10 @@ class Pendulum(FunctionalEnv):
     θ̇ₜ₊₁ = clip(θ̇ₜ + (3g / 2l · sin θₜ + 3 / ml² · u) · 0.05 s),
     θₜ₊₁ = θₜ + θ̇ₜ₊₁ · 0.05 s
 
-    with l = 1 m and m = 1 kg. Observations are cos θ, sin θ and θ̇. A step costs θₜ² +
-    0.1 θ̇ₜ² + 0.001 u², of the state before it and with θ in −π … π. No episode ends; it
-    is truncated after 200 steps.
-
-    Note: Gymnasium lets θ grow with every turn; here it stays in −π … π, which changes
-    no observation and keeps float32 exact.
-
-    Args:
-        g: Acceleration of gravity in m/s². Defaults to 10.
+    with l = 1 m, m = 1 kg and `g` = 10 m/s² by default. Observations are cos θ, sin θ
+    and θ̇. A step costs θₜ² + 0.1 θ̇ₜ² + 0.001 u², of the state before it. No episode
+    ends; it is truncated after 200 steps. Unlike Gymnasium's, θ stays in −π … π, which
+    changes no observation and keeps float32 exact.
     """
 
     max_speed = 8.0

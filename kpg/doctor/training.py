@@ -21,7 +21,7 @@ from kpg.trainers.ppo import PPO
 from kpg.trainers.running.kinds import kind_of
 from kpg.trainers.trainer import Trainer
 from kpg.trajectories import resets
-from kpg.types import Config
+from kpg.types import Config, Tensor
 
 LARGEST_KL = 0.1
 RATIO_TOLERANCE = 1e-4
@@ -46,7 +46,7 @@ class Trial:
         self.entropies = [self._entropy()]
         self.explained: list[float] = []
 
-    def log_ratios(self, training: bool) -> tf.Tensor:
+    def log_ratios(self, training: bool) -> Tensor:
         """Returns `[T, B]`: log-probabilities now less those at the time of acting."""
         rows, family = self.trajectory, self.trainer.policy.family
         log_probs = family.log_prob(self._parameters(training), rows.actions)
@@ -72,7 +72,7 @@ class Trial:
             if index == 0:
                 self.kl = self._kl()
 
-    def _parameters(self, training: bool) -> tf.Tensor:
+    def _parameters(self, training: bool) -> Tensor:
         rows, policy = self.trajectory, self.trainer.policy
         return policy.unroll(
             rows.observations, rows.policy_state, resets(rows), training=training

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 import keras
-import tensorflow as tf
 
-from kpg.types import Nest
+from kpg.types import Nest, Tensor
 
 
 class Partner(Protocol):
@@ -20,7 +19,7 @@ class Partner(Protocol):
     model: keras.Model
     turn: Nest
 
-    def log_probs(self, turn: Nest) -> tf.Tensor:
+    def log_probs(self, turn: Nest) -> Tensor:
         """Builds graph: log-probabilities `[...]` float32 of turns `[..., ...]`, nats.
 
         They are those of the model as it is now; 0 where it had no choice.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from kpg import checks
 from kpg.environments.graph.functional import FunctionalEnv, Rng
-from kpg.types import Array
+from kpg.types import Array, Tensor
 
 
 class Solution(NamedTuple):
@@ -188,29 +188,27 @@ class TabularMDP(FunctionalEnv):
 
     # The environment.
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws first states `[B]` int32."""
         return _draw(tf.constant(self._first, tf.float32), rng)
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor, rng: Rng) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor, rng: Rng) -> Tensor:
         """Draws next states `[B]` int32."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
         return _draw(
             tf.gather_nd(tf.constant(self._cumulated, tf.float32), indices), rng
         )
 
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Returns one-hot rows `[B, S]`."""
         return tf.one_hot(state, len(self.rewards))
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns the expected rewards `[B]` of the actions taken."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
         return tf.gather_nd(tf.constant(self.rewards, tf.float32), indices)
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns `[B]` bool, whether a state is terminal."""
         return tf.gather(tf.constant(self.terminal_states), state)
 
@@ -223,7 +221,7 @@ def softmax(logits: ArrayLike) -> Array:
     return probabilities
 
 
-def _draw(cumulated: tf.Tensor, rng: Rng) -> tf.Tensor:
+def _draw(cumulated: Tensor, rng: Rng) -> Tensor:
     """Draws an index from each row of cumulated probabilities."""
     above = rng.uniform(size=(1,)) >= cumulated
     return tf.reduce_sum(tf.cast(above, tf.int32), axis=-1)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.advantages.estimator import Estimates, Estimator, Gains
-from kpg.types import Array
+from kpg.types import Array, Tensor
 
 _STEPS, _COPIES = 7, 5
 
@@ -49,7 +49,7 @@ def check_estimator(estimator: Estimator, gamma: float = 0.9, seed: int = 0) -> 
 def _experience(rng: np.random.Generator) -> Estimates:
     shape = (_STEPS, _COPIES)
 
-    def normal() -> tf.Tensor:
+    def normal() -> Tensor:
         return tf.constant(rng.normal(size=shape), tf.float32)
 
     terminated = np.zeros(shape, bool)
@@ -67,7 +67,7 @@ def _experience(rng: np.random.Generator) -> Estimates:
     )
 
 
-def _episodes(estimates: Estimates) -> tuple[Array, tf.Tensor]:
+def _episodes(estimates: Estimates) -> tuple[Array, Tensor]:
     """Returns which rows belong to the first episode of each column, and which not."""
     ended = tf.cast(estimates.terminated | estimates.truncated, tf.int32)
     first = tf.cumsum(ended, exclusive=True) == 0
@@ -120,7 +120,7 @@ def _check_equal(
             )
 
 
-def _changed(rows: tf.Tensor, column: int) -> tf.Tensor:
+def _changed(rows: Tensor, column: int) -> Tensor:
     chosen = tf.one_hot(column, rows.shape[1], on_value=True, off_value=False)
     return tf.where(chosen, rows + 1.0, rows)
 

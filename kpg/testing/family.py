@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kpg.distributions.composite import CompositeFamily
 from kpg.distributions.family import Family
-from kpg.types import Array
+from kpg.types import Array, Tensor
 
 _ROWS, _DRAWS, _ENUMERATED = 3, 20_000, 4096
 # A sampled number may be off by this many standard errors, and by rounding.
@@ -58,7 +58,7 @@ def check_family(family: Family, seed: int = 0) -> None:
 
 def _parameters(
     family: Family, random: np.random.Generator, *shape: int, scale: float = 1.0
-) -> tf.Tensor:
+) -> Tensor:
     """Draws parameters around those that a new policy has."""
     if isinstance(family, CompositeFamily):
         parts = [_parameters(p, random, *shape, scale=scale) for p in family.parts]
@@ -76,7 +76,7 @@ def _refuse(family: Family, promise: str, received: object) -> AssertionError:
     )
 
 
-def _check_shapes(family: Family, rows: tf.Tensor) -> None:
+def _check_shapes(family: Family, rows: Tensor) -> None:
     batch = tuple(rows.shape[:-1])
     raw = family.sample(rows, _SEED)
     for name, nest in (("sample", raw), ("mode", family.mode(rows))):
@@ -102,7 +102,7 @@ def _check_shapes(family: Family, rows: tf.Tensor) -> None:
             )
 
 
-def _check_seeds(family: Family, rows: tf.Tensor) -> None:
+def _check_seeds(family: Family, rows: Tensor) -> None:
     one, again, other = (
         [leaf.numpy() for leaf in tf.nest.flatten(family.sample(rows, seed))]
         for seed in (_SEED, _SEED, _OTHER)
@@ -116,7 +116,7 @@ def _check_seeds(family: Family, rows: tf.Tensor) -> None:
         raise _refuse(family, promise, "equal samples")
 
 
-def _check_members(family: Family, rows: tf.Tensor) -> None:
+def _check_members(family: Family, rows: Tensor) -> None:
     raws = {"sample": family.sample(rows, _SEED), "mode": family.mode(rows)}
     for name, raw in raws.items():
         actions = family.to_environment(raw)
@@ -131,14 +131,14 @@ def _check_members(family: Family, rows: tf.Tensor) -> None:
                 )
 
 
-def _row(leaf: tf.Tensor, index: int) -> Array:
+def _row(leaf: Tensor, index: int) -> Array:
     row: Array = leaf.numpy()[index, ...]
     return row
 
 
-def _check_gradients(family: Family, rows: tf.Tensor) -> None:
+def _check_gradients(family: Family, rows: Tensor) -> None:
     raw = tf.nest.map_structure(tf.stop_gradient, family.sample(rows, _SEED))
-    functions: dict[str, Callable[[], tf.Tensor]] = {
+    functions: dict[str, Callable[[], Tensor]] = {
         "log_prob": lambda: family.log_prob(rows, raw),
         "entropy": lambda: family.entropy(rows),
     }
@@ -152,7 +152,7 @@ def _check_gradients(family: Family, rows: tf.Tensor) -> None:
             raise _refuse(family, promise, "inf or nan for wide parameters")
 
 
-def _check_sums(family: CompositeFamily, rows: tf.Tensor) -> None:
+def _check_sums(family: CompositeFamily, rows: Tensor) -> None:
     """Checks that the parts of an action are independent."""
     raw = family.sample(rows, _SEED)
     sizes = [part.parameters_shape[0] for part in family.parts]
@@ -169,7 +169,7 @@ def _check_sums(family: CompositeFamily, rows: tf.Tensor) -> None:
             raise _refuse(family, promise, f"{total[0]:.4f}, not {expected[0]:.4f}")
 
 
-def _check_density(family: Family, row: tf.Tensor, random: np.random.Generator) -> None:
+def _check_density(family: Family, row: Tensor, random: np.random.Generator) -> None:
     rows = _repeated(row, _DRAWS)
     raw = family.sample(rows, _SEED)
     log_probs = family.log_prob(rows, raw).numpy().astype(np.float64)
@@ -186,13 +186,11 @@ def _check_density(family: Family, row: tf.Tensor, random: np.random.Generator) 
     _check_mode(family, row, raw, log_probs, squashed)
 
 
-def _repeated(row: tf.Tensor, count: int) -> tf.Tensor:
+def _repeated(row: Tensor, count: int) -> Tensor:
     return tf.broadcast_to(row, [count, row.shape[0]])
 
 
-def _is_squashed(
-    family: Family, rows: tf.Tensor, raw: tf.Tensor, log_probs: Array
-) -> bool:
+def _is_squashed(family: Family, rows: Tensor, raw: Tensor, log_probs: Array) -> bool:
     """Compares with TFP's distribution, whose events are raw actions or actions."""
     oracle = family.distribution(rows)
     actions = tf.cast(family.to_environment(raw), raw.dtype)
@@ -214,7 +212,7 @@ def _is_squashed(
 
 
 def _check_mode(
-    family: Family, row: tf.Tensor, raw: tf.Tensor, log_probs: Array, squashed: bool
+    family: Family, row: Tensor, raw: Tensor, log_probs: Array, squashed: bool
 ) -> None:
     """Checks that no sample is more likely than the mode, before or after squashing."""
     mode = family.mode(row[tf.newaxis])
@@ -229,8 +227,8 @@ def _check_mode(
 
 def _total_probability(
     family: Family,
-    row: tf.Tensor,
-    raw: tf.Tensor,
+    row: Tensor,
+    raw: Tensor,
     squashed: bool,
     random: np.random.Generator,
 ) -> tuple[float, float]:
@@ -254,7 +252,7 @@ def _total_probability(
     return float(weights.mean()), _INTEGRAL + (0.0 if exact else float(sampling))
 
 
-def _spread(raw: Array, random: np.random.Generator) -> tuple[tf.Tensor, Array]:
+def _spread(raw: Array, random: np.random.Generator) -> tuple[Tensor, Array]:
     """Returns raw actions of Cauchy distributions about samples, and log densities."""
     flat = raw.reshape(len(raw), -1).astype(np.float64)
     low, middle, high = np.quantile(flat, [0.25, 0.5, 0.75], axis=0)
@@ -270,8 +268,8 @@ def _spread(raw: Array, random: np.random.Generator) -> tuple[tf.Tensor, Array]:
 
 
 def _choices(
-    family: Family, raw: tf.Tensor, random: np.random.Generator
-) -> tuple[tf.Tensor, Array, bool]:
+    family: Family, raw: Tensor, random: np.random.Generator
+) -> tuple[Tensor, Array, bool]:
     """Returns all raw actions, or some if there are many; and whether it is all."""
     space = family.action_space
     if isinstance(space, gym.spaces.MultiDiscrete):
@@ -290,7 +288,7 @@ def _choices(
     return points, np.full(len(rows), -math.log(total)), exact
 
 
-def _log_slopes(family: Family, raw: tf.Tensor) -> Array:
+def _log_slopes(family: Family, raw: Tensor) -> Array:
     """Returns log |det ∂a/∂u| of actions a of the environment by raw actions u."""
     size = math.prod(raw.shape[1:])
     flat = tf.reshape(raw, [-1, size])

@@ -13,7 +13,7 @@ from kpg.environments.graph.functional import GraphEnvironment, Rng
 from kpg.testing.finding import Finding
 from kpg.testing.membership import same
 from kpg.testing.random_actions import Actor, find_mask
-from kpg.types import Nest
+from kpg.types import Nest, Tensor
 
 _ROWS = 3
 _STEPS = 30
@@ -26,8 +26,8 @@ class _Outcome(NamedTuple):
 
     states: Nest
     observations: Nest
-    rewards: tf.Tensor
-    terminal: tf.Tensor
+    rewards: Tensor
+    terminal: Tensor
 
 
 class _Move(NamedTuple):
@@ -35,7 +35,7 @@ class _Move(NamedTuple):
 
     states: Nest
     actions: Nest
-    key: tf.Tensor
+    key: Tensor
     outcome: _Outcome
 
 
@@ -109,7 +109,7 @@ def _purity(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
 def _compilation(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
     """Takes the same steps as one XLA program."""
 
-    def step(states: Nest, actions: Nest, key: tf.Tensor) -> _Outcome:
+    def step(states: Nest, actions: Nest, key: Tensor) -> _Outcome:
         return _step(env, states, actions, key)
 
     compiled = tf.function(step, autograph=False, jit_compile=True)
@@ -179,16 +179,14 @@ def _play(env: GraphEnvironment, seed: int) -> list[_Move]:
     return moves
 
 
-def _step(
-    env: GraphEnvironment, states: Nest, actions: Nest, key: tf.Tensor
-) -> _Outcome:
+def _step(env: GraphEnvironment, states: Nest, actions: Nest, key: Tensor) -> _Outcome:
     after = env.transition(states, actions, Rng(key, _ROWS))
     rewards = env.call("reward", states, actions, after, None)
     terminal = env.call("terminal", after, None)
     return _Outcome(after, env.observation(after), rewards, terminal)
 
 
-def _rows(condition: tf.Tensor, chosen: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+def _rows(condition: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
     """Takes the rows of `chosen` where `[B]` `condition` holds, else of `other`."""
     shape = [-1] + [1] * (chosen.shape.rank - 1)
     return tf.where(tf.reshape(condition, shape), chosen, other)
@@ -215,7 +213,7 @@ def _contract(words: str) -> Finding:
     return Finding("step_contract", words)
 
 
-def _key(seed: int, count: int) -> tf.Tensor:
+def _key(seed: int, count: int) -> Tensor:
     return tf.constant([seed, count], tf.int32)
 
 

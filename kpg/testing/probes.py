@@ -14,7 +14,7 @@ from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.testing.probe_spaces import ACTIONS as ACTIONS
 from kpg.testing.probe_spaces import BLANK, Actions, Kinds, Observations, Take
 from kpg.testing.probe_spaces import OBSERVATIONS as OBSERVATIONS
-from kpg.types import Array, Nest
+from kpg.types import Array, Nest, Tensor
 
 
 class _Task(NamedTuple):
@@ -189,27 +189,25 @@ class Probe(FunctionalEnv):
 
     # The environment.
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws first states `[B]` int32."""
         return rng.integers(0, self._starts)
 
-    def transition(self, state: tf.Tensor, action: Nest) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Nest) -> Tensor:
         """Returns the states of the next step, whatever the action."""
         return tf.minimum(state + self._stride, len(self._bits) - 1)
 
-    def observation(self, state: tf.Tensor) -> Nest:
+    def observation(self, state: Tensor) -> Nest:
         """Returns a nest of `[B, ...]`; see `Probe`."""
         return tf.nest.map_structure(
             lambda table: _take_in_graph(table, state), self._observations
         )
 
-    def reward(
-        self, state: tf.Tensor, action: Nest, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Nest, next_state: Tensor) -> Tensor:
         """Returns the rewards `[B]`; see `Probe`."""
         return self._rewards(state, action, _take_in_graph)
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns `[B]` bool, whether an episode is over."""
         return state >= len(self.states)
 

@@ -19,7 +19,7 @@ from kpg.environments.graph.functional import GraphEnvironment, Rng, is_function
 from kpg.environments.host.vector import HostEnvironment
 from kpg.testing import functions
 from kpg.testing.finding import Finding
-from kpg.types import Array, Factory, Nest, Space
+from kpg.types import Array, Factory, Nest, Space, Tensor
 
 
 class Subject(ABC):
@@ -188,11 +188,11 @@ class GraphSubject(Subject):
         limit = self.max_episode_steps
         return GraphEnvironment(self.env.func_env, num_envs, 0, self.env.spec, limit)
 
-    def _initial(self, key: tf.Tensor) -> Nest:
+    def _initial(self, key: Tensor) -> Nest:
         states = self.env.initial(Rng(key, 1))
         return states, self.env.observation(states)
 
-    def _transition(self, states: Nest, actions: Nest, key: tf.Tensor) -> Nest:
+    def _transition(self, states: Nest, actions: Nest, key: Tensor) -> Nest:
         after = self.env.transition(states, actions, Rng(key, 1))
         reward = self.env.reward(states, actions, after)
         return after, self.env.observation(after), reward, self.env.terminal(after)

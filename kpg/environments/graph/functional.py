@@ -15,7 +15,7 @@ from typing_extensions import override
 from kpg import checks, contracts
 from kpg.environments.environment import Environment, checked_num_envs
 from kpg.graph import random
-from kpg.types import Nest, Space
+from kpg.types import Nest, Space, Tensor
 
 if TYPE_CHECKING:
     # Gymnasium's methods declare every argument; ours may leave some out.
@@ -43,7 +43,7 @@ class Rng:
     number of earlier calls determine, in and outside of a graph.
     """
 
-    def __init__(self, seed: tf.Tensor, batch_size: int) -> None:
+    def __init__(self, seed: Tensor, batch_size: int) -> None:
         self.seed = tf.convert_to_tensor(seed, tf.int32)
         self.batch_size = batch_size
         self._calls = 0
@@ -55,21 +55,21 @@ class Rng:
 
     def uniform(
         self, low: float = 0.0, high: float = 1.0, size: tuple[int, ...] = ()
-    ) -> tf.Tensor:
+    ) -> Tensor:
         """Returns `[B, *size]` float32 numbers, uniform in [low, high)."""
         return random.uniform([self.batch_size, *size], self._next_seed(), low, high)
 
     def normal(
         self, loc: float = 0.0, scale: float = 1.0, size: tuple[int, ...] = ()
-    ) -> tf.Tensor:
+    ) -> Tensor:
         """Returns `[B, *size]` float32 numbers, normal with std `scale`."""
         return random.normal([self.batch_size, *size], self._next_seed(), loc, scale)
 
-    def integers(self, low: int, high: int, size: tuple[int, ...] = ()) -> tf.Tensor:
+    def integers(self, low: int, high: int, size: tuple[int, ...] = ()) -> Tensor:
         """Returns `[B, *size]` int32 numbers, uniform in low … high − 1."""
         return random.integers([self.batch_size, *size], self._next_seed(), low, high)
 
-    def _next_seed(self) -> tf.Tensor:
+    def _next_seed(self) -> Tensor:
         """Returns the key of the next stream.
 
         The generators are counter-based: any two keys give independent streams, so one
@@ -119,8 +119,8 @@ class FunctionalEnv(_Base):
     initial: Callable[..., Nest]
     transition: Callable[..., Nest]
     observation: Callable[..., Nest]
-    reward: Callable[..., tf.Tensor]
-    terminal: Callable[..., tf.Tensor]
+    reward: Callable[..., Tensor]
+    terminal: Callable[..., Tensor]
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -199,12 +199,12 @@ class GraphEnvironment(Environment):
 
     def reward(
         self, states: Nest, actions: Nest, next_states: Nest, rng: Rng | None = None
-    ) -> tf.Tensor:
+    ) -> Tensor:
         """Returns the rewards `[B]` float32 of the transitions."""
         rewards = self.call("reward", states, actions, next_states, rng)
         return tf.cast(rewards, tf.float32)
 
-    def terminal(self, states: Nest, rng: Rng | None = None) -> tf.Tensor:
+    def terminal(self, states: Nest, rng: Rng | None = None) -> Tensor:
         """Returns `[B]` bool, whether each state ends its episode."""
         return tf.cast(self.call("terminal", states, rng), tf.bool)
 

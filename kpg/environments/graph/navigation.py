@@ -10,6 +10,7 @@ from gymnasium import spaces
 from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class Navigation(FunctionalEnv):
@@ -42,11 +43,11 @@ class Navigation(FunctionalEnv):
             np.array([math.pi, self.max_distance], np.float32),
         )
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws a position and a goal anywhere in the room."""
         return rng.uniform(-self.half_width, self.half_width, (4,))
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         """Moves the robot by the distance in the direction."""
         directions = tf.clip_by_value(action[..., :1], -math.pi, math.pi)
         distances = tf.clip_by_value(action[..., 1:], 0.0, self.max_distance)
@@ -57,30 +58,28 @@ class Navigation(FunctionalEnv):
         return tf.concat([positions, state[..., 2:]], axis=-1)
 
     @override
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 4]`."""
         return state
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns minus the distance that remains after the step."""
         return -_distances(next_state)
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns whether the robot has arrived."""
         return _distances(state) <= self.goal_radius
 
     # The exact answers.
 
-    def best_actions(self, states: tf.Tensor) -> tf.Tensor:
+    def best_actions(self, states: Tensor) -> Tensor:
         """Returns the optimal actions `[B, 2]`: straight at the goal."""
         way = states[..., 2:] - states[..., :2]
         directions = tf.atan2(way[..., 1], way[..., 0])
         distances = tf.minimum(_distances(states), self.max_distance)
         return tf.stack([directions, distances], axis=-1)
 
-    def values(self, states: tf.Tensor, discount: float) -> tf.Tensor:
+    def values(self, states: Tensor, discount: float) -> Tensor:
         """Returns the optimal values V(p, q) = −Σₖ γᵏ⁻¹ max(0, ‖q − p‖ − k), `[B]`.
 
         The sum is over the steps k = 1 … n, n ≥ 1, up to the first that ends within the
@@ -96,6 +95,6 @@ class Navigation(FunctionalEnv):
         return values
 
 
-def _distances(states: tf.Tensor) -> tf.Tensor:
+def _distances(states: Tensor) -> Tensor:
     """Returns the distances `[B]` from the positions to the goals."""
     return tf.norm(states[..., 2:] - states[..., :2], axis=-1)

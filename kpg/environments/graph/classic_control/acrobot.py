@@ -9,6 +9,7 @@ import tensorflow as tf
 from gymnasium import spaces
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class Acrobot(FunctionalEnv):
@@ -50,11 +51,11 @@ class Acrobot(FunctionalEnv):
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(3)
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws all four numbers near 0."""
         return rng.uniform(-self.initial_bound, self.initial_bound, (4,))
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         """Takes one step of the Runge–Kutta method."""
         torques = tf.cast(action, tf.float32) - 1.0
         step = self.seconds_per_step
@@ -71,7 +72,7 @@ class Acrobot(FunctionalEnv):
             axis=-1,
         )
 
-    def _rates(self, state: tf.Tensor, torques: tf.Tensor) -> tf.Tensor:
+    def _rates(self, state: Tensor, torques: Tensor) -> Tensor:
         """Returns the derivatives `[B, 4]` of the state."""
         theta1, theta2, speed1, speed2 = tf.unstack(state, axis=-1)
         reach = self.length * self.centre
@@ -88,19 +89,17 @@ class Acrobot(FunctionalEnv):
         rate1 = -(d2 * rate2 + phi1) / d1
         return tf.stack([speed1, speed2, rate1, rate2], axis=-1)
 
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows the cosine and sine of both angles, then the velocities, `[B, 6]`."""
         theta1, theta2, speed1, speed2 = tf.unstack(state, axis=-1)
         shown = [tf.cos(theta1), tf.sin(theta1), tf.cos(theta2), tf.sin(theta2)]
         return tf.stack([*shown, speed1, speed2], axis=-1)
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns −1, and 0 for the step that ends the episode."""
         return tf.where(self.terminal(next_state), 0.0, -1.0)
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns whether the tip is above the line, one link over the pivot."""
         theta1, theta2 = state[..., 0], state[..., 1]
         return -tf.cos(theta1) - tf.cos(theta1 + theta2) > 1.0

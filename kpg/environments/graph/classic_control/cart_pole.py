@@ -10,6 +10,7 @@ from gymnasium import spaces
 from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class CartPole(FunctionalEnv):
@@ -53,11 +54,11 @@ class CartPole(FunctionalEnv):
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(2)
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws all four numbers near 0."""
         return rng.uniform(-self.initial_bound, self.initial_bound, (4,))
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         """Takes one step of Euler's method."""
         x_dot, theta, theta_dot = state[..., 1], state[..., 2], state[..., 3]
         force = (tf.cast(action, tf.float32) * 2.0 - 1.0) * self.force
@@ -73,19 +74,17 @@ class CartPole(FunctionalEnv):
         return state + self.seconds_per_step * rates
 
     @override
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 4]`."""
         return state
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns 1 for every step, or what `sutton_barto_reward` says."""
         if self.sutton_barto_reward:
             return tf.where(self.terminal(next_state), -1.0, 0.0)
         return tf.ones(tf.shape(next_state)[:1])
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns whether the cart left the track or the pole fell."""
         left = tf.abs(state[..., 0]) > self.max_position
         return left | (tf.abs(state[..., 2]) > self.max_angle)

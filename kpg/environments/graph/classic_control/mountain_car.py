@@ -10,6 +10,7 @@ from gymnasium import spaces
 from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class _Valley(FunctionalEnv, ABC):
@@ -31,15 +32,15 @@ class _Valley(FunctionalEnv, ABC):
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
 
     @abstractmethod
-    def _push(self, action: tf.Tensor) -> tf.Tensor:
+    def _push(self, action: Tensor) -> Tensor:
         """Returns the accelerations `[B]` of actions."""
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws a position at the bottom of the valley; the car stands still."""
         positions = rng.uniform(self.initial_low, self.initial_high)
         return tf.stack([positions, tf.zeros_like(positions)], axis=-1)
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         positions, velocities = state[..., 0], state[..., 1]
         velocities += self._push(action) - self.gravity * tf.cos(3.0 * positions)
         velocities = tf.clip_by_value(velocities, -self.max_speed, self.max_speed)
@@ -51,11 +52,11 @@ class _Valley(FunctionalEnv, ABC):
         return tf.stack([positions, tf.where(at_wall, 0.0, velocities)], axis=-1)
 
     @override
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 2]`."""
         return state
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns whether the car has arrived."""
         arrived = state[..., 0] >= self.goal_position
         return arrived & (state[..., 1] >= self.goal_velocity)
@@ -86,12 +87,10 @@ class MountainCar(_Valley):
         super().__init__(goal_velocity)
         self.action_space = spaces.Discrete(3)
 
-    def _push(self, action: tf.Tensor) -> tf.Tensor:
+    def _push(self, action: Tensor) -> Tensor:
         return (tf.cast(action, tf.float32) - 1.0) * self.force
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns −1 for every step, the last one included."""
         return tf.fill(tf.shape(next_state)[:1], -1.0)
 
@@ -117,12 +116,10 @@ class MountainCarContinuous(_Valley):
         super().__init__(goal_velocity)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def _push(self, action: tf.Tensor) -> tf.Tensor:
+    def _push(self, action: Tensor) -> Tensor:
         return tf.clip_by_value(action[..., 0], -1.0, 1.0) * self.power
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns 100 for an arrival, less what the force costs."""
         arrived = self.terminal(next_state)
         prizes = tf.where(arrived, self.goal_reward, 0.0)

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class Pendulum(FunctionalEnv):
@@ -45,13 +46,13 @@ class Pendulum(FunctionalEnv):
             -self.max_torque, self.max_torque, (1,), np.float32
         )
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws any angle and a small velocity."""
         angles = rng.uniform(-self.initial_angle, self.initial_angle)
         speeds = rng.uniform(-self.initial_speed, self.initial_speed)
         return tf.stack([angles, speeds], axis=-1)
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         """Turns the pendulum for one step."""
         angles, speeds = state[..., 0], state[..., 1]
         fall = 3.0 * self.g / (2.0 * self.length) * tf.sin(angles)
@@ -62,27 +63,25 @@ class Pendulum(FunctionalEnv):
         return tf.stack([angles, speeds], axis=-1)
 
     @override
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows cos θ, sin θ and θ̇, `[B, 3]`."""
         angles, speeds = state[..., 0], state[..., 1]
         return tf.stack([tf.cos(angles), tf.sin(angles), speeds], axis=-1)
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns minus the cost of the state before the step and of the torque."""
         costs = tf.square(_wrapped(state[..., 0])) + 0.1 * tf.square(state[..., 1])
         return -costs - 0.001 * tf.square(self._torque(action))
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns `False`: there is nothing to reach and nothing to break."""
         return tf.zeros(tf.shape(state)[:1], tf.bool)
 
-    def _torque(self, action: tf.Tensor) -> tf.Tensor:
+    def _torque(self, action: Tensor) -> Tensor:
         return tf.clip_by_value(action[..., 0], -self.max_torque, self.max_torque)
 
 
-def _wrapped(angles: tf.Tensor) -> tf.Tensor:
+def _wrapped(angles: Tensor) -> Tensor:
     """Returns the same angles in −π … π."""
     turns = tf.floor((angles + math.pi) / (2.0 * math.pi))
     return angles - 2.0 * math.pi * turns

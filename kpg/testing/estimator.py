@@ -52,8 +52,7 @@ def _experience(rng: np.random.Generator) -> Estimates:
     def normal() -> Tensor:
         return tf.constant(rng.normal(size=shape), tf.float32)
 
-    terminated = np.zeros(shape, bool)
-    truncated = np.zeros(shape, bool)
+    terminated, truncated = np.zeros((2, *shape), bool)
     terminated[3, ::2] = True
     truncated[3, 1::2] = True
     return Estimates(
@@ -103,16 +102,14 @@ def _check_equal(
     received: Gains,
     fault: str,
     columns: int = 0,
-    rows: Array | None = None,
+    rows: Array | slice = slice(None),
 ) -> None:
     """Compares columns from `columns` on, in the rows that a mask chooses."""
     for name in ("advantages", "targets"):
         left, right = (
-            np.asarray(getattr(gains, name))[:, columns:]
+            np.asarray(getattr(gains, name))[:, columns:][rows]
             for gains in (wanted, received)
         )
-        if rows is not None:
-            left, right = left[rows], right[rows]
         if not np.allclose(left, right, rtol=1e-4, atol=1e-5):
             raise AssertionError(
                 f"The estimator is wrong: {fault}. Received: {name} that differ by "

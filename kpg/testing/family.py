@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from functools import partial
+from typing import NoReturn
 
 import gymnasium as gym
 import numpy as np
@@ -69,11 +69,14 @@ def _parameters(
     return tf.constant(np.nan_to_num(family.constants) + noise, tf.float32)
 
 
-def _refuse(family: Family, promise: str, received: object) -> AssertionError:
-    return AssertionError(
-        f"{type(family).__name__} over {family.action_space}: {promise}. Received: "
-        f"{received}"
-    )
+def _refuse(family: Family, promise: str, received: object) -> NoReturn:
+    where = f"{type(family).__name__} over {family.action_space}"
+    raise AssertionError(f"{where}: {promise}. Received: {received}")
+
+
+def _require(holds: object, family: Family, promise: str, received: object) -> None:
+    if not holds:
+        _refuse(family, promise, received)
 
 
 def _check_shapes(family: Family, rows: Tensor) -> None:
@@ -84,22 +87,19 @@ def _check_shapes(family: Family, rows: Tensor) -> None:
         specs = tf.nest.flatten(family.raw_spec)
         for tensor, spec in zip(tf.nest.flatten(nest), specs, strict=True):
             wanted = (*batch, *spec.shape)
-            if tensor.shape != wanted or tensor.dtype != spec.dtype:
-                raise _refuse(
-                    family,
-                    f"`{name}` must return one raw action of `raw_spec` for each row, "
-                    f"{wanted} {spec.dtype.name}",
-                    f"{tuple(tensor.shape)} {tensor.dtype.name}",
-                )
+            _require(
+                tensor.shape == wanted and tensor.dtype == spec.dtype,
+                family,
+                f"`{name}` must return one raw action of `raw_spec` for each row, "
+                f"{wanted} {spec.dtype.name}",
+                f"{tuple(tensor.shape)} {tensor.dtype.name}",
+            )
     numbers = {"log_prob": family.log_prob(rows, raw), "entropy": family.entropy(rows)}
     for name, values in numbers.items():
-        if values.shape != batch:
-            raise _refuse(
-                family,
-                f"`{name}` must return one number for each row, {batch}: sum over the "
-                "numbers of an action",
-                f"shape {tuple(values.shape)}",
-            )
+        promise = (
+            f"`{name}` must return one number for each row, {batch}: sum over parts"
+        )
+        _require(values.shape == batch, family, promise, f"shape {values.shape}")
 
 
 def _check_seeds(family: Family, rows: Tensor) -> None:
@@ -107,33 +107,23 @@ def _check_seeds(family: Family, rows: Tensor) -> None:
         [leaf.numpy() for leaf in tf.nest.flatten(family.sample(rows, seed))]
         for seed in (_SEED, _SEED, _OTHER)
     )
-    if not all(map(np.array_equal, one, again)):
-        promise = "`sample` must draw the same actions from the same seed"
-        raise _refuse(family, promise, "different samples")
+    alike = all(map(np.array_equal, one, again))
+    promise = "`sample` must draw the same actions from the same seed"
+    _require(alike, family, promise, "different samples")
     certain = all(np.ptp(leaf) == 0 for leaf in one)
-    if not certain and all(map(np.array_equal, one, other)):
-        promise = "`sample` must draw other actions from another seed"
-        raise _refuse(family, promise, "equal samples")
+    varied = certain or not all(map(np.array_equal, one, other))
+    promise = "`sample` must draw other actions from another seed"
+    _require(varied, family, promise, "equal samples")
 
 
 def _check_members(family: Family, rows: Tensor) -> None:
     raws = {"sample": family.sample(rows, _SEED), "mode": family.mode(rows)}
     for name, raw in raws.items():
-        actions = family.to_environment(raw)
+        actions = tf.nest.map_structure(np.asarray, family.to_environment(raw))
+        promise = f"`to_environment` must make `{name}` members of the space"
         for index in range(rows.shape[0]):
-            action = tf.nest.map_structure(partial(_row, index=index), actions)
-            if not family.action_space.contains(action):
-                raise _refuse(
-                    family,
-                    f"`to_environment` must turn what `{name}` returns into members of "
-                    "the space",
-                    action,
-                )
-
-
-def _row(leaf: Tensor, index: int) -> Array:
-    row: Array = leaf.numpy()[index, ...]
-    return row
+            action = tf.nest.map_structure(lambda leaf, i=index: leaf[i, ...], actions)
+            _require(family.action_space.contains(action), family, promise, action)
 
 
 def _check_gradients(family: Family, rows: Tensor) -> None:
@@ -147,9 +137,9 @@ def _check_gradients(family: Family, rows: Tensor) -> None:
             tape.watch(rows)
             values = function()
         gradient = tape.gradient(values, rows, unconnected_gradients="zero")
-        if not (np.isfinite(values).all() and np.isfinite(gradient).all()):
-            promise = f"`{name}` and its gradient must be finite"
-            raise _refuse(family, promise, "inf or nan for wide parameters")
+        finite = np.isfinite(values).all() and np.isfinite(gradient).all()
+        promise = f"`{name}` and its gradient must be finite"
+        _require(finite, family, promise, "inf or nan for wide parameters")
 
 
 def _check_sums(family: CompositeFamily, rows: Tensor) -> None:
@@ -164,9 +154,9 @@ def _check_sums(family: CompositeFamily, rows: Tensor) -> None:
         ("log_prob", family.log_prob(rows, raw), log_probs),
         ("entropy", family.entropy(rows), entropies),
     ):
-        if not np.allclose(total, expected, _ROUNDING, _ROUNDING):
-            promise = f"`{name}` must be the sum over the parts"
-            raise _refuse(family, promise, f"{total[0]:.4f}, not {expected[0]:.4f}")
+        close = np.allclose(total, expected, _ROUNDING, _ROUNDING)
+        promise = f"`{name}` must be the sum over the parts"
+        _require(close, family, promise, f"{total[0]:.4f}, not {expected[0]:.4f}")
 
 
 def _check_density(family: Family, row: Tensor, random: np.random.Generator) -> None:
@@ -175,14 +165,13 @@ def _check_density(family: Family, row: Tensor, random: np.random.Generator) -> 
     log_probs = family.log_prob(rows, raw).numpy().astype(np.float64)
     squashed = _is_squashed(family, rows, raw, log_probs)
     total, error = _total_probability(family, row, raw, squashed, random)
-    if not abs(total - 1.0) <= error:
-        promise = "the probabilities of all actions must add up to 1"
-        raise _refuse(family, promise, f"{total:.4f} ± {error:.4f}")
+    promise = "the probabilities of all actions must add up to 1"
+    _require(abs(total - 1.0) <= error, family, promise, f"{total:.4f} ± {error:.4f}")
     entropy, mean = float(family.entropy(row)), -log_probs.mean()
     error = _ERRORS * log_probs.std() / math.sqrt(_DRAWS) + _ROUNDING * (1 + abs(mean))
-    if not abs(entropy - mean) <= error:
-        promise = "`entropy` must be the mean of −`log_prob` over samples, in nats"
-        raise _refuse(family, promise, f"{entropy:.4f}, and {mean:.4f} ± {error:.4f}")
+    promise = "`entropy` must be the mean of −`log_prob` over samples, in nats"
+    received = f"{entropy:.4f}, and {mean:.4f} ± {error:.4f}"
+    _require(abs(entropy - mean) <= error, family, promise, received)
     _check_mode(family, row, raw, log_probs, squashed)
 
 
@@ -198,17 +187,13 @@ def _is_squashed(family: Family, rows: Tensor, raw: Tensor, log_probs: Array) ->
     # Near a bound the inverse of a squashing function loses all digits.
     for events, share in ((raw, 1.0), (actions, 0.9)):
         expected = oracle.log_prob(events).numpy()
-        if expected.shape != log_probs.shape:
-            promise = "one event of `distribution` must be one whole action"
-            raise _refuse(family, promise, f"log-probabilities {expected.shape}")
+        whole = expected.shape == log_probs.shape
+        promise = "one event of `distribution` must be one whole action"
+        _require(whole, family, promise, f"log-probabilities {expected.shape}")
         if (np.abs(expected - log_probs) <= scale).mean() >= share:
             return events is not raw
-    raise _refuse(
-        family,
-        "`log_prob` must be that of `distribution`, for raw actions or for those that "
-        "the environment receives",
-        f"{log_probs[0]:.4f}, not {expected[0]:.4f}",
-    )
+    promise = "`log_prob` must be that of `distribution`, for raw actions or actions"
+    _refuse(family, promise, f"{log_probs[0]:.4f}, not {expected[0]:.4f}")
 
 
 def _check_mode(
@@ -220,9 +205,10 @@ def _check_mode(
     if squashed and best < highest:
         best += _log_slopes(family, mode)[0]
         highest = (log_probs + _log_slopes(family, raw)).max()
-    if best < highest - _ROUNDING * (1 + abs(highest)):
-        promise = "no sample may be more likely than the `mode`"
-        raise _refuse(family, promise, f"log-probabilities {highest:.4f} > {best:.4f}")
+    likeliest = not best < highest - _ROUNDING * (1 + abs(highest))
+    promise = "no sample may be more likely than the `mode`"
+    received = f"log-probabilities {highest:.4f} > {best:.4f}"
+    _require(likeliest, family, promise, received)
 
 
 def _total_probability(

@@ -22,8 +22,6 @@ _ROUNDING = 1e-3
 
 
 class _Outcome(NamedTuple):
-    """What a step leads to: nests of `[B, ...]`, as the functions return them."""
-
     states: Nest
     observations: Nest
     rewards: Tensor
@@ -31,8 +29,6 @@ class _Outcome(NamedTuple):
 
 
 class _Move(NamedTuple):
-    """One step of a batch: what went in, and what came out."""
-
     states: Nest
     actions: Nest
     key: Tensor
@@ -66,7 +62,8 @@ def _shapes(env: GraphEnvironment) -> Finding | None:
     states = env.initial(_rng(0, 0))
     observations = env.observation(states)
     for name, nest in (("initial", states), ("observation", observations)):
-        if not _batched(nest):
+        leaves = map(tf.convert_to_tensor, tf.nest.flatten(nest))
+        if any(leaf.shape[:1].as_list() != [_ROWS] for leaf in leaves):
             return _contract(
                 f"`{name}` must return tensors of shape [B, ...], a row for each copy; "
                 f"for a batch of {_ROWS} it returned {_described(nest)}."
@@ -122,10 +119,9 @@ def _compilation(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
                 "graph keeps what Python or NumPy computed while it was traced: use "
                 "TensorFlow operations on the arguments alone.",
             )
-    traces = compiled.experimental_get_tracing_count()
-    if traces == 1:
-        return None
-    return _contract(f"One trace must serve all steps; there were {traces}.")
+    if (traces := compiled.experimental_get_tracing_count()) != 1:
+        return _contract(f"One trace must serve all steps; there were {traces}.")
+    return None
 
 
 def _independence(
@@ -190,13 +186,6 @@ def _rows(condition: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
     """Takes the rows of `chosen` where `[B]` `condition` holds, else of `other`."""
     shape = [-1] + [1] * (chosen.shape.rank - 1)
     return tf.where(tf.reshape(condition, shape), chosen, other)
-
-
-def _batched(nest: Nest) -> bool:
-    return all(
-        tf.convert_to_tensor(leaf).shape[:1].as_list() == [_ROWS]
-        for leaf in tf.nest.flatten(nest)
-    )
 
 
 def _described(nest: Nest) -> Nest:

@@ -33,6 +33,12 @@ CONTRACT = (
     "rows_mixed",
     "nondeterministic",
 )
+_ALIASED = Finding(
+    "aliased_observations",
+    "An observation that had been returned was changed by the next step: the "
+    "environment returns its own array. Final observations then show the next "
+    "episode. Return a copy: `return self.state.copy(), …`.",
+)
 ENOUGH_EPISODES = 5
 ENOUGH_STEPS = 500
 MOST_STEPS = 10_000
@@ -173,18 +179,18 @@ def _play_episode(
         experience.mask_in_info |= "action_mask" in info and not seen
         mask = random_actions.find_mask(observation, info)
         experience.add(random_actions.without_action(subject.action_space, mask))
-        before = copy.deepcopy(observation)
-        result = step(subject, actor.choose(mask))
-        if not subject.keeps_observations:
-            experience.add(_aliased(observation, before))
-        observation, info = result.observation, result.info
+        last, before = observation, copy.deepcopy(observation)
+        action = actor.choose(mask)
+        observation, reward, terminated, truncated, info = step(subject, action)
+        if not subject.keeps_observations and not same(last, before):
+            experience.add(_ALIASED)
         _look(subject, experience, observation)
-        experience.add(_finite_reward(result.reward))
-        experience.rewards.append(result.reward)
+        if not np.isfinite(reward):
+            experience.add(_not_finite(reward))
+        experience.rewards.append(reward)
         experience.num_steps += 1
         length += 1
-        terminated = result.terminated
-        ended = terminated or result.truncated
+        ended = terminated or truncated
     if ended:
         experience.lengths.append(length)
         experience.terminated.append(terminated)
@@ -229,50 +235,24 @@ def step(subject: Subject, action: Nest) -> Step:
             "`step` must return five things: observation, reward, terminated, "
             f"truncated and a dictionary. It returned {_shown(result)}.",
         )
-    _check_parts(*result[1:])
     observation, reward, terminated, truncated, info = result
+    number = np.asarray(reward)
+    single = number.ndim == 0 and number.dtype.kind in "fiub"
+    _check_part("The reward", "one number", single, reward, "float(reward)")
+    for name, flag in (("terminated", terminated), ("truncated", truncated)):
+        is_flag = isinstance(flag, (bool, np.bool_))
+        _check_part(f"`{name}`", "True or False", is_flag, flag, f"bool({name})")
+    _check_part("The info", "a dictionary", isinstance(info, dict), info, "{}")
     return Step(observation, float(reward), bool(terminated), bool(truncated), info)
 
 
-def _check_parts(
-    reward: object, terminated: object, truncated: object, info: object
-) -> None:
-    """Raises `Broken` if a part of a step has the wrong type."""
-    number = np.asarray(reward)
-    if number.ndim != 0 or number.dtype.kind not in "fiub":
-        raise Broken(
-            "step_contract",
-            f"The reward must be one number; `step` returned {_shown(reward)}. Return "
-            "`float(reward)`.",
-        )
-    for name, flag in (("terminated", terminated), ("truncated", truncated)):
-        if not isinstance(flag, (bool, np.bool_)):
-            raise Broken(
-                "step_contract",
-                f"`{name}` must be True or False; `step` returned {_shown(flag)}. "
-                f"Return `bool({name})`.",
-            )
-    if not isinstance(info, dict):
-        raise Broken(
-            "step_contract",
-            f"The info must be a dictionary; `step` returned {_shown(info)}.",
-        )
+def _check_part(name: str, wanted: str, fits: bool, part: object, cure: str) -> None:
+    if not fits:
+        words = f"{name} must be {wanted}; `step` returned {_shown(part)}."
+        raise Broken("step_contract", f"{words} Return `{cure}`.")
 
 
-def _aliased(observation: Nest, before: Nest) -> Finding | None:
-    if same(observation, before):
-        return None
-    return Finding(
-        "aliased_observations",
-        "An observation that had been returned was changed by the next step: the "
-        "environment returns its own array. Final observations then show the next "
-        "episode. Return a copy: `return self.state.copy(), …`.",
-    )
-
-
-def _finite_reward(reward: float) -> Finding | None:
-    if np.isfinite(reward):
-        return None
+def _not_finite(reward: float) -> Finding:
     return Finding(
         "non_finite_rewards",
         f"A reward was {reward}. One of them turns every weight into nan: look for a "

@@ -19,14 +19,12 @@ from kpg.types import Array, Nest, Space
 # `take(table, indices)`: rows of a NumPy table, in the graph or on the host.
 Take: TypeAlias = Callable[[Array, Nest], Nest]
 
+# The name of a kind, or a dict or tuple of kinds, nested.
 Kinds: TypeAlias = Nest
-"""The name of a kind, or a dict or tuple of kinds, nested."""
 
 # An observation shows one of three symbols: the bit, 0 or 1, or nothing.
 BLANK = 2
-
-SECOND_BEST = 0.5
-FORBIDDEN = -100.0
+SECOND_BEST, FORBIDDEN = 0.5, -100.0
 
 
 def _image(column: int, width: int) -> Array:
@@ -35,7 +33,7 @@ def _image(column: int, width: int) -> Array:
     return pixels
 
 
-# Each kind of observation: its space, and the elements that show the symbols.
+# The space of each kind, and the elements that show the symbols.
 _OBSERVATIONS: dict[str, tuple[Space, list[Nest]]] = {
     "box": (
         gym.spaces.Box(-1.0, 3.0, (1,)),
@@ -78,29 +76,23 @@ class Observations:
         known = {kind: space for kind, (space, _) in _OBSERVATIONS.items()}
         self.space = _space(kinds, known, "observation")
         self._kinds = kinds
-        self._names: list[str] = tf.nest.flatten(kinds)
-        self.num_leaves = len(self._names)
+        self._leaves = [_OBSERVATIONS[name] for name in tf.nest.flatten(kinds)]
+        self.num_leaves = len(self._leaves)
 
     def elements(self, symbols: Array) -> list[Nest]:
         """Returns N elements of the space that show the symbols `[N, leaves]`."""
-        return [
-            tf.nest.pack_sequence_as(
-                self._kinds,
-                [
-                    _OBSERVATIONS[name][1][symbol]
-                    for name, symbol in zip(self._names, row, strict=True)
-                ],
-            )
-            for row in symbols
-        ]
+        rows = zip(*self._columns(symbols), strict=True)
+        return [tf.nest.pack_sequence_as(self._kinds, [*row]) for row in rows]
 
     def encodings(self, symbols: Array) -> Nest:
         """Returns the same as a nest of arrays `[N, ...]`; see `kpg.spaces.encode`."""
-        columns = []
-        for name, column in zip(self._names, symbols.T, strict=True):
-            space, codes = _OBSERVATIONS[name]
-            columns.append(spaces.encode(space, [codes[symbol] for symbol in column]))
-        return tf.nest.pack_sequence_as(self._kinds, columns)
+        pairs = zip(self._leaves, self._columns(symbols), strict=True)
+        arrays = [spaces.encode(space, column) for (space, _), column in pairs]
+        return tf.nest.pack_sequence_as(self._kinds, arrays)
+
+    def _columns(self, symbols: Array) -> list[list[Nest]]:
+        pairs = zip(self._leaves, symbols.T, strict=True)
+        return [[codes[symbol] for symbol in column] for (_, codes), column in pairs]
 
 
 class _Part(NamedTuple):
@@ -125,9 +117,7 @@ class Actions:
         self._kinds = kinds
         self._leaves = [_ACTIONS[name] for name in tf.nest.flatten(kinds)]
         self._parts = [
-            part
-            for leaf, space in enumerate(self._leaves)
-            for part in _parts(leaf, space)
+            part for leaf in enumerate(self._leaves) for part in _parts(*leaf)
         ]
         self.num_choices = sum(part.choices for part in self._parts)
 
@@ -165,9 +155,7 @@ class Actions:
                 value = part.low + (part.high - part.low) * (0.25 + 0.5 * right)
             columns[part.leaf].append(value)
         leaves = [
-            np.stack(parts, axis=-1)
-            .reshape(-1, *(space.shape or ()))
-            .astype(space.dtype)
+            np.stack(parts, -1).reshape(-1, *(space.shape or ())).astype(space.dtype)
             for space, parts in zip(self._leaves, columns, strict=True)
         ]
         return tf.nest.pack_sequence_as(self._kinds, leaves)
@@ -182,7 +170,6 @@ class Actions:
 
 
 def _space(kinds: Kinds, known: Mapping[str, Space], role: str) -> Space:
-    """Builds the space of a nest of kinds."""
     if isinstance(kinds, dict) and kinds:
         return gym.spaces.Dict(
             {key: _space(kind, known, role) for key, kind in kinds.items()}

@@ -21,18 +21,18 @@ class _Task(NamedTuple):
     """What an episode is: its steps, whether a bit is drawn, whether actions count."""
 
     steps: int
-    random: bool
-    acts: bool
+    random: bool = False
+    acts: bool = False
 
 
 _TASKS = {
-    "value": _Task(1, random=False, acts=False),
-    "value_of_state": _Task(1, random=True, acts=False),
-    "discounting": _Task(2, random=False, acts=False),
-    "policy": _Task(1, random=False, acts=True),
+    "value": _Task(1),
+    "value_of_state": _Task(1, random=True),
+    "discounting": _Task(2),
+    "policy": _Task(1, acts=True),
     "policy_of_state": _Task(1, random=True, acts=True),
     "memory": _Task(4, random=True, acts=True),
-    "truncation": _Task(1, random=False, acts=False),
+    "truncation": _Task(1),
 }
 TASKS = tuple(_TASKS)
 
@@ -142,10 +142,8 @@ class Probe(FunctionalEnv):
         self._elements = observations.elements(symbols)
         self._observations = observations.encodings(symbols)
         if self.masked:
-            self._observations = {
-                "action_mask": self._masks,
-                "observation": self._observations,
-            }
+            shown = self._observations
+            self._observations = {"action_mask": self._masks, "observation": shown}
 
     # The exact answers.
 
@@ -158,9 +156,8 @@ class Probe(FunctionalEnv):
         `truncation`, or a `ValueError` is raised.
         """
         best = self.best_actions()
-        values: Array = np.array(
-            self._rewards(self.states, best, _take_on_host), np.float64
-        )
+        rewards = self._rewards(self.states, best, _take_on_host)
+        values: Array = np.array(rewards, np.float64)
         if self.task == "truncation":
             if discount >= 1.0:
                 raise ValueError(
@@ -175,8 +172,8 @@ class Probe(FunctionalEnv):
 
     def best_actions(self) -> Nest:
         """Returns an optimal action for each of `states`, a nest of `[N, ...]`."""
-        alive = self.states
-        return self._actions.best(self._bits[alive], self._forbidden[alive])
+        bits, forbidden = self._bits[self.states], self._forbidden[self.states]
+        return self._actions.best(bits, forbidden)
 
     def _rewards(self, states: Nest, actions: Nest, take: Take) -> Nest:
         """Returns the rewards `[B]`, in the graph or on the host."""
@@ -199,9 +196,8 @@ class Probe(FunctionalEnv):
 
     def observation(self, state: Tensor) -> Nest:
         """Returns a nest of `[B, ...]`; see `Probe`."""
-        return tf.nest.map_structure(
-            lambda table: _take_in_graph(table, state), self._observations
-        )
+        tables = self._observations
+        return tf.nest.map_structure(lambda rows: _take_in_graph(rows, state), tables)
 
     def reward(self, state: Tensor, action: Nest, next_state: Tensor) -> Tensor:
         """Returns the rewards `[B]`; see `Probe`."""
@@ -229,7 +225,6 @@ class ProbeEnv(gym.Env[Any, Any]):
         self.observation_space = (
             probe.plain_observation_space if mask_in_info else probe.observation_space
         )
-        self._state, self._count = 0, 0
 
     @override
     def reset(
@@ -251,7 +246,6 @@ class ProbeEnv(gym.Env[Any, Any]):
         return observation, reward, terminated, truncated, info
 
     def _show(self) -> tuple[Nest, dict[str, Any]]:
-        """Returns an observation and infos of their own."""
         observation = copy.deepcopy(self.probe._elements[self._state])
         mask = self.probe._masks[self._state].copy()
         if self.mask_in_info:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -16,10 +16,10 @@ from typing_extensions import override
 from kpg.environments.construction import as_environment
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment, Rng, is_functional
-from kpg.environments.host.vector import HostEnvironment
+from kpg.environments.host.vector import HostEnvironment, mode_of
 from kpg.testing import functions
 from kpg.testing.finding import Finding
-from kpg.types import Array, Factory, Nest, Space, Tensor
+from kpg.types import Factory, Nest, Space, Tensor
 
 
 class Subject(ABC):
@@ -33,6 +33,7 @@ class Subject(ABC):
     max_episode_steps: int | None
     keeps_observations = True
     factory: Factory | None = None
+    candidate: object  # what `as_environment` takes
 
     @abstractmethod
     def reset(self, seed: int) -> object:
@@ -42,10 +43,6 @@ class Subject(ABC):
     def step(self, action: Nest) -> object:
         """Takes a step; returns what `gymnasium.Env.step` would."""
 
-    @abstractmethod
-    def candidate(self) -> object:
-        """Returns what `as_environment` takes."""
-
     def findings(self) -> Iterable[Finding]:
         """Yields what only an environment of this kind can get wrong."""
         return ()
@@ -54,11 +51,11 @@ class Subject(ABC):
         """Returns the environment for a trainer."""
         if self.factory is not None:
             return as_environment(self.factory, num_envs, seed=0)
-        return as_environment(self.candidate(), seed=0)
+        return as_environment(self.candidate, seed=0)
 
     def close(self) -> None:
         """Closes what was made for the examination, and nothing else."""
-        close = getattr(self.candidate(), "close", None)
+        close = getattr(self.candidate, "close", None)
         if self.factory is not None and close is not None:
             close()
 
@@ -69,7 +66,7 @@ class EnvSubject(Subject):
     keeps_observations = False
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        self.env = env
+        self.candidate = self.env = env
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.max_episode_steps = _time_limit(env)
@@ -82,10 +79,6 @@ class EnvSubject(Subject):
     def step(self, action: Nest) -> object:
         return self.env.step(action)
 
-    @override
-    def candidate(self) -> object:
-        return self.env
-
 
 class VectorSubject(Subject):
     """The first copy of a vector environment; all copies get the same actions."""
@@ -93,7 +86,7 @@ class VectorSubject(Subject):
     def __init__(
         self, vector_env: VectorEnv[Any, Any, Any], limit: int | None = None
     ) -> None:
-        self.vector_env = vector_env
+        self.candidate = self.vector_env = vector_env
         self.observation_space = vector_env.single_observation_space
         self.action_space = vector_env.single_action_space
         spec_limit = getattr(vector_env.spec, "max_episode_steps", None)
@@ -126,28 +119,20 @@ class VectorSubject(Subject):
         if ended[0] and "final_obs" in infos:
             observation = infos["final_obs"][0]
         elif ended.any() and not ended[0]:
-            self._reset_others(ended)
+            if mode_of(self.vector_env) is AutoresetMode.DISABLED:
+                self.vector_env.reset(options={"reset_mask": ended})
         info = _first_info(infos)
         return observation, rewards[0], bool(terminated[0]), bool(truncated[0]), info
 
-    @override
-    def candidate(self) -> object:
-        return self.vector_env
-
     def _first(self, observations: Nest) -> Nest:
         return next(iter(iterate(self.vector_env.observation_space, observations)))
-
-    def _reset_others(self, ended: Array) -> None:
-        mode = self.vector_env.metadata.get("autoreset_mode")
-        if mode in (AutoresetMode.DISABLED, AutoresetMode.DISABLED.value, "DISABLED"):
-            self.vector_env.reset(options={"reset_mask": ended})
 
 
 class GraphSubject(Subject):
     """An in-graph environment with a single row."""
 
     def __init__(self, env: GraphEnvironment) -> None:
-        self.env = env
+        self.candidate = self.env = env
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.max_episode_steps = env.max_episode_steps
@@ -176,10 +161,6 @@ class GraphSubject(Subject):
         limit = self.max_episode_steps
         truncated = limit is not None and self._length >= limit and not terminated
         return observation, reward, terminated, truncated, {}
-
-    @override
-    def candidate(self) -> object:
-        return self.env
 
     @override
     def environment(self, num_envs: int) -> Environment:
@@ -214,19 +195,15 @@ def subject_of(candidate: object) -> Subject:
             f"played at random. Received: {candidate!r}"
         )
     functional = not isinstance(candidate, type) and is_functional(candidate)
-    if not functional and callable(candidate):
-        return _made(candidate)
-    subject = subject_of(as_environment(candidate))
-    subject.factory = lambda: candidate
-    return subject
-
-
-def _made(factory: Callable[[], object]) -> Subject:
-    made = factory()
+    if functional or not callable(candidate):
+        subject = subject_of(as_environment(candidate))
+        subject.factory = lambda: candidate
+        return subject
+    made = candidate()
     if callable(made) and not isinstance(made, (gym.Env, VectorEnv)):
         made = as_environment(lambda: made)  # refuses anything else
     subject = subject_of(made)
-    subject.factory = factory
+    subject.factory = candidate
     return subject
 
 

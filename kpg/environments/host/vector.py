@@ -85,7 +85,7 @@ class HostEnvironment(Environment):
 
     def __init__(self, vector_env: VectorEnv[Any, Any, Any], seed: int | None = None):
         self.vector_env = vector_env
-        self.autoreset_mode = _mode(vector_env)
+        self.autoreset_mode = mode_of(vector_env)
         self.num_envs = vector_env.num_envs
         # Gymnasium's own class has no parts.
         self._parted: _Parted | None = None
@@ -301,7 +301,7 @@ def _finals(space: Space, infos: Infos, rows: Array) -> Nest:
     return concatenate(space, [finals[row] for row in rows], empty)
 
 
-def _mode(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
+def mode_of(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     """Reads the autoreset mode; EnvPool and older packages write it as a string."""
     mode = vector_env.metadata.get("autoreset_mode")
     for known in AutoresetMode:

@@ -106,7 +106,6 @@ def _without_prompt(batch: Completed) -> Completed:
 
 
 def _taken(batch: Completed, indices: Sequence[int]) -> Completed:
-    """Returns some rows of a batch."""
     prompts, completions, columns = batch
     return Completed(
         [prompts[i] for i in indices],

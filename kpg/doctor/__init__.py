@@ -48,7 +48,6 @@ def diagnose(
 
 
 def _environment(subject: Subject, trainer: Trainer | None) -> list[Finding]:
-    """Carries out the checks that need no training."""
     experience = play(subject)
     if experience.findings:
         return experience.report

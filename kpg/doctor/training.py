@@ -252,7 +252,6 @@ TRAINING = (*_FIRST, *(check.__name__ for check in _TRIED))
 
 @contextlib.contextmanager
 def _restored(trainer: Trainer) -> Iterator[None]:
-    """Undoes what learning changes."""
     variables = [*trainer.variables]
     for optimizer, _ in trainer.optimized_variables():
         variables += optimizer.variables

@@ -173,7 +173,6 @@ def _imported(id: str) -> str:
 
 
 def _unknown(id: str, backend: str) -> ValueError:
-    """Says why there is no such environment."""
     if find(id) is not None:
         return ValueError(
             f"{id} runs only inside the graph: use backend='graph' or leave the "
@@ -204,8 +203,6 @@ def _refuse_wrappers(wrappers: Sequence[Wrapper], place: str) -> None:
 def _make_vector(
     spec: EnvSpec, num_envs: int, wrappers: Sequence[Wrapper], env_kwargs: Config
 ) -> VectorEnv[Any, Any, Any]:
-    """Makes Gymnasium's vector environment, its own vector version if it has one."""
-
     def made(mode: str, layers: list[Any]) -> VectorEnv[Any, Any, Any]:
         # `HostEnvironment` copies, too.
         options = {"copy": False} if mode == "sync" else None

@@ -55,10 +55,9 @@ def register(
     reward_threshold: float | None = None,
     **kwargs: object,
 ) -> None:
-    """Registers an in-graph environment, as `gymnasium.register` does others.
+    """Registers an in-graph environment for `kpg.make`, as `gymnasium.register` others.
 
-    `kpg.make(id)` then makes it, and so does the command line, which imports the module
-    that registers it when the id is written as "module:Id-v0".
+    The command line imports the module that registers it for an id "module:Id-v0".
 
     Args:
         id: Such as "Line-v0": an optional namespace with "/", a name and a version. An
@@ -72,8 +71,7 @@ def register(
         **kwargs: Arguments that `entry` is called with.
 
     Raises:
-        ValueError: If the id is malformed or taken, or the entry makes no functional
-            environment.
+        ValueError: If the id is malformed or taken, or the entry unusable.
     """
     _check_id(id)
     _check_entry(entry)
@@ -115,7 +113,6 @@ def close_ids(id: str, known: Iterable[str] | None = None) -> str:
 
 
 def _check_id(id: str) -> None:
-    """Refuses an id that Gymnasium could not read, or that names a module."""
     try:
         malformed = ":" in id or not parse_env_id(id)
     except (gymnasium.error.Error, TypeError):
@@ -128,7 +125,6 @@ def _check_id(id: str) -> None:
 
 
 def _check_entry(entry: object) -> None:
-    """Refuses what can make no functional environment."""
     if isinstance(entry, str):
         wrong = not all(entry.partition(":"))
         hint = "Write it as 'module:Name'."

@@ -47,7 +47,6 @@ def check_environment(env: object, random: bool = True) -> None:
 
 
 def _check_seeds(subject: Subject) -> None:
-    """Refuses an environment that is the same for every seed."""
     first, *others = (trace(subject, seed, action_seed=0) for seed in range(4))
     if all(equal(first, other) for other in others):
         raise AssertionError(

@@ -59,7 +59,6 @@ def check_family(family: Family, seed: int = 0) -> None:
 def _parameters(
     family: Family, random: np.random.Generator, *shape: int, scale: float = 1.0
 ) -> Tensor:
-    """Draws parameters around those that a new policy has."""
     if isinstance(family, CompositeFamily):
         parts = [_parameters(p, random, *shape, scale=scale) for p in family.parts]
         return tf.concat(parts, axis=-1)
@@ -143,7 +142,6 @@ def _check_gradients(family: Family, rows: Tensor) -> None:
 
 
 def _check_sums(family: CompositeFamily, rows: Tensor) -> None:
-    """Checks that the parts of an action are independent."""
     raw = family.sample(rows, _SEED)
     sizes = [part.parameters_shape[0] for part in family.parts]
     pieces = tf.split(rows, sizes, axis=-1)
@@ -199,7 +197,6 @@ def _is_squashed(family: Family, rows: Tensor, raw: Tensor, log_probs: Array) ->
 def _check_mode(
     family: Family, row: Tensor, raw: Tensor, log_probs: Array, squashed: bool
 ) -> None:
-    """Checks that no sample is more likely than the mode, before or after squashing."""
     mode = family.mode(row[tf.newaxis])
     best, highest = family.log_prob(row[tf.newaxis], mode).numpy()[0], log_probs.max()
     if squashed and best < highest:

@@ -58,7 +58,6 @@ def findings(env: GraphEnvironment) -> Iterator[Finding]:
 
 
 def _shapes(env: GraphEnvironment) -> Finding | None:
-    """Looks at the shape and dtype of everything that a step returns."""
     states = env.initial(_rng(0, 0))
     observations = env.observation(states)
     for name, nest in (("initial", states), ("observation", observations)):
@@ -104,8 +103,6 @@ def _purity(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
 
 
 def _compilation(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
-    """Takes the same steps as one XLA program."""
-
     def step(states: Nest, actions: Nest, key: Tensor) -> _Outcome:
         return _step(env, states, actions, key)
 

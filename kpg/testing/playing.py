@@ -69,10 +69,7 @@ class Step(NamedTuple):
 
 @dataclasses.dataclass
 class Experience:
-    """What was seen in the random episodes: findings by name, copies of observations.
-
-    `lengths` and `terminated` are those of the episodes that ended.
-    """
+    """What was seen; `lengths` and `terminated` are those of episodes that ended."""
 
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict)
     observations: list[Nest] = dataclasses.field(default_factory=list)
@@ -197,7 +194,6 @@ def _play_episode(
 
 
 def _look(subject: Subject, experience: Experience, observation: Nest) -> None:
-    """Checks an observation and keeps a copy of it."""
     for finding in membership.findings(subject.observation_space, observation):
         experience.add(finding)
     if len(experience.observations) < _KEPT:

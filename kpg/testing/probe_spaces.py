@@ -85,7 +85,7 @@ class Observations:
         return [tf.nest.pack_sequence_as(self._kinds, [*row]) for row in rows]
 
     def encodings(self, symbols: Array) -> Nest:
-        """Returns the same as a nest of arrays `[N, ...]`; see `kpg.spaces.encode`."""
+        """Returns the same as arrays `[N, ...]`; see `kpg.spaces.encode`."""
         pairs = zip(self._leaves, self._columns(symbols), strict=True)
         arrays = [spaces.encode(space, column) for (space, _), column in pairs]
         return tf.nest.pack_sequence_as(self._kinds, arrays)
@@ -96,10 +96,9 @@ class Observations:
 
 
 class _Part(NamedTuple):
-    """A choice or a number inside an action.
+    """A choice or a number at `place` in leaf number `leaf`, which may be a scalar.
 
-    It stands in leaf number `leaf`, at `place` unless that is a scalar. `choices` is 0
-    for a number, of which `low` and `high` are the bounds; else `low` is the first.
+    `choices` is 0 for a number, of which `low` and `high` are the bounds.
     """
 
     leaf: int

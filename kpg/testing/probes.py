@@ -176,7 +176,6 @@ class Probe(FunctionalEnv):
         return self._actions.best(bits, forbidden)
 
     def _rewards(self, states: Nest, actions: Nest, take: Take) -> Nest:
-        """Returns the rewards `[B]`, in the graph or on the host."""
         payments = take(self._payments, states)
         if not self._task.acts:
             return payments

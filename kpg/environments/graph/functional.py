@@ -72,8 +72,8 @@ class Rng:
     def _next_seed(self) -> Tensor:
         """Returns the key of the next stream.
 
-        The generators are counter-based: any two keys give independent streams, so one
-        `xor` does what `stateless_fold_in` spends a whole draw on.
+        The generators are counter-based, so `xor` does for keys, without the draw that
+        `stateless_fold_in` spends.
         """
         key = [(self._calls * stream) & 0xFFFFFFFF for stream in _STREAMS]
         self._calls += 1
@@ -88,9 +88,9 @@ class FunctionalEnv(_Base):
 
     The contract is Gymnasium's `gymnasium.experimental.functional.FuncEnv`, but states,
     actions and observations have a leading batch axis `[B, ...]` and `rng` is an `Rng`.
-    The trainer adds time limits and resets. A subclass sets the two spaces and defines
-    five methods of TensorFlow operations, which take the arguments they use, by
-    position:
+    The trainer adds resets and the time limit, `max_episode_steps` (default `None`). A
+    subclass sets `observation_space` and `action_space`, of one row, and defines five
+    methods of TensorFlow operations, which take what they use, by position:
 
     - `initial(rng)` returns B states to start from, a nest of `[B, ...]`.
     - `transition(state, action, rng)` returns the states that follow.
@@ -99,16 +99,7 @@ class FunctionalEnv(_Base):
     - `terminal(state, rng)` returns `[B]` bool, whether each state ends its episode.
 
     All but `initial` may leave out `rng`. As in Gymnasium, `params` may follow it: what
-    `get_default_params` returns.
-
-    Attributes:
-        observation_space: Space of one observation, not of a batch.
-        action_space: Space of one action.
-        max_episode_steps: Steps after which an episode is truncated. Defaults to
-            `None`, no limit.
-
-    Raises:
-        TypeError: When a subclass is defined with a misspelt method.
+    `get_default_params` returns. A misspelt method raises a `TypeError`.
     """
 
     observation_space: Space
@@ -236,7 +227,6 @@ def missing_methods(candidate: object) -> list[str]:
 
 
 def _num_arguments(func_env: object, name: str) -> int:
-    """Returns how many of its `_ARGUMENTS` a method takes."""
     wanted = _ARGUMENTS[name]
     least = max(1, len(wanted) - 2)
     has_params = getattr(func_env, "default_params", None) is not None

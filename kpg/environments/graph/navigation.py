@@ -96,5 +96,4 @@ class Navigation(FunctionalEnv):
 
 
 def _distances(states: Tensor) -> Tensor:
-    """Returns the distances `[B]` from the positions to the goals."""
     return tf.norm(states[..., 2:] - states[..., :2], axis=-1)

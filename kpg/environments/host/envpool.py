@@ -97,9 +97,8 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Resets the copies where `options["reset_mask"]` (`[B]` bool) is true, or all.
 
-        A step of theirs that has begun is finished first. Without a seed the randomness
-        continues. Returns observations `[B, ...]`, of the other copies the last ones,
-        and EnvPool's infos of the copies that were reset.
+        A step that has begun is finished first. Returns observations `[B, ...]`, of the
+        other copies the last ones, and EnvPool's infos of the copies that were reset.
         """
         if seed is not None:
             self.close_extras()
@@ -185,7 +184,6 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
 
 
 def _parts(num_envs: int, num_pools: int) -> tuple[slice, ...]:
-    """Returns the copies of each pool."""
     if num_envs % checks.whole_number("num_pools", num_pools):
         checks.refuse("num_pools", f"must divide num_envs={num_envs}", num_pools)
     size = num_envs // num_pools
@@ -193,7 +191,6 @@ def _parts(num_envs: int, num_pools: int) -> tuple[slice, ...]:
 
 
 def _sizes(parts: tuple[slice, ...], env_kwargs: Config) -> Config:
-    """Returns the arguments of one pool."""
     size = parts[0].stop
     if len(parts) == 1:
         return {**env_kwargs, "num_envs": size}
@@ -203,7 +200,6 @@ def _sizes(parts: tuple[slice, ...], env_kwargs: Config) -> Config:
 
 
 def _cores() -> int:
-    """Returns the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

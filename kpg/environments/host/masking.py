@@ -21,11 +21,10 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
 
     Args:
         env: An environment whose `reset` and `step` give `info["action_mask"]`: 0 where
-            a choice is forbidden, 1 where it is legal; an array or a nest of arrays
-            that flattens, in the order of `tf.nest`, to one number for each choice: n
-            of a `Discrete`, the sum of `nvec` of a `MultiDiscrete`, two for each number
-            of a `MultiBinary` (that of 0 first), and these after one another for the
-            parts of a `Tuple` or `Dict`.
+            a choice is forbidden, 1 where it is legal; an array or a nest that
+            flattens, in the order of `tf.nest`, to one number for each choice: n of a
+            `Discrete`, the sum of `nvec` of a `MultiDiscrete`, two for each number of a
+            `MultiBinary` (that of 0 first), after one another for the parts of a nest.
 
     Raises:
         ValueError: If the action space has no choices; in `reset` and `step` if the

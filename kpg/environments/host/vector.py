@@ -283,13 +283,11 @@ def joined(parts: Sequence[Nest]) -> Nest:
 
 
 def _names(space: Space) -> list[str]:
-    """Names the leaves of observations, for errors."""
     paths = [path for path, _ in spaces.leaves(space)]
     return ["observations" + "".join(f"[{key!r}]" for key in path) for path in paths]
 
 
 def _finals(space: Space, infos: Infos, rows: Array) -> Nest:
-    """Batches the final observations of the rows whose episodes ended."""
     finals = infos.get("final_obs")
     if finals is None:
         raise ValueError(

@@ -117,7 +117,6 @@ def _taken(batch: Completed, indices: Sequence[int]) -> Completed:
 def _check_repeats(
     reward: RewardFunction, batch: Completed, depends_on_batch: bool, tolerance: float
 ) -> None:
-    """Refuses scores that change, and changes of what is scored."""
     name, count = name_of(reward), len(batch.prompts)
     given = copy.deepcopy(batch)
     first, second = rows(reward, name, batch), rows(reward, name, batch)
@@ -151,7 +150,6 @@ def _compare(
     when: str,
     tolerance: float,
 ) -> None:
-    """Refuses scores that differ from those of the first call."""
     for row, (one, other) in enumerate(zip(first, again, strict=True)):
         if not _equal(one, other, tolerance):
             raise ValueError(
@@ -171,7 +169,6 @@ def _equal(one: Score, other: Score, tolerance: float) -> bool:
 
 
 def _check_requires(reward: RewardFunction, batch: Completed) -> None:
-    """Refuses a reward that reads a column which it does not say it requires."""
     needed = {*FROM_POLICY, *checking.required(reward)}
     columns = {k: column for k, column in batch.columns.items() if k in needed}
     try:
@@ -185,7 +182,6 @@ def _check_requires(reward: RewardFunction, batch: Completed) -> None:
 
 
 def _check_saved(reward: RewardFunction, batch: Completed, tolerance: float) -> None:
-    """Refuses a `Reward` that is another one after it was saved."""
     if not isinstance(reward, Reward):
         return
     if isinstance(reward, Weighted):

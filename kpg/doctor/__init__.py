@@ -52,8 +52,7 @@ def _environment(subject: Subject, trainer: Trainer | None) -> list[Finding]:
     if experience.findings:
         return experience.report
     try:
-        verdicts = (verdict(subject, experience) for verdict in VERDICTS)
-        found = [finding for finding in verdicts if finding is not None]
+        found = [f for verdict in VERDICTS if (f := verdict(subject, experience))]
     except Broken as broken:
         return [broken.finding]
     settings = None if trainer is None else trainer.settings

@@ -80,8 +80,7 @@ def make(
                 f"'envpool:'. Received: backend={backend!r}"
             )
         _refuse_wrappers(wrappers, "EnvPool")
-        name = id.removeprefix("envpool:")
-        pool = EnvPoolVectorEnv(name, num_envs, **kwargs)
+        pool = EnvPoolVectorEnv(id.removeprefix("envpool:"), num_envs, **kwargs)
         return HostEnvironment(pool, seed)
     id = _imported(id)
     entry, registered = find(id), gymnasium.registry.get(id)
@@ -94,8 +93,7 @@ def make(
         return graph
     if registered is None or backend == "graph":
         raise _unknown(id, backend)
-    vector_env = _make_vector(registered, num_envs, wrappers, kwargs)
-    host = HostEnvironment(vector_env, seed)
+    host = HostEnvironment(_make_vector(registered, num_envs, wrappers, kwargs), seed)
     host.spec = copy.deepcopy(registered)
     host.spec.max_episode_steps = max_episode_steps or registered.max_episode_steps
     return host
@@ -185,18 +183,16 @@ def _unknown(id: str, backend: str) -> ValueError:
         )
     return ValueError(
         "The id must be registered with Gymnasium or with `kpg.environments.register`."
-        f"{close_ids(id)} `gymnasium.pprint_registry()` lists Gymnasium's, `kpg list` "
-        "those of kpg, and 'module:id' imports the module that registers it. Received: "
-        f"id={id!r}"
+        f"{close_ids(id)} `gymnasium.pprint_registry()` and `kpg list` list them, and "
+        f"'module:id' imports the module that registers it. Received: id={id!r}"
     )
 
 
 def _refuse_wrappers(wrappers: Sequence[Wrapper], place: str) -> None:
     if wrappers:
         raise ValueError(
-            f"Gymnasium's wrappers cannot run inside {place}. Use backend='gymnasium' "
-            f"if it has the environment, or leave them out. Received: {len(wrappers)} "
-            "wrappers"
+            f"Gymnasium's wrappers cannot run inside {place}. Use backend='gymnasium', "
+            f"or leave them out. Received: {len(wrappers)} wrappers"
         )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
+from kpg.environments.host.vector import HostEnvironment
 from kpg.trainers.acting.graph import GraphCollector
 from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.estimation import Estimation
@@ -58,12 +60,8 @@ def fragment_of(trainer: Trainer, env: Environment) -> Trajectory:
     rows: Trajectory
     if not isinstance(env, GraphEnvironment):
         # `as_environment` makes two kinds: what is not in the graph is on the host.
-        host = HostCollector(
-            env,  # type: ignore[arg-type]
-            trainer.policy,
-            steps,
-            needs.whole_episodes,
-        )
+        on_host = cast(HostEnvironment, env)
+        host = HostCollector(on_host, trainer.policy, steps, needs.whole_episodes)
         rows = tf.nest.map_structure(tf.constant, host.collect(key)[0])
         return rows
     graph = GraphCollector(
@@ -102,11 +100,8 @@ def _check_learned(trainer: Trainer, before: list[Array]) -> None:
             raise AssertionError(
                 f"Weights must stay finite. Received: inf or nan in {variable.path}"
             )
-    still = [
-        variable.path
-        for variable, old, new in zip(variables, before, after, strict=True)
-        if np.array_equal(old, new)
-    ]
+    triples = zip(variables, before, after, strict=True)
+    still = [v.path for v, old, new in triples if np.array_equal(old, new)]
     if still:
         raise AssertionError(
             "Every trainable weight must be learned; make the loss depend on it, or "
@@ -118,9 +113,8 @@ def _check_history(history: dict[str, list[float]]) -> None:
     known = ("return", "length")  # NaN while no episode has ended
     for name, values in history.items():
         if name not in known and not np.isfinite(values).all():
-            raise AssertionError(
-                f"Metrics must be finite. Received: {name}={values[-1]!r}"
-            )
+            words = f"Metrics must be finite. Received: {name}={values[-1]!r}"
+            raise AssertionError(words)
 
 
 def _check_one_trace(trainer: Trainer, env: Environment, iterations: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kpg.testing.playing import Broken, equal, nondeterministic, play, trace
-from kpg.testing.subject import Subject, subject_of
+from kpg.testing.subject import subject_of
 
 _MOST_STEPS = 500
 # An environment may have no time limit.
@@ -38,20 +38,14 @@ def check_environment(env: object, random: bool = True) -> None:
             findings = [finding for finding in [nondeterministic(subject)] if finding]
         if findings:
             raise AssertionError("\n".join(finding.words for finding in findings))
-        if random:
-            _check_seeds(subject)
+        traces = [trace(subject, seed, 0) for seed in range(4)] if random else []
+        if random and all(equal(traces[0], other) for other in traces):
+            raise AssertionError(
+                "Four seeds gave the same episode for the same actions. Draw random "
+                "numbers from `rng` in a functional environment, `self.np_random` in a "
+                "`gymnasium.Env`. If nothing is random, say so: random=False."
+            )
     except Broken as broken:
         raise AssertionError(broken.finding.words) from broken
     finally:
         subject.close()
-
-
-def _check_seeds(subject: Subject) -> None:
-    first, *others = (trace(subject, seed, action_seed=0) for seed in range(4))
-    if all(equal(first, other) for other in others):
-        raise AssertionError(
-            "Four seeds gave the same episode for the same actions. Draw random "
-            "numbers from what the seed determines: `rng` in a functional environment, "
-            "`self.np_random` in a `gymnasium.Env`. If nothing in the environment is "
-            "random, say so: check_environment(…, random=False)."
-        )

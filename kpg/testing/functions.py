@@ -67,7 +67,7 @@ def _shapes(env: GraphEnvironment) -> Finding | None:
                 f"`{name}` must return tensors of shape [B, ...], a row for each copy; "
                 f"for a batch of {_ROWS} it returned {_described(nest)}."
             )
-    outcome = _step(env, states, _Actors(env).choose(observations), _key(0, 1))
+    outcome = _step(env, states, _choose(_actors(env), observations), _key(0, 1))
     before, after = _described(states), _described(outcome.states)
     if before != after:
         return _contract(
@@ -97,8 +97,7 @@ def _purity(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
     return Finding(
         "nondeterministic",
         "The same states, actions and seed led to something else the second time. Draw "
-        "random numbers only from `rng`, and keep nothing in attributes between calls: "
-        "what changes belongs in the state.",
+        "random numbers only from `rng`, and keep what changes in the state alone.",
     )
 
 
@@ -137,33 +136,30 @@ def _independence(
             return Finding(
                 "rows_mixed",
                 "Another state in the last row of a batch changed what happens in the "
-                "rows before it. Each row is an environment of its own: reduce over "
-                "the last axes, never over the first.",
+                "rows before it. Reduce over the last axes, never over the first.",
             )
     return None
 
 
-class _Actors:
-    """Draws random actions for a batch."""
+def _actors(env: GraphEnvironment) -> list[Actor]:
+    return [Actor(env.action_space, row) for row in range(_ROWS)]
 
-    def __init__(self, env: GraphEnvironment) -> None:
-        self.rows = [Actor(env.action_space, row) for row in range(_ROWS)]
 
-    def choose(self, observations: Nest) -> Nest:
-        """Returns actions `[B, ...]`, legal ones where the observations hold a mask."""
-        chosen = []
-        for row, actor in enumerate(self.rows):
-            seen = tf.nest.map_structure(lambda leaf, row=row: leaf[row], observations)
-            chosen.append(actor.choose(find_mask(seen, {})))
-        return tf.nest.map_structure(lambda *rows: tf.constant(np.stack(rows)), *chosen)
+def _choose(actors: list[Actor], observations: Nest) -> Nest:
+    """Returns actions `[B, ...]`, legal ones where the observations hold a mask."""
+    chosen = []
+    for row, actor in enumerate(actors):
+        seen = tf.nest.map_structure(lambda leaf, row=row: leaf[row], observations)
+        chosen.append(actor.choose(find_mask(seen, {})))
+    return tf.nest.map_structure(lambda *rows: tf.constant(np.stack(rows)), *chosen)
 
 
 def _play(env: GraphEnvironment, seed: int) -> list[_Move]:
     """Plays as a trainer does: rows whose episode is over start again."""
-    actors, states, moves = _Actors(env), env.initial(_rng(seed, 0)), []
+    actors, states, moves = _actors(env), env.initial(_rng(seed, 0)), []
     for count in range(1, _STEPS + 1):
         key = _key(seed, count)
-        actions = actors.choose(env.observation(states))
+        actions = _choose(actors, env.observation(states))
         outcome = _step(env, states, actions, key)
         moves.append(_Move(states, actions, key, outcome))
         fresh = env.initial(_rng(seed, -count))

@@ -54,9 +54,8 @@ def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
     if not _fitting(space, array):
         return Finding(
             "observation_dtype",
-            f"observation{where} is {array.dtype}, but the observation space says "
-            f"{space.dtype}. Return `observation.astype(np.{np.dtype(space.dtype)})`, "
-            "or declare the other dtype.",
+            f"observation{where} is {array.dtype}, but its space says {space.dtype}. "
+            f"Return `observation.astype(np.{np.dtype(space.dtype)})`, or declare it.",
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return Finding(

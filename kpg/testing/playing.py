@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -47,6 +47,7 @@ _TRACE_STEPS = 100
 
 Info: TypeAlias = dict[str, Any]
 Trace: TypeAlias = list[tuple[Nest, float, bool, bool]]
+Step: TypeAlias = tuple[Nest, float, bool, bool, Info]
 
 
 class Broken(Exception):
@@ -55,16 +56,6 @@ class Broken(Exception):
     def __init__(self, name: str, words: str) -> None:
         super().__init__(words)
         self.finding = Finding(name, words)
-
-
-class Step(NamedTuple):
-    """A step in the form that Gymnasium wants; the observation is not copied."""
-
-    observation: Nest
-    reward: float
-    terminated: bool
-    truncated: bool
-    info: Info
 
 
 @dataclasses.dataclass
@@ -104,10 +95,14 @@ def play(
     An episode is left after `longest` steps. With findings, the play may stop early.
     """
     experience, episode = Experience(), 0
-    experience.add(unsupported_space(subject))
-    if not experience.findings:
-        for finding in subject.findings():
-            experience.add(finding)
+    try:
+        spaces.check(subject.observation_space, "observation")
+        spaces.check(subject.action_space, "action")
+    except ValueError as error:
+        experience.add(Finding("unsupported_space", str(error)))
+        return experience
+    for finding in subject.findings():
+        experience.add(finding)
     if experience.findings:
         return experience
     try:
@@ -119,26 +114,15 @@ def play(
     return experience
 
 
-def unsupported_space(subject: Subject) -> Finding | None:
-    """A space that kpg cannot handle."""
-    try:
-        spaces.check(subject.observation_space, "observation")
-        spaces.check(subject.action_space, "action")
-    except ValueError as error:
-        return Finding("unsupported_space", str(error))
-    return None
-
-
 def nondeterministic(subject: Subject, _: Experience | None = None) -> Finding | None:
     """Equal seeds and actions that lead to something else."""
     if equal(trace(subject, 7, 7), trace(subject, 7, 7)):
         return None
     return Finding(
         "nondeterministic",
-        "The same seed and the same actions gave another episode, so no result can be "
-        "repeated. Draw all random numbers from `self.np_random`, call "
-        "`super().reset(seed=seed)` first in `reset`, and leave nothing behind from "
-        "the episode before.",
+        "The same seed and the same actions gave another episode. Draw all random "
+        "numbers from `self.np_random`, call `super().reset(seed=seed)` first in "
+        "`reset`, and leave nothing behind from the episode before.",
     )
 
 
@@ -239,7 +223,7 @@ def step(subject: Subject, action: Nest) -> Step:
         is_flag = isinstance(flag, (bool, np.bool_))
         _check_part(f"`{name}`", "True or False", is_flag, flag, f"bool({name})")
     _check_part("The info", "a dictionary", isinstance(info, dict), info, "{}")
-    return Step(observation, float(reward), bool(terminated), bool(truncated), info)
+    return observation, float(reward), bool(terminated), bool(truncated), info
 
 
 def _check_part(name: str, wanted: str, fits: bool, part: object, cure: str) -> None:

@@ -54,9 +54,8 @@ def without_action(space: Space, mask: Array | None) -> Finding | None:
         return None
     return Finding(
         "mask_without_action",
-        "The action mask allows no action at all although the episode goes on, so no "
-        "policy can act. Let the episode end there, or allow an action that does "
-        f"nothing. Received: {mask}",
+        "The action mask allows no action at all although the episode goes on. Let it "
+        f"end there, or allow an action that does nothing. Received: {mask}",
     )
 
 

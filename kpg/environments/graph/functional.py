@@ -31,7 +31,6 @@ _ARGUMENTS = {
     "reward": ("state", "action", "next_state", "rng", "params"),
     "terminal": ("state", "rng", "params"),
 }
-_SPACES = ("observation_space", "action_space")
 # Odd, so that every draw gets its own key; 2³² over the golden ratio, and the like.
 _STREAMS = (0x9E3779B9, 0x85EBCA6B)
 
@@ -145,11 +144,9 @@ class GraphEnvironment(Environment):
         max_episode_steps: int | None = None,
     ) -> None:
         missing = missing_methods(func_env)
-        missing += [
-            name
-            for name in _SPACES
-            if not isinstance(getattr(func_env, name, None), gymnasium.Space)
-        ]
+        for name in ("observation_space", "action_space"):
+            if not isinstance(getattr(func_env, name, None), gymnasium.Space):
+                missing.append(name)
         if missing:
             raise ValueError(
                 f"A functional environment must have {' and '.join(missing)}; "
@@ -235,7 +232,7 @@ def _num_arguments(func_env: object, name: str) -> int:
     except (TypeError, ValueError):  # some callables have none
         return len(wanted) - (not has_params)
     parameters = list(signature.parameters.values())
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return len(wanted) - (not has_params)
     positional = [p for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
     taken = 0
@@ -246,8 +243,8 @@ def _num_arguments(func_env: object, name: str) -> int:
             break
         taken += 1
     misplaced = any(
-        parameter.name in wanted and wanted.index(parameter.name) != index
-        for index, parameter in enumerate(positional)
+        p.name in wanted and wanted.index(p.name) != index
+        for index, p in enumerate(positional)
     )
     rest = [p for p in parameters if p not in positional[:taken]]
     unmet = any(p.default is p.empty and p.kind < p.VAR_KEYWORD for p in rest)

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.types import Tensor
@@ -57,7 +56,6 @@ class Navigation(FunctionalEnv):
         )
         return tf.concat([positions, state[..., 2:]], axis=-1)
 
-    @override
     def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 4]`."""
         return state

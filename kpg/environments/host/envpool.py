@@ -22,7 +22,7 @@ from gymnasium.vector.utils import batch_space
 from typing_extensions import override
 
 from kpg import checks
-from kpg.environments.host.vector import joined
+from kpg.environments.host.vector import joined, replaced
 from kpg.environments.registry import close_ids
 from kpg.types import Array, Config, Nest
 
@@ -74,9 +74,9 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         limit = getattr(default, "max_episode_steps", _NO_LIMIT)
         limit = None if limit == _NO_LIMIT else limit
         registered = registry.get(id)
-        self._limit = None
-        if limit and registered is not None and registered.max_episode_steps:
-            self._limit = limit
+        outside = registered is not None and registered.max_episode_steps
+        self._limit = limit if outside else None
+        if self._limit:
             env_kwargs = {**env_kwargs, "max_episode_steps": limit + 1}
         self.num_envs = num_envs
         self.parts = _parts(num_envs, num_pools)
@@ -149,15 +149,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
             self._observations[part], infos = pool.reset()
             return infos
         fresh, infos = pool.reset(rows.astype(np.int32))
-
-        def replaced(last: Array, row: Array) -> Array:
-            last = last.copy()
-            last[rows] = row
-            return last
-
-        self._observations[part] = tf.nest.map_structure(
-            replaced, self._observations[part], fresh
-        )
+        self._observations[part] = replaced(self._observations[part], rows, fresh)
         return infos
 
     def _finish(self, part: int) -> None:
@@ -191,18 +183,13 @@ def _parts(num_envs: int, num_pools: int) -> tuple[slice, ...]:
 
 
 def _sizes(parts: tuple[slice, ...], env_kwargs: Config) -> Config:
-    size = parts[0].stop
-    if len(parts) == 1:
-        return {**env_kwargs, "num_envs": size}
-    threads = env_kwargs.get("num_threads") or min(parts[-1].stop, _cores())
-    share = max(1, threads // len(parts))
-    return {**env_kwargs, "num_envs": size, "num_threads": share}
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    sizes = {**env_kwargs, "num_envs": parts[0].stop}
+    if len(parts) > 1:
+        has_affinity = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+        threads = env_kwargs.get("num_threads") or min(parts[-1].stop, cores)
+        sizes["num_threads"] = max(1, threads // len(parts))
+    return sizes
 
 
 def _loaded(id: str) -> ModuleType:
@@ -214,8 +201,7 @@ def _loaded(id: str) -> ModuleType:
     known = envpool.list_all_envs()
     if id not in known:
         raise ValueError(
-            f"EnvPool must have the environment.{close_ids(id, known)} Call "
-            "`envpool.list_all_envs()` for all, or use backend='gymnasium'. Received: "
-            f"id={id!r}"
+            f"EnvPool must have the environment.{close_ids(id, known)} See "
+            f"`envpool.list_all_envs()`, or use backend='gymnasium'. Received: {id=}"
         )
     return envpool

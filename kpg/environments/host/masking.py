@@ -60,10 +60,8 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
     def _with_mask(self, observation: Nest, info: dict[str, Any]) -> dict[str, Any]:
         if "action_mask" not in info:
             raise ValueError(
-                f"{self.env} must give info['action_mask'] in `reset` and `step`. "
-                f"Leave ActionMaskFromInfo out, or write a "
-                "gymnasium.Wrapper that adds the mask to the info. Received: info with "
-                f"{sorted(info)}"
+                f"{self.env} must give info['action_mask'] in `reset` and `step`; a "
+                f"gymnasium.Wrapper can add it. Received: info with {sorted(info)}"
             )
         parts = tf.nest.flatten(info["action_mask"])
         mask = np.concatenate([np.ravel(part) for part in parts])

@@ -87,12 +87,9 @@ class HostEnvironment(Environment):
         self.vector_env = vector_env
         self.autoreset_mode = mode_of(vector_env)
         self.num_envs = vector_env.num_envs
-        # Gymnasium's own class has no parts.
-        self._parted: _Parted | None = None
-        self.parts: tuple[slice, ...] = (slice(0, vector_env.num_envs),)
-        if hasattr(vector_env, "parts"):
-            self._parted = cast(_Parted, vector_env)
-            self.parts = self._parted.parts
+        has_parts = hasattr(vector_env, "parts")  # Gymnasium's own class has none
+        self._parted = cast(_Parted, vector_env) if has_parts else None
+        self.parts = self._parted.parts if self._parted else (slice(0, self.num_envs),)
         self.seed = seed
         # EnvPool's own environments have a `spec` of another kind.
         spec = vector_env.spec
@@ -216,13 +213,7 @@ class HostEnvironment(Environment):
             return observations, fresh
         rows = np.flatnonzero(ended)
         finals = self._encode(_finals(self.observation_space, infos, rows))
-
-        def replaced(leaf: Array, final: Array) -> Array:
-            leaf = leaf.copy()
-            leaf[rows] = final
-            return leaf
-
-        return tf.nest.map_structure(replaced, observations, finals), observations
+        return replaced(observations, rows, finals), observations
 
     def _encode(self, observations: Nest, first: int = 0) -> Nest:
         """Copies a batch: some environments write the next one into the same array."""
@@ -282,6 +273,17 @@ def joined(parts: Sequence[Nest]) -> Nest:
     return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
 
 
+def replaced(batch: Nest, rows: Array, fresh: Nest) -> Nest:
+    """Returns a copy of a batch with other values in some rows."""
+
+    def replace(leaf: Array, values: Array) -> Array:
+        leaf = leaf.copy()
+        leaf[rows] = values
+        return leaf
+
+    return tf.nest.map_structure(replace, batch, fresh)
+
+
 def _names(space: Space) -> list[str]:
     paths = [path for path, _ in spaces.leaves(space)]
     return ["observations" + "".join(f"[{key!r}]" for key in path) for path in paths]
@@ -291,9 +293,8 @@ def _finals(space: Space, infos: Infos, rows: Array) -> Nest:
     finals = infos.get("final_obs")
     if finals is None:
         raise ValueError(
-            "A vector environment with SAME_STEP autoreset must give "
-            '`infos["final_obs"]` when an episode ends. Received: infos with '
-            f"{sorted(infos)}"
+            "A vector environment with SAME_STEP autoreset must give `infos"
+            f'["final_obs"]` when an episode ends. Received: infos with {sorted(infos)}'
         )
     empty: Any = create_empty_array(space, len(rows), np.empty)
     return concatenate(space, [finals[row] for row in rows], empty)

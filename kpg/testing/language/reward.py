@@ -197,9 +197,8 @@ def _check_saved(reward: RewardFunction, batch: Completed, tolerance: float) -> 
     except Exception as error:  # a user's code may raise anything
         raise ValueError(
             f"The reward {name!r} must be equal after it was saved: keep each argument "
-            "of `__init__` in an attribute of its name, or write `get_config` and "
-            "`from_config`; saved=False leaves this check out. Received: "
-            f"{type(error).__name__}: {error}"
+            "of `__init__` in an attribute of its name, write `get_config` and "
+            f"`from_config`, or use saved=False. Received: {error!r}"
         ) from error
     if json.dumps(config) != json.dumps(config_again):
         raise ValueError(

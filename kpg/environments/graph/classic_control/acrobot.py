@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
 
+from kpg.environments.graph.classic_control.pendulum import wrapped
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.types import Tensor
 
@@ -64,13 +65,9 @@ class Acrobot(FunctionalEnv):
         third = self._rates(state + step / 2.0 * second, torques)
         fourth = self._rates(state + step * third, torques)
         state += step / 6.0 * (first + 2.0 * second + 2.0 * third + fourth)
-        angles, speeds = state[..., :2], state[..., 2:]
-        turns = tf.floor((angles + math.pi) / (2.0 * math.pi))
         limits = tf.constant(self.max_speeds)
-        return tf.concat(
-            [angles - 2.0 * math.pi * turns, tf.clip_by_value(speeds, -limits, limits)],
-            axis=-1,
-        )
+        speeds = tf.clip_by_value(state[..., 2:], -limits, limits)
+        return tf.concat([wrapped(state[..., :2]), speeds], axis=-1)
 
     def _rates(self, state: Tensor, torques: Tensor) -> Tensor:
         """Returns the derivatives `[B, 4]` of the state."""

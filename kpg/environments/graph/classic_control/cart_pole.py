@@ -7,7 +7,6 @@ import math
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.types import Tensor
@@ -73,7 +72,6 @@ class CartPole(FunctionalEnv):
         rates = tf.stack([x_dot, x_dot_dot, theta_dot, theta_dot_dot], axis=-1)
         return state + self.seconds_per_step * rates
 
-    @override
     def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 4]`."""
         return state

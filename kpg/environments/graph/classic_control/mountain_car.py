@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.types import Tensor
@@ -51,7 +50,6 @@ class _Valley(FunctionalEnv, ABC):
         at_wall = (positions <= self.min_position) & (velocities < 0.0)
         return tf.stack([positions, tf.where(at_wall, 0.0, velocities)], axis=-1)
 
-    @override
     def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 2]`."""
         return state

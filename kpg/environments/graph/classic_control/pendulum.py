@@ -7,7 +7,6 @@ import math
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.types import Tensor
@@ -59,10 +58,9 @@ class Pendulum(FunctionalEnv):
         push = 3.0 / (self.mass * self.length**2) * self._torque(action)
         speeds += (fall + push) * self.seconds_per_step
         speeds = tf.clip_by_value(speeds, -self.max_speed, self.max_speed)
-        angles = _wrapped(angles + speeds * self.seconds_per_step)
+        angles = wrapped(angles + speeds * self.seconds_per_step)
         return tf.stack([angles, speeds], axis=-1)
 
-    @override
     def observation(self, state: Tensor) -> Tensor:
         """Shows cos θ, sin θ and θ̇, `[B, 3]`."""
         angles, speeds = state[..., 0], state[..., 1]
@@ -70,7 +68,7 @@ class Pendulum(FunctionalEnv):
 
     def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns minus the cost of the state before the step and of the torque."""
-        costs = tf.square(_wrapped(state[..., 0])) + 0.1 * tf.square(state[..., 1])
+        costs = tf.square(wrapped(state[..., 0])) + 0.1 * tf.square(state[..., 1])
         return -costs - 0.001 * tf.square(self._torque(action))
 
     def terminal(self, state: Tensor) -> Tensor:
@@ -81,7 +79,7 @@ class Pendulum(FunctionalEnv):
         return tf.clip_by_value(action[..., 0], -self.max_torque, self.max_torque)
 
 
-def _wrapped(angles: Tensor) -> Tensor:
+def wrapped(angles: Tensor) -> Tensor:
     """Returns the same angles in −π … π."""
     turns = tf.floor((angles + math.pi) / (2.0 * math.pi))
     return angles - 2.0 * math.pi * turns

@@ -105,10 +105,7 @@ def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Fi
     not compiled, or not for the environment.
     """
     if not trainer.compiled:
-        raise ValueError(
-            "Call `compile()` before the diagnosis. Received: a trainer that is not "
-            "compiled"
-        )
+        raise ValueError("Call `compile()` first. Received: a trainer not compiled")
     if num_envs is None:
         num_envs = 1 if subject.factory is None else _copies(trainer)
     env = subject.environment(num_envs or 1)

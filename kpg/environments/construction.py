@@ -75,9 +75,8 @@ def make(
         kwargs["max_episode_steps"] = max_episode_steps
     if backend == "envpool" or id.startswith("envpool:"):
         if backend not in ("auto", "envpool"):
-            raise ValueError(
-                f"{id!r} is stepped by EnvPool: leave out the backend or the "
-                f"'envpool:'. Received: backend={backend!r}"
+            checks.refuse(
+                "backend", f"must be left out: {id} is stepped by EnvPool", backend
             )
         _refuse_wrappers(wrappers, "EnvPool")
         pool = EnvPoolVectorEnv(id.removeprefix("envpool:"), num_envs, **kwargs)
@@ -131,9 +130,9 @@ def as_environment(
         return GraphEnvironment(candidate, num_envs, seed)
     if not callable(candidate):
         raise ValueError(
-            "An environment must be made by `kpg.make`, or be a `FuncEnv`, a "
-            "`gymnasium.vector.VectorEnv`, a `gymnasium.Env`, or a function without "
-            f"arguments that makes one of them. Received: {candidate!r}"
+            "An environment must be made by `kpg.make`, or be a `FuncEnv`, `VectorEnv` "
+            "or `gymnasium.Env`, or a function without arguments that makes one. "
+            f"Received: {candidate!r}"
         )
     first = candidate()
     if isinstance(first, gymnasium.Env) and not isinstance(first, VectorEnv):
@@ -141,8 +140,7 @@ def as_environment(
         return _from_envs([lambda: first, *others], first.spec, seed)
     if callable(first) and not is_functional(first):
         raise ValueError(
-            "The function given as an environment must return one. Received: it "
-            f"returned {first!r}"
+            f"An environment's function must return one. Received: {first!r}"
         )
     return as_environment(first, num_envs, seed)
 

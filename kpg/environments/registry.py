@@ -83,8 +83,8 @@ def register(
     if known is not None and not _same(known.entry, entry):
         raise ValueError(
             "An id can be registered only once. Take another name or version, or call "
-            f"`kpg.environments.unregister({id!r})` first. Received: {entry!r}; it "
-            f"stands for {known.entry!r}"
+            f"`kpg.environments.unregister({id!r})` first. Received: id={id!r} with "
+            f"{entry!r}; it stands for {known.entry!r}"
         )
     _REGISTRY[id] = Registration(entry, max_episode_steps, reward_threshold, kwargs)
 

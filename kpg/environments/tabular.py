@@ -141,9 +141,8 @@ class TabularMDP(FunctionalEnv):
             values = following
             if change <= tolerance:
                 return Solution(values, self._greedy(values))
-        raise ValueError(
-            "Value iteration must converge; use a discount below 1. Received: "
-            f"discount={self.discount}"
+        checks.refuse(
+            "discount", "must be below 1: values grow for ever", self.discount
         )
 
     def policy_iteration(self) -> Solution:

@@ -63,8 +63,7 @@ class Maze(TabularMDP):
         starts = np.array([drawing[cell] == START for cell in self.cells], float)
         if starts.sum() < sum(mark == START for mark in drawing.values()):
             raise ValueError(
-                "Every start must have a way to an end; open a wall. Received: rows="
-                f"{list(rows)}"
+                f"Every start must have a way to an end. Received: {rows=}"
             )
         arrivals = np.array([ends.get(drawing[cell], 0.0) for cell in self.cells])
         over = np.array([drawing[cell] in ends for cell in self.cells])
@@ -89,7 +88,7 @@ def _drawing(rows: Sequence[str], ends: Mapping[str, float]) -> dict[Cell, str]:
     if START not in marks or not marks & set(ends):
         raise ValueError(
             f"A maze must have a start 'S' and an end, one of {sorted(ends)}. "
-            f"Received: rows={list(rows)}"
+            f"Received: {rows=}"
         )
     return {
         (y, x): mark

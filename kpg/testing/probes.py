@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
+from kpg import checks
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.testing.probe_spaces import ACTIONS as ACTIONS
 from kpg.testing.probe_spaces import BLANK, Actions, Kinds, Observations, Take
@@ -160,9 +161,8 @@ class Probe(FunctionalEnv):
         values: Array = np.array(rewards, np.float64)
         if self.task == "truncation":
             if discount >= 1.0:
-                raise ValueError(
-                    "`discount` must be below 1: rewards go on for ever. Received: "
-                    f"discount={discount}"
+                checks.refuse(
+                    "discount", "must be below 1: rewards never end", discount
                 )
             return values / (1.0 - discount)
         values = values.reshape(self._task.steps, self._starts)
@@ -216,14 +216,13 @@ class ProbeEnv(gym.Env[Any, Any]):
 
     def __init__(self, probe: Probe, mask_in_info: bool = False) -> None:
         if mask_in_info and not probe.masked:
-            raise ValueError(
-                "`mask_in_info` needs a probe with masked=True. Received: masked=False"
-            )
+            checks.refuse("mask_in_info", "needs a probe with masked=True", True)
         self.probe, self.mask_in_info = probe, mask_in_info
         self.action_space = probe.action_space
         self.observation_space = (
             probe.plain_observation_space if mask_in_info else probe.observation_space
         )
+        self._state, self._count = 0, 0
 
     @override
     def reset(

@@ -47,10 +47,7 @@ class Rng:
         self.batch_size = batch_size
         self._calls = 0
         if self.seed.shape.as_list() != [2]:
-            raise ValueError(
-                "A seed must be an integer tensor of shape [2]. Received: "
-                f"seed.shape={self.seed.shape}"
-            )
+            raise ValueError(f"A seed must have the shape [2]. Received: {seed}")
 
     def uniform(
         self, low: float = 0.0, high: float = 1.0, size: tuple[int, ...] = ()

@@ -201,7 +201,7 @@ def _loaded(id: str) -> ModuleType:
     known = envpool.list_all_envs()
     if id not in known:
         raise ValueError(
-            f"EnvPool must have the environment.{close_ids(id, known)} See "
+            f"EnvPool must have the environment.{close_ids(id, known)} Call "
             f"`envpool.list_all_envs()`, or use backend='gymnasium'. Received: {id=}"
         )
     return envpool

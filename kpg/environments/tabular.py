@@ -90,8 +90,6 @@ class TabularMDP(FunctionalEnv):
             raise ValueError("`rewards` must be finite. Received: inf or nan")
         checks.fraction("discount", self.discount)
 
-    # The exact answers.
-
     def evaluate(self, policy: ArrayLike) -> Array:
         """Returns the values `[S]` of a policy `[S, A]`: V = (I − γP_π)⁻¹ r_π.
 
@@ -184,8 +182,6 @@ class TabularMDP(FunctionalEnv):
                 "everywhere; use a smaller discount. Received: discount=1.0"
             )
         return matrix
-
-    # The environment.
 
     def initial(self, rng: Rng) -> Tensor:
         """Draws first states `[B]` int32."""

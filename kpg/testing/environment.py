@@ -18,14 +18,11 @@ def check_environment(env: object, random: bool = True) -> None:
     for the same seed, and another for another. Of a functional environment also: states
     that keep their structure, rewards `[B]` float32 and ends `[B]` bool, nothing kept
     in Python between calls, one trace for all steps, the same under XLA, and rows that
-    do not depend on each other.
-
-    `kpg.doctor.diagnose` also looks for what is hard to learn from, and trains.
+    do not depend on each other. `kpg.doctor.diagnose` looks for more, and trains.
 
     Args:
         env: What `kpg.environments.as_environment` takes. It is reset and stepped.
-        random: Whether different seeds must give different episodes. Defaults to
-            `True`.
+        random: Whether seeds must give different episodes. Defaults to `True`.
 
     Raises:
         AssertionError: If something is wrong; it says what, and what to do.

@@ -27,8 +27,7 @@ class Maze(TabularMDP):
     the drawing goes nowhere and costs the same.
 
     Reference: Sutton and Barto (2018), "Reinforcement learning", examples 3.5 and 8.1;
-    for the slip, Russell and Norvig, "Artificial intelligence: a modern approach",
-    chapter 17.
+    Russell and Norvig, "Artificial intelligence: a modern approach", chapter 17 (slip).
 
     Args:
         rows: Rows of equal length: "#" is a wall, "." and the blank are free, "S" is a
@@ -44,8 +43,7 @@ class Maze(TabularMDP):
         cells: The row and column of each state.
 
     Raises:
-        ValueError: For unequal rows, unknown characters, a number out of range, no
-            start, no end, or a start without a way to an end.
+        ValueError: If the drawing, or the way from a start to an end, is incomplete.
     """
 
     def __init__(

@@ -72,10 +72,9 @@ class Probe(FunctionalEnv):
         observation: One of `OBSERVATIONS`, or a dict or tuple of them, nested. Defaults
             to "box". In the graph a text is its encoding; see `kpg.spaces`.
         action: One of `ACTIONS`, or a nest of them. Defaults to "discrete".
-        masked: Whether in half of the episodes every right choice is forbidden, as
-            `observation["action_mask"]` says, 1 for what is allowed, beside
-            `observation["observation"]`. A forbidden choice earns −100. Defaults to
-            `False`.
+        masked: Whether observations are `{"action_mask": …, "observation": …}`, 1 for
+            what is allowed, and half of the episodes forbid every right choice, which
+            then earns −100. Defaults to `False`.
 
     Attributes:
         optimum: Expected undiscounted return of the best policy.
@@ -146,15 +145,12 @@ class Probe(FunctionalEnv):
             shown = self._observations
             self._observations = {"action_mask": self._masks, "observation": shown}
 
-    # The exact answers.
-
     def values(self, discount: float) -> Array:
         """Returns the optimal value `[N]` of each of `states`.
 
-        Where actions do not count, these are the values of every policy. A critic that
-        sees no mask learns the mean over what may be forbidden, and one without a
-        memory the mean over blank steps. γ = `discount` is in [0, 1], and below 1 for
-        `truncation`, or a `ValueError` is raised.
+        Where actions do not count, these are the values of every policy. Critics that
+        see no mask, or have no memory, learn means over what they cannot tell apart.
+        γ is in [0, 1]; `truncation` raises a `ValueError` for 1.
         """
         best = self.best_actions()
         rewards = self._rewards(self.states, best, _take_on_host)
@@ -183,8 +179,6 @@ class Probe(FunctionalEnv):
         earned = self._actions.rewards(actions, bits, forbidden, take)
         return payments + take(self._weights, states) * earned
 
-    # The environment.
-
     def initial(self, rng: Rng) -> Tensor:
         """Draws first states `[B]` int32."""
         return rng.integers(0, self._starts)
@@ -210,8 +204,7 @@ class Probe(FunctionalEnv):
 class ProbeEnv(gym.Env[Any, Any]):
     """A probe on the host, as an ordinary `gymnasium.Env`.
 
-    With `mask_in_info` the mask is in `info["action_mask"]` and not in the observation;
-    a probe without a mask then raises a `ValueError`.
+    With `mask_in_info` the mask of a masked probe is in `info["action_mask"]` alone.
     """
 
     def __init__(self, probe: Probe, mask_in_info: bool = False) -> None:

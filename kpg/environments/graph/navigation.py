@@ -68,8 +68,6 @@ class Navigation(FunctionalEnv):
         """Returns whether the robot has arrived."""
         return _distances(state) <= self.goal_radius
 
-    # The exact answers.
-
     def best_actions(self, states: Tensor) -> Tensor:
         """Returns the optimal actions `[B, 2]`: straight at the goal."""
         way = states[..., 2:] - states[..., :2]

@@ -35,23 +35,21 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
 
     Three habits of EnvPool are corrected:
 
-    - After an end it resets in the next step, whose action it ignores. Here `reset`
-      with `options={"reset_mask": …}` does it, so that no step is lost.
+    - It resets in the step after an end, and ignores its action. Here `reset` with
+      `options={"reset_mask": …}` does it, so that no step is lost.
     - An episode that terminates in the very step that reaches the time limit counts as
-      truncated there. Where Gymnasium puts the limit around the environment, EnvPool's
-      is one step longer here, and this class truncates. Elsewhere the environment may
-      know its limit (MiniGrid's reward depends on it), and it stays with EnvPool.
-    - Seeds are fixed when a pool is made (42 by default), and the copies of seed 1 are
-      those of seed 0 shifted by one. Here `reset(seed=…)` makes another pool, with a
-      seed derived from the given one.
+      truncated. Where Gymnasium puts the limit around the environment, EnvPool's is one
+      step longer here, and this class truncates. Elsewhere the environment may know its
+      limit (MiniGrid's reward depends on it), and it stays with EnvPool.
+    - Seeds are fixed when a pool is made (42 by default), and those of the copies
+      overlap. Here `reset(seed=…)` makes another pool, with a seed derived from it.
 
     Args:
         id: EnvPool's id of the environment.
         num_envs: Number of copies. Defaults to 1.
         num_pools: Number of pools, a divisor of `num_envs`: one steps while the policy
-            acts for another. Seeds and episodes are those of a single pool. Two are
-            quicker where stepping takes about as long as acting and a CPU core is free.
-            Defaults to 1.
+            acts for another, in the same episodes. Two are quicker where stepping takes
+            about as long as acting and a CPU core is free. Defaults to 1.
         **env_kwargs: Arguments of `envpool.make`, such as `max_episode_steps` and
             `num_threads`, by default one for each CPU core, of all pools together.
 
@@ -77,7 +75,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         outside = registered is not None and registered.max_episode_steps
         self._limit = limit if outside else None
         if self._limit:
-            env_kwargs = {**env_kwargs, "max_episode_steps": limit + 1}
+            env_kwargs = {**env_kwargs, "max_episode_steps": self._limit + 1}
         self.num_envs = num_envs
         self.parts = _parts(num_envs, num_pools)
         self._make_kwargs = {"task_id": id, **_sizes(self.parts, env_kwargs)}

@@ -15,11 +15,8 @@ from kpg.types import Nest
 class SingleEnv(gym.Env[Any, Any]):
     """A `gymnasium.Env` over a vector environment that has one copy.
 
-    Args:
-        vector_env: One with one copy and DISABLED autoreset: the user resets it.
-
-    Raises:
-        ValueError: If it has several copies, or resets by itself.
+    The vector environment's autoreset must be DISABLED, since the user resets, or a
+    `ValueError` is raised.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}

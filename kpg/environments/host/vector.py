@@ -64,10 +64,9 @@ class HostEnvironment(Environment):
     - SAME_STEP: the reset happens at once; the final observation is in `infos`.
     - DISABLED: nothing resets by itself; `step` resets the rows that ended.
 
-    A vector environment whose copies can be stepped while a policy acts for others, as
-    `EnvPoolVectorEnv`, has `parts`, a tuple of equal slices of its copies, and methods
-    `step_async(actions, part)` and `step_wait(part)`, which begin and end a step of one
-    part.
+    A vector environment whose copies can be stepped while a policy acts for others has
+    equal slices of its copies in `parts`, and `step_async(actions, part)` and
+    `step_wait(part)`, which begin and end a step of one, as `EnvPoolVectorEnv`.
 
     Reference: https://farama.org/Vector-Autoreset-Mode.
 
@@ -79,8 +78,7 @@ class HostEnvironment(Environment):
         parts: Slices of the copies that are stepped separately; by default one of all.
 
     Raises:
-        ValueError: If the autoreset mode is missing or unknown, or a space is not
-            supported.
+        ValueError: If the autoreset mode is unknown, or a space is not supported.
     """
 
     def __init__(self, vector_env: VectorEnv[Any, Any, Any], seed: int | None = None):
@@ -113,8 +111,7 @@ class HostEnvironment(Environment):
     def reset(self, seed: int | None = None) -> Nest:
         """Starts a new episode in every copy; returns observations `[B, ...]`.
 
-        Without a seed the first reset takes that of the constructor, and in later ones
-        the randomness goes on.
+        The seed defaults to that of the constructor the first time, then to none.
         """
         if seed is None:
             seed, self._first_seed = self._first_seed, None
@@ -126,9 +123,7 @@ class HostEnvironment(Environment):
     def step(self, actions: Nest) -> HostStep:
         """Steps every copy, and resets those whose episode has ended.
 
-        Args:
-            actions: `[B, ...]` actions of the action space; a dictionary or tuple of
-                such arrays for a `Dict` or `Tuple`.
+        `actions` `[B, ...]` are in a dictionary or tuple for a `Dict` or `Tuple` space.
 
         Raises:
             ValueError: If `reset` was never called, the number or structure of the
@@ -181,8 +176,6 @@ class HostEnvironment(Environment):
             self._sent = batch
         else:
             self._parted.step_async(batch, part)
-
-    # Few vector environments have one of these two methods.
 
     @override
     def measured(self) -> dict[str, float]:

@@ -47,15 +47,14 @@ def check_reward(
         reward: A function, a `kpg.rewards.Reward` or a `kpg.rewards.Weighted`.
         prompts: B strings. Defaults to four requests.
         completions: B strings. Defaults to four replies.
-        depends_on_batch: Whether a completion's score may depend on the others in the
-            batch. Defaults to `False`.
+        depends_on_batch: Whether scores may depend on the others in the batch. Defaults
+            to `False`.
         saved: Whether a `Reward`, or each that is part of a sum, must be equal after it
             was saved; `False` suits one that holds a model. Defaults to `True`.
         tolerance: By how much scores may differ, relative to numbers above 1, absolute
             below. Defaults to 1e-5.
-        **columns: What else the reward reads, B entries each. A policy adds
-            `prompt_ids`, `completion_ids` (one token a byte, and an end token) and
-            `ended`.
+        **columns: What else the reward reads, B entries each, besides a policy's
+            `prompt_ids`, `completion_ids` (a token a byte, and an end) and `ended`.
 
     Raises:
         ValueError: If something is wrong; it says what, and for which completion.

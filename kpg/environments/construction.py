@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from kpg import checks
-from kpg.environments.environment import Environment, checked_num_envs
+from kpg.environments.environment import Environment
 from kpg.environments.graph.classic_control import (
     acrobot,
     cart_pole,
@@ -68,7 +68,7 @@ def make(
         ImportError: If a package or the module of the id is missing.
     """
     checks.choice("backend", backend, BACKENDS)
-    checked_num_envs(num_envs)
+    checks.whole_number("num_envs", num_envs)
     kwargs: Config = dict(env_kwargs)
     if max_episode_steps is not None:
         checks.whole_number("max_episode_steps", max_episode_steps)
@@ -114,7 +114,7 @@ def as_environment(
     Raises:
         ValueError: For anything else, or several copies of a single `gymnasium.Env`.
     """
-    checked_num_envs(num_envs)
+    checks.whole_number("num_envs", num_envs)
     if isinstance(candidate, Environment):
         return candidate
     if isinstance(candidate, VectorEnv):
@@ -171,8 +171,8 @@ def _imported(id: str) -> str:
 def _unknown(id: str, backend: str) -> ValueError:
     if find(id) is not None:
         return ValueError(
-            f"{id} runs only inside the graph: use backend='graph' or leave the "
-            f"backend out. Received: backend={backend!r}"
+            f"{id} runs only inside the graph: leave out the backend. Received: "
+            f"backend={backend!r}"
         )
     if id in gymnasium.registry:
         return ValueError(

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 
 from gymnasium.envs.registration import EnvSpec
 
-from kpg import checks
 from kpg.environments.partner import Partner
 from kpg.types import Space
 
@@ -50,8 +49,3 @@ class Environment(ABC):
     @abstractmethod
     def close(self) -> None:
         """Releases what the environments hold. May be called twice."""
-
-
-def checked_num_envs(num_envs: object) -> int:
-    """Returns `num_envs`, or raises a `ValueError` if it is not a number of copies."""
-    return checks.whole_number("num_envs", num_envs)

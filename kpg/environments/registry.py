@@ -93,8 +93,7 @@ def unregister(id: str) -> None:
     """Removes an in-graph environment, or raises a `ValueError` if there is none."""
     if id not in _REGISTRY:
         raise ValueError(
-            f"Only a registered in-graph environment can be removed.{close_ids(id)} "
-            f"Received: id={id!r}"
+            f"Only a registered id can be removed.{close_ids(id)} Received: id={id!r}"
         )
     del _REGISTRY[id]
 

@@ -54,7 +54,7 @@ class TabularMDP(FunctionalEnv):
         super().__init__()
         self.transitions = np.asarray(transitions, np.float64)
         self.rewards = np.asarray(rewards, np.float64)
-        self.discount = float(discount)
+        self.discount = checks.fraction("discount", float(discount))
         self.initial_probabilities = np.asarray(initial, np.float64)
         self.max_episode_steps = max_episode_steps
         self._check()
@@ -68,27 +68,22 @@ class TabularMDP(FunctionalEnv):
         self._first = np.cumsum(self.initial_probabilities)[:-1]
 
     def _check(self) -> None:
-        shape = self.rewards.shape
-        if len(shape) != 2 or (
-            self.transitions.shape != (*shape, shape[0])
-            or self.initial_probabilities.shape != shape[:1]
-        ):
+        shape, first = self.rewards.shape, self.initial_probabilities.shape
+        cubic = len(shape) == 2 and self.transitions.shape == (*shape, shape[0])
+        if not cubic or first != shape[:1]:
             raise ValueError(
-                "The tables must be transitions [S, A, S], rewards [S, A] and initial "
-                f"[S]. Received: shapes {self.transitions.shape}, {shape} and "
-                f"{self.initial_probabilities.shape}"
+                "Tables must be transitions [S, A, S], rewards [S, A] and initial [S]. "
+                f"Received: shapes {self.transitions.shape}, {shape}, {first}"
             )
         for name in ("transitions", "initial_probabilities"):
-            table = getattr(self, name)
-            if np.any(table < 0) or not np.allclose(table.sum(axis=-1), 1.0):
+            least, sums = getattr(self, name).min(), getattr(self, name).sum(axis=-1)
+            if least < 0 or not np.allclose(sums, 1.0):
                 raise ValueError(
-                    f"`{name}` must be probabilities that sum to 1 over the last axis; "
-                    f"normalise them. Received: sums from {table.sum(-1).min():g} to "
-                    f"{table.sum(-1).max():g}, smallest entry {table.min():g}"
+                    f"`{name}` must be probabilities that sum to 1 over the last axis. "
+                    f"Received: sums {sums.min():g} … {sums.max():g}, least {least:g}"
                 )
         if not np.isfinite(self.rewards).all():
             raise ValueError("`rewards` must be finite. Received: inf or nan")
-        checks.fraction("discount", self.discount)
 
     def evaluate(self, policy: ArrayLike) -> Array:
         """Returns the values `[S]` of a policy `[S, A]`: V = (I − γP_π)⁻¹ r_π.
@@ -139,9 +134,7 @@ class TabularMDP(FunctionalEnv):
             values = following
             if change <= tolerance:
                 return Solution(values, self._greedy(values))
-        checks.refuse(
-            "discount", "must be below 1: values grow for ever", self.discount
-        )
+        checks.refuse("discount", "must be below 1: values diverge", self.discount)
 
     def policy_iteration(self) -> Solution:
         """Evaluates and improves until no action is better than the one chosen."""
@@ -165,10 +158,8 @@ class TabularMDP(FunctionalEnv):
     def _policy(self, policy: ArrayLike) -> Array:
         probabilities = np.asarray(policy, np.float64)
         if probabilities.shape != self.rewards.shape:
-            raise ValueError(
-                f"A policy must be probabilities of shape {self.rewards.shape}. "
-                f"Received: shape {probabilities.shape}"
-            )
+            wanted = f"A policy must be probabilities of shape {self.rewards.shape}"
+            raise ValueError(f"{wanted}. Received: shape {probabilities.shape}")
         return probabilities
 
     def _resolvent(self, policy: Array) -> Array:
@@ -190,9 +181,8 @@ class TabularMDP(FunctionalEnv):
     def transition(self, state: Tensor, action: Tensor, rng: Rng) -> Tensor:
         """Draws next states `[B]` int32."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
-        return _draw(
-            tf.gather_nd(tf.constant(self._cumulated, tf.float32), indices), rng
-        )
+        cumulated = tf.constant(self._cumulated, tf.float32)
+        return _draw(tf.gather_nd(cumulated, indices), rng)
 
     def observation(self, state: Tensor) -> Tensor:
         """Returns one-hot rows `[B, S]`."""

@@ -45,7 +45,8 @@ def check_algorithm(trainer: Trainer, env: Environment, iterations: int = 2) -> 
     history = trainer.fit(env, steps_per_epoch=iterations, verbose=0).history
     _check_learned(trainer, before)
     _check_history(history)
-    _check_one_trace(trainer, env, iterations)
+    trainer.fit(env, steps_per_epoch=iterations, verbose=0)
+    _check_one_trace(trainer)
     _check_saved(trainer)
 
 
@@ -117,8 +118,7 @@ def _check_history(history: dict[str, list[float]]) -> None:
             raise AssertionError(words)
 
 
-def _check_one_trace(trainer: Trainer, env: Environment, iterations: int) -> None:
-    trainer.fit(env, steps_per_epoch=iterations, verbose=0)
+def _check_one_trace(trainer: Trainer) -> None:
     function = trainer.function
     traces = 0 if function is None else function.experimental_get_tracing_count()
     if traces != 1:

@@ -77,10 +77,8 @@ def _episodes(estimates: Estimates) -> tuple[Array, Tensor]:
 def _gains(estimator: Estimator, estimates: Estimates, gamma: float) -> Gains:
     gains = estimator.gains(estimates, gamma)
     if not isinstance(gains, Gains):
-        raise AssertionError(
-            "`gains` must return `kpg.advantages.Gains(advantages, targets)`. "
-            f"Received: {type(gains).__name__}"
-        )
+        kind = type(gains).__name__
+        raise AssertionError(f"`gains` must return `Gains`. Received: {kind}")
     return gains
 
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable
 from typing import NoReturn
 
-import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
 from kpg.distributions.composite import CompositeFamily
 from kpg.distributions.family import Family
+from kpg.environments.host.masking import choices
 from kpg.types import Array, Tensor
 
 _ROWS, _DRAWS, _ENUMERATED = 3, 20_000, 4096
@@ -254,14 +254,8 @@ def _choices(
     family: Family, raw: Tensor, random: np.random.Generator
 ) -> tuple[Tensor, Array, bool]:
     """Returns all raw actions, or some if there are many; and whether it is all."""
-    space = family.action_space
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        counts = space.nvec
-    elif isinstance(space, gym.spaces.Discrete):
-        counts = np.array(space.n)
-    else:
-        counts = np.full(space.shape or (), 2)
-    total, sizes = math.prod(counts.flat), [int(count) for count in counts.flat]
+    sizes = choices(family.action_space)
+    total = math.prod(sizes)
     exact = total <= _ENUMERATED
     if exact:
         rows = np.array([*itertools.product(*map(range, sizes))])

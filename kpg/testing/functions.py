@@ -41,11 +41,8 @@ def findings(env: GraphEnvironment) -> Iterator[Finding]:
         finding = _shapes(env)
         if finding is None:
             moves, others = _play(env, 0), _play(env, 1)
-            finding = (
-                _purity(env, moves)
-                or _compilation(env, moves)
-                or _independence(env, moves, others)
-            )
+            finding = _purity(env, moves) or _compilation(env, moves)
+            finding = finding or _independence(env, moves, others)
     except Exception as error:  # any code of a user may run here
         text = " ".join(str(error).split())[:300]
         finding = Finding(
@@ -74,10 +71,11 @@ def _shapes(env: GraphEnvironment) -> Finding | None:
             "`transition` must return states of the structure, shapes and dtypes that "
             f"it receives, so that a loop can carry them; {before} became {after}."
         )
-    for name, value, dtype in (
+    flat = (
         ("reward", outcome.rewards, "float32"),
         ("terminal", outcome.terminal, "bool"),
-    ):
+    )
+    for name, value, dtype in flat:
         if _described(value) != f"{dtype}[{_ROWS}]":
             return _contract(
                 f"`{name}` must return a {dtype} tensor of shape [B]; for a batch of "
@@ -88,11 +86,8 @@ def _shapes(env: GraphEnvironment) -> Finding | None:
 
 def _purity(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
     """Plays the same episodes again; others were played in between."""
-    again = _play(env, 0)
-    if all(
-        same(one.outcome, other.outcome, 1e-6)
-        for one, other in zip(moves, again, strict=True)
-    ):
+    pairs = zip(moves, _play(env, 0), strict=True)
+    if all(same(one.outcome, other.outcome, 1e-6) for one, other in pairs):
         return None
     return Finding(
         "nondeterministic",

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.testing.finding import Finding
-from kpg.types import Array, Nest, Space
+from kpg.types import Nest, Space
 
 # Of the bounds: in-graph environments round to float32.
 _TOLERANCE = 1e-5
@@ -30,10 +30,8 @@ def findings(space: Space, observation: Nest, where: str = "") -> Iterator[Findi
             return
         for index, part in enumerate(space.spaces):
             yield from findings(part, observation[index], f"{where}[{index}]")
-    else:
-        finding = _leaf(space, observation, where)
-        if finding is not None:
-            yield finding
+    elif finding := _leaf(space, observation, where):
+        yield finding
 
 
 def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
@@ -48,10 +46,13 @@ def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
     if array.shape != space.shape:
         return Finding(
             "observation_shape",
-            f"observation{where} has the shape {array.shape}, but its space says "
-            f"{space.shape}. Change one of them.",
+            f"observation{where} has the shape {array.shape}, its space {space.shape}.",
         )
-    if not _fitting(space, array):
+    kinds = "iub" if isinstance(space, gym.spaces.MultiBinary) else "iu"
+    fits = array.dtype.kind in kinds
+    if isinstance(space, gym.spaces.Box):
+        fits = np.can_cast(array.dtype, space.dtype)
+    if not fits:
         return Finding(
             "observation_dtype",
             f"observation{where} is {array.dtype}, but its space says {space.dtype}. "
@@ -73,18 +74,11 @@ def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
     return None if space.contains(number) else _outside(space, where, f"{member}")
 
 
-def _fitting(space: Space, values: Array) -> bool:
-    if isinstance(space, gym.spaces.Box):
-        return np.can_cast(values.dtype, space.dtype)
-    kinds = "iub" if isinstance(space, gym.spaces.MultiBinary) else "iu"
-    return values.dtype.kind in kinds
-
-
 def _structure(wanted: str, observation: Nest) -> Finding:
     keys = sorted(observation, key=str) if isinstance(observation, Mapping) else ""
     return Finding(
         "observation_shape",
-        f"The observation must be {wanted}, as the observation space says, but it is "
+        f"The observation must be {wanted}, as its space says, but it is "
         f"{type(observation).__name__} {keys}. Change one of them.",
     )
 

@@ -190,17 +190,13 @@ def reset(subject: Subject, seed: int) -> tuple[Nest, Info]:
         result = subject.reset(seed)
     except Exception as error:  # any code of a user may run here
         raise Broken("crash", _crashed(f"reset(seed={seed})", error)) from error
-    if (
-        not isinstance(result, tuple)
-        or len(result) != 2
-        or not isinstance(result[1], dict)
-    ):
-        raise Broken(
-            "reset_contract",
-            "`reset` must return two things, an observation and a dictionary: "
-            f"`return observation, {{}}`. It returned {_shown(result)}.",
-        )
-    return result[0], result[1]
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
+        return result[0], result[1]
+    raise Broken(
+        "reset_contract",
+        "`reset` must return two things, an observation and a dictionary: "
+        f"`return observation, {{}}`. It returned {_shown(result)}.",
+    )
 
 
 def step(subject: Subject, action: Nest) -> Step:

@@ -13,7 +13,7 @@ from gymnasium.experimental.functional import FuncEnv
 from typing_extensions import override
 
 from kpg import checks, contracts
-from kpg.environments.environment import Environment, checked_num_envs
+from kpg.environments.environment import Environment
 from kpg.graph import random
 from kpg.types import Nest, Space, Tensor
 
@@ -151,7 +151,7 @@ class GraphEnvironment(Environment):
                 f"Received: {func_env!r}"
             )
         self.func_env = cast(FunctionalEnv, func_env)
-        self.num_envs = checked_num_envs(num_envs)
+        self.num_envs = checks.whole_number("num_envs", num_envs)
         self.seed = seed
         self.spec = spec if spec is not None else getattr(func_env, "spec", None)
         self.observation_space = self.func_env.observation_space

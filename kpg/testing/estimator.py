@@ -29,21 +29,24 @@ def check_estimator(estimator: Estimator, gamma: float = 0.9, seed: int = 0) -> 
     gains = _gains(estimator, estimates, gamma)
     _check_shapes(gains)
     in_graph = tf.function(lambda: estimator.gains(estimates, gamma), autograph=False)
-    _check_equal(gains, in_graph(), "in a graph it gives other results")
+    everywhere = np.ones((_STEPS, _COPIES), bool)
+    _check_equal(gains, in_graph(), "in a graph it gives other results", everywhere)
 
     unread = tf.where(estimates.terminated, float("nan"), estimates.next_values)
     other = _gains(estimator, estimates._replace(next_values=unread), gamma)
-    _check_equal(gains, other, "it reads `next_values` where an episode terminated")
+    fault = "it reads `next_values` where an episode terminated"
+    _check_equal(gains, other, fault, everywhere)
 
-    first_column = tf.one_hot(0, _COPIES)
-    changed = estimates._replace(rewards=estimates.rewards + first_column)
-    other = _gains(estimator, changed, gamma)
-    _check_equal(gains, other, "a column depends on another environment's", columns=1)
+    changed = estimates._replace(rewards=estimates.rewards + tf.one_hot(0, _COPIES))
+    other, others = _gains(estimator, changed, gamma), np.arange(_COPIES) > 0
+    fault = "a column depends on another environment's"
+    _check_equal(gains, other, fault, everywhere & others)
 
-    first, later = _episodes(estimates)
-    changed = estimates._replace(rewards=tf.where(later, 9.0, estimates.rewards))
+    ended = tf.cast(estimates.terminated | estimates.truncated, tf.int32)
+    first = tf.cumsum(ended, exclusive=True) == 0
+    changed = estimates._replace(rewards=tf.where(first, estimates.rewards, 9.0))
     other = _gains(estimator, changed, gamma)
-    _check_equal(gains, other, "a step depends on later episodes", rows=first)
+    _check_equal(gains, other, "a step depends on later episodes", first.numpy())
     _check_saved(estimator)
 
 
@@ -65,13 +68,6 @@ def _experience(rng: np.random.Generator) -> Estimates:
         log_ratios=0.3 * normal(),
         valid=tf.ones(shape, tf.bool),
     )
-
-
-def _episodes(estimates: Estimates) -> tuple[Array, Tensor]:
-    """Returns which rows belong to the first episode of each column, and which not."""
-    ended = tf.cast(estimates.terminated | estimates.truncated, tf.int32)
-    first = tf.cumsum(ended, exclusive=True) == 0
-    return first.numpy(), ~first
 
 
 def _gains(estimator: Estimator, estimates: Estimates, gamma: float) -> Gains:
@@ -96,19 +92,9 @@ def _check_shapes(gains: Gains) -> None:
             raise AssertionError(f"`{name}` must be finite. Received: inf or nan")
 
 
-def _check_equal(
-    wanted: Gains,
-    received: Gains,
-    fault: str,
-    columns: int = 0,
-    rows: Array | slice = slice(None),
-) -> None:
-    """Compares columns from `columns` on, in the rows that a mask chooses."""
+def _check_equal(wanted: Gains, received: Gains, fault: str, mask: Array) -> None:
     for name in ("advantages", "targets"):
-        left, right = (
-            np.asarray(getattr(gains, name))[:, columns:][rows]
-            for gains in (wanted, received)
-        )
+        left, right = (np.asarray(getattr(g, name))[mask] for g in (wanted, received))
         if not np.allclose(left, right, rtol=1e-4, atol=1e-5):
             raise AssertionError(
                 f"The estimator is wrong: {fault}. Received: {name} that differ by "

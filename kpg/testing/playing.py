@@ -167,7 +167,11 @@ def _play_episode(
             experience.add(_ALIASED)
         _look(subject, experience, observation)
         if not np.isfinite(reward):
-            experience.add(_not_finite(reward))
+            words = (
+                f"A reward was {reward}, which turns every weight into nan: look for"
+            )
+            words += " a division by zero, a logarithm or an overflow in the reward."
+            experience.add(Finding("non_finite_rewards", words))
         experience.rewards.append(reward)
         experience.num_steps += 1
         length += 1
@@ -228,20 +232,10 @@ def _check_part(name: str, wanted: str, fits: bool, part: object, cure: str) -> 
         raise Broken("step_contract", f"{words} Return `{cure}`.")
 
 
-def _not_finite(reward: float) -> Finding:
-    return Finding(
-        "non_finite_rewards",
-        f"A reward was {reward}. One of them turns every weight into nan: look for a "
-        "division by zero, a logarithm or an overflow in the reward.",
-    )
-
-
 def _crashed(call: str, error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
-    return (
-        f"`{call}` raised {type(error).__name__}: {text}. `reset` must take a seed, "
-        "and `step` every action of the action space."
-    )
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    cure = "`reset` must take a seed, and `step` every action of the action space."
+    return f"`{call}` raised {text}. {cure}"
 
 
 def _shown(value: object) -> str:

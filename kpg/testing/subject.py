@@ -69,7 +69,11 @@ class EnvSubject(Subject):
         self.candidate = self.env = env
         self.observation_space = env.observation_space
         self.action_space = env.action_space
-        self.max_episode_steps = _time_limit(env)
+        limit: int | None = getattr(env.spec, "max_episode_steps", None)
+        while limit is None and isinstance(env, gym.Wrapper):
+            limit = getattr(env, "_max_episode_steps", None)
+            env = env.env
+        self.max_episode_steps = limit
 
     @override
     def reset(self, seed: int) -> object:
@@ -205,15 +209,6 @@ def subject_of(candidate: object) -> Subject:
     subject = subject_of(made)
     subject.factory = candidate
     return subject
-
-
-def _time_limit(env: gym.Env[Any, Any]) -> int | None:
-    """Finds the time limit in the spec, or in the wrapper that enforces it."""
-    limit: int | None = getattr(env.spec, "max_episode_steps", None)
-    while limit is None and isinstance(env, gym.Wrapper):
-        limit = getattr(env, "_max_episode_steps", None)
-        env = env.env
-    return limit
 
 
 def _row(nest: Nest) -> Nest:

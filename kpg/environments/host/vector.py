@@ -96,7 +96,9 @@ class HostEnvironment(Environment):
         self.action_space = vector_env.single_action_space
         spaces.check(self.observation_space, "observation")
         spaces.check(self.action_space, "action")
-        self._names = _names(self.observation_space)
+        paths = [path for path, _ in spaces.leaves(self.observation_space)]
+        indices = ("".join(f"[{key!r}]" for key in path) for path in paths)
+        self._names = [f"observations{index}" for index in indices]
         self._first_seed = seed
         self._ended = np.zeros(vector_env.num_envs, bool)
         self._begun = False
@@ -204,9 +206,15 @@ class HostEnvironment(Environment):
             if len(self.parts) > 1:
                 fresh = tf.nest.map_structure(operator.itemgetter(part), fresh)
             return observations, fresh
-        rows = np.flatnonzero(ended)
-        finals = self._encode(_finals(self.observation_space, infos, rows))
-        return replaced(observations, rows, finals), observations
+        if (finals := infos.get("final_obs")) is None:
+            raise ValueError(
+                "A vector environment with SAME_STEP autoreset must give `infos"
+                f'["final_obs"]` when an episode ends. Received: {sorted(infos)}'
+            )
+        rows, space = np.flatnonzero(ended), self.observation_space
+        empty: Any = create_empty_array(space, len(rows), np.empty)
+        batch = self._encode(concatenate(space, [finals[row] for row in rows], empty))
+        return replaced(observations, rows, batch), observations
 
     def _encode(self, observations: Nest, first: int = 0) -> Nest:
         """Copies a batch: some environments write the next one into the same array."""
@@ -275,22 +283,6 @@ def replaced(batch: Nest, rows: Array, fresh: Nest) -> Nest:
         return leaf
 
     return tf.nest.map_structure(replace, batch, fresh)
-
-
-def _names(space: Space) -> list[str]:
-    paths = [path for path, _ in spaces.leaves(space)]
-    return ["observations" + "".join(f"[{key!r}]" for key in path) for path in paths]
-
-
-def _finals(space: Space, infos: Infos, rows: Array) -> Nest:
-    finals = infos.get("final_obs")
-    if finals is None:
-        raise ValueError(
-            "A vector environment with SAME_STEP autoreset must give `infos"
-            f'["final_obs"]` when an episode ends. Received: infos with {sorted(infos)}'
-        )
-    empty: Any = create_empty_array(space, len(rows), np.empty)
-    return concatenate(space, [finals[row] for row in rows], empty)
 
 
 def mode_of(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:

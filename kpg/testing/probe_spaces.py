@@ -9,9 +9,17 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
-import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from gymnasium.spaces import (
+    Box,
+    Dict,
+    Discrete,
+    MultiBinary,
+    MultiDiscrete,
+    Text,
+    Tuple,
+)
 
 from kpg import spaces
 from kpg.types import Array, Nest, Space
@@ -35,35 +43,24 @@ def _image(column: int, width: int) -> Array:
 
 # The space of each kind, and the elements that show the symbols.
 _OBSERVATIONS: dict[str, tuple[Space, list[Nest]]] = {
-    "box": (
-        gym.spaces.Box(-1.0, 3.0, (1,)),
-        [np.array([value], np.float32) for value in (-1.0, 3.0, 1.0)],
-    ),
-    "discrete": (gym.spaces.Discrete(3, start=1), [np.int64(n) for n in (1, 2, 3)]),
+    "box": (Box(-1.0, 3.0, (1,)), [*np.array([[-1.0], [3.0], [1.0]], np.float32)]),
+    "discrete": (Discrete(3, start=1), [np.int64(n) for n in (1, 2, 3)]),
     "multi_discrete": (
-        gym.spaces.MultiDiscrete([3, 3], start=[1, -1]),
-        [np.array(pair) for pair in ([1, 1], [2, 0], [3, -1])],
+        MultiDiscrete([3, 3], start=[1, -1]),
+        [*np.array([[1, 1], [2, 0], [3, -1]])],
     ),
-    "multi_binary": (
-        gym.spaces.MultiBinary(2),
-        [np.array(pair, np.int8) for pair in ([1, 0], [0, 1], [0, 0])],
-    ),
+    "multi_binary": (MultiBinary(2), [*np.array([[1, 0], [0, 1], [0, 0]], np.int8)]),
     "image": (
-        gym.spaces.Box(0, 255, (12, 12, 1), np.uint8),
+        Box(0, 255, (12, 12, 1), np.uint8),
         [_image(0, 6), _image(6, 6), _image(0, 0)],
     ),
-    "text": (
-        gym.spaces.Text(5, min_length=0, charset="efghilrt"),
-        ["left", "right", ""],
-    ),
+    "text": (Text(5, min_length=0, charset="efghilrt"), ["left", "right", ""]),
 }
 _ACTIONS: dict[str, Space] = {
-    "discrete": gym.spaces.Discrete(3, start=1),
-    "box": gym.spaces.Box(
-        np.array([-1.0, 0.0], np.float32), np.array([1.0, 4.0], np.float32)
-    ),
-    "multi_discrete": gym.spaces.MultiDiscrete([3, 3], start=[1, -1]),
-    "multi_binary": gym.spaces.MultiBinary(2),
+    "discrete": Discrete(3, start=1),
+    "box": Box(np.array([-1, 0], np.float32), np.array([1, 4], np.float32)),
+    "multi_discrete": MultiDiscrete([3, 3], start=[1, -1]),
+    "multi_binary": MultiBinary(2),
 }
 OBSERVATIONS = tuple(_OBSERVATIONS)
 ACTIONS = tuple(_ACTIONS)
@@ -170,11 +167,9 @@ class Actions:
 
 def _space(kinds: Kinds, known: Mapping[str, Space], role: str) -> Space:
     if isinstance(kinds, dict) and kinds:
-        return gym.spaces.Dict(
-            {key: _space(kind, known, role) for key, kind in kinds.items()}
-        )
+        return Dict({key: _space(kind, known, role) for key, kind in kinds.items()})
     if isinstance(kinds, tuple) and kinds:
-        return gym.spaces.Tuple([_space(kind, known, role) for kind in kinds])
+        return Tuple([_space(kind, known, role) for kind in kinds])
     if not isinstance(kinds, str) or kinds not in known:
         raise ValueError(
             f"`{role}` must be one of {tuple(known)}, or a dict or tuple of them. "
@@ -185,12 +180,12 @@ def _space(kinds: Kinds, known: Mapping[str, Space], role: str) -> Space:
 
 def _parts(leaf: int, space: Space) -> list[_Part]:
     """Lists the choices and numbers of a space that is no `Dict` or `Tuple`."""
-    if isinstance(space, gym.spaces.Discrete):
+    if isinstance(space, Discrete):
         return [_Part(leaf, None, int(space.n), float(space.start), 0.0)]
-    if isinstance(space, gym.spaces.MultiDiscrete):
+    if isinstance(space, MultiDiscrete):
         pairs = zip(space.nvec.tolist(), space.start.tolist(), strict=True)
         return [_Part(leaf, i, n, start, 0.0) for i, (n, start) in enumerate(pairs)]
-    if isinstance(space, gym.spaces.Box):
+    if isinstance(space, Box):
         bounds = zip(space.low.tolist(), space.high.tolist(), strict=True)
         return [_Part(leaf, i, 0, *bound) for i, bound in enumerate(bounds)]
     return [_Part(leaf, i, 2, 0.0, 0.0) for i in range(np.prod(space.shape or ()))]

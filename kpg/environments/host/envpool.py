@@ -76,8 +76,10 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         self._limit = limit if outside else None
         if self._limit:
             env_kwargs = {**env_kwargs, "max_episode_steps": self._limit + 1}
-        self.num_envs = num_envs
-        self.parts = _parts(num_envs, num_pools)
+        if num_envs % checks.whole_number("num_pools", num_pools):
+            checks.refuse("num_pools", f"must divide num_envs={num_envs}", num_pools)
+        self.num_envs, size = num_envs, num_envs // num_pools
+        self.parts = tuple(slice(n, n + size) for n in range(0, num_envs, size))
         self._make_kwargs = {"task_id": id, **_sizes(self.parts, env_kwargs)}
         self._pools = self._start(None)
         self._waiting = [False] * len(self.parts)
@@ -171,13 +173,6 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
             # Spaces are made, and warn, when they are first asked for.
             _ = [(pool.observation_space, pool.action_space) for pool in pools]
         return pools
-
-
-def _parts(num_envs: int, num_pools: int) -> tuple[slice, ...]:
-    if num_envs % checks.whole_number("num_pools", num_pools):
-        checks.refuse("num_pools", f"must divide num_envs={num_envs}", num_pools)
-    size = num_envs // num_pools
-    return tuple(slice(first, first + size) for first in range(0, num_envs, size))
 
 
 def _sizes(parts: tuple[slice, ...], env_kwargs: Config) -> Config:

@@ -32,11 +32,7 @@ _MOST_COPIES = 1024
 
 
 class Trial:
-    """A compiled trainer on an environment.
-
-    `trajectory` was collected before any learning. `kl` is how far the first iteration
-    moved the policy and `entropies` the means before it and in each, in nats.
-    """
+    """A trainer on an environment: how far it moves, and its entropies, in nats."""
 
     def __init__(self, trainer: Trainer, env: Environment) -> None:
         self.trainer = trainer
@@ -99,11 +95,7 @@ def default_trainer(subject: Subject) -> Trainer:
 
 
 def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Finding]:
-    """Trains for some iterations, and leaves the trainer as it was.
-
-    `num_envs` defaults to as few as possible. Raises a `ValueError` if the trainer is
-    not compiled, or not for the environment.
-    """
+    """Trains on as few copies as possible, or `num_envs`, and restores the trainer."""
     if not trainer.compiled:
         raise ValueError("Call `compile()` first. Received: a trainer not compiled")
     if num_envs is None:

@@ -63,8 +63,7 @@ def make(
         **env_kwargs: Arguments of the environment.
 
     Raises:
-        ValueError: If the id or the backend is unknown, a number is too small, or the
-            backend has no such environment or takes no wrappers.
+        ValueError: For an unknown id or backend, or what the backend cannot do.
         ImportError: If a package or the module of the id is missing.
     """
     checks.choice("backend", backend, BACKENDS)

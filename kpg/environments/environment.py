@@ -18,9 +18,8 @@ class Environment(ABC):
     `gymnasium.Env` or `gymnasium.vector.VectorEnv` from Python.
 
     Attributes:
-        observation_space: Space of one observation, not of a batch; `None` if it is
-            whatever the policy's is.
-        action_space: Space of one action, as `observation_space`.
+        observation_space: Space of one observation; `None` if it is the policy's.
+        action_space: Space of one action, likewise.
         num_envs: Number of copies B.
         seed: What the randomness of the environments starts from, or `None`.
         spec: Gymnasium's `EnvSpec` (`id`, `max_episode_steps`, `reward_threshold`), or

@@ -20,7 +20,7 @@ class Partner(Protocol):
     turn: Nest
 
     def log_probs(self, turn: Nest) -> Tensor:
-        """Builds graph: log-probabilities `[...]` float32 of turns `[..., ...]`, nats.
+        """Builds graph: log-probabilities `[...]` float32, nats, of turns `[..., ...]`.
 
         They are those of the model as it is now; 0 where it had no choice.
         """

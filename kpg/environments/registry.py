@@ -66,8 +66,7 @@ def register(
             environment, or "module:Name" of either, which is imported on first use.
         max_episode_steps: Time limit, ≥ 1. Defaults to that of Gymnasium's environment
             of the same id, then to that of the environment itself.
-        reward_threshold: Mean return that counts as solved. Defaults to that of
-            Gymnasium's environment of the same id, if any.
+        reward_threshold: Mean return that counts as solved. Defaults to Gymnasium's.
         **kwargs: Arguments that `entry` is called with.
 
     Raises:

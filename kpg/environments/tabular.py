@@ -15,10 +15,7 @@ from kpg.types import Array, Tensor
 
 
 class Solution(NamedTuple):
-    """An optimal policy: its `values` `[S]`, and its probabilities `[S, A]`.
-
-    A probability is 1 for the best action, the first of equals.
-    """
+    """An optimal policy: values `[S]`, and probabilities `[S, A]`, 1 for the best."""
 
     values: Array
     policy: Array

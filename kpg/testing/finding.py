@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """Something to fix or, as a `note`, to know: it may be intended.
+    """What was seen and what to do, or as a `note` only to know, in `words`.
 
-    The `name` is stable and in `kpg.doctor.NAMES`; the `words` say what was seen and
-    what to do.
+    The `name` is stable and in `kpg.doctor.NAMES`.
     """
 
     name: str

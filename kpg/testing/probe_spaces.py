@@ -1,7 +1,4 @@
-"""How a probe shows one bit, and how an action answers it, in every kind of space.
-
-Choices do not start at 0 and ranges are not symmetric, to catch code that assumes so.
-"""
+"""How a probe shows one bit, and how an action answers it, in every kind of space."""
 
 from __future__ import annotations
 
@@ -41,7 +38,8 @@ def _image(column: int, width: int) -> Array:
     return pixels
 
 
-# The space of each kind, and the elements that show the symbols.
+# The space of each kind, and what shows the symbols. No choice starts at 0 and no range
+# is symmetric, to catch code that takes this for granted.
 _OBSERVATIONS: dict[str, tuple[Space, list[Nest]]] = {
     "box": (Box(-1.0, 3.0, (1,)), [*np.array([[-1.0], [3.0], [1.0]], np.float32)]),
     "discrete": (Discrete(3, start=1), [np.int64(n) for n in (1, 2, 3)]),
@@ -118,10 +116,7 @@ class Actions:
         self.num_choices = sum(part.choices for part in self._parts)
 
     def rewards(self, actions: Nest, bits: Nest, forbidden: Nest, take: Take) -> Nest:
-        """Returns the mean over the parts of what they earn, `[B]`.
-
-        `forbidden` `[B]` is 1 where the right choices, those of `bits`, are forbidden.
-        """
+        """Returns what the parts earn on average, `[B]`; `bits` say what is right."""
         leaves, total = tf.nest.flatten(actions), 0.0
         for number, part in enumerate(self._parts):
             values = leaves[part.leaf]

@@ -149,8 +149,7 @@ class Probe(FunctionalEnv):
         """Returns the optimal value `[N]` of each of `states`.
 
         Where actions do not count, these are the values of every policy. Critics that
-        see no mask, or have no memory, learn means over what they cannot tell apart.
-        γ is in [0, 1]; `truncation` raises a `ValueError` for 1.
+        see no mask, or have no memory, learn means. `truncation` needs a γ below 1.
         """
         best = self.best_actions()
         rewards = self._rewards(self.states, best, _take_on_host)

@@ -23,15 +23,12 @@ from kpg.types import Factory, Nest, Space, Tensor
 
 
 class Subject(ABC):
-    """A single environment, unchecked; `factory`, if any, makes more copies.
-
-    `keeps_observations`: whether a returned observation always belongs to the caller.
-    """
+    """A single environment, unchecked; `factory`, if any, makes more copies."""
 
     observation_space: Space
     action_space: Space
     max_episode_steps: int | None
-    keeps_observations = True
+    keeps_observations = True  # whether what was returned belongs to the caller
     factory: Factory | None = None
     candidate: object  # what `as_environment` takes
 

@@ -125,8 +125,7 @@ class GraphEnvironment(Environment):
         num_envs: Number of copies to step. Defaults to 1.
         seed: What the randomness starts from. Defaults to `None`: the trainer's.
         spec: Gymnasium's `EnvSpec`. Defaults to the `spec` of `func_env`, if any.
-        max_episode_steps: Time limit, ≥ 1. Defaults to that of `spec`, then to that of
-            `func_env`.
+        max_episode_steps: Time limit, ≥ 1. Defaults to that of `spec` or `func_env`.
 
     Raises:
         ValueError: If a method or space is missing or wrong, or a number is too small.

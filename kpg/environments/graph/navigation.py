@@ -22,11 +22,9 @@ class Navigation(FunctionalEnv):
     pₜ₊₁ = clip(pₜ + ℓ(cos φ, sin φ), −5, 5), rₜ = −‖q − pₜ₊₁‖
 
     The episode ends within 0.5 of the goal, and is truncated after 50 steps. Position
-    and goal are drawn uniformly, so a first step may start at the goal.
-
-    Going straight to the goal, at most 1 a step, is optimal for every discount: after k
-    steps no path is nearer than ‖q − p₀‖ − k. A `tanh_normal` policy learns it fastest:
-    the best action lies at the end of a range.
+    and goal are drawn uniformly, so a first step may start at the goal. Going straight
+    is optimal for every discount. A `tanh_normal` policy learns it fastest: the best
+    action lies at the end of a range.
     """
 
     half_width = 5.0
@@ -78,8 +76,7 @@ class Navigation(FunctionalEnv):
     def values(self, states: Tensor, discount: float) -> Tensor:
         """Returns the optimal values V(p, q) = −Σₖ γᵏ⁻¹ max(0, ‖q − p‖ − k), `[B]`.
 
-        The sum is over the steps k = 1 … n, n ≥ 1, up to the first that ends within the
-        radius. γ = `discount` is in [0, 1].
+        The sum is over the steps k ≥ 1 up to the first that ends within the radius.
         """
         first = _distances(states)
         longest = 2.0 * math.sqrt(2.0) * self.half_width / self.max_distance

@@ -77,7 +77,7 @@ class TabularMDP(FunctionalEnv):
             if least < 0 or not np.allclose(sums, 1.0):
                 raise ValueError(
                     f"`{name}` must be probabilities that sum to 1 over the last axis. "
-                    f"Received: sums {sums.min():g} … {sums.max():g}, least {least:g}"
+                    f"Received: sums {sums.min():g} … {sums.max():g}, entry {least:g}"
                 )
         if not np.isfinite(self.rewards).all():
             raise ValueError("`rewards` must be finite. Received: inf or nan")

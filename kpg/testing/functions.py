@@ -92,7 +92,7 @@ def _purity(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
     return Finding(
         "nondeterministic",
         "The same states, actions and seed led to something else the second time. Draw "
-        "random numbers only from `rng`, and keep what changes in the state alone.",
+        "random numbers only from `rng`, and keep nothing in attributes between calls.",
     )
 
 
@@ -130,8 +130,8 @@ def _independence(
         if not same(first, second, _ROUNDING):
             return Finding(
                 "rows_mixed",
-                "Another state in the last row of a batch changed what happens in the "
-                "rows before it. Reduce over the last axes, never over the first.",
+                "Another state in the last row of a batch changed the rows before it. "
+                "Each row is an environment of its own: do not reduce over the first.",
             )
     return None
 

@@ -81,7 +81,7 @@ def _drawing(rows: Sequence[str], ends: Mapping[str, float]) -> dict[Cell, str]:
     if len({len(row) for row in rows}) != 1 or not marks <= known:
         raise ValueError(
             "A maze must be drawn in rows of equal length, with '#' for walls, '.' or "
-            f"blanks, 'S' for starts, {sorted(ends)} for ends. Received: {rows=}"
+            f"blanks, 'S' for starts and {sorted(ends)} for ends. Received: {rows=}"
         )
     if START not in marks or not marks & set(ends):
         raise ValueError(

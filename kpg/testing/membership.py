@@ -46,7 +46,8 @@ def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
     if array.shape != space.shape:
         return Finding(
             "observation_shape",
-            f"observation{where} has the shape {array.shape}, its space {space.shape}.",
+            f"observation{where} has the shape {array.shape}, but its space says "
+            f"{space.shape}. Change one of them.",
         )
     kinds = "iub" if isinstance(space, gym.spaces.MultiBinary) else "iu"
     fits = array.dtype.kind in kinds

@@ -40,31 +40,31 @@ def check_family(family: Family, seed: int = 0) -> None:
     Raises:
         AssertionError: If a promise does not hold; it says which.
     """
-    random = np.random.default_rng(seed)
-    _check_shapes(family, _parameters(family, random, 7, 5))
-    _check_seeds(family, _parameters(family, random, 200))
+    rng = np.random.default_rng(seed)
+    _check_shapes(family, _parameters(family, rng, 7, 5))
+    _check_seeds(family, _parameters(family, rng, 200))
     for scale in (1.0, 8.0):
-        rows = _parameters(family, random, 200, scale=scale)
+        rows = _parameters(family, rng, 200, scale=scale)
         _check_members(family, rows)
         _check_gradients(family, rows)
     if isinstance(family, CompositeFamily):
-        _check_sums(family, _parameters(family, random, 50))
+        _check_sums(family, _parameters(family, rng, 50))
         for part in family.parts:
             check_family(part, seed)
     else:
-        for row in tf.unstack(_parameters(family, random, _ROWS)):
-            _check_density(family, row, random)
+        for row in tf.unstack(_parameters(family, rng, _ROWS)):
+            _check_density(family, row, rng)
 
 
 def _parameters(
-    family: Family, random: np.random.Generator, *shape: int, scale: float = 1.0
+    family: Family, rng: np.random.Generator, *shape: int, scale: float = 1.0
 ) -> Tensor:
     if isinstance(family, CompositeFamily):
-        parts = [_parameters(p, random, *shape, scale=scale) for p in family.parts]
+        parts = [_parameters(p, rng, *shape, scale=scale) for p in family.parts]
         return tf.concat(parts, axis=-1)
     # A standard deviation beyond 3 would pile a squashed density up at the bounds.
     width = scale * (1.0 if family.num_choices else 0.3)
-    noise = random.normal(size=(*shape, *family.parameters_shape), scale=width)
+    noise = rng.normal(size=(*shape, *family.parameters_shape), scale=width)
     return tf.constant(np.nan_to_num(family.constants) + noise, tf.float32)
 
 
@@ -157,12 +157,12 @@ def _check_sums(family: CompositeFamily, rows: Tensor) -> None:
         _require(close, family, promise, f"{total[0]:.4f}, not {expected[0]:.4f}")
 
 
-def _check_density(family: Family, row: Tensor, random: np.random.Generator) -> None:
+def _check_density(family: Family, row: Tensor, rng: np.random.Generator) -> None:
     rows = _repeated(row, _DRAWS)
     raw = family.sample(rows, _SEED)
     log_probs = family.log_prob(rows, raw).numpy().astype(np.float64)
     squashed = _is_squashed(family, rows, raw, log_probs)
-    total, error = _total_probability(family, row, raw, squashed, random)
+    total, error = _total_probability(family, row, raw, squashed, rng)
     promise = "the probabilities of all actions must add up to 1"
     _require(abs(total - 1.0) <= error, family, promise, f"{total:.4f} ± {error:.4f}")
     entropy, mean = float(family.entropy(row)), -log_probs.mean()
@@ -209,21 +209,17 @@ def _check_mode(
 
 
 def _total_probability(
-    family: Family,
-    row: Tensor,
-    raw: Tensor,
-    squashed: bool,
-    random: np.random.Generator,
+    family: Family, row: Tensor, raw: Tensor, squashed: bool, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Returns the probability of all raw actions, and the error it may have."""
     if raw.dtype.is_floating:
-        points, log_density = _spread(raw.numpy(), random)
+        points, log_density = _spread(raw.numpy(), rng)
         log_probs = family.log_prob(_repeated(row, _DRAWS), points).numpy()
         if squashed:
             log_probs = log_probs + _log_slopes(family, points)
         exact = math.prod(raw.shape[1:]) == 1
     else:
-        points, log_density, exact = _choices(family, raw, random)
+        points, log_density, exact = _choices(family, raw, rng)
         rows = _repeated(row, points.shape[0])
         log_probs = family.log_prob(rows, points).numpy()
         # A choice that was cut counts as kept for its own log-probability.
@@ -235,7 +231,7 @@ def _total_probability(
     return float(weights.mean()), _INTEGRAL + (0.0 if exact else float(sampling))
 
 
-def _spread(raw: Array, random: np.random.Generator) -> tuple[Tensor, Array]:
+def _spread(raw: Array, rng: np.random.Generator) -> tuple[Tensor, Array]:
     """Returns raw actions of Cauchy distributions about samples, and log densities."""
     flat = raw.reshape(len(raw), -1).astype(np.float64)
     low, middle, high = np.quantile(flat, [0.25, 0.5, 0.75], axis=0)
@@ -243,7 +239,7 @@ def _spread(raw: Array, random: np.random.Generator) -> tuple[Tensor, Array]:
     if flat.shape[1] == 1:
         levels = ((np.arange(_DRAWS) + 0.5) / _DRAWS)[:, np.newaxis]
     else:
-        levels = random.uniform(size=(_DRAWS, flat.shape[1]))
+        levels = rng.uniform(size=(_DRAWS, flat.shape[1]))
     scores = np.tan(np.pi * (levels - 0.5))
     densities = -np.log(np.pi * scale * (1.0 + scores**2)).sum(axis=1)
     points = (middle + scale * scores).reshape(_DRAWS, *raw.shape[1:])
@@ -251,7 +247,7 @@ def _spread(raw: Array, random: np.random.Generator) -> tuple[Tensor, Array]:
 
 
 def _choices(
-    family: Family, raw: Tensor, random: np.random.Generator
+    family: Family, raw: Tensor, rng: np.random.Generator
 ) -> tuple[Tensor, Array, bool]:
     """Returns all raw actions, or some if there are many; and whether it is all."""
     sizes = choices(family.action_space)
@@ -260,7 +256,7 @@ def _choices(
     if exact:
         rows = np.array([*itertools.product(*map(range, sizes))])
     else:
-        rows = random.integers(0, sizes, size=(_DRAWS, len(sizes)))
+        rows = rng.integers(0, sizes, size=(_DRAWS, len(sizes)))
     points = tf.constant(rows.reshape(-1, *raw.shape[1:]), raw.dtype)
     return points, np.full(len(rows), -math.log(total)), exact
 

@@ -22,24 +22,18 @@ def diagnose(
     same faults again. Its weights, optimizer and counters are left as they were.
 
     Args:
-        env: What `kpg.environments.as_environment` takes. It is reset and stepped.
-            If it is a function that makes environments, all that it makes are closed.
+        env: What `kpg.environments.as_environment` takes. It is reset and stepped; what
+            a function makes is closed.
         trainer: The trainer to examine, compiled. Defaults to a small `PPO`.
         num_envs: Copies for the trainer, where `env` is a functional environment or a
-            function that makes environments. Defaults to as few as the trainer's
-            minibatches allow.
+            function. Defaults to as few as the minibatches allow.
 
     Returns:
-        The findings, in the order of `NAMES`; none for a healthy environment. Those
-        with `note=True` may be intended.
+        The findings, in the order of `NAMES`; those with `note=True` may be intended.
 
     Raises:
         ValueError: If `env` is not an environment, or the trainer is not compiled or
             was made for other spaces.
-
-    Example:
-        >>> diagnose(lambda: gymnasium.make("CartPole-v1"))
-        []
     """
     subject = subject_of(env)
     try:
@@ -54,13 +48,11 @@ def diagnose(
 
 
 def _environment(subject: Subject, trainer: Trainer | None) -> list[Finding]:
-    """Carries out the checks that need no training."""
     experience = play(subject)
     if experience.findings:
         return experience.report
     try:
-        verdicts = (verdict(subject, experience) for verdict in VERDICTS)
-        found = [finding for finding in verdicts if finding is not None]
+        found = [f for verdict in VERDICTS if (f := verdict(subject, experience))]
     except Broken as broken:
         return [broken.finding]
     settings = None if trainer is None else trainer.settings

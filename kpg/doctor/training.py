@@ -21,7 +21,7 @@ from kpg.trainers.ppo import PPO
 from kpg.trainers.running.kinds import kind_of
 from kpg.trainers.trainer import Trainer
 from kpg.trajectories import resets
-from kpg.types import Config
+from kpg.types import Config, Tensor
 
 LARGEST_KL = 0.1
 RATIO_TOLERANCE = 1e-4
@@ -32,28 +32,18 @@ _MOST_COPIES = 1024
 
 
 class Trial:
-    """A trainer on an environment.
-
-    Args:
-        trainer: The trainer, compiled.
-        env: Its environment.
-
-    Attributes:
-        trajectory: A fragment that the policy collected before any learning.
-        kl: How far the first iteration moved the policy, in nats.
-        entropies: Mean entropy before the first iteration and in each, in nats.
-        explained: Explained variance of each iteration.
-    """
+    """A trainer on an environment: how far it moves, and its entropies, in nats."""
 
     def __init__(self, trainer: Trainer, env: Environment) -> None:
         self.trainer = trainer
         self.env = env
         self.trajectory = fragment_of(trainer, env)
         self.kl = 0.0
-        self.entropies = [self._entropy()]
+        entropies = trainer.policy.family.entropy(self._parameters(training=False))
+        self.entropies = [float(losses.mean(entropies, self.trajectory.valid))]
         self.explained: list[float] = []
 
-    def log_ratios(self, training: bool) -> tf.Tensor:
+    def log_ratios(self, training: bool) -> Tensor:
         """Returns `[T, B]`: log-probabilities now less those at the time of acting."""
         rows, family = self.trajectory, self.trainer.policy.family
         log_probs = family.log_prob(self._parameters(training), rows.actions)
@@ -68,30 +58,22 @@ class Trial:
         engine = kind_of(self.env).engine(training, self.env)
         rows = self.env.num_envs * self.trainer.settings.num_steps
         count = int(np.clip(_MOST_STEPS // rows, *_ITERATIONS))
-        rates = [
-            float(tf.convert_to_tensor(optimizer.learning_rate))
-            for optimizer, _ in training.optimized
-        ]
+        optimizers = (optimizer for optimizer, _ in training.optimized)
+        rates = [float(tf.convert_to_tensor(o.learning_rate)) for o in optimizers]
         for index in range(count):
             sums = engine.run(1, index, count, rates)
             self.entropies.append(sums["entropy"])
             self.explained.append(sums["explained_variance"])
             if index == 0:
-                self.kl = self._kl()
+                ratios, valid = self.log_ratios(training=False), self.trajectory.valid
+                still = tf.zeros_like(ratios)
+                self.kl = float(losses.approximate_kl(ratios, still, valid=valid))
 
-    def _parameters(self, training: bool) -> tf.Tensor:
+    def _parameters(self, training: bool) -> Tensor:
         rows, policy = self.trajectory, self.trainer.policy
         return policy.unroll(
             rows.observations, rows.policy_state, resets(rows), training=training
         )[0]
-
-    def _entropy(self) -> float:
-        entropies = self.trainer.policy.family.entropy(self._parameters(False))
-        return float(losses.mean(entropies, self.trajectory.valid))
-
-    def _kl(self) -> float:
-        ratios, valid = self.log_ratios(training=False), self.trajectory.valid
-        return float(losses.approximate_kl(ratios, tf.zeros_like(ratios), valid=valid))
 
 
 def default_trainer(subject: Subject) -> Trainer:
@@ -99,8 +81,7 @@ def default_trainer(subject: Subject) -> Trainer:
     observations, actions = subject.observation_space, subject.action_space
     # `in` asks a space for members, not for keys.
     keys = observations.keys() if isinstance(observations, gym.spaces.Dict) else ()
-    mask = "action_mask" in keys
-    options: Config = {"action_mask": "action_mask"} if mask else {}
+    options: Config = {key: key for key in keys if key == "action_mask"}
     trainer = PPO(
         Policy(observations, actions, seed=0, **options),
         Critic(observations, seed=1, **options),
@@ -114,28 +95,12 @@ def default_trainer(subject: Subject) -> Trainer:
 
 
 def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Finding]:
-    """Trains for some iterations.
-
-    Args:
-        subject: Gives the environment.
-        trainer: The trainer, which is left as it was.
-        num_envs: Copies of the environment, or `None` for as few as possible.
-
-    Returns:
-        The findings; the first one ends the examination if it explains the others.
-
-    Raises:
-        ValueError: If the trainer is not compiled, or not for the environment.
-    """
+    """Trains on as few copies as possible, or `num_envs`, and restores the trainer."""
     if not trainer.compiled:
-        raise ValueError(
-            "Call `compile()` before the diagnosis. Received: a trainer that is not "
-            "compiled"
-        )
-    if subject.factory is None or num_envs is not None:
-        env = subject.environment(num_envs or 1)
-    else:
-        env = subject.environment(_copies(trainer))
+        raise ValueError("Call `compile()` first. Received: a trainer not compiled")
+    if num_envs is None:
+        num_envs = 1 if subject.factory is None else _copies(trainer)
+    env = subject.environment(num_envs or 1)
     trainer.check_environment(env)
     trainer.training_on(env.num_envs).minibatches()  # refuses those that do not fit
     try:
@@ -147,31 +112,24 @@ def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Fi
 
 
 def _examine(trainer: Trainer, env: Environment) -> list[Finding]:
-    finding = non_finite_weights(trainer)
-    if finding is not None:
+    if finding := non_finite_weights(trainer):
         return [finding]
     try:
         trial = Trial(trainer, env)
-        finding = ratio_not_one(trial)
-        if finding is not None:
+        if finding := ratio_not_one(trial):
             return [finding]
         trial.train()
     except Exception as error:  # any code of a user may run here
         return [non_finite_weights(trainer) or training_fails(error)]
-    finding = non_finite_weights(trainer)
-    if finding is not None:
+    if finding := non_finite_weights(trainer):
         return [finding]
-    found = (check(trial) for check in _TRIED)
-    return [finding for finding in found if finding is not None]
+    return [finding for check in _TRIED if (finding := check(trial))]
 
 
 def non_finite_weights(trainer: Trainer) -> Finding | None:
     """Weights that are nan or inf."""
-    broken = [
-        variable.path
-        for variable in trainer.learned_variables()
-        if not np.isfinite(variable.numpy()).all()
-    ]
+    variables = trainer.learned_variables()
+    broken = [v.path for v in variables if not np.isfinite(v.numpy()).all()]
     if not broken:
         return None
     return Finding(
@@ -194,10 +152,6 @@ def ratio_not_one(trial: Trial) -> Finding | None:
     ratio = float(tf.reduce_max(tf.abs(moved)))
     if ratio <= RATIO_TOLERANCE:
         return None
-    seen = (
-        "Before any learning the ratio of new to old policy differs from 1 by "
-        f"{ratio:.2g}"
-    )
     acting = tf.exp(trial.log_ratios(training=False)) - 1.0
     if float(tf.reduce_max(tf.abs(acting))) <= RATIO_TOLERANCE:
         why = (
@@ -210,7 +164,8 @@ def ratio_not_one(trial: Trial) -> Finding | None:
             "look for randomness or a memory in the backbone's layers, and for a "
             "`log_prob` that does not belong to `sample`"
         )
-    return Finding("ratio_not_one", f"{seen}. {why}.")
+    seen = "Before any learning the ratio of new to old policy differs from 1 by"
+    return Finding("ratio_not_one", f"{seen} {ratio:.2g}. {why}.")
 
 
 def kl_too_large(trial: Trial) -> Finding | None:
@@ -220,8 +175,7 @@ def kl_too_large(trial: Trial) -> Finding | None:
     return Finding(
         "kl_too_large",
         f"One iteration moved the policy by {trial.kl:.2g} nats, more than "
-        f"{LARGEST_KL:g}. Lower the learning rate or the number of epochs, or set "
-        "`target_kl`.",
+        f"{LARGEST_KL:g}. Lower the learning rate, use fewer epochs or `target_kl`.",
     )
 
 
@@ -267,7 +221,6 @@ TRAINING = (*_FIRST, *(check.__name__ for check in _TRIED))
 
 @contextlib.contextmanager
 def _restored(trainer: Trainer) -> Iterator[None]:
-    """Undoes what learning changes."""
     variables = [*trainer.variables]
     for optimizer, _ in trainer.optimized_variables():
         variables += optimizer.variables

@@ -38,9 +38,8 @@ def same_start(subject: Subject, _: Experience) -> Verdict:
         return None
     return Finding(
         "same_start",
-        f"Each of {_SEEDS} seeds gave the same first observation. If the start "
-        "should be random, draw it from `self.np_random` after "
-        "`super().reset(seed=seed)`.",
+        f"Each of {_SEEDS} seeds gave the same first observation. A random start is "
+        "drawn from `self.np_random` after `super().reset(seed=seed)`.",
         note=True,
     )
 
@@ -54,9 +53,8 @@ def time_limit_as_termination(subject: Subject, experience: Experience) -> Verdi
     return Finding(
         "time_limit_as_termination",
         f"Each of {len(lengths)} episodes ended after exactly {lengths[0]} steps with "
-        "terminated=True. If this is a time limit, the values of all states come out "
-        "wrong: return truncated=True and terminated=False there, or leave it to "
-        "`max_episode_steps` of the registration.",
+        "terminated=True. If this is a time limit, values come out wrong: return "
+        "truncated=True there, or register it with `max_episode_steps`.",
         note=lengths[0] != limit,
     )
 
@@ -72,8 +70,7 @@ def termination_as_truncation(subject: Subject, experience: Experience) -> Verdi
         "termination_as_truncation",
         f"All of {len(lengths)} episodes ended with truncated=True and never with "
         f"terminated=True, after {min(lengths)} to {max(lengths)} steps, which is no "
-        "time limit. Where the task is over (a goal, a fall) return terminated=True; "
-        "the two may be swapped.",
+        "time limit. Where the task is over (a goal, a fall) return terminated=True.",
     )
 
 
@@ -131,8 +128,7 @@ def actions_without_effect(subject: Subject, _: Experience) -> Verdict:
     return Finding(
         "actions_without_effect",
         f"{_TRACES} sequences of random actions from the same start gave the same "
-        f"observations, rewards and ends over {len(first) - 1} steps. Make sure that "
-        "`step` uses its action.",
+        f"episode over {len(first) - 1} steps. Make sure that `step` uses its action.",
     )
 
 
@@ -161,8 +157,7 @@ def observation_scale(subject: Subject, experience: Experience) -> Verdict:
             return Finding(
                 "observation_scale",
                 f"observation{where} reaches {largest:g}; a network works best with "
-                "numbers of about 1. Train with `normalize_observations=True`, or "
-                "scale it in the environment.",
+                "numbers of about 1. Scale it, or use `normalize_observations=True`.",
             )
     return None
 

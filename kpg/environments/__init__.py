@@ -9,13 +9,15 @@ from kpg.environments.construction import BACKENDS as BACKENDS
 from kpg.environments.construction import as_environment as as_environment
 from kpg.environments.construction import make as make
 from kpg.environments.environment import Environment as Environment
-from kpg.environments.graph.classic_control import Acrobot as Acrobot
-from kpg.environments.graph.classic_control import CartPole as CartPole
-from kpg.environments.graph.classic_control import MountainCar as MountainCar
-from kpg.environments.graph.classic_control import (
+from kpg.environments.graph.classic_control.acrobot import Acrobot as Acrobot
+from kpg.environments.graph.classic_control.cart_pole import CartPole as CartPole
+from kpg.environments.graph.classic_control.mountain_car import (
+    MountainCar as MountainCar,
+)
+from kpg.environments.graph.classic_control.mountain_car import (
     MountainCarContinuous as MountainCarContinuous,
 )
-from kpg.environments.graph.classic_control import Pendulum as Pendulum
+from kpg.environments.graph.classic_control.pendulum import Pendulum as Pendulum
 from kpg.environments.graph.functional import FunctionalEnv as FunctionalEnv
 from kpg.environments.graph.functional import GraphEnvironment as GraphEnvironment
 from kpg.environments.graph.functional import Rng as Rng

@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from kpg import checks
-from kpg.environments.environment import Environment, checked_num_envs
+from kpg.environments.environment import Environment
 from kpg.environments.graph.classic_control import (
     acrobot,
     cart_pole,
@@ -54,43 +54,31 @@ def make(
         num_envs: Number of copies ≥ 1. Defaults to 1.
         seed: Seed of the first reset. Defaults to `None`.
         backend: "graph" steps inside TensorFlow's graph (the ids in `IN_GRAPH`);
-            "gymnasium" steps the environment's own vector version if it has one, else
-            its copies one after another; "envpool" steps the copies in EnvPool's
-            threads, which needs `pip install envpool`; "auto" takes "graph" where it
-            can. For an id of Gymnasium's, that is without wrappers and without
-            `env_kwargs`. Defaults to "auto".
+            "gymnasium" steps the environment's own vector version, else its copies one
+            after another; "envpool" steps in EnvPool's threads and needs `pip install
+            envpool`; "auto", the default, takes "graph" where it can, for an id of
+            Gymnasium's only without wrappers and `env_kwargs`.
         wrappers: Gymnasium wrappers, applied to each copy in this order.
         max_episode_steps: Time limit, ≥ 1. Defaults to the registered one.
         **env_kwargs: Arguments of the environment.
 
-    Returns:
-        An `Environment`.
-
     Raises:
-        ValueError: If the id or the backend is unknown, a number is too small, or the
-            backend has no such environment or takes no wrappers.
-        ImportError: If the environment or the backend needs a package that is missing,
-            or the module of the id cannot be imported.
-
-    Example:
-        >>> make("MountainCar-v0", num_envs=16, seed=0).spec.reward_threshold
-        -110.0
+        ValueError: For an unknown id or backend, or what the backend cannot do.
+        ImportError: If a package or the module of the id is missing.
     """
     checks.choice("backend", backend, BACKENDS)
-    checked_num_envs(num_envs)
+    checks.whole_number("num_envs", num_envs)
     kwargs: Config = dict(env_kwargs)
     if max_episode_steps is not None:
         checks.whole_number("max_episode_steps", max_episode_steps)
         kwargs["max_episode_steps"] = max_episode_steps
     if backend == "envpool" or id.startswith("envpool:"):
         if backend not in ("auto", "envpool"):
-            raise ValueError(
-                f"{id!r} is stepped by EnvPool: leave out the backend or the "
-                f"'envpool:'. Received: backend={backend!r}"
+            checks.refuse(
+                "backend", f"must be left out: {id} is stepped by EnvPool", backend
             )
         _refuse_wrappers(wrappers, "EnvPool")
-        name = id.removeprefix("envpool:")
-        pool = EnvPoolVectorEnv(name, num_envs, **kwargs)
+        pool = EnvPoolVectorEnv(id.removeprefix("envpool:"), num_envs, **kwargs)
         return HostEnvironment(pool, seed)
     id = _imported(id)
     entry, registered = find(id), gymnasium.registry.get(id)
@@ -103,8 +91,7 @@ def make(
         return graph
     if registered is None or backend == "graph":
         raise _unknown(id, backend)
-    vector_env = _make_vector(registered, num_envs, wrappers, kwargs)
-    host = HostEnvironment(vector_env, seed)
+    host = HostEnvironment(_make_vector(registered, num_envs, wrappers, kwargs), seed)
     host.spec = copy.deepcopy(registered)
     host.spec.max_episode_steps = max_episode_steps or registered.max_episode_steps
     return host
@@ -123,14 +110,10 @@ def as_environment(
             Defaults to 1.
         seed: Seed of the first reset. Defaults to `None`.
 
-    Returns:
-        An `Environment`.
-
     Raises:
-        ValueError: If nothing of the above was given, or several copies of a single
-            `gymnasium.Env`.
+        ValueError: For anything else, or several copies of a single `gymnasium.Env`.
     """
-    checked_num_envs(num_envs)
+    checks.whole_number("num_envs", num_envs)
     if isinstance(candidate, Environment):
         return candidate
     if isinstance(candidate, VectorEnv):
@@ -146,9 +129,9 @@ def as_environment(
         return GraphEnvironment(candidate, num_envs, seed)
     if not callable(candidate):
         raise ValueError(
-            "An environment must be made by `kpg.make`, or be a `FuncEnv`, a "
-            "`gymnasium.vector.VectorEnv`, a `gymnasium.Env`, or a function without "
-            f"arguments that makes one of them. Received: {candidate!r}"
+            "An environment must be made by `kpg.make`, or be a `FuncEnv`, `VectorEnv` "
+            "or `gymnasium.Env`, or a function without arguments that makes one. "
+            f"Received: {candidate!r}"
         )
     first = candidate()
     if isinstance(first, gymnasium.Env) and not isinstance(first, VectorEnv):
@@ -156,8 +139,7 @@ def as_environment(
         return _from_envs([lambda: first, *others], first.spec, seed)
     if callable(first) and not is_functional(first):
         raise ValueError(
-            "The function given as an environment must return one. Received: it "
-            f"returned {first!r}"
+            f"An environment's function must return one. Received: {first!r}"
         )
     return as_environment(first, num_envs, seed)
 
@@ -171,11 +153,7 @@ def _from_envs(
 
 
 def _imported(id: str) -> str:
-    """Imports the module of "module:Id-v0", which registers the id, and returns that.
-
-    Raises:
-        ImportError: If it cannot be imported.
-    """
+    """Imports the module of "module:Id-v0", which registers the id; returns the id."""
     module, _, name = id.rpartition(":")
     if module:
         try:
@@ -190,11 +168,10 @@ def _imported(id: str) -> str:
 
 
 def _unknown(id: str, backend: str) -> ValueError:
-    """Says why there is no such environment."""
     if find(id) is not None:
         return ValueError(
-            f"{id} runs only inside the graph: use backend='graph' or leave the "
-            f"backend out. Received: backend={backend!r}"
+            f"{id} runs only inside the graph: leave out the backend. Received: "
+            f"backend={backend!r}"
         )
     if id in gymnasium.registry:
         return ValueError(
@@ -203,26 +180,22 @@ def _unknown(id: str, backend: str) -> ValueError:
         )
     return ValueError(
         "The id must be registered with Gymnasium or with `kpg.environments.register`."
-        f"{close_ids(id)} `gymnasium.pprint_registry()` lists Gymnasium's, `kpg list` "
-        "those of kpg, and 'module:id' imports the module that registers it. Received: "
-        f"id={id!r}"
+        f"{close_ids(id)} `gymnasium.pprint_registry()` and `kpg list` list them, and "
+        f"'module:id' imports the module that registers it. Received: id={id!r}"
     )
 
 
 def _refuse_wrappers(wrappers: Sequence[Wrapper], place: str) -> None:
     if wrappers:
         raise ValueError(
-            f"Gymnasium's wrappers cannot run inside {place}. Use backend='gymnasium' "
-            f"if it has the environment, or leave them out. Received: {len(wrappers)} "
-            "wrappers"
+            f"Gymnasium's wrappers cannot run inside {place}. Use backend='gymnasium', "
+            f"or leave them out. Received: {len(wrappers)} wrappers"
         )
 
 
 def _make_vector(
     spec: EnvSpec, num_envs: int, wrappers: Sequence[Wrapper], env_kwargs: Config
 ) -> VectorEnv[Any, Any, Any]:
-    """Makes Gymnasium's vector environment, its own vector version if it has one."""
-
     def made(mode: str, layers: list[Any]) -> VectorEnv[Any, Any, Any]:
         # `HostEnvironment` copies, too.
         options = {"copy": False} if mode == "sync" else None

@@ -5,29 +5,24 @@ from __future__ import annotations
 from typing import Protocol
 
 import keras
-import tensorflow as tf
 
-from kpg.types import Nest
+from kpg.types import Nest, Tensor
 
 
 class Partner(Protocol):
     """A model inside an environment that acts after the policy, in the same step.
 
-    Both lead to the same rewards, so it can learn from the policy's advantages.
-
-    Attributes:
-        model: The model whose weights learn.
-        turn: What it did in the last step and what it knew: a nest of arrays `[B,
-            ...]`.
+    Both lead to the same rewards, so it can learn from the policy's advantages. `turn`
+    is what it did in the last step and what it knew: a nest of arrays `[B, ...]`.
     """
 
     model: keras.Model
     turn: Nest
 
-    def log_probs(self, turn: Nest) -> tf.Tensor:
-        """Builds graph: log-probabilities `[...]` float32 of turns `[..., ...]`.
+    def log_probs(self, turn: Nest) -> Tensor:
+        """Builds graph: log-probabilities `[...]` float32, nats, of turns `[..., ...]`.
 
-        They are in nats and those of the model as it is now; 0 where it had no choice.
+        They are those of the model as it is now; 0 where it had no choice.
         """
         ...
 

@@ -1,8 +1,4 @@
-"""The in-graph environments that `kpg.make` knows by id.
-
-Gymnasium's registry holds what is stepped on the host; this one holds functional
-environments. An id may be in both: `CartPole-v1` is.
-"""
+"""The in-graph environments that `kpg.make` knows by id; Gymnasium has its own."""
 
 from __future__ import annotations
 
@@ -20,15 +16,7 @@ from kpg.types import Config, Factory
 
 
 class Registration(NamedTuple):
-    """What an id stands for.
-
-    Attributes:
-        entry: The class or function that makes the environment, or its "module:Name".
-        max_episode_steps: Time limit, or `None` for that of Gymnasium's environment of
-            the same id or of the functional environment itself.
-        reward_threshold: Mean return that counts as solved, or `None`, likewise.
-        kwargs: Arguments of `entry`.
-    """
+    """What an id stands for; see `register`."""
 
     entry: Factory | str
     max_episode_steps: int | None
@@ -67,10 +55,9 @@ def register(
     reward_threshold: float | None = None,
     **kwargs: object,
 ) -> None:
-    """Registers an in-graph environment, as `gymnasium.register` does others.
+    """Registers an in-graph environment for `kpg.make`, as `gymnasium.register` others.
 
-    `kpg.make(id)` then makes it, and so does the command line, which imports the module
-    that registers it when the id is written as "module:Id-v0".
+    The command line imports the module that registers it for an id "module:Id-v0".
 
     Args:
         id: Such as "Line-v0": an optional namespace with "/", a name and a version. An
@@ -79,18 +66,11 @@ def register(
             environment, or "module:Name" of either, which is imported on first use.
         max_episode_steps: Time limit, ≥ 1. Defaults to that of Gymnasium's environment
             of the same id, then to that of the environment itself.
-        reward_threshold: Mean return that counts as solved. Defaults to that of
-            Gymnasium's environment of the same id, if any.
+        reward_threshold: Mean return that counts as solved. Defaults to Gymnasium's.
         **kwargs: Arguments that `entry` is called with.
 
     Raises:
-        ValueError: If the id is malformed or taken by another entry, or the entry makes
-            no functional environment.
-
-    Example:
-        >>> register("Line-v0", Line, max_episode_steps=20)
-        >>> kpg.make("Line-v0", num_envs=16).max_episode_steps
-        20
+        ValueError: If the id is malformed or taken, or the entry unusable.
     """
     _check_id(id)
     _check_entry(entry)
@@ -109,15 +89,10 @@ def register(
 
 
 def unregister(id: str) -> None:
-    """Removes an in-graph environment from the registry.
-
-    Raises:
-        ValueError: If it is not registered.
-    """
+    """Removes an in-graph environment, or raises a `ValueError` if there is none."""
     if id not in _REGISTRY:
         raise ValueError(
-            f"Only a registered in-graph environment can be removed.{close_ids(id)} "
-            f"Received: id={id!r}"
+            f"Only a registered id can be removed.{close_ids(id)} Received: id={id!r}"
         )
     del _REGISTRY[id]
 
@@ -136,7 +111,6 @@ def close_ids(id: str, known: Iterable[str] | None = None) -> str:
 
 
 def _check_id(id: str) -> None:
-    """Refuses an id that Gymnasium could not read, or that names a module."""
     try:
         malformed = ":" in id or not parse_env_id(id)
     except (gymnasium.error.Error, TypeError):
@@ -149,7 +123,6 @@ def _check_id(id: str) -> None:
 
 
 def _check_entry(entry: object) -> None:
-    """Refuses what can make no functional environment."""
     if isinstance(entry, str):
         wrong = not all(entry.partition(":"))
         hint = "Write it as 'module:Name'."

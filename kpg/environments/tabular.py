@@ -1,8 +1,4 @@
-"""Small Markov decision processes whose answers are known exactly.
-
-A table gives in closed form what a trainer estimates from samples: values, the best
-policy and the policy gradient. Trainers are tested against them.
-"""
+"""Small Markov decision processes whose answers are known exactly."""
 
 from __future__ import annotations
 
@@ -15,16 +11,11 @@ from numpy.typing import ArrayLike
 
 from kpg import checks
 from kpg.environments.graph.functional import FunctionalEnv, Rng
-from kpg.types import Array
+from kpg.types import Array, Tensor
 
 
 class Solution(NamedTuple):
-    """An optimal policy.
-
-    Attributes:
-        values: `[S]`, the optimal value of each state.
-        policy: `[S, A]`, probabilities: 1 for the best action, the first of equals.
-    """
+    """An optimal policy: values `[S]`, and probabilities `[S, A]`, 1 for the best."""
 
     values: Array
     policy: Array
@@ -43,8 +34,7 @@ class TabularMDP(FunctionalEnv):
         rewards: `[S, A]`, expected reward.
         discount: γ in [0, 1]; with 1, every policy must reach a terminal state.
         initial: `[S]`, probability of each first state.
-        max_episode_steps: Time limit of the environment, which the exact methods
-            ignore. Defaults to none.
+        max_episode_steps: Time limit, which the exact methods ignore. Defaults to none.
 
     Raises:
         ValueError: If a shape, a probability or the discount is out of range.
@@ -61,7 +51,7 @@ class TabularMDP(FunctionalEnv):
         super().__init__()
         self.transitions = np.asarray(transitions, np.float64)
         self.rewards = np.asarray(rewards, np.float64)
-        self.discount = float(discount)
+        self.discount = checks.fraction("discount", float(discount))
         self.initial_probabilities = np.asarray(initial, np.float64)
         self.max_episode_steps = max_episode_steps
         self._check()
@@ -75,36 +65,27 @@ class TabularMDP(FunctionalEnv):
         self._first = np.cumsum(self.initial_probabilities)[:-1]
 
     def _check(self) -> None:
-        shape = self.rewards.shape
-        if len(shape) != 2 or (
-            self.transitions.shape != (*shape, shape[0])
-            or self.initial_probabilities.shape != shape[:1]
-        ):
+        shape, first = self.rewards.shape, self.initial_probabilities.shape
+        cubic = len(shape) == 2 and self.transitions.shape == (*shape, shape[0])
+        if not cubic or first != shape[:1]:
             raise ValueError(
-                "The tables must be transitions [S, A, S], rewards [S, A] and initial "
-                f"[S]. Received: shapes {self.transitions.shape}, {shape} and "
-                f"{self.initial_probabilities.shape}"
+                "Tables must be transitions [S, A, S], rewards [S, A] and initial [S]. "
+                f"Received: shapes {self.transitions.shape}, {shape}, {first}"
             )
         for name in ("transitions", "initial_probabilities"):
-            table = getattr(self, name)
-            if np.any(table < 0) or not np.allclose(table.sum(axis=-1), 1.0):
+            least, sums = getattr(self, name).min(), getattr(self, name).sum(axis=-1)
+            if least < 0 or not np.allclose(sums, 1.0):
                 raise ValueError(
-                    f"`{name}` must be probabilities that sum to 1 over the last axis; "
-                    f"normalise them. Received: sums from {table.sum(-1).min():g} to "
-                    f"{table.sum(-1).max():g}, smallest entry {table.min():g}"
+                    f"`{name}` must be probabilities that sum to 1 over the last axis. "
+                    f"Received: sums {sums.min():g} … {sums.max():g}, entry {least:g}"
                 )
         if not np.isfinite(self.rewards).all():
             raise ValueError("`rewards` must be finite. Received: inf or nan")
-        checks.fraction("discount", self.discount)
-
-    # The exact answers.
 
     def evaluate(self, policy: ArrayLike) -> Array:
         """Returns the values `[S]` of a policy `[S, A]`: V = (I − γP_π)⁻¹ r_π.
 
-        Raises:
-            ValueError: If the policy has another shape, or never ends with a discount
-                of 1.
+        Raises a `ValueError` for a wrong shape, or an endless policy with γ = 1.
         """
         probabilities = self._policy(policy)
         alive = ~self.terminal_states
@@ -119,11 +100,7 @@ class TabularMDP(FunctionalEnv):
         return returns
 
     def visits(self, policy: ArrayLike) -> Array:
-        """Returns d(s) = Σₜ γᵗ P(sₜ = s), `[S]`: μᵀ(I − γP_π)⁻¹; 0 in terminal states.
-
-        Raises:
-            ValueError: See `evaluate`.
-        """
+        """Returns d(s) = Σₜ γᵗ P(sₜ = s), `[S]`: μᵀ(I − γP_π)⁻¹; 0 if terminal."""
         alive = ~self.terminal_states
         visits = np.zeros(len(alive))
         visits[alive] = np.linalg.solve(
@@ -134,9 +111,7 @@ class TabularMDP(FunctionalEnv):
     def policy_gradient(self, logits: ArrayLike) -> Array:
         """Returns ∇J of the softmax policy `[S, A]`, where J = Σ μ(s) V(s).
 
-        ∂J/∂θ(s, a) = d(s) π(a|s) A(s, a), the policy-gradient theorem.
-
-        Reference: Sutton et al. (1999), theorem 1.
+        ∂J/∂θ(s, a) = d(s) π(a|s) A(s, a); Sutton et al. (1999), theorem 1.
         """
         policy = softmax(logits)
         values = self.evaluate(policy)
@@ -147,8 +122,7 @@ class TabularMDP(FunctionalEnv):
     def value_iteration(self, tolerance: float = 1e-10) -> Solution:
         """Iterates V ← max_a Q(s, a) until no value moves by more than `tolerance`.
 
-        Raises:
-            ValueError: If values keep growing: a discount of 1 and endless rewards.
+        Raises a `ValueError` if values keep growing.
         """
         values = np.zeros(len(self.rewards))
         for _ in range(1_000_000):
@@ -157,10 +131,7 @@ class TabularMDP(FunctionalEnv):
             values = following
             if change <= tolerance:
                 return Solution(values, self._greedy(values))
-        raise ValueError(
-            "Value iteration must converge; use a discount below 1. Received: "
-            f"discount={self.discount}"
-        )
+        checks.refuse("discount", "must be below 1: values diverge", self.discount)
 
     def policy_iteration(self) -> Solution:
         """Evaluates and improves until no action is better than the one chosen."""
@@ -184,10 +155,8 @@ class TabularMDP(FunctionalEnv):
     def _policy(self, policy: ArrayLike) -> Array:
         probabilities = np.asarray(policy, np.float64)
         if probabilities.shape != self.rewards.shape:
-            raise ValueError(
-                f"A policy must be probabilities of shape {self.rewards.shape}. "
-                f"Received: shape {probabilities.shape}"
-            )
+            wanted = f"A policy must be probabilities of shape {self.rewards.shape}"
+            raise ValueError(f"{wanted}. Received: shape {probabilities.shape}")
         return probabilities
 
     def _resolvent(self, policy: Array) -> Array:
@@ -202,31 +171,26 @@ class TabularMDP(FunctionalEnv):
             )
         return matrix
 
-    # The environment.
-
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws first states `[B]` int32."""
         return _draw(tf.constant(self._first, tf.float32), rng)
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor, rng: Rng) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor, rng: Rng) -> Tensor:
         """Draws next states `[B]` int32."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
-        return _draw(
-            tf.gather_nd(tf.constant(self._cumulated, tf.float32), indices), rng
-        )
+        cumulated = tf.constant(self._cumulated, tf.float32)
+        return _draw(tf.gather_nd(cumulated, indices), rng)
 
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Returns one-hot rows `[B, S]`."""
         return tf.one_hot(state, len(self.rewards))
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns the expected rewards `[B]` of the actions taken."""
         indices = tf.stack([state, tf.cast(action, tf.int32)], axis=-1)
         return tf.gather_nd(tf.constant(self.rewards, tf.float32), indices)
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns `[B]` bool, whether a state is terminal."""
         return tf.gather(tf.constant(self.terminal_states), state)
 
@@ -239,7 +203,7 @@ def softmax(logits: ArrayLike) -> Array:
     return probabilities
 
 
-def _draw(cumulated: tf.Tensor, rng: Rng) -> tf.Tensor:
+def _draw(cumulated: Tensor, rng: Rng) -> Tensor:
     """Draws an index from each row of cumulated probabilities."""
     above = rng.uniform(size=(1,)) >= cumulated
     return tf.reduce_sum(tf.cast(above, tf.int32), axis=-1)

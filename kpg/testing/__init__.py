@@ -1,7 +1,6 @@
 """Checks for what others write, and environments whose answers are known.
 
-Each check raises an `AssertionError` or a `ValueError` that says what is wrong. Names
-are imported on first use.
+Each check raises an `AssertionError` or a `ValueError` that says what is wrong.
 """
 
 from __future__ import annotations

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
+from kpg.environments.host.vector import HostEnvironment
 from kpg.trainers.acting.graph import GraphCollector
 from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.estimation import Estimation
@@ -27,15 +29,13 @@ def check_algorithm(trainer: Trainer, env: Environment, iterations: int = 2) -> 
 
     Args:
         trainer: A trainer of the algorithm; it is compiled if it is not yet.
-        env: An environment that it fits, such as `kpg.make("CartPole-v1", num_envs=4,
-            seed=0)`.
+        env: An environment that it fits, as `kpg.make("CartPole-v1", 4, seed=0)`.
         iterations: How many. Defaults to 2.
 
     Raises:
-        AssertionError: If the first ratio of new to old policy is not 1, a weight is
-            not finite, nothing is learned, a trainable weight gets no gradient at all,
-            the graph is traced more than once, a metric is missing from the history, or
-            the trainer is another one after saving and loading.
+        AssertionError: If the first ratio of new to old policy is not 1, a weight or a
+            metric is not finite, a trainable weight does not change, the graph is
+            traced more than once, or saving and loading changes the trainer.
         ValueError: If a hook returns what it must not; see `kpg.trainers.Algorithm`.
     """
     if not trainer.compiled:
@@ -45,7 +45,8 @@ def check_algorithm(trainer: Trainer, env: Environment, iterations: int = 2) -> 
     history = trainer.fit(env, steps_per_epoch=iterations, verbose=0).history
     _check_learned(trainer, before)
     _check_history(history)
-    _check_one_trace(trainer, env, iterations)
+    trainer.fit(env, steps_per_epoch=iterations, verbose=0)
+    _check_one_trace(trainer)
     _check_saved(trainer)
 
 
@@ -60,12 +61,8 @@ def fragment_of(trainer: Trainer, env: Environment) -> Trajectory:
     rows: Trajectory
     if not isinstance(env, GraphEnvironment):
         # `as_environment` makes two kinds: what is not in the graph is on the host.
-        host = HostCollector(
-            env,  # type: ignore[arg-type]
-            trainer.policy,
-            steps,
-            needs.whole_episodes,
-        )
+        on_host = cast(HostEnvironment, env)
+        host = HostCollector(on_host, trainer.policy, steps, needs.whole_episodes)
         rows = tf.nest.map_structure(tf.constant, host.collect(key)[0])
         return rows
     graph = GraphCollector(
@@ -104,11 +101,8 @@ def _check_learned(trainer: Trainer, before: list[Array]) -> None:
             raise AssertionError(
                 f"Weights must stay finite. Received: inf or nan in {variable.path}"
             )
-    still = [
-        variable.path
-        for variable, old, new in zip(variables, before, after, strict=True)
-        if np.array_equal(old, new)
-    ]
+    triples = zip(variables, before, after, strict=True)
+    still = [v.path for v, old, new in triples if np.array_equal(old, new)]
     if still:
         raise AssertionError(
             "Every trainable weight must be learned; make the loss depend on it, or "
@@ -120,13 +114,11 @@ def _check_history(history: dict[str, list[float]]) -> None:
     known = ("return", "length")  # NaN while no episode has ended
     for name, values in history.items():
         if name not in known and not np.isfinite(values).all():
-            raise AssertionError(
-                f"Metrics must be finite. Received: {name}={values[-1]!r}"
-            )
+            words = f"Metrics must be finite. Received: {name}={values[-1]!r}"
+            raise AssertionError(words)
 
 
-def _check_one_trace(trainer: Trainer, env: Environment, iterations: int) -> None:
-    trainer.fit(env, steps_per_epoch=iterations, verbose=0)
+def _check_one_trace(trainer: Trainer) -> None:
     function = trainer.function
     traces = 0 if function is None else function.experimental_get_tracing_count()
     if traces != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kpg.testing.playing import Broken, equal, nondeterministic, play, trace
-from kpg.testing.subject import Subject, subject_of
+from kpg.testing.subject import subject_of
 
 _MOST_STEPS = 500
 # An environment may have no time limit.
@@ -17,25 +17,16 @@ def check_environment(env: object, random: bool = True) -> None:
     place in the space; one finite reward and two flags for each step; the same episode
     for the same seed, and another for another. Of a functional environment also: states
     that keep their structure, rewards `[B]` float32 and ends `[B]` bool, nothing kept
-    in Python between calls, one trace that serves all steps, the same under XLA, and
-    rows that do not depend on each other.
-
-    `kpg.doctor.diagnose` goes further: it also looks for what is allowed but hard to
-    learn from, and trains.
+    in Python between calls, one trace for all steps, the same under XLA, and rows that
+    do not depend on each other. `kpg.doctor.diagnose` looks for more, and trains.
 
     Args:
-        env: An environment, its class or a function that makes it: what
-            `kpg.environments.as_environment` takes. It is reset and stepped.
-        random: Whether different seeds must give different episodes. Defaults to
-            `True`.
+        env: What `kpg.environments.as_environment` takes. It is reset and stepped.
+        random: Whether seeds must give different episodes. Defaults to `True`.
 
     Raises:
         AssertionError: If something is wrong; it says what, and what to do.
         ValueError: If `env` is not an environment.
-
-    Example:
-        >>> check_environment(kpg.environments.CartPole)
-        >>> check_environment(lambda: gymnasium.make("CliffWalking-v1"), random=False)
     """
     subject = subject_of(env)
     try:
@@ -44,21 +35,14 @@ def check_environment(env: object, random: bool = True) -> None:
             findings = [finding for finding in [nondeterministic(subject)] if finding]
         if findings:
             raise AssertionError("\n".join(finding.words for finding in findings))
-        if random:
-            _check_seeds(subject)
+        traces = [trace(subject, seed, 0) for seed in range(4)] if random else []
+        if random and all(equal(traces[0], other) for other in traces):
+            raise AssertionError(
+                "Four seeds gave the same episode for the same actions. Draw random "
+                "numbers from `rng` in a functional environment, `self.np_random` in a "
+                "`gymnasium.Env`. If nothing is random, say so: random=False."
+            )
     except Broken as broken:
         raise AssertionError(broken.finding.words) from broken
     finally:
         subject.close()
-
-
-def _check_seeds(subject: Subject) -> None:
-    """Refuses an environment that is the same for every seed."""
-    first, *others = (trace(subject, seed, action_seed=0) for seed in range(4))
-    if all(equal(first, other) for other in others):
-        raise AssertionError(
-            "Four seeds gave the same episode for the same actions. Draw random "
-            "numbers from what the seed determines: `rng` in a functional environment, "
-            "`self.np_random` in a `gymnasium.Env`. If nothing in the environment is "
-            "random, say so: check_environment(…, random=False)."
-        )

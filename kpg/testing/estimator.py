@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.advantages.estimator import Estimates, Estimator, Gains
-from kpg.types import Array
+from kpg.types import Array, Tensor
 
 _STEPS, _COPIES = 7, 5
 
@@ -22,39 +22,41 @@ def check_estimator(estimator: Estimator, gamma: float = 0.9, seed: int = 0) -> 
 
     Raises:
         AssertionError: If shapes or dtypes are wrong; results are not finite; what
-            follows a termination, another environment's column, or what lies behind the
-            end of an episode is read; results in a graph and outside differ; or the
-            estimator does not survive being saved.
+            follows an end, or another environment's column, is read; results in a graph
+            differ; or the estimator does not survive being saved.
     """
     estimates = _experience(np.random.default_rng(seed))
     gains = _gains(estimator, estimates, gamma)
     _check_shapes(gains)
     in_graph = tf.function(lambda: estimator.gains(estimates, gamma), autograph=False)
-    _check_equal(gains, in_graph(), "in a graph it gives other results")
+    everywhere = np.ones((_STEPS, _COPIES), bool)
+    _check_equal(gains, in_graph(), "in a graph it gives other results", everywhere)
 
     unread = tf.where(estimates.terminated, float("nan"), estimates.next_values)
     other = _gains(estimator, estimates._replace(next_values=unread), gamma)
-    _check_equal(gains, other, "it reads `next_values` where an episode terminated")
+    fault = "it reads `next_values` where an episode terminated"
+    _check_equal(gains, other, fault, everywhere)
 
-    changed = estimates._replace(rewards=_changed(estimates.rewards, column=0))
-    other = _gains(estimator, changed, gamma)
-    _check_equal(gains, other, "a column depends on another environment's", columns=1)
+    changed = estimates._replace(rewards=estimates.rewards + tf.one_hot(0, _COPIES))
+    other, others = _gains(estimator, changed, gamma), np.arange(_COPIES) > 0
+    fault = "a column depends on another environment's"
+    _check_equal(gains, other, fault, everywhere & others)
 
-    first, later = _episodes(estimates)
-    changed = estimates._replace(rewards=tf.where(later, 9.0, estimates.rewards))
+    ended = tf.cast(estimates.terminated | estimates.truncated, tf.int32)
+    first = tf.cumsum(ended, exclusive=True) == 0
+    changed = estimates._replace(rewards=tf.where(first, estimates.rewards, 9.0))
     other = _gains(estimator, changed, gamma)
-    _check_equal(gains, other, "a step depends on later episodes", rows=first)
+    _check_equal(gains, other, "a step depends on later episodes", first.numpy())
     _check_saved(estimator)
 
 
 def _experience(rng: np.random.Generator) -> Estimates:
     shape = (_STEPS, _COPIES)
 
-    def normal() -> tf.Tensor:
+    def normal() -> Tensor:
         return tf.constant(rng.normal(size=shape), tf.float32)
 
-    terminated = np.zeros(shape, bool)
-    truncated = np.zeros(shape, bool)
+    terminated, truncated = np.zeros((2, *shape), bool)
     terminated[3, ::2] = True
     truncated[3, 1::2] = True
     return Estimates(
@@ -68,20 +70,11 @@ def _experience(rng: np.random.Generator) -> Estimates:
     )
 
 
-def _episodes(estimates: Estimates) -> tuple[Array, tf.Tensor]:
-    """Returns which rows belong to the first episode of each column, and which not."""
-    ended = tf.cast(estimates.terminated | estimates.truncated, tf.int32)
-    first = tf.cumsum(ended, exclusive=True) == 0
-    return first.numpy(), ~first
-
-
 def _gains(estimator: Estimator, estimates: Estimates, gamma: float) -> Gains:
     gains = estimator.gains(estimates, gamma)
     if not isinstance(gains, Gains):
-        raise AssertionError(
-            "`gains` must return `kpg.advantages.Gains(advantages, targets)`. "
-            f"Received: {type(gains).__name__}"
-        )
+        kind = type(gains).__name__
+        raise AssertionError(f"`gains` must return `Gains`. Received: {kind}")
     return gains
 
 
@@ -99,21 +92,9 @@ def _check_shapes(gains: Gains) -> None:
             raise AssertionError(f"`{name}` must be finite. Received: inf or nan")
 
 
-def _check_equal(
-    wanted: Gains,
-    received: Gains,
-    fault: str,
-    columns: int = 0,
-    rows: Array | None = None,
-) -> None:
-    """Compares columns from `columns` on, in the rows that a mask chooses."""
+def _check_equal(wanted: Gains, received: Gains, fault: str, mask: Array) -> None:
     for name in ("advantages", "targets"):
-        left, right = (
-            np.asarray(getattr(gains, name))[:, columns:]
-            for gains in (wanted, received)
-        )
-        if rows is not None:
-            left, right = left[rows], right[rows]
+        left, right = (np.asarray(getattr(g, name))[mask] for g in (wanted, received))
         if not np.allclose(left, right, rtol=1e-4, atol=1e-5):
             raise AssertionError(
                 f"The estimator is wrong: {fault}. Received: {name} that differ by "
@@ -121,17 +102,11 @@ def _check_equal(
             )
 
 
-def _changed(rows: tf.Tensor, column: int) -> tf.Tensor:
-    chosen = tf.one_hot(column, rows.shape[1], on_value=True, off_value=False)
-    return tf.where(chosen, rows + 1.0, rows)
-
-
 def _check_saved(estimator: Estimator) -> None:
     saved = keras.saving.serialize_keras_object(estimator)
     again = keras.saving.deserialize_keras_object(saved)
     if again != estimator:
         raise AssertionError(
-            "An estimator must be equal to itself after saving; make it a frozen "
-            "dataclass with `@keras.saving.register_keras_serializable`. Received: "
-            f"{again!r} for {estimator!r}"
+            "An estimator must be equal after saving: a frozen dataclass, registered "
+            f"as Keras's serializable. Received: {again!r} for {estimator!r}"
         )

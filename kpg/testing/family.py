@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from functools import partial
+from typing import NoReturn
 
-import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
 from kpg.distributions.composite import CompositeFamily
 from kpg.distributions.family import Family
-from kpg.types import Array
+from kpg.environments.host.masking import choices
+from kpg.types import Array, Tensor
 
 _ROWS, _DRAWS, _ENUMERATED = 3, 20_000, 4096
 # A sampled number may be off by this many standard errors, and by rounding.
@@ -33,53 +33,52 @@ def check_family(family: Family, seed: int = 0) -> None:
     says, follow the seed and become members of the space; none is more likely than the
     mode. Gradients are finite.
 
-    Example:
-        kpg.testing.check_family(policy.family)
-
     Args:
-        family: Any family, such as one of your own.
+        family: Any family, such as `policy.family` or one of your own.
         seed: Seed of the parameters that are tried. Defaults to 0.
 
     Raises:
-        AssertionError: If a promise does not hold. The message says which.
+        AssertionError: If a promise does not hold; it says which.
     """
-    random = np.random.default_rng(seed)
-    _check_shapes(family, _parameters(family, random, 7, 5))
-    _check_seeds(family, _parameters(family, random, 200))
+    rng = np.random.default_rng(seed)
+    _check_shapes(family, _parameters(family, rng, 7, 5))
+    _check_seeds(family, _parameters(family, rng, 200))
     for scale in (1.0, 8.0):
-        rows = _parameters(family, random, 200, scale=scale)
+        rows = _parameters(family, rng, 200, scale=scale)
         _check_members(family, rows)
         _check_gradients(family, rows)
     if isinstance(family, CompositeFamily):
-        _check_sums(family, _parameters(family, random, 50))
+        _check_sums(family, _parameters(family, rng, 50))
         for part in family.parts:
             check_family(part, seed)
     else:
-        for row in tf.unstack(_parameters(family, random, _ROWS)):
-            _check_density(family, row, random)
+        for row in tf.unstack(_parameters(family, rng, _ROWS)):
+            _check_density(family, row, rng)
 
 
 def _parameters(
-    family: Family, random: np.random.Generator, *shape: int, scale: float = 1.0
-) -> tf.Tensor:
-    """Draws parameters around those that a new policy has."""
+    family: Family, rng: np.random.Generator, *shape: int, scale: float = 1.0
+) -> Tensor:
     if isinstance(family, CompositeFamily):
-        parts = [_parameters(p, random, *shape, scale=scale) for p in family.parts]
+        parts = [_parameters(p, rng, *shape, scale=scale) for p in family.parts]
         return tf.concat(parts, axis=-1)
     # A standard deviation beyond 3 would pile a squashed density up at the bounds.
     width = scale * (1.0 if family.num_choices else 0.3)
-    noise = random.normal(size=(*shape, *family.parameters_shape), scale=width)
+    noise = rng.normal(size=(*shape, *family.parameters_shape), scale=width)
     return tf.constant(np.nan_to_num(family.constants) + noise, tf.float32)
 
 
-def _refuse(family: Family, promise: str, received: object) -> AssertionError:
-    return AssertionError(
-        f"{type(family).__name__} over {family.action_space}: {promise}. Received: "
-        f"{received}"
-    )
+def _refuse(family: Family, promise: str, received: object) -> NoReturn:
+    where = f"{type(family).__name__} over {family.action_space}"
+    raise AssertionError(f"{where}: {promise}. Received: {received}")
 
 
-def _check_shapes(family: Family, rows: tf.Tensor) -> None:
+def _require(holds: object, family: Family, promise: str, received: object) -> None:
+    if not holds:
+        _refuse(family, promise, received)
+
+
+def _check_shapes(family: Family, rows: Tensor) -> None:
     batch = tuple(rows.shape[:-1])
     raw = family.sample(rows, _SEED)
     for name, nest in (("sample", raw), ("mode", family.mode(rows))):
@@ -87,61 +86,48 @@ def _check_shapes(family: Family, rows: tf.Tensor) -> None:
         specs = tf.nest.flatten(family.raw_spec)
         for tensor, spec in zip(tf.nest.flatten(nest), specs, strict=True):
             wanted = (*batch, *spec.shape)
-            if tensor.shape != wanted or tensor.dtype != spec.dtype:
-                raise _refuse(
-                    family,
-                    f"`{name}` must return one raw action of `raw_spec` for each row, "
-                    f"{wanted} {spec.dtype.name}",
-                    f"{tuple(tensor.shape)} {tensor.dtype.name}",
-                )
+            _require(
+                tensor.shape == wanted and tensor.dtype == spec.dtype,
+                family,
+                f"`{name}` must return one raw action of `raw_spec` for each row, "
+                f"{wanted} {spec.dtype.name}",
+                f"{tuple(tensor.shape)} {tensor.dtype.name}",
+            )
     numbers = {"log_prob": family.log_prob(rows, raw), "entropy": family.entropy(rows)}
     for name, values in numbers.items():
-        if values.shape != batch:
-            raise _refuse(
-                family,
-                f"`{name}` must return one number for each row, {batch}: sum over the "
-                "numbers of an action",
-                f"shape {tuple(values.shape)}",
-            )
+        promise = (
+            f"`{name}` must return one number for each row, {batch}: sum over parts"
+        )
+        _require(values.shape == batch, family, promise, f"shape {values.shape}")
 
 
-def _check_seeds(family: Family, rows: tf.Tensor) -> None:
+def _check_seeds(family: Family, rows: Tensor) -> None:
     one, again, other = (
         [leaf.numpy() for leaf in tf.nest.flatten(family.sample(rows, seed))]
         for seed in (_SEED, _SEED, _OTHER)
     )
-    if not all(map(np.array_equal, one, again)):
-        promise = "`sample` must draw the same actions from the same seed"
-        raise _refuse(family, promise, "different samples")
+    alike = all(map(np.array_equal, one, again))
+    promise = "`sample` must draw the same actions from the same seed"
+    _require(alike, family, promise, "different samples")
     certain = all(np.ptp(leaf) == 0 for leaf in one)
-    if not certain and all(map(np.array_equal, one, other)):
-        promise = "`sample` must draw other actions from another seed"
-        raise _refuse(family, promise, "equal samples")
+    varied = certain or not all(map(np.array_equal, one, other))
+    promise = "`sample` must draw other actions from another seed"
+    _require(varied, family, promise, "equal samples")
 
 
-def _check_members(family: Family, rows: tf.Tensor) -> None:
+def _check_members(family: Family, rows: Tensor) -> None:
     raws = {"sample": family.sample(rows, _SEED), "mode": family.mode(rows)}
     for name, raw in raws.items():
-        actions = family.to_environment(raw)
+        actions = tf.nest.map_structure(np.asarray, family.to_environment(raw))
+        promise = f"`to_environment` must make `{name}` members of the space"
         for index in range(rows.shape[0]):
-            action = tf.nest.map_structure(partial(_row, index=index), actions)
-            if not family.action_space.contains(action):
-                raise _refuse(
-                    family,
-                    f"`to_environment` must turn what `{name}` returns into members of "
-                    "the space",
-                    action,
-                )
+            action = tf.nest.map_structure(lambda leaf, i=index: leaf[i, ...], actions)
+            _require(family.action_space.contains(action), family, promise, action)
 
 
-def _row(leaf: tf.Tensor, index: int) -> Array:
-    row: Array = leaf.numpy()[index, ...]
-    return row
-
-
-def _check_gradients(family: Family, rows: tf.Tensor) -> None:
+def _check_gradients(family: Family, rows: Tensor) -> None:
     raw = tf.nest.map_structure(tf.stop_gradient, family.sample(rows, _SEED))
-    functions: dict[str, Callable[[], tf.Tensor]] = {
+    functions: dict[str, Callable[[], Tensor]] = {
         "log_prob": lambda: family.log_prob(rows, raw),
         "entropy": lambda: family.entropy(rows),
     }
@@ -150,13 +136,12 @@ def _check_gradients(family: Family, rows: tf.Tensor) -> None:
             tape.watch(rows)
             values = function()
         gradient = tape.gradient(values, rows, unconnected_gradients="zero")
-        if not (np.isfinite(values).all() and np.isfinite(gradient).all()):
-            promise = f"`{name}` and its gradient must be finite"
-            raise _refuse(family, promise, "inf or nan for wide parameters")
+        finite = np.isfinite(values).all() and np.isfinite(gradient).all()
+        promise = f"`{name}` and its gradient must be finite"
+        _require(finite, family, promise, "inf or nan for wide parameters")
 
 
-def _check_sums(family: CompositeFamily, rows: tf.Tensor) -> None:
-    """Checks that the parts of an action are independent."""
+def _check_sums(family: CompositeFamily, rows: Tensor) -> None:
     raw = family.sample(rows, _SEED)
     sizes = [part.parameters_shape[0] for part in family.parts]
     pieces = tf.split(rows, sizes, axis=-1)
@@ -167,36 +152,32 @@ def _check_sums(family: CompositeFamily, rows: tf.Tensor) -> None:
         ("log_prob", family.log_prob(rows, raw), log_probs),
         ("entropy", family.entropy(rows), entropies),
     ):
-        if not np.allclose(total, expected, _ROUNDING, _ROUNDING):
-            promise = f"`{name}` must be the sum over the parts"
-            raise _refuse(family, promise, f"{total[0]:.4f}, not {expected[0]:.4f}")
+        close = np.allclose(total, expected, _ROUNDING, _ROUNDING)
+        promise = f"`{name}` must be the sum over the parts"
+        _require(close, family, promise, f"{total[0]:.4f}, not {expected[0]:.4f}")
 
 
-def _check_density(family: Family, row: tf.Tensor, random: np.random.Generator) -> None:
-    """Checks the density of one row, and what follows from it."""
+def _check_density(family: Family, row: Tensor, rng: np.random.Generator) -> None:
     rows = _repeated(row, _DRAWS)
     raw = family.sample(rows, _SEED)
     log_probs = family.log_prob(rows, raw).numpy().astype(np.float64)
     squashed = _is_squashed(family, rows, raw, log_probs)
-    total, error = _total_probability(family, row, raw, squashed, random)
-    if not abs(total - 1.0) <= error:
-        promise = "the probabilities of all actions must add up to 1"
-        raise _refuse(family, promise, f"{total:.4f} ± {error:.4f}")
+    total, error = _total_probability(family, row, raw, squashed, rng)
+    promise = "the probabilities of all actions must add up to 1"
+    _require(abs(total - 1.0) <= error, family, promise, f"{total:.4f} ± {error:.4f}")
     entropy, mean = float(family.entropy(row)), -log_probs.mean()
     error = _ERRORS * log_probs.std() / math.sqrt(_DRAWS) + _ROUNDING * (1 + abs(mean))
-    if not abs(entropy - mean) <= error:
-        promise = "`entropy` must be the mean of −`log_prob` over samples, in nats"
-        raise _refuse(family, promise, f"{entropy:.4f}, and {mean:.4f} ± {error:.4f}")
+    promise = "`entropy` must be the mean of −`log_prob` over samples, in nats"
+    received = f"{entropy:.4f}, and {mean:.4f} ± {error:.4f}"
+    _require(abs(entropy - mean) <= error, family, promise, received)
     _check_mode(family, row, raw, log_probs, squashed)
 
 
-def _repeated(row: tf.Tensor, count: int) -> tf.Tensor:
+def _repeated(row: Tensor, count: int) -> Tensor:
     return tf.broadcast_to(row, [count, row.shape[0]])
 
 
-def _is_squashed(
-    family: Family, rows: tf.Tensor, raw: tf.Tensor, log_probs: Array
-) -> bool:
+def _is_squashed(family: Family, rows: Tensor, raw: Tensor, log_probs: Array) -> bool:
     """Compares with TFP's distribution, whose events are raw actions or actions."""
     oracle = family.distribution(rows)
     actions = tf.cast(family.to_environment(raw), raw.dtype)
@@ -204,49 +185,41 @@ def _is_squashed(
     # Near a bound the inverse of a squashing function loses all digits.
     for events, share in ((raw, 1.0), (actions, 0.9)):
         expected = oracle.log_prob(events).numpy()
-        if expected.shape != log_probs.shape:
-            promise = "one event of `distribution` must be one whole action"
-            raise _refuse(family, promise, f"log-probabilities {expected.shape}")
+        whole = expected.shape == log_probs.shape
+        promise = "one event of `distribution` must be one whole action"
+        _require(whole, family, promise, f"log-probabilities {expected.shape}")
         if (np.abs(expected - log_probs) <= scale).mean() >= share:
             return events is not raw
-    raise _refuse(
-        family,
-        "`log_prob` must be that of `distribution`, for raw actions or for those that "
-        "the environment receives",
-        f"{log_probs[0]:.4f}, not {expected[0]:.4f}",
-    )
+    promise = "`log_prob` must be that of `distribution`, for raw actions or actions"
+    _refuse(family, promise, f"{log_probs[0]:.4f}, not {expected[0]:.4f}")
 
 
 def _check_mode(
-    family: Family, row: tf.Tensor, raw: tf.Tensor, log_probs: Array, squashed: bool
+    family: Family, row: Tensor, raw: Tensor, log_probs: Array, squashed: bool
 ) -> None:
-    """Checks that no sample is more likely than the mode, before or after squashing."""
     mode = family.mode(row[tf.newaxis])
     best, highest = family.log_prob(row[tf.newaxis], mode).numpy()[0], log_probs.max()
     if squashed and best < highest:
         best += _log_slopes(family, mode)[0]
         highest = (log_probs + _log_slopes(family, raw)).max()
-    if best < highest - _ROUNDING * (1 + abs(highest)):
-        promise = "no sample may be more likely than the `mode`"
-        raise _refuse(family, promise, f"log-probabilities {highest:.4f} > {best:.4f}")
+    likeliest = not best < highest - _ROUNDING * (1 + abs(highest))
+    promise = "no sample may be more likely than the `mode`"
+    received = f"log-probabilities {highest:.4f} > {best:.4f}"
+    _require(likeliest, family, promise, received)
 
 
 def _total_probability(
-    family: Family,
-    row: tf.Tensor,
-    raw: tf.Tensor,
-    squashed: bool,
-    random: np.random.Generator,
+    family: Family, row: Tensor, raw: Tensor, squashed: bool, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Returns the probability of all raw actions, and the error it may have."""
     if raw.dtype.is_floating:
-        points, log_density = _spread(raw.numpy(), random)
+        points, log_density = _spread(raw.numpy(), rng)
         log_probs = family.log_prob(_repeated(row, _DRAWS), points).numpy()
         if squashed:
             log_probs = log_probs + _log_slopes(family, points)
         exact = math.prod(raw.shape[1:]) == 1
     else:
-        points, log_density, exact = _choices(family, raw, random)
+        points, log_density, exact = _choices(family, raw, rng)
         rows = _repeated(row, points.shape[0])
         log_probs = family.log_prob(rows, points).numpy()
         # A choice that was cut counts as kept for its own log-probability.
@@ -258,7 +231,7 @@ def _total_probability(
     return float(weights.mean()), _INTEGRAL + (0.0 if exact else float(sampling))
 
 
-def _spread(raw: Array, random: np.random.Generator) -> tuple[tf.Tensor, Array]:
+def _spread(raw: Array, rng: np.random.Generator) -> tuple[Tensor, Array]:
     """Returns raw actions of Cauchy distributions about samples, and log densities."""
     flat = raw.reshape(len(raw), -1).astype(np.float64)
     low, middle, high = np.quantile(flat, [0.25, 0.5, 0.75], axis=0)
@@ -266,7 +239,7 @@ def _spread(raw: Array, random: np.random.Generator) -> tuple[tf.Tensor, Array]:
     if flat.shape[1] == 1:
         levels = ((np.arange(_DRAWS) + 0.5) / _DRAWS)[:, np.newaxis]
     else:
-        levels = random.uniform(size=(_DRAWS, flat.shape[1]))
+        levels = rng.uniform(size=(_DRAWS, flat.shape[1]))
     scores = np.tan(np.pi * (levels - 0.5))
     densities = -np.log(np.pi * scale * (1.0 + scores**2)).sum(axis=1)
     points = (middle + scale * scores).reshape(_DRAWS, *raw.shape[1:])
@@ -274,27 +247,21 @@ def _spread(raw: Array, random: np.random.Generator) -> tuple[tf.Tensor, Array]:
 
 
 def _choices(
-    family: Family, raw: tf.Tensor, random: np.random.Generator
-) -> tuple[tf.Tensor, Array, bool]:
+    family: Family, raw: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Array, bool]:
     """Returns all raw actions, or some if there are many; and whether it is all."""
-    space = family.action_space
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        counts = space.nvec
-    elif isinstance(space, gym.spaces.Discrete):
-        counts = np.array(space.n)
-    else:
-        counts = np.full(space.shape or (), 2)
-    total, sizes = math.prod(counts.flat), [int(count) for count in counts.flat]
+    sizes = choices(family.action_space)
+    total = math.prod(sizes)
     exact = total <= _ENUMERATED
     if exact:
         rows = np.array([*itertools.product(*map(range, sizes))])
     else:
-        rows = random.integers(0, sizes, size=(_DRAWS, len(sizes)))
+        rows = rng.integers(0, sizes, size=(_DRAWS, len(sizes)))
     points = tf.constant(rows.reshape(-1, *raw.shape[1:]), raw.dtype)
     return points, np.full(len(rows), -math.log(total)), exact
 
 
-def _log_slopes(family: Family, raw: tf.Tensor) -> Array:
+def _log_slopes(family: Family, raw: Tensor) -> Array:
     """Returns log |det ∂a/∂u| of actions a of the environment by raw actions u."""
     size = math.prod(raw.shape[1:])
     flat = tf.reshape(raw, [-1, size])

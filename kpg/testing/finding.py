@@ -6,13 +6,9 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """Something to fix, or to know.
+    """What was seen and what to do, or as a `note` only to know, in `words`.
 
-    Attributes:
-        name: Short and stable, for programs; all are in `kpg.doctor.NAMES`.
-        words: What was seen and what to do, for people.
-        note: Whether it may be intended, so that nothing need be done. Defaults to
-            `False`.
+    The `name` is stable and in `kpg.doctor.NAMES`.
     """
 
     name: str

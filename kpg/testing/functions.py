@@ -13,7 +13,7 @@ from kpg.environments.graph.functional import GraphEnvironment, Rng
 from kpg.testing.finding import Finding
 from kpg.testing.membership import same
 from kpg.testing.random_actions import Actor, find_mask
-from kpg.types import Nest
+from kpg.types import Nest, Tensor
 
 _ROWS = 3
 _STEPS = 30
@@ -22,39 +22,27 @@ _ROUNDING = 1e-3
 
 
 class _Outcome(NamedTuple):
-    """What a step leads to: nests of `[B, ...]`, as the functions return them."""
-
     states: Nest
     observations: Nest
-    rewards: tf.Tensor
-    terminal: tf.Tensor
+    rewards: Tensor
+    terminal: Tensor
 
 
 class _Move(NamedTuple):
-    """One step of a batch: what went in, and what came out."""
-
     states: Nest
     actions: Nest
-    key: tf.Tensor
+    key: Tensor
     outcome: _Outcome
 
 
 def findings(env: GraphEnvironment) -> Iterator[Finding]:
-    """Yields what is wrong with the functions; the first finding explains the rest.
-
-    It is a `step_contract` for shapes and dtypes, `nondeterministic` for what depends
-    on more than the arguments, `rows_mixed` for rows that depend on others, or a
-    `crash`.
-    """
+    """Yields the first thing that is wrong with the functions; it explains the rest."""
     try:
         finding = _shapes(env)
         if finding is None:
             moves, others = _play(env, 0), _play(env, 1)
-            finding = (
-                _purity(env, moves)
-                or _compilation(env, moves)
-                or _independence(env, moves, others)
-            )
+            finding = _purity(env, moves) or _compilation(env, moves)
+            finding = finding or _independence(env, moves, others)
     except Exception as error:  # any code of a user may run here
         text = " ".join(str(error).split())[:300]
         finding = Finding(
@@ -67,26 +55,27 @@ def findings(env: GraphEnvironment) -> Iterator[Finding]:
 
 
 def _shapes(env: GraphEnvironment) -> Finding | None:
-    """Looks at the shape and dtype of everything that a step returns."""
     states = env.initial(_rng(0, 0))
     observations = env.observation(states)
     for name, nest in (("initial", states), ("observation", observations)):
-        if not _batched(nest):
+        leaves = map(tf.convert_to_tensor, tf.nest.flatten(nest))
+        if any(leaf.shape[:1].as_list() != [_ROWS] for leaf in leaves):
             return _contract(
                 f"`{name}` must return tensors of shape [B, ...], a row for each copy; "
                 f"for a batch of {_ROWS} it returned {_described(nest)}."
             )
-    outcome = _step(env, states, _Actors(env).choose(observations), _key(0, 1))
+    outcome = _step(env, states, _choose(_actors(env), observations), _key(0, 1))
     before, after = _described(states), _described(outcome.states)
     if before != after:
         return _contract(
             "`transition` must return states of the structure, shapes and dtypes that "
             f"it receives, so that a loop can carry them; {before} became {after}."
         )
-    for name, value, dtype in (
+    flat = (
         ("reward", outcome.rewards, "float32"),
         ("terminal", outcome.terminal, "bool"),
-    ):
+    )
+    for name, value, dtype in flat:
         if _described(value) != f"{dtype}[{_ROWS}]":
             return _contract(
                 f"`{name}` must return a {dtype} tensor of shape [B]; for a batch of "
@@ -97,24 +86,18 @@ def _shapes(env: GraphEnvironment) -> Finding | None:
 
 def _purity(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
     """Plays the same episodes again; others were played in between."""
-    again = _play(env, 0)
-    if all(
-        same(one.outcome, other.outcome, 1e-6)
-        for one, other in zip(moves, again, strict=True)
-    ):
+    pairs = zip(moves, _play(env, 0), strict=True)
+    if all(same(one.outcome, other.outcome, 1e-6) for one, other in pairs):
         return None
     return Finding(
         "nondeterministic",
         "The same states, actions and seed led to something else the second time. Draw "
-        "random numbers only from `rng`, and keep nothing in attributes between calls: "
-        "what changes belongs in the state.",
+        "random numbers only from `rng`, and keep nothing in attributes between calls.",
     )
 
 
 def _compilation(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
-    """Takes the same steps as one XLA program."""
-
-    def step(states: Nest, actions: Nest, key: tf.Tensor) -> _Outcome:
+    def step(states: Nest, actions: Nest, key: Tensor) -> _Outcome:
         return _step(env, states, actions, key)
 
     compiled = tf.function(step, autograph=False, jit_compile=True)
@@ -127,10 +110,9 @@ def _compilation(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
                 "graph keeps what Python or NumPy computed while it was traced: use "
                 "TensorFlow operations on the arguments alone.",
             )
-    traces = compiled.experimental_get_tracing_count()
-    if traces == 1:
-        return None
-    return _contract(f"One trace must serve all steps; there were {traces}.")
+    if (traces := compiled.experimental_get_tracing_count()) != 1:
+        return _contract(f"One trace must serve all steps; there were {traces}.")
+    return None
 
 
 def _independence(
@@ -148,34 +130,31 @@ def _independence(
         if not same(first, second, _ROUNDING):
             return Finding(
                 "rows_mixed",
-                "Another state in the last row of a batch changed what happens in the "
-                "rows before it. Each row is an environment of its own: reduce over "
-                "the last axes, never over the first.",
+                "Another state in the last row of a batch changed the rows before it. "
+                "Each row is an environment of its own: do not reduce over the first.",
             )
     return None
 
 
-class _Actors:
-    """Draws random actions for a batch."""
+def _actors(env: GraphEnvironment) -> list[Actor]:
+    return [Actor(env.action_space, row) for row in range(_ROWS)]
 
-    def __init__(self, env: GraphEnvironment) -> None:
-        self.rows = [Actor(env.action_space, row) for row in range(_ROWS)]
 
-    def choose(self, observations: Nest) -> Nest:
-        """Returns actions `[B, ...]`, legal ones where the observations hold a mask."""
-        chosen = []
-        for row, actor in enumerate(self.rows):
-            seen = tf.nest.map_structure(lambda leaf, row=row: leaf[row], observations)
-            chosen.append(actor.choose(find_mask(seen, {})))
-        return tf.nest.map_structure(lambda *rows: tf.constant(np.stack(rows)), *chosen)
+def _choose(actors: list[Actor], observations: Nest) -> Nest:
+    """Returns actions `[B, ...]`, legal ones where the observations hold a mask."""
+    chosen = []
+    for row, actor in enumerate(actors):
+        seen = tf.nest.map_structure(lambda leaf, row=row: leaf[row], observations)
+        chosen.append(actor.choose(find_mask(seen, {})))
+    return tf.nest.map_structure(lambda *rows: tf.constant(np.stack(rows)), *chosen)
 
 
 def _play(env: GraphEnvironment, seed: int) -> list[_Move]:
     """Plays as a trainer does: rows whose episode is over start again."""
-    actors, states, moves = _Actors(env), env.initial(_rng(seed, 0)), []
+    actors, states, moves = _actors(env), env.initial(_rng(seed, 0)), []
     for count in range(1, _STEPS + 1):
         key = _key(seed, count)
-        actions = actors.choose(env.observation(states))
+        actions = _choose(actors, env.observation(states))
         outcome = _step(env, states, actions, key)
         moves.append(_Move(states, actions, key, outcome))
         fresh = env.initial(_rng(seed, -count))
@@ -184,26 +163,17 @@ def _play(env: GraphEnvironment, seed: int) -> list[_Move]:
     return moves
 
 
-def _step(
-    env: GraphEnvironment, states: Nest, actions: Nest, key: tf.Tensor
-) -> _Outcome:
+def _step(env: GraphEnvironment, states: Nest, actions: Nest, key: Tensor) -> _Outcome:
     after = env.transition(states, actions, Rng(key, _ROWS))
     rewards = env.call("reward", states, actions, after, None)
     terminal = env.call("terminal", after, None)
     return _Outcome(after, env.observation(after), rewards, terminal)
 
 
-def _rows(condition: tf.Tensor, chosen: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+def _rows(condition: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
     """Takes the rows of `chosen` where `[B]` `condition` holds, else of `other`."""
     shape = [-1] + [1] * (chosen.shape.rank - 1)
     return tf.where(tf.reshape(condition, shape), chosen, other)
-
-
-def _batched(nest: Nest) -> bool:
-    return all(
-        tf.convert_to_tensor(leaf).shape[:1].as_list() == [_ROWS]
-        for leaf in tf.nest.flatten(nest)
-    )
 
 
 def _described(nest: Nest) -> Nest:
@@ -220,7 +190,7 @@ def _contract(words: str) -> Finding:
     return Finding("step_contract", words)
 
 
-def _key(seed: int, count: int) -> tf.Tensor:
+def _key(seed: int, count: int) -> Tensor:
     return tf.constant([seed, count], tf.int32)
 
 

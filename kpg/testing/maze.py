@@ -23,36 +23,27 @@ class Maze(TabularMDP):
     """A maze: the shortest path from the start to the goal.
 
     The states are the cells from which an end can be reached, in reading order; the
-    actions 0, 1, 2 and 3 move up, to the right, down and to the left. A move into a
-    wall or out of the drawing goes nowhere and costs the same.
+    actions 0, 1, 2 and 3 move up, right, down and left. A move into a wall or out of
+    the drawing goes nowhere and costs the same.
 
     Reference: Sutton and Barto (2018), "Reinforcement learning", examples 3.5 and 8.1;
-    the slip is that of Russell and Norvig, "Artificial intelligence: a modern
-    approach", chapter 17.
+    Russell and Norvig, "Artificial intelligence: a modern approach", chapter 17 (slip).
 
     Args:
         rows: Rows of equal length: "#" is a wall, "." and the blank are free, "S" is a
-            start (episodes begin in one of them, each as likely), and every character
-            in `ends` is an end.
+            start (each as likely), and every character in `ends` is an end.
         discount: γ in [0, 1]. Defaults to 0.99.
         slip: Probability in [0, 1] that a move goes to one of its two sides instead,
             each as likely. Defaults to 0.
         step_reward: What each step earns, the last one included. Defaults to −1.
-        ends: What arriving at an end earns in addition, by its character. Defaults to
-            `{"G": 0.0}`.
+        ends: What arriving at an end adds, by its character. Defaults to `{"G": 0.0}`.
         max_episode_steps: See `TabularMDP`.
 
     Attributes:
         cells: The row and column of each state.
 
     Raises:
-        ValueError: If the drawing has unequal rows, unknown characters, no start, no
-            end, or a start without a way to an end; or a probability is out of range.
-
-    Example:
-        >>> maze = Maze(["S.#", "..G"], discount=1.0)
-        >>> maze.value_iteration().values[0]
-        -3.0
+        ValueError: If the drawing, or the way from a start to an end, is incomplete.
     """
 
     def __init__(
@@ -70,8 +61,7 @@ class Maze(TabularMDP):
         starts = np.array([drawing[cell] == START for cell in self.cells], float)
         if starts.sum() < sum(mark == START for mark in drawing.values()):
             raise ValueError(
-                "Every start must have a way to an end; open a wall. Received: rows="
-                f"{list(rows)}"
+                f"Every start must have a way to an end. Received: {rows=}"
             )
         arrivals = np.array([ends.get(drawing[cell], 0.0) for cell in self.cells])
         over = np.array([drawing[cell] in ends for cell in self.cells])
@@ -91,13 +81,12 @@ def _drawing(rows: Sequence[str], ends: Mapping[str, float]) -> dict[Cell, str]:
     if len({len(row) for row in rows}) != 1 or not marks <= known:
         raise ValueError(
             "A maze must be drawn in rows of equal length, with '#' for walls, '.' or "
-            f"blanks, 'S' for starts and {sorted(ends)} for ends. Received: rows="
-            f"{list(rows)}"
+            f"blanks, 'S' for starts and {sorted(ends)} for ends. Received: {rows=}"
         )
     if START not in marks or not marks & set(ends):
         raise ValueError(
             f"A maze must have a start 'S' and an end, one of {sorted(ends)}. "
-            f"Received: rows={list(rows)}"
+            f"Received: {rows=}"
         )
     return {
         (y, x): mark

@@ -9,20 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.testing.finding import Finding
-from kpg.types import Array, Nest, Space
+from kpg.types import Nest, Space
 
 # Of the bounds: in-graph environments round to float32.
 _TOLERANCE = 1e-5
 
 
 def findings(space: Space, observation: Nest, where: str = "") -> Iterator[Finding]:
-    """Yields what is wrong with an observation.
-
-    Args:
-        space: What the environment declares.
-        observation: What it gave.
-        where: The place in a nested observation, for the words. Defaults to the top.
-    """
+    """Yields what is wrong with an observation; `where` is its place in a nest."""
     if isinstance(space, gym.spaces.Dict):
         if not isinstance(observation, Mapping) or {*observation} != {*space.spaces}:
             yield _structure(f"a dictionary with {sorted(space.spaces)}", observation)
@@ -36,10 +30,8 @@ def findings(space: Space, observation: Nest, where: str = "") -> Iterator[Findi
             return
         for index, part in enumerate(space.spaces):
             yield from findings(part, observation[index], f"{where}[{index}]")
-    else:
-        finding = _leaf(space, observation, where)
-        if finding is not None:
-            yield finding
+    elif finding := _leaf(space, observation, where):
+        yield finding
 
 
 def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
@@ -57,12 +49,15 @@ def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
             f"observation{where} has the shape {array.shape}, but its space says "
             f"{space.shape}. Change one of them.",
         )
-    if not _fitting(space, array):
+    kinds = "iub" if isinstance(space, gym.spaces.MultiBinary) else "iu"
+    fits = array.dtype.kind in kinds
+    if isinstance(space, gym.spaces.Box):
+        fits = np.can_cast(array.dtype, space.dtype)
+    if not fits:
         return Finding(
             "observation_dtype",
-            f"observation{where} is {array.dtype}, but the observation space says "
-            f"{space.dtype}. Return `observation.astype(np.{np.dtype(space.dtype)})`, "
-            "or declare the other dtype.",
+            f"observation{where} is {array.dtype}, but its space says {space.dtype}. "
+            f"Return `observation.astype(np.{np.dtype(space.dtype)})`, or declare it.",
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return Finding(
@@ -80,18 +75,11 @@ def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
     return None if space.contains(number) else _outside(space, where, f"{member}")
 
 
-def _fitting(space: Space, values: Array) -> bool:
-    if isinstance(space, gym.spaces.Box):
-        return np.can_cast(values.dtype, space.dtype)
-    kinds = "iub" if isinstance(space, gym.spaces.MultiBinary) else "iu"
-    return values.dtype.kind in kinds
-
-
 def _structure(wanted: str, observation: Nest) -> Finding:
     keys = sorted(observation, key=str) if isinstance(observation, Mapping) else ""
     return Finding(
         "observation_shape",
-        f"The observation must be {wanted}, as the observation space says, but it is "
+        f"The observation must be {wanted}, as its space says, but it is "
         f"{type(observation).__name__} {keys}. Change one of them.",
     )
 
@@ -106,13 +94,7 @@ def _outside(space: Space, where: str, values: str) -> Finding:
 
 
 def same(left: Nest, right: Nest, tolerance: float = 0.0) -> bool:
-    """Returns whether two nests are equal, NaN included.
-
-    Args:
-        left: Arrays, numbers or texts, nested.
-        right: The same.
-        tolerance: Relative and absolute difference that floats may have. Defaults to 0.
-    """
+    """Returns whether two nests are equal, NaN included, floats within `tolerance`."""
 
     def equal(one: Nest, other: Nest) -> bool:
         one, other = np.asarray(one), np.asarray(other)

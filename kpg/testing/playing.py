@@ -1,15 +1,11 @@
-"""Random episodes, with a look at everything that comes back.
-
-The first finding of each name is kept and the play goes on, unless the environment
-raises or returns something that is not a step.
-"""
+"""Random episodes, with a look at everything that comes back."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -37,6 +33,12 @@ CONTRACT = (
     "rows_mixed",
     "nondeterministic",
 )
+_ALIASED = Finding(
+    "aliased_observations",
+    "An observation that had been returned was changed by the next step: the "
+    "environment returns its own array. Final observations then show the next "
+    "episode. Return a copy: `return self.state.copy(), …`.",
+)
 ENOUGH_EPISODES = 5
 ENOUGH_STEPS = 500
 MOST_STEPS = 10_000
@@ -45,6 +47,7 @@ _TRACE_STEPS = 100
 
 Info: TypeAlias = dict[str, Any]
 Trace: TypeAlias = list[tuple[Nest, float, bool, bool]]
+Step: TypeAlias = tuple[Nest, float, bool, bool, Info]
 
 
 class Broken(Exception):
@@ -55,29 +58,9 @@ class Broken(Exception):
         self.finding = Finding(name, words)
 
 
-class Step(NamedTuple):
-    """A step in the form that Gymnasium wants; the observation is not copied."""
-
-    observation: Nest
-    reward: float
-    terminated: bool
-    truncated: bool
-    info: Info
-
-
 @dataclasses.dataclass
 class Experience:
-    """What was seen in the random episodes.
-
-    Attributes:
-        findings: By name.
-        observations: Copies of the first of them.
-        rewards: All of them.
-        lengths: Steps of each episode that ended.
-        terminated: Of each such episode, whether it ended with `terminated=True`.
-        num_steps: Number of steps.
-        mask_in_info: Whether an info held an action mask that no observation has.
-    """
+    """What was seen; `lengths` and `terminated` are those of episodes that ended."""
 
     findings: dict[str, Finding] = dataclasses.field(default_factory=dict)
     observations: list[Nest] = dataclasses.field(default_factory=list)
@@ -109,19 +92,17 @@ def play(
 ) -> Experience:
     """Checks what is declared, then plays at random until there is enough experience.
 
-    Args:
-        subject: The environment.
-        most_steps: Steps after which the play ends.
-        longest: Steps after which an episode is left for the next.
-
-    Returns:
-        What was seen. With `findings`, the play may have stopped early.
+    An episode is left after `longest` steps. With findings, the play may stop early.
     """
     experience, episode = Experience(), 0
-    experience.add(unsupported_space(subject))
-    if not experience.findings:
-        for finding in subject.findings():
-            experience.add(finding)
+    try:
+        spaces.check(subject.observation_space, "observation")
+        spaces.check(subject.action_space, "action")
+    except ValueError as error:
+        experience.add(Finding("unsupported_space", str(error)))
+        return experience
+    for finding in subject.findings():
+        experience.add(finding)
     if experience.findings:
         return experience
     try:
@@ -133,39 +114,20 @@ def play(
     return experience
 
 
-def unsupported_space(subject: Subject) -> Finding | None:
-    """A space that kpg cannot handle."""
-    try:
-        spaces.check(subject.observation_space, "observation")
-        spaces.check(subject.action_space, "action")
-    except ValueError as error:
-        return Finding("unsupported_space", str(error))
-    return None
-
-
 def nondeterministic(subject: Subject, _: Experience | None = None) -> Finding | None:
-    """Equal seeds and actions that lead to something else.
-
-    Raises:
-        Broken: If the environment raises, or returns something that is not a step.
-    """
+    """Equal seeds and actions that lead to something else."""
     if equal(trace(subject, 7, 7), trace(subject, 7, 7)):
         return None
     return Finding(
         "nondeterministic",
-        "The same seed and the same actions gave another episode, so no result can be "
-        "repeated. Draw all random numbers from `self.np_random`, call "
-        "`super().reset(seed=seed)` first in `reset`, and leave nothing behind from "
-        "the episode before.",
+        "The same seed and the same actions gave another episode. Draw all random "
+        "numbers from `self.np_random`, call `super().reset(seed=seed)` first in "
+        "`reset`, and leave nothing behind from the episode before.",
     )
 
 
 def trace(subject: Subject, seed: int, action_seed: int) -> Trace:
-    """Plays one episode, at most `_TRACE_STEPS` of it.
-
-    Raises:
-        Broken: If the environment raises, or returns something that is not a step.
-    """
+    """Plays one episode, at most `_TRACE_STEPS` of it."""
     actor = random_actions.Actor(subject.action_space, action_seed)
     observation, info = reset(subject, seed)
     steps: Trace = [(copy.deepcopy(observation), 0.0, False, False)]
@@ -198,25 +160,28 @@ def _play_episode(
         experience.mask_in_info |= "action_mask" in info and not seen
         mask = random_actions.find_mask(observation, info)
         experience.add(random_actions.without_action(subject.action_space, mask))
-        before = copy.deepcopy(observation)
-        result = step(subject, actor.choose(mask))
-        if not subject.keeps_observations:
-            experience.add(_aliased(observation, before))
-        observation, info = result.observation, result.info
+        last, before = observation, copy.deepcopy(observation)
+        action = actor.choose(mask)
+        observation, reward, terminated, truncated, info = step(subject, action)
+        if not subject.keeps_observations and not same(last, before):
+            experience.add(_ALIASED)
         _look(subject, experience, observation)
-        experience.add(_finite_reward(result.reward))
-        experience.rewards.append(result.reward)
+        if not np.isfinite(reward):
+            words = (
+                f"A reward was {reward}, which turns every weight into nan: look for"
+            )
+            words += " a division by zero, a logarithm or an overflow in the reward."
+            experience.add(Finding("non_finite_rewards", words))
+        experience.rewards.append(reward)
         experience.num_steps += 1
         length += 1
-        terminated = result.terminated
-        ended = terminated or result.truncated
+        ended = terminated or truncated
     if ended:
         experience.lengths.append(length)
         experience.terminated.append(terminated)
 
 
 def _look(subject: Subject, experience: Experience, observation: Nest) -> None:
-    """Checks an observation and keeps a copy of it."""
     for finding in membership.findings(subject.observation_space, observation):
         experience.add(finding)
     if len(experience.observations) < _KEPT:
@@ -224,34 +189,22 @@ def _look(subject: Subject, experience: Experience, observation: Nest) -> None:
 
 
 def reset(subject: Subject, seed: int) -> tuple[Nest, Info]:
-    """Starts an episode.
-
-    Raises:
-        Broken: If the environment raises or returns something else than a pair.
-    """
+    """Starts an episode; raises `Broken` if the result is no pair."""
     try:
         result = subject.reset(seed)
     except Exception as error:  # any code of a user may run here
         raise Broken("crash", _crashed(f"reset(seed={seed})", error)) from error
-    if (
-        not isinstance(result, tuple)
-        or len(result) != 2
-        or not isinstance(result[1], dict)
-    ):
-        raise Broken(
-            "reset_contract",
-            "`reset` must return two things, an observation and a dictionary: "
-            f"`return observation, {{}}`. It returned {_shown(result)}.",
-        )
-    return result[0], result[1]
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
+        return result[0], result[1]
+    raise Broken(
+        "reset_contract",
+        "`reset` must return two things, an observation and a dictionary: "
+        f"`return observation, {{}}`. It returned {_shown(result)}.",
+    )
 
 
 def step(subject: Subject, action: Nest) -> Step:
-    """Takes a step.
-
-    Raises:
-        Broken: If the environment raises or returns something else than a step.
-    """
+    """Takes a step; raises `Broken` if the result is no step."""
     try:
         result = subject.step(action)
     except Exception as error:  # any code of a user may run here
@@ -262,63 +215,27 @@ def step(subject: Subject, action: Nest) -> Step:
             "`step` must return five things: observation, reward, terminated, "
             f"truncated and a dictionary. It returned {_shown(result)}.",
         )
-    _check_parts(*result[1:])
     observation, reward, terminated, truncated, info = result
-    return Step(observation, float(reward), bool(terminated), bool(truncated), info)
-
-
-def _check_parts(
-    reward: object, terminated: object, truncated: object, info: object
-) -> None:
-    """Raises `Broken` if a part of a step has the wrong type."""
     number = np.asarray(reward)
-    if number.ndim != 0 or number.dtype.kind not in "fiub":
-        raise Broken(
-            "step_contract",
-            f"The reward must be one number; `step` returned {_shown(reward)}. Return "
-            "`float(reward)`.",
-        )
+    single = number.ndim == 0 and number.dtype.kind in "fiub"
+    _check_part("The reward", "one number", single, reward, "float(reward)")
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
-        if not isinstance(flag, (bool, np.bool_)):
-            raise Broken(
-                "step_contract",
-                f"`{name}` must be True or False; `step` returned {_shown(flag)}. "
-                f"Return `bool({name})`.",
-            )
-    if not isinstance(info, dict):
-        raise Broken(
-            "step_contract",
-            f"The info must be a dictionary; `step` returned {_shown(info)}.",
-        )
+        is_flag = isinstance(flag, (bool, np.bool_))
+        _check_part(f"`{name}`", "True or False", is_flag, flag, f"bool({name})")
+    _check_part("The info", "a dictionary", isinstance(info, dict), info, "{}")
+    return observation, float(reward), bool(terminated), bool(truncated), info
 
 
-def _aliased(observation: Nest, before: Nest) -> Finding | None:
-    if same(observation, before):
-        return None
-    return Finding(
-        "aliased_observations",
-        "An observation that had been returned was changed by the next step: the "
-        "environment returns its own array. Final observations then show the next "
-        "episode. Return a copy: `return self.state.copy(), …`.",
-    )
-
-
-def _finite_reward(reward: float) -> Finding | None:
-    if np.isfinite(reward):
-        return None
-    return Finding(
-        "non_finite_rewards",
-        f"A reward was {reward}. One of them turns every weight into nan: look for a "
-        "division by zero, a logarithm or an overflow in the reward.",
-    )
+def _check_part(name: str, wanted: str, fits: bool, part: object, cure: str) -> None:
+    if not fits:
+        words = f"{name} must be {wanted}; `step` returned {_shown(part)}."
+        raise Broken("step_contract", f"{words} Return `{cure}`.")
 
 
 def _crashed(call: str, error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
-    return (
-        f"`{call}` raised {type(error).__name__}: {text}. `reset` must take a seed, "
-        "and `step` every action of the action space."
-    )
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    cure = "`reset` must take a seed, and `step` every action of the action space."
+    return f"`{call}` raised {text}. {cure}"
 
 
 def _shown(value: object) -> str:

@@ -1,8 +1,4 @@
-"""How a probe shows one bit, and how an action answers it, in every kind of space.
-
-Choices do not start at 0, and no range is symmetric or the same as another, so that
-code that takes this for granted fails.
-"""
+"""How a probe shows one bit, and how an action answers it, in every kind of space."""
 
 from __future__ import annotations
 
@@ -10,9 +6,17 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
-import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from gymnasium.spaces import (
+    Box,
+    Dict,
+    Discrete,
+    MultiBinary,
+    MultiDiscrete,
+    Text,
+    Tuple,
+)
 
 from kpg import spaces
 from kpg.types import Array, Nest, Space
@@ -20,14 +24,12 @@ from kpg.types import Array, Nest, Space
 # `take(table, indices)`: rows of a NumPy table, in the graph or on the host.
 Take: TypeAlias = Callable[[Array, Nest], Nest]
 
+# The name of a kind, or a dict or tuple of kinds, nested.
 Kinds: TypeAlias = Nest
-"""The name of a kind, or a dict or tuple of kinds, nested."""
 
 # An observation shows one of three symbols: the bit, 0 or 1, or nothing.
 BLANK = 2
-
-SECOND_BEST = 0.5
-FORBIDDEN = -100.0
+SECOND_BEST, FORBIDDEN = 0.5, -100.0
 
 
 def _image(column: int, width: int) -> Array:
@@ -36,95 +38,62 @@ def _image(column: int, width: int) -> Array:
     return pixels
 
 
-# Each kind of observation: its space, and the elements that show the symbols.
+# The space of each kind, and what shows the symbols. No choice starts at 0 and no range
+# is symmetric, to catch code that takes this for granted.
 _OBSERVATIONS: dict[str, tuple[Space, list[Nest]]] = {
-    "box": (
-        gym.spaces.Box(-1.0, 3.0, (1,)),
-        [np.array([value], np.float32) for value in (-1.0, 3.0, 1.0)],
-    ),
-    "discrete": (gym.spaces.Discrete(3, start=1), [np.int64(n) for n in (1, 2, 3)]),
+    "box": (Box(-1.0, 3.0, (1,)), [*np.array([[-1.0], [3.0], [1.0]], np.float32)]),
+    "discrete": (Discrete(3, start=1), [np.int64(n) for n in (1, 2, 3)]),
     "multi_discrete": (
-        gym.spaces.MultiDiscrete([3, 3], start=[1, -1]),
-        [np.array(pair) for pair in ([1, 1], [2, 0], [3, -1])],
+        MultiDiscrete([3, 3], start=[1, -1]),
+        [*np.array([[1, 1], [2, 0], [3, -1]])],
     ),
-    "multi_binary": (
-        gym.spaces.MultiBinary(2),
-        [np.array(pair, np.int8) for pair in ([1, 0], [0, 1], [0, 0])],
-    ),
+    "multi_binary": (MultiBinary(2), [*np.array([[1, 0], [0, 1], [0, 0]], np.int8)]),
     "image": (
-        gym.spaces.Box(0, 255, (12, 12, 1), np.uint8),
+        Box(0, 255, (12, 12, 1), np.uint8),
         [_image(0, 6), _image(6, 6), _image(0, 0)],
     ),
-    "text": (
-        gym.spaces.Text(5, min_length=0, charset="efghilrt"),
-        ["left", "right", ""],
-    ),
+    "text": (Text(5, min_length=0, charset="efghilrt"), ["left", "right", ""]),
 }
 _ACTIONS: dict[str, Space] = {
-    "discrete": gym.spaces.Discrete(3, start=1),
-    "box": gym.spaces.Box(
-        np.array([-1.0, 0.0], np.float32), np.array([1.0, 4.0], np.float32)
-    ),
-    "multi_discrete": gym.spaces.MultiDiscrete([3, 3], start=[1, -1]),
-    "multi_binary": gym.spaces.MultiBinary(2),
+    "discrete": Discrete(3, start=1),
+    "box": Box(np.array([-1, 0], np.float32), np.array([1, 4], np.float32)),
+    "multi_discrete": MultiDiscrete([3, 3], start=[1, -1]),
+    "multi_binary": MultiBinary(2),
 }
 OBSERVATIONS = tuple(_OBSERVATIONS)
 ACTIONS = tuple(_ACTIONS)
 
 
 class Observations:
-    """A nest of kinds of observations.
-
-    Args:
-        kinds: One of `OBSERVATIONS`, or a dict or tuple of kinds, nested.
-
-    Attributes:
-        space: Gymnasium's space.
-        num_leaves: Number of kinds in the nest.
-
-    Raises:
-        ValueError: If a kind is unknown.
-    """
+    """A nest of kinds of observations: a name of `OBSERVATIONS`, or a dict or tuple."""
 
     def __init__(self, kinds: Kinds) -> None:
-        """See `Observations`."""
         known = {kind: space for kind, (space, _) in _OBSERVATIONS.items()}
         self.space = _space(kinds, known, "observation")
         self._kinds = kinds
-        self._names: list[str] = tf.nest.flatten(kinds)
-        self.num_leaves = len(self._names)
+        self._leaves = [_OBSERVATIONS[name] for name in tf.nest.flatten(kinds)]
+        self.num_leaves = len(self._leaves)
 
     def elements(self, symbols: Array) -> list[Nest]:
         """Returns N elements of the space that show the symbols `[N, leaves]`."""
-        return [
-            tf.nest.pack_sequence_as(
-                self._kinds,
-                [
-                    _OBSERVATIONS[name][1][symbol]
-                    for name, symbol in zip(self._names, row, strict=True)
-                ],
-            )
-            for row in symbols
-        ]
+        rows = zip(*self._columns(symbols), strict=True)
+        return [tf.nest.pack_sequence_as(self._kinds, [*row]) for row in rows]
 
     def encodings(self, symbols: Array) -> Nest:
-        """Returns the same as a nest of arrays `[N, ...]`; see `kpg.spaces.encode`."""
-        columns = []
-        for name, column in zip(self._names, symbols.T, strict=True):
-            space, codes = _OBSERVATIONS[name]
-            columns.append(spaces.encode(space, [codes[symbol] for symbol in column]))
-        return tf.nest.pack_sequence_as(self._kinds, columns)
+        """Returns the same as arrays `[N, ...]`; see `kpg.spaces.encode`."""
+        pairs = zip(self._leaves, self._columns(symbols), strict=True)
+        arrays = [spaces.encode(space, column) for (space, _), column in pairs]
+        return tf.nest.pack_sequence_as(self._kinds, arrays)
+
+    def _columns(self, symbols: Array) -> list[list[Nest]]:
+        pairs = zip(self._leaves, symbols.T, strict=True)
+        return [[codes[symbol] for symbol in column] for (_, codes), column in pairs]
 
 
 class _Part(NamedTuple):
-    """A choice or a number inside an action.
+    """A choice or a number at `place` in leaf number `leaf`, which may be a scalar.
 
-    Attributes:
-        leaf: Position of its array in the flattened nest.
-        place: Position in that array, `None` for a scalar.
-        choices: Number of choices; 0 for a number.
-        low: The first choice, or the least number.
-        high: The greatest number.
+    `choices` is 0 for a number, of which `low` and `high` are the bounds.
     """
 
     leaf: int
@@ -135,40 +104,19 @@ class _Part(NamedTuple):
 
 
 class Actions:
-    """A nest of kinds of actions, and what they earn; see `kpg.environments.Probe`.
-
-    Args:
-        kinds: One of `ACTIONS`, or a dict or tuple of kinds, nested.
-
-    Attributes:
-        space: Gymnasium's space.
-        num_choices: Length M of a mask: the choices of all parts.
-
-    Raises:
-        ValueError: If a kind is unknown.
-    """
+    """A nest of kinds of actions, and what they earn; masks cover `num_choices`."""
 
     def __init__(self, kinds: Kinds) -> None:
-        """See `Actions`."""
         self.space = _space(kinds, _ACTIONS, "action")
         self._kinds = kinds
         self._leaves = [_ACTIONS[name] for name in tf.nest.flatten(kinds)]
         self._parts = [
-            part
-            for leaf, space in enumerate(self._leaves)
-            for part in _parts(leaf, space)
+            part for leaf in enumerate(self._leaves) for part in _parts(*leaf)
         ]
         self.num_choices = sum(part.choices for part in self._parts)
 
     def rewards(self, actions: Nest, bits: Nest, forbidden: Nest, take: Take) -> Nest:
-        """Returns the mean over the parts of what they earn, `[B]`.
-
-        Args:
-            actions: Nest of tensors or arrays `[B, ...]`.
-            bits: `[B]`, 0 or 1: what is to be answered.
-            forbidden: `[B]`, 1 where the right choices are forbidden, else 0.
-            take: How to look up rows of a table.
-        """
+        """Returns what the parts earn on average, `[B]`; `bits` say what is right."""
         leaves, total = tf.nest.flatten(actions), 0.0
         for number, part in enumerate(self._parts):
             values = leaves[part.leaf]
@@ -198,9 +146,7 @@ class Actions:
                 value = part.low + (part.high - part.low) * (0.25 + 0.5 * right)
             columns[part.leaf].append(value)
         leaves = [
-            np.stack(parts, axis=-1)
-            .reshape(-1, *(space.shape or ()))
-            .astype(space.dtype)
+            np.stack(parts, -1).reshape(-1, *(space.shape or ())).astype(space.dtype)
             for space, parts in zip(self._leaves, columns, strict=True)
         ]
         return tf.nest.pack_sequence_as(self._kinds, leaves)
@@ -215,13 +161,10 @@ class Actions:
 
 
 def _space(kinds: Kinds, known: Mapping[str, Space], role: str) -> Space:
-    """Builds the space of a nest of kinds."""
     if isinstance(kinds, dict) and kinds:
-        return gym.spaces.Dict(
-            {key: _space(kind, known, role) for key, kind in kinds.items()}
-        )
+        return Dict({key: _space(kind, known, role) for key, kind in kinds.items()})
     if isinstance(kinds, tuple) and kinds:
-        return gym.spaces.Tuple([_space(kind, known, role) for kind in kinds])
+        return Tuple([_space(kind, known, role) for kind in kinds])
     if not isinstance(kinds, str) or kinds not in known:
         raise ValueError(
             f"`{role}` must be one of {tuple(known)}, or a dict or tuple of them. "
@@ -232,12 +175,12 @@ def _space(kinds: Kinds, known: Mapping[str, Space], role: str) -> Space:
 
 def _parts(leaf: int, space: Space) -> list[_Part]:
     """Lists the choices and numbers of a space that is no `Dict` or `Tuple`."""
-    if isinstance(space, gym.spaces.Discrete):
+    if isinstance(space, Discrete):
         return [_Part(leaf, None, int(space.n), float(space.start), 0.0)]
-    if isinstance(space, gym.spaces.MultiDiscrete):
+    if isinstance(space, MultiDiscrete):
         pairs = zip(space.nvec.tolist(), space.start.tolist(), strict=True)
         return [_Part(leaf, i, n, start, 0.0) for i, (n, start) in enumerate(pairs)]
-    if isinstance(space, gym.spaces.Box):
+    if isinstance(space, Box):
         bounds = zip(space.low.tolist(), space.high.tolist(), strict=True)
         return [_Part(leaf, i, 0, *bound) for i, bound in enumerate(bounds)]
     return [_Part(leaf, i, 2, 0.0, 0.0) for i in range(np.prod(space.shape or ()))]
@@ -252,8 +195,7 @@ def _right(number: int, bits: Nest) -> Nest:
 def _scores(choices: int) -> Array:
     """Returns `[choices, 4]` float32, what each choice earns.
 
-    The columns: where 0 is right, where 1 is right, and the same two where the right
-    choice is forbidden.
+    The columns: 0 is right, 1 is right, and the same two where that is forbidden.
     """
     number, right = np.arange(choices)[:, np.newaxis], np.arange(2)
     scores = np.where(number == right, 1.0, np.where(number > 1, SECOND_BEST, 0.0))

@@ -1,21 +1,4 @@
-"""Tiny environments that tell which part of an algorithm is broken.
-
-Each needs one thing more than the one before it, and everything about it is known. The
-first that is not learned names the part to look at:
-
-- `value`: one step, reward 1. The critic learns a constant.
-- `value_of_state`: one step, reward −1 or 1 as observed. The critic reads observations.
-- `discounting`: two steps, reward 1 at the end. The first is worth γ.
-- `policy`: one step, always the same action is right. The policy follows the gradient.
-- `policy_of_state`: the observation says which action is right.
-- `memory`: the first of four observations says which action is right at the last; the
-  others are blank. Only a policy with a memory can do it.
-- `truncation`: reward 1 at every step for ever, cut after eight. Each state is worth
-  1 / (1 − γ), which is learned only if the cut is not taken for an end.
-
-Reference: Andy Jones (2021), "Debugging RL, without the agonizing pain",
-https://andyljones.com/posts/rl-debugging.html, for the first five.
-"""
+"""Tiny environments that tell which part of an algorithm is broken."""
 
 from __future__ import annotations
 
@@ -27,61 +10,71 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
+from kpg import checks
 from kpg.environments.graph.functional import FunctionalEnv, Rng
 from kpg.testing.probe_spaces import ACTIONS as ACTIONS
 from kpg.testing.probe_spaces import BLANK, Actions, Kinds, Observations, Take
 from kpg.testing.probe_spaces import OBSERVATIONS as OBSERVATIONS
-from kpg.types import Array, Nest
+from kpg.types import Array, Nest, Tensor
 
 
 class _Task(NamedTuple):
     """What an episode is: its steps, whether a bit is drawn, whether actions count."""
 
     steps: int
-    random: bool
-    acts: bool
+    random: bool = False
+    acts: bool = False
 
 
 _TASKS = {
-    "value": _Task(1, random=False, acts=False),
-    "value_of_state": _Task(1, random=True, acts=False),
-    "discounting": _Task(2, random=False, acts=False),
-    "policy": _Task(1, random=False, acts=True),
+    "value": _Task(1),
+    "value_of_state": _Task(1, random=True),
+    "discounting": _Task(2),
+    "policy": _Task(1, acts=True),
     "policy_of_state": _Task(1, random=True, acts=True),
     "memory": _Task(4, random=True, acts=True),
-    "truncation": _Task(1, random=False, acts=False),
+    "truncation": _Task(1),
 }
 TASKS = tuple(_TASKS)
 
 
 class Probe(FunctionalEnv):
-    """One of the environments of this module, with any spaces.
+    """An environment that needs one thing to be learned, and whose answers are known.
+
+    The first task that is not learned names the part of an algorithm to look at:
+
+    - `value`: one step, reward 1. The critic learns a constant.
+    - `value_of_state`: one step, reward −1 or 1 as observed.
+    - `discounting`: two steps, reward 1 at the end. The first is worth γ.
+    - `policy`: one step, always the same action is right.
+    - `policy_of_state`: the observation says which action is right.
+    - `memory`: the first of four observations says which action is right at the last;
+      the others are blank.
+    - `truncation`: reward 1 at every step for ever, cut after eight. Each state is
+      worth 1 / (1 − γ), if the cut is not taken for an end.
 
     Where actions count, each part of one (a `Discrete`, a component of another space)
     has a right choice: the bit in the first part, its opposite in the second, and so
     on in turns. The reward of the last step is the mean over the parts:
 
-    - of a choice: 1 if it is right, 0 if it is the opposite, and ½ for a third choice
-      (a `MultiBinary` has none);
+    - of a choice: 1 if it is right, 0 if it is the opposite, and ½ for a third choice;
     - of a number a: −((a − a*) / h)², where h is half the width of its range, and a* is
       at a quarter of it for a bit of 0 and at three quarters for 1.
 
     In a nest of observations the bit shows in one leaf, drawn for each episode, and
-    the others are blank, so every leaf is needed.
+    the others are blank. States are indices `[B]` int32.
 
-    States are indices `[B]` int32.
+    Reference: Andy Jones (2021), "Debugging RL, without the agonizing pain",
+    https://andyljones.com/posts/rl-debugging.html, for the first five tasks.
 
     Args:
-        task: One of `TASKS`; see the module.
-        observation: Kind of observation: one of `OBSERVATIONS`, or a dict or tuple of
-            kinds, nested. Defaults to "box". Inside the graph a text is its encoding;
-            see `kpg.spaces`.
-        action: Kind of action: one of `ACTIONS`, or a nest of them. Defaults to
-            "discrete".
-        masked: Whether in half of the episodes every right choice is forbidden, as
-            `observation["action_mask"]` says, 1 for what is allowed; the rest is
-            `observation["observation"]`. A forbidden choice earns −100.
-            Defaults to `False`.
+        task: One of `TASKS`.
+        observation: One of `OBSERVATIONS`, or a dict or tuple of them, nested. Defaults
+            to "box". In the graph a text is its encoding; see `kpg.spaces`.
+        action: One of `ACTIONS`, or a nest of them. Defaults to "discrete".
+        masked: Whether observations are `{"action_mask": …, "observation": …}`, 1 for
+            what is allowed, and half of the episodes forbid every right choice, which
+            then earns −100. Defaults to `False`.
 
     Attributes:
         optimum: Expected undiscounted return of the best policy.
@@ -89,10 +82,6 @@ class Probe(FunctionalEnv):
 
     Raises:
         ValueError: If a task or kind is unknown, or a mask has nothing to forbid.
-
-    Example:
-        >>> Probe("policy_of_state", {"a": "image", "b": "discrete"}, "box").optimum
-        0.0
     """
 
     def __init__(
@@ -129,10 +118,9 @@ class Probe(FunctionalEnv):
         self.optimum = float(firsts.mean()) * (self.max_episode_steps or 1)
 
     def _enumerate(self, observations: Observations) -> None:
-        """Lists all states: step, bit, the leaf that shows it, and what is forbidden.
+        """Lists all states by step, bit, the leaf that shows it, and what is forbidden.
 
-        The first `_starts` are those that an episode starts in, all as likely; adding
-        `_starts` is a step, and the last `_starts` are terminal.
+        The first `_starts` are those that begin episodes; adding `_starts` is a step.
         """
         task, leaves = self._task, observations.num_leaves
         axes = (task.steps + 1, 1 + task.random, leaves, 1 + self.masked)
@@ -154,36 +142,22 @@ class Probe(FunctionalEnv):
         self._elements = observations.elements(symbols)
         self._observations = observations.encodings(symbols)
         if self.masked:
-            self._observations = {
-                "action_mask": self._masks,
-                "observation": self._observations,
-            }
-
-    # The exact answers.
+            shown = self._observations
+            self._observations = {"action_mask": self._masks, "observation": shown}
 
     def values(self, discount: float) -> Array:
         """Returns the optimal value `[N]` of each of `states`.
 
-        Where actions do not count, these are the values of every policy. A state is
-        more than what is observed: a critic that sees no mask learns the mean over
-        what may be forbidden, and one without a memory the mean over blank steps.
-
-        Args:
-            discount: γ in [0, 1]; below 1 for the task `truncation`, whose time
-                limit does not enter the values.
-
-        Raises:
-            ValueError: If a value is infinite.
+        Where actions do not count, these are the values of every policy. Critics that
+        see no mask, or have no memory, learn means. `truncation` needs a γ below 1.
         """
         best = self.best_actions()
-        values: Array = np.array(
-            self._rewards(self.states, best, _take_on_host), np.float64
-        )
+        rewards = self._rewards(self.states, best, _take_on_host)
+        values: Array = np.array(rewards, np.float64)
         if self.task == "truncation":
             if discount >= 1.0:
-                raise ValueError(
-                    "`discount` must be below 1: rewards go on for ever. Received: "
-                    f"discount={discount}"
+                checks.refuse(
+                    "discount", "must be below 1: rewards never end", discount
                 )
             return values / (1.0 - discount)
         values = values.reshape(self._task.steps, self._starts)
@@ -193,11 +167,10 @@ class Probe(FunctionalEnv):
 
     def best_actions(self) -> Nest:
         """Returns an optimal action for each of `states`, a nest of `[N, ...]`."""
-        alive = self.states
-        return self._actions.best(self._bits[alive], self._forbidden[alive])
+        bits, forbidden = self._bits[self.states], self._forbidden[self.states]
+        return self._actions.best(bits, forbidden)
 
     def _rewards(self, states: Nest, actions: Nest, take: Take) -> Nest:
-        """Returns the rewards `[B]`, in the graph or on the host."""
         payments = take(self._payments, states)
         if not self._task.acts:
             return payments
@@ -205,29 +178,24 @@ class Probe(FunctionalEnv):
         earned = self._actions.rewards(actions, bits, forbidden, take)
         return payments + take(self._weights, states) * earned
 
-    # The environment.
-
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws first states `[B]` int32."""
         return rng.integers(0, self._starts)
 
-    def transition(self, state: tf.Tensor, action: Nest) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Nest) -> Tensor:
         """Returns the states of the next step, whatever the action."""
         return tf.minimum(state + self._stride, len(self._bits) - 1)
 
-    def observation(self, state: tf.Tensor) -> Nest:
+    def observation(self, state: Tensor) -> Nest:
         """Returns a nest of `[B, ...]`; see `Probe`."""
-        return tf.nest.map_structure(
-            lambda table: _take_in_graph(table, state), self._observations
-        )
+        tables = self._observations
+        return tf.nest.map_structure(lambda rows: _take_in_graph(rows, state), tables)
 
-    def reward(
-        self, state: tf.Tensor, action: Nest, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Nest, next_state: Tensor) -> Tensor:
         """Returns the rewards `[B]`; see `Probe`."""
         return self._rewards(state, action, _take_in_graph)
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns `[B]` bool, whether an episode is over."""
         return state >= len(self.states)
 
@@ -235,25 +203,12 @@ class Probe(FunctionalEnv):
 class ProbeEnv(gym.Env[Any, Any]):
     """A probe on the host, as an ordinary `gymnasium.Env`.
 
-    Args:
-        probe: The probe to step.
-        mask_in_info: Whether a mask is in `info["action_mask"]` and not in the
-            observation. Defaults to `False`.
-
-    Raises:
-        ValueError: If `mask_in_info` is asked for and the probe has no mask.
-
-    Example:
-        >>> env = ProbeEnv(Probe("memory", "text"))
-        >>> env.reset(seed=0)[0] in ("left", "right")
-        True
+    With `mask_in_info` the mask of a masked probe is in `info["action_mask"]` alone.
     """
 
     def __init__(self, probe: Probe, mask_in_info: bool = False) -> None:
         if mask_in_info and not probe.masked:
-            raise ValueError(
-                "`mask_in_info` needs a probe with masked=True. Received: masked=False"
-            )
+            checks.refuse("mask_in_info", "needs a probe with masked=True", True)
         self.probe, self.mask_in_info = probe, mask_in_info
         self.action_space = probe.action_space
         self.observation_space = (
@@ -281,7 +236,6 @@ class ProbeEnv(gym.Env[Any, Any]):
         return observation, reward, terminated, truncated, info
 
     def _show(self) -> tuple[Nest, dict[str, Any]]:
-        """Returns an observation and infos of their own."""
         observation = copy.deepcopy(self.probe._elements[self._state])
         mask = self.probe._masks[self._state].copy()
         if self.mask_in_info:

@@ -16,12 +16,7 @@ from kpg.types import Array, Nest, Space
 
 
 class Actor:
-    """Draws actions from a space; equal seeds draw equal actions from equal masks.
-
-    Args:
-        space: The action space; it is left as it is.
-        seed: Seed of the draws.
-    """
+    """Draws actions from a copy of a space; equal seeds draw alike from equal masks."""
 
     def __init__(self, space: Space, seed: int) -> None:
         self.space = spaces.from_config(spaces.to_config(space))
@@ -59,9 +54,8 @@ def without_action(space: Space, mask: Array | None) -> Finding | None:
         return None
     return Finding(
         "mask_without_action",
-        "The action mask allows no action at all although the episode goes on, so no "
-        "policy can act. Let the episode end there, or allow an action that does "
-        f"nothing. Received: {mask}",
+        "The action mask allows no action at all although the episode goes on. Let it "
+        f"end there, or allow an action that does nothing. Received: {mask}",
     )
 
 

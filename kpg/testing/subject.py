@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -16,28 +16,21 @@ from typing_extensions import override
 from kpg.environments.construction import as_environment
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment, Rng, is_functional
-from kpg.environments.host.vector import HostEnvironment
+from kpg.environments.host.vector import HostEnvironment, mode_of
 from kpg.testing import functions
 from kpg.testing.finding import Finding
-from kpg.types import Array, Factory, Nest, Space
+from kpg.types import Factory, Nest, Space, Tensor
 
 
 class Subject(ABC):
-    """A single environment; nothing that it returns has been checked.
-
-    Attributes:
-        observation_space: Space of an observation.
-        action_space: Space of an action.
-        max_episode_steps: The time limit that is declared, or `None`.
-        keeps_observations: Whether a returned observation always belongs to the caller.
-        factory: Makes more copies, or `None`.
-    """
+    """A single environment, unchecked; `factory`, if any, makes more copies."""
 
     observation_space: Space
     action_space: Space
     max_episode_steps: int | None
-    keeps_observations = True
+    keeps_observations = True  # whether what was returned belongs to the caller
     factory: Factory | None = None
+    candidate: object  # what `as_environment` takes
 
     @abstractmethod
     def reset(self, seed: int) -> object:
@@ -47,10 +40,6 @@ class Subject(ABC):
     def step(self, action: Nest) -> object:
         """Takes a step; returns what `gymnasium.Env.step` would."""
 
-    @abstractmethod
-    def candidate(self) -> object:
-        """Returns what `as_environment` takes."""
-
     def findings(self) -> Iterable[Finding]:
         """Yields what only an environment of this kind can get wrong."""
         return ()
@@ -59,11 +48,11 @@ class Subject(ABC):
         """Returns the environment for a trainer."""
         if self.factory is not None:
             return as_environment(self.factory, num_envs, seed=0)
-        return as_environment(self.candidate(), seed=0)
+        return as_environment(self.candidate, seed=0)
 
     def close(self) -> None:
         """Closes what was made for the examination, and nothing else."""
-        close = getattr(self.candidate(), "close", None)
+        close = getattr(self.candidate, "close", None)
         if self.factory is not None and close is not None:
             close()
 
@@ -74,10 +63,14 @@ class EnvSubject(Subject):
     keeps_observations = False
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
-        self.env = env
+        self.candidate = self.env = env
         self.observation_space = env.observation_space
         self.action_space = env.action_space
-        self.max_episode_steps = _time_limit(env)
+        limit: int | None = getattr(env.spec, "max_episode_steps", None)
+        while limit is None and isinstance(env, gym.Wrapper):
+            limit = getattr(env, "_max_episode_steps", None)
+            env = env.env
+        self.max_episode_steps = limit
 
     @override
     def reset(self, seed: int) -> object:
@@ -87,10 +80,6 @@ class EnvSubject(Subject):
     def step(self, action: Nest) -> object:
         return self.env.step(action)
 
-    @override
-    def candidate(self) -> object:
-        return self.env
-
 
 class VectorSubject(Subject):
     """The first copy of a vector environment; all copies get the same actions."""
@@ -98,7 +87,7 @@ class VectorSubject(Subject):
     def __init__(
         self, vector_env: VectorEnv[Any, Any, Any], limit: int | None = None
     ) -> None:
-        self.vector_env = vector_env
+        self.candidate = self.vector_env = vector_env
         self.observation_space = vector_env.single_observation_space
         self.action_space = vector_env.single_action_space
         spec_limit = getattr(vector_env.spec, "max_episode_steps", None)
@@ -131,28 +120,20 @@ class VectorSubject(Subject):
         if ended[0] and "final_obs" in infos:
             observation = infos["final_obs"][0]
         elif ended.any() and not ended[0]:
-            self._reset_others(ended)
+            if mode_of(self.vector_env) is AutoresetMode.DISABLED:
+                self.vector_env.reset(options={"reset_mask": ended})
         info = _first_info(infos)
         return observation, rewards[0], bool(terminated[0]), bool(truncated[0]), info
 
-    @override
-    def candidate(self) -> object:
-        return self.vector_env
-
     def _first(self, observations: Nest) -> Nest:
         return next(iter(iterate(self.vector_env.observation_space, observations)))
-
-    def _reset_others(self, ended: Array) -> None:
-        mode = self.vector_env.metadata.get("autoreset_mode")
-        if mode in (AutoresetMode.DISABLED, AutoresetMode.DISABLED.value, "DISABLED"):
-            self.vector_env.reset(options={"reset_mask": ended})
 
 
 class GraphSubject(Subject):
     """An in-graph environment with a single row."""
 
     def __init__(self, env: GraphEnvironment) -> None:
-        self.env = env
+        self.candidate = self.env = env
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.max_episode_steps = env.max_episode_steps
@@ -183,33 +164,24 @@ class GraphSubject(Subject):
         return observation, reward, terminated, truncated, {}
 
     @override
-    def candidate(self) -> object:
-        return self.env
-
-    @override
     def environment(self, num_envs: int) -> Environment:
         if self.factory is None:
             return self.env
         limit = self.max_episode_steps
         return GraphEnvironment(self.env.func_env, num_envs, 0, self.env.spec, limit)
 
-    def _initial(self, key: tf.Tensor) -> Nest:
+    def _initial(self, key: Tensor) -> Nest:
         states = self.env.initial(Rng(key, 1))
         return states, self.env.observation(states)
 
-    def _transition(self, states: Nest, actions: Nest, key: tf.Tensor) -> Nest:
+    def _transition(self, states: Nest, actions: Nest, key: Tensor) -> Nest:
         after = self.env.transition(states, actions, Rng(key, 1))
         reward = self.env.reward(states, actions, after)
         return after, self.env.observation(after), reward, self.env.terminal(after)
 
 
 def subject_of(candidate: object) -> Subject:
-    """Returns the subject for what `as_environment` takes.
-
-    Raises:
-        ValueError: If it takes no such thing, or the environment cannot be played at
-            random.
-    """
+    """Returns the subject for what `as_environment` takes, or raises a `ValueError`."""
     if isinstance(candidate, HostEnvironment):
         return VectorSubject(candidate.vector_env, candidate.max_episode_steps)
     if isinstance(candidate, GraphEnvironment):
@@ -224,29 +196,16 @@ def subject_of(candidate: object) -> Subject:
             f"played at random. Received: {candidate!r}"
         )
     functional = not isinstance(candidate, type) and is_functional(candidate)
-    if not functional and callable(candidate):
-        return _made(candidate)
-    subject = subject_of(as_environment(candidate))
-    subject.factory = lambda: candidate
-    return subject
-
-
-def _made(factory: Callable[[], object]) -> Subject:
-    made = factory()
+    if functional or not callable(candidate):
+        subject = subject_of(as_environment(candidate))
+        subject.factory = lambda: candidate
+        return subject
+    made = candidate()
     if callable(made) and not isinstance(made, (gym.Env, VectorEnv)):
         made = as_environment(lambda: made)  # refuses anything else
     subject = subject_of(made)
-    subject.factory = factory
+    subject.factory = candidate
     return subject
-
-
-def _time_limit(env: gym.Env[Any, Any]) -> int | None:
-    """Finds the time limit in the spec, or in the wrapper that enforces it."""
-    limit: int | None = getattr(env.spec, "max_episode_steps", None)
-    while limit is None and isinstance(env, gym.Wrapper):
-        limit = getattr(env, "_max_episode_steps", None)
-        env = env.env
-    return limit
 
 
 def _row(nest: Nest) -> Nest:

@@ -1,11 +1,4 @@
-"""Environments made of pure functions of tensors, stepped inside the graph.
-
-The contract is Gymnasium's `gymnasium.experimental.functional.FuncEnv`, with four
-changes: states, actions and observations have a leading batch axis `[B, ...]`; every
-function is made of TensorFlow operations; `rng` is an `Rng`, which has the method names
-of NumPy's `Generator` and no state; and a method takes only the arguments it uses.
-Time limits and resets are not part of such an environment; the trainer adds them.
-"""
+"""Environments made of pure functions of tensors, stepped inside the graph."""
 
 from __future__ import annotations
 
@@ -20,9 +13,9 @@ from gymnasium.experimental.functional import FuncEnv
 from typing_extensions import override
 
 from kpg import checks, contracts
-from kpg.environments.environment import Environment, checked_num_envs
+from kpg.environments.environment import Environment
 from kpg.graph import random
-from kpg.types import Nest, Space
+from kpg.types import Nest, Space, Tensor
 
 if TYPE_CHECKING:
     # Gymnasium's methods declare every argument; ours may leave some out.
@@ -38,7 +31,6 @@ _ARGUMENTS = {
     "reward": ("state", "action", "next_state", "rng", "params"),
     "terminal": ("state", "rng", "params"),
 }
-_SPACES = ("observation_space", "action_space")
 # Odd, so that every draw gets its own key; 2³² over the golden ratio, and the like.
 _STREAMS = (0x9E3779B9, 0x85EBCA6B)
 
@@ -46,52 +38,38 @@ _STREAMS = (0x9E3779B9, 0x85EBCA6B)
 class Rng:
     """Stateless random numbers for a batch, under the names of NumPy's `Generator`.
 
-    Each call draws from a stream of its own, which the seed and the number of earlier
-    calls determine. So the same sequence of calls with the same seed gives the same
-    numbers, in and outside of a graph.
-
-    Args:
-        seed: `[2]` int32 tensor.
-        batch_size: Number of rows B that each call draws.
-
-    Example:
-        >>> rng = Rng(tf.constant([0, 1]), batch_size=4)
-        >>> rng.uniform(-0.6, -0.4).shape
-        TensorShape([4])
+    Each call draws from a stream of its own, which the seed, `[2]` int32, and the
+    number of earlier calls determine, in and outside of a graph.
     """
 
-    def __init__(self, seed: tf.Tensor, batch_size: int) -> None:
-        """See `Rng`."""
+    def __init__(self, seed: Tensor, batch_size: int) -> None:
         self.seed = tf.convert_to_tensor(seed, tf.int32)
         self.batch_size = batch_size
         self._calls = 0
         if self.seed.shape.as_list() != [2]:
-            raise ValueError(
-                "A seed must be an integer tensor of shape [2]. Received: "
-                f"seed.shape={self.seed.shape}"
-            )
+            raise ValueError(f"A seed must have the shape [2]. Received: {seed}")
 
     def uniform(
         self, low: float = 0.0, high: float = 1.0, size: tuple[int, ...] = ()
-    ) -> tf.Tensor:
+    ) -> Tensor:
         """Returns `[B, *size]` float32 numbers, uniform in [low, high)."""
         return random.uniform([self.batch_size, *size], self._next_seed(), low, high)
 
     def normal(
         self, loc: float = 0.0, scale: float = 1.0, size: tuple[int, ...] = ()
-    ) -> tf.Tensor:
+    ) -> Tensor:
         """Returns `[B, *size]` float32 numbers, normal with std `scale`."""
         return random.normal([self.batch_size, *size], self._next_seed(), loc, scale)
 
-    def integers(self, low: int, high: int, size: tuple[int, ...] = ()) -> tf.Tensor:
+    def integers(self, low: int, high: int, size: tuple[int, ...] = ()) -> Tensor:
         """Returns `[B, *size]` int32 numbers, uniform in low … high − 1."""
         return random.integers([self.batch_size, *size], self._next_seed(), low, high)
 
-    def _next_seed(self) -> tf.Tensor:
+    def _next_seed(self) -> Tensor:
         """Returns the key of the next stream.
 
-        The generators behind are counter-based: any two keys give independent streams,
-        so one `xor` does what `stateless_fold_in` spends a whole draw on.
+        The generators are counter-based, so `xor` does for keys, without the draw that
+        `stateless_fold_in` spends.
         """
         key = [(self._calls * stream) & 0xFFFFFFFF for stream in _STREAMS]
         self._calls += 1
@@ -104,8 +82,11 @@ class Rng:
 class FunctionalEnv(_Base):
     """Base class of environments in TensorFlow.
 
-    A subclass sets the two spaces and defines five methods. Each gets a batch and takes
-    the arguments it uses, by position:
+    The contract is Gymnasium's `gymnasium.experimental.functional.FuncEnv`, but states,
+    actions and observations have a leading batch axis `[B, ...]` and `rng` is an `Rng`.
+    The trainer adds resets and the time limit, `max_episode_steps` (default `None`). A
+    subclass sets `observation_space` and `action_space`, of one row, and defines five
+    methods of TensorFlow operations, which take what they use, by position:
 
     - `initial(rng)` returns B states to start from, a nest of `[B, ...]`.
     - `transition(state, action, rng)` returns the states that follow.
@@ -114,26 +95,7 @@ class FunctionalEnv(_Base):
     - `terminal(state, rng)` returns `[B]` bool, whether each state ends its episode.
 
     All but `initial` may leave out `rng`. As in Gymnasium, `params` may follow it: what
-    `get_default_params` returns.
-
-    Attributes:
-        observation_space: Space of one observation, not of a batch.
-        action_space: Space of one action.
-        max_episode_steps: Number of steps after which an episode is truncated. Defaults
-            to `None`, no limit.
-
-    Raises:
-        TypeError: When a subclass is defined with a misspelt method.
-
-    Example:
-        >>> class Line(FunctionalEnv):
-        ...     observation_space = gymnasium.spaces.Box(-9, 9, (1,))
-        ...     action_space = gymnasium.spaces.Box(-1, 1, (1,))
-        ...     def initial(self, rng): return rng.uniform(-1.0, 1.0, (1,))
-        ...     def transition(self, state, action): return state + action
-        ...     def observation(self, state): return state
-        ...     def reward(self, state, action, next_state): return -next_state[:, 0]
-        ...     def terminal(self, state): return state[:, 0] > 9
+    `get_default_params` returns. A misspelt method raises a `TypeError`.
     """
 
     observation_space: Space
@@ -144,8 +106,8 @@ class FunctionalEnv(_Base):
     initial: Callable[..., Nest]
     transition: Callable[..., Nest]
     observation: Callable[..., Nest]
-    reward: Callable[..., tf.Tensor]
-    terminal: Callable[..., tf.Tensor]
+    reward: Callable[..., Tensor]
+    terminal: Callable[..., Tensor]
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -163,12 +125,10 @@ class GraphEnvironment(Environment):
         num_envs: Number of copies to step. Defaults to 1.
         seed: What the randomness starts from. Defaults to `None`: the trainer's.
         spec: Gymnasium's `EnvSpec`. Defaults to the `spec` of `func_env`, if any.
-        max_episode_steps: Time limit, ≥ 1. Defaults to that of `spec`, then to that of
-            `func_env`.
+        max_episode_steps: Time limit, ≥ 1. Defaults to that of `spec` or `func_env`.
 
     Raises:
-        ValueError: If `func_env` lacks a method or a space, a method takes other
-            arguments, or a number is too small.
+        ValueError: If a method or space is missing or wrong, or a number is too small.
     """
 
     def __init__(
@@ -180,11 +140,9 @@ class GraphEnvironment(Environment):
         max_episode_steps: int | None = None,
     ) -> None:
         missing = missing_methods(func_env)
-        missing += [
-            name
-            for name in _SPACES
-            if not isinstance(getattr(func_env, name, None), gymnasium.Space)
-        ]
+        for name in ("observation_space", "action_space"):
+            if not isinstance(getattr(func_env, name, None), gymnasium.Space):
+                missing.append(name)
         if missing:
             raise ValueError(
                 f"A functional environment must have {' and '.join(missing)}; "
@@ -192,7 +150,7 @@ class GraphEnvironment(Environment):
                 f"Received: {func_env!r}"
             )
         self.func_env = cast(FunctionalEnv, func_env)
-        self.num_envs = checked_num_envs(num_envs)
+        self.num_envs = checks.whole_number("num_envs", num_envs)
         self.seed = seed
         self.spec = spec if spec is not None else getattr(func_env, "spec", None)
         self.observation_space = self.func_env.observation_space
@@ -225,12 +183,12 @@ class GraphEnvironment(Environment):
 
     def reward(
         self, states: Nest, actions: Nest, next_states: Nest, rng: Rng | None = None
-    ) -> tf.Tensor:
+    ) -> Tensor:
         """Returns the rewards `[B]` float32 of the transitions."""
         rewards = self.call("reward", states, actions, next_states, rng)
         return tf.cast(rewards, tf.float32)
 
-    def terminal(self, states: Nest, rng: Rng | None = None) -> tf.Tensor:
+    def terminal(self, states: Nest, rng: Rng | None = None) -> Tensor:
         """Returns `[B]` bool, whether each state ends its episode."""
         return tf.cast(self.call("terminal", states, rng), tf.bool)
 
@@ -262,11 +220,6 @@ def missing_methods(candidate: object) -> list[str]:
 
 
 def _num_arguments(func_env: object, name: str) -> int:
-    """Returns how many of its `_ARGUMENTS` a method takes.
-
-    Raises:
-        ValueError: If it cannot be called with any number of them.
-    """
     wanted = _ARGUMENTS[name]
     least = max(1, len(wanted) - 2)
     has_params = getattr(func_env, "default_params", None) is not None
@@ -275,7 +228,7 @@ def _num_arguments(func_env: object, name: str) -> int:
     except (TypeError, ValueError):  # some callables have none
         return len(wanted) - (not has_params)
     parameters = list(signature.parameters.values())
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return len(wanted) - (not has_params)
     positional = [p for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
     taken = 0
@@ -286,8 +239,8 @@ def _num_arguments(func_env: object, name: str) -> int:
             break
         taken += 1
     misplaced = any(
-        parameter.name in wanted and wanted.index(parameter.name) != index
-        for index, parameter in enumerate(positional)
+        p.name in wanted and wanted.index(p.name) != index
+        for index, p in enumerate(positional)
     )
     rest = [p for p in parameters if p not in positional[:taken]]
     unmet = any(p.default is p.empty and p.kind < p.VAR_KEYWORD for p in rest)

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class Navigation(FunctionalEnv):
@@ -22,14 +22,9 @@ class Navigation(FunctionalEnv):
     pₜ₊₁ = clip(pₜ + ℓ(cos φ, sin φ), −5, 5), rₜ = −‖q − pₜ₊₁‖
 
     The episode ends within 0.5 of the goal, and is truncated after 50 steps. Position
-    and goal are drawn uniformly, so a first step may start at the goal.
-
-    Going straight to the goal, at most 1 a step, is optimal for every discount: after k
-    steps no path is nearer than ‖q − p₀‖ − k, so none earns more in any step, and none
-    arrives earlier.
-
-    A `tanh_normal` policy learns it fastest: the best action lies at the end of a
-    range, where most samples of a plain normal are clipped.
+    and goal are drawn uniformly, so a first step may start at the goal. Going straight
+    is optimal for every discount. A `tanh_normal` policy learns it fastest: the best
+    action lies at the end of a range.
     """
 
     half_width = 5.0
@@ -45,11 +40,11 @@ class Navigation(FunctionalEnv):
             np.array([math.pi, self.max_distance], np.float32),
         )
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws a position and a goal anywhere in the room."""
         return rng.uniform(-self.half_width, self.half_width, (4,))
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         """Moves the robot by the distance in the direction."""
         directions = tf.clip_by_value(action[..., :1], -math.pi, math.pi)
         distances = tf.clip_by_value(action[..., 1:], 0.0, self.max_distance)
@@ -59,38 +54,29 @@ class Navigation(FunctionalEnv):
         )
         return tf.concat([positions, state[..., 2:]], axis=-1)
 
-    @override
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 4]`."""
         return state
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns minus the distance that remains after the step."""
         return -_distances(next_state)
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns whether the robot has arrived."""
         return _distances(state) <= self.goal_radius
 
-    # The exact answers.
-
-    def best_actions(self, states: tf.Tensor) -> tf.Tensor:
+    def best_actions(self, states: Tensor) -> Tensor:
         """Returns the optimal actions `[B, 2]`: straight at the goal."""
         way = states[..., 2:] - states[..., :2]
         directions = tf.atan2(way[..., 1], way[..., 0])
         distances = tf.minimum(_distances(states), self.max_distance)
         return tf.stack([directions, distances], axis=-1)
 
-    def values(self, states: tf.Tensor, discount: float) -> tf.Tensor:
+    def values(self, states: Tensor, discount: float) -> Tensor:
         """Returns the optimal values V(p, q) = −Σₖ γᵏ⁻¹ max(0, ‖q − p‖ − k), `[B]`.
 
-        The sum is over the steps k = 1 … n up to the first that ends within the radius.
-
-        Args:
-            states: `[B, 4]` states from which at least one step is made.
-            discount: γ in [0, 1].
+        The sum is over the steps k ≥ 1 up to the first that ends within the radius.
         """
         first = _distances(states)
         longest = 2.0 * math.sqrt(2.0) * self.half_width / self.max_distance
@@ -102,6 +88,5 @@ class Navigation(FunctionalEnv):
         return values
 
 
-def _distances(states: tf.Tensor) -> tf.Tensor:
-    """Returns the distances `[B]` from the positions to the goals."""
+def _distances(states: Tensor) -> Tensor:
     return tf.norm(states[..., 2:] - states[..., :2], axis=-1)

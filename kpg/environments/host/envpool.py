@@ -22,7 +22,7 @@ from gymnasium.vector.utils import batch_space
 from typing_extensions import override
 
 from kpg import checks
-from kpg.environments.host.vector import joined
+from kpg.environments.host.vector import joined, replaced
 from kpg.environments.registry import close_ids
 from kpg.types import Array, Config, Nest
 
@@ -35,34 +35,30 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
 
     Three habits of EnvPool are corrected:
 
-    - After an end it resets in the next step, whose action it ignores. Here `reset`
-      with `options={"reset_mask": …}` does it, so that no step is lost.
+    - It resets in the step after an end, and ignores its action. Here `reset` with
+      `options={"reset_mask": …}` does it, so that no step is lost.
     - An episode that terminates in the very step that reaches the time limit counts as
-      truncated there. Where Gymnasium puts the limit around the environment, EnvPool's
-      is one step longer here, and this class truncates. Elsewhere the environment may
-      know its limit (MiniGrid's reward depends on it), and it stays with EnvPool.
-    - Seeds are fixed when a pool is made (42 by default), and the copies of seed 1 are
-      those of seed 0 shifted by one. Here `reset(seed=…)` makes another pool, with a
-      seed derived from the given one.
+      truncated. Where Gymnasium puts the limit around the environment, EnvPool's is one
+      step longer here, and this class truncates. Elsewhere the environment may know its
+      limit (MiniGrid's reward depends on it), and it stays with EnvPool.
+    - Seeds are fixed when a pool is made (42 by default), and those of the copies
+      overlap. Here `reset(seed=…)` makes another pool, with a seed derived from it.
 
     Args:
         id: EnvPool's id of the environment.
-        num_envs: Number of copies.
+        num_envs: Number of copies. Defaults to 1.
         num_pools: Number of pools, a divisor of `num_envs`: one steps while the policy
-            acts for another. The copies have the seeds, and so the episodes, of a
-            single pool. Two are quicker where stepping takes about as long as acting
-            and a CPU core is free. Defaults to 1.
+            acts for another, in the same episodes. Two are quicker where stepping takes
+            about as long as acting and a CPU core is free. Defaults to 1.
         **env_kwargs: Arguments of `envpool.make`, such as `max_episode_steps` and
-            `num_threads`, the threads of all pools together. Their default is one for
-            each CPU core.
+            `num_threads`, by default one for each CPU core, of all pools together.
 
     Attributes:
         parts: For each pool the slice of its copies.
 
     Raises:
         ImportError: If EnvPool is not installed.
-        ValueError: If EnvPool has no such environment, or the copies cannot be divided
-            among so many pools.
+        ValueError: If EnvPool has no such environment, or `num_pools` does not fit.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}
@@ -76,12 +72,14 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         limit = getattr(default, "max_episode_steps", _NO_LIMIT)
         limit = None if limit == _NO_LIMIT else limit
         registered = registry.get(id)
-        self._limit = None
-        if limit and registered is not None and registered.max_episode_steps:
-            self._limit = limit
-            env_kwargs = {**env_kwargs, "max_episode_steps": limit + 1}
-        self.num_envs = num_envs
-        self.parts = _parts(num_envs, num_pools)
+        outside = registered is not None and registered.max_episode_steps
+        self._limit = limit if outside else None
+        if self._limit:
+            env_kwargs = {**env_kwargs, "max_episode_steps": self._limit + 1}
+        if num_envs % checks.whole_number("num_pools", num_pools):
+            checks.refuse("num_pools", f"must divide num_envs={num_envs}", num_pools)
+        self.num_envs, size = num_envs, num_envs // num_pools
+        self.parts = tuple(slice(n, n + size) for n in range(0, num_envs, size))
         self._make_kwargs = {"task_id": id, **_sizes(self.parts, env_kwargs)}
         self._pools = self._start(None)
         self._waiting = [False] * len(self.parts)
@@ -97,17 +95,10 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Resets the copies where `options["reset_mask"]` is true, or all.
+        """Resets the copies where `options["reset_mask"]` (`[B]` bool) is true, or all.
 
-        A step of theirs that has begun is finished first.
-
-        Args:
-            seed: Seed of all copies, or `None` to continue the randomness.
-            options: May hold "reset_mask", `[B]` bool. Defaults to `None`.
-
-        Returns:
-            Observations `[B, ...]`, of the other copies the last ones, and EnvPool's
-            infos of the copies that were reset.
+        A step that has begun is finished first. Returns observations `[B, ...]`, of the
+        other copies the last ones, and EnvPool's infos of the copies that were reset.
         """
         if seed is not None:
             self.close_extras()
@@ -122,11 +113,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
 
     @override
     def step(self, actions: Nest) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Steps all copies; the batch must be complete.
-
-        EnvPool ends the process for a wrong number of actions. `HostEnvironment`
-        refuses it before.
-        """
+        """Steps all copies; the batch must be complete, or EnvPool ends the process."""
         for part, copies in enumerate(self.parts):
             own = tf.nest.map_structure(operator.itemgetter(copies), actions)
             self.step_async(own, part)
@@ -134,12 +121,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         return tuple(map(joined, zip(*results, strict=True)))
 
     def step_async(self, actions: Nest, part: int) -> None:
-        """Begins a step of one part.
-
-        Args:
-            actions: Of its copies; the batch must be complete, as for `step`.
-            part: Which of `parts`.
-        """
+        """Begins a step of `parts[part]`; the batch must be complete, as for `step`."""
         self._pools[part].send(actions)
         self._waiting[part] = True
 
@@ -167,15 +149,7 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
             self._observations[part], infos = pool.reset()
             return infos
         fresh, infos = pool.reset(rows.astype(np.int32))
-
-        def replaced(last: Array, row: Array) -> Array:
-            last = last.copy()
-            last[rows] = row
-            return last
-
-        self._observations[part] = tf.nest.map_structure(
-            replaced, self._observations[part], fresh
-        )
+        self._observations[part] = replaced(self._observations[part], rows, fresh)
         return infos
 
     def _finish(self, part: int) -> None:
@@ -201,29 +175,14 @@ class EnvPoolVectorEnv(VectorEnv[Any, Any, Any]):
         return pools
 
 
-def _parts(num_envs: int, num_pools: int) -> tuple[slice, ...]:
-    """Returns the copies of each pool."""
-    if num_envs % checks.whole_number("num_pools", num_pools):
-        checks.refuse("num_pools", f"must divide num_envs={num_envs}", num_pools)
-    size = num_envs // num_pools
-    return tuple(slice(first, first + size) for first in range(0, num_envs, size))
-
-
 def _sizes(parts: tuple[slice, ...], env_kwargs: Config) -> Config:
-    """Returns the arguments of one pool."""
-    size = parts[0].stop
-    if len(parts) == 1:
-        return {**env_kwargs, "num_envs": size}
-    threads = env_kwargs.get("num_threads") or min(parts[-1].stop, _cores())
-    share = max(1, threads // len(parts))
-    return {**env_kwargs, "num_envs": size, "num_threads": share}
-
-
-def _cores() -> int:
-    """Returns the number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    sizes = {**env_kwargs, "num_envs": parts[0].stop}
+    if len(parts) > 1:
+        has_affinity = hasattr(os, "sched_getaffinity")
+        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+        threads = env_kwargs.get("num_threads") or min(parts[-1].stop, cores)
+        sizes["num_threads"] = max(1, threads // len(parts))
+    return sizes
 
 
 def _loaded(id: str) -> ModuleType:
@@ -236,7 +195,6 @@ def _loaded(id: str) -> ModuleType:
     if id not in known:
         raise ValueError(
             f"EnvPool must have the environment.{close_ids(id, known)} Call "
-            "`envpool.list_all_envs()` for all, or use backend='gymnasium'. Received: "
-            f"id={id!r}"
+            f"`envpool.list_all_envs()`, or use backend='gymnasium'. Received: {id=}"
         )
     return envpool

@@ -17,26 +17,18 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
     """Puts the mask of legal actions beside the observation.
 
     The observation becomes `{"action_mask": mask, "observation": observation}`, for a
-    policy that is made with `action_mask="action_mask"`. Masks then reach a trainer
-    like any other observation, those of resets and of final observations included.
+    policy that is made with `action_mask="action_mask"`.
 
     Args:
         env: An environment whose `reset` and `step` give `info["action_mask"]`: 0 where
-            a choice is forbidden, 1 where it is legal; an array or a nest of arrays
-            that flattens, in the order of `tf.nest`, to one number for each choice: n
-            of a `Discrete`, the sum of `nvec` of a `MultiDiscrete`, two for each number
-            of a `MultiBinary` (that of 0 first), and these after one another for the
-            parts of a `Tuple` or `Dict`.
+            a choice is forbidden, 1 where it is legal; an array or a nest that
+            flattens, in the order of `tf.nest`, to one number for each choice: n of a
+            `Discrete`, the sum of `nvec` of a `MultiDiscrete`, two for each number of a
+            `MultiBinary` (that of 0 first), after one another for the parts of a nest.
 
     Raises:
-        ValueError: If the action space has no choices. `reset` and `step` raise it if
-            the mask is missing, has another length or holds something else than 0
-            and 1.
-
-    Example:
-        >>> env = kpg.make("Taxi-v4", num_envs=2, wrappers=[ActionMaskFromInfo])
-        >>> sorted(env.observation_space)
-        ['action_mask', 'observation']
+        ValueError: If the action space has no choices; in `reset` and `step` if the
+            mask is missing, has another length or holds something else than 0 and 1.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -68,10 +60,8 @@ class ActionMaskFromInfo(gym.Wrapper[Any, Any, Any, Any]):
     def _with_mask(self, observation: Nest, info: dict[str, Any]) -> dict[str, Any]:
         if "action_mask" not in info:
             raise ValueError(
-                f"{self.env} must give info['action_mask'] in `reset` and `step`. "
-                f"Leave ActionMaskFromInfo out, or write a "
-                "gymnasium.Wrapper that adds the mask to the info. Received: info with "
-                f"{sorted(info)}"
+                f"{self.env} must give info['action_mask'] in `reset` and `step`; a "
+                f"gymnasium.Wrapper can add it. Received: info with {sorted(info)}"
             )
         parts = tf.nest.flatten(info["action_mask"])
         mask = np.concatenate([np.ravel(part) for part in parts])

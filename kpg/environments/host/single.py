@@ -15,19 +15,8 @@ from kpg.types import Nest
 class SingleEnv(gym.Env[Any, Any]):
     """A `gymnasium.Env` over a vector environment that has one copy.
 
-    Example:
-        vector_env = kpg.environments.ControlledGeneration(
-            executor, prompts, rewards=[…], num_envs=1, autoreset_mode="Disabled"
-        )
-        env = kpg.environments.SingleEnv(vector_env)
-        observation, info = env.reset(seed=0)
-
-    Args:
-        vector_env: One with one copy and DISABLED autoreset, since the user of a plain
-            environment resets it.
-
-    Raises:
-        ValueError: If it has several copies, or resets by itself.
+    The vector environment's autoreset must be DISABLED, since the user resets, or a
+    `ValueError` is raised.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}

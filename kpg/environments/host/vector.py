@@ -1,7 +1,4 @@
-"""Gymnasium's vector environments behind one contract, whatever their autoreset mode.
-
-Reference: https://farama.org/Vector-Autoreset-Mode.
-"""
+"""Gymnasium's vector environments behind one contract for all autoreset modes."""
 
 from __future__ import annotations
 
@@ -28,13 +25,12 @@ Infos: TypeAlias = dict[str, Any]
 class HostStep(NamedTuple):
     """What one step of every copy led to.
 
-    Observations are nests of arrays as `kpg.spaces.encode` makes them.
-
     Attributes:
-        observations: `[B, ...]` what to act on next; after a reset, that of the reset.
+        observations: `[B, ...]` what to act on next, a nest of arrays as
+            `kpg.spaces.encode` makes them; after a reset, that of the reset.
         next_observations: `[B, ...]` the true next observation of this step: where an
-            episode ended the final one, never that of a reset. Meaningless where
-            `valid` is false. It is the nest `observations` itself if all rows agree.
+            episode ended the final one. Meaningless where `valid` is false; the nest
+            `observations` itself if all rows agree.
         rewards: `[B]` float32.
         terminated: `[B]` bool; nothing follows.
         truncated: `[B]` bool; the episode was cut. Never together with `terminated`.
@@ -68,34 +64,30 @@ class HostEnvironment(Environment):
     - SAME_STEP: the reset happens at once; the final observation is in `infos`.
     - DISABLED: nothing resets by itself; `step` resets the rows that ended.
 
-    Copies that run outside Python can be stepped while a policy acts for others. A
-    vector environment that can do so has `parts`, a tuple of equal slices of its
-    copies, and the methods `step_async(actions, part)` and `step_wait(part)`, which
-    begin and end a step of one of them. `EnvPoolVectorEnv` does.
+    A vector environment whose copies can be stepped while a policy acts for others has
+    equal slices of its copies in `parts`, and `step_async(actions, part)` and
+    `step_wait(part)`, which begin and end a step of one, as `EnvPoolVectorEnv`.
+
+    Reference: https://farama.org/Vector-Autoreset-Mode.
 
     Args:
         vector_env: The environments. `metadata["autoreset_mode"]` says their mode.
         seed: Seed of the first reset. Defaults to `None`, Gymnasium's own choice.
 
     Attributes:
-        parts: Slices of the copies that are stepped separately; one slice of all unless
-            the vector environment says otherwise.
+        parts: Slices of the copies that are stepped separately; by default one of all.
 
     Raises:
-        ValueError: If the autoreset mode is missing or unknown, or a space is not
-            supported.
+        ValueError: If the autoreset mode is unknown, or a space is not supported.
     """
 
     def __init__(self, vector_env: VectorEnv[Any, Any, Any], seed: int | None = None):
         self.vector_env = vector_env
-        self.autoreset_mode = _mode(vector_env)
+        self.autoreset_mode = mode_of(vector_env)
         self.num_envs = vector_env.num_envs
-        # Gymnasium's own class has no parts.
-        self._parted: _Parted | None = None
-        self.parts: tuple[slice, ...] = (slice(0, vector_env.num_envs),)
-        if hasattr(vector_env, "parts"):
-            self._parted = cast(_Parted, vector_env)
-            self.parts = self._parted.parts
+        has_parts = hasattr(vector_env, "parts")  # Gymnasium's own class has none
+        self._parted = cast(_Parted, vector_env) if has_parts else None
+        self.parts = self._parted.parts if self._parted else (slice(0, self.num_envs),)
         self.seed = seed
         # EnvPool's own environments have a `spec` of another kind.
         spec = vector_env.spec
@@ -104,7 +96,9 @@ class HostEnvironment(Environment):
         self.action_space = vector_env.single_action_space
         spaces.check(self.observation_space, "observation")
         spaces.check(self.action_space, "action")
-        self._names = _names(self.observation_space)
+        paths = [path for path, _ in spaces.leaves(self.observation_space)]
+        indices = ("".join(f"[{key!r}]" for key in path) for path in paths)
+        self._names = [f"observations{index}" for index in indices]
         self._first_seed = seed
         self._ended = np.zeros(vector_env.num_envs, bool)
         self._begun = False
@@ -117,14 +111,9 @@ class HostEnvironment(Environment):
         return None if self.spec is None else self.spec.max_episode_steps
 
     def reset(self, seed: int | None = None) -> Nest:
-        """Starts a new episode in every copy.
+        """Starts a new episode in every copy; returns observations `[B, ...]`.
 
-        Args:
-            seed: Seed of all copies. Defaults to `None`: the seed of the constructor
-                the first time, and afterwards none: the randomness goes on.
-
-        Returns:
-            Observations, a nest of `[B, ...]`.
+        The seed defaults to that of the constructor the first time, then to none.
         """
         if seed is None:
             seed, self._first_seed = self._first_seed, None
@@ -136,12 +125,7 @@ class HostEnvironment(Environment):
     def step(self, actions: Nest) -> HostStep:
         """Steps every copy, and resets those whose episode has ended.
 
-        Args:
-            actions: `[B, ...]` actions of the action space; a dictionary or tuple of
-                such arrays for a `Dict` or `Tuple`.
-
-        Returns:
-            A `HostStep`.
+        `actions` `[B, ...]` are in a dictionary or tuple for a `Dict` or `Tuple` space.
 
         Raises:
             ValueError: If `reset` was never called, the number or structure of the
@@ -158,27 +142,12 @@ class HostEnvironment(Environment):
         return HostStep(*(joined(field) for field in zip(*received, strict=True)))
 
     def send(self, actions: Nest, part: int = 0) -> None:
-        """Begins a step of the copies `parts[part]`, which `receive` ends.
-
-        Args:
-            actions: As for `step`, of these copies alone.
-            part: Which of `parts`. Defaults to the first.
-
-        Raises:
-            ValueError: See `step`.
-        """
+        """Begins a step of the copies `parts[part]`; see `step`. `receive` ends it."""
         rows = self.parts[part]
         self._begin(self._batch(actions, rows.stop - rows.start), part)
 
     def receive(self, part: int = 0) -> HostStep:
-        """Ends a step that `send` began, and resets the copies whose episode ended.
-
-        Returns:
-            A `HostStep` of the copies `parts[part]`.
-
-        Raises:
-            ValueError: See `step`.
-        """
+        """Ends a step that `send` began, and resets the copies whose episode ended."""
         rows = self.parts[part]
         if self._parted is None:
             result = self.vector_env.step(self._sent)
@@ -210,8 +179,6 @@ class HostEnvironment(Environment):
         else:
             self._parted.step_async(batch, part)
 
-    # Few vector environments have one of these two methods.
-
     @override
     def measured(self) -> dict[str, float]:
         return dict(getattr(self.vector_env, "measured", dict)())
@@ -239,15 +206,15 @@ class HostEnvironment(Environment):
             if len(self.parts) > 1:
                 fresh = tf.nest.map_structure(operator.itemgetter(part), fresh)
             return observations, fresh
-        rows = np.flatnonzero(ended)
-        finals = self._encode(_finals(self.observation_space, infos, rows))
-
-        def replaced(leaf: Array, final: Array) -> Array:
-            leaf = leaf.copy()
-            leaf[rows] = final
-            return leaf
-
-        return tf.nest.map_structure(replaced, observations, finals), observations
+        if (finals := infos.get("final_obs")) is None:
+            raise ValueError(
+                "A vector environment with SAME_STEP autoreset must give `infos"
+                f'["final_obs"]` when an episode ends. Received: {sorted(infos)}'
+            )
+        rows, space = np.flatnonzero(ended), self.observation_space
+        empty: Any = create_empty_array(space, len(rows), np.empty)
+        batch = self._encode(concatenate(space, [finals[row] for row in rows], empty))
+        return replaced(observations, rows, batch), observations
 
     def _encode(self, observations: Nest, first: int = 0) -> Nest:
         """Copies a batch: some environments write the next one into the same array."""
@@ -307,26 +274,18 @@ def joined(parts: Sequence[Nest]) -> Nest:
     return tf.nest.map_structure(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def _names(space: Space) -> list[str]:
-    """Names the leaves of observations, for errors."""
-    paths = [path for path, _ in spaces.leaves(space)]
-    return ["observations" + "".join(f"[{key!r}]" for key in path) for path in paths]
+def replaced(batch: Nest, rows: Array, fresh: Nest) -> Nest:
+    """Returns a copy of a batch with other values in some rows."""
+
+    def replace(leaf: Array, values: Array) -> Array:
+        leaf = leaf.copy()
+        leaf[rows] = values
+        return leaf
+
+    return tf.nest.map_structure(replace, batch, fresh)
 
 
-def _finals(space: Space, infos: Infos, rows: Array) -> Nest:
-    """Batches the final observations of the rows whose episodes ended."""
-    finals = infos.get("final_obs")
-    if finals is None:
-        raise ValueError(
-            "A vector environment with SAME_STEP autoreset must give "
-            '`infos["final_obs"]` when an episode ends. Received: infos with '
-            f"{sorted(infos)}"
-        )
-    empty: Any = create_empty_array(space, len(rows), np.empty)
-    return concatenate(space, [finals[row] for row in rows], empty)
-
-
-def _mode(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
+def mode_of(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     """Reads the autoreset mode; EnvPool and older packages write it as a string."""
     mode = vector_env.metadata.get("autoreset_mode")
     for known in AutoresetMode:

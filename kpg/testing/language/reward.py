@@ -43,33 +43,21 @@ def check_reward(
     prompt and an empty completion, leave its arguments as they are, and read no column
     that it does not require. A `Reward` must be equal after it was saved.
 
-    Example:
-        def polite(prompts, completions):
-            return [float("please" in text) for text in completions]
-
-        kpg.testing.check_reward(polite)
-        kpg.testing.check_reward(kpg.rewards.RougeL(), references=["No."] * 4)
-
     Args:
-        reward: A function, a `kpg.rewards.Reward`, or a `kpg.rewards.Weighted`, of
-            which the sum is checked.
+        reward: A function, a `kpg.rewards.Reward` or a `kpg.rewards.Weighted`.
         prompts: B strings. Defaults to four requests.
         completions: B strings. Defaults to four replies.
-        depends_on_batch: Whether a completion's score may depend on the others in the
-            batch. Defaults to `False`.
-        saved: Whether a `Reward` must be equal after it was saved; `False` suits one
-            whose configuration leaves something out, as a model that scores. A sum of
-            functions cannot be saved, so only those of its parts that are a `Reward`
-            are tried. Defaults to `True`.
+        depends_on_batch: Whether scores may depend on the others in the batch. Defaults
+            to `False`.
+        saved: Whether a `Reward`, or each that is part of a sum, must be equal after it
+            was saved; `False` suits one that holds a model. Defaults to `True`.
         tolerance: By how much scores may differ, relative to numbers above 1, absolute
             below. Defaults to 1e-5.
-        **columns: What else the reward reads, B entries each. `prompt_ids`,
-            `completion_ids` (one token a byte, and an end token) and `ended` are there
-            without being given, as a policy always tells them.
+        **columns: What else the reward reads, B entries each, besides a policy's
+            `prompt_ids`, `completion_ids` (a token a byte, and an end) and `ended`.
 
     Raises:
-        ValueError: If something is wrong; the message says what, and for which prompt
-            and completion.
+        ValueError: If something is wrong; it says what, and for which completion.
     """
     checking.check_weights([reward], None)
     batch = _batch(prompts, completions, columns)
@@ -117,7 +105,6 @@ def _without_prompt(batch: Completed) -> Completed:
 
 
 def _taken(batch: Completed, indices: Sequence[int]) -> Completed:
-    """Returns some rows of a batch."""
     prompts, completions, columns = batch
     return Completed(
         [prompts[i] for i in indices],
@@ -129,7 +116,6 @@ def _taken(batch: Completed, indices: Sequence[int]) -> Completed:
 def _check_repeats(
     reward: RewardFunction, batch: Completed, depends_on_batch: bool, tolerance: float
 ) -> None:
-    """Refuses scores that change, and changes of what is scored."""
     name, count = name_of(reward), len(batch.prompts)
     given = copy.deepcopy(batch)
     first, second = rows(reward, name, batch), rows(reward, name, batch)
@@ -163,7 +149,6 @@ def _compare(
     when: str,
     tolerance: float,
 ) -> None:
-    """Refuses scores that differ from those of the first call."""
     for row, (one, other) in enumerate(zip(first, again, strict=True)):
         if not _equal(one, other, tolerance):
             raise ValueError(
@@ -183,7 +168,6 @@ def _equal(one: Score, other: Score, tolerance: float) -> bool:
 
 
 def _check_requires(reward: RewardFunction, batch: Completed) -> None:
-    """Refuses a reward that reads a column which it does not say it requires."""
     needed = {*FROM_POLICY, *checking.required(reward)}
     columns = {k: column for k, column in batch.columns.items() if k in needed}
     try:
@@ -197,7 +181,6 @@ def _check_requires(reward: RewardFunction, batch: Completed) -> None:
 
 
 def _check_saved(reward: RewardFunction, batch: Completed, tolerance: float) -> None:
-    """Refuses a `Reward` that is another one after it was saved."""
     if not isinstance(reward, Reward):
         return
     if isinstance(reward, Weighted):
@@ -213,9 +196,8 @@ def _check_saved(reward: RewardFunction, batch: Completed, tolerance: float) -> 
     except Exception as error:  # a user's code may raise anything
         raise ValueError(
             f"The reward {name!r} must be equal after it was saved: keep each argument "
-            "of `__init__` in an attribute of its name, or write `get_config` and "
-            "`from_config`; saved=False leaves this check out. Received: "
-            f"{type(error).__name__}: {error}"
+            "of `__init__` in an attribute of its name, write `get_config` and "
+            f"`from_config`, or use saved=False. Received: {error!r}"
         ) from error
     if json.dumps(config) != json.dumps(config_again):
         raise ValueError(

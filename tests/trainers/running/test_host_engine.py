@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
 from kpg.environments import GraphEnvironment, HostEnvironment
-from kpg.environments.graph.classic_control import CartPole
+from kpg.environments.graph.classic_control.cart_pole import CartPole
 from kpg.environments.graph.functional import Rng
 from tests.fragments import collected
 

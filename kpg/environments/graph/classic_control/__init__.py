@@ -1,16 +1,1 @@
-"""Gymnasium's classic control problems as functions of tensors, in float32.
-
-The equations, constants, bounds and rewards are those of
-`gymnasium.envs.classic_control`, which computes most of them in float64 and shows
-float32.
-"""
-
-from kpg.environments.graph.classic_control.acrobot import Acrobot as Acrobot
-from kpg.environments.graph.classic_control.cart_pole import CartPole as CartPole
-from kpg.environments.graph.classic_control.mountain_car import (
-    MountainCar as MountainCar,
-)
-from kpg.environments.graph.classic_control.mountain_car import (
-    MountainCarContinuous as MountainCarContinuous,
-)
-from kpg.environments.graph.classic_control.pendulum import Pendulum as Pendulum
+"""Gymnasium's classic control problems, with its equations on float32 tensors."""

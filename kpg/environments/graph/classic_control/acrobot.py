@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
 
+from kpg.environments.graph.classic_control.pendulum import wrapped
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class Acrobot(FunctionalEnv):
@@ -27,12 +29,12 @@ class Acrobot(FunctionalEnv):
 
     One step of the classical Runge–Kutta method integrates them over 0.2 s. The
     observations are cos θ₁, sin θ₁, cos θ₂, sin θ₂, θ̇₁ and θ̇₂. A step costs 1, the last
-    one nothing; the episode ends when −cos θ₁ − cos(θ₁ + θ₂) > 1, and is truncated
-    after 500 steps.
+    nothing; the episode ends when −cos θ₁ − cos(θ₁ + θ₂) > 1, and is truncated after
+    500 steps.
 
     Reference: Sutton (1996), "Generalization in reinforcement learning: successful
     examples using sparse coarse coding"; the equation of θ̈₂ is that of Sutton and
-    Barto's book, not of the paper, as in Gymnasium.
+    Barto's book, as in Gymnasium.
     """
 
     seconds_per_step = 0.2
@@ -50,11 +52,11 @@ class Acrobot(FunctionalEnv):
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(3)
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws all four numbers near 0."""
         return rng.uniform(-self.initial_bound, self.initial_bound, (4,))
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         """Takes one step of the Runge–Kutta method."""
         torques = tf.cast(action, tf.float32) - 1.0
         step = self.seconds_per_step
@@ -63,15 +65,11 @@ class Acrobot(FunctionalEnv):
         third = self._rates(state + step / 2.0 * second, torques)
         fourth = self._rates(state + step * third, torques)
         state += step / 6.0 * (first + 2.0 * second + 2.0 * third + fourth)
-        angles, speeds = state[..., :2], state[..., 2:]
-        turns = tf.floor((angles + math.pi) / (2.0 * math.pi))
         limits = tf.constant(self.max_speeds)
-        return tf.concat(
-            [angles - 2.0 * math.pi * turns, tf.clip_by_value(speeds, -limits, limits)],
-            axis=-1,
-        )
+        speeds = tf.clip_by_value(state[..., 2:], -limits, limits)
+        return tf.concat([wrapped(state[..., :2]), speeds], axis=-1)
 
-    def _rates(self, state: tf.Tensor, torques: tf.Tensor) -> tf.Tensor:
+    def _rates(self, state: Tensor, torques: Tensor) -> Tensor:
         """Returns the derivatives `[B, 4]` of the state."""
         theta1, theta2, speed1, speed2 = tf.unstack(state, axis=-1)
         reach = self.length * self.centre
@@ -88,19 +86,17 @@ class Acrobot(FunctionalEnv):
         rate1 = -(d2 * rate2 + phi1) / d1
         return tf.stack([speed1, speed2, rate1, rate2], axis=-1)
 
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows the cosine and sine of both angles, then the velocities, `[B, 6]`."""
         theta1, theta2, speed1, speed2 = tf.unstack(state, axis=-1)
         shown = [tf.cos(theta1), tf.sin(theta1), tf.cos(theta2), tf.sin(theta2)]
         return tf.stack([*shown, speed1, speed2], axis=-1)
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns −1, and 0 for the step that ends the episode."""
         return tf.where(self.terminal(next_state), 0.0, -1.0)
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns whether the tip is above the line, one link over the pivot."""
         theta1, theta2 = state[..., 0], state[..., 1]
         return -tf.cos(theta1) - tf.cos(theta1 + theta2) > 1.0

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class CartPole(FunctionalEnv):
@@ -22,17 +22,13 @@ class CartPole(FunctionalEnv):
     u = (F + m l θ̇² sin θ) / M, M is the mass of both and l half the pole's length.
     Euler's method integrates them in steps of 0.02 s.
 
-    Every step earns 1, the last one included; the episode ends when |x| > 2.4 m or
-    |θ| > 12°, and is truncated after 500 steps.
+    Every step earns 1, the last included, or with `sutton_barto_reward` 0 and the last
+    −1. The episode ends when |x| > 2.4 m or |θ| > 12°; it is truncated after 500 steps.
 
     Reference: Barto, Sutton and Anderson, "Neuronlike adaptive elements that can solve
     difficult learning control problems" (1983), https://doi.org/10.1109/TSMC.1983.6313077;
     equations as corrected by Florian (2007),
     https://coneural.org/florian/papers/05_cart_pole.pdf.
-
-    Args:
-        sutton_barto_reward: Whether a step earns 0 and the last one −1, as in the
-            article of 1983. Defaults to `False`.
     """
 
     gravity = 9.8
@@ -57,11 +53,11 @@ class CartPole(FunctionalEnv):
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
         self.action_space = spaces.Discrete(2)
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws all four numbers near 0."""
         return rng.uniform(-self.initial_bound, self.initial_bound, (4,))
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         """Takes one step of Euler's method."""
         x_dot, theta, theta_dot = state[..., 1], state[..., 2], state[..., 3]
         force = (tf.cast(action, tf.float32) * 2.0 - 1.0) * self.force
@@ -76,20 +72,17 @@ class CartPole(FunctionalEnv):
         rates = tf.stack([x_dot, x_dot_dot, theta_dot, theta_dot_dot], axis=-1)
         return state + self.seconds_per_step * rates
 
-    @override
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 4]`."""
         return state
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns 1 for every step, or what `sutton_barto_reward` says."""
         if self.sutton_barto_reward:
             return tf.where(self.terminal(next_state), -1.0, 0.0)
         return tf.ones(tf.shape(next_state)[:1])
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns whether the cart left the track or the pole fell."""
         left = tf.abs(state[..., 0]) > self.max_position
         return left | (tf.abs(state[..., 2]) > self.max_angle)

@@ -7,17 +7,13 @@ from abc import ABC, abstractmethod
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class _Valley(FunctionalEnv, ABC):
-    """What the two mountain cars share: the valley, its wall and its summit.
-
-    Args:
-        goal_velocity: Least velocity that counts as an arrival.
-    """
+    """What the two mountain cars share: the valley, its wall and its summit."""
 
     min_position = -1.2
     max_position = 0.6
@@ -35,15 +31,15 @@ class _Valley(FunctionalEnv, ABC):
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
 
     @abstractmethod
-    def _push(self, action: tf.Tensor) -> tf.Tensor:
+    def _push(self, action: Tensor) -> Tensor:
         """Returns the accelerations `[B]` of actions."""
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws a position at the bottom of the valley; the car stands still."""
         positions = rng.uniform(self.initial_low, self.initial_high)
         return tf.stack([positions, tf.zeros_like(positions)], axis=-1)
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         positions, velocities = state[..., 0], state[..., 1]
         velocities += self._push(action) - self.gravity * tf.cos(3.0 * positions)
         velocities = tf.clip_by_value(velocities, -self.max_speed, self.max_speed)
@@ -54,12 +50,11 @@ class _Valley(FunctionalEnv, ABC):
         at_wall = (positions <= self.min_position) & (velocities < 0.0)
         return tf.stack([positions, tf.where(at_wall, 0.0, velocities)], axis=-1)
 
-    @override
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows the state itself, `[B, 2]`."""
         return state
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns whether the car has arrived."""
         arrived = state[..., 0] >= self.goal_position
         return arrived & (state[..., 1] >= self.goal_velocity)
@@ -74,14 +69,12 @@ class MountainCar(_Valley):
     vₜ₊₁ = clip(vₜ + 0.001(aₜ − 1) − 0.0025 cos(3pₜ)), pₜ₊₁ = clip(pₜ + vₜ₊₁)
 
     The left end is a wall that takes the speed away. Every step costs 1; the episode
-    ends at position 0.5, and is truncated after 200 steps.
+    ends at position 0.5 with at least `goal_velocity` (default 0), and is truncated
+    after 200 steps.
 
     Reference: Moore, "Efficient memory-based learning for robot control" (1990),
     https://www.cl.cam.ac.uk/techreports/UCAM-CL-TR-209.pdf; equations of Sutton's
     http://incompleteideas.net/MountainCar/MountainCar1.cp as in Gymnasium.
-
-    Args:
-        goal_velocity: Least velocity that counts as an arrival. Defaults to 0.
     """
 
     goal_position = 0.5
@@ -92,31 +85,24 @@ class MountainCar(_Valley):
         super().__init__(goal_velocity)
         self.action_space = spaces.Discrete(3)
 
-    def _push(self, action: tf.Tensor) -> tf.Tensor:
+    def _push(self, action: Tensor) -> Tensor:
         return (tf.cast(action, tf.float32) - 1.0) * self.force
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns −1 for every step, the last one included."""
         return tf.fill(tf.shape(next_state)[:1], -1.0)
 
 
 class MountainCarContinuous(_Valley):
-    """The mountain car whose engine is free to choose: `MountainCarContinuous-v0`.
+    """`MountainCar` with an engine that is free to choose: `MountainCarContinuous-v0`.
 
-    States are those of `MountainCar`. An action `[B, 1]` is a force aₜ in −1 … 1,
-    clipped to that range where it moves the car:
+    An action `[B, 1]` is a force aₜ in −1 … 1, clipped to that range where it moves:
 
     vₜ₊₁ = clip(vₜ + 0.0015 clip(aₜ) − 0.0025 cos(3pₜ)), pₜ₊₁ = clip(pₜ + vₜ₊₁)
 
     A step costs 0.1 aₜ², of the force asked for and not of the clipped one; arriving
-    at position 0.45 earns 100 and ends the episode, which is truncated after 999 steps.
-
-    Reference: the same as that of `MountainCar`.
-
-    Args:
-        goal_velocity: Least velocity that counts as an arrival. Defaults to 0.
+    at position 0.45 with at least `goal_velocity` (default 0) earns 100 and ends the
+    episode, which is truncated after 999 steps.
     """
 
     goal_position = 0.45
@@ -128,12 +114,10 @@ class MountainCarContinuous(_Valley):
         super().__init__(goal_velocity)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def _push(self, action: tf.Tensor) -> tf.Tensor:
+    def _push(self, action: Tensor) -> Tensor:
         return tf.clip_by_value(action[..., 0], -1.0, 1.0) * self.power
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns 100 for an arrival, less what the force costs."""
         arrived = self.terminal(next_state)
         prizes = tf.where(arrived, self.goal_reward, 0.0)

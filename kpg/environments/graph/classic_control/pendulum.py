@@ -7,9 +7,9 @@ import math
 import numpy as np
 import tensorflow as tf
 from gymnasium import spaces
-from typing_extensions import override
 
 from kpg.environments.graph.functional import FunctionalEnv, Rng
+from kpg.types import Tensor
 
 
 class Pendulum(FunctionalEnv):
@@ -21,15 +21,10 @@ class Pendulum(FunctionalEnv):
     θ̇ₜ₊₁ = clip(θ̇ₜ + (3g / 2l · sin θₜ + 3 / ml² · u) · 0.05 s),
     θₜ₊₁ = θₜ + θ̇ₜ₊₁ · 0.05 s
 
-    with l = 1 m and m = 1 kg. Observations are cos θ, sin θ and θ̇. A step costs θₜ² +
-    0.1 θ̇ₜ² + 0.001 u², of the state before it and with θ in −π … π. No episode ends; it
-    is truncated after 200 steps.
-
-    Note: Gymnasium lets θ grow with every turn; here it stays in −π … π, which changes
-    no observation and keeps float32 exact.
-
-    Args:
-        g: Acceleration of gravity in m/s². Defaults to 10.
+    with l = 1 m, m = 1 kg and `g` = 10 m/s² by default. Observations are cos θ, sin θ
+    and θ̇. A step costs θₜ² + 0.1 θ̇ₜ² + 0.001 u², of the state before it. No episode
+    ends; it is truncated after 200 steps. Unlike Gymnasium's, θ stays in −π … π, which
+    changes no observation and keeps float32 exact.
     """
 
     max_speed = 8.0
@@ -50,44 +45,41 @@ class Pendulum(FunctionalEnv):
             -self.max_torque, self.max_torque, (1,), np.float32
         )
 
-    def initial(self, rng: Rng) -> tf.Tensor:
+    def initial(self, rng: Rng) -> Tensor:
         """Draws any angle and a small velocity."""
         angles = rng.uniform(-self.initial_angle, self.initial_angle)
         speeds = rng.uniform(-self.initial_speed, self.initial_speed)
         return tf.stack([angles, speeds], axis=-1)
 
-    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def transition(self, state: Tensor, action: Tensor) -> Tensor:
         """Turns the pendulum for one step."""
         angles, speeds = state[..., 0], state[..., 1]
         fall = 3.0 * self.g / (2.0 * self.length) * tf.sin(angles)
         push = 3.0 / (self.mass * self.length**2) * self._torque(action)
         speeds += (fall + push) * self.seconds_per_step
         speeds = tf.clip_by_value(speeds, -self.max_speed, self.max_speed)
-        angles = _wrapped(angles + speeds * self.seconds_per_step)
+        angles = wrapped(angles + speeds * self.seconds_per_step)
         return tf.stack([angles, speeds], axis=-1)
 
-    @override
-    def observation(self, state: tf.Tensor) -> tf.Tensor:
+    def observation(self, state: Tensor) -> Tensor:
         """Shows cos θ, sin θ and θ̇, `[B, 3]`."""
         angles, speeds = state[..., 0], state[..., 1]
         return tf.stack([tf.cos(angles), tf.sin(angles), speeds], axis=-1)
 
-    def reward(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor
-    ) -> tf.Tensor:
+    def reward(self, state: Tensor, action: Tensor, next_state: Tensor) -> Tensor:
         """Returns minus the cost of the state before the step and of the torque."""
-        costs = tf.square(_wrapped(state[..., 0])) + 0.1 * tf.square(state[..., 1])
+        costs = tf.square(wrapped(state[..., 0])) + 0.1 * tf.square(state[..., 1])
         return -costs - 0.001 * tf.square(self._torque(action))
 
-    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+    def terminal(self, state: Tensor) -> Tensor:
         """Returns `False`: there is nothing to reach and nothing to break."""
         return tf.zeros(tf.shape(state)[:1], tf.bool)
 
-    def _torque(self, action: tf.Tensor) -> tf.Tensor:
+    def _torque(self, action: Tensor) -> Tensor:
         return tf.clip_by_value(action[..., 0], -self.max_torque, self.max_torque)
 
 
-def _wrapped(angles: tf.Tensor) -> tf.Tensor:
+def wrapped(angles: Tensor) -> Tensor:
     """Returns the same angles in −π … π."""
     turns = tf.floor((angles + math.pi) / (2.0 * math.pi))
     return angles - 2.0 * math.pi * turns

@@ -30,15 +30,12 @@ def mlp(
     Reference: Huang et al. (2022), "The 37 implementation details of PPO", detail 2.
 
     Args:
-        hidden_units: Width of each layer. Defaults to `(64, 64)`.
+        hidden_units: Width of each layer, ≥ 1. Defaults to `(64, 64)`.
         activation: Keras activation of each layer. Defaults to `"tanh"`.
         seed: Seed of the weights. Defaults to a random one.
 
     Returns:
         A `keras.Sequential` from `[B, ...]`, which it flattens, to `[B, width]`.
-
-    Raises:
-        ValueError: If a width is not a whole number of at least 1.
     """
     for units in hidden_units:
         checks.whole_number("hidden_units", units)
@@ -59,16 +56,12 @@ def cnn(
 
     Three convolutions with 32, 64 and 64 filters and a dense layer, all with ReLU and
     orthogonal weights of gain √2. From 36 pixels on, kernels and strides are those of
-    the paper; smaller images are reduced more slowly.
-
-    The channels are the last axis, as in Gymnasium's images, unless the first axis is
-    smaller, as in stacks of grey frames `[stack, height, width]`, which are transposed.
-
-    Reference: Mnih et al. (2015), "Human-level control through deep reinforcement
-    learning", https://doi.org/10.1038/nature14236.
+    Mnih et al. (2015), https://doi.org/10.1038/nature14236; smaller images are reduced
+    more slowly.
 
     Args:
-        image_shape: `[height, width, channels]` or `[channels, height, width]`.
+        image_shape: `[height, width, channels]`, or `[channels, height, width]` if the
+            first axis is smaller than the last; at least 8 × 8 pixels.
         units: Width of the dense layer. Defaults to 512.
         seed: Seed of the weights. Defaults to a random one.
 
@@ -77,7 +70,7 @@ def cnn(
         `[B, units]`.
 
     Raises:
-        ValueError: If the shape is not that of an image of at least 8 × 8 pixels.
+        ValueError: If the shape is not that of such an image.
     """
     side = smallest_side(image_shape)
     if side < SMALLEST_IMAGE:
@@ -129,11 +122,7 @@ def orthogonal(gain: float, seed: int | None) -> keras.initializers.Initializer:
 def layer_seeds(seed: int | None, stream: str = "") -> Iterator[int | None]:
     """Yields a seed for each layer in turn, or always `None` if `seed` is `None`.
 
-    Layers of one shape that share a seed would start with the same weights.
-
-    Args:
-        seed: The seed that all of them are derived from.
-        stream: Name of an independent sequence of seeds. Defaults to `""`.
+    With one seed, layers of one shape would start equal. Each `stream` is independent.
     """
     if seed is None:
         while True:

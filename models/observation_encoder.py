@@ -25,7 +25,7 @@ class ObservationEncoder(keras.layers.Layer):
     """Turns a batch of observations into numbers for a network.
 
     A plain `Box` keeps its shape and is standardised; an image (uint8, of rank 3, at
-    least 8 × 8 pixels) is divided by 255 instead. The leaves of every other space are
+    least 8 × 8 pixels) is divided by 255 instead. The leaves of other spaces are
     encoded, flattened and concatenated in the order of `tf.nest`:
 
     - `Box`: standardised; an image goes through `kpg.models.cnn` with 256 units;
@@ -38,7 +38,7 @@ class ObservationEncoder(keras.layers.Layer):
         seed: Seed of the initial weights. Defaults to a random one.
 
     Raises:
-        ValueError: If the space is not supported or does not have that key.
+        ValueError: If the space is not supported or lacks that key.
     """
 
     def __init__(
@@ -80,8 +80,7 @@ class ObservationEncoder(keras.layers.Layer):
     def call(self, observations: Nest) -> tf.Tensor:
         """Encodes a nest of `[B, ...]`: `[B, *shape]` of a plain `Box`, else `[B, F]`.
 
-        Raises:
-            ValueError: If structure or static shapes differ from those of the space.
+        Structure or static shapes that are not those of the space are a `ValueError`.
         """
         leaves = self._leaves(observations)
         if self._plain:
@@ -135,12 +134,7 @@ class ObservationEncoder(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kpg")
 class OneHot(keras.layers.Layer):
-    """One-hot codes of K integers, side by side.
-
-    Args:
-        counts: `[K]`, number of values of each integer.
-        starts: `[K]`, the lowest value of each.
-    """
+    """One-hot codes of K integers; the i-th has `counts[i]` values from `starts[i]`."""
 
     def __init__(
         self,
@@ -170,13 +164,7 @@ class OneHot(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kpg")
 class CharacterEmbedding(keras.layers.Layer):
-    """Trained numbers for each character, and zeros for the padding, id 0.
-
-    Args:
-        characters: Size of the character set; ids are 1 … `characters`.
-        units: Numbers for each character. Defaults to 16.
-        seed: Seed of the initial weights. Defaults to a random one.
-    """
+    """Trained numbers for each id 1 … `characters`, and zeros for the padding, id 0."""
 
     def __init__(
         self,
@@ -222,11 +210,7 @@ def is_image(space: Space) -> bool:
 
 
 def seen_leaves(observation_space: Space, action_mask: str | None) -> tuple[int, ...]:
-    """Returns the positions of the leaves that a network sees: all but the mask's.
-
-    Raises:
-        ValueError: If the space has no such key, or no other.
-    """
+    """Returns the positions of the leaves that a network sees: all but the mask's."""
     paths = [path for path, _ in spaces.leaves(observation_space)]
     if action_mask is None:
         return tuple(range(len(paths)))

@@ -21,23 +21,8 @@ from kpg.types import Config, LayerArguments, Nest, Space
 class ObservationModel(keras.Model):
     """Observations → encoder → backbone → memory, if it has one → dense head.
 
-    Abstract: `Policy` and `Critic` define what the head's outputs mean.
-
-    Args:
-        observation_space: Space of one environment's observations.
-        options: How the trunk is made.
-        units: Outputs of the head.
-        gain: Gain of the head's orthogonal initial weights.
-        seed: Seed of the initial weights, or `None` for a random one.
-        trunk: A model whose trunk this one shares. Defaults to none.
-
-    Attributes:
-        trunk: Encoder, backbone and memory.
-        head: The dense layer.
-
-    Raises:
-        TypeError: If a class lacks `outputs` or has a misspelt method.
-        ValueError: If an argument is not possible, or would have no effect.
+    Abstract: `Policy` and `Critic` define what the head's outputs mean. A class without
+    `outputs`, or with a misspelt method, is refused with a `TypeError`.
     """
 
     def __init_subclass__(cls) -> None:
@@ -76,11 +61,9 @@ class ObservationModel(keras.Model):
 
     @abstractmethod
     def outputs(self, features: tf.Tensor, observations: Nest) -> tf.Tensor:
-        """Returns the model's outputs for features of its trunk.
+        """Returns the model's outputs for features `[B, F]`, which follow the memory.
 
-        Args:
-            features: `[B, F]`, after the memory.
-            observations: The nest of `[B, ...]` that they were computed from.
+        They were computed from `observations`, a nest of `[B, ...]`.
         """
 
     @property
@@ -113,10 +96,7 @@ class ObservationModel(keras.Model):
         return tuple(tf.zeros([batch_size, *spec.shape]) for spec in self.state_spec)
 
     def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
-        """Returns the outputs for `[B, ...]` observations.
-
-        A recurrent model treats them as the first of their episodes.
-        """
+        """Returns the outputs for `[B, ...]`, for a memory the first of an episode."""
         state: memory.State = ()
         if self.recurrent:
             batch_size = keras.ops.shape(tf.nest.flatten(observations)[0])[0]
@@ -126,15 +106,10 @@ class ObservationModel(keras.Model):
     def step(
         self, observations: Nest, state: memory.State, training: bool = False
     ) -> tuple[tf.Tensor, memory.State]:
-        """Takes one step in time.
-
-        Args:
-            observations: Nest of `[B, ...]`.
-            state: What the last step returned, or `initial_state`.
-            training: Whether the call is part of an update. Defaults to `False`.
+        """Takes one step in time, from `initial_state` or the last step's state.
 
         Returns:
-            The outputs `[B, ...]` and the state after these observations.
+            The outputs `[B, ...]` for a nest of `[B, ...]`, and the next state.
         """
         features = self.trunk(observations, training=training)
         if self.recurrent:
@@ -159,11 +134,7 @@ class ObservationModel(keras.Model):
             training: Whether the call is part of an update. Defaults to `False`.
 
         Returns:
-            The outputs `[T, B, ...]`, and the states after each row: `[T, B, units]`
-            each, or `()`.
-
-        Raises:
-            ValueError: If `resets` is not `[T, B]`.
+            The outputs `[T, B, ...]` and the states after each row, `[T, B, units]`.
         """
         (outputs,), states = self._unroll(
             (self,), observations, state, resets, training
@@ -178,15 +149,7 @@ class ObservationModel(keras.Model):
         resets: tf.Tensor,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the outputs of `unroll` for itself and for a critic on its trunk.
-
-        Args:
-            critic: The model that shares this one's trunk.
-            observations: Nest of `[T, B, ...]`.
-            state: The state of either: a shared memory has one state.
-            resets: `[T, B]` bool.
-            training: Whether the call is part of an update. Defaults to `False`.
-        """
+        """Returns the outputs of `unroll` for itself and for a critic on its trunk."""
         models = (self, critic)
         both, _ = self._unroll(models, observations, state, resets, training)
         return both[0], both[1]
@@ -227,16 +190,13 @@ class ObservationModel(keras.Model):
         custom_objects: Mapping[str, object] | None = None,
         trunk: ObservationModel | None = None,
     ) -> Self:
-        """Makes the model that a configuration describes.
+        """Makes the model of a configuration, of this version or an earlier one.
 
         Args:
-            config: From `get_config`, of this version or an earlier one.
+            config: From `get_config`.
             custom_objects: Classes of your own in the configuration, by name.
-            trunk: The model whose trunk the configured one shared, which is not part of
-                the configuration.
-
-        Raises:
-            ValueError: If the configured model shared a trunk and none is given.
+            trunk: The model whose trunk the configured one shared; it is not in the
+                configuration, and a `ValueError` says if it is missing.
         """
         config = dict(config)
         if config.pop("trunk", False):

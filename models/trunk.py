@@ -30,11 +30,7 @@ class TrunkArguments(LayerArguments, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class TrunkOptions:
-    """How a trunk is made; see `Policy`.
-
-    Raises:
-        ValueError: If an option would have no effect.
-    """
+    """How a trunk is made; see `Policy`. Options without effect are a `ValueError`."""
 
     backbone: keras.layers.Layer | None = None
     hidden_units: Sequence[int] = (64, 64)
@@ -69,19 +65,7 @@ class TrunkOptions:
 class Trunk(keras.layers.Layer):
     """Observations → encoder → backbone, and the cell of the memory, if there is one.
 
-    Args:
-        observation_space: Space of one environment's observations.
-        options: How it is made.
-        seeds: Of the initial weights of the backbone, the encoder and the memory.
-
-    Attributes:
-        encoder: The `ObservationEncoder`.
-        backbone: The layer or model from encoded observations to features.
-        memory: The Keras cell, or `None`.
-        width: Number of features that a head receives.
-
-    Raises:
-        ValueError: If an option is not possible.
+    Seeds are those of backbone, encoder and memory; a head receives `width` features.
     """
 
     def __init__(
@@ -117,13 +101,7 @@ class Trunk(keras.layers.Layer):
         self.built = True
 
     def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
-        """Returns features `[B, F]` of a nest of observations `[B, ...]`.
-
-        Raises:
-            ValueError: If the observations are not those of the space, or the
-                backbone's output is not `[B, F]`. The checks use static shapes only and
-                add nothing to a graph.
-        """
+        """Returns features `[B, F]` of a nest of `[B, ...]`; checks static shapes."""
         features = self.backbone(self.encoder(observations), training=training)
         if len(features.shape) != 2:
             raise ValueError(

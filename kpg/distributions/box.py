@@ -54,11 +54,7 @@ class BoxFamily(Family):
 
 
 def extent(space: gym.spaces.Box) -> tuple[Array, Array]:
-    """Returns the lower bounds of a bounded `Box` and its widths, in float64.
-
-    Raises:
-        ValueError: If a bound is infinite, or there is nothing between two bounds.
-    """
+    """Returns the lower bounds of a bounded `Box` and its widths, in float64."""
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     if not space.is_bounded() or np.any(low >= high):
         raise ValueError(

@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 def gumbel(shape: random.Shape, seed: tf.Tensor) -> tf.Tensor:
-    """Draws standard Gumbel noise, `-log(-log u)`.
-
-    Args:
-        shape: Shape of the result.
-        seed: `[2]` int32, a stateless seed.
-
-    Returns:
-        Finite float32 noise of that shape.
-    """
+    """Draws finite float32 Gumbel noise, `-log(-log u)`, from a stateless seed."""
     return -tf.math.log(-tf.math.log(random.uniform(shape, seed)))
 
 
@@ -35,12 +27,10 @@ def by_argmax() -> type[Distribution]:
     """Returns `CategoricalByArgmax`, whose base class is imported on first use."""
 
     class CategoricalByArgmax(tfp.distributions.Categorical):
-        """TFP's categorical distribution, sampled in a way that XLA compiles on CPU.
+        """TFP's distribution, sampled by the argmax of logits plus Gumbel noise.
 
-        XLA has no multinomial sampler on CPU, so a sample is the argmax of the logits
-        plus Gumbel noise.
-
-        Reference: Maddison, Tarlow and Minka (2014), https://arxiv.org/abs/1411.0030.
+        XLA has no multinomial sampler on CPU. Reference: Maddison, Tarlow and Minka
+        (2014), https://arxiv.org/abs/1411.0030.
         """
 
         def _sample_n(self, n: int, seed: tf.Tensor | int | None = None) -> tf.Tensor:
@@ -62,11 +52,7 @@ def entropies(logits: tf.Tensor) -> tf.Tensor:
 class CategoricalFamily(Family):
     """One categorical distribution for a `Discrete` space; parameters are logits.
 
-    A raw action is an int32 that counts from 0; the space's `start` is added for the
-    environment.
-
-    Args:
-        action_space: A Gymnasium `Discrete`.
+    A raw action is an int32 that counts from 0; the environment gets `start` added.
     """
 
     action_space: gym.spaces.Discrete

@@ -21,8 +21,8 @@ class CompositeFamily(Family):
     """One family for each part of an action, independent of the others.
 
     Raw actions have the structure of the space. Parameters and masks are those of the
-    parts one after the other, in the order of `tf.nest` (keys of a dictionary sorted);
-    log-probabilities and entropies are sums over the parts.
+    parts in the order of `tf.nest` (keys sorted); log-probabilities and entropies are
+    sums over the parts.
 
     Args:
         action_space: A Gymnasium `Tuple` or `Dict`, nested or not.

@@ -22,13 +22,9 @@ from kpg.graph import probability as tfp
 class MultiCategoricalFamily(Family):
     """One categorical distribution for each component, independent of the others.
 
-    Parameters, and so masks, are the logits of the first component, then those of the
-    second one, and so on: `[..., Σ nvec]`. A component of a `MultiBinary` has two
-    choices, 0 and 1. A raw action is int32 `[..., *shape]` and counts from 0; the
-    space's `start` is added for the environment.
-
-    Args:
-        action_space: A Gymnasium `MultiDiscrete` or `MultiBinary` of any shape.
+    Parameters and masks are those of the components in turn, `[..., Σ nvec]`; a
+    component of a `MultiBinary` has the choices 0 and 1. A raw action is int32
+    `[..., *shape]` and counts from 0; the environment gets `start` added.
     """
 
     action_space: gym.spaces.MultiDiscrete | gym.spaces.MultiBinary
@@ -70,10 +66,7 @@ class MultiCategoricalFamily(Family):
 
     @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `logits` `[..., *shape, max(nvec)]`.
-
-        Choices that a component does not have get the logit −1e9.
-        """
+        """Returns `logits` `[..., *shape, max(nvec)]`, padded with −1e9."""
         return {"logits": self._logits(parameters)}
 
     @override

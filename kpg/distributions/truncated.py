@@ -19,12 +19,9 @@ class TruncatedFamily(CategoricalFamily):
 
     First the `top_k` most likely choices are kept, then of these the fewest whose
     probability is at least `top_p`; equally likely choices are kept or cut together.
-    Every method is about what remains, renormalised: `log_prob` is that of the
-    distribution that `sample` draws from.
-
-    An action that was drawn from an earlier distribution may be cut from this one. Its
-    own log-probability then counts it as kept, so that the ratio of the two stays
-    finite and a gradient can bring the action back.
+    Every method is about what remains, renormalised. Only `log_prob` counts the action
+    it is asked about as kept, so that ratios to an earlier policy stay finite and a
+    gradient can bring the action back. Numbers out of range are a `ValueError`.
 
     Reference: Fan et al. (2018), https://arxiv.org/abs/1805.04833, for top-k; Holtzman
     et al. (2020), https://arxiv.org/abs/1904.09751, for top-p.
@@ -33,9 +30,6 @@ class TruncatedFamily(CategoricalFamily):
         action_space: A Gymnasium `Discrete`.
         top_k: Choices to keep, ≥ 1. Defaults to `None`, all.
         top_p: Probability to keep, in (0, 1]. Defaults to `None`, all.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -97,19 +91,11 @@ class TruncatedFamily(CategoricalFamily):
 def most_likely(
     probs: tf.Tensor, enough: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
-    """Returns the smallest set of most likely choices that is enough.
+    """Returns the fewest likely choices `[..., n]` that are enough, or else all.
 
-    They are the choices above some probability. Non-negative floats sort as their bits
-    do, so 31 halvings find that probability exactly, and nothing is sorted, which XLA
-    does slowly on a CPU.
-
-    Args:
-        probs: `[..., n]` float32, not negative.
-        enough: Whether the choices `[..., n]` bool are enough, as `[..., 1]`; with more
-            of them, they must still be.
-
-    Returns:
-        `[..., n]` bool; every choice if even all are not enough.
+    Non-negative floats sort as their bits do: 31 halvings find the least probability of
+    a choice exactly, without a sort, which XLA does slowly on a CPU. `enough` maps
+    choices `[..., n]` to `[..., 1]` and must stay true with more of them.
     """
     codes = tf.bitcast(probs, tf.int32)
 

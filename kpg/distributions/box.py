@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg.distributions.family import Family, event_sum, no_choices
+from kpg.distributions.family import Family, event_sum, legal_choices
 from kpg.types import Array
 
 
@@ -27,20 +27,17 @@ class BoxFamily(Family):
 
     @override
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        raise no_choices(self.action_space)
+        return legal_choices(self, parameters, mask)  # refuses: there are no choices
 
     def halves(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the first and the second parameters, `[..., *shape]` each."""
         event = self.action_space.shape
-        if len(event) == 1:
-            first, second = tf.split(parameters, 2, axis=-1)
-            return first, second
-        shape = tf.concat([tf.shape(parameters)[:-1], event], axis=0)
-        static = [*parameters.shape[:-1], *event]
-        first, second = (
-            tf.ensure_shape(tf.reshape(half, shape), static)
-            for half in tf.split(parameters, 2, axis=-1)
-        )
+        first, second = tf.split(parameters, 2, axis=-1)
+        if len(event) != 1:
+            shape = tf.concat([tf.shape(parameters)[:-1], event], axis=0)
+            static = [*parameters.shape[:-1], *event]
+            first = tf.ensure_shape(tf.reshape(first, shape), static)
+            second = tf.ensure_shape(tf.reshape(second, shape), static)
         return first, second
 
     def total(self, values: tf.Tensor) -> tf.Tensor:

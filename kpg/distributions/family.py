@@ -111,7 +111,10 @@ def learned(size: int) -> Array:
 def legal_choices(family: Family, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Returns a mask as booleans `[..., num_choices]`, after a check of its shape."""
     if family.num_choices == 0:
-        raise no_choices(family.action_space)
+        raise ValueError(
+            "An action mask needs a Discrete, MultiDiscrete or MultiBinary action "
+            f"space, or one inside a Tuple or Dict. Received: {family.action_space!r}"
+        )
     legal = tf.cast(mask, tf.bool)
     wanted = [*parameters.shape[:-1], family.num_choices]
     if legal.shape.rank is None or not legal.shape.is_compatible_with(wanted):
@@ -123,20 +126,7 @@ def legal_choices(family: Family, parameters: tf.Tensor, mask: tf.Tensor) -> tf.
     return legal
 
 
-def forbid(logits: tf.Tensor, legal: tf.Tensor, possible: tf.Tensor) -> tf.Tensor:
-    """Masks logits `[..., M]`, and the whole row unless `possible` `[..., 1]`."""
-    return tf.where(possible, tf.where(legal, logits, FORBIDDEN), float("nan"))
-
-
-def no_choices(action_space: Space) -> ValueError:
-    """Returns the error for a mask where there is nothing to mask."""
-    return ValueError(
-        "An action mask needs a Discrete, MultiDiscrete or MultiBinary action space, "
-        f"or one inside a Tuple or Dict. Received: {action_space!r}"
-    )
-
-
 def event_sum(values: tf.Tensor, action_space: Space) -> tf.Tensor:
     """Sums `[..., *shape]` over the numbers of an action."""
-    rank = len(action_space.shape or ())
-    return tf.reduce_sum(values, list(range(-rank, 0)))
+    axes = list(range(-len(action_space.shape or ()), 0))
+    return tf.reduce_sum(values, axes) if axes else values

@@ -61,11 +61,6 @@ class TanhNormalFamily(NormalFamily):
         )
 
     @override
-    def mode(self, parameters: tf.Tensor) -> tf.Tensor:
-        """Returns the mean before the tangent."""
-        return super().mode(parameters)
-
-    @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
         """Returns the log-density of the environment's action."""
         slopes = self.total(self._log_slopes(raw))

@@ -11,7 +11,6 @@ from typing_extensions import override
 from kpg import checks
 from kpg.distributions.categorical import CategoricalFamily
 from kpg.distributions.family import FORBIDDEN
-from kpg.graph import probability as tfp
 
 
 class TruncatedFamily(CategoricalFamily):
@@ -59,33 +58,12 @@ class TruncatedFamily(CategoricalFamily):
             kept &= most_likely(probs, lambda mask: _sum(probs, mask) >= wanted)
         return kept
 
-    def _cut(self, parameters: tf.Tensor, raw: tf.Tensor | None = None) -> tf.Tensor:
-        """Forbids what is not kept, except the actions `raw`."""
+    @override
+    def _logits(self, parameters: tf.Tensor, raw: tf.Tensor | None = None) -> tf.Tensor:
         kept = self.kept(parameters)
         if raw is not None:
             kept |= tf.one_hot(raw, self.num_choices, True, False)
         return tf.where(kept, parameters, FORBIDDEN)
-
-    @override
-    def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `logits` `[..., n]`, truncated."""
-        return super().named_parameters(self._cut(parameters))
-
-    @override
-    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        return super().distribution(self._cut(parameters))
-
-    @override
-    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return super().sample(self._cut(parameters), seed)
-
-    @override
-    def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
-        return super().log_prob(self._cut(parameters, raw), raw)
-
-    @override
-    def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        return super().entropy(self._cut(parameters))
 
 
 def most_likely(

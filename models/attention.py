@@ -61,11 +61,8 @@ class AttentionCell(keras.layers.Layer):
             layer.build(own)
         for norm in self.norms:
             norm.build(own)
-        self.ages = self.add_weight(
-            shape=(self.steps + 1, self.units),
-            initializer=self._ages_initializer,
-            name="ages",
-        )
+        shape = (self.steps + 1, self.units)
+        self.ages = self.add_weight(shape, self._ages_initializer, name="ages")
         self.built = True
 
     def call(

@@ -37,15 +37,12 @@ def mlp(
     Returns:
         A `keras.Sequential` from `[B, ...]`, which it flattens, to `[B, width]`.
     """
-    for units in hidden_units:
-        checks.whole_number("hidden_units", units)
-    seeds = layer_seeds(seed)
+    starts = _initializers(seed)
     layers: list[keras.layers.Layer] = [keras.layers.Flatten()]
     for units in hidden_units:
-        initializer = orthogonal(math.sqrt(2.0), next(seeds))
-        layers.append(
-            keras.layers.Dense(units, activation, kernel_initializer=initializer)
-        )
+        checks.whole_number("hidden_units", units)
+        dense = keras.layers.Dense(units, activation, kernel_initializer=next(starts))
+        layers.append(dense)
     return keras.Sequential(layers)
 
 
@@ -79,26 +76,19 @@ def cnn(
             "and channels: [height, width, channels]. Received: "
             f"image_shape={tuple(image_shape)}"
         )
-    seeds = layer_seeds(seed)
+    starts = _initializers(seed)
     layers: list[keras.layers.Layer] = [keras.Input(image_shape)]
     if _channels_first(image_shape):
         layers.append(keras.layers.Permute((2, 3, 1)))
     _, convolutions = next(row for row in _CONVOLUTIONS if side >= row[0])
-    for filters, (kernel, stride) in zip((32, 64, 64), convolutions, strict=True):
-        initializer = orthogonal(math.sqrt(2.0), next(seeds))
-        layers.append(
-            keras.layers.Conv2D(
-                filters,
-                kernel,
-                stride,
-                "valid",
-                "channels_last",
-                activation="relu",
-                kernel_initializer=initializer,
-            )
+    options = {"data_format": "channels_last", "activation": "relu"}
+    layers += [
+        keras.layers.Conv2D(
+            filters, kernel, stride, kernel_initializer=next(starts), **options
         )
-    initializer = orthogonal(math.sqrt(2.0), next(seeds))
-    dense = keras.layers.Dense(units, "relu", kernel_initializer=initializer)
+        for filters, (kernel, stride) in zip((32, 64, 64), convolutions, strict=True)
+    ]
+    dense = keras.layers.Dense(units, "relu", kernel_initializer=next(starts))
     return keras.Sequential([*layers, keras.layers.Flatten(), dense])
 
 
@@ -106,17 +96,17 @@ def smallest_side(image_shape: Sequence[int]) -> int:
     """Returns the pixels along an image's shorter side, 0 if it is not of rank 3."""
     if len(image_shape) != 3:
         return 0
-    first = _channels_first(image_shape)
-    return min(image_shape[1:] if first else image_shape[:-1])
+    return min(image_shape[1:] if _channels_first(image_shape) else image_shape[:-1])
 
 
 def _channels_first(image_shape: Sequence[int]) -> bool:
     return image_shape[0] < image_shape[-1]
 
 
-def orthogonal(gain: float, seed: int | None) -> keras.initializers.Initializer:
-    """Returns Keras's orthogonal initializer with a gain."""
-    return keras.initializers.Orthogonal(gain, seed=seed)
+def _initializers(seed: int | None) -> Iterator[keras.initializers.Initializer]:
+    """Yields the initializer of each layer in turn: orthogonal, of gain √2."""
+    for own in layer_seeds(seed):
+        yield keras.initializers.Orthogonal(math.sqrt(2.0), seed=own)
 
 
 def layer_seeds(seed: int | None, stream: str = "") -> Iterator[int | None]:

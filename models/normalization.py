@@ -45,22 +45,12 @@ class RunningNormalization(keras.layers.Layer):
         self.trainable = False
         self.feature_shape = tuple(feature_shape)
         self.clip = clip
-        self.mean = self._moment("mean", self.feature_shape, "zeros")
-        self.variance = self._moment("variance", self.feature_shape, "ones")
-        self.count = self._moment("count", (), "zeros")
+        shape = self.feature_shape
+        options = {"dtype": "float32", "trainable": False, "autocast": False}
+        self.mean = self.add_weight(shape, "zeros", name="mean", **options)
+        self.variance = self.add_weight(shape, "ones", name="variance", **options)
+        self.count = self.add_weight((), "zeros", name="count", **options)
         self.built = True
-
-    def _moment(
-        self, name: str, shape: tuple[int, ...], initializer: str
-    ) -> keras.Variable:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=initializer,
-            dtype="float32",
-            trainable=False,
-            autocast=False,
-        )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Standardises `[..., *feature_shape]` inputs."""

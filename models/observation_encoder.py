@@ -54,6 +54,7 @@ class ObservationEncoder(keras.layers.Layer):
         self.action_mask = action_mask
         self._seed = seed
         self._specs = spaces.specs(observation_space)
+        specs = tf.nest.flatten(self._specs)
         self._plain = isinstance(observation_space, gym.spaces.Box)
         paths, leaves = zip(*spaces.leaves(observation_space), strict=True)
         self._names = tuple("/".join(path) for path in paths)
@@ -64,7 +65,6 @@ class ObservationEncoder(keras.layers.Layer):
         ]
         for index, layer in zip(self._seen, self.encoders, strict=True):
             if not layer.built:
-                specs = tf.nest.flatten(self._specs)
                 layer.build((None, *specs[index].shape))
         self.built = True
 
@@ -85,11 +85,9 @@ class ObservationEncoder(keras.layers.Layer):
         leaves = self._leaves(observations)
         if self._plain:
             return self.encoders[0](tf.cast(leaves[0], tf.float32))
-        parts = [
-            _flatten(layer(leaves[index]))
-            for index, layer in zip(self._seen, self.encoders, strict=True)
-        ]
-        return tf.concat(parts, axis=-1)
+        seen = [leaves[index] for index in self._seen]
+        parts = [layer(leaf) for leaf, layer in zip(seen, self.encoders, strict=True)]
+        return tf.concat([_flatten(part) for part in parts], axis=-1)
 
     def _leaves(self, observations: Nest) -> list[tf.Tensor]:
         """Checks structure and static shapes, and flattens the observations."""
@@ -110,8 +108,7 @@ class ObservationEncoder(keras.layers.Layer):
                     "Observations must be a batch of observations of shape "
                     f"{tuple(spec.shape)}{where}; add a leading axis to a single "
                     "observation, and use another model for another environment. "
-                    "Received: "
-                    f"shape={tuple(leaf.shape)}"
+                    f"Received: shape={tuple(leaf.shape)}"
                 )
         return leaves
 
@@ -127,9 +124,8 @@ class ObservationEncoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Makes the encoder that a configuration describes."""
-        config = dict(config)
-        config["observation_space"] = spaces.from_config(config["observation_space"])
-        return cls(**config)
+        space = spaces.from_config(config["observation_space"])
+        return cls(**{**config, "observation_space": space})
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -177,11 +173,9 @@ class CharacterEmbedding(keras.layers.Layer):
         self.characters = characters
         self.units = units
         self.seed = seed
+        normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
         self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=(characters, units),
-            initializer=keras.initializers.RandomNormal(stddev=1.0, seed=seed),
-            autocast=False,
+            (characters, units), normal, autocast=False, name="embeddings"
         )
         self.built = True
 

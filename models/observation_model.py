@@ -11,7 +11,7 @@ from typing_extensions import Self, Unpack
 
 from kpg import contracts, spaces
 from kpg.models import memory
-from kpg.models.backbones import layer_seeds, orthogonal
+from kpg.models.backbones import layer_seeds
 from kpg.models.head import Head
 from kpg.models.observation_encoder import Normalizer, ObservationEncoder
 from kpg.models.trunk import Trunk, TrunkOptions
@@ -53,9 +53,8 @@ class ObservationModel(keras.Model):
             self.trunk = Trunk(observation_space, options, (backbone_seed, *others))
         else:
             self.trunk = _shared_trunk(trunk, observation_space, options)
-        self.head = Head(
-            units, kernel_initializer=orthogonal(gain, head_seed), name="head"
-        )
+        initializer = keras.initializers.Orthogonal(gain, seed=head_seed)
+        self.head = Head(units, kernel_initializer=initializer, name="head")
         self.head.build((None, self.trunk.width))
         self.built = True
 
@@ -136,10 +135,8 @@ class ObservationModel(keras.Model):
         Returns:
             The outputs `[T, B, ...]` and the states after each row, `[T, B, units]`.
         """
-        (outputs,), states = self._unroll(
-            (self,), observations, state, resets, training
-        )
-        return outputs, states
+        outputs, states = self._unroll([self], observations, state, resets, training)
+        return outputs[0], states
 
     def unroll_with(
         self,
@@ -150,8 +147,7 @@ class ObservationModel(keras.Model):
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the outputs of `unroll` for itself and for a critic on its trunk."""
-        models = (self, critic)
-        both, _ = self._unroll(models, observations, state, resets, training)
+        both, _ = self._unroll([self, critic], observations, state, resets, training)
         return both[0], both[1]
 
     def _unroll(
@@ -179,7 +175,7 @@ class ObservationModel(keras.Model):
         return {
             **super().get_config(),
             "observation_space": spaces.to_config(self.observation_space),
-            **self._options.to_config(),
+            **self._options.get_config(),
             "seed": self._seed,
         }
 
@@ -217,11 +213,8 @@ class ObservationModel(keras.Model):
         if config["memory"] != "transformer":
             config.pop("memory_steps", None)
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
-            if config["backbone"] is not None:
-                config["backbone"] = keras.saving.deserialize_keras_object(
-                    config["backbone"]
-                )
-            return cls(**config)
+            backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+            return cls(backbone=backbone, **config)
 
 
 def _shared_trunk(
@@ -237,7 +230,7 @@ def _shared_trunk(
             "A shared `trunk` must be for the same observations. Received: "
             f"observation_space={space}, but the trunk has {model.observation_space}"
         )
-    options.refuse("with a shared `trunk`", *options.to_config())
+    options.refuse("with a shared `trunk`", *options.get_config())
     return model.trunk
 
 
@@ -249,9 +242,8 @@ def _flat(rows: tf.Tensor) -> tf.Tensor:
 def _time_and_batch(resets: tf.Tensor, observations: Nest) -> list[int | tf.Tensor]:
     """Returns T and B, as numbers where they are known."""
     for leaf in tf.nest.flatten(observations):
-        if resets.shape.rank != 2 or not resets.shape.is_compatible_with(
-            leaf.shape[:2]
-        ):
+        fits = resets.shape.is_compatible_with(leaf.shape[:2])
+        if resets.shape.rank != 2 or not fits:
             raise ValueError(
                 "`resets` must be [T, B] and observations [T, B, ...]. Received: "
                 f"resets.shape={resets.shape}, observations of shape={leaf.shape}"

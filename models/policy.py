@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import gymnasium as gym
 import keras
@@ -124,7 +124,7 @@ class Policy(ActionModel, ObservationModel):
         if self._action_mask is None:
             return parameters
         leaves = tf.nest.flatten(observations[self._action_mask])
-        flat = [tf.reshape(leaf, [-1, _size(leaf.shape[1:])]) for leaf in leaves]
+        flat = [tf.reshape(leaf, [-1, math.prod(leaf.shape[1:])]) for leaf in leaves]
         mask = tf.concat([tf.cast(leaf, tf.bool) for leaf in flat], axis=-1)
         return self.family.masked(parameters, mask)
 
@@ -134,10 +134,11 @@ class Policy(ActionModel, ObservationModel):
         shape = [keras.ops.shape(outputs)[0], int((~learned).sum())]
         weights = tf.broadcast_to(self.log_std, shape)
         runs = [(own, len(list(run))) for own, run in itertools.groupby(learned)]
-        sources = {
-            True: _split(outputs, runs, True),
-            False: _split(weights, runs, False),
-        }
+        sources = {}
+        for source, columns in ((True, outputs), (False, weights)):
+            sizes = [size for own, size in runs if own == source]
+            parts = [columns] if len(sizes) == 1 else tf.split(columns, sizes, axis=-1)
+            sources[source] = iter(parts)
         return tf.concat([next(sources[own]) for own, _ in runs], axis=-1)
 
     @override
@@ -177,22 +178,10 @@ def _check_mask(observation_space: Space, action_mask: str, family: Family) -> N
     space = observation_space[action_mask]  # type: ignore[index]
     kinds = (gym.spaces.Box, gym.spaces.MultiBinary)
     leaves = [leaf for _, leaf in spaces.leaves(space)]
-    size = sum(_size(leaf.shape or ()) for leaf in leaves)
+    size = sum(math.prod(leaf.shape or ()) for leaf in leaves)
     if size != family.num_choices or not all(isinstance(p, kinds) for p in leaves):
         raise ValueError(
             f"The observations' {action_mask!r} must be a MultiBinary or Box, or a "
             f"nest of them, with {family.num_choices} numbers in all, one for each "
             f"choice of {family.action_space}. Received: {space}"
         )
-
-
-def _split(
-    columns: tf.Tensor, runs: list[tuple[bool, int]], own: bool
-) -> Iterator[tf.Tensor]:
-    """Yields the runs of parameters that come from one source."""
-    sizes = [size for learned, size in runs if learned == own]
-    return iter([columns] if len(sizes) == 1 else tf.split(columns, sizes, axis=-1))
-
-
-def _size(shape: Sequence[int]) -> int:
-    return math.prod(shape)

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-from typing_extensions import Unpack
+from typing_extensions import Unpack, override
 
-from kpg import spaces
+from kpg import spaces, values
 from kpg.models.backbones import cnn, mlp
 from kpg.models.memory import Memory, state_spec
 from kpg.models.observation_encoder import ObservationEncoder, is_image
 from kpg.types import Config, LayerArguments, Nest, Space
+
+_OF_MLP = ("hidden_units", "activation")
 
 
 class TrunkArguments(LayerArguments, total=False):
@@ -29,7 +31,7 @@ class TrunkArguments(LayerArguments, total=False):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrunkOptions:
+class TrunkOptions(values.Value):
     """How a trunk is made; see `Policy`. Options without effect are a `ValueError`."""
 
     backbone: keras.layers.Layer | None = None
@@ -39,9 +41,8 @@ class TrunkOptions:
     action_mask: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses options that have no effect."""
         if self.backbone is not None:
-            self.refuse("with a `backbone`", "hidden_units", "activation")
+            self.refuse("with a `backbone`", *_OF_MLP)
 
     def refuse(self, when: str, *names: str) -> None:
         """Raises a `ValueError` if one of the options is not the default."""
@@ -54,12 +55,9 @@ class TrunkOptions:
                     f"Received: {field.name}={value!r}"
                 )
 
-    def to_config(self) -> Config:
-        """Returns the options as plain data."""
-        serialize = keras.saving.serialize_keras_object
-        names = [field.name for field in dataclasses.fields(self)]
-        config = {name: serialize(getattr(self, name)) for name in names}
-        return {**config, "hidden_units": list(self.hidden_units)}
+    @override
+    def get_config(self) -> Config:
+        return {**super().get_config(), "hidden_units": list(self.hidden_units)}
 
 
 class Trunk(keras.layers.Layer):
@@ -80,14 +78,9 @@ class Trunk(keras.layers.Layer):
         self.encoder = ObservationEncoder(
             observation_space, options.action_mask, encoder_seed
         )
-        self.backbone: keras.layers.Layer = (
-            _backbone_for(observation_space, options, backbone_seed)
-            if options.backbone is None
-            else options.backbone
-        )
-        self.memory: keras.layers.Layer | None = None
-        if options.memory is not None:
-            self.memory = options.memory.cell(memory_seed)
+        self.backbone = _backbone_for(observation_space, options, backbone_seed)
+        memory = options.memory
+        self.memory = None if memory is None else memory.cell(memory_seed)
         # Keras would build the layers by calling the model, and hide their errors.
         inputs = tf.nest.map_structure(
             lambda spec: keras.Input(spec.shape, dtype=spec.dtype.name),
@@ -113,10 +106,10 @@ class Trunk(keras.layers.Layer):
 
 def _backbone_for(
     space: Space, options: TrunkOptions, seed: int | None
-) -> keras.Sequential:
+) -> keras.layers.Layer:
+    if options.backbone is not None:
+        return options.backbone
     if is_image(space):
-        options.refuse(
-            "on images, whose backbone is a CNN", "hidden_units", "activation"
-        )
+        options.refuse("on images, whose backbone is a CNN", *_OF_MLP)
         return cnn(space.shape or (), seed=seed)
     return mlp(options.hidden_units, options.activation, seed)

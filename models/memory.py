@@ -60,12 +60,9 @@ class _Recurrent(Memory):
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class GRU(_Recurrent):
-    """A gated recurrent unit; its state is `(h,)`.
+    """A gated recurrent unit of width `units` ≥ 1, by default 64; its state is `(h,)`.
 
     Reference: Cho et al. (2014), https://arxiv.org/abs/1406.1078.
-
-    Args:
-        units: Width of the state, ≥ 1. Defaults to 64.
     """
 
     _kind: ClassVar[type[keras.layers.Layer]] = keras.layers.GRUCell
@@ -74,12 +71,9 @@ class GRU(_Recurrent):
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class LSTM(_Recurrent):
-    """A long short-term memory; its state is `(h, c)`.
+    """A long short-term memory; `units` as in `GRU`; its state is `(h, c)`.
 
     Reference: Hochreiter and Schmidhuber (1997), "Long short-term memory".
-
-    Args:
-        units: Width of the state, ≥ 1. Defaults to 64.
     """
 
     _kind: ClassVar[type[keras.layers.Layer]] = keras.layers.LSTMCell

@@ -188,11 +188,7 @@ class ObservationModel(keras.Model):
     ) -> Self:
         """Makes the model of a configuration, of this version or an earlier one.
 
-        Args:
-            config: From `get_config`.
-            custom_objects: Classes of your own in the configuration, by name.
-            trunk: The model whose trunk the configured one shared; it is not in the
-                configuration, and a `ValueError` says if it is missing.
+        If that model shared a trunk, `trunk` must be the model it shared it with.
         """
         config = dict(config)
         if config.pop("trunk", False):

@@ -50,15 +50,11 @@ class Policy(ActionModel, ObservationModel):
         memory_units: Shorthand for the memory's `units`.
         memory_steps: Shorthand for the memory's `steps`.
         action_mask: Key of a `Dict` observation's entry that says with zeros and ones
-            which choices are legal, in the order of the family's logits. The network
-            does not see it. The parameters of a row without a legal choice are NaN.
-            Defaults to none.
-        distribution: For each `Box` of actions; see `kpg.distributions.for_space`.
-            Defaults to "normal".
-        state_dependent_std: Shorthand for the distribution's argument: whether the head
-            makes the log standard deviations, too. Defaults to `False`.
-        log_std_init: Shorthand for the distribution's argument: log standard deviation
-            of a new policy. Defaults to 0.
+            which choices are legal, in the order of the logits; the network does not
+            see it. A row without a legal choice gets NaN. Defaults to none.
+        distribution: See `kpg.distributions.for_space`. Defaults to "normal".
+        state_dependent_std: See `kpg.distributions.Normal`. Defaults to `False`.
+        log_std_init: See `kpg.distributions.Normal`. Defaults to 0.
         seed: Seed of the initial weights. Defaults to a random one.
         **kwargs: `name`, `dtype` and `trainable` of a Keras model.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-from typing_extensions import Unpack, override
+from typing_extensions import override
 
 from kpg import spaces, values
 from kpg.models.backbones import cnn, mlp
@@ -67,24 +67,18 @@ class Trunk(keras.layers.Layer):
     """
 
     def __init__(
-        self,
-        observation_space: Space,
-        options: TrunkOptions,
-        seeds: Sequence[int | None],
-        **kwargs: Unpack[LayerArguments],
+        self, space: Space, options: TrunkOptions, seeds: Sequence[int | None]
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(autocast=False)
         backbone_seed, encoder_seed, memory_seed = seeds
-        self.encoder = ObservationEncoder(
-            observation_space, options.action_mask, encoder_seed
-        )
-        self.backbone = _backbone_for(observation_space, options, backbone_seed)
+        self.encoder = ObservationEncoder(space, options.action_mask, encoder_seed)
+        self.backbone = _backbone_for(space, options, backbone_seed)
         memory = options.memory
         self.memory = None if memory is None else memory.cell(memory_seed)
         # Keras would build the layers by calling the model, and hide their errors.
         inputs = tf.nest.map_structure(
             lambda spec: keras.Input(spec.shape, dtype=spec.dtype.name),
-            spaces.specs(observation_space),
+            spaces.specs(space),
         )
         features = self.call(inputs)
         self.width = int(features.shape[-1])

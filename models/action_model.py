@@ -10,11 +10,7 @@ from kpg.types import Nest, Tensor
 
 
 class ActionModel(keras.Model):
-    """A model whose outputs are the parameters of a distribution over actions.
-
-    Attributes:
-        family: The distributions. A derived class sets it.
-    """
+    """A model whose outputs are parameters for `family`, which derived classes set."""
 
     family: Family
 
@@ -23,14 +19,9 @@ class ActionModel(keras.Model):
         return self.family.distribution(self(observations))
 
     def sample(self, observations: Nest, seed: Tensor) -> tuple[Nest, Tensor]:
-        """Draws actions.
+        """Draws raw actions `[B, ...]`; also returns their log-probabilities, in nats.
 
-        Args:
-            observations: `[B, ...]`.
-            seed: `[2]` int32, a stateless seed: equal seeds give equal actions.
-
-        Returns:
-            Raw actions `[B, ...]` and their log-probabilities `[B]`, in nats.
+        Equal seeds, which are `[2]` int32, give equal actions.
         """
         parameters = self(observations)
         actions = self.family.sample(parameters, seed)

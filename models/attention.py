@@ -14,15 +14,12 @@ from kpg.models.backbones import layer_seeds
 class AttentionCell(keras.layers.Layer):
     """A transformer block that sees a window of an episode, as a Keras cell.
 
-    It remembers its last embedded inputs, not its own outputs: a step costs attention
-    to the window, and a state of zeros has seen nothing. Normalisation comes before
-    each layer, and each age in the window has an embedding.
+    It remembers its last embedded inputs, and zeros mean that nothing has been seen.
+    Normalisation comes before each layer; each age in the window has an embedding.
 
-    References: Vaswani et al., "Attention is all you need" (2017),
-    https://arxiv.org/abs/1706.03762; Xiong et al., "On layer normalization in the
-    transformer architecture" (2020), https://arxiv.org/abs/2002.04745; Parisotto et
-    al., "Stabilizing transformers for reinforcement learning" (2019),
-    https://arxiv.org/abs/1910.06764, which remembers a window as well.
+    References: Vaswani et al. (2017), https://arxiv.org/abs/1706.03762; Xiong et al.
+    (2020), https://arxiv.org/abs/2002.04745, for the normalisation; Parisotto et al.
+    (2019), https://arxiv.org/abs/1910.06764, for the window.
 
     Args:
         units: Width U, ≥ 1; four heads if U is a multiple of 4, otherwise one.
@@ -64,11 +61,8 @@ class AttentionCell(keras.layers.Layer):
             layer.build(own)
         for norm in self.norms:
             norm.build(own)
-        self.ages = self.add_weight(
-            shape=(self.steps + 1, self.units),
-            initializer=self._ages_initializer,
-            name="ages",
-        )
+        shape = (self.steps + 1, self.units)
+        self.ages = self.add_weight(shape, self._ages_initializer, name="ages")
         self.built = True
 
     def call(

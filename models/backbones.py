@@ -30,25 +30,19 @@ def mlp(
     Reference: Huang et al. (2022), "The 37 implementation details of PPO", detail 2.
 
     Args:
-        hidden_units: Width of each layer. Defaults to `(64, 64)`.
+        hidden_units: Width of each layer, ≥ 1. Defaults to `(64, 64)`.
         activation: Keras activation of each layer. Defaults to `"tanh"`.
         seed: Seed of the weights. Defaults to a random one.
 
     Returns:
         A `keras.Sequential` from `[B, ...]`, which it flattens, to `[B, width]`.
-
-    Raises:
-        ValueError: If a width is not a whole number of at least 1.
     """
-    for units in hidden_units:
-        checks.whole_number("hidden_units", units)
-    seeds = layer_seeds(seed)
+    starts = _initializers(seed)
     layers: list[keras.layers.Layer] = [keras.layers.Flatten()]
     for units in hidden_units:
-        initializer = orthogonal(math.sqrt(2.0), next(seeds))
-        layers.append(
-            keras.layers.Dense(units, activation, kernel_initializer=initializer)
-        )
+        checks.whole_number("hidden_units", units)
+        dense = keras.layers.Dense(units, activation, kernel_initializer=next(starts))
+        layers.append(dense)
     return keras.Sequential(layers)
 
 
@@ -59,16 +53,12 @@ def cnn(
 
     Three convolutions with 32, 64 and 64 filters and a dense layer, all with ReLU and
     orthogonal weights of gain √2. From 36 pixels on, kernels and strides are those of
-    the paper; smaller images are reduced more slowly.
-
-    The channels are the last axis, as in Gymnasium's images, unless the first axis is
-    smaller, as in stacks of grey frames `[stack, height, width]`, which are transposed.
-
-    Reference: Mnih et al. (2015), "Human-level control through deep reinforcement
-    learning", https://doi.org/10.1038/nature14236.
+    Mnih et al. (2015), https://doi.org/10.1038/nature14236; smaller images are reduced
+    more slowly.
 
     Args:
-        image_shape: `[height, width, channels]` or `[channels, height, width]`.
+        image_shape: `[height, width, channels]`, or `[channels, height, width]` if the
+            first axis is smaller than the last; at least 8 × 8 pixels.
         units: Width of the dense layer. Defaults to 512.
         seed: Seed of the weights. Defaults to a random one.
 
@@ -77,7 +67,7 @@ def cnn(
         `[B, units]`.
 
     Raises:
-        ValueError: If the shape is not that of an image of at least 8 × 8 pixels.
+        ValueError: If the shape is not that of such an image.
     """
     side = smallest_side(image_shape)
     if side < SMALLEST_IMAGE:
@@ -86,26 +76,19 @@ def cnn(
             "and channels: [height, width, channels]. Received: "
             f"image_shape={tuple(image_shape)}"
         )
-    seeds = layer_seeds(seed)
+    starts = _initializers(seed)
     layers: list[keras.layers.Layer] = [keras.Input(image_shape)]
     if _channels_first(image_shape):
         layers.append(keras.layers.Permute((2, 3, 1)))
     _, convolutions = next(row for row in _CONVOLUTIONS if side >= row[0])
-    for filters, (kernel, stride) in zip((32, 64, 64), convolutions, strict=True):
-        initializer = orthogonal(math.sqrt(2.0), next(seeds))
-        layers.append(
-            keras.layers.Conv2D(
-                filters,
-                kernel,
-                stride,
-                "valid",
-                "channels_last",
-                activation="relu",
-                kernel_initializer=initializer,
-            )
+    options = {"data_format": "channels_last", "activation": "relu"}
+    layers += [
+        keras.layers.Conv2D(
+            filters, kernel, stride, kernel_initializer=next(starts), **options
         )
-    initializer = orthogonal(math.sqrt(2.0), next(seeds))
-    dense = keras.layers.Dense(units, "relu", kernel_initializer=initializer)
+        for filters, (kernel, stride) in zip((32, 64, 64), convolutions, strict=True)
+    ]
+    dense = keras.layers.Dense(units, "relu", kernel_initializer=next(starts))
     return keras.Sequential([*layers, keras.layers.Flatten(), dense])
 
 
@@ -113,27 +96,23 @@ def smallest_side(image_shape: Sequence[int]) -> int:
     """Returns the pixels along an image's shorter side, 0 if it is not of rank 3."""
     if len(image_shape) != 3:
         return 0
-    first = _channels_first(image_shape)
-    return min(image_shape[1:] if first else image_shape[:-1])
+    return min(image_shape[1:] if _channels_first(image_shape) else image_shape[:-1])
 
 
 def _channels_first(image_shape: Sequence[int]) -> bool:
     return image_shape[0] < image_shape[-1]
 
 
-def orthogonal(gain: float, seed: int | None) -> keras.initializers.Initializer:
-    """Returns Keras's orthogonal initializer with a gain."""
-    return keras.initializers.Orthogonal(gain, seed=seed)
+def _initializers(seed: int | None) -> Iterator[keras.initializers.Initializer]:
+    """Yields the initializer of each layer in turn: orthogonal, of gain √2."""
+    for own in layer_seeds(seed):
+        yield keras.initializers.Orthogonal(math.sqrt(2.0), seed=own)
 
 
 def layer_seeds(seed: int | None, stream: str = "") -> Iterator[int | None]:
     """Yields a seed for each layer in turn, or always `None` if `seed` is `None`.
 
-    Layers of one shape that share a seed would start with the same weights.
-
-    Args:
-        seed: The seed that all of them are derived from.
-        stream: Name of an independent sequence of seeds. Defaults to `""`.
+    With one seed, layers of one shape would start equal. Each `stream` is independent.
     """
     if seed is None:
         while True:

@@ -18,28 +18,15 @@ from kpg.types import Config, LayerArguments, Nest, Space
 
 @keras.saving.register_keras_serializable(package="kpg")
 class Critic(ObservationModel):
-    """A Keras model that estimates the value of each observation.
+    """A Keras model from observations `[B, ...]` to float32 values `[B]`.
 
-    Built as `kpg.models.Policy` is, with a head of one unit and gain 1. Called on
-    observations `[B, ...]` it returns float32 values `[B]`.
+    Built as `kpg.models.Policy` is, with the same arguments and errors, and a head of
+    one unit and gain 1.
 
     Args:
-        observation_space: Space of one environment's observations.
-        backbone: See `kpg.models.Policy`, as for all that follow but `trunk`.
-        hidden_units: Widths of the default backbone. Defaults to `(64, 64)`.
-        activation: Activation of the default backbone. Defaults to `"tanh"`.
-        memory: A memory between backbone and head. Defaults to none.
-        memory_units: Shorthand for the memory's `units`.
-        memory_steps: Shorthand for the memory's `steps`.
-        action_mask: Key of the observations' entry that the critic does not see.
         trunk: A policy whose encoder, backbone and memory the critic shares, so that
             both losses train them. Defaults to none.
-        seed: Seed of the initial weights. Defaults to a random one.
-        **kwargs: `name`, `dtype` and `trainable` of a Keras model.
-
-    Raises:
-        ValueError: If the space is not supported, the backbone's output is not
-            `[B, features]`, or an option would have no effect.
+        action_mask: Key of the observations' entry that the critic does not see.
     """
 
     def __init__(
@@ -75,7 +62,7 @@ class Critic(ObservationModel):
 
     @override
     def get_config(self) -> Config:
-        """Returns the configuration, without the policy whose trunk is shared."""
+        """Returns the configuration; a shared trunk is a bool."""
         return {**super().get_config(), "trunk": self._shares_trunk}
 
 
@@ -90,11 +77,5 @@ def RecurrentCritic(
     memory: MemoryLike = "lstm",
     **options: Unpack[CriticArguments],
 ) -> Critic:
-    """Returns a `Critic` with a memory.
-
-    Args:
-        observation_space: Space of one environment's observations.
-        memory: See `kpg.models.Policy`. Defaults to "lstm".
-        **options: See `Critic`.
-    """
+    """Returns a `Critic` with a memory, by default "lstm"; see `Critic`."""
     return Critic(observation_space, memory=memory, **options)

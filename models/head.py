@@ -17,9 +17,8 @@ _NARROW = 4
 class Head(keras.layers.Dense):
     """A dense layer that is fast with few outputs, too.
 
-    XLA computes the gradient of a kernel as a product with a transposed matrix, which
-    on a CPU takes as long for 2 columns as for 12. Two to four columns are summed
-    instead, with the same result.
+    On a CPU, XLA's product for the gradient of a kernel takes as long for 2 columns as
+    for 12. Two to four columns are summed instead, with the same result.
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:

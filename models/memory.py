@@ -29,13 +29,10 @@ class Memory(values.Value, ABC):
     def cell(self, seed: int | None) -> keras.layers.Layer:
         """Returns a new Keras cell.
 
-        It has a `state_size`, a number or a list of them, and is called as
-        `cell(inputs, states, training=…)` with inputs `[B, F]`; it returns its output
-        and the next states. The first state must be the output, and states of zeros
-        must mean that nothing has been seen.
-
-        Args:
-            seed: Seed of the initial weights, or `None` for a random one.
+        It has a `state_size`, a number or a list of them. `cell(inputs, states,
+        training=…)` with inputs `[B, F]` returns its output and the next states, of
+        which the first is the output. States of zeros mean that nothing has been seen.
+        A `seed` of `None` is a random one.
         """
 
 
@@ -63,12 +60,9 @@ class _Recurrent(Memory):
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class GRU(_Recurrent):
-    """A gated recurrent unit; its state is `(h,)`.
+    """A gated recurrent unit of width `units` ≥ 1, by default 64; its state is `(h,)`.
 
     Reference: Cho et al. (2014), https://arxiv.org/abs/1406.1078.
-
-    Args:
-        units: Width of the state, ≥ 1. Defaults to 64.
     """
 
     _kind: ClassVar[type[keras.layers.Layer]] = keras.layers.GRUCell
@@ -77,12 +71,9 @@ class GRU(_Recurrent):
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class LSTM(_Recurrent):
-    """A long short-term memory; its state is `(h, c)`.
+    """A long short-term memory; `units` as in `GRU`; its state is `(h, c)`.
 
     Reference: Hochreiter and Schmidhuber (1997), "Long short-term memory".
-
-    Args:
-        units: Width of the state, ≥ 1. Defaults to 64.
     """
 
     _kind: ClassVar[type[keras.layers.Layer]] = keras.layers.LSTMCell
@@ -124,17 +115,7 @@ MEMORIES: dict[str, type[Memory]] = {
 def get(
     memory: MemoryLike | None, units: int | None = None, steps: int | None = None
 ) -> Memory | None:
-    """Returns a memory given as a value, a class, a name or a configuration.
-
-    Args:
-        memory: A `Memory`; "gru", "lstm" or "transformer"; "module:Name" of a class; a
-            configuration; or `None` for no memory.
-        units: Shorthand for the argument of that name.
-        steps: Shorthand for the argument of that name.
-
-    Raises:
-        ValueError: If it is none of these, or does not take the other two.
-    """
+    """Returns a memory given as in `Policy`, or as a configuration."""
     given = {"units": units, "steps": steps}
     arguments = {name: value for name, value in given.items() if value is not None}
     if memory is not None:
@@ -167,17 +148,9 @@ def unroll(
     resets: tf.Tensor,
     training: bool,
 ) -> State:
-    """Carries the state over time.
+    """Returns the states `[T, B, N]` after each row of inputs `[T, B, F]`, T static.
 
-    Args:
-        cell: From `Memory.cell`.
-        inputs: `[T, B, F]`, with `T` known when the graph is built.
-        state: `[B, N]` each, as in `state_spec`, before the first row.
-        resets: `[T, B]` bool: the state is zero before a row where it is `True`.
-        training: Whether the call is part of an update.
-
-    Returns:
-        The state after each row, `[T, B, N]` each.
+    The state is zero before a row where `resets` `[T, B]` is true.
     """
 
     def step(state: State, row: tuple[tf.Tensor, tf.Tensor]) -> tuple[State, State]:

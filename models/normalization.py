@@ -13,12 +13,7 @@ from kpg.types import Config, LayerArguments
 
 
 class Sums(NamedTuple):
-    """What one batch adds to the running moments; replicas' sums add up.
-
-    Attributes:
-        count: Scalar, number of rows.
-        deviation: `[...]`, sum of `x − m`, where `m` is the running mean.
-    """
+    """Rows of a batch, and their summed deviation `[...]` from the running mean."""
 
     count: tf.Tensor
     deviation: tf.Tensor
@@ -28,13 +23,12 @@ class Sums(NamedTuple):
 class RunningNormalization(keras.layers.Layer):
     """Standardises inputs with the mean and variance of all inputs in training.
 
-    `y = clip((x − mean) / √(variance + 1e-8), −10, 10)`. The moments are non-trainable
-    weights that calling the layer does not change: only `update` and `merge`, which
-    trainers call, do. A new layer is the identity.
+    `y = clip((x − mean) / √(variance + 1e-8), −clip, clip)`. The moments are weights
+    that only `update` and `merge` change, which trainers call. A new layer is the
+    identity. The sums of several replicas add up.
 
-    Reference: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
-    variance", for the merge; Andrychowicz et al. (2021),
-    https://arxiv.org/abs/2006.05990, for the effect.
+    References: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample
+    variance"; for the effect Andrychowicz et al. (2021), arXiv:2006.05990.
 
     Args:
         feature_shape: Shape of one row, `()` for scalars.
@@ -51,22 +45,12 @@ class RunningNormalization(keras.layers.Layer):
         self.trainable = False
         self.feature_shape = tuple(feature_shape)
         self.clip = clip
-        self.mean = self._moment("mean", self.feature_shape, "zeros")
-        self.variance = self._moment("variance", self.feature_shape, "ones")
-        self.count = self._moment("count", (), "zeros")
+        shape = self.feature_shape
+        options = {"dtype": "float32", "trainable": False, "autocast": False}
+        self.mean = self.add_weight(shape, "zeros", name="mean", **options)
+        self.variance = self.add_weight(shape, "ones", name="variance", **options)
+        self.count = self.add_weight((), "zeros", name="count", **options)
         self.built = True
-
-    def _moment(
-        self, name: str, shape: tuple[int, ...], initializer: str
-    ) -> keras.Variable:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=initializer,
-            dtype="float32",
-            trainable=False,
-            autocast=False,
-        )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Standardises `[..., *feature_shape]` inputs."""
@@ -75,15 +59,13 @@ class RunningNormalization(keras.layers.Layer):
         return tf.clip_by_value(outputs, -bound, bound)
 
     def inverse_deviation(self) -> tf.Tensor:
-        """Returns `[*feature_shape]`, the inverse of the running standard deviation."""
+        """Returns `1 / √(variance + 1e-8)`, `[*feature_shape]`."""
         return tf.math.rsqrt(tf.convert_to_tensor(self.variance) + 1e-8)
 
     def sums(self, rows: tf.Tensor, valid: tf.Tensor | None = None) -> Sums:
-        """Sums over a batch, the first of two passes over it.
+        """Sums over rows `[N, *feature_shape]`, the first of two passes over a batch.
 
-        Args:
-            rows: `[N, *feature_shape]`.
-            valid: `[N]` bool, rows to count. Defaults to all.
+        Only the `valid` ones, `[N]` bool, count. Defaults to all.
         """
         deviations = self._deviations(rows, tf.convert_to_tensor(self.mean), valid)
         if valid is None:
@@ -97,15 +79,8 @@ class RunningNormalization(keras.layers.Layer):
     ) -> tf.Tensor:
         """Sums squared deviations from the batch's own mean, the second pass.
 
-        Around any other point the squares of a distant batch would lose their digits.
-
-        Args:
-            rows: `[N, *feature_shape]`.
-            sums: From `sums`, over all replicas.
-            valid: `[N]` bool, rows to count. Defaults to all.
-
-        Returns:
-            `[*feature_shape]`; those of several replicas add up.
+        Around another point, squares of a distant batch would lose their digits. `sums`
+        are over all replicas; the result is `[*feature_shape]`.
         """
         center = self.mean + sums.deviation / tf.maximum(sums.count, 1.0)
         return tf.reduce_sum(tf.square(self._deviations(rows, center, valid)), axis=0)
@@ -113,14 +88,9 @@ class RunningNormalization(keras.layers.Layer):
     def merge(
         self, sums: Sums, squares: tf.Tensor, enabled: tf.Tensor | bool = True
     ) -> None:
-        """Merges a batch into the running moments.
+        """Merges what `sums` and `squares` returned, over all replicas, if `enabled`.
 
         The result does not depend on how the rows were split into batches.
-
-        Args:
-            sums: From `sums`, over all replicas.
-            squares: From `squares`, over all replicas.
-            enabled: Scalar bool; `False` leaves the moments as they are.
         """
         old = tf.convert_to_tensor(self.count)
         total = old + sums.count

@@ -25,7 +25,7 @@ class ObservationEncoder(keras.layers.Layer):
     """Turns a batch of observations into numbers for a network.
 
     A plain `Box` keeps its shape and is standardised; an image (uint8, of rank 3, at
-    least 8 × 8 pixels) is divided by 255 instead. The leaves of every other space are
+    least 8 × 8 pixels) is divided by 255 instead. The leaves of other spaces are
     encoded, flattened and concatenated in the order of `tf.nest`:
 
     - `Box`: standardised; an image goes through `kpg.models.cnn` with 256 units;
@@ -38,7 +38,7 @@ class ObservationEncoder(keras.layers.Layer):
         seed: Seed of the initial weights. Defaults to a random one.
 
     Raises:
-        ValueError: If the space is not supported or does not have that key.
+        ValueError: If the space is not supported or lacks that key.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class ObservationEncoder(keras.layers.Layer):
         self.action_mask = action_mask
         self._seed = seed
         self._specs = spaces.specs(observation_space)
+        specs = tf.nest.flatten(self._specs)
         self._plain = isinstance(observation_space, gym.spaces.Box)
         paths, leaves = zip(*spaces.leaves(observation_space), strict=True)
         self._names = tuple("/".join(path) for path in paths)
@@ -64,7 +65,6 @@ class ObservationEncoder(keras.layers.Layer):
         ]
         for index, layer in zip(self._seen, self.encoders, strict=True):
             if not layer.built:
-                specs = tf.nest.flatten(self._specs)
                 layer.build((None, *specs[index].shape))
         self.built = True
 
@@ -80,17 +80,14 @@ class ObservationEncoder(keras.layers.Layer):
     def call(self, observations: Nest) -> tf.Tensor:
         """Encodes a nest of `[B, ...]`: `[B, *shape]` of a plain `Box`, else `[B, F]`.
 
-        Raises:
-            ValueError: If structure or static shapes differ from those of the space.
+        Structure or static shapes that are not those of the space are a `ValueError`.
         """
         leaves = self._leaves(observations)
         if self._plain:
             return self.encoders[0](tf.cast(leaves[0], tf.float32))
-        parts = [
-            _flatten(layer(leaves[index]))
-            for index, layer in zip(self._seen, self.encoders, strict=True)
-        ]
-        return tf.concat(parts, axis=-1)
+        seen = [leaves[index] for index in self._seen]
+        parts = [layer(leaf) for leaf, layer in zip(seen, self.encoders, strict=True)]
+        return tf.concat([_flatten(part) for part in parts], axis=-1)
 
     def _leaves(self, observations: Nest) -> list[tf.Tensor]:
         """Checks structure and static shapes, and flattens the observations."""
@@ -111,8 +108,7 @@ class ObservationEncoder(keras.layers.Layer):
                     "Observations must be a batch of observations of shape "
                     f"{tuple(spec.shape)}{where}; add a leading axis to a single "
                     "observation, and use another model for another environment. "
-                    "Received: "
-                    f"shape={tuple(leaf.shape)}"
+                    f"Received: shape={tuple(leaf.shape)}"
                 )
         return leaves
 
@@ -128,19 +124,13 @@ class ObservationEncoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Makes the encoder that a configuration describes."""
-        config = dict(config)
-        config["observation_space"] = spaces.from_config(config["observation_space"])
-        return cls(**config)
+        space = spaces.from_config(config["observation_space"])
+        return cls(**{**config, "observation_space": space})
 
 
 @keras.saving.register_keras_serializable(package="kpg")
 class OneHot(keras.layers.Layer):
-    """One-hot codes of K integers, side by side.
-
-    Args:
-        counts: `[K]`, number of values of each integer.
-        starts: `[K]`, the lowest value of each.
-    """
+    """One-hot codes of K integers; the i-th has `counts[i]` values from `starts[i]`."""
 
     def __init__(
         self,
@@ -170,13 +160,7 @@ class OneHot(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kpg")
 class CharacterEmbedding(keras.layers.Layer):
-    """Trained numbers for each character, and zeros for the padding, id 0.
-
-    Args:
-        characters: Size of the character set; ids are 1 … `characters`.
-        units: Numbers for each character. Defaults to 16.
-        seed: Seed of the initial weights. Defaults to a random one.
-    """
+    """Trained numbers for each id 1 … `characters`, and zeros for the padding, id 0."""
 
     def __init__(
         self,
@@ -189,11 +173,9 @@ class CharacterEmbedding(keras.layers.Layer):
         self.characters = characters
         self.units = units
         self.seed = seed
+        normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
         self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=(characters, units),
-            initializer=keras.initializers.RandomNormal(stddev=1.0, seed=seed),
-            autocast=False,
+            (characters, units), normal, autocast=False, name="embeddings"
         )
         self.built = True
 
@@ -222,11 +204,7 @@ def is_image(space: Space) -> bool:
 
 
 def seen_leaves(observation_space: Space, action_mask: str | None) -> tuple[int, ...]:
-    """Returns the positions of the leaves that a network sees: all but the mask's.
-
-    Raises:
-        ValueError: If the space has no such key, or no other.
-    """
+    """Returns the positions of the leaves that a network sees: all but the mask's."""
     paths = [path for path, _ in spaces.leaves(observation_space)]
     if action_mask is None:
         return tuple(range(len(paths)))

@@ -11,7 +11,7 @@ from typing_extensions import Self, Unpack
 
 from kpg import contracts, spaces
 from kpg.models import memory
-from kpg.models.backbones import layer_seeds, orthogonal
+from kpg.models.backbones import layer_seeds
 from kpg.models.head import Head
 from kpg.models.observation_encoder import Normalizer, ObservationEncoder
 from kpg.models.trunk import Trunk, TrunkOptions
@@ -21,23 +21,8 @@ from kpg.types import Config, LayerArguments, Nest, Space
 class ObservationModel(keras.Model):
     """Observations → encoder → backbone → memory, if it has one → dense head.
 
-    Abstract: `Policy` and `Critic` define what the head's outputs mean.
-
-    Args:
-        observation_space: Space of one environment's observations.
-        options: How the trunk is made.
-        units: Outputs of the head.
-        gain: Gain of the head's orthogonal initial weights.
-        seed: Seed of the initial weights, or `None` for a random one.
-        trunk: A model whose trunk this one shares. Defaults to none.
-
-    Attributes:
-        trunk: Encoder, backbone and memory.
-        head: The dense layer.
-
-    Raises:
-        TypeError: If a class lacks `outputs` or has a misspelt method.
-        ValueError: If an argument is not possible, or would have no effect.
+    Abstract: `Policy` and `Critic` define what the head's outputs mean. A class without
+    `outputs`, or with a misspelt method, is refused with a `TypeError`.
     """
 
     def __init_subclass__(cls) -> None:
@@ -68,19 +53,16 @@ class ObservationModel(keras.Model):
             self.trunk = Trunk(observation_space, options, (backbone_seed, *others))
         else:
             self.trunk = _shared_trunk(trunk, observation_space, options)
-        self.head = Head(
-            units, kernel_initializer=orthogonal(gain, head_seed), name="head"
-        )
+        initializer = keras.initializers.Orthogonal(gain, seed=head_seed)
+        self.head = Head(units, kernel_initializer=initializer, name="head")
         self.head.build((None, self.trunk.width))
         self.built = True
 
     @abstractmethod
     def outputs(self, features: tf.Tensor, observations: Nest) -> tf.Tensor:
-        """Returns the model's outputs for features of its trunk.
+        """Returns the model's outputs for features `[B, F]`, which follow the memory.
 
-        Args:
-            features: `[B, F]`, after the memory.
-            observations: The nest of `[B, ...]` that they were computed from.
+        They were computed from `observations`, a nest of `[B, ...]`.
         """
 
     @property
@@ -113,10 +95,7 @@ class ObservationModel(keras.Model):
         return tuple(tf.zeros([batch_size, *spec.shape]) for spec in self.state_spec)
 
     def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
-        """Returns the outputs for `[B, ...]` observations.
-
-        A recurrent model treats them as the first of their episodes.
-        """
+        """Returns the outputs for `[B, ...]`, for a memory the first of an episode."""
         state: memory.State = ()
         if self.recurrent:
             batch_size = keras.ops.shape(tf.nest.flatten(observations)[0])[0]
@@ -126,15 +105,10 @@ class ObservationModel(keras.Model):
     def step(
         self, observations: Nest, state: memory.State, training: bool = False
     ) -> tuple[tf.Tensor, memory.State]:
-        """Takes one step in time.
-
-        Args:
-            observations: Nest of `[B, ...]`.
-            state: What the last step returned, or `initial_state`.
-            training: Whether the call is part of an update. Defaults to `False`.
+        """Takes one step in time, from `initial_state` or the last step's state.
 
         Returns:
-            The outputs `[B, ...]` and the state after these observations.
+            The outputs `[B, ...]` for a nest of `[B, ...]`, and the next state.
         """
         features = self.trunk(observations, training=training)
         if self.recurrent:
@@ -159,16 +133,10 @@ class ObservationModel(keras.Model):
             training: Whether the call is part of an update. Defaults to `False`.
 
         Returns:
-            The outputs `[T, B, ...]`, and the states after each row: `[T, B, units]`
-            each, or `()`.
-
-        Raises:
-            ValueError: If `resets` is not `[T, B]`.
+            The outputs `[T, B, ...]` and the states after each row, `[T, B, units]`.
         """
-        (outputs,), states = self._unroll(
-            (self,), observations, state, resets, training
-        )
-        return outputs, states
+        outputs, states = self._unroll([self], observations, state, resets, training)
+        return outputs[0], states
 
     def unroll_with(
         self,
@@ -178,17 +146,8 @@ class ObservationModel(keras.Model):
         resets: tf.Tensor,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the outputs of `unroll` for itself and for a critic on its trunk.
-
-        Args:
-            critic: The model that shares this one's trunk.
-            observations: Nest of `[T, B, ...]`.
-            state: The state of either: a shared memory has one state.
-            resets: `[T, B]` bool.
-            training: Whether the call is part of an update. Defaults to `False`.
-        """
-        models = (self, critic)
-        both, _ = self._unroll(models, observations, state, resets, training)
+        """Returns the outputs of `unroll` for itself and for a critic on its trunk."""
+        both, _ = self._unroll([self, critic], observations, state, resets, training)
         return both[0], both[1]
 
     def _unroll(
@@ -216,7 +175,7 @@ class ObservationModel(keras.Model):
         return {
             **super().get_config(),
             "observation_space": spaces.to_config(self.observation_space),
-            **self._options.to_config(),
+            **self._options.get_config(),
             "seed": self._seed,
         }
 
@@ -227,16 +186,9 @@ class ObservationModel(keras.Model):
         custom_objects: Mapping[str, object] | None = None,
         trunk: ObservationModel | None = None,
     ) -> Self:
-        """Makes the model that a configuration describes.
+        """Makes the model of a configuration, of this version or an earlier one.
 
-        Args:
-            config: From `get_config`, of this version or an earlier one.
-            custom_objects: Classes of your own in the configuration, by name.
-            trunk: The model whose trunk the configured one shared, which is not part of
-                the configuration.
-
-        Raises:
-            ValueError: If the configured model shared a trunk and none is given.
+        If that model shared a trunk, `trunk` must be the model it shared it with.
         """
         config = dict(config)
         if config.pop("trunk", False):
@@ -257,11 +209,8 @@ class ObservationModel(keras.Model):
         if config["memory"] != "transformer":
             config.pop("memory_steps", None)
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
-            if config["backbone"] is not None:
-                config["backbone"] = keras.saving.deserialize_keras_object(
-                    config["backbone"]
-                )
-            return cls(**config)
+            backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+            return cls(backbone=backbone, **config)
 
 
 def _shared_trunk(
@@ -277,7 +226,7 @@ def _shared_trunk(
             "A shared `trunk` must be for the same observations. Received: "
             f"observation_space={space}, but the trunk has {model.observation_space}"
         )
-    options.refuse("with a shared `trunk`", *options.to_config())
+    options.refuse("with a shared `trunk`", *options.get_config())
     return model.trunk
 
 
@@ -289,9 +238,8 @@ def _flat(rows: tf.Tensor) -> tf.Tensor:
 def _time_and_batch(resets: tf.Tensor, observations: Nest) -> list[int | tf.Tensor]:
     """Returns T and B, as numbers where they are known."""
     for leaf in tf.nest.flatten(observations):
-        if resets.shape.rank != 2 or not resets.shape.is_compatible_with(
-            leaf.shape[:2]
-        ):
+        fits = resets.shape.is_compatible_with(leaf.shape[:2])
+        if resets.shape.rank != 2 or not fits:
             raise ValueError(
                 "`resets` must be [T, B] and observations [T, B, ...]. Received: "
                 f"resets.shape={resets.shape}, observations of shape={leaf.shape}"

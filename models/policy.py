@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import gymnasium as gym
 import keras
@@ -27,50 +27,34 @@ from kpg.types import Config, LayerArguments, Nest, Space
 
 @keras.saving.register_keras_serializable(package="kpg")
 class Policy(ActionModel, ObservationModel):
-    """A Keras model whose outputs are the parameters of a distribution over actions.
+    """A Keras model from observations `[B, ...]` to float32 parameters `[B, P]`.
 
-    Observations are encoded (`kpg.models.ObservationEncoder`; standardising is the
-    identity until a trainer with `normalize_observations=True` has run) and go through
-    a backbone and possibly a memory. A dense head makes the parameters; its weights are
-    orthogonal with gain 0.01, so that a new policy is nearly uniform. The log standard
-    deviations of a `Box` do not depend on the observation, unless
-    `state_dependent_std=True`: they are weights of their own.
-
-    Called on observations `[B, ...]` it returns float32 parameters `[B, P]`.
-
-    Example:
-        policy = kpg.models.Policy(env.observation_space, env.action_space)
-        actions, log_probs = policy.sample(observations, seed=[0, 1])
+    They are those of a distribution over actions. Observations go through
+    `kpg.models.ObservationEncoder` (which standardises once a trainer with
+    `normalize_observations=True` has run), a backbone, possibly a memory, and a dense
+    head with orthogonal weights of gain 0.01, so that a new policy is nearly uniform.
 
     Args:
         observation_space: Space of one environment's observations: Box, Discrete,
             MultiDiscrete, MultiBinary, Text, and Dict and Tuple of these.
         action_space: Discrete, Box of floating-point numbers, MultiDiscrete,
             MultiBinary, and Dict and Tuple of these.
-        backbone: Any Keras layer or model from encoded observations to
-            `[B, features]`: it receives `[B, *shape]` of a plain `Box`, and `[B, F]`
-            of every other space. Defaults to
-            `kpg.models.mlp(hidden_units, activation)`, and for images (uint8, of rank
-            3, at least 8 × 8 pixels) to `kpg.models.cnn(observation_space.shape)`.
+        backbone: Any Keras layer or model to `[B, features]`, from `[B, *shape]` of a
+            plain `Box` or `[B, F]` of another space. Defaults to `kpg.models.mlp`, and
+            for images (uint8, of rank 3, at least 8 × 8 pixels) to `kpg.models.cnn`.
         hidden_units: Widths of the default backbone. Defaults to `(64, 64)`.
         activation: Activation of the default backbone. Defaults to `"tanh"`.
-        memory: `kpg.models.LSTM(units)`, `GRU(units)`, `Transformer(units, steps)` or a
-            `Memory` of your own, between backbone and head. "lstm", "gru" and
-            "transformer" are shorthand. Defaults to none.
+        memory: `kpg.models.LSTM(units)`, `GRU(units)`, `Transformer(units, steps)`,
+            their names "lstm", "gru" and "transformer", or a `Memory` of your own (or
+            its "module:Name"), between backbone and head. Defaults to none.
         memory_units: Shorthand for the memory's `units`.
         memory_steps: Shorthand for the memory's `steps`.
         action_mask: Key of a `Dict` observation's entry that says with zeros and ones
-            which choices are legal, in the order of the family's logits. The network
-            does not see it. The parameters of a row without a legal choice are NaN.
-            Defaults to none.
-        distribution: For the `Box` parts of the action space:
-            `kpg.distributions.Normal()`, `TanhNormal()`, `Beta()`, or a distribution or
-            `Family` class of your own. "normal", "tanh_normal", "beta" and
-            "module:Name" are shorthand. Defaults to "normal".
-        state_dependent_std: Shorthand for the distribution's argument: whether the head
-            makes the log standard deviations, too. Defaults to `False`.
-        log_std_init: Shorthand for the distribution's argument: log standard deviation
-            of a new policy. Defaults to 0.
+            which choices are legal, in the order of the logits; the network does not
+            see it. A row without a legal choice gets NaN. Defaults to none.
+        distribution: See `kpg.distributions.for_space`. Defaults to "normal".
+        state_dependent_std: See `kpg.distributions.Normal`. Defaults to `False`.
+        log_std_init: See `kpg.distributions.Normal`. Defaults to 0.
         seed: Seed of the initial weights. Defaults to a random one.
         **kwargs: `name`, `dtype` and `trainable` of a Keras model.
 
@@ -136,7 +120,7 @@ class Policy(ActionModel, ObservationModel):
         if self._action_mask is None:
             return parameters
         leaves = tf.nest.flatten(observations[self._action_mask])
-        flat = [tf.reshape(leaf, [-1, _size(leaf.shape[1:])]) for leaf in leaves]
+        flat = [tf.reshape(leaf, [-1, math.prod(leaf.shape[1:])]) for leaf in leaves]
         mask = tf.concat([tf.cast(leaf, tf.bool) for leaf in flat], axis=-1)
         return self.family.masked(parameters, mask)
 
@@ -146,10 +130,11 @@ class Policy(ActionModel, ObservationModel):
         shape = [keras.ops.shape(outputs)[0], int((~learned).sum())]
         weights = tf.broadcast_to(self.log_std, shape)
         runs = [(own, len(list(run))) for own, run in itertools.groupby(learned)]
-        sources = {
-            True: _split(outputs, runs, True),
-            False: _split(weights, runs, False),
-        }
+        sources = {}
+        for source, columns in ((True, outputs), (False, weights)):
+            sizes = [size for own, size in runs if own == source]
+            parts = [columns] if len(sizes) == 1 else tf.split(columns, sizes, axis=-1)
+            sources[source] = iter(parts)
         return tf.concat([next(sources[own]) for own, _ in runs], axis=-1)
 
     @override
@@ -175,14 +160,7 @@ def RecurrentPolicy(
     memory: MemoryLike = "lstm",
     **options: Unpack[PolicyArguments],
 ) -> Policy:
-    """Returns a `Policy` with a memory.
-
-    Args:
-        observation_space: Space of one environment's observations.
-        action_space: Space of one environment's actions.
-        memory: See `Policy`. Defaults to "lstm".
-        **options: See `Policy`.
-    """
+    """Returns a `Policy` with a memory, by default "lstm"; see `Policy`."""
     return Policy(observation_space, action_space, memory=memory, **options)
 
 
@@ -196,22 +174,10 @@ def _check_mask(observation_space: Space, action_mask: str, family: Family) -> N
     space = observation_space[action_mask]  # type: ignore[index]
     kinds = (gym.spaces.Box, gym.spaces.MultiBinary)
     leaves = [leaf for _, leaf in spaces.leaves(space)]
-    size = sum(_size(leaf.shape or ()) for leaf in leaves)
+    size = sum(math.prod(leaf.shape or ()) for leaf in leaves)
     if size != family.num_choices or not all(isinstance(p, kinds) for p in leaves):
         raise ValueError(
             f"The observations' {action_mask!r} must be a MultiBinary or Box, or a "
             f"nest of them, with {family.num_choices} numbers in all, one for each "
             f"choice of {family.action_space}. Received: {space}"
         )
-
-
-def _split(
-    columns: tf.Tensor, runs: list[tuple[bool, int]], own: bool
-) -> Iterator[tf.Tensor]:
-    """Yields the runs of parameters that come from one source."""
-    sizes = [size for learned, size in runs if learned == own]
-    return iter([columns] if len(sizes) == 1 else tf.split(columns, sizes, axis=-1))
-
-
-def _size(shape: Sequence[int]) -> int:
-    return math.prod(shape)

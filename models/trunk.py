@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-from typing_extensions import Unpack
+from typing_extensions import override
 
-from kpg import spaces
+from kpg import spaces, values
 from kpg.models.backbones import cnn, mlp
 from kpg.models.memory import Memory, state_spec
 from kpg.models.observation_encoder import ObservationEncoder, is_image
 from kpg.types import Config, LayerArguments, Nest, Space
+
+_OF_MLP = ("hidden_units", "activation")
 
 
 class TrunkArguments(LayerArguments, total=False):
@@ -29,12 +31,8 @@ class TrunkArguments(LayerArguments, total=False):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrunkOptions:
-    """How a trunk is made; see `Policy`.
-
-    Raises:
-        ValueError: If an option would have no effect.
-    """
+class TrunkOptions(values.Value):
+    """How a trunk is made; see `Policy`. Options without effect are a `ValueError`."""
 
     backbone: keras.layers.Layer | None = None
     hidden_units: Sequence[int] = (64, 64)
@@ -43,9 +41,8 @@ class TrunkOptions:
     action_mask: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses options that have no effect."""
         if self.backbone is not None:
-            self.refuse("with a `backbone`", "hidden_units", "activation")
+            self.refuse("with a `backbone`", *_OF_MLP)
 
     def refuse(self, when: str, *names: str) -> None:
         """Raises a `ValueError` if one of the options is not the default."""
@@ -58,56 +55,30 @@ class TrunkOptions:
                     f"Received: {field.name}={value!r}"
                 )
 
-    def to_config(self) -> Config:
-        """Returns the options as plain data."""
-        serialize = keras.saving.serialize_keras_object
-        names = [field.name for field in dataclasses.fields(self)]
-        config = {name: serialize(getattr(self, name)) for name in names}
-        return {**config, "hidden_units": list(self.hidden_units)}
+    @override
+    def get_config(self) -> Config:
+        return {**super().get_config(), "hidden_units": list(self.hidden_units)}
 
 
 class Trunk(keras.layers.Layer):
     """Observations → encoder → backbone, and the cell of the memory, if there is one.
 
-    Args:
-        observation_space: Space of one environment's observations.
-        options: How it is made.
-        seeds: Of the initial weights of the backbone, the encoder and the memory.
-
-    Attributes:
-        encoder: The `ObservationEncoder`.
-        backbone: The layer or model from encoded observations to features.
-        memory: The Keras cell, or `None`.
-        width: Number of features that a head receives.
-
-    Raises:
-        ValueError: If an option is not possible.
+    Seeds are those of backbone, encoder and memory; a head receives `width` features.
     """
 
     def __init__(
-        self,
-        observation_space: Space,
-        options: TrunkOptions,
-        seeds: Sequence[int | None],
-        **kwargs: Unpack[LayerArguments],
+        self, space: Space, options: TrunkOptions, seeds: Sequence[int | None]
     ) -> None:
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(autocast=False)
         backbone_seed, encoder_seed, memory_seed = seeds
-        self.encoder = ObservationEncoder(
-            observation_space, options.action_mask, encoder_seed
-        )
-        self.backbone: keras.layers.Layer = (
-            _backbone_for(observation_space, options, backbone_seed)
-            if options.backbone is None
-            else options.backbone
-        )
-        self.memory: keras.layers.Layer | None = None
-        if options.memory is not None:
-            self.memory = options.memory.cell(memory_seed)
+        self.encoder = ObservationEncoder(space, options.action_mask, encoder_seed)
+        self.backbone = _backbone_for(space, options, backbone_seed)
+        memory = options.memory
+        self.memory = None if memory is None else memory.cell(memory_seed)
         # Keras would build the layers by calling the model, and hide their errors.
         inputs = tf.nest.map_structure(
             lambda spec: keras.Input(spec.shape, dtype=spec.dtype.name),
-            spaces.specs(observation_space),
+            spaces.specs(space),
         )
         features = self.call(inputs)
         self.width = int(features.shape[-1])
@@ -117,13 +88,7 @@ class Trunk(keras.layers.Layer):
         self.built = True
 
     def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
-        """Returns features `[B, F]` of a nest of observations `[B, ...]`.
-
-        Raises:
-            ValueError: If the observations are not those of the space, or the
-                backbone's output is not `[B, F]`. The checks use static shapes only and
-                add nothing to a graph.
-        """
+        """Returns features `[B, F]` of a nest of `[B, ...]`; checks static shapes."""
         features = self.backbone(self.encoder(observations), training=training)
         if len(features.shape) != 2:
             raise ValueError(
@@ -135,10 +100,10 @@ class Trunk(keras.layers.Layer):
 
 def _backbone_for(
     space: Space, options: TrunkOptions, seed: int | None
-) -> keras.Sequential:
+) -> keras.layers.Layer:
+    if options.backbone is not None:
+        return options.backbone
     if is_image(space):
-        options.refuse(
-            "on images, whose backbone is a CNN", "hidden_units", "activation"
-        )
+        options.refuse("on images, whose backbone is a CNN", *_OF_MLP)
         return cnn(space.shape or (), seed=seed)
     return mlp(options.hidden_units, options.activation, seed)

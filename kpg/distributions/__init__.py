@@ -1,9 +1,7 @@
-"""From the numbers a network outputs to a distribution over actions.
+"""Distributions over actions: families for spaces, and the choices of a family.
 
-A *family* belongs to an action space. It turns parameters `[..., P]` into a TensorFlow
-Probability distribution. The few operations of the training loop are written out, since
-they run a hundred thousand times a second: tests hold them to the distribution's own
-results. A *distribution*, such as `TanhNormal()`, is the choice of a family.
+A family writes out the operations of the training loop, for speed, instead of calling
+TensorFlow Probability; tests hold them to its results.
 """
 
 from __future__ import annotations

@@ -21,20 +21,17 @@ _LEAST, _MOST = np.float32(np.finfo(np.float32).tiny), np.float32(1.0 - 2.0**-24
 class BetaFamily(BoxFamily):
     """Independent Beta distributions that are scaled to the bounds of a `Box`.
 
-    A raw action x ~ Beta(α, β) lies in (0, 1), the environment receives
-    low + (high − low) x, and the log-probability is that of the environment's action.
-    Parameters are inputs of α = 1 + softplus(·), then inputs of β, so that no density
-    has two peaks or is infinite at a bound.
+    A raw action x ~ Beta(α, β) lies in (0, 1); the environment receives
+    low + (high − low) x, whose density `log_prob` is about. Parameters are inputs of
+    α = 1 + softplus(·), then of β, so that no density has two peaks or is infinite at
+    a bound.
 
-    Reference: Chou, Maturana and Scherer (2017), "Improving stochastic policy gradients
-    in continuous control with deep reinforcement learning using the Beta
-    distribution", https://proceedings.mlr.press/v70/chou17a.html.
+    Reference: Chou, Maturana and Scherer (2017),
+    https://proceedings.mlr.press/v70/chou17a.html.
 
     Args:
-        action_space: A Gymnasium `Box` of floating-point numbers with finite bounds.
-
-    Raises:
-        ValueError: If a bound is infinite, or there is nothing between two bounds.
+        action_space: A Gymnasium `Box` of floats with finite bounds, low < high; others
+            are refused with a `ValueError`.
     """
 
     def __init__(self, action_space: gym.spaces.Box) -> None:
@@ -111,11 +108,7 @@ def _inside(numbers: tf.Tensor) -> tf.Tensor:
 def _gamma(concentrations: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Draws from gamma distributions of rate 1 with concentrations ≥ 1.
 
-    Fewer than one proposal in twenty is rejected, and drawn again. NaN counts as
-    accepted.
-
-    Reference: Marsaglia and Tsang (2000), "A simple method for generating gamma
-    variables", https://doi.org/10.1145/358407.358414.
+    Marsaglia and Tsang (2000), https://doi.org/10.1145/358407.358414. NaN is accepted.
     """
     shape = tf.shape(concentrations)
     depths = concentrations - 1.0 / 3.0

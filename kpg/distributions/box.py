@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg.distributions.family import Family, event_sum, no_choices
+from kpg.distributions.family import Family, event_sum, legal_choices
 from kpg.types import Array
 
 
@@ -27,20 +27,17 @@ class BoxFamily(Family):
 
     @override
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        raise no_choices(self.action_space)
+        return legal_choices(self, parameters, mask)  # refuses: there are no choices
 
     def halves(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the first and the second parameters, `[..., *shape]` each."""
         event = self.action_space.shape
-        if len(event) == 1:
-            first, second = tf.split(parameters, 2, axis=-1)
-            return first, second
-        shape = tf.concat([tf.shape(parameters)[:-1], event], axis=0)
-        static = [*parameters.shape[:-1], *event]
-        first, second = (
-            tf.ensure_shape(tf.reshape(half, shape), static)
-            for half in tf.split(parameters, 2, axis=-1)
-        )
+        first, second = tf.split(parameters, 2, axis=-1)
+        if len(event) != 1:
+            shape = tf.concat([tf.shape(parameters)[:-1], event], axis=0)
+            static = [*parameters.shape[:-1], *event]
+            first = tf.ensure_shape(tf.reshape(first, shape), static)
+            second = tf.ensure_shape(tf.reshape(second, shape), static)
         return first, second
 
     def total(self, values: tf.Tensor) -> tf.Tensor:
@@ -54,11 +51,7 @@ class BoxFamily(Family):
 
 
 def extent(space: gym.spaces.Box) -> tuple[Array, Array]:
-    """Returns the lower bounds of a bounded `Box` and its widths, in float64.
-
-    Raises:
-        ValueError: If a bound is infinite, or there is nothing between two bounds.
-    """
+    """Returns the lower bounds of a bounded `Box` and its widths, in float64."""
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     if not space.is_bounded() or np.any(low >= high):
         raise ValueError(

@@ -1,32 +1,33 @@
-"""Distributions over the choices of a `Discrete` space."""
+"""Distributions over choices, and the one over a `Discrete` space."""
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING
 
 import gymnasium as gym
+import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg.distributions.family import Family, forbid, learned, legal_choices
+from kpg.distributions.family import (
+    FORBIDDEN,
+    Family,
+    event_sum,
+    learned,
+    legal_choices,
+)
 from kpg.graph import probability as tfp
 from kpg.graph import random
+from kpg.types import Array, Space
 
 if TYPE_CHECKING:
     from tensorflow_probability.distributions import Distribution
 
 
 def gumbel(shape: random.Shape, seed: tf.Tensor) -> tf.Tensor:
-    """Draws standard Gumbel noise, `-log(-log u)`.
-
-    Args:
-        shape: Shape of the result.
-        seed: `[2]` int32, a stateless seed.
-
-    Returns:
-        Finite float32 noise of that shape.
-    """
+    """Draws finite float32 Gumbel noise, `-log(-log u)`, from a stateless seed."""
     return -tf.math.log(-tf.math.log(random.uniform(shape, seed)))
 
 
@@ -35,12 +36,10 @@ def by_argmax() -> type[Distribution]:
     """Returns `CategoricalByArgmax`, whose base class is imported on first use."""
 
     class CategoricalByArgmax(tfp.distributions.Categorical):
-        """TFP's categorical distribution, sampled in a way that XLA compiles on CPU.
+        """TFP's distribution, sampled by the argmax of logits plus Gumbel noise.
 
-        XLA has no multinomial sampler on CPU, so a sample is the argmax of the logits
-        plus Gumbel noise.
-
-        Reference: Maddison, Tarlow and Minka (2014), https://arxiv.org/abs/1411.0030.
+        XLA has no multinomial sampler on CPU. Reference: Maddison, Tarlow and Minka
+        (2014), https://arxiv.org/abs/1411.0030.
         """
 
         def _sample_n(self, n: int, seed: tf.Tensor | int | None = None) -> tf.Tensor:
@@ -52,63 +51,78 @@ def by_argmax() -> type[Distribution]:
     return CategoricalByArgmax
 
 
-def entropies(logits: tf.Tensor) -> tf.Tensor:
-    """Returns `−Σ p log p` over the last axis, with `0 log 0 = 0`, in nats."""
-    log_probs = tf.nn.log_softmax(logits)
-    probs = tf.exp(log_probs)
-    return -tf.reduce_sum(tf.math.multiply_no_nan(log_probs, probs), axis=-1)
+class ChoicesFamily(Family):
+    """One categorical distribution for each number of an action; parameters are logits.
 
-
-class CategoricalFamily(Family):
-    """One categorical distribution for a `Discrete` space; parameters are logits.
-
-    A raw action is an int32 that counts from 0; the space's `start` is added for the
-    environment.
-
-    Args:
-        action_space: A Gymnasium `Discrete`.
+    Raw actions are int32 and count from 0; the environment gets `start` added.
     """
 
-    action_space: gym.spaces.Discrete
+    def __init__(self, action_space: Space, counts: Array) -> None:
+        self._counts = counts
+        total = int(counts.sum())
+        spec = tf.TensorSpec(counts.shape, tf.int32)
+        super().__init__(action_space, spec, learned(total), num_choices=total)
 
-    def __init__(self, action_space: gym.spaces.Discrete) -> None:
-        count = int(action_space.n)
-        spec = tf.TensorSpec([], tf.int32)
-        super().__init__(action_space, spec, learned(count), count)
+    def _table(self, values: tf.Tensor, filler: float | bool) -> tf.Tensor:
+        """Arranges values of all choices as `[..., *shape, max(n)]`, with padding."""
+        return values
+
+    def _logits(self, parameters: tf.Tensor, raw: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns `[..., *shape, max(n)]`, as they are for the actions `raw`."""
+        return self._table(parameters, FORBIDDEN)
 
     @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `logits` `[..., n]`."""
-        return {"logits": parameters}
+        """Returns `logits` `[..., *shape, max(n)]`, padded with −1e9."""
+        return {"logits": self._logits(parameters)}
 
     @override
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        return by_argmax()(logits=parameters, dtype=tf.int32)
+        choices = by_argmax()(logits=self._logits(parameters), dtype=tf.int32)
+        rank = self._counts.ndim
+        return tfp.distributions.Independent(choices, rank) if rank else choices
 
     @override
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         legal = legal_choices(self, parameters, mask)
-        return forbid(parameters, legal, tf.reduce_any(legal, axis=-1, keepdims=True))
+        possible = tf.reduce_any(self._table(legal, False), axis=-1)
+        possible = tf.reduce_all(possible, list(range(-self._counts.ndim, 0)))
+        possible = possible[..., tf.newaxis]
+        return tf.where(possible, tf.where(legal, parameters, FORBIDDEN), math.nan)
 
     @override
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        noise = gumbel(tf.shape(parameters), seed)
-        return tf.argmax(parameters + noise, axis=-1, output_type=tf.int32)
+        logits = self._logits(parameters)
+        noise = gumbel(tf.shape(logits), seed)
+        return tf.argmax(logits + noise, axis=-1, output_type=tf.int32)
 
     @override
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
-        """Returns the most likely action; of equally likely ones, the first."""
-        return tf.argmax(parameters, axis=-1, output_type=tf.int32)
+        """Returns the most likely choices; of equally likely ones, the first."""
+        return tf.argmax(self._logits(parameters), axis=-1, output_type=tf.int32)
 
     @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
-        return -tf.nn.sparse_softmax_cross_entropy_with_logits(raw, parameters)
+        logits = self._logits(parameters, raw)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(raw, logits)
+        return -event_sum(losses, self.action_space)
 
     @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        return entropies(parameters)
+        log_probs = tf.nn.log_softmax(self._logits(parameters))
+        probs = tf.exp(log_probs)
+        terms = tf.math.multiply_no_nan(log_probs, probs)  # 0 log 0 = 0
+        return event_sum(-tf.reduce_sum(terms, axis=-1), self.action_space)
 
     @override
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
-        start = int(self.action_space.start)
-        return tf.cast(raw, self.action_space.dtype) + start
+        actions = tf.cast(raw, self.action_space.dtype)
+        start = getattr(self.action_space, "start", None)  # a MultiBinary has none
+        return actions if start is None else actions + start
+
+
+class CategoricalFamily(ChoicesFamily):
+    """One categorical distribution for a `Discrete` space; parameters are logits."""
+
+    def __init__(self, action_space: gym.spaces.Discrete) -> None:
+        super().__init__(action_space, np.asarray(action_space.n))

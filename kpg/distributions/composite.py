@@ -21,8 +21,8 @@ class CompositeFamily(Family):
     """One family for each part of an action, independent of the others.
 
     Raw actions have the structure of the space. Parameters and masks are those of the
-    parts one after the other, in the order of `tf.nest` (keys of a dictionary sorted);
-    log-probabilities and entropies are sums over the parts.
+    parts in the order of `tf.nest` (keys sorted); log-probabilities and entropies are
+    sums over the parts.
 
     Args:
         action_space: A Gymnasium `Tuple` or `Dict`, nested or not.
@@ -63,11 +63,10 @@ class CompositeFamily(Family):
     @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the parameters of all parts, with paths as in `arm/0/loc`."""
+        pairs = zip(self._names, self._pairs(parameters), strict=True)
         return {
             f"{path}/{name}": value
-            for path, (part, piece) in zip(
-                self._names, self._pairs(parameters), strict=True
-            )
+            for path, (part, piece) in pairs
             for name, value in part.named_parameters(piece).items()
         }
 
@@ -82,10 +81,8 @@ class CompositeFamily(Family):
         legal = legal_choices(self, parameters, mask)
         masks = tf.split(legal, [part.num_choices for part in self.parts], axis=-1)
         pieces = [
-            part.masked(piece, piece_mask) if part.num_choices else piece
-            for (part, piece), piece_mask in zip(
-                self._pairs(parameters), masks, strict=True
-            )
+            part.masked(piece, own) if part.num_choices else piece
+            for (part, piece), own in zip(self._pairs(parameters), masks, strict=True)
         ]
         joined = tf.concat(pieces, axis=-1)
         impossible = tf.reduce_any(tf.math.is_nan(joined), axis=-1, keepdims=True)
@@ -94,12 +91,8 @@ class CompositeFamily(Family):
     @override
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> Nest:
         seeds = tf.unstack(random.seeds([len(self.parts)], seed))
-        pairs = self._pairs(parameters)
-        drawn = [
-            part.sample(piece, own_seed)
-            for (part, piece), own_seed in zip(pairs, seeds, strict=True)
-        ]
-        return self._nest(drawn)
+        pairs = zip(self._pairs(parameters), seeds, strict=True)
+        return self._nest([part.sample(piece, own) for (part, piece), own in pairs])
 
     @override
     def mode(self, parameters: tf.Tensor) -> Nest:
@@ -112,9 +105,8 @@ class CompositeFamily(Family):
 
     @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        return tf.add_n(
-            [part.entropy(piece) for part, piece in self._pairs(parameters)]
-        )
+        pairs = self._pairs(parameters)
+        return tf.add_n([part.entropy(piece) for part, piece in pairs])
 
     @override
     def to_environment(self, raw: Nest) -> Nest:

@@ -22,29 +22,17 @@ def for_space(
 ) -> Family:
     """Returns the family of distributions over an action space.
 
-    The options are about each `Box` in the space.
-
     Args:
-        action_space: The action space of one environment: a Gymnasium `Discrete`,
-            `MultiDiscrete`, `MultiBinary`, a `Box` of floating-point numbers, or a
-            `Tuple` or `Dict` of these, nested at will.
-        distribution: `Normal()`, whose samples are clipped for the environment;
-            `TanhNormal()`, squashed into the bounds; `Beta()`, which lives between
-            them; or a distribution or `Family` class of your own. The names "normal",
-            "tanh_normal" and "beta" are shorthand. Defaults to "normal".
-        state_dependent_std: Shorthand for the argument of that name: whether the
-            network outputs the standard deviations. Defaults to `False`.
-        log_std_init: Shorthand for the argument of that name: initial logarithm of the
-            standard deviations that are weights. Defaults to 0.
+        action_space: Space of one environment: `Discrete`, `MultiDiscrete`,
+            `MultiBinary`, `Box` of floats, or a nest of `Tuple` and `Dict` of these.
+        distribution: For each `Box`: `Normal()`, `TanhNormal()`, `Beta()`, their names
+            "normal", "tanh_normal" and "beta", a distribution or `Family` class of your
+            own, or its "module:Name". Defaults to "normal".
+        state_dependent_std: Shorthand for the distribution's argument.
+        log_std_init: Shorthand for the distribution's argument.
 
     Raises:
-        ValueError: If there is no family for the space, the distribution is not one of
-            the above, or an option would have no effect.
-
-    Example:
-        >>> family = for_space(gym.spaces.Discrete(3))
-        >>> family.log_prob(tf.constant([0.0, 0.0, 0.0]), 2)
-        <tf.Tensor: shape=(), dtype=float32, numpy=-1.0986123>
+        ValueError: If the space has no family, or an option is unknown or without use.
     """
     spaces.check(action_space, "action")
     chosen = get(distribution, state_dependent_std, log_std_init)

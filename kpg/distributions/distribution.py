@@ -22,8 +22,8 @@ from kpg.types import Config
 class Distribution(values.Value, ABC):
     """A kind of distribution over the `Box` parts of an action space.
 
-    Derive a frozen dataclass for one with arguments of its own; for a family that needs
-    only the space, the class of the family is enough: `distribution=MyFamily`.
+    Derive a frozen dataclass for one with arguments; a family that needs only the space
+    is passed as a class: `distribution=MyFamily`.
     """
 
     def __init_subclass__(cls) -> None:
@@ -32,11 +32,7 @@ class Distribution(values.Value, ABC):
 
     @abstractmethod
     def family(self, action_space: gym.spaces.Box) -> Family:
-        """Returns the family of distributions over a `Box`.
-
-        Raises:
-            ValueError: If the distribution is not possible over that space.
-        """
+        """Returns the family over a `Box`; a `ValueError` if that is not possible."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,15 +101,11 @@ class Beta(Distribution):
 class FamilyOf(Distribution):
     """The distributions of a family class of your own.
 
-    A class that is to be saved needs `@keras.saving.register_keras_serializable`.
-
     Args:
-        kind: The class.
-        arguments: What it is made with, besides the space. Defaults to nothing.
-
-    Raises:
-        ValueError: If it is not a class derived from `Family`, or does not take an
-            argument.
+        kind: The class, derived from `Family`; to be saved, it needs
+            `@keras.saving.register_keras_serializable`.
+        arguments: What it is made with, besides the space; a `ValueError` if it does
+            not take them. Defaults to nothing.
     """
 
     kind: type[Family]
@@ -170,18 +162,7 @@ def get(
     state_dependent_std: bool = False,
     log_std_init: float = 0.0,
 ) -> Distribution:
-    """Returns a distribution given as a value, a class, a name or a configuration.
-
-    Args:
-        distribution: A `Distribution`; "normal", "tanh_normal" or "beta"; a class
-            derived from `Family`; "module:Name" of a class; or a configuration.
-        state_dependent_std: Shorthand for the argument of that name. Defaults to
-            `False`.
-        log_std_init: Shorthand for the argument of that name. Defaults to 0.
-
-    Raises:
-        ValueError: If it is none of these, or does not take the other two.
-    """
+    """Returns a distribution given as in `for_space`, or as a configuration."""
     given = {"state_dependent_std": state_dependent_std, "log_std_init": log_std_init}
     arguments = {name: value for name, value in given.items() if value}
     found: object = distribution

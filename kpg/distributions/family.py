@@ -19,24 +19,20 @@ FORBIDDEN = -1e9
 class Family(ABC):
     """The distributions over one action space.
 
-    "Raw" actions are what is sampled and what trajectories store; `to_environment`
-    turns them into members of the space. Both are nests as TensorFlow knows them (a
-    tensor, a tuple, a dictionary, nested), with the structure of the space. Parameters
-    are float32 `[..., P]`, with any batch axes in front.
+    "Raw" actions are sampled and stored; `to_environment` turns them into members of
+    the space. Both are nests with the structure of the space. Parameters are float32
+    `[..., P]`, with any batch axes in front.
 
     For a family of your own over a `Box`, derive from the closest one (`NormalFamily`,
-    `BoxFamily`), override what differs, and run `kpg.testing.check_family` on it.
+    `BoxFamily`), override what differs, and run `kpg.testing.check_family` on it. A
+    class with a missing or misspelt method is refused with a `TypeError`.
 
     Args:
         action_space: The space of one environment.
         raw_spec: Nest of `tf.TensorSpec` of one raw action.
-        constants: float32 `[P]`: NaN where a parameter is an output of the network,
-            otherwise the initial value of a parameter that is a weight of its own and
-            does not depend on the observation.
+        constants: float32 `[P]`: NaN where the network outputs a parameter, otherwise
+            the initial value of a parameter that is a weight of its own.
         num_choices: Length of an action mask, 0 where nothing can be masked.
-
-    Raises:
-        TypeError: If a class lacks a method or has a misspelt one.
     """
 
     def __init__(
@@ -57,11 +53,7 @@ class Family(ABC):
         return (len(self.constants),)
 
     def get_config(self) -> Config:
-        """Returns the space as plain data.
-
-        Keras registers no class without this method. A policy saves the class and its
-        other arguments itself.
-        """
+        """Returns the space as plain data; Keras registers no class without this."""
         return {"action_space": spaces.to_config(self.action_space)}
 
     @abstractmethod
@@ -72,22 +64,19 @@ class Family(ABC):
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
         """Returns the TFP distribution whose density `log_prob` is.
 
-        One event is one action: the environment's where a transformation to a bounded
-        `Box` is part of the family (tanh-normal, Beta), the raw one otherwise.
+        One event is one action: the environment's for tanh-normal and Beta, else raw.
         """
 
     @abstractmethod
     def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Makes choices impossible: probability and gradient become exactly 0.
+        """Returns parameters with probability and gradient 0 for illegal choices.
+
+        A row without a legal choice, even for one component of its action, is NaN.
 
         Args:
             parameters: `[..., P]`.
             mask: `[..., num_choices]`, booleans or zeros and ones of any dtype: which
                 choices are legal, in the order of the logits.
-
-        Returns:
-            `[..., P]`. A row without a legal choice, even for one component of its
-            action, is NaN: nothing can be drawn from it.
 
         Raises:
             ValueError: If the mask has another shape, or nothing can be masked.
@@ -120,14 +109,12 @@ def learned(size: int) -> Array:
 
 
 def legal_choices(family: Family, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Returns a mask as booleans `[..., num_choices]`.
-
-    Raises:
-        ValueError: If the mask does not have a value for each choice of each row, or
-            there are no choices.
-    """
+    """Returns a mask as booleans `[..., num_choices]`, after a check of its shape."""
     if family.num_choices == 0:
-        raise no_choices(family.action_space)
+        raise ValueError(
+            "An action mask needs a Discrete, MultiDiscrete or MultiBinary action "
+            f"space, or one inside a Tuple or Dict. Received: {family.action_space!r}"
+        )
     legal = tf.cast(mask, tf.bool)
     wanted = [*parameters.shape[:-1], family.num_choices]
     if legal.shape.rank is None or not legal.shape.is_compatible_with(wanted):
@@ -139,26 +126,7 @@ def legal_choices(family: Family, parameters: tf.Tensor, mask: tf.Tensor) -> tf.
     return legal
 
 
-def forbid(logits: tf.Tensor, legal: tf.Tensor, possible: tf.Tensor) -> tf.Tensor:
-    """Replaces the logits of choices that are not legal; see `Family.masked`.
-
-    Args:
-        logits: `[..., M]`.
-        legal: Booleans `[..., M]`.
-        possible: Booleans `[..., 1]`: whether there is an action in this row.
-    """
-    return tf.where(possible, tf.where(legal, logits, FORBIDDEN), float("nan"))
-
-
-def no_choices(action_space: Space) -> ValueError:
-    """Returns the error for a mask where there is nothing to mask."""
-    return ValueError(
-        "An action mask needs a Discrete, MultiDiscrete or MultiBinary action space, "
-        f"or one inside a Tuple or Dict. Received: {action_space!r}"
-    )
-
-
 def event_sum(values: tf.Tensor, action_space: Space) -> tf.Tensor:
     """Sums `[..., *shape]` over the numbers of an action."""
-    rank = len(action_space.shape or ())
-    return tf.reduce_sum(values, list(range(-rank, 0)))
+    axes = list(range(-len(action_space.shape or ()), 0))
+    return tf.reduce_sum(values, axes) if axes else values

@@ -19,17 +19,15 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 class NormalFamily(BoxFamily):
     """Independent normal distributions for a `Box` space.
 
-    Parameters are the means followed by the logarithms of the standard deviations.
-    Samples are not bounded; `to_environment` clips them to the space. Trajectories keep
-    what was drawn, because that is what has the stated density.
+    Parameters are the means, then the logarithms of the standard deviations. Raw
+    actions are not bounded and have the stated density; `to_environment` clips them.
 
     Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, section 6.1.
 
     Args:
         action_space: A Gymnasium `Box` of floating-point numbers.
-        state_dependent_std: Whether the network outputs the standard deviations, too;
-            otherwise they are weights of their own. Defaults to False.
-        log_std_init: Initial logarithm of those weights. Defaults to 0.
+        state_dependent_std: See `kpg.distributions.Normal`. Defaults to `False`.
+        log_std_init: See `kpg.distributions.Normal`. Defaults to 0.
     """
 
     def __init__(

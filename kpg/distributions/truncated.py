@@ -11,7 +11,6 @@ from typing_extensions import override
 from kpg import checks
 from kpg.distributions.categorical import CategoricalFamily
 from kpg.distributions.family import FORBIDDEN
-from kpg.graph import probability as tfp
 
 
 class TruncatedFamily(CategoricalFamily):
@@ -19,12 +18,9 @@ class TruncatedFamily(CategoricalFamily):
 
     First the `top_k` most likely choices are kept, then of these the fewest whose
     probability is at least `top_p`; equally likely choices are kept or cut together.
-    Every method is about what remains, renormalised: `log_prob` is that of the
-    distribution that `sample` draws from.
-
-    An action that was drawn from an earlier distribution may be cut from this one. Its
-    own log-probability then counts it as kept, so that the ratio of the two stays
-    finite and a gradient can bring the action back.
+    Every method is about what remains, renormalised. Only `log_prob` counts the action
+    it is asked about as kept, so that ratios to an earlier policy stay finite and a
+    gradient can bring the action back. Numbers out of range are a `ValueError`.
 
     Reference: Fan et al. (2018), https://arxiv.org/abs/1805.04833, for top-k; Holtzman
     et al. (2020), https://arxiv.org/abs/1904.09751, for top-p.
@@ -33,9 +29,6 @@ class TruncatedFamily(CategoricalFamily):
         action_space: A Gymnasium `Discrete`.
         top_k: Choices to keep, ≥ 1. Defaults to `None`, all.
         top_p: Probability to keep, in (0, 1]. Defaults to `None`, all.
-
-    Raises:
-        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -65,51 +58,22 @@ class TruncatedFamily(CategoricalFamily):
             kept &= most_likely(probs, lambda mask: _sum(probs, mask) >= wanted)
         return kept
 
-    def _cut(self, parameters: tf.Tensor, raw: tf.Tensor | None = None) -> tf.Tensor:
-        """Forbids what is not kept, except the actions `raw`."""
+    @override
+    def _logits(self, parameters: tf.Tensor, raw: tf.Tensor | None = None) -> tf.Tensor:
         kept = self.kept(parameters)
         if raw is not None:
             kept |= tf.one_hot(raw, self.num_choices, True, False)
         return tf.where(kept, parameters, FORBIDDEN)
 
-    @override
-    def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `logits` `[..., n]`, truncated."""
-        return super().named_parameters(self._cut(parameters))
-
-    @override
-    def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        return super().distribution(self._cut(parameters))
-
-    @override
-    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return super().sample(self._cut(parameters), seed)
-
-    @override
-    def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
-        return super().log_prob(self._cut(parameters, raw), raw)
-
-    @override
-    def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        return super().entropy(self._cut(parameters))
-
 
 def most_likely(
     probs: tf.Tensor, enough: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.Tensor:
-    """Returns the smallest set of most likely choices that is enough.
+    """Returns the fewest likely choices `[..., n]` that are enough, or else all.
 
-    They are the choices above some probability. Non-negative floats sort as their bits
-    do, so 31 halvings find that probability exactly, and nothing is sorted, which XLA
-    does slowly on a CPU.
-
-    Args:
-        probs: `[..., n]` float32, not negative.
-        enough: Whether the choices `[..., n]` bool are enough, as `[..., 1]`; with more
-            of them, they must still be.
-
-    Returns:
-        `[..., n]` bool; every choice if even all are not enough.
+    Non-negative floats sort as their bits do: 31 halvings find the least probability of
+    a choice exactly, without a sort, which XLA does slowly on a CPU. `enough` maps
+    choices `[..., n]` to `[..., 1]` and must stay true with more of them.
     """
     codes = tf.bitcast(probs, tf.int32)
 

@@ -39,7 +39,7 @@ def test_each_seed_is_for_its_own_part() -> None:
 
 def test_options_become_plain_data() -> None:
     options = TrunkOptions(keras.layers.Dense(2), memory=LSTM(3), action_mask="mask")
-    config = json.loads(json.dumps(options.to_config()))
+    config = json.loads(json.dumps(options.get_config()))
     assert config["memory"]["config"] == {"units": 3}
     assert config["backbone"]["class_name"] == "Dense"
     assert (config["hidden_units"], config["action_mask"]) == ([64, 64], "mask")

@@ -27,25 +27,12 @@ class Control(Value, ABC):
 
     Derive a frozen dataclass from it to bring your own; `space` and `bent` are enough.
 
-    Example:
-        @keras.saving.register_keras_serializable("mine")
-        @dataclasses.dataclass(frozen=True)
-        class Temperature(kpg.environments.Control):
-            lowest: float = 0.5
-
-            def space(self, lexicon):
-                return gymnasium.spaces.Box(self.lowest, 2.0, (1,))
-
-            def bent(self, parameters, actions, continuing):
-                return parameters / actions
-
     Attributes:
         executor_chooses: Whether the executor ever chooses a token itself.
         word_classes: Lists of words by name, which `bent` can raise; none by default.
         phrases: What `phrase` can insert; nothing by default.
         deterministic: Whether the executor takes the most likely token in place of a
             sample; `False` by default.
-        names: Names of the actions, if they have some.
     """
 
     executor_chooses: ClassVar[bool] = True
@@ -81,9 +68,9 @@ class Control(Value, ABC):
         """
 
     def forced(self, actions: Tensor, lexicon: Lexicon) -> Tensor:
-        """Builds graph: `[B]` int32, the tokens that nobody chooses; −1, by default.
+        """Builds graph: `[B]` int32, tokens that nobody chooses, of a phrase its first.
 
-        Of a phrase it is the first token.
+        −1, the default, leaves the choice to the executor.
         """
         return -tf.ones(actions.shape[:1], tf.int32)
 
@@ -233,7 +220,7 @@ CONTROLS: dict[str, type[Control]] = {
 
 
 def _classes(value: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Returns a copy of word classes that hold at least one word each."""
+    """Returns a copy of word classes, refusing one without a word."""
     for name, words in value.items():
         if isinstance(words, str) or not words:
             raise ValueError(
@@ -244,7 +231,7 @@ def _classes(value: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _texts(name: str, value: Sequence[str]) -> tuple[str, ...]:
-    """Returns a copy of a list of strings that are not empty."""
+    """Returns a copy of a list of strings, refusing empty ones."""
     if isinstance(value, str):
         checks.refuse(name, "must be a list", value)
     for text in value:

@@ -30,13 +30,13 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
 
     The executor is a language model. An ordinary policy (an MLP, or one with a memory)
     acts before each token, which the executor then writes. The executor stays as it is,
-    unless a trainer is given it: `kpg.trainers.PPO(policy, critic, executor=executor,
-    …)`. An episode is one completion: it ends with the end token or after
-    `max_new_tokens`, and both are terminations. Its reward comes with its last step and
-    is the sum of the rewards, or 0 if one of them is `None`: not scored.
+    unless a trainer is given it: `kpg.trainers.PPO(policy, critic, executor=executor)`.
+    An episode is one completion; it terminates with the end token or after
+    `max_new_tokens`. Its reward comes with its last step: the sum of the rewards, or 0
+    if one of them is `None`, not scored.
 
-    It is a `gymnasium.vector.VectorEnv`: give it to a trainer's `fit` and `evaluate` as
-    it is. `kpg.environments.SingleEnv` makes a plain `gymnasium.Env` of it.
+    Trainers take it as it is; `kpg.environments.SingleEnv` makes a plain
+    `gymnasium.Env` of it. `control` and `task` (prompts and rewards) are attributes.
 
     Actions are those of `control`. The executor samples from what its logits then are,
     at its own temperature, `top_k` and `top_p`. A word class is raised through the
@@ -58,18 +58,6 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     - `log_likelihood`: `[1]`, the log-probability that the executor alone gave to the
       token of the last step (of a phrase, to its first), in nats; 0 at first;
     - `top_log_probs`: `[8]`, those of its most likely next tokens, from the top.
-
-    Example:
-        lm = kpg.text.gpt2(258, seed=0)
-        executor = kpg.models.CausalLMPolicy(lm, kpg.text.ByteTokenizer())
-        env = kpg.environments.ControlledGeneration(
-            executor, ["The cat "], rewards=[polite], max_new_tokens=24,
-            control=kpg.environments.Instructions(
-                word_classes={"polite": [" please", " thank"]}, phrases=[", sir"],
-            ),
-        )
-        policy = kpg.models.Policy(env.single_observation_space,
-                                   env.single_action_space)
 
     Args:
         executor: A `kpg.models.CausalLMPolicy`: a language model and its tokenizer.
@@ -98,10 +86,6 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             `reset` is given one. Defaults to 0.
         jit_compile: Whether XLA compiles a step. The first one then takes seconds, and
             the others half the time or less. Defaults to `True`.
-
-    Attributes:
-        control: The control.
-        task: The prompts, and the rewards.
 
     Raises:
         ValueError: If an argument is wrong or not one of the control's, the executor is
@@ -198,7 +182,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         """Returns the executor as something that can learn; then call `reset`.
 
         Raises:
-            ValueError: See `ExecutorPartner`.
+            ValueError: If the executor never chooses a token, or not at random.
         """
         if self._partner is None:
             self._partner = ExecutorPartner(self._steering, self._read_all)
@@ -237,10 +221,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     def step(
         self, actions: Array
     ) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
-        """Lets the executor write on, one action for each text.
-
-        Args:
-            actions: `[B, ...]`, members of the action space.
+        """Lets the executor write on, one action `[B, ...]` for each text.
 
         Returns:
             Observations, rewards `[B]` float64, terminated `[B]`, truncated `[B]`

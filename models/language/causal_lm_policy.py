@@ -14,11 +14,9 @@ class CausalLMPolicy(LanguagePolicy):
     """A policy over tokens that continues its prompts.
 
     Its distribution over the next token is that of the model's logits divided by the
-    temperature, cut to `top_k` and `top_p`, in sampling and in learning alike.
-
-    Adapters and frozen weights are kept, in saved policies too: after
+    temperature, cut to `top_k` and `top_p`, in sampling and in learning alike. After
     `causal_lm.backbone.enable_lora(rank)` only the adapters, and what KerasHub leaves
-    trainable beside them, are trained.
+    trainable beside them, are trained; saved policies keep them, and frozen weights.
 
     Args:
         causal_lm: A `CausalLM` of keras_nlp: GPT-2, Llama, Mistral, Gemma, Qwen, ….

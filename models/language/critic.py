@@ -23,8 +23,8 @@ class LanguageCritic(TextModel):
     (2019), https://arxiv.org/abs/1909.08593, where policy and value share the trunk.
 
     Args:
-        trunk: That of a language policy, whose `critic` this is, or one of its own,
-            such as `LanguageTrunk(causal_lm)` or that of another policy.
+        trunk: That of the language policy whose `critic` this is, or one of its own,
+            such as `LanguageTrunk(causal_lm)`.
         shared: Whether the trunk is the policy's. Defaults to `False`.
     """
 

@@ -34,8 +34,7 @@ class LanguagePolicy(ActionModel, TextModel):
     """A policy over tokens, for `kpg.environments.TextGeneration`.
 
     Its methods that take observations `[B]` without a state (`sample`, `log_prob`, …)
-    regard each token as the first of its text. `trunk_type` is the class of its trunk,
-    `preset_task` KerasHub's name of the kind of model.
+    regard each token as the first of its text.
     """
 
     trunk_type: ClassVar[type[TextTrunk]]

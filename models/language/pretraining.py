@@ -27,9 +27,9 @@ Text: TypeAlias = str | tuple[str, str]
 class Windows(NamedTuple):
     """What a language model is shown and what it is to predict; all `[N, L]`.
 
-    `inputs` are int32 tokens, 0 behind the last (for a Seq2SeqLM, its backbone's inputs
-    by name, those of the encoder `[N, S]`); `targets` int32, the token after each;
-    `weights` float32, 1 where the target counts, 0 for padding and prompts.
+    int32 tokens, 0 behind the last (for a Seq2SeqLM, its backbone's inputs by name,
+    those of the encoder `[N, S]`); int32, the token after each; and float32, 1 where
+    that counts, 0 for padding and prompts.
     """
 
     inputs: Nest

@@ -50,9 +50,8 @@ def revived(
 class Adapters(keras.layers.Layer):
     """Saves the weights of adapted layers as they are; hold it in a private attribute.
 
-    Keras saves an adapted layer as if it had no adapter, with the product added to its
-    kernel, and loads adapters of zeros, which never learn again. It loads what a
-    private attribute holds last, after the model.
+    Keras saves an adapted layer with the product added to its kernel, and loads
+    adapters of zeros, which never learn again. Private attributes are loaded last.
     """
 
     def __init__(self, backbone: keras.Model) -> None:

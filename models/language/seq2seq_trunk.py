@@ -18,10 +18,7 @@ from kpg.types import Config, Tensor
 
 
 class Framing(NamedTuple):
-    """The tokens that a family of models puts before and after a source.
-
-    `start` is what a target begins with, at least one token; not part of the target.
-    """
+    """Tokens before and after a source; `start`, at least one, is before a target."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -31,8 +28,7 @@ class Framing(NamedTuple):
 def framing_of(seq2seq_lm: keras.Model, tokenizer: Tokenizer) -> Framing:
     """Returns the tokens that a model was trained with, as far as they are known.
 
-    They are what the preprocessor of the tokenizer's family adds; with a tokenizer of
-    another family, the end token, and padding as the start of a target, as in T5.
+    They are what the family's preprocessor adds; with another tokenizer, those of T5.
     """
     kind = getattr(seq2seq_lm, "preprocessor_cls", None)
     if kind is None or not isinstance(tokenizer, kind.tokenizer_cls):

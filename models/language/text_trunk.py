@@ -23,11 +23,11 @@ class TextTrunk(keras.layers.Layer):
     """Reads texts and returns the features behind each token; dropout is always off.
 
     The state is the text so far: its tokens `[B, S]`, padded behind, and their number
-    `[B]`. What else the model is given, `[B, ...]` each, comes before these two.
-    `call` of a derived class receives what comes first in the state and tokens
-    `[B, L]`, and returns features `[B, L, F]`; F is `width`, V `vocabulary_size`.
-    `argument` names the model in a configuration; `max_tokens` is the most tokens it
-    reads at a time, or `None` if it has no limit.
+    `[B]`. What else the model is given, `[B, ...]` each, comes before these two; `call`
+    receives that and tokens `[B, L]`, and returns features `[B, L, F]`; F is `width`.
+    `argument` names the model in a configuration, `reader` a method that models of the
+    right kind have, `wanted` says what they are, and `max_tokens` is the most tokens
+    they read at a time, or `None` for no limit.
     """
 
     argument: ClassVar[str]

@@ -31,8 +31,7 @@ class Control(Value, ABC):
         executor_chooses: Whether the executor ever chooses a token itself.
         word_classes: Lists of words by name, which `bent` can raise; none by default.
         phrases: What `phrase` can insert; nothing by default.
-        deterministic: Whether the executor takes the most likely token in place of a
-            sample; `False` by default.
+        deterministic: Whether the executor takes its likeliest tokens; not by default.
     """
 
     executor_chooses: ClassVar[bool] = True
@@ -55,16 +54,12 @@ class Control(Value, ABC):
 
     @abstractmethod
     def bent(self, parameters: Tensor, actions: Tensor, continuing: Tensor) -> Tensor:
-        """Builds graph: the distributions that the executor is made to choose from.
+        """Builds graph: `[B, V]` float32 logits that the executor has to choose from.
 
         Args:
-            parameters: `[B, V]` float32 logits, of the executor's own distributions.
+            parameters: `[B, V]` float32, logits of the executor's own distributions.
             actions: `[B, ...]` members of the space.
-            continuing: `[B, C, V]` float32: 1 where a token continues a word of one of
-                C word classes.
-
-        Returns:
-            `[B, V]` float32.
+            continuing: `[B, C, V]` float32: 1 where a token continues a class's word.
         """
 
     def forced(self, actions: Tensor, lexicon: Lexicon) -> Tensor:
@@ -104,8 +99,7 @@ class NextToken(Control):
 class Biases(Control):
     """The policy adds to the executor's logits, `Box(-1, 1)`.
 
-    An action is a number for each word class, or for each token if there are no
-    classes; `strength` times the number is added.
+    An action is a number for each word class, or for each token if there are none.
 
     Args:
         word_classes: See `Instructions`.
@@ -152,8 +146,8 @@ class Instructions(Control):
         phrases: What can be inserted. Defaults to nothing.
         strength: What a boost adds to logits, > 0, in nats. Defaults to 5.
         sharpness: What sharpening multiplies logits by, > 1. Defaults to 4.
-        deterministic: Whether the executor takes the most likely token in place of a
-            sample. Defaults to `False`.
+        deterministic: Whether the executor takes its likeliest tokens in place of
+            samples. Defaults to `False`.
 
     Raises:
         ValueError: If an argument is out of range.

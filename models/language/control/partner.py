@@ -16,8 +16,8 @@ from kpg.types import Tensor
 class Turn(NamedTuple):
     """What an executor wrote in a step, and what it was told; `[...]` of rows.
 
-    int32 texts `[..., L]` before the token, padded, and their lengths; states of the
-    word classes; actions `[..., ...]`; and the tokens, of a phrase its first.
+    int32 texts `[..., L]` before the token, padded, their lengths, the word classes'
+    states; actions; and the tokens, of a phrase its first.
     """
 
     texts: Tensor
@@ -31,8 +31,7 @@ class ExecutorPartner(Partner):
     """The executor of a `ControlledGeneration` as something that can learn.
 
     What it chose is a token, from its distribution as the control has bent it. Tokens
-    that nobody chose (the end after "stop", and phrases) count for nothing. `refresh`
-    has the executor read all texts again; `turn` is the last step.
+    that nobody chose (the end after "stop", and phrases) count for nothing.
     """
 
     def __init__(self, steering: Steering, refresh: Callable[[], None]) -> None:

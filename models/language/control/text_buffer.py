@@ -15,10 +15,9 @@ from kpg.types import Array
 class TextBuffer:
     """B texts, each a prompt and a completion that grows behind it.
 
-    `prompts` are `[N, P]` int32, padded on the right, of `[N]` tokens. `tokens` are
-    `[B, P + T]` int32; `indices` `[B]` say which prompts, `counts` `[B]` how many
-    tokens the completions have, `states` `[B]` where they are in the word classes,
-    `stopped` `[B]` bool whether they have their end token.
+    `prompts` are `[N, P]` int32, padded on the right, `tokens` `[B, P + T]`; `indices`
+    say which prompts, `counts` how many tokens the completions have, `states` where
+    they are in the word classes, `stopped` whether they have their end token.
     """
 
     prompts: Array

@@ -17,11 +17,10 @@ from kpg.types import Array, Nest, Tensor
 class ExecutorWriter:
     """The device's side of texts that are written under control.
 
-    What the executor remembers of the texts stays on the device, in variables: what is
-    passed from call to call would be copied each time. `view` is what it thinks of each
-    text, by the names of `Interaction.view`, and `prompt`, the summary of its prompt;
-    `log_likelihoods`, `[B]` float32 in nats, what it alone gave to the tokens written
-    last, 0 for a text that has just begun.
+    What the executor remembers stays on the device, in variables: what is passed from
+    call to call would be copied. `view` is what it thinks of each text, by the names of
+    `Interaction.view`, and `prompt`, its summary; `log_likelihoods`, `[B]` in nats,
+    what it alone gave to the tokens written last, 0 for a text that has just begun.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class ExecutorWriter:
         self.replace(np.arange(len(texts)), texts, lengths, begun=True)
 
     def replace(self, rows: Array, texts: Array, lengths: Array, begun: bool) -> None:
-        """Reads texts `[R, L]`, of `[R]` tokens, in place of those in `[R]` rows.
+        """Reads texts `[R, L]`, of `[R]` tokens, into `[R]` rows; into all B at first.
 
         `begun` says whether they have just begun, and are prompts.
         """
@@ -96,7 +95,7 @@ class ExecutorWriter:
     def _reading_of(
         self, room: int, begun: bool
     ) -> tf.types.experimental.PolymorphicFunction:
-        """Returns the compiled `_read` of any number of texts of that much room."""
+        """Returns a compiled reader of any number of texts of that much room."""
 
         def read(rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
             view = self._read(rows, texts, lengths)

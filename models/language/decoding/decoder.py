@@ -22,9 +22,8 @@ TrunkT_co = TypeVar("TrunkT_co", bound=TextTrunk, covariant=True)
 class Decoder(ABC, Generic[TrunkT_co]):
     """Reads B texts on, one token of each at a time; every method builds graph.
 
-    Prompts are padded on the right. In step `i` a row is at its own token `i −
-    offsets`; before its first it is still reading its prompt. By default every row is
-    at a place of its own.
+    In step `i` a row is at its own token `i − offsets`; before its first it is still
+    reading its prompt. By default every row is at a place of its own.
     """
 
     def __init__(self, trunk: TrunkT_co) -> None:
@@ -98,8 +97,8 @@ class CachedDecoder(LockstepDecoder):
 class RereadingDecoder(LockstepDecoder):
     """Decodes by reading the whole text again for each token, without a cache.
 
-    It takes any batch size, and no operation that a server lacks: XLA compiles what
-    KerasHub's caches are written with (github.com/tensorflow/serving/issues/2217).
+    A server lacks no operation for it: XLA compiles what KerasHub's caches are written
+    with (https://github.com/tensorflow/serving/issues/2217).
     """
 
     @override

@@ -40,8 +40,8 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
     token; here each layer has one, which XLA updates in place by `write`. Each row has
     its own place in its text, so that none waits for a longer prompt.
 
-    The layers' parts are private to KerasHub: `decoder_for` compares the features with
-    the model's, and drops a decoder where they differ.
+    The layers' parts are private to KerasHub: `decoder_for` drops a decoder whose
+    features differ from the model's. `norm` names the part before attention.
     """
 
     def __init__(self, trunk: LanguageTrunk, write: Put = put) -> None:

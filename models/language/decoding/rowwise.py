@@ -33,9 +33,8 @@ class SlotDecoder(RowwiseDecoder):
     """Reads with a cache that has a slot for each token, seen or not.
 
     All rows fill the slots behind `room`, the tokens of the longest text given to
-    `start`, over and over. A text needs at most as many as `advance` adds,
-    `new_tokens`: none is overwritten while its row still sees it, and a new text sees
-    nothing older than itself.
+    `start`, over and over. A text needs at most `new_tokens` of them: none is
+    overwritten while its row still sees it, and a new text sees nothing older.
     """
 
     def __init__(self, decoder: LayeredDecoder, room: int, new_tokens: int) -> None:

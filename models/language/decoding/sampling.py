@@ -42,13 +42,8 @@ class _Loop(NamedTuple):
 class Sampler:
     """Writes completions of prompts until every text has ended.
 
-    Args:
-        policy: The language policy that chooses the tokens.
-        new_tokens: T, the most tokens of a completion, ≥ 1: a number or a scalar.
-        deterministic: Whether to choose the likeliest tokens: a bool or a scalar.
-        decoder: Defaults to the fastest that gives the model's own logits.
-        temperature: A scalar in place of the policy's.
-        write: How a row of the result is filled.
+    `new_tokens`, T ≥ 1, `deterministic` and a `temperature` in place of the policy's
+    may be scalars. By default the fastest decoder with the model's own logits reads.
     """
 
     def __init__(

@@ -63,8 +63,8 @@ def _cached(trunk: LanguageTrunk, portable: bool) -> Iterator[Decoder[LanguageTr
 def agrees(decoder: Decoder[LanguageTrunk], trunk: LanguageTrunk) -> bool:
     """Whether a decoder gives the model's features on a few texts of any tokens.
 
-    It does not if KerasHub's layers have other parts than it knows, or if the model's
-    own cache is at fault, as that of GPT-NeoX is in KerasHub 0.32.
+    Not if KerasHub's layers have other parts than it knows, or the model's own cache is
+    at fault, as that of GPT-NeoX in KerasHub 0.32.
     """
     try:
         return _error(decoder, trunk) <= (1e-3 if trunk.exact else 0.1)

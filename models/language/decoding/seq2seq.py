@@ -15,8 +15,7 @@ from kpg.types import Nest, Tensor
 class Seq2SeqDecoder(Decoder[Seq2SeqTrunk]):
     """Decodes by `call_decoder_with_cache`, which KerasHub's Seq2SeqLMs have.
 
-    The encoder reads each prompt once. All targets begin with the same tokens, so that
-    no row waits.
+    All targets begin with the same tokens, so that no row waits.
     """
 
     @override
@@ -52,8 +51,7 @@ class Seq2SeqDecoder(Decoder[Seq2SeqTrunk]):
 class Seq2SeqRereader(Decoder[Seq2SeqTrunk]):
     """Decodes by reading the whole target again for each token, without a cache.
 
-    Like `RereadingDecoder`, it needs no operation that a server lacks. The encoder
-    reads each prompt once.
+    Like `RereadingDecoder`, it needs no operation that a server lacks.
     """
 
     def __init__(self, trunk: Seq2SeqTrunk) -> None:

@@ -14,18 +14,9 @@ class CausalLMPolicy(LanguagePolicy):
     """A policy over tokens that continues its prompts.
 
     Its distribution over the next token is that of the model's logits divided by the
-    temperature, cut to `top_k` and `top_p`; log-probabilities, entropies and gradients
-    are those of exactly this distribution, in sampling and in learning.
-
-    Adapters and frozen weights are kept: after `causal_lm.backbone.enable_lora(rank)`
-    only the adapters, and what KerasHub leaves trainable beside them, are trained, and
-    a saved policy still has them when it is loaded.
-
-    Example:
-        tokenizer = kpg.text.ByteTokenizer()
-        lm = kpg.text.gpt2(tokenizer.vocabulary_size(), seed=0)
-        policy = kpg.models.CausalLMPolicy(lm, tokenizer)
-        trainer = kpg.trainers.PPO(policy, policy.critic, num_steps=24, …)
+    temperature, cut to `top_k` and `top_p`, in sampling and in learning alike. After
+    `causal_lm.backbone.enable_lora(rank)` only the adapters, and what KerasHub leaves
+    trainable beside them, are trained; saved policies keep them, and frozen weights.
 
     Args:
         causal_lm: A `CausalLM` of keras_nlp: GPT-2, Llama, Mistral, Gemma, Qwen, ….

@@ -14,14 +14,7 @@ from kpg.types import Tensor
 
 @keras.saving.register_keras_serializable(package="kpg")
 class LanguageTrunk(TextTrunk):
-    """Reads a prompt and what follows it as one text.
-
-    Args:
-        causal_lm: A `CausalLM` of keras_nlp or keras_hub.
-
-    Raises:
-        ValueError: If the model is of another kind.
-    """
+    """Reads a prompt and what follows it as one text, with a `CausalLM` of KerasHub."""
 
     argument = "causal_lm"
 
@@ -57,7 +50,7 @@ class LanguageTrunk(TextTrunk):
 
     @override
     def begin(self, prompts: Tokens, lengths: Tokens) -> tuple[Tokens, State]:
-        """See `TextTrunk.begin`: the last token of a prompt is observed first."""
+        """The last token of a prompt is observed first."""
         before = lengths - 1
         first = prompts[np.arange(len(before)), before]
         history = prompts[:, :-1]
@@ -78,7 +71,7 @@ class LanguageTrunk(TextTrunk):
     @property
     @override
     def state_spec(self) -> tuple[tf.TensorSpec, ...]:
-        """Spec of one state: a text, padded, and its length."""
+        """A text, padded, and its length."""
         return tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
 
     @override

@@ -20,12 +20,11 @@ class LanguageCritic(TextModel):
     The head starts at zero, so that a new critic changes no advantage.
 
     Reference: Ziegler et al., "Fine-tuning language models from human preferences"
-    (2019), https://arxiv.org/abs/1909.08593, whose policy and value share all but the
-    head.
+    (2019), https://arxiv.org/abs/1909.08593, where policy and value share the trunk.
 
     Args:
-        trunk: Reads the text: that of a language policy, whose `critic` this is, or one
-            of its own, such as `LanguageTrunk(causal_lm)` or that of another policy.
+        trunk: That of the language policy whose `critic` this is, or one of its own,
+            such as `LanguageTrunk(causal_lm)`.
         shared: Whether the trunk is the policy's. Defaults to `False`.
     """
 
@@ -46,7 +45,7 @@ class LanguageCritic(TextModel):
 
     @override
     def get_config(self) -> Config:
-        """Returns the configuration, without a trunk that is shared."""
+        """Leaves out a trunk that is shared."""
         if self.shared:
             return {"name": self.name, "trunk": True}
         own = keras.saving.serialize_keras_object(self.trunk)

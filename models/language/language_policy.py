@@ -34,16 +34,7 @@ class LanguagePolicy(ActionModel, TextModel):
     """A policy over tokens, for `kpg.environments.TextGeneration`.
 
     Its methods that take observations `[B]` without a state (`sample`, `log_prob`, …)
-    regard each token as the first of its text. Abstract: `CausalLMPolicy`, whose
-    arguments are the same but for the trunk, and `Seq2SeqLMPolicy`.
-
-    Args:
-        trunk: Reads the text.
-
-    Attributes:
-        trunk_type: Class of the trunk.
-        preset_task: KerasHub's name of the kind of model.
-        family: The distributions over tokens.
+    regard each token as the first of its text.
     """
 
     trunk_type: ClassVar[type[TextTrunk]]
@@ -96,11 +87,7 @@ class LanguagePolicy(ActionModel, TextModel):
         return self._codec
 
     def padded(self, prompts: Sequence[str]) -> tuple[Tokens, Tokens]:
-        """Returns the tokens of prompts `[B, P]`, padded on the right, and how many.
-
-        Raises:
-            ValueError: If a prompt has no token.
-        """
+        """Returns tokens `[B, P]` of prompts, padded on the right, and how many."""
         table, lengths = padded(self.codec.encode(prompts))
         for prompt, length in zip(prompts, lengths, strict=True):
             if length == 0:
@@ -128,8 +115,7 @@ class LanguagePolicy(ActionModel, TextModel):
             prompts: B strings, none empty.
             max_new_tokens: The most tokens of a completion, ≥ 1. Defaults to 64.
             seed: Equal seeds give equal texts. Defaults to 0.
-            deterministic: Whether to choose the most likely tokens. Defaults to
-                `False`.
+            deterministic: Whether to choose the likeliest tokens. Defaults to `False`.
 
         Returns:
             B strings, without the prompts.
@@ -178,11 +164,7 @@ class LanguagePolicy(ActionModel, TextModel):
         return tf.function(sampler.__call__, specs, autograph=False)
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int) -> None:
-        """Refuses texts that are longer than the model reads.
-
-        Raises:
-            ValueError: If they are.
-        """
+        """Refuses texts that are longer than the model reads, by a `ValueError`."""
         if not self.trunk.has_room(prompt_tokens, max_new_tokens):
             raise ValueError(
                 f"{self.trunk.room}: the model reads no more. Received: a prompt of "
@@ -229,7 +211,7 @@ class LanguagePolicy(ActionModel, TextModel):
             preset: A directory that `save_to_preset` of a KerasHub model wrote, or a
                 name that KerasHub's `from_preset` knows, which is downloaded.
             tokenizer: Defaults to that of the preset.
-            **options: See the class.
+            **options: Other arguments of the class.
 
         Raises:
             ValueError: If there is no such preset, it is of another kind of model, or
@@ -242,11 +224,7 @@ class LanguagePolicy(ActionModel, TextModel):
 
 
 def chosen_tokenizer(tokenizer: Tokenizer | None, lm: keras.Model) -> Tokenizer:
-    """Returns the tokenizer that was given, or that of the model's preprocessor.
-
-    Raises:
-        ValueError: If there is neither.
-    """
+    """Returns the tokenizer that was given, or that of the model's preprocessor."""
     owner = getattr(lm, "preprocessor", None)
     found: Tokenizer | None = tokenizer or getattr(owner, "tokenizer", None)
     if found is None:

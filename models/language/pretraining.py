@@ -27,12 +27,9 @@ Text: TypeAlias = str | tuple[str, str]
 class Windows(NamedTuple):
     """What a language model is shown and what it is to predict; all `[N, L]`.
 
-    Attributes:
-        inputs: int32 tokens; 0 behind the last. For a Seq2SeqLM the inputs of its
-            backbone by name, those of the encoder `[N, S]`.
-        targets: int32, the token that follows each.
-        weights: float32, 1 where the target counts, 0 where it is padding or belongs to
-            a prompt.
+    int32 tokens, 0 behind the last (for a Seq2SeqLM, its backbone's inputs by name,
+    those of the encoder `[N, S]`); int32, the token after each; and float32, 1 where
+    that counts, 0 for padding and prompts.
     """
 
     inputs: Nest
@@ -57,45 +54,36 @@ def pretrain(
 ) -> keras.callbacks.History:
     """Trains a language model to predict the next token.
 
-    Texts, each followed by the end token, are joined and cut into windows of
-    `sequence_length`. A pair of a prompt and its completion has a window of its own,
-    and only the completion and its end are learned; a Seq2SeqLM learns pairs only, of
-    what its encoder and its decoder read. The loss is the mean of −log p in nats over
-    the tokens that count, without temperature; Adam follows its gradient, whose norm is
-    clipped to 1. Only the trainable weights of the model change: frozen ones, and a
-    policy's value head, stay.
-
-    Example:
-        tokenizer = kpg.text.ByteTokenizer()
-        lm = kpg.text.gpt2(tokenizer.vocabulary_size(), seed=0)
-        kpg.models.pretrain(lm, ["first text", "second text"], tokenizer, epochs=20)
+    Texts, each followed by the end token, are joined and cut into windows. A pair of a
+    prompt and its completion has a window of its own, of which only the completion and
+    its end are learned; a Seq2SeqLM learns pairs only. The loss is the mean of −log p
+    in nats over the tokens that count, without temperature; Adam follows its gradient,
+    whose norm is clipped to 1. Frozen weights and a policy's value head stay.
 
     Args:
         lm: A `CausalLM` or a `Seq2SeqLM` of keras_nlp, or a policy of one.
         texts: Strings, or pairs `(prompt, completion)`.
-        tokenizer: See `CausalLMPolicy`. Defaults to that of the policy, or of the
-            model's preprocessor.
+        tokenizer: Defaults to that of the policy, or of the model's preprocessor.
         epochs: Passes over the windows, ≥ 1. Defaults to 1.
         batch_size: Windows of a step, ≥ 1. Defaults to 32.
         learning_rate: Adam's: a number > 0, or a Keras schedule. Defaults to 0.001.
         sequence_length: L, tokens of a window, ≥ 1; for a Seq2SeqLM, of its decoder.
-            Defaults to the longest text that the model reads, at most 512, or less
-            where the texts need less.
-        validation_split: Share of the windows, the last ones, that are not learned but
-            measured after every epoch, in [0, 1). Defaults to 0.
+            Defaults to what the texts need, at most 512 and what the model reads.
+        validation_split: Share of the windows, the last ones, that are measured after
+            every epoch and not learned, in [0, 1). Defaults to 0.
         seed: Seed of the order of the windows. Defaults to 0.
-        callbacks: Keras callbacks. Their model is made for this call, from the layers
-            of `lm`. Defaults to none.
-        jit_compile: Whether XLA compiles the step; see `keras.Model.compile`. Defaults
-            to `False`: a small model gains less from it than compiling takes.
+        callbacks: Keras callbacks, on a model made for this call from the layers of
+            `lm`. Defaults to none.
+        jit_compile: Whether XLA compiles the step, as in `keras.Model.compile`.
+            Defaults to `False`: a small model gains less than compiling takes.
         verbose: See `keras.Model.fit`. Defaults to "auto".
 
     Returns:
         Keras's `History`: `loss`, and `val_loss` with a validation split.
 
     Raises:
-        ValueError: If there is no text, strings and pairs are mixed, one is empty or
-            does not fit, or a number is out of range.
+        ValueError: If a text is missing, empty or too long, strings and pairs are
+            mixed, or a number is out of range.
     """
     checks.whole_number("epochs", epochs)
     checks.whole_number("batch_size", batch_size)
@@ -160,10 +148,7 @@ def _read(lm: keras.Model, tokenizer: Tokenizer | None) -> tuple[TextTrunk, Toke
 
 
 def predictor(trunk: TextTrunk) -> keras.Model:
-    """Returns the language model as a plain one, from tokens `[N, L]` to logits.
-
-    Padding follows the text, so that causal attention never sees it from the text.
-    """
+    """Returns a plain model from tokens `[N, L]`, padded behind, to logits."""
     backbone: keras.Model = trunk.lm.backbone
     if isinstance(trunk, Seq2SeqTrunk):
         inputs = backbone.input
@@ -180,10 +165,7 @@ def windows(
 ) -> Windows:
     """Packs texts, or pairs of a prompt and its completion, into windows.
 
-    L is `length`, or what the texts need, at most `longest`, if that is `None`.
-
-    Raises:
-        ValueError: See `pretrain`.
+    L is `length`, or, if that is `None`, what the texts need, at most `longest`.
     """
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not texts:
@@ -207,9 +189,6 @@ def pairs_of(
     """Makes windows of pairs of a source and its target, with the model's framing.
 
     L is `length`, or what the targets need if that is `None`.
-
-    Raises:
-        ValueError: See `pretrain`.
     """
     texts = list(texts)
     if not texts or isinstance(texts[0], str):

@@ -12,9 +12,7 @@ from kpg.types import Config, Tensor
 def to_config(lm: keras.Model) -> Config:
     """Returns what makes a model of KerasHub again, except for its weights.
 
-    Args:
-        lm: The model. Its own configuration knows neither its adapters (LoRA) nor which
-            weights are frozen: both are added here.
+    Its own configuration knows neither its adapters (LoRA) nor its frozen weights.
     """
     model = keras.saving.serialize_keras_object(lm)
     # KerasHub compiles its models at once, and cannot do so from a configuration.
@@ -50,14 +48,10 @@ def revived(
 
 
 class Adapters(keras.layers.Layer):
-    """Saves the weights of adapted layers as they are.
+    """Saves the weights of adapted layers as they are; hold it in a private attribute.
 
-    Keras saves an adapted layer as if it had no adapter, with the product added to its
-    kernel, and loads adapters of zeros, which never learn again. What a layer holds in
-    a private attribute is loaded last: hold this layer there, beside the model.
-
-    Args:
-        backbone: The backbone whose layers may be adapted, now or later.
+    Keras saves an adapted layer with the product added to its kernel, and loads
+    adapters of zeros, which never learn again. Private attributes are loaded last.
     """
 
     def __init__(self, backbone: keras.Model) -> None:
@@ -67,7 +61,7 @@ class Adapters(keras.layers.Layer):
         self.built = True
 
     def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
-        """See `keras.layers.Layer.save_own_variables`."""
+        """Stores the weights by the number of their layer and their own."""
         for key, weight in self._named():
             store[key] = weight
 

@@ -16,18 +16,11 @@ class Seq2SeqLMPolicy(LanguagePolicy):
     """A policy over tokens that answers its prompts.
 
     The model's encoder reads the prompt and its decoder writes the completion, for
-    translation, summaries and rewriting. Everything else is as in `CausalLMPolicy`.
+    translation, summaries and rewriting. All else is as in `CausalLMPolicy`.
 
-    Reference: Lewis et al., "BART: denoising sequence-to-sequence pre-training for
-    natural language generation, translation, and comprehension" (2020),
-    https://arxiv.org/abs/1910.13461; Raffel et al., "Exploring the limits of transfer
-    learning with a unified text-to-text transformer" (2020),
-    https://arxiv.org/abs/1910.10683.
-
-    Example:
-        policy = kpg.models.Seq2SeqLMPolicy.from_preset("directory")
-        kpg.models.pretrain(policy, [("thou art", "you are")], epochs=20)
-        trainer = kpg.trainers.PPO(policy, policy.critic, num_steps=24, …)
+    References: Lewis et al., "BART" (2020), https://arxiv.org/abs/1910.13461; Raffel et
+    al., "Exploring the limits of transfer learning with a unified text-to-text
+    transformer" (2020), https://arxiv.org/abs/1910.10683.
 
     Args:
         seq2seq_lm: A `Seq2SeqLM` of keras_nlp: BART or T5.
@@ -42,8 +35,7 @@ class Seq2SeqLMPolicy(LanguagePolicy):
             nothing, the end token, and the padding token.
 
     Raises:
-        ValueError: If the model is of another kind, the tokenizer does not match it, or
-            a number is out of range.
+        ValueError: See `CausalLMPolicy`.
     """
 
     trunk_type = Seq2SeqTrunk

@@ -18,13 +18,7 @@ from kpg.types import Config, Tensor
 
 
 class Framing(NamedTuple):
-    """The tokens that a family of models puts around its texts.
-
-    Attributes:
-        before: In front of a source.
-        after: Behind a source.
-        start: What a target begins with, at least one token; not part of the target.
-    """
+    """Tokens before and after a source; `start`, at least one, is before a target."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -34,9 +28,7 @@ class Framing(NamedTuple):
 def framing_of(seq2seq_lm: keras.Model, tokenizer: Tokenizer) -> Framing:
     """Returns the tokens that a model was trained with, as far as they are known.
 
-    With a tokenizer of the model's family, they are what the family's preprocessor
-    adds; with any other, the end token behind a source, and padding as the start of a
-    target, as in T5.
+    They are what the family's preprocessor adds; with another tokenizer, those of T5.
     """
     kind = getattr(seq2seq_lm, "preprocessor_cls", None)
     if kind is None or not isinstance(tokenizer, kind.tokenizer_cls):
@@ -55,16 +47,6 @@ class Seq2SeqTrunk(TextTrunk):
 
     The state begins with the source: its tokens `[B, P]`, padded on the right, and
     their number `[B]`; the framing is added when it is read.
-
-    Args:
-        seq2seq_lm: A `Seq2SeqLM` of keras_nlp or keras_hub.
-        framing: Tokens around the texts; see `Framing`.
-
-    Attributes:
-        framing: The same.
-
-    Raises:
-        ValueError: If the model is of another kind, or a target begins with nothing.
     """
 
     argument = "seq2seq_lm"
@@ -129,7 +111,7 @@ class Seq2SeqTrunk(TextTrunk):
 
     @override
     def begin(self, prompts: Tokens, lengths: Tokens) -> tuple[Tokens, State]:
-        """See `TextTrunk.begin`: the last token of the start is observed first."""
+        """The last token of the start is observed first."""
         start = np.tile(np.array([self.framing.start], np.int32), [len(lengths), 1])
         places = np.full_like(lengths, start.shape[1] - 1)
         return start[:, -1], (prompts, lengths, start[:, :-1], places)
@@ -156,13 +138,13 @@ class Seq2SeqTrunk(TextTrunk):
     @property
     @override
     def state_spec(self) -> tuple[tf.TensorSpec, ...]:
-        """Spec of one state: source and text, padded, each with its length."""
+        """Source and text, padded, each with its length."""
         text, length = tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)
         return text, length, text, length
 
     @override
     def initial_state(self, batch_size: int | Tensor) -> State:
-        """Returns the state of a target whose source is empty."""
+        """The source is empty."""
         start = self.started(batch_size)[:, :-1]
         nothing = tf.zeros([batch_size], tf.int32)
         # Keras warns of attention to a single place.

@@ -17,19 +17,7 @@ class TextModel(keras.Model):
     """A recurrent model that observes tokens; its state is the text.
 
     Each step reads one more token, and the outputs are about the text up to that token.
-    A fragment `[T, B]` is one forward pass. Abstract: `LanguagePolicy` and
-    `LanguageCritic` define what the outputs are.
-
-    Args:
-        trunk: Reads the text.
-
-    Attributes:
-        trunk: The same.
-        observation_space: `Discrete(V)`, the tokens.
-        recurrent: Always `True`.
-
-    Raises:
-        TypeError: If a derived class lacks `outputs`.
+    Its `observation_space` is `Discrete(V)`, the tokens.
     """
 
     recurrent = True
@@ -51,12 +39,12 @@ class TextModel(keras.Model):
 
     @property
     def normalizers(self) -> list[object]:
-        """None: nothing standardises tokens. See `kpg.models.Policy`."""
+        """None: nothing standardises tokens."""
         return []
 
     @property
     def state_spec(self) -> tuple[tf.TensorSpec, ...]:
-        """Spec of one state, which is that of the trunk."""
+        """Spec of one state."""
         return self.trunk.state_spec
 
     def initial_state(self, batch_size: int | Tensor) -> State:
@@ -81,13 +69,10 @@ class TextModel(keras.Model):
     def unroll(
         self, observations: Tensor, state: State, resets: Tensor, training: bool = False
     ) -> tuple[Tensor, State]:
-        """Reads `[T, B]` tokens in one forward pass.
+        """Returns the outputs `[T, B, ...]` for `[T, B]` tokens, and the states.
 
         `resets` is ignored: a fragment holds one text, and what follows its end does
         not count. So is `training`: dropout is always off.
-
-        Returns:
-            The outputs `[T, B, ...]`, and the states after each row.
         """
         features, states = self.trunk.unroll(observations, state)
         return self.outputs(features), states

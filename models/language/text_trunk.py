@@ -20,27 +20,14 @@ Count: TypeAlias = "int | Tensor"
 
 
 class TextTrunk(keras.layers.Layer):
-    """Reads texts and returns the features behind each token.
+    """Reads texts and returns the features behind each token; dropout is always off.
 
-    The state is the text read so far: its tokens `[B, S]` and their number `[B]`; what
-    follows them in a row is padding. Whatever else the model is given, `[B, ...]` each,
-    comes before these two. Dropout is always off, so that an update compares with what
-    was sampled from. Abstract: `call` of a derived class receives what comes first in
-    the state and tokens `[B, L]`, and returns features `[B, L, F]`.
-
-    Args:
-        lm: A language model of keras_nlp or keras_hub.
-
-    Attributes:
-        argument: Name of the model in a configuration. A derived class sets it.
-        lm: The model.
-        vocabulary_size: V, the number of tokens it knows.
-        width: F, the features behind a token.
-        max_tokens: The most tokens the model reads at a time, or `None` if it has no
-            limit of its own.
-
-    Raises:
-        TypeError: If a derived class lacks an abstract method.
+    The state is the text so far: its tokens `[B, S]`, padded behind, and their number
+    `[B]`. What else the model is given, `[B, ...]` each, comes before these two; `call`
+    receives that and tokens `[B, L]`, and returns features `[B, L, F]`; F is `width`.
+    `argument` names the model in a configuration, `reader` a method that models of the
+    right kind have, `wanted` says what they are, and `max_tokens` is the most tokens
+    they read at a time, or `None` for no limit.
     """
 
     argument: ClassVar[str]
@@ -66,22 +53,14 @@ class TextTrunk(keras.layers.Layer):
 
     @abstractmethod
     def begin(self, prompts: Tokens, lengths: Tokens) -> tuple[Tokens, State]:
-        """Returns what precedes the first token of each completion.
+        """Returns the first observations `[B]` of completions, and the state before.
 
-        Args:
-            prompts: `[B, P]`, padded on the right.
-            lengths: `[B]`, tokens of each prompt, in 1 … P.
-
-        Returns:
-            The first observations `[B]`, and the state before them.
+        Prompts are `[B, P]`, padded on the right, of `[B]` tokens in 1 … P.
         """
 
     @abstractmethod
     def has_room(self, prompt_tokens: Count, new_tokens: Count) -> bool | Tensor:
-        """Whether the model can read prompts and that many tokens after them.
-
-        Numbers give a bool, tensors a tensor.
-        """
+        """Whether the model can read so much; numbers give a bool, tensors a tensor."""
 
     @property
     @abstractmethod
@@ -111,9 +90,8 @@ class TextTrunk(keras.layers.Layer):
     def unroll(self, observations: Tensor, state: State) -> tuple[Tensor, State]:
         """Reads T more tokens, `[T, B]` integers, in one forward pass.
 
-        Returns:
-            Features `[T, B, F]` behind each token, and the states after each, with T in
-            front; the text is `[T, B, S + T]` or longer, and its length `[T, B]`.
+        Returns features `[T, B, F]` behind each token, and the states after each, with
+        T in front; their text is `[T, B, S + T]` or longer.
         """
         *given, history, lengths = state
         fed = tf.transpose(tf.cast(observations, tf.int32))
@@ -134,7 +112,7 @@ class TextTrunk(keras.layers.Layer):
         return tf.transpose(features, [1, 0, 2]), (*same, texts, after)
 
     def get_config(self) -> Config:
-        """See `keras.layers.Layer.get_config`: the name and the model."""
+        """The name and the model."""
         return {"name": self.name, self.argument: saving.to_config(self.lm)}
 
     @classmethod

@@ -27,25 +27,11 @@ class Control(Value, ABC):
 
     Derive a frozen dataclass from it to bring your own; `space` and `bent` are enough.
 
-    Example:
-        @keras.saving.register_keras_serializable("mine")
-        @dataclasses.dataclass(frozen=True)
-        class Temperature(kpg.environments.Control):
-            lowest: float = 0.5
-
-            def space(self, lexicon):
-                return gymnasium.spaces.Box(self.lowest, 2.0, (1,))
-
-            def bent(self, parameters, actions, continuing):
-                return parameters / actions
-
     Attributes:
         executor_chooses: Whether the executor ever chooses a token itself.
         word_classes: Lists of words by name, which `bent` can raise; none by default.
         phrases: What `phrase` can insert; nothing by default.
-        deterministic: Whether the executor takes the most likely token in place of a
-            sample; `False` by default.
-        names: Names of the actions, if they have some.
+        deterministic: Whether the executor takes its likeliest tokens; not by default.
     """
 
     executor_chooses: ClassVar[bool] = True
@@ -68,22 +54,18 @@ class Control(Value, ABC):
 
     @abstractmethod
     def bent(self, parameters: Tensor, actions: Tensor, continuing: Tensor) -> Tensor:
-        """Builds graph: the distributions that the executor is made to choose from.
+        """Builds graph: `[B, V]` float32 logits that the executor has to choose from.
 
         Args:
-            parameters: `[B, V]` float32 logits, of the executor's own distributions.
+            parameters: `[B, V]` float32, logits of the executor's own distributions.
             actions: `[B, ...]` members of the space.
-            continuing: `[B, C, V]` float32: 1 where a token continues a word of one of
-                C word classes.
-
-        Returns:
-            `[B, V]` float32.
+            continuing: `[B, C, V]` float32: 1 where a token continues a class's word.
         """
 
     def forced(self, actions: Tensor, lexicon: Lexicon) -> Tensor:
-        """Builds graph: `[B]` int32, the tokens that nobody chooses; −1, by default.
+        """Builds graph: `[B]` int32, tokens that nobody chooses, of a phrase its first.
 
-        Of a phrase it is the first token.
+        −1, the default, leaves the choice to the executor.
         """
         return -tf.ones(actions.shape[:1], tf.int32)
 
@@ -117,8 +99,7 @@ class NextToken(Control):
 class Biases(Control):
     """The policy adds to the executor's logits, `Box(-1, 1)`.
 
-    An action is a number for each word class, or for each token if there are no
-    classes; `strength` times the number is added.
+    An action is a number for each word class, or for each token if there are none.
 
     Args:
         word_classes: See `Instructions`.
@@ -165,8 +146,8 @@ class Instructions(Control):
         phrases: What can be inserted. Defaults to nothing.
         strength: What a boost adds to logits, > 0, in nats. Defaults to 5.
         sharpness: What sharpening multiplies logits by, > 1. Defaults to 4.
-        deterministic: Whether the executor takes the most likely token in place of a
-            sample. Defaults to `False`.
+        deterministic: Whether the executor takes its likeliest tokens in place of
+            samples. Defaults to `False`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -233,7 +214,7 @@ CONTROLS: dict[str, type[Control]] = {
 
 
 def _classes(value: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Returns a copy of word classes that hold at least one word each."""
+    """Returns a copy of word classes, refusing one without a word."""
     for name, words in value.items():
         if isinstance(words, str) or not words:
             raise ValueError(
@@ -244,7 +225,7 @@ def _classes(value: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _texts(name: str, value: Sequence[str]) -> tuple[str, ...]:
-    """Returns a copy of a list of strings that are not empty."""
+    """Returns a copy of a list of strings, refusing empty ones."""
     if isinstance(value, str):
         checks.refuse(name, "must be a list", value)
     for text in value:

@@ -26,17 +26,15 @@ from kpg.types import Array, Config
 
 
 class ControlledGeneration(VectorEnv[Any, Any, Any]):
-    """Texts that an executor writes and a policy steers.
+    """Texts that an executor writes and a policy steers; trainers take it as it is.
 
     The executor is a language model. An ordinary policy (an MLP, or one with a memory)
     acts before each token, which the executor then writes. The executor stays as it is,
-    unless a trainer is given it: `kpg.trainers.PPO(policy, critic, executor=executor,
-    …)`. An episode is one completion: it ends with the end token or after
-    `max_new_tokens`, and both are terminations. Its reward comes with its last step and
-    is the sum of the rewards, or 0 if one of them is `None`: not scored.
-
-    It is a `gymnasium.vector.VectorEnv`: give it to a trainer's `fit` and `evaluate` as
-    it is. `kpg.environments.SingleEnv` makes a plain `gymnasium.Env` of it.
+    unless a trainer is given it: `kpg.trainers.PPO(policy, critic, executor=executor)`.
+    An episode is one completion; it terminates with the end token or after
+    `max_new_tokens`. Its reward comes with its last step: the sum of the rewards, or 0
+    if one of them is `None`, not scored. `kpg.environments.SingleEnv` makes a plain
+    `gymnasium.Env` of it.
 
     Actions are those of `control`. The executor samples from what its logits then are,
     at its own temperature, `top_k` and `top_p`. A word class is raised through the
@@ -50,36 +48,22 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     - `prompt`: `[F]`, the mean of the executor's embeddings of the prompt's tokens;
     - `step`: `[1]`, the share of `max_new_tokens` that is written, in [0, 1].
 
-    "two_way" adds what the executor answers:
+    "two_way" adds what the executor answers, log-probabilities in nats:
 
-    - `entropy`: `[1]`, of its distribution over the next token, in nats;
+    - `entropy`: `[1]`, of its distribution over the next token;
     - `features`: `[F]`, its hidden features behind the last token;
     - `last_token`: the last token of the text;
-    - `log_likelihood`: `[1]`, the log-probability that the executor alone gave to the
-      token of the last step (of a phrase, to its first), in nats; 0 at first;
+    - `log_likelihood`: `[1]`, its own of the last token (a phrase's first); 0 at first;
     - `top_log_probs`: `[8]`, those of its most likely next tokens, from the top.
-
-    Example:
-        lm = kpg.text.gpt2(258, seed=0)
-        executor = kpg.models.CausalLMPolicy(lm, kpg.text.ByteTokenizer())
-        env = kpg.environments.ControlledGeneration(
-            executor, ["The cat "], rewards=[polite], max_new_tokens=24,
-            control=kpg.environments.Instructions(
-                word_classes={"polite": [" please", " thank"]}, phrases=[", sir"],
-            ),
-        )
-        policy = kpg.models.Policy(env.single_observation_space,
-                                   env.single_action_space)
 
     Args:
         executor: A `kpg.models.CausalLMPolicy`: a language model and its tokenizer.
         prompts: See `kpg.environments.TextGeneration`.
         references: See `kpg.environments.TextGeneration`.
         rewards: See `kpg.environments.TextGeneration`.
-        control: How the policy steers: `kpg.environments.Instructions(…)`,
-            `Biases(…)`, `NextToken()` or a `Control` of your own; or "instructions",
-            "bias" or "token", made with those of the next five arguments that are
-            given. Defaults to "instructions".
+        control: `kpg.environments.Instructions(…)`, `Biases(…)`, `NextToken()` or a
+            `Control` of your own; or "instructions" (the default), "bias" or "token",
+            made with those of the next five arguments that are given.
         word_classes: Of `control`, if that is a name.
         phrases: Of `control`, if that is a name.
         strength: Of `control`, if that is a name.
@@ -91,17 +75,12 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         num_envs: Texts at a time, B. Defaults to 32.
         reward_weights: See `kpg.environments.TextGeneration`.
         columns: See `kpg.environments.TextGeneration`.
-        autoreset_mode: When a text that ended gives way to the next one, a
-            `gymnasium.vector.AutoresetMode` or its value. Defaults to `SAME_STEP`,
-            which wastes no step.
+        autoreset_mode: When a text that ended gives way to the next one. Defaults to
+            `gymnasium.vector.AutoresetMode.SAME_STEP`, which wastes no step.
         seed: Seed of the order of the prompts and of the executor's samples, until
             `reset` is given one. Defaults to 0.
         jit_compile: Whether XLA compiles a step. The first one then takes seconds, and
             the others half the time or less. Defaults to `True`.
-
-    Attributes:
-        control: The control.
-        task: The prompts, and the rewards.
 
     Raises:
         ValueError: If an argument is wrong or not one of the control's, the executor is
@@ -198,7 +177,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         """Returns the executor as something that can learn; then call `reset`.
 
         Raises:
-            ValueError: See `ExecutorPartner`.
+            ValueError: If the executor never chooses a token, or not at random.
         """
         if self._partner is None:
             self._partner = ExecutorPartner(self._steering, self._read_all)
@@ -212,8 +191,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         """Begins a new text in every copy, or in those of `options["reset_mask"]`.
 
         Args:
-            seed: Begins with the first prompt of the order of this seed. Defaults to
-                `None`: the next prompts follow.
+            seed: Begins with the first prompt of this seed's order. Defaults to `None`:
+                the next prompts follow.
             options: `reset_mask`, `[B]` bool. Defaults to `None`, all copies.
 
         Raises:
@@ -237,15 +216,11 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     def step(
         self, actions: Array
     ) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
-        """Lets the executor write on, one action for each text.
-
-        Args:
-            actions: `[B, ...]`, members of the action space.
+        """Lets the executor write on, one action `[B, ...]` for each text.
 
         Returns:
             Observations, rewards `[B]` float64, terminated `[B]`, truncated `[B]`
-            (never), and what is known of the texts that ended: `completion`, and with
-            SAME_STEP `final_obs`.
+            (never), and for texts that ended `completion`, with SAME_STEP `final_obs`.
 
         Raises:
             ValueError: If `reset` was never called, the actions have another shape, or
@@ -293,7 +268,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._read(np.array(unread, np.int64))
 
     def _begin(self, rows: Array) -> None:
-        """Begins texts in rows, with the next prompts."""
+        """Begins texts in rows, with the next prompts, and has them read."""
         places = range(self._places, self._places + len(rows))
         self._places += len(rows)
         self._texts.begin(rows, self.task.drawn(places, self._seed))

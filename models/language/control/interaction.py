@@ -17,17 +17,7 @@ _TOP = 8
 class Interaction:
     """Observations of B texts, see `kpg.environments.ControlledGeneration`.
 
-    Args:
-        executor: Writes the texts.
-        actions: Space of one action.
-        interaction: "one_way" or "two_way".
-
-    Attributes:
-        space: Of one observation, a `Dict`.
-        two_way: Whether the executor's output is shown.
-
-    Raises:
-        ValueError: If the interaction is unknown.
+    `space` is that of one observation, for actions of the space that is given.
     """
 
     def __init__(
@@ -60,7 +50,7 @@ class Interaction:
     def view(self, features: Tensor, parameters: Tensor) -> dict[str, Tensor]:
         """Builds graph: what the executor thinks of the next token of each text.
 
-        Given are features `[B, F]` and parameters `[B, V]` of its own distributions.
+        Features are `[B, F]`, parameters of its own distributions `[B, V]`.
         """
         if not self.two_way:
             return {}

@@ -10,13 +10,9 @@ from kpg.models.language.language_policy import LanguagePolicy
 
 
 class Lexicon(NamedTuple):
-    """What a control needs to know of an executor.
+    """What a control needs to know of an executor: V, and the token that ends a text.
 
-    Attributes:
-        vocabulary_size: V, the number of tokens.
-        end: The token that ends a text.
-        classes: The control's word classes.
-        phrases: Tokens of each of the control's phrases.
+    `classes` and `phrases` are the control's own words in the executor's tokens.
     """
 
     vocabulary_size: int
@@ -31,12 +27,7 @@ def lexicon_for(
     phrases: Sequence[str],
     max_new_tokens: int,
 ) -> Lexicon:
-    """Translates word classes and phrases into tokens.
-
-    Raises:
-        ValueError: If the tokenizer cannot write one, or a phrase is longer than a
-            completion.
-    """
+    """Translates word classes and phrases into tokens that the tokenizer can write."""
     size, end = executor.trunk.vocabulary_size, int(executor.tokenizer.end_token_id)
     classes = {
         name: _rows(executor, words, f"word_classes[{name!r}]")

@@ -14,14 +14,10 @@ from kpg.types import Tensor
 
 
 class Turn(NamedTuple):
-    """What an executor wrote in a step, and what it was told; `[..., ]` of rows.
+    """What an executor wrote in a step, and what it was told; `[...]` of rows.
 
-    Attributes:
-        texts: `[..., L]` int32, the text before the token, padded.
-        lengths: `[...]` int32, tokens of it.
-        states: `[...]` int32, of the word classes.
-        actions: `[..., ...]`, what it was told.
-        tokens: `[...]` int32, what was written; of a phrase, its first token.
+    int32 texts `[..., L]` before the token, padded, their lengths, the word classes'
+    states; actions; and the tokens, of a phrase its first.
     """
 
     texts: Tensor
@@ -36,17 +32,6 @@ class ExecutorPartner(Partner):
 
     What it chose is a token, from its distribution as the control has bent it. Tokens
     that nobody chose (the end after "stop", and phrases) count for nothing.
-
-    Args:
-        steering: Tells the executor what to write.
-        refresh: Has the executor read all texts again.
-
-    Attributes:
-        model: The executor.
-        turn: The last step.
-
-    Raises:
-        ValueError: If the executor never chooses, or not at random.
     """
 
     def __init__(self, steering: Steering, refresh: Callable[[], None]) -> None:
@@ -64,7 +49,7 @@ class ExecutorPartner(Partner):
 
     @override
     def log_probs(self, turn: Turn) -> Tensor:
-        """See `kpg.environments.Partner.log_probs`; each text is read on its own."""
+        """Each text is read on its own."""
         steering, executor = self._steering, self._steering.executor
         axes = len(turn.tokens.shape)
         rows = Turn(*(tf.reshape(part, [-1, *part.shape[axes:]]) for part in turn))

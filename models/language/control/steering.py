@@ -13,21 +13,7 @@ from kpg.types import Array, Tensor
 
 
 class Steering:
-    """Applies a control to an executor.
-
-    Args:
-        control: Says how.
-        executor: Is steered.
-        max_new_tokens: The most tokens of a completion.
-
-    Attributes:
-        lexicon: The control's words in the executor's tokens.
-        space: Of one action.
-
-    Raises:
-        ValueError: If the executor is not a causal language policy, or its tokenizer
-            cannot write the control's words.
-    """
+    """Applies a control to an executor; `space` is that of one action."""
 
     def __init__(
         self, control: Control, executor: LanguagePolicy, max_new_tokens: int
@@ -41,13 +27,7 @@ class Steering:
         self.space = control.space(self.lexicon)
 
     def bent(self, parameters: Tensor, actions: Tensor, states: Tensor) -> Tensor:
-        """Builds graph: see `Control.bent`.
-
-        Args:
-            parameters: `[B, V]` float32, of the executor's own distributions.
-            actions: `[B, ...]` members of `space`.
-            states: `[B]` int32, of the word classes, after the texts so far.
-        """
+        """Builds graph: see `Control.bent`; word classes' states are `[B]` int32."""
         continuing = tf.gather(self.lexicon.classes.continuing, states)
         return self.control.bent(parameters, actions, tf.cast(continuing, tf.float32))
 

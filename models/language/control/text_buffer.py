@@ -15,20 +15,9 @@ from kpg.types import Array
 class TextBuffer:
     """B texts, each a prompt and a completion that grows behind it.
 
-    Args:
-        prompts: `[N, P]` int32, tokens of all prompts, padded on the right.
-        prompt_lengths: `[N]` int32, tokens of each.
-        classes: The word classes whose states follow the completions.
-        count: B.
-        new_tokens: T, the most tokens of a completion.
-        end: The token that ends a completion.
-
-    Attributes:
-        tokens: `[B, P + T]` int32.
-        indices: `[B]`, which prompts.
-        counts: `[B]` int32, tokens of the completions.
-        states: `[B]` int32, of the classes after the completions.
-        stopped: `[B]` bool, whether a completion has its end token.
+    `prompts` are `[N, P]` int32, padded on the right, `tokens` `[B, P + T]`; `indices`
+    say which prompts, `counts` how many tokens the completions have, `states` where
+    they are in the word classes, `stopped` whether they have their end token.
     """
 
     prompts: Array

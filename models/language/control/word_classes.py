@@ -18,17 +18,10 @@ class WordClasses:
     One automaton follows a text: its state is the longest end of the text that begins a
     word of any class. A class continues the longest such end that begins one of its own
     words; where there is none, it continues with the first token of each word.
+    `continuing`, `[S, C, V]` bool, says which tokens continue a class in a state.
 
     Reference: Aho and Corasick, "Efficient string matching: an aid to bibliographic
     search" (1975), https://doi.org/10.1145/360825.360855.
-
-    Args:
-        words: For each class its words as tokens, none without tokens.
-        vocabulary_size: V, tokens that there are.
-
-    Attributes:
-        names: C names.
-        continuing: `[S, C, V]` bool: the tokens that continue a class in a state.
     """
 
     def __init__(

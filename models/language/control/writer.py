@@ -17,20 +17,10 @@ from kpg.types import Array, Nest, Tensor
 class ExecutorWriter:
     """The device's side of texts that are written under control.
 
-    What the executor remembers of the texts stays on the device, in variables: what is
-    passed from call to call would be copied each time.
-
-    Args:
-        steering: Chooses the tokens.
-        interaction: Says what is shown of the executor.
-        decoder: Reads the texts.
-        jit_compile: Whether XLA compiles `write`.
-
-    Attributes:
-        view: What the executor thinks of each text, `[B, ...]` arrays by the names of
-            `Interaction.view`, and `prompt`, the summary of its prompt.
-        log_likelihoods: `[B]` float32, what the executor alone gave to the tokens that
-            were written last, in nats; 0 for a text that has just begun.
+    What the executor remembers stays on the device, in variables: what is passed from
+    call to call would be copied. `view` is what it thinks of each text, by the names of
+    `Interaction.view`, and `prompt`, its summary; `log_likelihoods`, `[B]` in nats,
+    what it alone gave to the tokens written last, 0 for a text that has just begun.
     """
 
     def __init__(
@@ -51,7 +41,7 @@ class ExecutorWriter:
         self._writing = compiled(self._write, jit_compile)
 
     def start(self, texts: Array, lengths: Array) -> None:
-        """Begins all texts, B of them: `[B, L]` tokens, of which `[B]` are theirs."""
+        """Begins B texts: `[B, L]` tokens, of which `[B]` are theirs."""
         if self._memory is None:
             self._remember(tf.constant(texts), tf.constant(lengths))
         self.view = {}
@@ -59,7 +49,7 @@ class ExecutorWriter:
         self.replace(np.arange(len(texts)), texts, lengths, begun=True)
 
     def replace(self, rows: Array, texts: Array, lengths: Array, begun: bool) -> None:
-        """Reads other texts `[R, L]`, of `[R]` tokens, in place of those in `[R]` rows.
+        """Reads texts `[R, L]`, of `[R]` tokens, into `[R]` rows; into all B at first.
 
         `begun` says whether they have just begun, and are prompts.
         """
@@ -76,13 +66,10 @@ class ExecutorWriter:
     def write(
         self, actions: Array, states: Array, lengths: Array, key: list[int]
     ) -> Array:
-        """Writes a token of each text, `[B]` int32.
+        """Writes a token of each text, `[B]` int32, as `[B, ...]` actions tell.
 
-        Args:
-            actions: `[B, ...]`, what the executor is told.
-            states: `[B]` int32, of the word classes.
-            lengths: `[B]` int32, tokens of the texts so far.
-            key: Two integers, a stateless seed.
+        States `[B]` are of the word classes, lengths `[B]` those of the texts so far;
+        the key is two integers, a stateless seed.
         """
         tokens, likelihoods, view = self._writing(
             tf.constant(actions),
@@ -108,7 +95,7 @@ class ExecutorWriter:
     def _reading_of(
         self, room: int, begun: bool
     ) -> tf.types.experimental.PolymorphicFunction:
-        """Returns the compiled `_read` of any number of texts of that much room."""
+        """Returns a compiled reader of any number of texts of that much room."""
 
         def read(rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
             view = self._read(rows, texts, lengths)

@@ -22,12 +22,8 @@ TrunkT_co = TypeVar("TrunkT_co", bound=TextTrunk, covariant=True)
 class Decoder(ABC, Generic[TrunkT_co]):
     """Reads B texts on, one token of each at a time; every method builds graph.
 
-    Prompts are padded on the right. In step `i` a row is at its own token `i −
-    offsets`; before its first it is still reading its prompt. Unless a derived class
-    says otherwise, every row is at a place of its own.
-
-    Args:
-        trunk: The language model.
+    In step `i` a row is at its own token `i − offsets`; before its first it is still
+    reading its prompt. By default every row is at a place of its own.
     """
 
     def __init__(self, trunk: TrunkT_co) -> None:
@@ -43,13 +39,7 @@ class Decoder(ABC, Generic[TrunkT_co]):
 
     @abstractmethod
     def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
-        """Reads the prompts.
-
-        Args:
-            prompts: `[B, P]` int32, P ≥ 1.
-            lengths: `[B]` int32, in 1 … P.
-            new_tokens: Tokens that will follow.
-        """
+        """Reads prompts `[B, P]` int32 of `[B]` tokens, in 1 … P."""
 
     @abstractmethod
     def advance(
@@ -59,10 +49,7 @@ class Decoder(ABC, Generic[TrunkT_co]):
 
 
 class LockstepDecoder(Decoder[LanguageTrunk], ABC):
-    """Decodes with one place in the text for all rows.
-
-    Short prompts go ahead, and the longest one is read last.
-    """
+    """Decodes at one place for all rows; short prompts go ahead, the longest last."""
 
     @override
     def num_steps(self, prompt_room: int, new_tokens: int) -> int:
@@ -78,7 +65,7 @@ class CachedDecoder(LockstepDecoder):
 
     @override
     def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
-        """See `Decoder.start`; what is cached behind a row's place is written again.
+        """What is cached behind a row's place is written again.
 
         The place is part of the cache: if it followed from the lengths, XLA would
         compile the loop anew for each of their values.
@@ -110,15 +97,13 @@ class CachedDecoder(LockstepDecoder):
 class RereadingDecoder(LockstepDecoder):
     """Decodes by reading the whole text again for each token, without a cache.
 
-    It is slow, but takes any batch size and needs no operation that a server lacks:
-    XLA compiles what KerasHub's models write their caches with.
-
-    Reference: https://github.com/tensorflow/serving/issues/2217.
+    A server lacks no operation for it: XLA compiles what KerasHub's caches are written
+    with (https://github.com/tensorflow/serving/issues/2217).
     """
 
     @override
     def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
-        """See `Decoder.start`; it caches the text and the place of its next token."""
+        """It caches the text and the place of its next token."""
         place = tf.minimum(tf.reduce_min(lengths), sizes(prompts)[1])
         text = widened(prompts, new_tokens, axis=1)
         return tf.gather(self.trunk(text), place - 1, axis=1), (text, place)

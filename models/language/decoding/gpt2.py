@@ -19,7 +19,7 @@ class GPT2Decoder(LayeredDecoder):
 
     @override
     def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
-        """See `LayeredDecoder.embedded`; a place is an embedding that is added."""
+        """A place is an embedding that is added."""
         table = self.backbone.position_embedding.position_embeddings
         positions = tf.gather(tf.convert_to_tensor(table), places)
         embedded = self.backbone.token_embedding(tokens)
@@ -27,13 +27,13 @@ class GPT2Decoder(LayeredDecoder):
 
     @override
     def projections(self, layer: Layer, hidden: Tensor, turned: Nest) -> Projections:
-        """See `LayeredDecoder.projections`; K is H."""
+        """K is H."""
         inputs = layer._self_attention_layer_norm(hidden)
         return heads(layer._self_attention_layer, inputs)
 
     @override
     def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
-        """See `LayeredDecoder.merged`; the layer normalises first."""
+        """The layer normalises first."""
         hidden += layer._self_attention_layer._output_dense(mixed)
         inputs = layer._feedforward_layer_norm(hidden)
         inner = layer._feedforward_intermediate_dense(inputs)

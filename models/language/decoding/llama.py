@@ -15,26 +15,21 @@ from kpg.types import Nest, Tensor
 
 
 class LlamaDecoder(LayeredDecoder):
-    """Decodes Llama and models built like it.
+    """Decodes Llama 2 and 3, SmolLM, SmolLM2, Mistral with its window, and Qwen 2.
 
-    These are Llama 2 and 3, SmolLM and SmolLM2, Mistral with its window, and Qwen 2:
-    groups of queries share a key, places rotate queries and keys, and layers are gated
-    and normalised by the root mean square.
+    Groups of queries share a key, places rotate queries and keys, and layers are gated
+    and normalised by the root mean square. A window includes the token itself.
 
-    References: Touvron et al., "Llama: open and efficient foundation language models"
-    (2023), https://arxiv.org/abs/2302.13971; Su et al., "RoFormer" (2021),
-    https://arxiv.org/abs/2104.09864; Ainslie et al., "GQA" (2023),
-    https://arxiv.org/abs/2305.13245; Jiang et al., "Mistral 7B" (2023),
-    https://arxiv.org/abs/2310.06825, whose window of W tokens is the token
-    itself and W − 1 before it.
+    References: Touvron et al. (2023), https://arxiv.org/abs/2302.13971; Su et al.
+    (2021), https://arxiv.org/abs/2104.09864; Ainslie et al. (2023),
+    https://arxiv.org/abs/2305.13245; Jiang et al., https://arxiv.org/abs/2310.06825.
     """
 
     @override
     def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
-        """See `LayeredDecoder.embedded`; a place is an angle for each pair of features.
+        """A place is an angle for each pair of features, the same in all layers.
 
-        The layers share their angles, whose cosines and sines `[B, 1, L, D / 2]` are
-        the second result.
+        Its cosines and sines, `[B, 1, L, D / 2]`, are the second result.
         """
         attention = self.backbone.transformer_layers[0]._self_attention_layer
         size = attention._query_dense.kernel.shape[-1]
@@ -52,7 +47,7 @@ class LlamaDecoder(LayeredDecoder):
 
     @override
     def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
-        """See `LayeredDecoder.merged`; a gate is computed in single precision."""
+        """A gate is computed in single precision."""
         hidden += layer._self_attention_layer._output_dense(mixed)
         inputs = layer._feedforward_layernorm(hidden)
         gates = tf.cast(layer._feedforward_gate_dense(inputs), tf.float32)
@@ -62,7 +57,7 @@ class LlamaDecoder(LayeredDecoder):
 
     @override
     def window(self, layer: Layer) -> int | None:
-        """See `LayeredDecoder.window`; Mistral has one, and Qwen may have one."""
+        """Mistral has one, and Qwen may have one."""
         if not getattr(layer, "use_sliding_window_attention", True):
             return None
         sizes = ("sliding_window", "sliding_window_size")

@@ -20,15 +20,11 @@ Projections: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 class LayerCache(NamedTuple):
-    """What attention needs of the past.
+    """What attention needs of the past; `slot` is where the next token goes.
 
-    Attributes:
-        keys: For each layer `[B, K, S, D]`: S slots, first those of the prompts with
-            their padding, then one for each step.
-        values: As `keys`.
-        slot: Scalar int32, where the next token goes.
-        places: `[B, S]` int32, which token of its row a slot holds, counted from 1; 0
-            for none.
+    Keys and values are, for each layer, `[B, K, S, D]`: S slots, first those of the
+    prompts with their padding, then one for each step. `places`, `[B, S]` int32, says
+    which token of its row a slot holds, counted from 1; 0 for none.
     """
 
     keys: tuple[Tensor, ...]
@@ -40,18 +36,12 @@ class LayerCache(NamedTuple):
 class LayeredDecoder(Decoder[LanguageTrunk], ABC):
     """Decodes a transformer by the weights of its KerasHub layers.
 
-    KerasHub keeps one cache for all layers, and takes it apart and puts it together in
-    each of them; XLA then copies all of it several times for each token. Here every
-    layer has a cache of its own, which XLA updates in place. Each row also has its own
-    place in its text, so that none waits for a longer prompt. Abstract: a derived class
-    knows the parts of one family's layers.
+    KerasHub keeps one cache for all layers, which XLA copies several times for each
+    token; here each layer has one, which XLA updates in place by `write`. Each row has
+    its own place in its text, so that none waits for a longer prompt.
 
-    The layers' parts are private to KerasHub: `decoder_for` compares the features with
-    the model's, and drops a decoder where they differ.
-
-    Args:
-        trunk: The language model.
-        write: How a slot of the cache is filled. Defaults to `put`.
+    The layers' parts are private to KerasHub: `decoder_for` drops a decoder whose
+    features differ from the model's. `norm` names the part before attention.
     """
 
     def __init__(self, trunk: LanguageTrunk, write: Put = put) -> None:
@@ -61,14 +51,9 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
 
     @abstractmethod
     def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
-        """Embeds tokens.
+        """Returns features `[B, L, F]` of tokens, and what `projections` needs.
 
-        Args:
-            tokens: `[B, L]` integers.
-            places: `[B, L]` int32, or `[1, L]`: their places in the text, from 0 on.
-
-        Returns:
-            Features `[B, L, F]`, and what `projections` needs of the places.
+        Tokens are `[B, L]`; their places in the text, from 0 on, `[B, L]` or `[1, L]`.
         """
 
     @abstractmethod
@@ -80,13 +65,7 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
 
     @abstractmethod
     def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
-        """Returns a layer's output.
-
-        Args:
-            layer: The layer.
-            hidden: `[B, L, F]`, its input.
-            mixed: `[B, L, H, D]`, what attention returned.
-        """
+        """Returns a layer's output `[B, L, F]`; `mixed` is `[B, L, H, D]`."""
 
     def window(self, layer: Layer) -> int | None:
         """Returns how many tokens a layer sees, itself included; `None` for all."""
@@ -128,9 +107,7 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Takes tokens at their own places through all layers.
 
-        Returns:
-            Features `[B, L, F]`, and the keys and values of each layer, added to those
-            of the cache if there is one.
+        Returns features `[B, L, F]`, and each layer's keys and values with the cached.
         """
         hidden, turned = self.embedded(tokens, own)
         caches: list[tuple[Tensor, Tensor]] = []
@@ -163,9 +140,9 @@ def heads(attention: Layer, inputs: Tensor) -> Projections:
 
 
 def _mixed(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:
-    """Attends with queries `[B, H, L, D]` to keys and values `[B, K, S, D]`.
+    """Returns `[B, L, H, D]`: queries attend to the slots in `seen`, bool `[B, L, S]`.
 
-    Only the slots in `seen`, bool `[B, L, S]`, are attended to. Returns `[B, L, H, D]`.
+    Queries are `[B, H, L, D]`, keys and values `[B, K, S, D]`.
     """
     batch_size, heads, length, size = sizes(queries)
     _, groups, slots, _ = sizes(keys)

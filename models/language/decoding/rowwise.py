@@ -15,17 +15,13 @@ from kpg.types import Nest, Tensor
 
 
 class RowwiseDecoder(ABC):
-    """Reads B texts, each at its own place, any of which can be replaced at any time.
-
-    Every method builds graph.
-    """
+    """Reads B texts, each at its own place, replaceable at any time; builds graph."""
 
     @abstractmethod
     def start(self, texts: Tensor, lengths: Tensor) -> Read:
-        """Returns features `[B, F]` behind texts `[B, L]` of `[B]` tokens.
+        """Returns features `[B, F]` behind texts `[B, L]` of `[B]` tokens, and memory.
 
-        The second result is what is remembered of them: a nest of tensors `[B, ...]`,
-        and of numbers that all texts share.
+        The memory is a nest of tensors `[B, ...]`, and of numbers that all texts share.
         """
 
     @abstractmethod
@@ -36,15 +32,9 @@ class RowwiseDecoder(ABC):
 class SlotDecoder(RowwiseDecoder):
     """Reads with a cache that has a slot for each token, seen or not.
 
-    All rows fill the slots behind `room` together, over and over. No text needs more of
-    them than it writes tokens, so none is overwritten while its row still sees it, and
-    a row can begin a new text at any time: it sees what was read for it since, and
-    nothing older.
-
-    Args:
-        decoder: Reads the texts.
-        room: Tokens of the longest text that is given to `start`.
-        new_tokens: T, the most tokens that `advance` adds to a text.
+    All rows fill the slots behind `room`, the tokens of the longest text given to
+    `start`, over and over. A text needs at most `new_tokens` of them: none is
+    overwritten while its row still sees it, and a new text sees nothing older.
     """
 
     def __init__(self, decoder: LayeredDecoder, room: int, new_tokens: int) -> None:
@@ -69,12 +59,7 @@ class SlotDecoder(RowwiseDecoder):
 
 
 class TextDecoder(RowwiseDecoder):
-    """Reads every text again for each token, with any model; it remembers the texts.
-
-    Args:
-        trunk: The language model.
-        room: Tokens of the longest text.
-    """
+    """Reads every text again for each token, with any model; it remembers the texts."""
 
     def __init__(self, trunk: LanguageTrunk, room: int) -> None:
         self.trunk = trunk
@@ -98,11 +83,7 @@ def rowwise_decoder_for(
 ) -> RowwiseDecoder:
     """Returns the fastest decoder that keeps a place for each row.
 
-    Args:
-        trunk: The language model.
-        prompt_tokens: Tokens of the longest prompt.
-        new_tokens: Tokens of the longest completion.
-        again: Whether `start` will be given prompts together with what followed.
+    `again` says whether `start` will be given prompts together with what followed.
     """
     decoder = decoder_for(trunk)
     if isinstance(decoder, LayeredDecoder):

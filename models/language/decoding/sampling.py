@@ -16,15 +16,11 @@ from kpg.types import Nest, Tensor
 
 
 class Completions(NamedTuple):
-    """What follows B prompts; all `[T, B]`, time first.
+    """What follows B prompts; all `[T, B]`, time first, and 0 or padding after the end.
 
-    Attributes:
-        tokens: int32; after the end of a text, padding.
-        log_probs: float32, of the tokens, in nats; 0 after the end.
-        values: float32, the critic's, of the text before each token; 0 after the end,
-            and without a critic.
-        valid: bool, whether the text had not ended before. The token that ends a text
-            counts.
+    int32 tokens; their float32 log-probabilities in nats; the critic's float32 values
+    of the text before each token, 0 without a critic; bool, whether the text had not
+    ended before: the token that ends it counts.
     """
 
     tokens: Tensor
@@ -44,19 +40,10 @@ class _Loop(NamedTuple):
 
 
 class Sampler:
-    """Writes completions of prompts; calling it builds graph.
+    """Writes completions of prompts until every text has ended.
 
-    It ends as soon as every text has.
-
-    Args:
-        policy: The language policy that chooses the tokens.
-        new_tokens: T, the most tokens of a completion, ≥ 1: a number or a scalar.
-        deterministic: Whether to choose the most likely tokens: a bool or a scalar.
-            Defaults to `False`.
-        decoder: Reads the texts. Defaults to the fastest that gives the model's own
-            logits.
-        temperature: A scalar in place of the policy's. Defaults to `None`.
-        write: How a row of the result is filled. Defaults to `put`.
+    `new_tokens`, T ≥ 1, `deterministic` and a `temperature` in place of the policy's
+    may be scalars. By default the fastest decoder with the model's own logits reads.
     """
 
     def __init__(
@@ -78,13 +65,9 @@ class Sampler:
         self._pad = int(getattr(policy.tokenizer, "pad_token_id", None) or 0)
 
     def __call__(self, prompts: Tensor, lengths: Tensor, seed: Tensor) -> Completions:
-        """Completes prompts.
+        """Builds graph: completes prompts `[B, P]` int32, of `[B]` tokens in 1 … P.
 
-        Args:
-            prompts: `[B, P]` int32, padded on the right. Under XLA, B and P are known
-                when the graph is built.
-            lengths: `[B]` int32, tokens of each prompt, in 1 … P.
-            seed: `[2]` int32, a stateless seed.
+        The seed is a stateless one, `[2]` int32. Under XLA, B and P are known.
         """
         batch_size, room = sizes(prompts)
         steps = self.decoder.num_steps(room, self.new_tokens)
@@ -120,10 +103,7 @@ class Sampler:
         offsets: Tensor,
         seeds: Tensor,
     ) -> _Loop:
-        """Chooses a token for each row that has finished its prompt, and reads it.
-
-        Any other row is given the next token of its prompt.
-        """
+        """Chooses a token where the prompt has been read, and reads one in each row."""
         policy, step, turns = self.policy, loop.step, loop.step - offsets
         if self.temperature is None:
             parameters = policy.outputs(loop.features)

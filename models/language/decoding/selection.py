@@ -36,9 +36,7 @@ _AGREES = WeakKeyDictionary[TextTrunk, dict[tuple[type, bool], bool]]()
 def decoder_for(trunk: TextTrunk, portable: bool = False) -> Decoder[TextTrunk]:
     """Returns the fastest decoder that reads a model as the model itself does.
 
-    Args:
-        trunk: The language model, a `LanguageTrunk` or a `Seq2SeqTrunk`.
-        portable: Whether its graph must run where XLA does not. Defaults to `False`.
+    A `portable` one's graph runs where XLA does not.
     """
     if isinstance(trunk, Seq2SeqTrunk):
         return Seq2SeqRereader(trunk) if portable else Seq2SeqDecoder(trunk)
@@ -65,8 +63,8 @@ def _cached(trunk: LanguageTrunk, portable: bool) -> Iterator[Decoder[LanguageTr
 def agrees(decoder: Decoder[LanguageTrunk], trunk: LanguageTrunk) -> bool:
     """Whether a decoder gives the model's features on a few texts of any tokens.
 
-    It does not if KerasHub's layers have other parts than it knows, or if the model's
-    own cache is at fault (as that of GPT-NeoX is, in KerasHub 0.32).
+    Not if KerasHub's layers have other parts than it knows, or the model's own cache is
+    at fault, as that of GPT-NeoX in KerasHub 0.32.
     """
     try:
         return _error(decoder, trunk) <= (1e-3 if trunk.exact else 0.1)

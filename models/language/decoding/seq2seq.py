@@ -15,8 +15,7 @@ from kpg.types import Nest, Tensor
 class Seq2SeqDecoder(Decoder[Seq2SeqTrunk]):
     """Decodes by `call_decoder_with_cache`, which KerasHub's Seq2SeqLMs have.
 
-    The encoder reads each prompt once, and what the decoder's layers attend to of it is
-    computed once. All targets begin with the same tokens, so that no row waits.
+    All targets begin with the same tokens, so that no row waits.
     """
 
     @override
@@ -52,11 +51,7 @@ class Seq2SeqDecoder(Decoder[Seq2SeqTrunk]):
 class Seq2SeqRereader(Decoder[Seq2SeqTrunk]):
     """Decodes by reading the whole target again for each token, without a cache.
 
-    Like `RereadingDecoder`, it needs no operation that a server lacks. The encoder
-    reads each prompt once.
-
-    Args:
-        trunk: The language model.
+    Like `RereadingDecoder`, it needs no operation that a server lacks.
     """
 
     def __init__(self, trunk: Seq2SeqTrunk) -> None:
@@ -72,7 +67,7 @@ class Seq2SeqRereader(Decoder[Seq2SeqTrunk]):
 
     @override
     def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
-        """See `Decoder.start`; it caches what was read, and the target."""
+        """It caches what was read, and the target."""
         source, mask = self.trunk.framed(prompts, lengths)
         read = (self._encode([source, mask], training=False), mask)
         started = self.trunk.started(sizes(prompts)[0])

@@ -14,10 +14,10 @@ Put: TypeAlias = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def put(table: Tensor, update: Tensor, slot: Tensor, axis: int) -> Tensor:
-    """Writes `update`, of size 1 on `axis`, into a slot of a table.
+    """Writes `update`, of size 1 on `axis`, into a slot; XLA does it in place.
 
-    XLA does it in place. Without XLA, TensorFlow still has XLA compile this operation,
-    which TensorFlow Serving cannot do: see `put_anywhere`.
+    Without XLA, TensorFlow still has XLA compile this operation, which TensorFlow
+    Serving cannot do: see `put_anywhere`.
     """
     where: list[int | Tensor] = [0] * len(table.shape)
     where[axis] = slot

@@ -1,4 +1,4 @@
-"""Settings of the trainers: plain, frozen, checked; also their configuration."""
+"""The settings of trainers: frozen, checked when made, with a configuration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from kpg.values import Value
 
 
 class Option(NamedTuple):
-    """A setting that is a value, and how it may be written flat.
+    """A setting whose value is an object, and how to write it flat.
 
     Attributes:
-        base: What its values derive from.
+        base: The class that its values derive from.
         known: The classes that have a name.
-        flat: The argument of a value for each flat name, such as `{"n_step": "n"}`.
-        switch: The flat name that chooses the only class there is when it is not 0.
-            Defaults to "", none.
+        flat: The value's argument for each flat name, such as `{"n_step": "n"}`.
+        switch: The flat name that, if not 0, selects the only known class. "" is none.
     """
 
     base: type[Value]
@@ -35,16 +34,10 @@ class Option(NamedTuple):
     def read(
         self, name: str, given: object, default: object, flat: Mapping[str, object]
     ) -> Value | None:
-        """Returns the value that was meant.
+        """Returns the value meant by what was given, and by flat arguments.
 
-        Args:
-            name: Of the setting.
-            given: A value, a class, a name, a configuration, or `None`.
-            default: Its default; flat names change the arguments of that.
-            flat: What was written flat.
-
-        Raises:
-            ValueError: If it is no such value, or a flat name has no effect on it.
+        `given` is a value, a class, a name, a configuration or `None`. Flat arguments
+        change those of the default. A `ValueError` names one that has no effect.
         """
         if given is None and flat.get(self.switch):
             (given,) = self.known.values()
@@ -74,16 +67,13 @@ class Option(NamedTuple):
             raise ValueError(self._in_flat_names(str(error), flat)) from error
 
     def _in_flat_names(self, text: str, flat: Mapping[str, object]) -> str:
-        """Says what is wrong in the words that the user wrote."""
+        """Puts the user's flat names into an error message."""
         for flat_name, argument in self.flat.items() if flat else ():
             text = re.sub(rf"(?<!\w){argument}(?==|`)", flat_name, text)
         return text
 
     def _defaults(self, flat_name: str, default: object) -> list[object]:
-        """Returns what a flat name is if nobody sets it; older files hold all of them.
-
-        0 switches the option off.
-        """
+        """Returns a flat name's defaults, which older files contain; 0 is off."""
         argument = self.flat[flat_name]
         fields = [
             field
@@ -96,7 +86,7 @@ class Option(NamedTuple):
 
 
 class TrainerArguments(TypedDict, total=False):
-    """The settings of every trainer, as keyword arguments; see `TrainerSettings`."""
+    """The settings of every trainer as keyword arguments."""
 
     num_steps: int
     gamma: float
@@ -118,33 +108,32 @@ class TrainerArguments(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class TrainerSettings:
-    """What every trainer can be told.
+    """The settings of every trainer.
 
     Attributes:
         num_steps: Steps of each environment in one iteration, ≥ 1. Defaults to 128.
-        gamma: Discount, in [0, 1]. Defaults to 0.99.
+        gamma: Discount in [0, 1]. Defaults to 0.99.
         ent_coef: Weight of the entropy bonus (in nats), ≥ 0. Defaults to 0.
-        ent_coef_schedule: "constant", or "linear" to bring the weight of the entropy
-            bonus to 0 over one `fit`.
+        ent_coef_schedule: "constant", or "linear" to lower `ent_coef` to 0 over one
+            `fit`.
         vf_coef: Weight of the value loss, ≥ 0. Defaults to 0.5.
-        max_grad_norm: Largest global norm of a gradient; larger ones are scaled down.
-            `None` does not clip. Defaults to 0.5.
-        learning_rate_schedule: "constant", or "linear" to bring the optimizer's
+        max_grad_norm: Clips the global norm of a gradient; `None` does not clip.
+            Defaults to 0.5.
+        learning_rate_schedule: "constant", or "linear" to lower the optimizer's
             learning rate to 0 over one `fit`.
-        normalize_advantages: Whether the advantages of a minibatch get mean 0 and
+        normalize_advantages: Whether each minibatch's advantages get mean 0 and
             standard deviation 1.
         normalize_observations: Whether the models' running moments follow the
-            observations. They are updated after each iteration, so that the policy that
-            collects is exactly the one that is updated.
-        normalize_rewards: Whether rewards are divided by the running standard deviation
-            of the discounted return (and clipped to ±10).
+            observations. They change after each iteration, so that the policy that
+            collects is the one that is updated.
+        normalize_rewards: Whether to divide rewards by the running standard deviation
+            of the discounted return, and clip them to ±10.
         reference: `kpg.trainers.KL(0.05, …)`, a penalty on the drift from a fixed
-            policy: the one with which the first `fit` began, or what
-            `Trainer.set_reference` was given. The metric `reference_kl` is the
-            divergence of an iteration before its updates, in nats per step. Also
-            written flat, as `reference_kl_coef`, `reference_kl_in`,
-            `reference_kl_estimator`, `reference_kl_target` and `reference_kl_horizon`.
-            Defaults to `None`, no reference.
+            policy: that of `Trainer.set_reference`, or else the one at the start of the
+            first `fit`. The metric `reference_kl` is an iteration's divergence before
+            its updates, in nats per step. Flat: `reference_kl_coef`, `reference_kl_in`,
+            `reference_kl_estimator`, `reference_kl_target`, `reference_kl_horizon`.
+            Defaults to `None`.
     """
 
     learning_rate_schedules: ClassVar[tuple[str, ...]] = schedules.SCHEDULES
@@ -176,7 +165,7 @@ class TrainerSettings:
     reference: KL | None = None
 
     def __post_init__(self) -> None:
-        """Checks every field; derived classes add theirs and call this."""
+        """Checks every field; derived classes add theirs."""
         checks.whole_number("num_steps", self.num_steps)
         checks.fraction("gamma", self.gamma)
         checks.number("ent_coef", self.ent_coef, low=0.0)
@@ -195,29 +184,29 @@ class TrainerSettings:
                 checks.flag(field.name, getattr(self, field.name))
 
     def refuse(self, name: str, wanted: str) -> NoReturn:
-        """Raises a `ValueError` about the value of a setting."""
+        """Raises a `ValueError` about a setting's value."""
         checks.refuse(name, wanted, getattr(self, name))
 
     def check_effect(self, name: str, effective: bool, reason: str) -> None:
-        """Refuses a setting that was changed and would silently do nothing."""
+        """Refuses a setting that was changed but would silently do nothing."""
         default = type(self).__dataclass_fields__[name].default
         if not effective and getattr(self, name) != default:
             self.refuse(name, f"has no effect with {reason}; omit it")
 
     @classmethod
     def names(cls) -> list[str]:
-        """Returns every name that `make` accepts, flat shorthand included."""
+        """Returns every name that `make` accepts, flat ones included."""
         flat = [name for option in cls.options.values() for name in option.flat]
         fields = [field.name for field in dataclasses.fields(cls)]
         return [*fields, *(name for name in flat if name not in fields)]
 
     @classmethod
     def make(cls, arguments: Mapping[str, object]) -> Self:
-        """Makes settings from keyword arguments, values or shorthand.
+        """Makes settings from keyword arguments, flat or as values.
 
         Raises:
-            ValueError: If a name is unknown (the closest known ones are told), a value
-                is out of its range, or a flat name does not go with its option.
+            ValueError: If a name is unknown, a value out of range, or a flat name
+                useless.
         """
         known = cls.names()
         for name in arguments:
@@ -234,7 +223,7 @@ class TrainerSettings:
         return cls(**chosen)
 
     def get_config(self) -> Config:
-        """Returns the settings by name, plain or as Keras serialises them."""
+        """Returns the settings by name; Keras serialises those that are objects."""
         serialize = keras.saving.serialize_keras_object
         config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {

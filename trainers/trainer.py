@@ -1,4 +1,4 @@
-"""The base of all trainers: a Keras model that is trained by acting."""
+"""The base of all trainers: a Keras model that learns by acting."""
 
 from __future__ import annotations
 
@@ -40,35 +40,34 @@ _OPTIMIZERS = ("optimizer", "critic_optimizer", "executor_optimizer")
 class Trainer(Algorithm, keras.Model):
     """A policy, perhaps a critic, and an algorithm that improves them.
 
-    Abstract: derive from it to write an algorithm; `kpg.trainers.Algorithm` says what
-    is left open. Build and compile it under a `tf.distribute` strategy's scope to train
-    on several devices.
+    Abstract: to write an algorithm, derive from it as `kpg.trainers.Algorithm` says.
+    Make and compile it in a `tf.distribute` strategy's scope to train on several
+    devices.
 
     Called on observations `[B, ...]`, it returns the greedy actions as the environment
     takes them; so does `predict`.
 
     Args:
         policy: A `kpg.models.Policy`.
-        critic: A `kpg.models.Critic`, or `None` if the algorithm can do without.
+        critic: A `kpg.models.Critic`, or `None` if the algorithm allows it.
         seed: Seed of all sampling. Defaults to a random one.
-        executor: That of a `kpg.environments.ControlledGeneration`, if it is to learn,
-            too: its loss is the policy's (for PPO the clipped surrogate, of its own
-            ratios), on the same advantages, of the tokens that it chose and of their
-            probabilities under the controls in force. A bonus on entropy, a reference
-            and whatever follows a KL divergence are about the policy alone, and what
-            the policy sees of the executor counts as given: no gradient goes through
-            it. Defaults to `None`: it stays as it is.
-        name: Of the Keras model. Defaults to one after the class.
+        executor: The executor of a `kpg.environments.ControlledGeneration`, to train it
+            too. Its loss is the policy's (PPO's clipped surrogate with its own ratios),
+            on the same advantages, of the tokens that it chose and their probabilities
+            under the controls in force. Entropy bonus, reference and adaptation to a KL
+            divergence concern the policy alone, and no gradient flows through what the
+            policy sees of the executor. Defaults to `None`: it stays as it is.
+        name: Name of the Keras model. Defaults to one after the class.
         **settings: Fields of the algorithm's settings.
 
     Attributes:
         settings: The frozen settings.
         reference: What the policy is kept near to, or `None`.
-        effective_seed: The seed in force: `seed`, or the random one in its place.
+        effective_seed: `seed`, or the random one in its place.
 
     Raises:
-        ValueError: If a setting is unknown or out of range, policy and critic are not
-            for the same observations, or nothing of the executor can learn.
+        ValueError: If a setting is unknown or out of range, policy and critic take
+            different observations, or all weights of the executor are frozen.
     """
 
     settings_class: ClassVar[type[TrainerSettings]] = TrainerSettings
@@ -144,8 +143,8 @@ class Trainer(Algorithm, keras.Model):
     def optimized_variables(self) -> list[Optimized]:
         """Returns each optimizer with its variables, in the order of the gradients.
 
-        The policy's optimizer also learns the trainable weights that the algorithm
-        added, and the critic's where it has no optimizer of its own.
+        The policy's optimizer also learns trainable weights that the algorithm added,
+        and the critic's unless it has its own optimizer.
         """
         policy = list(self.policy.trainable_variables)
         critic = _others(self.critic, policy)  # but for a shared trunk
@@ -164,11 +163,10 @@ class Trainer(Algorithm, keras.Model):
         return [v for _, variables in self.optimized_variables() for v in variables]
 
     def training_on(self, num_envs: int, partner: Partner | None = None) -> Training:
-        """Returns what learning takes: the algorithm, its models and optimizers.
+        """Returns what learning needs: the algorithm, its models and optimizers.
 
-        Args:
-            num_envs: Environments of all replicas together.
-            partner: What acts after the policy and learns, too. Defaults to `None`.
+        `num_envs` counts the environments of all replicas; a `partner` acts after the
+        policy and learns too.
         """
         return Training(
             algorithm=self,
@@ -187,12 +185,12 @@ class Trainer(Algorithm, keras.Model):
 
     @property
     def env_steps(self) -> int:
-        """Environment steps taken since the trainer was made."""
+        """Environment steps since the trainer was made."""
         return int(tf.convert_to_tensor(self.env_steps_counter))
 
     @property
     def compile_seconds(self) -> float:
-        """Seconds that the last `fit` spent on building its graphs."""
+        """Seconds that the last `fit` took to build its graphs."""
         return 0.0 if self._fitting is None else self._fitting.compile_seconds
 
     @property
@@ -202,7 +200,7 @@ class Trainer(Algorithm, keras.Model):
 
     @property
     def function(self) -> tf.types.experimental.PolymorphicFunction | None:
-        """The compiled call of the last `fit` that holds the update, or `None`."""
+        """The compiled function of the last `fit` that holds the update, or `None`."""
         engine = self._programs.engine
         return None if engine is None else engine.function
 
@@ -213,11 +211,7 @@ class Trainer(Algorithm, keras.Model):
 
     @override
     def check_environment(self, env: Environment) -> None:
-        """Refuses an environment that the models were not made for.
-
-        Raises:
-            ValueError: If a space differs.
-        """
+        """Raises a `ValueError` if its spaces are not the policy's."""
         for kind in ("observation_space", "action_space"):
             wanted, given = getattr(self.policy, kind), getattr(env, kind)
             if given is not None and wanted != given:
@@ -228,10 +222,10 @@ class Trainer(Algorithm, keras.Model):
                 )
 
     def set_reference(self, policy: Policy | None = None) -> None:
-        """Takes a policy, as it is now, for the reference of `reference=KL(…)`.
+        """Makes a copy of a policy the reference of `reference=KL(…)`.
 
-        Its weights are copied. Without this call the first `fit` takes the policy as it
-        finds it; a callback may call it to let the reference follow.
+        Otherwise the first `fit` copies the policy as it begins. Call it from a
+        callback to let the reference follow.
 
         Args:
             policy: One with the same layers. Defaults to the policy that is trained.
@@ -261,28 +255,26 @@ class Trainer(Algorithm, keras.Model):
         critic_optimizer: Identifier | None = None,
         executor_optimizer: Identifier | None = None,
     ) -> None:
-        """Chooses the optimizer and how the graph is run.
+        """Chooses optimizers and how graphs run.
 
         Args:
-            optimizer: A Keras optimizer, or its name or configuration. Defaults to
+            optimizer: A Keras optimizer, its name or its configuration. Defaults to
                 `Adam(3e-4, epsilon=1e-5)`.
-            steps_per_execution: Iterations in one call of the compiled function. More
-                of them cost less; callbacks see fewer batches. "auto" (the default)
-                takes as many as a tenth of a second holds.
-            jit_compile: Whether XLA compiles the graph. "auto" (the default) uses XLA
-                from the `fit` on with which the iterations so far are enough to make up
-                for the seconds that it compiles. Several replicas cannot talk to each
-                other within XLA: they do without.
-            critic_optimizer: As `optimizer`, for the critic alone. Gradients of policy
-                and critic are then clipped apart. Defaults to `None`: one optimizer for
-                both.
-            executor_optimizer: As `optimizer`, for the executor, whose gradients are
-                clipped apart as well. Given if, and only if, the trainer has one.
-                Defaults to `None`.
+            steps_per_execution: Iterations per call of the compiled function. More are
+                faster; callbacks see fewer batches. "auto" (the default) takes as many
+                as fit in a tenth of a second.
+            jit_compile: Whether XLA compiles the graph. "auto" (the default) turns it
+                on at the `fit` whose iterations, with those so far, make up for the
+                seconds of compiling. Several replicas do without, since XLA has no way
+                to connect them.
+            critic_optimizer: An optimizer for the critic alone, whose gradients are
+                then clipped separately. Defaults to `None`: one for both.
+            executor_optimizer: The same for the executor; given if and only if the
+                trainer has one. Defaults to `None`.
 
         Raises:
-            ValueError: If an argument is out of range, or does not go with the strategy
-                or the settings.
+            ValueError: If an argument is out of range, or does not fit strategy or
+                settings.
         """
         per_call = None
         if steps_per_execution != "auto":
@@ -320,9 +312,9 @@ class Trainer(Algorithm, keras.Model):
     ) -> keras.callbacks.History:
         """Trains on an environment.
 
-        A step is one iteration: `num_steps` steps of each of the `num_envs` copies, and
-        the learning from them. A second `fit` on the same environment carries on with
-        the episodes where the first stopped.
+        A step is one iteration: `num_steps` steps of each of `num_envs` copies, and
+        learning from them. Another `fit` on the same environment continues its
+        episodes.
 
         Args:
             env: What `kpg.make` returns, a Gymnasium environment or vector environment,
@@ -332,23 +324,23 @@ class Trainer(Algorithm, keras.Model):
             validation_data: An environment to evaluate on, greedily and from the same
                 initial states each time. Defaults to none.
             validation_episodes: Episodes of an evaluation. Defaults to 100.
-            validation_freq: Epochs from one evaluation to the next. Defaults to 1.
+            validation_freq: Epochs between evaluations. Defaults to 1.
             callbacks: Keras callbacks.
-            verbose: 0 for silence, 1 for a progress bar, 2 for a line for each epoch.
-                Defaults to "auto", which is 1.
+            verbose: 0 is silent, 1 a progress bar, 2 a line per epoch. Defaults to
+                "auto", which is 1.
             initial_epoch: Epoch at which to start. Defaults to 0.
 
         Returns:
-            Keras's `History`. Its keys are `return` and `length` (means over the
-            episodes that ended in the epoch, NaN if none did), `episodes`, `env_steps`
-            (since the trainer was made), `steps_per_second`, the metrics of the
-            updates and the algorithm's own, those of a reference,
-            `explained_variance`, `learning_rate`, and `val_return`, `val_return_std`,
-            `val_length` if there is validation.
+            Keras's `History`, with `return` and `length` (means over the episodes that
+            ended in the epoch, NaN if none did), `episodes`, `env_steps` (since the
+            trainer was made), `steps_per_second`, `learning_rate`, the metrics of the
+            updates, the algorithm and the reference, `explained_variance`, and with
+            validation `val_return`, `val_return_std` and `val_length`.
 
         Raises:
-            ValueError: If the environment does not fit, or observations or rewards of
-                it are not finite; the weights are then as before that iteration.
+            ValueError: If the environment does not fit, or gives observations or
+                rewards that are not finite; the weights are then as before that
+                iteration.
         """
         if not self.compiled:
             raise ValueError(
@@ -404,19 +396,19 @@ class Trainer(Algorithm, keras.Model):
     ) -> dict[str, Any]:
         """Plays whole episodes without learning.
 
-        Every copy of the environment plays its share of the episodes, so that short
-        episodes do not count more often than long ones.
+        Each copy of the environment plays its share of them, so that short episodes do
+        not count more often than long ones.
 
         Args:
             env: As in `fit`.
             episodes: Number of episodes, ≥ 1. Defaults to 100.
             deterministic: Whether to take the most likely action instead of a sample.
                 Defaults to `True`.
-            seed: Seed of the initial states and the samples. Defaults to the
-                environment's, so that two evaluations give the same result.
+            seed: Seed of initial states and samples. Defaults to the environment's, so
+                that two evaluations agree.
 
         Returns:
-            `return`, `return_std` (over the episodes) and `length`, the number of
+            `return`, `return_std` (over the episodes), `length`, the number of
             `episodes`, and `returns`, a NumPy array `[episodes]`.
 
         Raises:
@@ -488,14 +480,14 @@ class Trainer(Algorithm, keras.Model):
 def _others(
     model: keras.Model | None, known: Sequence[keras.Variable]
 ) -> list[keras.Variable]:
-    """Returns the trainable variables of a model that are not known already."""
+    """Returns a model's trainable variables that are not known already."""
     ids = {id(variable) for variable in known}
     variables = [] if model is None else model.trainable_variables
     return [variable for variable in variables if id(variable) not in ids]
 
 
 def _inputs(space: Space) -> Nest:
-    """Returns symbolic inputs of Keras for a batch of observations."""
+    """Returns symbolic Keras inputs for a batch of observations."""
     return tf.nest.map_structure(
         lambda spec: keras.Input(tuple(spec.shape), dtype=spec.dtype.name),
         spaces.specs(space),

@@ -1,4 +1,4 @@
-"""The advantage estimators as values: `advantage=GAE(0.95)` and the like."""
+"""Advantage estimators as values, such as `advantage=GAE(0.95)`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kpg.advantages.gae import gae, n_step, td_error, vtrace
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class GAE(Estimator):
-    """Generalised advantage estimation, with the λ-returns as targets; see `gae`.
+    """Generalised advantage estimation, with λ-returns as targets; see `gae`.
 
     Args:
         gae_lambda: λ in [0, 1]. Defaults to 0.95.
@@ -99,7 +99,7 @@ class NStep(Estimator):
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class VTrace(Estimator):
-    """V-trace, which corrects for a policy that has moved on; see `vtrace`.
+    """V-trace, which corrects for a policy that has changed; see `vtrace`.
 
     Args:
         clip_rho: ρ̄ > 0. Defaults to 1, as in the paper.

@@ -1,4 +1,4 @@
-"""One step of a policy: from observations to what the environment takes."""
+"""One step of a policy: from observations to the environment's actions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Acted(NamedTuple):
         actions: Nest of `[B, ...]`, raw actions.
         parameters: `[B, P]` float32, of their distributions.
         taken: Nest of `[B, ...]`, the actions as the environment takes them.
-        state: Nest of `[B, ...]`, what a recurrent policy remembers after it.
+        state: Nest of `[B, ...]`, the recurrent policy's new state.
     """
 
     actions: Nest
@@ -27,15 +27,7 @@ class Acted(NamedTuple):
 def act(
     policy: Policy, observations: Nest, state: Nest, seed: Tensor, greedy: bool = False
 ) -> Acted:
-    """Chooses an action for each observation; builds graph.
-
-    Args:
-        policy: The policy.
-        observations: Nest of `[B, ...]`.
-        state: Nest of `[B, ...]`, what a recurrent policy remembers.
-        seed: `[2]` int32, a stateless seed.
-        greedy: Whether to choose the most likely actions. Defaults to `False`.
-    """
+    """Chooses an action for each observation, given a `[2]` seed; builds graph."""
     family = policy.family
     parameters, state = policy.step(observations, state)
     if greedy:

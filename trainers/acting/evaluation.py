@@ -23,14 +23,7 @@ from kpg.types import Array, Nest, Tensor
 
 
 class Evaluator(ABC):
-    """Plays a fixed number of episodes, each copy of the environment its share.
-
-    Args:
-        env: The environment.
-        policy: The policy that acts.
-        episodes: How many episodes to play.
-        deterministic: Whether to take the most likely actions.
-    """
+    """Plays a fixed number of episodes, each copy of the environment its share."""
 
     def __init__(
         self, env: Environment, policy: Policy, episodes: int, deterministic: bool
@@ -43,10 +36,10 @@ class Evaluator(ABC):
 
     @abstractmethod
     def play(self, seed: int) -> tuple[Array, Array]:
-        """Returns the returns and the lengths of the episodes, `[episodes]` each."""
+        """Returns the returns and lengths of the episodes, `[episodes]` each."""
 
     def run(self, seed: int) -> dict[str, Any]:
-        """Plays the episodes; returns what `Trainer.evaluate` promises."""
+        """Plays the episodes; see `Trainer.evaluate`."""
         self.env.measured()  # what training measured is not this evaluation's
         returns, lengths = self.play(seed)
         return {

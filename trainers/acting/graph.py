@@ -1,4 +1,4 @@
-"""Acting in environments inside the graph."""
+"""Acting in in-graph environments."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ class Carry(NamedTuple):
     """Where the environments stand between two fragments.
 
     Attributes:
-        states: Nest of `[B, ...]`, the environments' own states.
+        states: Nest of `[B, ...]`, the environments' states.
         lengths: `[B]` int32, steps since the last reset.
         returns: `[B]` float32, undiscounted reward since the last reset.
-        policy_state: Nest of `[B, ...]`, what a recurrent policy remembers of the
-            episode; `()` for others.
+        policy_state: Nest of `[B, ...]`, a recurrent policy's state, or `()`.
     """
 
     states: Nest
@@ -34,13 +33,7 @@ class Carry(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """Sums over the episodes that ended in a fragment; three scalars, float32.
-
-    Attributes:
-        returns: Sum of their undiscounted returns.
-        lengths: Sum of their lengths, in steps.
-        number: How many there were.
-    """
+    """Sums over the episodes that ended: undiscounted returns, steps, their number."""
 
     returns: Tensor | float
     lengths: Tensor | float
@@ -48,16 +41,11 @@ class Episodes(NamedTuple):
 
 
 class GraphCollector:
-    """Collects fragments of an in-graph environment; every method builds graph.
+    """Collects fragments of an in-graph environment; all methods build graph.
 
-    Args:
-        env: The environment.
-        policy: The policy that acts.
-        num_steps: T, steps of a fragment.
-        num_envs: B, environments that this replica steps.
-        restart: Whether every fragment begins with new episodes and holds one for each
-            environment; the rows after its end are not valid.
-        compare: Whether to play each of these episodes greedily as well.
+    With `restart` each fragment holds one new episode per environment; rows after its
+    end are not valid. `compare` also plays each of them greedily. `num_envs` are this
+    replica's.
     """
 
     def __init__(
@@ -77,7 +65,7 @@ class GraphCollector:
         self.compare = compare
 
     def start(self, seed: Tensor) -> Carry:
-        """Resets all environments, given a stateless `[2]` int32 seed."""
+        """Resets all environments, given a `[2]` int32 seed."""
         return Carry(
             self.env.initial(Rng(seed, self.num_envs)),
             tf.zeros([self.num_envs], tf.int32),
@@ -86,11 +74,9 @@ class GraphCollector:
         )
 
     def collect(self, carry: Carry, seed: Tensor) -> tuple[Carry, Trajectory, Episodes]:
-        """Acts for `num_steps` steps, given a stateless `[2]` int32 seed.
+        """Acts for `num_steps` steps, given a `[2]` int32 seed.
 
-        Returns:
-            The carry; the trajectory, whose `valid` is `None` unless fragments restart;
-            and the sums over the episodes that ended.
+        The trajectory's `valid` is `None` unless fragments restart.
         """
         seeds = random.seeds([self.num_steps, 3], seed)
         if self.restart:
@@ -109,10 +95,7 @@ class GraphCollector:
         return carry, trajectory, tf.nest.map_structure(tf.reduce_sum, episodes)
 
     def _fresh(self, seed: Tensor) -> Nest:
-        """Draws the states `[T, B, ...]` that episodes start from, for all steps.
-
-        One draw takes far fewer kernels than one in each step.
-        """
+        """Draws all steps' initial states, `[T, B, ...]`, in far fewer kernels."""
         states = self.env.initial(Rng(seed, self.num_steps * self.num_envs))
         axes = [self.num_steps, self.num_envs]
         return tf.nest.map_structure(
@@ -122,7 +105,7 @@ class GraphCollector:
     def _step(
         self, carry: Carry, inputs: tuple[Tensor, Nest], greedy: bool = False
     ) -> tuple[Carry, tuple[dict[str, Nest], Episodes]]:
-        """One step of all environments, given `[2, 2]` seeds and states to reset to."""
+        """Steps all environments, given `[2, 2]` seeds and states to reset to."""
         seeds, fresh = inputs
         env, family = self.env, self.policy.family
         observations = env.observation(carry.states)
@@ -159,13 +142,13 @@ class GraphCollector:
 
 
 def _first_episode(rows: dict[str, Nest]) -> Tensor:
-    """Returns `[T, B]` bool: whether no episode ended in the rows before."""
+    """Returns `[T, B]` bool: whether no episode ended in earlier rows."""
     ended = rows["terminated"] | rows["truncated"]
     return tf.cumsum(tf.cast(ended, tf.int32), exclusive=True) == 0
 
 
 def time_is_up(env: GraphEnvironment, lengths: Tensor) -> Tensor:
-    """Returns `[B]` bool: whether an episode reached the environment's time limit."""
+    """Returns `[B]` bool: whether an episode reached the time limit."""
     if env.max_episode_steps is None:
         return tf.zeros_like(lengths, tf.bool)
     return lengths >= env.max_episode_steps

@@ -1,4 +1,4 @@
-"""Acting in Gymnasium's environments, on the host."""
+"""Acting in Gymnasium environments, on the host."""
 
 from __future__ import annotations
 
@@ -21,15 +21,8 @@ from kpg.types import Array, Nest, Tensor
 class HostCollector:
     """Collects fragments of a Gymnasium environment into NumPy arrays.
 
-    While one of the environment's parts steps, the policy acts for the next one, and
-    rows are written. What happens does not depend on the number of parts.
-
-    Args:
-        env: The environment.
-        policy: The policy that acts.
-        num_steps: T, steps of a fragment.
-        restart: See `GraphCollector`.
-        partner: What acts after the policy, if it learns. Defaults to `None`.
+    While one of the environment's parts steps, the policy acts for the next. The number
+    of parts does not change the result. `partner` acts after the policy, and learns.
     """
 
     def __init__(
@@ -66,7 +59,6 @@ class HostCollector:
         family, copies = self.policy.family, self.env.num_envs
 
         def choose(observations: Nest, state: Nest, seed: Tensor) -> tuple[Nest, ...]:
-            """Returns actions, their log-probabilities, what is taken, the state."""
             parameters, state = self.policy.step(observations, state)
             repeated = parameters
             if len(self.env.parts) > 1:
@@ -84,11 +76,9 @@ class HostCollector:
         self._running = False
 
     def collect(self, seed: Tensor) -> tuple[Trajectory, Episodes]:
-        """Acts for `num_steps` steps; a fragment carries on where the last one ended.
+        """Acts for `num_steps` steps from where the last fragment ended.
 
-        Args:
-            seed: `[2]` int32, a stateless seed. `GraphCollector` draws the same actions
-                with it.
+        A `[2]` int32 seed gives the same actions as in `GraphCollector`.
         """
         if not self._running:
             self._begin(self.env.seed)
@@ -143,7 +133,7 @@ class HostCollector:
         self._returns[:] = 0
 
     def _send(self, table: _Rows, step: int, part: int, seed: Array) -> None:
-        """Acts for a part, and writes the rows while its environments step."""
+        """Acts for a part, and writes rows while its environments step."""
         rows, observations = self.env.parts[part], self._observations[part]
         actions, log_probs, taken = self._actors[part](observations, seed)
         self._refuse_broken(log_probs, self._ended[rows])
@@ -151,7 +141,7 @@ class HostCollector:
         table.write(step, rows, (observations, actions, log_probs))
 
     def _receive(self, table: _Rows, step: int, part: int) -> None:
-        """Waits for a part's environments, and counts and writes what happened."""
+        """Waits for a part's environments, and records what happened."""
         rows, result = self.env.parts[part], self.env.receive(part)
         self._lengths[rows] += result.valid
         self._returns[rows] += np.where(result.valid, result.rewards, 0.0)
@@ -172,7 +162,7 @@ class HostCollector:
             self._finish(rows.start + np.flatnonzero(ended))
 
     def _refuse_broken(self, log_probs: Array, ended: Array) -> None:
-        """Raises before an environment is given an action that no policy chose."""
+        """Raises before an environment gets an action that no policy chose."""
         if np.isfinite(log_probs).all():
             return
         # A final observation may well have no legal action: nothing is acted on it.
@@ -182,7 +172,7 @@ class HostCollector:
             raise broken_policy()
 
     def _finish(self, ended: Array) -> None:
-        """Adds the episodes that ended in this step and starts their counts anew."""
+        """Adds the episodes that ended in this step and restarts their counts."""
         self._episodes = Episodes(
             self._episodes.returns + float(self._returns[ended].sum()),
             self._episodes.lengths + float(self._lengths[ended].sum()),
@@ -193,12 +183,7 @@ class HostCollector:
 
 
 class _Rows:
-    """Arrays `[T, B, ...]` that are filled step by step and part by part.
-
-    Args:
-        num_steps: T.
-        num_envs: B.
-    """
+    """Arrays `[T, B, ...]` that are filled step by step and part by part."""
 
     def __init__(self, num_steps: int, num_envs: int) -> None:
         self._shape = num_steps, num_envs
@@ -218,7 +203,7 @@ class _Rows:
             table[step, rows] = array
 
     def nest(self) -> Nest:
-        """Returns all that was written, in the structure of one part."""
+        """Returns everything written, in the structure of one part."""
         return tf.nest.pack_sequence_as(self._like, self._arrays)
 
 

@@ -1,4 +1,4 @@
-"""Iterations on a text task: sampled in one compiled call, learned from in another."""
+"""Iterations on a text task: one compiled call samples, another learns."""
 
 from __future__ import annotations
 
@@ -21,11 +21,8 @@ from kpg.types import Metrics, Tensor
 class TextEngine(HostedEngine):
     """Writes completions, has them scored on the host, and learns from them.
 
-    One device writes all of them; of several replicas each then learns from its share.
-    Every iteration is one fragment of whole episodes.
-
-    Raises:
-        ValueError: If `num_steps` is not the task's `max_new_tokens`.
+    One device writes all of them, and each replica learns from its share. An iteration
+    is one fragment of whole episodes, so `num_steps` must be `max_new_tokens`.
     """
 
     env: TextGeneration
@@ -53,7 +50,7 @@ class TextEngine(HostedEngine):
 
     @override
     def restart(self) -> None:
-        """Does nothing: every iteration begins new episodes anyway."""
+        """Does nothing: every iteration begins new episodes."""
 
     @override
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
@@ -92,8 +89,8 @@ class TextEngine(HostedEngine):
     def _read_again(self, rows: Trajectory) -> Trajectory:
         """Replaces what the loop computed by what learning computes.
 
-        In half precision a token that is read with a cache and the same one in a whole
-        text differ so much that the first ratio would not be 1.
+        In half precision, reading a token with a cache or in a whole text differs so
+        much that the first ratio would not be 1.
         """
         log_probs = log_probs_of(self.training.policy, rows)
         return rows._replace(log_probs=tf.where(rows.valid, log_probs, 0.0), values=())

@@ -14,10 +14,7 @@ from kpg.types import Array
 
 
 class TextEvaluator(Evaluator):
-    """Completes the task's prompts from the first on, and again if there are too few.
-
-    See `Evaluator` for the arguments.
-    """
+    """Completes the task's prompts in order, starting over if there are too few."""
 
     env: TextGeneration
 

@@ -1,4 +1,4 @@
-"""Completions of a text task's prompts, and what its rewards say of them."""
+"""Completions of a text task's prompts, and their rewards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Written(NamedTuple):
         lengths: `[B]` int32, tokens of each prompt.
         completions: The `Completions`, tensors `[T, B]`.
         counts: `[B]`, tokens of each completion, the end token included.
-        scores: What the rewards said of them.
+        scores: The rewards' evaluation.
     """
 
     prompts: Array
@@ -36,7 +36,7 @@ class Written(NamedTuple):
 
     @property
     def returns(self) -> Array:
-        """What each completion was rewarded with in all, `[B]` float32."""
+        """Each completion's total reward, `[B]` float32."""
         returns: Array = self.scores.total.sum(axis=1)
         return returns
 
@@ -49,17 +49,7 @@ class Written(NamedTuple):
 
 
 class Writer:
-    """Lets a policy complete prompts of a task, and has the result scored.
-
-    Args:
-        env: The task.
-        policy: What writes.
-        jit_compile: Whether XLA compiles the loop.
-        deterministic: Whether to choose the most likely tokens.
-
-    Raises:
-        ValueError: If the policy is none for texts, or a prompt is too long.
-    """
+    """Lets a policy complete prompts of a task, and has the result scored."""
 
     def __init__(
         self,
@@ -83,14 +73,7 @@ class Writer:
     def write(
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None
     ) -> Written:
-        """Completes prompts.
-
-        Args:
-            indices: `[B]`, which prompts of the task.
-            seed: `[2]` int32, a stateless seed.
-            wanted: Of how many, from the first on, the completions shall be scored.
-                Defaults to all.
-        """
+        """Completes the prompts at `[B]` indices; scores the first `wanted`."""
         prompts, lengths = self._prompts[indices], self._lengths[indices]
         completions = self.function(tf.constant(prompts), tf.constant(lengths), seed)
         indices = indices[:wanted]
@@ -108,12 +91,7 @@ class Writer:
 class GreedyWriter:
     """Completes prompts by the most likely tokens, to compare samples with.
 
-    The task's measures and its last completions stay those of the samples.
-
-    Args:
-        env: The task.
-        policy: What writes.
-        jit_compile: Whether XLA compiles the loop.
+    The task's measures and last completions stay those of the samples.
     """
 
     def __init__(self, env: TextGeneration, policy: Any, jit_compile: bool) -> None:
@@ -125,7 +103,7 @@ class GreedyWriter:
     def rewards(self, indices: Array) -> Array:
         """Returns `[B, T]` float32 rewards of completions of `[B]` prompts.
 
-        The members of a group have the same prompt, which is completed once.
+        A group has one prompt, which is completed once.
         """
         size = self._env.group_size
         written = self._writer.write(indices[::size], tf.constant([0, 0]))

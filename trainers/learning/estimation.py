@@ -1,4 +1,4 @@
-"""From a trajectory to rows with advantages and targets; every method builds graph."""
+"""From a trajectory to rows with advantages and targets; all methods build graph."""
 
 from __future__ import annotations
 
@@ -16,17 +16,13 @@ from kpg.types import Nest, Tensor
 
 
 class Estimation:
-    """Asks the critic and the algorithm about a trajectory of one replica.
-
-    Args:
-        training: Gives the models and the algorithm.
-    """
+    """Asks critic and algorithm about one replica's trajectory."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
 
     def with_log_probs(self, trajectory: Trajectory) -> Trajectory:
-        """Asks the partner about its turns, before any step changes it."""
+        """Adds the partner's log-probabilities of its turns, before it changes."""
         if self.training.partner is None:
             return trajectory
         turns = trajectory.turns
@@ -39,14 +35,8 @@ class Estimation:
     ) -> tuple[Batch, Tensor, Nest]:
         """Estimates advantages and targets of this replica's rows.
 
-        Args:
-            trajectory: What was collected.
-            state: Nest of `[B, ...]`, what the critic remembered before it.
-            drift: Of the actions from the reference, if there is one.
-
-        Returns:
-            The batch, the explained variance of the values, and the critic's state
-            after the last row.
+        `state` is the critic's before them. Returns the batch, the explained variance
+        of the values, and the critic's state after the last row.
         """
         values, next_values, following = self._values(trajectory, state)
         estimates = Estimates(
@@ -77,14 +67,14 @@ class Estimation:
         return self._in_rows(batch), explained, following
 
     def _in_loss(self, drift: Drift | None) -> Tensor | None:
-        """Returns what the loss needs to know of the reference."""
+        """Returns the reference's log-probabilities if the loss needs them."""
         reference = self.training.reference
         if drift is None or reference is None or reference.kl.in_reward:
             return None
         return drift.log_probs
 
     def _in_rows(self, batch: Batch) -> Batch:
-        """Forgets the order of time, unless the models are recurrent."""
+        """Removes the axis of time, unless the models are recurrent."""
         if self.training.recurrent:
             return batch
         rows = flatten(batch._replace(states=None))
@@ -93,11 +83,10 @@ class Estimation:
     def _values(
         self, trajectory: Trajectory, state: Nest
     ) -> tuple[Tensor, Tensor, Nest]:
-        """Returns V of the observations and of the true next ones, both `[T, B]`.
+        """Returns V of observations and true next ones, `[T, B]`, and the last state.
 
-        The next observation of a row is the observation of the row below it, unless an
-        episode was cut there; only then is the critic asked about it. The third result
-        is the critic's state after the last row.
+        A row's next observation is that of the row below, unless an episode was cut
+        there; only then is the critic asked about it.
         """
         critic = self.training.critic
         if critic is None:
@@ -130,7 +119,7 @@ class Estimation:
         return values, next_values, zero_where(cuts(trajectory)[-1], last_state)
 
     def _log_ratios(self, trajectory: Trajectory) -> Tensor:
-        """Returns how much likelier what was done has become, `[T, B]` in nats."""
+        """Returns how much likelier the actions have become, `[T, B]` in nats."""
         policy = log_probs_of(self.training.policy, trajectory) - trajectory.log_probs
         if self.training.partner is None:
             return policy
@@ -139,11 +128,7 @@ class Estimation:
 
 
 def checked_gains(gains: Gains, like: Tensor) -> Gains:
-    """Returns what an estimator returned.
-
-    Raises:
-        ValueError: If it is no `Gains` of tensors `[T, B]`.
-    """
+    """Returns what an estimator returned, if it is `Gains` of tensors `[T, B]`."""
     if not isinstance(gains, Gains):
         raise ValueError(
             "`estimate` must return `kpg.advantages.Gains(advantages, targets)`. "
@@ -159,10 +144,7 @@ def checked_gains(gains: Gains, like: Tensor) -> Gains:
 
 
 def _by_step(partner: Partner, turns: Nest) -> Tensor:
-    """Returns `[T, B]` log-probabilities of a partner's turns.
-
-    A partner may be large, and all rows at once would need much memory.
-    """
+    """Returns a partner's `[T, B]` log-probabilities, row by row to save memory."""
     sizes = tf.nest.flatten(turns)[0].shape
     return tf.map_fn(
         partner.log_probs,
@@ -173,7 +155,7 @@ def _by_step(partner: Partner, turns: Nest) -> Tensor:
 
 
 def _explained_variance(batch: Batch) -> Tensor:
-    """Returns 1 − Var(targets − values) / Var(targets); 0 if the targets are equal."""
+    """Returns 1 − Var(targets − values) / Var(targets); 0 for equal targets."""
 
     def variance(terms: Tensor) -> Tensor:
         return losses.mean(

@@ -1,9 +1,8 @@
-"""Learning from one trajectory: everything between collecting and new weights.
+"""Learning from one trajectory: all between collecting and new weights.
 
-Every method builds graph, in the cross-replica context of a `tf.distribute` strategy.
-What each replica does for itself goes through `strategy.run`; what concerns all of them
-(gradients, moments) is reduced in between. That is the one order which TensorFlow
-allows inside loops, and with one replica it costs nothing.
+Methods build graph in the cross-replica context: `strategy.run` does each replica's
+part, and gradients and moments are reduced in between, the only order that TensorFlow
+allows inside loops. With one replica this costs nothing.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ BROKEN = ("broken_environment", "broken_policy")
 
 
 class Carry(NamedTuple):
-    """What learning takes from one iteration to the next, of each replica.
+    """What each replica takes from one iteration to the next.
 
     Attributes:
         returns: `[B]` float32, discounted returns so far, for scaling rewards.
-        critic_state: Nest of `[B, ...]`, what a recurrent critic remembers.
+        critic_state: Nest of `[B, ...]`, a recurrent critic's state.
     """
 
     returns: Tensor
@@ -44,11 +43,7 @@ class Carry(NamedTuple):
 
 
 class Learner:
-    """Turns trajectories into gradient steps.
-
-    Args:
-        training: What is trained, and how.
-    """
+    """Turns trajectories into gradient steps."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -76,22 +71,10 @@ class Learner:
     def learn(
         self, trajectory: Trajectory, carry: Carry, seed: Tensor, progress: Tensor
     ) -> tuple[Carry, Metrics]:
-        """Learns from a trajectory.
+        """Learns from each replica's trajectory, given a `[2]` int32 seed.
 
-        Nothing is learned from one with an `inf` or `nan` in it, so that a broken
-        environment leaves the weights as they were.
-
-        Args:
-            trajectory: Of each replica.
-            carry: From `start` or the call before.
-            seed: `[2]` int32, a stateless seed.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
-
-        Returns:
-            The carry, and scalars by name: the means of the metrics over the
-            minibatches, what the algorithm and the reference measure, the explained
-            variance, and two numbers `BROKEN` that are positive if the environment or
-            the policy gave something that is not finite.
+        Nothing is learned from one with `inf` or `nan`: weights stay as they were. The
+        scalars include two named `BROKEN`, positive if environment or policy gave such.
         """
         training, run = self.training, self.strategy.run
         drift = self._drift(trajectory)
@@ -128,14 +111,14 @@ class Learner:
         return Carry(returns, following), metrics
 
     def _drift(self, trajectory: Trajectory) -> Drift | None:
-        """Asks the reference about each replica's actions, if there is one."""
+        """Returns the drift from the reference, if there is one."""
         if self.training.reference is None:
             return None
         drift: Drift = self.strategy.run(self.training.reference.drift, (trajectory,))
         return drift
 
     def _charged(self, trajectory: Trajectory, drift: Drift | None) -> Trajectory:
-        """Lets rewards pay for the drift from the reference, if they are to."""
+        """Subtracts the price of drift from rewards, if they carry it."""
         reference = self.training.reference
         if reference is None or not reference.kl.in_reward:
             return trajectory
@@ -145,13 +128,13 @@ class Learner:
     def _scaled(
         self, trajectory: Trajectory, returns: Tensor, healthy: Tensor
     ) -> tuple[Trajectory, Tensor]:
-        """Scales the rewards, if they are to be normalised."""
+        """Scales the rewards, if they are normalised."""
         if not self.training.settings.normalize_rewards:
             return trajectory, returns
         return self.scaling.scale_rewards(trajectory, returns, healthy)
 
     def _critic_state(self, carry: Carry) -> Nest:
-        """Returns what the critic remembers at the start of the trajectory."""
+        """Returns the critic's state at the start of the trajectory."""
         if not self.training.needs.whole_episodes:
             return carry.critic_state
         return self.strategy.run(
@@ -161,7 +144,7 @@ class Learner:
     def _follow_drift(
         self, trajectory: Trajectory, drift: Drift | None, healthy: Tensor
     ) -> Metrics:
-        """Returns what the drift is in all, and lets its price follow."""
+        """Returns the mean drift and lets its price follow."""
         reference = self.training.reference
         if reference is None:
             return {}
@@ -207,7 +190,7 @@ class Learner:
 
 
 def _broken(trajectory: Trajectory, drift: Drift | None) -> Tensor:
-    """Returns `[2]`, whether environment and policy gave what is not finite."""
+    """Returns `[2]`, 1 if environment or policy gave anything not finite."""
     parts = [trajectory.rewards]
     parts += tf.nest.flatten((trajectory.observations, trajectory.next_observations))
     finite = [

@@ -1,4 +1,4 @@
-"""Gradient steps: from the minibatches of an iteration to new weights."""
+"""Gradient steps: from minibatches to new weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Objective(ABC):
         """Returns a scalar to minimise, and scalars to log."""
 
     def metrics(self, rows: Batch) -> Metrics:
-        """Returns what is logged, of any value, in as few operations as it takes."""
+        """Returns metrics of any value, in as few operations as possible."""
         return self(rows, tf.zeros([]))[1]
 
 
@@ -46,8 +46,8 @@ class Taken(NamedTuple):
     """The gradient steps of an iteration so far.
 
     Attributes:
-        stopped: Scalar bool, whether they have ended early.
-        totals: `[M]` float32, sums of the metrics over the minibatches looked at.
+        stopped: Scalar bool, whether they ended early.
+        totals: `[M]` float32, sums of the metrics over the minibatches so far.
         looked: Scalar float32, the number of those minibatches.
     """
 
@@ -57,11 +57,7 @@ class Taken(NamedTuple):
 
 
 class PolicyObjective(Objective):
-    """The losses of policy and critic, the entropy bonus and the penalties.
-
-    Args:
-        training: Gives the models, the settings and the algorithm.
-    """
+    """The losses of policy and critic, the entropy bonus and the penalties."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -69,7 +65,6 @@ class PolicyObjective(Objective):
 
     @override
     def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
-        """Returns the loss, and its parts followed by the algorithm's own metrics."""
         training, settings = self.training, self.settings
         said = outputs(training.policy, training.critic, rows)
         entropy = losses.mean(said.entropies, rows.valid)
@@ -108,25 +103,20 @@ class PolicyObjective(Objective):
         return checked_loss("policy_loss", found)
 
     def _partner_loss(self, partner: Partner, rows: Batch, progress: Tensor) -> Tensor:
-        """Returns the policy's loss, of what a partner did instead."""
+        """Returns the policy's loss on what a partner did."""
         turns, before = rows.turns
         own = rows._replace(log_probs=before)
         return self._policy_loss(partner.log_probs(turns), own, progress)[0]
 
     def _penalties(self) -> list[Tensor]:
-        """Returns what the regularizers of the user's backbones ask for."""
+        """Returns the regularization losses of the user's backbones."""
         policy, critic = self.training.policy, self.training.critic
         if critic is None or critic.trunk is policy.trunk:
             return list(policy.losses)
         return [*policy.losses, *critic.losses]
 
     def standardised(self, rows: Batch, weight: Tensor) -> Batch:
-        """Centres and scales the advantages of a minibatch, over all replicas.
-
-        Args:
-            rows: Of this replica.
-            weight: Of this replica's mean in the mean over all.
-        """
+        """Centres and scales advantages over all replicas; see `share` for `weight`."""
         scaled = self.settings.normalize_advantages
         if not scaled and not self.training.updates.center_advantages:
             return rows
@@ -139,20 +129,10 @@ class PolicyObjective(Objective):
 
 
 class Descent:
-    """Takes gradient steps on the models of a training.
+    """Takes gradient steps; `run` builds graph outside of the replicas.
 
-    `run` builds graph outside of the replicas; what each replica does for itself goes
-    through `strategy.run`, and the optimizer stands between them.
-
-    Args:
-        training: Gives the optimizers, their variables and the settings.
-        objective: What is minimised.
-        prepared: What happens to the rows of a minibatch before, given them and the
-            weight of this replica. Defaults to nothing.
-        target_kl: See `Updates`. Defaults to `None`.
-
-    Attributes:
-        names: Of the metrics, once `start` has been called.
+    `prepared` changes a minibatch, given the replica's weight, before `objective` sees
+    it; see `Updates` for `target_kl`. `start` finds the `names` of the metrics.
     """
 
     def __init__(
@@ -170,18 +150,12 @@ class Descent:
         self._target_kl = target_kl
 
     def start(self, batch: Batch, orders: Tensor, healthy: Tensor) -> Taken:
-        """Returns what was taken before the first step: nothing.
-
-        Args:
-            batch: Of each replica.
-            orders: `[K, minibatch_size]` int32 of each replica.
-            healthy: Scalar bool; unhealthy rows teach nothing.
-        """
+        """Returns the state before the first step; if not `healthy`, there is none."""
         self.strategy.run(self._look, (batch, orders))
         return Taken(~healthy, tf.zeros([len(self.names)]), tf.constant(0.0))
 
     def _look(self, batch: Batch, orders: Tensor) -> None:
-        """Finds out which metrics there are, in a graph that is thrown away.
+        """Finds the metrics' names in a graph that is thrown away.
 
         The loop over the minibatches must know their number before it starts.
         """
@@ -200,14 +174,9 @@ class Descent:
         taken: Taken,
         progress: Tensor,
     ) -> Taken:
-        """Takes one gradient step on each minibatch of a window.
+        """Takes one gradient step on each minibatch in the window `[first, last)`.
 
-        Args:
-            batch: Of each replica.
-            orders: `[K, minibatch_size]` int32 of each replica, from `shuffled`.
-            window: First minibatch, and the one after the last.
-            taken: From `start` or the window before.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
+        `orders`, `[K, minibatch_size]` int32 of each replica, are from `shuffled`.
         """
         first, last = window
 
@@ -265,7 +234,7 @@ class Descent:
         return gradients, weight * tf.stack(values)
 
     def _apply(self, gradients: list[Tensor]) -> None:
-        """Lets each optimizer take its step on its variables."""
+        """Lets each optimizer update its variables."""
         first = 0
         for optimizer, variables in self.training.optimized:
             part = gradients[first : first + len(variables)]
@@ -275,7 +244,7 @@ class Descent:
     def _clipped(
         self, gradients: list[Tensor], optimizer: keras.optimizers.Optimizer
     ) -> list[Tensor]:
-        """Clips the global norm, unless the optimizer does it more tightly itself."""
+        """Clips the global norm, unless the optimizer itself does it more tightly."""
         limit = self.training.settings.max_grad_norm
         own = getattr(optimizer, "global_clipnorm", None)
         if limit is None or (own is not None and own <= limit):
@@ -286,16 +255,7 @@ class Descent:
 
 
 def checked_loss(name: str, found: object) -> tuple[Tensor, Metrics]:
-    """Returns the loss and the metrics that a function of somebody else's returned.
-
-    Args:
-        name: Of the function.
-        found: What it returned.
-
-    Raises:
-        ValueError: If it is no pair of a scalar and of scalars by name, or a name is
-            taken.
-    """
+    """Returns a user function's loss and metrics: scalars, with names of their own."""
     pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     loss, metrics = pair
     if not isinstance(metrics, dict):
@@ -321,14 +281,10 @@ def checked_loss(name: str, found: object) -> tuple[Tensor, Metrics]:
 
 
 def global_norm(gradients: Sequence[Tensor | tf.IndexedSlices]) -> Tensor:
-    """Returns the Euclidean norm of all numbers in a list of tensors.
+    """Returns `tf.linalg.global_norm` in fewer and quicker kernels.
 
-    It is `tf.linalg.global_norm` in fewer and quicker kernels: the norm of the norms of
-    columns, which XLA turns into vector instructions. Sums of squares alone it would
-    regroup into one slow sum for each tensor.
-
-    Args:
-        gradients: Tensors of any shapes, or `IndexedSlices`.
+    XLA turns norms of norms of columns into vector instructions, but regroups sums of
+    squares into one slow sum per tensor.
     """
     parts = []
     for gradient in gradients:

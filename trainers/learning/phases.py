@@ -1,4 +1,4 @@
-"""What an algorithm may ask and do once an iteration's updates are done."""
+"""What an algorithm may ask and do after an iteration's updates."""
 
 from __future__ import annotations
 
@@ -18,15 +18,7 @@ from kpg.types import Metrics, Tensor
 
 
 class LearnedIteration(Iteration):
-    """What `Algorithm.after` receives; see `Iteration`.
-
-    Args:
-        training: What is trained.
-        batch: Of each replica.
-        seed: `[2]` int32, of the iteration.
-        healthy: See `Iteration`.
-        progress: See `Iteration`.
-    """
+    """What `Algorithm.after` receives; see `Iteration`."""
 
     def __init__(
         self,
@@ -88,12 +80,7 @@ class LearnedIteration(Iteration):
 
 
 class OwnObjective(Objective):
-    """A loss that an algorithm gave to `Iteration.minimize`.
-
-    Args:
-        training: Gives the models.
-        loss: The loss.
-    """
+    """A loss that an algorithm gave to `Iteration.minimize`."""
 
     def __init__(self, training: Training, loss: Loss) -> None:
         self.training = training

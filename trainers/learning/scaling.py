@@ -13,11 +13,7 @@ from kpg.types import Tensor
 
 
 class Scaling:
-    """Keeps running moments; every method builds graph outside of the replicas.
-
-    Args:
-        training: Gives the models, the settings and the moments of the returns.
-    """
+    """Keeps running moments; all methods build graph outside of the replicas."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -36,15 +32,8 @@ class Scaling:
     ) -> tuple[Trajectory, Tensor]:
         """Divides rewards by the running std of the discounted return.
 
-        The mean is not subtracted: that would change which policy is best.
-
-        Args:
-            trajectory: Of each replica.
-            carry: `[B]` float32 of each replica, discounted returns so far.
-            healthy: Scalar bool; `False` leaves the moments as they are.
-
-        Returns:
-            The trajectory with scaled rewards, and the carry.
+        The mean is not subtracted: that would change which policy is best. `carry` is
+        `[B]` float32, each replica's discounted returns so far.
         """
         moments = self.training.return_moments
         carry, totals = self.strategy.run(self._discounted_returns, (trajectory, carry))
@@ -58,7 +47,7 @@ class Scaling:
         return self.strategy.run(scale, (trajectory,)), carry
 
     def follow_observations(self, trajectory: Trajectory, healthy: Tensor) -> None:
-        """Merges the observations into the moments inside the models."""
+        """Merges the observations into the models' moments."""
         for select, normalizer in self.normalizers.values():
             rows = self.strategy.run(select, (trajectory.observations,))
             self._merge(normalizer, rows, trajectory.valid, healthy)

@@ -1,4 +1,4 @@
-"""Iterations as compiled calls: the parts that all engines share."""
+"""What all engines share: iterations as compiled calls."""
 
 from __future__ import annotations
 
@@ -20,13 +20,7 @@ from kpg.types import Logs, Metrics, Tensor
 
 
 class Engine(ABC):
-    """Runs iterations of a training on one environment, each where the last stopped.
-
-    Args:
-        training: What is trained, and how.
-        env: The environment.
-        jit_compile: Whether XLA compiles the graphs.
-    """
+    """Runs iterations of a training on one environment, each where the last stopped."""
 
     def __init__(
         self, training: Training, env: Environment, jit_compile: bool = False
@@ -39,17 +33,10 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
-        """Runs iterations.
+        """Runs iterations, after `done` of the `total` ones of this `fit`.
 
-        Args:
-            iterations: How many.
-            done: Iterations of this `fit` before them.
-            total: Iterations of this `fit` in all.
-            rates: The learning rate of each optimizer at the start of this `fit`.
-
-        Returns:
-            By name, sums over the iterations of what `Learner.learn` returns and of the
-            fields of `Episodes`.
+        `rates` are the optimizers' learning rates at the start of this `fit`. Returns
+        sums over the iterations of `Learner.learn`'s metrics and the `Episodes`.
         """
 
     @abstractmethod
@@ -66,11 +53,9 @@ class Engine(ABC):
         """The `tf.function` that holds the update."""
 
     def next_key(self, seed: Tensor | int) -> Tensor:
-        """Returns the `[2]` int32 seed of the next iteration, and counts it.
+        """Counts an iteration and returns its `[2]` int32 seed.
 
-        Args:
-            seed: The training's, which no graph may hold as a constant: it would be
-                compiled anew for every seed.
+        A graph must not hold `seed` as a constant: each seed would compile it anew.
         """
         training = self.training
         iteration = tf.cast(tf.convert_to_tensor(training.iteration), tf.int32)
@@ -79,12 +64,7 @@ class Engine(ABC):
         return tf.stack([seed, iteration])
 
     def schedule_rates(self, bases: Tensor, progress: Tensor) -> None:
-        """Sets this iteration's learning rates, if they have a schedule in time.
-
-        Args:
-            bases: `[K]` float32, the rate of each optimizer at the start of this `fit`.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
-        """
+        """Sets this iteration's learning rates from the initial ones, `[K]`."""
         name = self.training.settings.learning_rate_schedule
         if name not in schedules.SCHEDULES or name == "constant":
             return
@@ -100,12 +80,7 @@ class HostedEngine(Engine):
 
     @abstractmethod
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
-        """Collects the trajectory of an iteration.
-
-        Args:
-            iteration: Its number, from 0 on.
-            seed: `[2]` int32, a stateless seed.
-        """
+        """Collects a trajectory, given the iteration's number and a `[2]` seed."""
 
     @override
     def compile(self, jit_compile: bool) -> None:

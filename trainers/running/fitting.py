@@ -1,4 +1,4 @@
-"""One call of `fit`: epochs, callbacks, validation, and the clock."""
+"""One call of `fit`: epochs, callbacks, validation and time."""
 
 from __future__ import annotations
 
@@ -21,20 +21,7 @@ Evaluate = Callable[[Environment, int], "dict[str, Any]"]
 
 
 class Fitting:
-    """Runs the epochs of one `Trainer.fit`.
-
-    Args:
-        engine: What runs the iterations.
-        callbacks: Keras's list of callbacks, of a model that they may stop.
-        epochs: Number of the last epoch.
-        steps: Iterations in an epoch.
-        iterations_per_call: See `Pace`.
-
-    Attributes:
-        compile_seconds: Time spent on building the graphs.
-        train_seconds: Time spent on training, without building, validation and
-            callbacks.
-    """
+    """Runs the epochs of one `Trainer.fit`, `steps` iterations each, up to `epochs`."""
 
     def __init__(
         self,
@@ -58,14 +45,7 @@ class Fitting:
     def validate_on(
         self, evaluate: Evaluate, env: Environment, episodes: int, frequency: int
     ) -> None:
-        """Evaluates after every `frequency` epochs.
-
-        Args:
-            evaluate: `Trainer.evaluate`.
-            env: On which environment.
-            episodes: How many episodes.
-            frequency: Epochs from one evaluation to the next.
-        """
+        """Makes `run` evaluate after every `frequency` epochs."""
 
         def validate() -> Logs:
             self.callbacks.on_test_begin()
@@ -78,12 +58,7 @@ class Fitting:
         self._validate = (validate, frequency)
 
     def run(self, initial_epoch: int) -> None:
-        """Runs the epochs from `initial_epoch` on.
-
-        Raises:
-            ValueError: If the environment breaks, or a callback and the trainer both
-                set the learning rate.
-        """
+        """Runs the epochs from `initial_epoch` on."""
         self._model.stop_training = False
         self._base_rates = self._learning_rates()
         self.callbacks.on_train_begin()
@@ -141,11 +116,7 @@ class Fitting:
         return log.epoch_logs()
 
     def _report_times(self) -> None:
-        """Splits the time into building the graphs and training.
-
-        The first execution does both; what the others took for each of their iterations
-        says how much of it was training.
-        """
+        """Splits time into building graphs and training, by the later calls' pace."""
         if not self._seconds:
             return
         first, size = self._seconds[0]
@@ -165,7 +136,7 @@ class Fitting:
         return [optimizer for optimizer, _ in self.engine.training.optimized]
 
     def _refuse_two_schedules(self, rates: list[float]) -> None:
-        """Raises if somebody changed the rate that the trainer sets itself."""
+        """Raises if a callback changed a rate that the trainer sets itself."""
         if self._schedule != "constant" and self._learning_rates() != rates:
             raise ValueError(
                 "A callback changed the optimizer's learning rate, which "

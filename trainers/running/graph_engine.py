@@ -85,7 +85,7 @@ class GraphEngine(Engine):
         total: Tensor,
         rates: Tensor,
     ) -> tuple[Carry, Tensor]:
-        """Runs `iterations` iterations; the whole of training is in this graph."""
+        """Runs `iterations` iterations: the whole of training as one graph."""
         # Traced on its own: only then is it known which metrics there are.
         traced = self._step.get_concrete_function(carry, seed, done, rates)
         size = traced.structured_outputs[1].shape[0]
@@ -105,7 +105,7 @@ class GraphEngine(Engine):
     def _iteration(
         self, carry: Carry, seed: Tensor, progress: Tensor, rates: Tensor
     ) -> tuple[Carry, Tensor]:
-        """Collects and learns once; the numbers stand in the order of `_names`."""
+        """Collects and learns once; the numbers are in the order of `_names`."""
         self.schedule_rates(rates, progress)
         seeds = random.seeds([2], self.next_key(seed))
         states, learned = carry

@@ -1,4 +1,4 @@
-"""Environments on the host: one compiled call a step for acting, one for learning."""
+"""Environments on the host: one compiled call per step, and one to learn."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from kpg.types import Tensor
 
 
 class HostEngine(HostedEngine):
-    """Steps Gymnasium's environments.
-
-    Raises:
-        ValueError: If the algorithm compares with greedy episodes.
-    """
+    """Steps Gymnasium's environments."""
 
     env: HostEnvironment
 

@@ -1,4 +1,4 @@
-"""What each kind of environment brings along: an engine, an evaluator, XLA or not."""
+"""What each kind of environment brings: an engine, an evaluator, XLA or not."""
 
 from __future__ import annotations
 
@@ -20,11 +20,8 @@ from kpg.trainers.running.host_engine import HostEngine
 class Kind(NamedTuple):
     """How trainers run on one kind of environment.
 
-    Attributes:
-        engine: Makes an `Engine` of a `Training`, an environment and `jit_compile`.
-        evaluator: Makes an `Evaluator`; see there for the arguments.
-        saved_by_xla: Seconds that an iteration takes less once XLA has compiled it,
-            given the gradient steps of an iteration and its steps.
+    `saved_by_xla` returns the seconds that XLA saves in an iteration, given its
+    gradient steps and its environment steps.
     """
 
     engine: Callable[..., Engine]
@@ -36,22 +33,13 @@ _KINDS: dict[str, Kind | str] = {}
 
 
 def register(environment: type[Environment] | str, kind: Kind | str) -> None:
-    """Says how trainers run on a class of environments.
-
-    Args:
-        environment: The class, or "module:Name" so as not to import it.
-        kind: The kind, or "module:NAME", which is imported on first use.
-    """
+    """Registers a class of environments; "module:NAME" is imported on first use."""
     named = environment if isinstance(environment, str) else _name(environment)
     _KINDS[named] = kind
 
 
 def kind_of(env: Environment) -> Kind:
-    """Returns the kind of an environment: that of its class, or of its nearest base.
-
-    Raises:
-        ValueError: If no kind is known for it.
-    """
+    """Returns the kind of an environment's class, or of its nearest base."""
     for base in type(env).__mro__:
         kind: object = _KINDS.get(_name(base))
         if isinstance(kind, str):

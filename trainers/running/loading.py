@@ -1,4 +1,4 @@
-"""Loading what `Trainer.save` wrote."""
+"""Loads what `Trainer.save` wrote."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from kpg.trainers.trainer import Trainer
 
 
 def load(filepath: str | os.PathLike[str]) -> Trainer:
-    """Loads a trainer, compiled as it was, from a `.keras` file.
+    """Loads a trainer with weights, optimizer and counters from a `.keras` file.
 
-    Args:
-        filepath: What was given to `Trainer.save`.
-
-    Returns:
-        The trainer, with its weights, optimizer and counters. Environments are not
-        saved: the next `fit` begins new episodes.
+    It is compiled as it was. Environments are not saved: the next `fit` begins new
+    episodes.
 
     Raises:
         ValueError: If the file is missing or truncated, or holds no trainer of kpg.
@@ -55,7 +51,7 @@ def load(filepath: str | os.PathLike[str]) -> Trainer:
 
 
 def _is_whole_zip(path: Path) -> bool:
-    """Whether every member of the archive has the checksum that it was written with."""
+    """Whether every member of the archive has its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

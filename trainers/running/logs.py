@@ -1,4 +1,4 @@
-"""From the sums that engines return to the logs that callbacks receive."""
+"""From the sums that engines return to the logs of callbacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kpg.types import Logs
 
 
 class EpochLog:
-    """Accumulates what the executions of one epoch return."""
+    """Accumulates what the calls of one epoch return."""
 
     def __init__(self) -> None:
         self._sums: Logs = {}
@@ -19,14 +19,7 @@ class EpochLog:
         self.seconds = 0.0
 
     def add(self, sums: Logs, iterations: int, env_steps: int, seconds: float) -> None:
-        """Adds an execution.
-
-        Args:
-            sums: What `Engine.run` returned.
-            iterations: Iterations in it.
-            env_steps: Environment steps in it.
-            seconds: Time that it took.
-        """
+        """Adds a call of `Engine.run`: its iterations, environment steps, seconds."""
         for name, number in sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + number
         self._iterations += iterations
@@ -35,11 +28,11 @@ class EpochLog:
 
     @property
     def broken(self) -> str | None:
-        """Which of `BROKEN` there was: values that are not finite, or `None`."""
+        """The member of `BROKEN` that gave values that are not finite, or `None`."""
         return next((name for name in BROKEN if self._sums[name] > 0), None)
 
     def batch_logs(self) -> Logs:
-        """Returns the running means of the epoch, without what is not known yet."""
+        """Returns the running means of the epoch, without unknown ones."""
         return {
             name: value
             for name, value in self.epoch_logs().items()

@@ -17,15 +17,7 @@ Identifier: TypeAlias = "keras.optimizers.Optimizer | str | Config"
 def checked_optimizer(
     optimizer: Identifier, schedule: str
 ) -> keras.optimizers.Optimizer:
-    """Returns the Keras optimizer that was named.
-
-    Args:
-        optimizer: The optimizer.
-        schedule: The trainer's `learning_rate_schedule`.
-
-    Raises:
-        ValueError: If the optimizer and the trainer both have a schedule.
-    """
+    """Returns the Keras optimizer, if only it or the trainer has a schedule."""
     optimizer = keras.optimizers.get(optimizer)
     if schedule != "constant" and not hasattr(optimizer.learning_rate, "assign"):
         raise ValueError(
@@ -39,11 +31,7 @@ def checked_optimizer(
 def checked_executor_optimizer(
     optimizer: Identifier | None, executor: keras.Model | None, schedule: str
 ) -> keras.optimizers.Optimizer | None:
-    """Returns the executor's own optimizer, or `None` if there is no executor.
-
-    Raises:
-        ValueError: As `checked_optimizer`, or if one of the two is missing.
-    """
+    """Returns the executor's optimizer; `None` if and only if there is no executor."""
     if (executor is None) != (optimizer is None):
         raise ValueError(
             "An executor that learns has an optimizer of its own: give the trainer an "
@@ -57,11 +45,7 @@ def checked_executor_optimizer(
 def checked_critic_optimizer(
     optimizer: Identifier | None, policy: Policy, critic: Critic | None, schedule: str
 ) -> keras.optimizers.Optimizer | None:
-    """Returns the critic's own optimizer, or `None` if it is to have none.
-
-    Raises:
-        ValueError: As `checked_optimizer`, or if no critic has weights of its own.
-    """
+    """Returns the critic's own optimizer, if any; the critic needs its own weights."""
     if optimizer is None:
         return None
     if critic is None or critic.trunk is policy.trunk:

@@ -1,4 +1,4 @@
-"""Files of trainers: written aside and renamed, and models revived from them."""
+"""Writes trainers' files aside before renaming them, and revives models."""
 
 from __future__ import annotations
 
@@ -12,16 +12,7 @@ from kpg.types import Config
 
 
 def write_aside(path: Path, overwrite: bool, write: Callable[[Path], None]) -> None:
-    """Writes a file aside and renames it, so that there is always a whole one.
-
-    Args:
-        path: Of the file.
-        overwrite: Whether it may replace one.
-        write: Writes it under the path that it is given.
-
-    Raises:
-        ValueError: If the file exists and may not be replaced.
-    """
+    """Writes a file aside and renames it, so that there is always a whole one."""
     if path.exists() and not overwrite:
         raise ValueError(
             "The file exists; give another name or `overwrite=True`. "
@@ -38,7 +29,7 @@ def write_aside(path: Path, overwrite: bool, write: Callable[[Path], None]) -> N
 def revived_models(config: Config, custom_objects: Config | None = None) -> Config:
     """Returns a trainer's configuration with its models made anew.
 
-    A critic with the policy's trunk gets that of the new policy.
+    A critic on the policy's trunk gets the new policy's.
     """
     config = dict(config)
     revive = keras.saving.deserialize_keras_object

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Callable
+from typing import TypeAlias
 
 from kpg import checks, contracts, losses
 from kpg.advantages.estimator import Estimates, Gains
@@ -65,20 +66,8 @@ class Updates:
             checks.positive("target_kl", self.target_kl)
 
 
-class Loss(Protocol):
-    """A loss for `Iteration.minimize`."""
-
-    def __call__(
-        self, outputs: Outputs, rows: Batch, progress: Tensor
-    ) -> tuple[Tensor, Metrics]:
-        """Returns a scalar to minimise, and scalars to log.
-
-        Args:
-            outputs: What policy and critic now say about the rows.
-            rows: A minibatch; its advantages are not standardised.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
-        """
-        ...
+Loss: TypeAlias = Callable[[Outputs, Batch, Tensor], tuple[Tensor, Metrics]]
+"""Returns a scalar to minimise and scalars to log; see `Iteration.minimize`."""
 
 
 class Iteration(ABC):
@@ -113,12 +102,13 @@ class Iteration(ABC):
         trainable weights take part; those without effect on the loss get gradient 0.
 
         Args:
-            loss: The loss.
+            loss: Receives what the models now say, a minibatch, whose advantages are
+                not standardised, and the progress; returns a scalar and metrics.
             num_epochs: Passes over the rows, ≥ 1. Defaults to 1.
             minibatch_size: Rows of a step. Defaults to `None`, all.
 
         Returns:
-            The means of the loss's metrics over the minibatches.
+            The means of the metrics over the minibatches.
         """
 
 

@@ -11,12 +11,12 @@ from typing_extensions import Unpack, override
 
 from kpg import adaptation, checks, losses, schedules
 from kpg.advantages.estimator import Estimates, Estimator, Gains
-from kpg.advantages.estimators import ESTIMATOR_ARGUMENTS, ESTIMATORS, GAE
+from kpg.advantages.estimators import GAE
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.trainers.algorithm import Iteration, Needs, Updates
 from kpg.trainers.learning.batches import Batch
-from kpg.trainers.settings import Option, TrainerArguments, TrainerSettings
+from kpg.trainers.settings import ADVANTAGE, TrainerArguments, TrainerSettings
 from kpg.trainers.trainer import Trainer
 from kpg.types import Metrics, Tensor
 
@@ -51,25 +51,24 @@ class PPOSettings(TrainerSettings):
         num_epochs: Passes over each iteration's rows, ≥ 1. Defaults to 10.
         minibatch_size: Rows of a gradient step, a divisor of `num_envs * num_steps`;
             for recurrent models a multiple of `num_steps`. Defaults to 64.
-        advantage: See `ActorCriticSettings`; `gae_lambda=0.9` is short for `GAE(0.9)`.
-            `VTrace` estimates anew before each epoch. Defaults to `GAE(0.95)`.
+        advantage: See `ActorCriticSettings`; `gae_lambda=0.9` is short for `GAE(0.9)`,
+            and `VTrace` estimates anew before each epoch. Defaults to `GAE(0.95)`.
         recompute_advantages: Whether the current critic estimates advantages and
             targets anew before each epoch. Defaults to `False`.
-        clip_range: ε of the clipped surrogate, > 0; `None` does not clip, which needs
-            `kl_coef`. Defaults to 0.2.
-        clip_range_schedule: "constant", or "linear" to lower ε to 0 over one `fit`.
-        dual_clip: c > 1, a bound on the loss of bad actions that became likely.
-            Defaults to `None`, no bound.
+        clip_range: ε > 0 of the clipped surrogate; `None`, which needs `kl_coef`, does
+            not clip. Defaults to 0.2.
+        clip_range_schedule: "constant", or "linear" to 0 over one `fit`.
+        dual_clip: c > 1, a bound on the loss of bad actions that became likely, or
+            `None` (the default).
         value_clip_range: How far a value may move from the one at the time of acting
-            before its loss stops falling, > 0, in units of the values. Defaults to
-            `None`, any distance.
+            before its loss stops falling, > 0, in units of the values, or `None` (the
+            default).
         target_kl: See `Updates`. Defaults to `None`, never.
         kl_coef: β ≥ 0, weight of a penalty on the KL divergence from the acting policy.
             Defaults to 0.
         kl_coef_schedule: "constant", or "adaptive" to halve or double β after each
             iteration so that the divergence stays near `desired_kl`.
-        desired_kl: Divergence per iteration, in nats, that
-            `learning_rate_schedule="adaptive_kl"` and `kl_coef_schedule="adaptive"` aim
+        desired_kl: Divergence per iteration, in nats, that both adaptive schedules aim
             at. Defaults to 0.01.
         learning_rate_schedule: See `TrainerSettings`; also "adaptive_kl", which raises
             the rate of the policy's optimizer after an iteration that moved the policy
@@ -80,10 +79,7 @@ class PPOSettings(TrainerSettings):
         *schedules.SCHEDULES,
         "adaptive_kl",
     )
-    options: ClassVar[dict[str, Option]] = {
-        **TrainerSettings.options,
-        "advantage": Option(Estimator, ESTIMATORS, ESTIMATOR_ARGUMENTS),
-    }
+    options = {**TrainerSettings.options, "advantage": ADVANTAGE}
 
     num_steps: int = 2048
     num_epochs: int = 10
@@ -140,17 +136,15 @@ class PPOSettings(TrainerSettings):
 class PPO(Trainer):
     """Proximal policy optimisation with the clipped surrogate, a KL penalty, or both.
 
-    Each iteration takes `num_epochs` passes over its rows in shuffled minibatches. The
-    first minibatch sees probability ratios of exactly 1.
+    Each iteration takes `num_epochs` passes over its rows in shuffled minibatches; in
+    the first minibatch all probability ratios are exactly 1.
 
     Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, equations 7 and
     8; Ye et al. (2020), https://arxiv.org/abs/1912.09729, for the dual clip;
     Andrychowicz et al. (2021), https://arxiv.org/abs/2006.05990, for estimating
     advantages anew.
 
-    Args:
-        policy, critic, seed, executor, name: See `Trainer`.
-        **settings: Fields of `PPOSettings`.
+    Takes the arguments of `Trainer`; `**settings` are fields of `PPOSettings`.
     """
 
     settings_class = PPOSettings

@@ -113,24 +113,17 @@ class REINFORCESettings(TrainerSettings):
     def _check_baseline(self, baseline: Baseline) -> None:
         whole = self.returns == "total" and self.whole_episodes
         if baseline.compares_episodes and not whole:
-            raise ValueError(
-                "This baseline compares whole episodes: it needs returns='total' and "
-                f"whole_episodes=True. Received: baseline={baseline}, "
-                f"returns={self.returns!r}, whole_episodes={self.whole_episodes}"
-            )
+            wanted = "needs returns='total' and whole_episodes=True"
+            self.refuse("baseline", f"compares whole episodes, so it {wanted}")
         if baseline.needs_greedy and self.normalize_rewards:
-            raise ValueError(
-                "The greedy episodes' rewards are not normalised: omit "
-                f"`normalize_rewards`. Received: baseline={baseline}, "
-                "normalize_rewards=True"
-            )
+            wanted = "rewards that are not normalised; omit `normalize_rewards`"
+            self.refuse("baseline", f"needs {wanted}")
         constant = isinstance(baseline, (NoBaseline, MovingAverage))
         if constant and self.normalize_advantages:
             raise ValueError(
-                "`normalize_advantages` subtracts the mean of the iteration, after "
-                "which no constant baseline has an effect; set it to False, or use "
-                f"`BatchMean()`. Received: baseline={baseline}, "
-                "normalize_advantages=True"
+                "After `normalize_advantages`, which subtracts the mean, no constant "
+                "baseline has an effect; set it to False, or use `BatchMean()`. "
+                f"Received: baseline={baseline}, normalize_advantages=True"
             )
 
 
@@ -148,11 +141,9 @@ class REINFORCE(Trainer):
     (2017), https://arxiv.org/abs/1612.00563, for the self-critical baseline; Liu et al.
     (2025), https://arxiv.org/abs/2503.20783, for Dr. GRPO.
 
-    Args:
-        policy, seed, executor, name: See `Trainer`.
-        critic: A `kpg.models.Critic` as baseline. Defaults to `None`, which needs
-            `whole_episodes`, since the end of a fragment is not the end of an episode.
-        **settings: Fields of `REINFORCESettings`.
+    Takes the arguments of `Trainer`; `**settings` are fields of `REINFORCESettings`.
+    The critic is optional, but without one `whole_episodes` must be set: the end of a
+    fragment is not that of an episode.
 
     Raises:
         ValueError: If a critic is missing or has no effect.

@@ -11,19 +11,18 @@ import keras
 from typing_extensions import Self
 
 from kpg import checks, schedules, values
+from kpg.advantages.estimator import Estimator
+from kpg.advantages.estimators import ESTIMATORS
 from kpg.trainers.learning.reference import KL
 from kpg.types import Config
 from kpg.values import Value
 
 
 class Option(NamedTuple):
-    """A setting whose value is an object, and how to write it flat.
+    """A setting whose value is an object of `base`, and how to write it flat.
 
-    Attributes:
-        base: The class that its values derive from.
-        known: The classes that have a name.
-        flat: The value's argument for each flat name, such as `{"n_step": "n"}`.
-        switch: The flat name that, if not 0, selects the only known class. "" is none.
+    `known` are the classes that have a name, `flat` maps flat names to arguments
+    (`{"n_step": "n"}`), and a `switch` that is not 0 selects the only known class.
     """
 
     base: type[Value]
@@ -47,9 +46,8 @@ class Option(NamedTuple):
         accepted = () if kind is None else values.arguments_of(kind)
         arguments = {}
         if kind is not None and kind is type(default) and given is not default:
-            # A bare name means the default, where that is of its class.
-            if not isinstance(given, (Value, Mapping)):
-                arguments = {own: getattr(default, own) for own in accepted}
+            # A bare class or name means the default, if that is one of its objects.
+            arguments = {own: getattr(default, own) for own in accepted}
         for flat_name, value in flat.items():
             if self.flat[flat_name] in accepted:
                 arguments[self.flat[flat_name]] = value
@@ -85,6 +83,13 @@ class Option(NamedTuple):
         return [*known, getattr(default, argument, None)]
 
 
+ADVANTAGE = Option(
+    Estimator,
+    ESTIMATORS,
+    dict(gae_lambda="gae_lambda", n_step="n", clip_rho="clip_rho", clip_c="clip_c"),
+)
+
+
 class TrainerArguments(TypedDict, total=False):
     """The settings of every trainer as keyword arguments."""
 
@@ -111,25 +116,21 @@ class TrainerSettings:
     """The settings of every trainer.
 
     Attributes:
-        num_steps: Steps of each environment in one iteration, ≥ 1. Defaults to 128.
+        num_steps: Steps of each environment per iteration, ≥ 1. Defaults to 128.
         gamma: Discount in [0, 1]. Defaults to 0.99.
         ent_coef: Weight of the entropy bonus (in nats), ≥ 0. Defaults to 0.
-        ent_coef_schedule: "constant", or "linear" to lower `ent_coef` to 0 over one
-            `fit`.
+        ent_coef_schedule: "constant", or "linear" to 0 over one `fit`.
         vf_coef: Weight of the value loss, ≥ 0. Defaults to 0.5.
-        max_grad_norm: Clips the global norm of a gradient; `None` does not clip.
-            Defaults to 0.5.
-        learning_rate_schedule: "constant", or "linear" to lower the optimizer's
-            learning rate to 0 over one `fit`.
-        normalize_advantages: Whether each minibatch's advantages get mean 0 and
-            standard deviation 1.
+        max_grad_norm: Bound on a gradient's global norm, or `None`. Defaults to 0.5.
+        learning_rate_schedule: "constant", or "linear" to 0 over one `fit`.
+        normalize_advantages: Whether to standardise the advantages of each minibatch.
         normalize_observations: Whether the models' running moments follow the
-            observations. They change after each iteration, so that the policy that
-            collects is the one that is updated.
+            observations, after each iteration, so that the policy that collects is the
+            one that is updated.
         normalize_rewards: Whether to divide rewards by the running standard deviation
             of the discounted return, and clip them to ±10.
         reference: `kpg.trainers.KL(0.05, …)`, a penalty on the drift from a fixed
-            policy: that of `Trainer.set_reference`, or else the one at the start of the
+            policy: that of `Trainer.set_reference`, or the one at the start of the
             first `fit`. The metric `reference_kl` is an iteration's divergence before
             its updates, in nats per step. Flat: `reference_kl_coef`, `reference_kl_in`,
             `reference_kl_estimator`, `reference_kl_target`, `reference_kl_horizon`.
@@ -204,9 +205,8 @@ class TrainerSettings:
     def make(cls, arguments: Mapping[str, object]) -> Self:
         """Makes settings from keyword arguments, flat or as values.
 
-        Raises:
-            ValueError: If a name is unknown, a value out of range, or a flat name
-                useless.
+        Raises a `ValueError` for unknown names, values out of range, and useless flat
+        names.
         """
         known = cls.names()
         for name in arguments:

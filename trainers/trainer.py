@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import secrets
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from kpg import checks, contracts, spaces
 from kpg.environments.environment import Environment
@@ -23,27 +22,24 @@ from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.compilation import checked_jit_compile
 from kpg.trainers.running.fitting import Fitting
-from kpg.trainers.running.optimizers import (
+from kpg.trainers.running.parts import (
     Identifier,
+    check_models,
     checked_critic_optimizer,
     checked_executor_optimizer,
     checked_optimizer,
 )
 from kpg.trainers.running.programs import Environments, Programs, partner_of
-from kpg.trainers.running.saving import revived_models, write_aside
+from kpg.trainers.running.saving import SavedTrainer
 from kpg.trainers.settings import TrainerSettings
-from kpg.types import Config, Nest, Space
-
-_OPTIMIZERS = ("optimizer", "critic_optimizer", "executor_optimizer")
+from kpg.types import Nest, Space
 
 
-class Trainer(Algorithm, keras.Model):
+class Trainer(Algorithm, SavedTrainer):
     """A policy, perhaps a critic, and an algorithm that improves them.
 
     Abstract: to write an algorithm, derive from it as `kpg.trainers.Algorithm` says.
-    Make and compile it in a `tf.distribute` strategy's scope to train on several
-    devices.
-
+    Make and compile it in a `tf.distribute` strategy's scope to use several devices.
     Called on observations `[B, ...]`, it returns the greedy actions as the environment
     takes them; so does `predict`.
 
@@ -64,6 +60,8 @@ class Trainer(Algorithm, keras.Model):
         settings: The frozen settings.
         reference: What the policy is kept near to, or `None`.
         effective_seed: `seed`, or the random one in its place.
+        compile_seconds: What the last `fit` took to build its graphs.
+        train_seconds: What it took to train, without validation.
 
     Raises:
         ValueError: If a setting is unknown or out of range, policy and critic take
@@ -90,7 +88,8 @@ class Trainer(Algorithm, keras.Model):
     ) -> None:
         super().__init__(name=name)
         self.settings = self.settings_class.make(settings)
-        self._check_models(policy, critic, executor)
+        optional = self.critic_is_optional
+        check_models(type(self).__name__, policy, critic, executor, optional)
         self.policy = policy
         self.critic = critic
         self.executor = executor
@@ -106,32 +105,11 @@ class Trainer(Algorithm, keras.Model):
         self.env_steps_counter = self._counter("env_steps")
         self.critic_optimizer: keras.optimizers.Optimizer | None = None
         self.executor_optimizer: keras.optimizers.Optimizer | None = None
-        self._fitting: Fitting | None = None
+        self.compile_seconds = self.train_seconds = 0.0
         self._programs = Programs(self.distribute_strategy, False, None)
         self._environments = Environments()
         self.add_state()
         self(_inputs(policy.observation_space))
-
-    def _check_models(
-        self, policy: Policy, critic: Critic | None, executor: keras.Model | None
-    ) -> None:
-        if critic is None and not self.critic_is_optional:
-            raise ValueError(
-                f"{type(self).__name__} needs a critic; give a `kpg.models.Critic` of "
-                "the same observations. Received: critic=None"
-            )
-        if critic is not None and critic.observation_space != policy.observation_space:
-            raise ValueError(
-                "Policy and critic must be for the same observations. Received: "
-                f"policy for {policy.observation_space}, "
-                f"critic for {critic.observation_space}"
-            )
-        if executor is not None and not executor.trainable_variables:
-            raise ValueError(
-                "An executor that learns needs trainable weights; give a frozen one to "
-                f"the environment alone. Received: executor={executor.name}, whose "
-                "weights are all frozen"
-            )
 
     def _counter(self, name: str) -> keras.Variable:
         return self.add_weight(
@@ -147,7 +125,7 @@ class Trainer(Algorithm, keras.Model):
         and the critic's unless it has its own optimizer.
         """
         policy = list(self.policy.trainable_variables)
-        critic = _others(self.critic, policy)  # but for a shared trunk
+        critic = _others(self.critic, policy)  # without a shared trunk
         executor = _others(self.executor, [])
         own = _others(self, [*policy, *critic, *executor])
         if self.critic_optimizer is None:
@@ -189,16 +167,6 @@ class Trainer(Algorithm, keras.Model):
         return int(tf.convert_to_tensor(self.env_steps_counter))
 
     @property
-    def compile_seconds(self) -> float:
-        """Seconds that the last `fit` took to build its graphs."""
-        return 0.0 if self._fitting is None else self._fitting.compile_seconds
-
-    @property
-    def train_seconds(self) -> float:
-        """Seconds that the last `fit` trained, without building and validation."""
-        return 0.0 if self._fitting is None else self._fitting.train_seconds
-
-    @property
     def function(self) -> tf.types.experimental.PolymorphicFunction | None:
         """The compiled function of the last `fit` that holds the update, or `None`."""
         engine = self._programs.engine
@@ -222,16 +190,12 @@ class Trainer(Algorithm, keras.Model):
                 )
 
     def set_reference(self, policy: Policy | None = None) -> None:
-        """Makes a copy of a policy the reference of `reference=KL(…)`.
+        """Copies a policy as the reference of `reference=KL(…)`.
 
         Otherwise the first `fit` copies the policy as it begins. Call it from a
-        callback to let the reference follow.
-
-        Args:
-            policy: One with the same layers. Defaults to the policy that is trained.
-
-        Raises:
-            ValueError: If the trainer has no reference, or the policy does not fit.
+        callback to let the reference follow. `policy`, by default the one that is
+        trained, must have the same layers; a `ValueError` says if not, or if there is
+        no reference.
         """
         if self.reference is None:
             self.settings.refuse("reference", "must be a `kpg.trainers.KL`")
@@ -264,17 +228,15 @@ class Trainer(Algorithm, keras.Model):
                 faster; callbacks see fewer batches. "auto" (the default) takes as many
                 as fit in a tenth of a second.
             jit_compile: Whether XLA compiles the graph. "auto" (the default) turns it
-                on at the `fit` whose iterations, with those so far, make up for the
-                seconds of compiling. Several replicas do without, since XLA has no way
-                to connect them.
-            critic_optimizer: An optimizer for the critic alone, whose gradients are
-                then clipped separately. Defaults to `None`: one for both.
+                on once the iterations of all `fit`s make up for the seconds of
+                compiling. XLA cannot connect several replicas, which do without.
+            critic_optimizer: One for the critic alone, whose gradients are then clipped
+                separately. Defaults to `None`: one for both.
             executor_optimizer: The same for the executor; given if and only if the
                 trainer has one. Defaults to `None`.
 
         Raises:
-            ValueError: If an argument is out of range, or does not fit strategy or
-                settings.
+            ValueError: If an argument is out of range or does not fit the settings.
         """
         per_call = None
         if steps_per_execution != "auto":
@@ -326,21 +288,20 @@ class Trainer(Algorithm, keras.Model):
             validation_episodes: Episodes of an evaluation. Defaults to 100.
             validation_freq: Epochs between evaluations. Defaults to 1.
             callbacks: Keras callbacks.
-            verbose: 0 is silent, 1 a progress bar, 2 a line per epoch. Defaults to
-                "auto", which is 1.
+            verbose: 0 is silent, 1 (and "auto", the default) a progress bar, 2 a line
+                per epoch.
             initial_epoch: Epoch at which to start. Defaults to 0.
 
         Returns:
-            Keras's `History`, with `return` and `length` (means over the episodes that
-            ended in the epoch, NaN if none did), `episodes`, `env_steps` (since the
-            trainer was made), `steps_per_second`, `learning_rate`, the metrics of the
-            updates, the algorithm and the reference, `explained_variance`, and with
-            validation `val_return`, `val_return_std` and `val_length`.
+            Keras's `History`: `return` and `length` (means over the episodes that ended
+            in the epoch, NaN if none did), `episodes`, `env_steps` (since the trainer
+            was made), `steps_per_second`, `learning_rate`, the metrics of updates,
+            algorithm and reference, `explained_variance`, and with validation
+            `val_return`, `val_return_std` and `val_length`.
 
         Raises:
-            ValueError: If the environment does not fit, or gives observations or
-                rewards that are not finite; the weights are then as before that
-                iteration.
+            ValueError: If the environment does not fit, or gives values that are not
+                finite; the weights are then as before that iteration.
         """
         if not self.compiled:
             raise ValueError(
@@ -359,31 +320,23 @@ class Trainer(Algorithm, keras.Model):
         engine = self._programs.engine_for(training, environment)
         if self.reference is not None:
             self.reference.begin()
-        validation = None
+        validate = None
         if validation_data is not None:
             validation = self._environments.get(validation_data, self.effective_seed)
             self.check_environment(validation)
-        callback_list = keras.callbacks.CallbackList(
-            list(callbacks or ()),
-            add_history=True,
-            add_progbar=verbose != 0,
-            verbose=1 if verbose == "auto" else verbose,
-            epochs=epochs,
-            steps=steps_per_epoch,
-            model=self,
-        )
-        self._fitting = Fitting(
+            validate = functools.partial(self.evaluate, validation, validation_episodes)
+        self.compile_seconds = self.train_seconds = 0.0
+        Fitting(
             engine,
-            callback_list,
+            self,
             epochs,
             steps_per_epoch,
             self._programs.iterations_per_call,
-        )
-        if validation is not None:
-            self._fitting.validate_on(
-                self.evaluate, validation, validation_episodes, validation_freq
-            )
-        self._fitting.run(initial_epoch)
+            callbacks or (),
+            verbose,
+            validate,
+            validation_freq,
+        ).run(initial_epoch)
         return self.history
 
     @override
@@ -396,23 +349,20 @@ class Trainer(Algorithm, keras.Model):
     ) -> dict[str, Any]:
         """Plays whole episodes without learning.
 
-        Each copy of the environment plays its share of them, so that short episodes do
-        not count more often than long ones.
+        Each copy of the environment plays its share, so that short episodes do not
+        count more often than long ones.
 
         Args:
-            env: As in `fit`.
+            env: As in `fit`; a `ValueError` says if it does not fit.
             episodes: Number of episodes, ≥ 1. Defaults to 100.
             deterministic: Whether to take the most likely action instead of a sample.
                 Defaults to `True`.
-            seed: Seed of initial states and samples. Defaults to the environment's, so
-                that two evaluations agree.
+            seed: Of initial states and samples. Defaults to the environment's, so that
+                two evaluations agree.
 
         Returns:
             `return`, `return_std` (over the episodes), `length`, the number of
             `episodes`, and `returns`, a NumPy array `[episodes]`.
-
-        Raises:
-            ValueError: If the environment does not fit.
         """
         checks.whole_number("episodes", episodes)
         environment = self._environments.get(env, self.effective_seed)
@@ -423,58 +373,6 @@ class Trainer(Algorithm, keras.Model):
         if seed is None:
             seed = self.effective_seed if environment.seed is None else environment.seed
         return evaluator.run(seed)
-
-    # Saving and loading.
-
-    @override
-    def save(
-        self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
-    ) -> None:
-        """Saves models, settings, optimizer and counters; see `keras.Model.save`."""
-        write_aside(
-            Path(filepath),
-            overwrite,
-            lambda aside: super(Trainer, self).save(aside, **kwargs),
-        )
-
-    @override
-    def get_config(self) -> Config:
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "name": self.name,
-            "policy": serialize(self.policy),
-            "critic": self.critic and serialize(self.critic),
-            "executor": self.executor and serialize(self.executor),
-            "seed": self.seed,
-            **self.settings.get_config(),
-        }
-
-    @classmethod
-    @override
-    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
-        return cls(**revived_models(config, custom_objects))
-
-    @override
-    def get_compile_config(self) -> Config:
-        if not self.compiled:
-            return {}
-        serialize = keras.saving.serialize_keras_object
-        optimizers = {name: getattr(self, name) for name in _OPTIMIZERS}
-        return {
-            **{name: own and serialize(own) for name, own in optimizers.items()},
-            "steps_per_execution": self._programs.iterations_per_call or "auto",
-            "jit_compile": self._programs.jit_compile,
-        }
-
-    @override
-    def compile_from_config(self, config: Config) -> None:
-        revive = keras.saving.deserialize_keras_object
-        optimizers = {
-            name: config[name] and revive(config[name])
-            for name in _OPTIMIZERS
-            if name in config
-        }
-        self.compile(**{**config, **optimizers})
 
 
 def _others(

@@ -46,11 +46,8 @@ class Baseline(Value, ABC):
     ) -> Tensor:
         """Returns `[T, B]` float32 returns less the baseline; builds graph.
 
-        Args:
-            returns: `[T, B]` float32.
-            estimates: What they were made of.
-            gamma: Discount in [0, 1].
-            state: `[state_size]` float32.
+        `returns` are `[T, B]` float32, made of `estimates`; `gamma` is the discount in
+        [0, 1]; `state` is `[state_size]` float32.
         """
 
     def followed(self, state: Tensor, mean_advantage: Tensor) -> Tensor:

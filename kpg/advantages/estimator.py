@@ -13,6 +13,8 @@ from kpg.values import Value
 class Estimates(NamedTuple):
     """What advantages are made of; all `[T, B]`, named as in `kpg.advantages`.
 
+    The first of them are the arguments of the functions there, in their order.
+
     Attributes:
         rewards: float32, scaled if the trainer normalises rewards.
         values: float32; zeros without a critic.

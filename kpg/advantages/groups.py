@@ -18,13 +18,10 @@ def leave_one_out(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
 
     Args:
         rewards: `[N]` float32; `group_size` consecutive rewards answer one prompt.
-        group_size: G ≥ 2, a divisor of N.
+        group_size: G ≥ 2, a divisor of N; a `ValueError` says if it is not.
 
     Returns:
         `[N]` float32 advantages.
-
-    Raises:
-        ValueError: If `rewards` is no vector or `group_size` does not fit it.
     """
     groups = _groups(rewards, group_size)
     means = tf.reduce_mean(groups, axis=1, keepdims=True)

@@ -22,8 +22,8 @@ class Actor:
 
     `tf.function` checks arguments in Python at each call, which takes four times as
     long as a small policy. Here shapes and dtypes are fixed by `kpg.spaces.encode`, so
-    `choose` is traced once, and its operation called with flat arguments. XLA is not
-    used: it hands each call to a thread, which costs more than it saves.
+    `choose` is traced once, and its operation called with flat arguments. XLA would
+    hand each call to a thread, which costs more than it saves.
     """
 
     def __init__(
@@ -33,12 +33,13 @@ class Actor:
         choose: Chooser,
         num_copies: int | None = None,
     ) -> None:
-        specs = spaces.specs(env.observation_space), policy.state_spec
-        signature = [
-            *batched(specs, env.num_envs if num_copies is None else num_copies),
-            tf.TensorSpec([2], tf.int32),
-        ]
-        # Functions are freed with this object, and the operation needs them.
+        size = env.num_envs if num_copies is None else num_copies
+        specs = tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([size, *spec.shape], spec.dtype),
+            (spaces.specs(env.observation_space), policy.state_spec),
+        )
+        signature = [*specs, tf.TensorSpec([2], tf.int32)]
+        # Kept, since the operation needs the function.
         self._traced = tf.function(
             choose, signature, autograph=False
         ).get_concrete_function()
@@ -89,10 +90,3 @@ def filled(places: Nest, arrays: list[Array]) -> Nest:
     if isinstance(places, int):
         return arrays[places]
     return () if places == () else tf.nest.map_structure(arrays.__getitem__, places)
-
-
-def batched(specs: Nest, size: int) -> Nest:
-    """Adds a leading axis to a nest of `TensorSpec`s."""
-    return tf.nest.map_structure(
-        lambda spec: tf.TensorSpec([size, *spec.shape], spec.dtype), specs
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -11,19 +12,37 @@ from kpg.environments.graph.functional import GraphEnvironment, Rng
 from kpg.graph import random
 from kpg.graph.scan import scan
 from kpg.models.policy import Policy
-from kpg.trainers.acting.acting import act
 from kpg.trajectories import Trajectory, zero_where
 from kpg.types import Nest, Tensor
+
+
+class Acted(NamedTuple):
+    """What a policy did in one step.
+
+    Raw `actions` are drawn from `parameters`, `[B, P]` float32; `taken` are the same as
+    the environment takes them; `state` is the recurrent policy's.
+    """
+
+    actions: Nest
+    parameters: Tensor
+    taken: Nest
+    state: Nest
+
+
+def act(
+    policy: Policy, observations: Nest, state: Nest, seed: Tensor, greedy: bool = False
+) -> Acted:
+    """Chooses an action for each observation, given a `[2]` seed; builds graph."""
+    family = policy.family
+    parameters, state = policy.step(observations, state)
+    actions = family.mode(parameters) if greedy else family.sample(parameters, seed)
+    return Acted(actions, parameters, family.to_environment(actions), state)
 
 
 class Carry(NamedTuple):
     """Where the environments stand between two fragments.
 
-    Attributes:
-        states: Nest of `[B, ...]`, the environments' states.
-        lengths: `[B]` int32, steps since the last reset.
-        returns: `[B]` float32, undiscounted reward since the last reset.
-        policy_state: Nest of `[B, ...]`, a recurrent policy's state, or `()`.
+    `[B]` int32 lengths and `[B]` float32 undiscounted returns are since the last reset.
     """
 
     states: Nest
@@ -40,29 +59,20 @@ class Episodes(NamedTuple):
     number: Tensor | float
 
 
+@dataclasses.dataclass(eq=False)
 class GraphCollector:
     """Collects fragments of an in-graph environment; all methods build graph.
 
-    With `restart` each fragment holds one new episode per environment; rows after its
-    end are not valid. `compare` also plays each of them greedily. `num_envs` are this
-    replica's.
+    With `restart` each fragment holds one new episode per environment, and later rows
+    are not valid. `compare` plays each also greedily. `num_envs` are this replica's.
     """
 
-    def __init__(
-        self,
-        env: GraphEnvironment,
-        policy: Policy,
-        num_steps: int,
-        num_envs: int,
-        restart: bool = False,
-        compare: bool = False,
-    ) -> None:
-        self.env = env
-        self.policy = policy
-        self.num_steps = num_steps
-        self.num_envs = num_envs
-        self.restart = restart
-        self.compare = compare
+    env: GraphEnvironment
+    policy: Policy
+    num_steps: int
+    num_envs: int
+    restart: bool = False
+    compare: bool = False
 
     def start(self, seed: Tensor) -> Carry:
         """Resets all environments, given a `[2]` int32 seed."""

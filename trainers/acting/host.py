@@ -40,10 +40,6 @@ class HostCollector:
         self.partner = partner
         self._running = False
         self._observations: list[Nest] = [None] * len(env.parts)
-        self._ended = np.zeros(env.num_envs, bool)
-        self._lengths = np.zeros(env.num_envs, np.int32)
-        self._returns = np.zeros(env.num_envs, np.float32)
-        self._episodes = Episodes(0.0, 0.0, 0.0)
         self._actors = [
             Actor(env, policy, self.chooser(rows), rows.stop - rows.start)
             for rows in env.parts
@@ -62,7 +58,7 @@ class HostCollector:
             parameters, state = self.policy.step(observations, state)
             repeated = parameters
             if len(self.env.parts) > 1:
-                # One draw for all copies, of which these have their own rows.
+                # One draw for all copies, of which these take their own rows.
                 repeated = tf.tile(parameters, [copies // (rows.stop - rows.start), 1])
             draws = family.sample(repeated, seed)
             actions = tf.nest.map_structure(operator.itemgetter(rows), draws)
@@ -86,7 +82,7 @@ class HostCollector:
             self._begin(None)
         elif self.partner is not None:
             self.partner.refresh()
-        self._running = False  # unless all goes well: parts may stand a step apart
+        self._running = False  # after an error: parts may be a step apart
         before = joined([actor.state for actor in self._actors])
         self._episodes = Episodes(0.0, 0.0, 0.0)
         sent = _Rows(self.num_steps, self.env.num_envs)
@@ -100,19 +96,9 @@ class HostCollector:
         for part in parts:
             self._receive(received, self.num_steps - 1, part)
         self._running = True
-        observations, actions, log_probs = sent.nest()
-        rewards, terminated, truncated, valid, finals, turns = received.nest()
+        *happened, turns = received.nest()
         trajectory = Trajectory(
-            observations=observations,
-            actions=actions,
-            log_probs=log_probs,
-            rewards=rewards,
-            terminated=terminated,
-            truncated=truncated,
-            valid=valid,
-            next_observations=finals,
-            policy_state=before,
-            turns=turns,
+            *sent.nest(), *happened, policy_state=before, turns=turns
         )
         if self.restart:
             ended = ends(trajectory)
@@ -128,9 +114,9 @@ class HostCollector:
                 operator.itemgetter(rows), observations
             )
             self._actors[part].restart()
-        self._ended[:] = False
-        self._lengths[:] = 0
-        self._returns[:] = 0
+        self._ended = np.zeros(self.env.num_envs, bool)
+        self._lengths = np.zeros(self.env.num_envs, np.int32)
+        self._returns = np.zeros(self.env.num_envs, np.float32)
 
     def _send(self, table: _Rows, step: int, part: int, seed: Array) -> None:
         """Acts for a part, and writes rows while its environments step."""
@@ -149,7 +135,7 @@ class HostCollector:
         ended = result.terminated | result.truncated
         self._ended[rows] = ended
         self._actors[part].forget(ended | ~result.valid)
-        happened = (
+        happened = (  # in the order of `Trajectory`
             result.rewards,
             result.terminated,
             result.truncated,
@@ -165,7 +151,7 @@ class HostCollector:
         """Raises before an environment gets an action that no policy chose."""
         if np.isfinite(log_probs).all():
             return
-        # A final observation may well have no legal action: nothing is acted on it.
+        # A final observation may have no legal action, but nothing acts on it.
         resetting = self.env.autoreset_mode is AutoresetMode.NEXT_STEP
         acting = ~ended if resetting else np.ones_like(ended)
         if not np.isfinite(log_probs[acting]).all():

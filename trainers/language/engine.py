@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import tensorflow as tf
 from typing_extensions import override
@@ -9,13 +11,18 @@ from typing_extensions import override
 from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.acting.graph import Episodes
-from kpg.trainers.language.writing import GreedyWriter, Writer, Written
-from kpg.trainers.learning.iteration import Carry
+from kpg.trainers.language.writing import (
+    GreedyWriter,
+    TextEvaluator,
+    Writer,
+    Written,
+)
 from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trainers.learning.training import Training
 from kpg.trainers.running.engine import HostedEngine
+from kpg.trainers.running.kinds import Kind
 from kpg.trajectories import Trajectory
-from kpg.types import Metrics, Tensor
+from kpg.types import Tensor
 
 
 class TextEngine(HostedEngine):
@@ -44,7 +51,7 @@ class TextEngine(HostedEngine):
         policy = self.training.policy
         self.writer = Writer(self.env, policy, jit_compile)
         self._greedy: GreedyWriter | None = None
-        if self.training.needs.greedy:
+        if self.training.algorithm.needs.greedy:
             self._greedy = GreedyWriter(self.env, policy, jit_compile)
         super().compile(jit_compile)
 
@@ -86,24 +93,21 @@ class TextEngine(HostedEngine):
             critic_state=state if isinstance(critic, TextModel) else (),
         )
 
-    def _read_again(self, rows: Trajectory) -> Trajectory:
-        """Replaces what the loop computed by what learning computes.
-
-        In half precision, reading a token with a cache or in a whole text differs so
-        much that the first ratio would not be 1.
-        """
-        log_probs = log_probs_of(self.training.policy, rows)
-        return rows._replace(log_probs=tf.where(rows.valid, log_probs, 0.0), values=())
-
     @override
-    def learn(
-        self,
-        trajectory: Trajectory,
-        carry: Carry,
-        seed: Tensor,
-        progress: Tensor,
-        rates: Tensor,
-    ) -> tuple[Carry, Metrics]:
-        if not self.training.policy.trunk.exact:
-            trajectory = self.strategy.run(self._read_again, (trajectory,))
-        return super().learn(trajectory, carry, seed, progress, rates)
+    def prepared(self, trajectory: Trajectory) -> Trajectory:
+        policy = self.training.policy
+        if policy.trunk.exact:
+            return trajectory
+
+        def read_again(rows: Trajectory) -> Trajectory:
+            # In half precision, reading a token with a cache or in a whole text differs
+            # so much that the first ratio would not be 1.
+            read = tf.where(rows.valid, log_probs_of(policy, rows), 0.0)
+            return rows._replace(log_probs=read, values=())
+
+        again: Trajectory = self.strategy.run(read_again, (trajectory,))
+        return again
+
+
+# XLA always pays off: iterations are few, but each has hundreds of passes.
+KIND = Kind(TextEngine, TextEvaluator, saved_by_update=math.inf)

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.graph.compiling import compiled
 from kpg.language.generation import TextGeneration
 from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.language_policy import LanguagePolicy
 from kpg.rewards import Evaluation
+from kpg.trainers.acting.evaluation import Evaluator
 from kpg.trainers.acting.graph import Episodes
 from kpg.types import Array
 
@@ -20,12 +22,9 @@ from kpg.types import Array
 class Written(NamedTuple):
     """One completion of each of B prompts.
 
-    Attributes:
-        prompts: `[B, P]` int32, padded on the right.
-        lengths: `[B]` int32, tokens of each prompt.
-        completions: The `Completions`, tensors `[T, B]`.
-        counts: `[B]`, tokens of each completion, the end token included.
-        scores: The rewards' evaluation.
+    `prompts`, `[B, P]` int32, are padded on the right; `completions` are `[T, B]`;
+    `lengths` and `counts`, `[B]`, are tokens of prompts and of completions with their
+    end.
     """
 
     prompts: Array
@@ -109,3 +108,26 @@ class GreedyWriter:
         written = self._writer.write(indices[::size], tf.constant([0, 0]))
         self._env.measured()
         return np.repeat(written.scores.total, size, axis=0)
+
+
+class TextEvaluator(Evaluator):
+    """Completes the task's prompts in order, starting over if there are too few."""
+
+    env: TextGeneration
+
+    @override
+    def build(self, jit_compile: bool) -> None:
+        self._writer = Writer(self.env, self.policy, jit_compile, self.deterministic)
+
+    @override
+    def play(self, seed: int) -> tuple[Array, Array]:
+        # The last call is filled up with later prompts.
+        size, total = self.env.num_envs, len(self.env.prompts)
+        played = []
+        for first in range(0, self.episodes, size):
+            key = tf.constant([seed & 0x7FFFFFFF, first], tf.int32)
+            indices = np.arange(first, first + size) % total
+            written = self._writer.write(indices, key, self.episodes - first)
+            played.append((written.returns, written.counts))
+        returns, lengths = (np.concatenate(rows) for rows in zip(*played, strict=True))
+        return returns, lengths

@@ -21,15 +21,15 @@ class Batch(NamedTuple):
         log_probs: `[N]` float32, at the time of acting, in nats.
         values: `[N]` float32, the critic's when advantages were estimated.
         valid: `[N]` bool, or `None` if every row counts.
-        resets: `[T, N]` bool, rows before which recurrent states become zero; `None`
-            without recurrent models.
+        resets: `[T, N]` bool, rows before which recurrent states become zero, or
+            `None`.
         states: States of policy and critic before the first row: a pair of nests of
             `[N, ...]`, empty without recurrent models.
         advantages: `[N]` float32.
         targets: `[N]` float32, what the critic should predict.
         weights: `[N]` float32, of the rows in the policy's loss; `None` is 1 for all.
-        reference_log_probs: `[N]` float32, of the actions under the reference policy;
-            `None` unless the loss needs them.
+        reference_log_probs: `[N]` float32, of the actions under the reference policy,
+            or `None` if the loss does not need them.
         turns: What a learning partner did, a nest of `[N, ...]`, and its `[N]` float32
             log-probabilities at that time, in nats; else `()`.
     """

@@ -23,12 +23,10 @@ class Estimation:
 
     def with_log_probs(self, trajectory: Trajectory) -> Trajectory:
         """Adds the partner's log-probabilities of its turns, before it changes."""
-        if self.training.partner is None:
+        partner, turns = self.training.partner, trajectory.turns
+        if partner is None:
             return trajectory
-        turns = trajectory.turns
-        return trajectory._replace(
-            turns=(turns, _by_step(self.training.partner, turns))
-        )
+        return trajectory._replace(turns=(turns, _by_step(partner, turns)))
 
     def batch(
         self, trajectory: Trajectory, state: Nest, drift: Drift | None = None
@@ -48,9 +46,12 @@ class Estimation:
             valid=trajectory.valid,
             greedy_rewards=trajectory.greedy_rewards,
         )
-        if self.training.needs.log_ratios:
+        if self.training.algorithm.needs.log_ratios:
             estimates = estimates._replace(log_ratios=self._log_ratios(trajectory))
         gains = self.training.algorithm.estimate(estimates)
+        reference, in_loss = self.training.reference, None
+        if drift is not None and reference is not None and not reference.kl.in_reward:
+            in_loss = drift.log_probs
         batch = Batch(
             observations=trajectory.observations,
             actions=trajectory.actions,
@@ -60,25 +61,14 @@ class Estimation:
             resets=resets(trajectory) if self.training.recurrent else None,
             states=(trajectory.policy_state, state),
             **checked_gains(gains, values)._asdict(),
-            reference_log_probs=self._in_loss(drift),
+            reference_log_probs=in_loss,
             turns=trajectory.turns,
         )
         explained = _explained_variance(batch)
-        return self._in_rows(batch), explained, following
-
-    def _in_loss(self, drift: Drift | None) -> Tensor | None:
-        """Returns the reference's log-probabilities if the loss needs them."""
-        reference = self.training.reference
-        if drift is None or reference is None or reference.kl.in_reward:
-            return None
-        return drift.log_probs
-
-    def _in_rows(self, batch: Batch) -> Batch:
-        """Removes the axis of time, unless the models are recurrent."""
-        if self.training.recurrent:
-            return batch
-        rows = flatten(batch._replace(states=None))
-        return rows._replace(states=batch.states)
+        if not self.training.recurrent:  # the order of time does not matter
+            rows: Batch = flatten(batch._replace(states=None))
+            batch = rows._replace(states=batch.states)
+        return batch, explained, following
 
     def _values(
         self, trajectory: Trajectory, state: Nest

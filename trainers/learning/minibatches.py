@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,7 +12,6 @@ import tensorflow as tf
 from typing_extensions import override
 
 from kpg import losses, schedules
-from kpg.environments.partner import Partner
 from kpg.trainers.learning.batches import Batch, take
 from kpg.trainers.learning.outputs import outputs
 from kpg.trainers.learning.replicas import all_sum, share, sum_up
@@ -19,14 +19,14 @@ from kpg.trainers.learning.training import Training
 from kpg.types import Metrics, Tensor
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy")
-# Under these names kpg logs, or counts on the way to the logs.
+# What kpg itself logs, or counts on the way to the logs.
 _RESERVED = (
     *METRICS,
     *("explained_variance", "learning_rate", "reference_kl", "reference_kl_coef"),
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
     *("returns", "lengths", "number", "broken_environment", "broken_policy"),
 )
-# Not logged: by it the updates of an iteration decide whether to go on.
+# Not logged; it decides whether an iteration's updates go on.
 KL_METRIC = "kl of the next minibatch"
 
 
@@ -45,10 +45,8 @@ class Objective(ABC):
 class Taken(NamedTuple):
     """The gradient steps of an iteration so far.
 
-    Attributes:
-        stopped: Scalar bool, whether they ended early.
-        totals: `[M]` float32, sums of the metrics over the minibatches so far.
-        looked: Scalar float32, the number of those minibatches.
+    `stopped` is a scalar bool, `totals` `[M]` sums of metrics over `looked`
+    minibatches.
     """
 
     stopped: Tensor
@@ -77,21 +75,26 @@ class PolicyObjective(Objective):
         )
         loss = policy_loss + settings.vf_coef * value_loss - bonus * entropy
         if training.partner is not None:
-            loss += self._partner_loss(training.partner, rows, progress)
-        for penalty in self._penalties():
+            turns, before = rows.turns
+            own, partner = rows._replace(log_probs=before), training.partner
+            loss += self._policy_loss(partner.log_probs(turns), own, progress)[0]
+        critic, penalties = training.critic, list(training.policy.losses)
+        if critic is not None and critic.trunk is not training.policy.trunk:
+            penalties += critic.losses
+        for penalty in penalties:
             loss += penalty
         if training.reference is not None and rows.reference_log_probs is not None:
             loss += training.reference.penalty(said.log_probs, rows)
-        if training.updates.target_kl is not None:
+        if training.algorithm.updates.target_kl is not None:
             kl = losses.approximate_kl(said.log_probs, rows.log_probs, valid=rows.valid)
             metrics = {**metrics, KL_METRIC: kl}
-        own = (loss, policy_loss, value_loss, entropy)
-        return loss, {**dict(zip(METRICS, own, strict=True)), **metrics}
+        parts = (loss, policy_loss, value_loss, entropy)
+        return loss, {**dict(zip(METRICS, parts, strict=True)), **metrics}
 
     @override
     def metrics(self, rows: Batch) -> Metrics:
         own = self._policy_loss(rows.log_probs, rows, tf.zeros([]))[1]
-        if self.training.updates.target_kl is not None:
+        if self.training.algorithm.updates.target_kl is not None:
             own = {**own, KL_METRIC: tf.zeros([])}
         return {**dict.fromkeys(METRICS, tf.zeros([])), **own}
 
@@ -102,23 +105,10 @@ class PolicyObjective(Objective):
         found = self.training.algorithm.policy_loss(log_probs, rows, progress)
         return checked_loss("policy_loss", found)
 
-    def _partner_loss(self, partner: Partner, rows: Batch, progress: Tensor) -> Tensor:
-        """Returns the policy's loss on what a partner did."""
-        turns, before = rows.turns
-        own = rows._replace(log_probs=before)
-        return self._policy_loss(partner.log_probs(turns), own, progress)[0]
-
-    def _penalties(self) -> list[Tensor]:
-        """Returns the regularization losses of the user's backbones."""
-        policy, critic = self.training.policy, self.training.critic
-        if critic is None or critic.trunk is policy.trunk:
-            return list(policy.losses)
-        return [*policy.losses, *critic.losses]
-
     def standardised(self, rows: Batch, weight: Tensor) -> Batch:
         """Centres and scales advantages over all replicas; see `share` for `weight`."""
         scaled = self.settings.normalize_advantages
-        if not scaled and not self.training.updates.center_advantages:
+        if not scaled and not self.training.algorithm.updates.center_advantages:
             return rows
         center = all_sum(losses.mean(rows.advantages, rows.valid) * weight)
         deviations = rows.advantages - center
@@ -128,6 +118,7 @@ class PolicyObjective(Objective):
         return rows._replace(advantages=deviations)
 
 
+@dataclasses.dataclass(eq=False)
 class Descent:
     """Takes gradient steps; `run` builds graph outside of the replicas.
 
@@ -135,19 +126,16 @@ class Descent:
     it; see `Updates` for `target_kl`. `start` finds the `names` of the metrics.
     """
 
-    def __init__(
-        self,
-        training: Training,
-        objective: Objective,
-        prepared: Callable[[Batch, Tensor], Batch] | None = None,
-        target_kl: float | None = None,
-    ) -> None:
-        self.training = training
-        self.strategy = training.strategy
-        self.objective = objective
-        self.names: tuple[str, ...] = ()
-        self._prepared = prepared
-        self._target_kl = target_kl
+    training: Training
+    objective: Objective
+    prepared: Callable[[Batch, Tensor], Batch] | None = None
+    target_kl: float | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def strategy(self) -> tf.distribute.Strategy:
+        """Whose replicas learn."""
+        return self.training.strategy
 
     def start(self, batch: Batch, orders: Tensor, healthy: Tensor) -> Taken:
         """Returns the state before the first step; if not `healthy`, there is none."""
@@ -186,23 +174,21 @@ class Descent:
             metrics = sum_up(self.strategy, metrics)
             gradients = sum_up(self.strategy, gradients)
             stop = taken.stopped
-            if self._target_kl is None:
+            if self.target_kl is None:
                 self._apply(gradients)
             else:
                 kl = metrics[self.names.index(KL_METRIC)]
-                stop = kl > 1.5 * self._target_kl
+                stop = kl > 1.5 * self.target_kl
                 tf.cond(stop, lambda: None, lambda: self._apply(gradients))
             return index + 1, Taken(stop, taken.totals + metrics, taken.looked + 1.0)
 
-        def more(index: Tensor, taken: Taken) -> Tensor:
+        def unfinished(index: Tensor, taken: Taken) -> Tensor:
             # A condition on the index alone lets XLA know how often the loop runs.
-            unfinished = index < last
-            if self._target_kl is None:
-                return unfinished
-            return unfinished & ~taken.stopped
+            more = index < last
+            return more if self.target_kl is None else more & ~taken.stopped
 
         start = tf.where(taken.stopped, last, first)
-        done: Taken = tf.while_loop(more, body, (start, taken))[1]
+        done: Taken = tf.while_loop(unfinished, body, (start, taken))[1]
         return done
 
     def metrics(self, taken: Taken) -> Metrics:
@@ -217,13 +203,13 @@ class Descent:
         """Computes this replica's share of the gradient on one minibatch."""
         rows = take(batch, orders[index])
         weight = share(rows.valid)
-        if self._prepared is not None:
-            rows = self._prepared(rows, weight)
+        if self.prepared is not None:
+            rows = self.prepared(rows, weight)
         with tf.GradientTape() as tape:
             loss, metrics = self.objective(rows, progress)
             loss = weight * loss
         variables = self.training.variables
-        # TensorFlow cannot make zeros like a variable of Keras.
+        # `tf.zeros_like` does not take a Keras variable.
         gradients = [
             tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient
             for gradient, variable in zip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, MutableMapping
 from typing import NamedTuple
 
@@ -89,11 +90,9 @@ class KL(Value):
 
 
 class Drift(NamedTuple):
-    """How far the actions of a trajectory drift from the reference.
+    """Log-probabilities under the reference, and estimates of KL(π ‖ π_ref).
 
-    Attributes:
-        log_probs: `[T, B]` float32, of the actions under the reference, in nats.
-        estimates: `[T, B]` float32 estimates of KL(π ‖ π_ref), in nats; 0 if not valid.
+    Both are `[T, B]` float32, in nats; estimates are 0 in rows that are not valid.
     """
 
     log_probs: Tensor
@@ -112,37 +111,21 @@ class Reference(keras.layers.Layer):
     def __init__(self, policy: Policy, kl: KL) -> None:
         super().__init__(trainable=False, name="reference")
         moments = [w for _, layer in policy.normalizers for w in layer.weights]
-        changing = {id(w): w for w in [*policy.trainable_variables, *moments]}
-        # Keras does not look into functions: these weights are the policy's alone.
+        weights = [*policy.trainable_variables, *moments]
+        changing = list({id(weight): weight for weight in weights}.values())
+        # Hidden in functions, so that Keras does not track them here as well.
         self._policy: Callable[[], Policy] = lambda: policy
-        self._changing: Callable[[], list[keras.Variable]] = lambda: list(
-            changing.values()
-        )
+        self._changing: Callable[[], list[keras.Variable]] = lambda: changing
         self.kl = kl
         start = keras.initializers.Constant(kl.coef)
-        self.coefficient = self._weight("coefficient", (), "float32", start)
-        self.chosen = self._weight("chosen", (), "int32", "zeros")
+        weight = functools.partial(self.add_weight, trainable=False, autocast=False)
+        self.coefficient = weight((), start, "float32", name="coefficient")
+        self.chosen = weight((), "zeros", "int32", name="chosen")
         self.snapshot = [
-            self._weight(f"snapshot_{index}", weight.shape, weight.dtype, "zeros")
-            for index, weight in enumerate(self._changing())
+            weight(own.shape, "zeros", own.dtype, name=f"snapshot_{index}")
+            for index, own in enumerate(self._changing())
         ]
         self.built = True
-
-    def _weight(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        dtype: str,
-        initializer: str | keras.initializers.Initializer,
-    ) -> keras.Variable:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            dtype=dtype,
-            initializer=initializer,
-            trainable=False,
-            autocast=False,
-        )
 
     @override
     def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
@@ -152,7 +135,7 @@ class Reference(keras.layers.Layer):
 
     @override
     def load_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
-        # What was frozen is in no copy, but in the policy, which is loaded before.
+        # Weights frozen when saved have no copy; the policy, loaded before, has them.
         self.coefficient.assign(store["coefficient"])
         self.chosen.assign(store["chosen"])
         rows = (self._places(), self.snapshot, self._changing())

@@ -59,7 +59,7 @@ class Scaling:
         gamma, rewards = self.training.settings.gamma, trajectory.rewards
         ended = ends(trajectory)
         before = tf.zeros_like(carry)
-        if not self.training.needs.whole_episodes:
+        if not self.training.algorithm.needs.whole_episodes:
             before = gamma * carry
         terms = tf.concat([rewards[:1] + before, rewards[1:]], axis=0)
         after = tf.concat([tf.ones_like(ended[:1]), ended[:-1]], axis=0)

@@ -11,7 +11,7 @@ from kpg.environments.partner import Partner
 from kpg.models.critic import Critic
 from kpg.models.normalization import RunningNormalization
 from kpg.models.policy import Policy
-from kpg.trainers.algorithm import Algorithm, Needs, Updates
+from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.batches import shuffled
 from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.replicas import fold_in_replica
@@ -45,16 +45,6 @@ class Training(NamedTuple):
     def settings(self) -> TrainerSettings:
         """The algorithm's settings."""
         return self.algorithm.settings
-
-    @property
-    def needs(self) -> Needs:
-        """What the algorithm needs of a trajectory."""
-        return self.algorithm.needs
-
-    @property
-    def updates(self) -> Updates:
-        """How the algorithm's updates run."""
-        return self.algorithm.updates
 
     @property
     def replicas(self) -> int:
@@ -100,8 +90,9 @@ class Training(NamedTuple):
 
     def minibatches(self) -> tuple[int, int]:
         """Returns the epochs of an iteration and the minibatches of an epoch."""
-        size = self.minibatch_size(self.updates.minibatch_size)
-        return self.updates.num_epochs, self.num_envs * self.settings.num_steps // size
+        updates = self.algorithm.updates
+        size = self.minibatch_size(updates.minibatch_size)
+        return updates.num_epochs, self.num_envs * self.settings.num_steps // size
 
     def orders(self, num_epochs: int, size: int | None, seed: Tensor) -> Tensor:
         """Draws this replica's minibatches, of rows or sequences; see `shuffled`.

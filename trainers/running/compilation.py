@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# Seconds: what XLA takes longer to compile an iteration, and what it saves afterwards
-# in each gradient step and in each step of in-graph environments. The numbers fit PPO
-# on CartPole-v1 and MountainCar-v0; slower processors change all of them alike.
+# Seconds that XLA takes longer to compile an iteration, and then saves in each gradient
+# step and in each step of in-graph environments, measured with PPO on CartPole-v1 and
+# MountainCar-v0. Slower processors scale all of them alike.
 _COMPILING = 4.0
-_SAVED_BY_UPDATE = 0.3e-3
-_SAVED_BY_STEP = 0.17e-3
+SAVED_BY_UPDATE = 0.3e-3
+SAVED_BY_STEP = 0.17e-3
 
-# Seconds of a call: seldom enough to cost nothing, and short for a progress bar.
+# Seconds of a call: long enough to cost nothing, short enough for a progress bar.
 _CALL = 0.1
-
-
-def saved_by_updates(updates: int) -> float:
-    """Returns the seconds that XLA saves in gradient steps."""
-    return updates * _SAVED_BY_UPDATE
-
-
-def saved_by_steps(num_steps: int) -> float:
-    """Returns the seconds that XLA saves in steps of in-graph environments."""
-    return num_steps * _SAVED_BY_STEP
 
 
 def pays_off(iterations: int, saved: float) -> bool:

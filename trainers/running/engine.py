@@ -9,18 +9,27 @@ from typing_extensions import override
 
 from kpg import schedules
 from kpg.environments.environment import Environment
+from kpg.environments.graph.functional import GraphEnvironment
+from kpg.environments.host.vector import HostEnvironment
 from kpg.graph import random
 from kpg.graph.compiling import compiled
+from kpg.trainers.acting import graph
 from kpg.trainers.acting.graph import Episodes
+from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.iteration import Carry, Learner
-from kpg.trainers.learning.replicas import split
+from kpg.trainers.learning.replicas import fold_in_replica, split, sum_up
 from kpg.trainers.learning.training import Training
 from kpg.trajectories import Trajectory
-from kpg.types import Logs, Metrics, Tensor
+from kpg.types import Logs, Metrics, Nest, Tensor
+
+GraphCarry = tuple[graph.Carry, Carry]
 
 
 class Engine(ABC):
     """Runs iterations of a training on one environment, each where the last stopped."""
+
+    function: tf.types.experimental.PolymorphicFunction
+    _carry: Nest = None
 
     def __init__(
         self, training: Training, env: Environment, jit_compile: bool = False
@@ -39,18 +48,13 @@ class Engine(ABC):
         sums over the iterations of `Learner.learn`'s metrics and the `Episodes`.
         """
 
-    @abstractmethod
     def restart(self) -> None:
         """Begins new episodes with the next run."""
+        self._carry = None
 
     @abstractmethod
     def compile(self, jit_compile: bool) -> None:
-        """Builds the graphs anew; episodes go on."""
-
-    @property
-    @abstractmethod
-    def function(self) -> tf.types.experimental.PolymorphicFunction:
-        """The `tf.function` that holds the update."""
+        """Builds the graphs anew, with the update in `function`; episodes go on."""
 
     def next_key(self, seed: Tensor | int) -> Tensor:
         """Counts an iteration and returns its `[2]` int32 seed.
@@ -84,12 +88,7 @@ class HostedEngine(Engine):
 
     @override
     def compile(self, jit_compile: bool) -> None:
-        self._function = compiled(self.learn, jit_compile)
-
-    @property
-    @override
-    def function(self) -> tf.types.experimental.PolymorphicFunction:
-        return self._function
+        self.function = compiled(self.learn, jit_compile)
 
     @override
     def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
@@ -100,7 +99,7 @@ class HostedEngine(Engine):
             iteration = int(tf.convert_to_tensor(self.training.iteration))
             seeds = random.seeds([2], self.next_key(self.training.seed))
             trajectory, episodes = self.collect(iteration, seeds[0])
-            self._carry, metrics = self._function(
+            self._carry, metrics = self.function(
                 split(self.strategy, trajectory),
                 self._carry,
                 seeds[1],
@@ -121,8 +120,137 @@ class HostedEngine(Engine):
     ) -> tuple[Carry, Metrics]:
         """Builds graph: see `Learner.learn`."""
         self.schedule_rates(rates, progress)
-        return self.learner.learn(trajectory, carry, seed, progress)
+        return self.learner.learn(self.prepared(trajectory), carry, seed, progress)
+
+    def prepared(self, trajectory: Trajectory) -> Trajectory:
+        """Returns what each replica learns from; builds graph."""
+        return trajectory
+
+
+class HostEngine(HostedEngine):
+    """Steps Gymnasium's environments."""
+
+    env: HostEnvironment
+
+    def __init__(
+        self, training: Training, env: HostEnvironment, jit_compile: bool = False
+    ) -> None:
+        super().__init__(training, env, jit_compile)
+        if training.algorithm.needs.greedy:
+            raise ValueError(
+                "A comparison with the greedy episode from the same start needs an "
+                "environment that can start twice in one state: one in the graph, or a "
+                "text task. Received: "
+                f"{env.spec.id if env.spec else type(env).__name__}"
+            )
+        self.collector = HostCollector(
+            env,
+            training.policy,
+            training.settings.num_steps,
+            training.algorithm.needs.whole_episodes,
+            training.partner,
+        )
 
     @override
     def restart(self) -> None:
-        self._carry = None
+        super().restart()
+        self.collector.restart_episodes()
+
+    @override
+    def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
+        return self.collector.collect(seed)
+
+
+class GraphEngine(Engine):
+    """Runs any number of iterations in one call of one `tf.function`."""
+
+    env: GraphEnvironment
+    _carry: GraphCarry | None = None
+    _names: tuple[str, ...] = ()
+
+    def __init__(
+        self, training: Training, env: GraphEnvironment, jit_compile: bool = False
+    ) -> None:
+        super().__init__(training, env, jit_compile)
+        self.collector = graph.GraphCollector(
+            env,
+            training.policy,
+            training.settings.num_steps,
+            self.learner.num_envs,
+            training.algorithm.needs.whole_episodes,
+            training.algorithm.needs.greedy,
+        )
+        self._start = tf.function(self._begin, autograph=False)
+
+    @override
+    def compile(self, jit_compile: bool) -> None:
+        self._step = tf.function(self._iteration, autograph=False)
+        self.function = compiled(self._iterations, jit_compile)
+
+    @override
+    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
+        if self._carry is None:
+            seed = self.training.seed if self.env.seed is None else self.env.seed
+            key = tf.constant([seed & 0x7FFFFFFF, self.training.seed], tf.int32)
+            self._carry = self._start(key)
+        self._carry, sums = self.function(
+            self._carry,
+            tf.constant(self.training.seed),
+            tf.constant(iterations),
+            tf.constant(done, tf.float32),
+            tf.constant(total, tf.float32),
+            tf.constant(rates, tf.float32),
+        )
+        return dict(zip(self._names, sums.numpy().tolist(), strict=True))
+
+    def _begin(self, key: Tensor) -> GraphCarry:
+        start = self.strategy.run(
+            lambda seed: self.collector.start(fold_in_replica(seed)), (key,)
+        )
+        return start, self.learner.start()
+
+    def _iterations(
+        self,
+        carry: GraphCarry,
+        seed: Tensor,
+        iterations: Tensor,
+        done: Tensor,
+        total: Tensor,
+        rates: Tensor,
+    ) -> tuple[GraphCarry, Tensor]:
+        """Runs `iterations` iterations: the whole of training as one graph."""
+        # Traced separately first, to know which metrics there are.
+        traced = self._step.get_concrete_function(carry, seed, done, rates)
+        size = traced.structured_outputs[1].shape[0]
+
+        def body(index: Tensor, carry: GraphCarry, sums: Tensor) -> tuple[object, ...]:
+            progress = (done + tf.cast(index, tf.float32)) / total
+            carry, numbers = self._step(carry, seed, progress, rates)
+            return index + 1, carry, sums + numbers
+
+        _, carry, sums = tf.while_loop(
+            lambda index, *_: index < iterations,
+            body,
+            (tf.constant(0), carry, tf.zeros([size])),
+        )
+        return carry, sums
+
+    def _iteration(
+        self, carry: GraphCarry, seed: Tensor, progress: Tensor, rates: Tensor
+    ) -> tuple[GraphCarry, Tensor]:
+        """Collects and learns once; the numbers are in the order of `_names`."""
+        self.schedule_rates(rates, progress)
+        seeds = random.seeds([2], self.next_key(seed))
+        states, learned = carry
+        states, trajectory, episodes = self.strategy.run(
+            self._collect, (states, seeds[0])
+        )
+        learned, metrics = self.learner.learn(trajectory, learned, seeds[1], progress)
+        numbers = {**metrics, **sum_up(self.strategy, episodes)._asdict()}
+        self._names = tuple(numbers)
+        return (states, learned), tf.stack(list(numbers.values()))
+
+    def _collect(
+        self, carry: graph.Carry, seed: Tensor
+    ) -> tuple[graph.Carry, Trajectory, Episodes]:
+        return self.collector.collect(carry, fold_in_replica(seed))

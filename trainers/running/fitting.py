@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,13 +12,61 @@ import tensorflow as tf
 
 from kpg import schedules
 from kpg.environments.environment import Environment
+from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import broken_policy
+from kpg.trainers.learning.iteration import BROKEN
 from kpg.trainers.running.compilation import Pace
 from kpg.trainers.running.engine import Engine
-from kpg.trainers.running.logs import EpochLog
 from kpg.types import Logs
 
-Evaluate = Callable[[Environment, int], "dict[str, Any]"]
+_VALIDATED = ("return", "return_std", "length")
+
+
+class EpochLog:
+    """Accumulates what the calls of one epoch return."""
+
+    def __init__(self) -> None:
+        self._sums: Logs = {}
+        self._iterations = 0
+        self._env_steps = 0
+        self.seconds = 0.0
+
+    def add(self, sums: Logs, iterations: int, env_steps: int, seconds: float) -> None:
+        """Adds a call of `Engine.run`: its iterations, environment steps, seconds."""
+        for name, number in sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + number
+        self._iterations += iterations
+        self._env_steps += env_steps
+        self.seconds += seconds
+
+    @property
+    def broken(self) -> str | None:
+        """The member of `BROKEN` that gave values that are not finite, or `None`."""
+        return next((name for name in BROKEN if self._sums[name] > 0), None)
+
+    def batch_logs(self) -> Logs:
+        """Returns the running means of the epoch, without unknown ones."""
+        return {
+            name: value
+            for name, value in self.epoch_logs().items()
+            if name == "loss" or not math.isnan(value)
+        }
+
+    def epoch_logs(self) -> Logs:
+        """Returns the means over the epoch."""
+        count = self._sums.get("number", 0.0)
+        hidden = (*BROKEN, *Episodes._fields)
+        return {
+            "return": self._sums["returns"] / count if count else math.nan,
+            "length": self._sums["lengths"] / count if count else math.nan,
+            "episodes": int(count),
+            "steps_per_second": self._env_steps / max(self.seconds, 1e-9),
+            **{
+                name: number / max(self._iterations, 1)
+                for name, number in self._sums.items()
+                if name not in hidden
+            },
+        }
 
 
 class Fitting:
@@ -26,36 +75,34 @@ class Fitting:
     def __init__(
         self,
         engine: Engine,
-        callbacks: keras.callbacks.CallbackList,
+        model: keras.Model,
         epochs: int,
         steps: int,
         iterations_per_call: int | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+        verbose: int | str,
+        validate: Callable[[], dict[str, Any]] | None,
+        validation_freq: int,
     ) -> None:
         self.engine = engine
-        self.callbacks = callbacks
         self.epochs = epochs
         self.steps = steps
-        self.compile_seconds = self.train_seconds = 0.0
-        self._model: keras.Model = callbacks.model
+        self.callbacks = keras.callbacks.CallbackList(
+            list(callbacks),
+            add_history=True,
+            add_progbar=verbose != 0,
+            verbose=1 if verbose == "auto" else verbose,
+            epochs=epochs,
+            steps=steps,
+            model=model,
+        )
+        self.validate = validate
+        self.validation_freq = validation_freq
+        self._model = model
         self._schedule = engine.training.settings.learning_rate_schedule
-        self._validate: tuple[Callable[[], Logs], int] | None = None
+        self._optimizers = [optimizer for optimizer, _ in engine.training.optimized]
         self._seconds: list[tuple[float, int]] = []
         self._pace = Pace(iterations_per_call)
-
-    def validate_on(
-        self, evaluate: Evaluate, env: Environment, episodes: int, frequency: int
-    ) -> None:
-        """Makes `run` evaluate after every `frequency` epochs."""
-
-        def validate() -> Logs:
-            self.callbacks.on_test_begin()
-            result = evaluate(env, episodes)
-            names = ("return", "return_std", "length")
-            logs = {name: float(result[name]) for name in names}
-            self.callbacks.on_test_end(logs)
-            return {f"val_{name}": value for name, value in logs.items()}
-
-        self._validate = (validate, frequency)
 
     def run(self, initial_epoch: int) -> None:
         """Runs the epochs from `initial_epoch` on."""
@@ -72,7 +119,7 @@ class Fitting:
             self._report_times()
             if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
                 # A later fit starts from the same rates.
-                for index, optimizer in enumerate(self._optimizers()):
+                for index, optimizer in enumerate(self._optimizers):
                     optimizer.learning_rate = self._base_rates[index]
         self.callbacks.on_train_end(logs)
 
@@ -85,8 +132,12 @@ class Fitting:
         logs.update(self.engine.env.measured())
         env_steps = int(tf.convert_to_tensor(self.engine.training.env_steps))
         logs.update(env_steps=env_steps, learning_rate=rates[0])
-        if self._validate is not None and (epoch + 1) % self._validate[1] == 0:
-            logs.update(self._validate[0]())
+        if self.validate is not None and (epoch + 1) % self.validation_freq == 0:
+            self.callbacks.on_test_begin()
+            result = self.validate()
+            validated = {name: float(result[name]) for name in _VALIDATED}
+            self.callbacks.on_test_end(validated)
+            logs.update({f"val_{name}": own for name, own in validated.items()})
         self.callbacks.on_epoch_end(epoch, logs)
         if epoch + 1 < self.epochs:
             self._refuse_two_schedules(rates)
@@ -123,17 +174,11 @@ class Fitting:
         later = sum(seconds for seconds, _ in self._seconds[1:])
         count = sum(size for _, size in self._seconds[1:])
         training = min(first, later / count * size) if count else first
-        self.compile_seconds = first - training
-        self.train_seconds = later + training
+        self._model.compile_seconds = first - training
+        self._model.train_seconds = later + training
 
     def _learning_rates(self) -> list[float]:
-        return [
-            float(tf.convert_to_tensor(optimizer.learning_rate))
-            for optimizer in self._optimizers()
-        ]
-
-    def _optimizers(self) -> list[keras.optimizers.Optimizer]:
-        return [optimizer for optimizer, _ in self.engine.training.optimized]
+        return [float(tf.convert_to_tensor(o.learning_rate)) for o in self._optimizers]
 
     def _refuse_two_schedules(self, rates: list[float]) -> None:
         """Raises if a callback changed a rate that the trainer sets itself."""

@@ -13,10 +13,9 @@ from kpg.trainers.trainer import Trainer
 
 
 def load(filepath: str | os.PathLike[str]) -> Trainer:
-    """Loads a trainer with weights, optimizer and counters from a `.keras` file.
+    """Loads a trainer, compiled as it was, from a file of `Trainer.save`.
 
-    It is compiled as it was. Environments are not saved: the next `fit` begins new
-    episodes.
+    It has its weights, optimizer and counters; the next `fit` begins new episodes.
 
     Raises:
         ValueError: If the file is missing or truncated, or holds no trainer of kpg.
@@ -35,9 +34,7 @@ def load(filepath: str | os.PathLike[str]) -> Trainer:
     try:
         loaded = keras.saving.load_model(path)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = (
-            str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
-        )
+        reason = (str(error).strip() or "no reason").splitlines()[0]
         raise ValueError(
             f"The file cannot be loaded: {reason}. Received: {str(path)!r}"
         ) from error

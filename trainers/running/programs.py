@@ -65,7 +65,7 @@ class Programs:
                 env, policy, episodes, deterministic, self.uses_xla
             )
         if self.engine is not None and self.engine.env is env:
-            self.engine.restart()  # its episodes are about to be broken off
+            self.engine.restart()  # evaluation interrupts its episodes
         return self._evaluators[key]
 
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import kpg
 from kpg.environments import HostEnvironment
-from kpg.trainers.acting.acting import act
 from kpg.trainers.acting.actor import Actor
+from kpg.trainers.acting.graph import act
 
 COPIES = 3
 

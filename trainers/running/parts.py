@@ -1,4 +1,4 @@
-"""Which optimizers a trainer can be compiled with."""
+"""Which models and optimizers a trainer accepts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,33 @@ from kpg.types import Config
 
 Identifier: TypeAlias = "keras.optimizers.Optimizer | str | Config"
 """What `keras.optimizers.get` takes: an optimizer, its name or its configuration."""
+
+
+def check_models(
+    trainer: str,
+    policy: Policy,
+    critic: Critic | None,
+    executor: keras.Model | None,
+    critic_is_optional: bool,
+) -> None:
+    """Refuses models that do not go together in a trainer."""
+    if critic is None and not critic_is_optional:
+        raise ValueError(
+            f"{trainer} needs a critic; give a `kpg.models.Critic` of "
+            "the same observations. Received: critic=None"
+        )
+    if critic is not None and critic.observation_space != policy.observation_space:
+        raise ValueError(
+            "Policy and critic must be for the same observations. Received: "
+            f"policy for {policy.observation_space}, "
+            f"critic for {critic.observation_space}"
+        )
+    if executor is not None and not executor.trainable_variables:
+        raise ValueError(
+            "An executor that learns needs trainable weights; give a frozen one to "
+            f"the environment alone. Received: executor={executor.name}, whose "
+            "weights are all frozen"
+        )
 
 
 def checked_optimizer(

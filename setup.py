@@ -33,6 +33,7 @@ PACKAGE_DIR = {
     "kpg.language.rewards": "kpg/language/rewards",
     "kpg.language.tokenizers": "kpg/language/tokenizers",
     "kpg.testing": "kpg/testing",
+    "kpg.testing.language": "kpg/testing/language",
     "kpg.models": "models",
     "kpg.models.language": "models/language",
     "kpg.models.language.control": "models/language/control",

@@ -95,6 +95,7 @@ def make_trainer(
         "reference_kl_target": TARGET,
         "reference_kl_horizon": 1000,
     }
+    settings: dict[str, Any] = {} if free else drift
     trainer = kpg.trainers.PPO(
         policy,
         policy.critic,
@@ -105,7 +106,7 @@ def make_trainer(
         gamma=1.0,
         gae_lambda=0.95,
         vf_coef=0.1,
-        **({} if free else drift),
+        **settings,
     )
     trainer.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
     return trainer

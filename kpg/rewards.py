@@ -1,23 +1,23 @@
 """Rewards for text: callables that score completions, and what combines them.
 
-A reward is any callable `reward(prompts, completions, **columns)` that takes B strings
-each, by keyword, and returns B scores: a number for a whole completion, an array with a
-number for each of its tokens, or None for one that cannot be scored.
+`Reward.__call__` has the signature of all.
 """
 
 from kpg.language.rewards.bleu import Bleu as Bleu
-from kpg.language.rewards.bleu_and_grammar import bleu_and_grammar as bleu_and_grammar
 from kpg.language.rewards.checking import check_columns as check_columns
 from kpg.language.rewards.grammar import Grammar as Grammar
+from kpg.language.rewards.grammar import bleu_and_grammar as bleu_and_grammar
+from kpg.language.rewards.length import MissingEnd as MissingEnd
 from kpg.language.rewards.length import SoftOverlong as SoftOverlong
 from kpg.language.rewards.length import TargetLength as TargetLength
-from kpg.language.rewards.letter_share import LetterShare as LetterShare
+from kpg.language.rewards.lexicons import LetterShare as LetterShare
+from kpg.language.rewards.lexicons import Sentiment as Sentiment
+from kpg.language.rewards.lexicons import Spelling as Spelling
 from kpg.language.rewards.likelihood import (
     ExecutorLogLikelihood as ExecutorLogLikelihood,
 )
 from kpg.language.rewards.likelihood import Fluency as Fluency
 from kpg.language.rewards.likelihood import Scorer as Scorer
-from kpg.language.rewards.missing_end import MissingEnd as MissingEnd
 from kpg.language.rewards.repetition import Repetition as Repetition
 from kpg.language.rewards.reward import Reward as Reward
 from kpg.language.rewards.reward import RewardFunction as RewardFunction
@@ -27,8 +27,6 @@ from kpg.language.rewards.reward import deserialize as deserialize
 from kpg.language.rewards.reward import serialize as serialize
 from kpg.language.rewards.rouge import RougeL as RougeL
 from kpg.language.rewards.rouge import RougeN as RougeN
-from kpg.language.rewards.sentiment import Sentiment as Sentiment
-from kpg.language.rewards.spelling import Spelling as Spelling
 from kpg.language.rewards.weighted import Evaluation as Evaluation
 from kpg.language.rewards.weighted import Weighted as Weighted
 from kpg.language.rewards.weighted import evaluate as evaluate

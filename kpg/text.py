@@ -1,18 +1,15 @@
-"""Strings and tokens: tokenizers that need no files, and language models.
-
-KerasHub, which takes seconds to load, is imported only when a model is made.
-"""
+"""Tokenizers that need no files, and language models; only these load KerasHub."""
 
 from __future__ import annotations
 
 from kpg.language.pretrained.gguf_models import load_gguf as load_gguf
 from kpg.language.pretrained.presets import pretrained as pretrained
 from kpg.language.pretrained.small_models import gpt2 as gpt2
-from kpg.language.rewards.letter_share import LetterShare as LetterShare
+from kpg.language.rewards.lexicons import LetterShare as LetterShare
 from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer as BPETokenizer
 from kpg.language.tokenizers.bpe_tokenizer import byte_symbols as byte_symbols
-from kpg.language.tokenizers.byte_tokenizer import ByteTokenizer as ByteTokenizer
 from kpg.language.tokenizers.codec import Codec as Codec
 from kpg.language.tokenizers.codec import check_tokenizer as check_tokenizer
 from kpg.language.tokenizers.phrases import phrases as phrases
+from kpg.language.tokenizers.tokenizer import ByteTokenizer as ByteTokenizer
 from kpg.language.tokenizers.word_tokenizer import WordTokenizer as WordTokenizer

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-from typing_extensions import override
 
 from kpg.models.backbones import layer_seeds
 
@@ -56,8 +55,8 @@ class AttentionCell(keras.layers.Layer):
         self.norms = [keras.layers.LayerNormalization() for _ in range(3)]
         self._ages_initializer = keras.initializers.RandomNormal(0.02, seed=next(seeds))
 
-    @override
     def build(self, input_shape: Sequence[int | None]) -> None:
+        """Makes the weights."""
         wide, own = (None, 4 * self.units), (None, self.units)
         self.embed.build(input_shape)
         self.narrow.build(wide)
@@ -72,7 +71,6 @@ class AttentionCell(keras.layers.Layer):
         )
         self.built = True
 
-    @override
     def call(
         self, inputs: tf.Tensor, states: Sequence[tf.Tensor], training: bool = False
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:

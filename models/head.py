@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
-from typing_extensions import override
 
 from kpg.graph.compiling import for_xla
 
@@ -23,8 +22,8 @@ class Head(keras.layers.Dense):
     instead, with the same result.
     """
 
-    @override
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns `[..., units]` for inputs `[..., F]`."""
         narrow = for_xla() and 2 <= self.units <= _NARROW and inputs.shape.rank == 2
         if not narrow or self.compute_dtype != "float32":
             return super().call(inputs, training=training)

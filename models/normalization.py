@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
-from typing_extensions import Unpack, override
+from typing_extensions import Unpack
 
 from kpg.types import Config, LayerArguments
 
@@ -47,7 +47,8 @@ class RunningNormalization(keras.layers.Layer):
         clip: float = 10.0,
         **kwargs: Unpack[LayerArguments],
     ) -> None:
-        super().__init__(trainable=False, autocast=False, **kwargs)
+        super().__init__(autocast=False, **kwargs)
+        self.trainable = False
         self.feature_shape = tuple(feature_shape)
         self.clip = clip
         self.mean = self._moment("mean", self.feature_shape, "zeros")
@@ -67,7 +68,6 @@ class RunningNormalization(keras.layers.Layer):
             autocast=False,
         )
 
-    @override
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Standardises `[..., *feature_shape]` inputs."""
         bound = tf.where(self.count > 0.0, self.clip, float("inf"))
@@ -148,8 +148,7 @@ class RunningNormalization(keras.layers.Layer):
         shape = [-1] + [1] * len(self.feature_shape)
         return tf.where(tf.reshape(valid, shape), deviations, 0.0)
 
-    @override
     def get_config(self) -> Config:
-        config: Config = super().get_config()
-        config.pop("trainable")
-        return {**config, "feature_shape": list(self.feature_shape), "clip": self.clip}
+        """Returns what `from_config` makes an equal object of."""
+        own = {"feature_shape": list(self.feature_shape), "clip": self.clip}
+        return {**super().get_config(), **own}

@@ -9,7 +9,7 @@ import gymnasium as gym
 import keras
 import numpy as np
 import tensorflow as tf
-from typing_extensions import Self, Unpack, override
+from typing_extensions import Self, Unpack
 
 from kpg import spaces
 from kpg.models.backbones import SMALLEST_IMAGE, cnn, layer_seeds, smallest_side
@@ -77,7 +77,6 @@ class ObservationEncoder(keras.layers.Layer):
             if isinstance(layer, RunningNormalization)
         ]
 
-    @override
     def call(self, observations: Nest) -> tf.Tensor:
         """Encodes a nest of `[B, ...]`: `[B, *shape]` of a plain `Box`, else `[B, F]`.
 
@@ -117,8 +116,8 @@ class ObservationEncoder(keras.layers.Layer):
                 )
         return leaves
 
-    @override
     def get_config(self) -> Config:
+        """Returns what `from_config` makes an equal object of."""
         return {
             **super().get_config(),
             "observation_space": spaces.to_config(self.observation_space),
@@ -127,8 +126,8 @@ class ObservationEncoder(keras.layers.Layer):
         }
 
     @classmethod
-    @override
     def from_config(cls, config: Config) -> Self:
+        """Makes the encoder that a configuration describes."""
         config = dict(config)
         config["observation_space"] = spaces.from_config(config["observation_space"])
         return cls(**config)
@@ -153,7 +152,6 @@ class OneHot(keras.layers.Layer):
         self.counts = [int(count) for count in counts]
         self.starts = [int(start) for start in starts]
 
-    @override
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns float32 zeros and ones `[B, ΣN]` for integers `[B, ...]`."""
         flat = tf.reshape(inputs, [-1, len(self.counts)])
@@ -165,8 +163,8 @@ class OneHot(keras.layers.Layer):
         wanted = tf.constant(np.concatenate(choices), flat.dtype)
         return tf.cast(tf.gather(flat, owners, axis=1) == wanted, tf.float32)
 
-    @override
     def get_config(self) -> Config:
+        """Returns what `from_config` makes an equal object of."""
         return {**super().get_config(), "counts": self.counts, "starts": self.starts}
 
 
@@ -199,14 +197,13 @@ class CharacterEmbedding(keras.layers.Layer):
         )
         self.built = True
 
-    @override
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns `[B, length, units]` for ids `[B, length]`."""
         # A product has a dense gradient, and id 0 has no row: it stays zero.
         return tf.one_hot(inputs - 1, self.characters) @ self.embeddings
 
-    @override
     def get_config(self) -> Config:
+        """Returns what `from_config` makes an equal object of."""
         return {
             **super().get_config(),
             "characters": self.characters,

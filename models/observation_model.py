@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
-from typing_extensions import Self, Unpack, override
+from typing_extensions import Self, Unpack
 
 from kpg import contracts, spaces
 from kpg.models import memory
@@ -112,7 +112,6 @@ class ObservationModel(keras.Model):
         """Returns the state at the start of an episode: zeros `[B, units]` each."""
         return tuple(tf.zeros([batch_size, *spec.shape]) for spec in self.state_spec)
 
-    @override
     def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
         """Returns the outputs for `[B, ...]` observations.
 
@@ -212,8 +211,8 @@ class ObservationModel(keras.Model):
         outputs = [model.outputs(features, rows) for model in models]
         return [tf.reshape(o, [*axes, *o.shape[1:]]) for o in outputs], states
 
-    @override
     def get_config(self) -> Config:
+        """Returns what `from_config` makes an equal object of."""
         return {
             **super().get_config(),
             "observation_space": spaces.to_config(self.observation_space),
@@ -222,7 +221,6 @@ class ObservationModel(keras.Model):
         }
 
     @classmethod
-    @override
     def from_config(
         cls,
         config: Config,

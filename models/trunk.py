@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-from typing_extensions import Unpack, override
+from typing_extensions import Unpack
 
 from kpg import spaces
 from kpg.models.backbones import cnn, mlp
@@ -116,7 +116,6 @@ class Trunk(keras.layers.Layer):
             self.width = state_spec(self.memory)[0].shape[0]
         self.built = True
 
-    @override
     def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
         """Returns features `[B, F]` of a nest of observations `[B, ...]`.
 

@@ -290,11 +290,13 @@ def trainer_for(
     body: dict[str, Any] = {"hidden_units": (8,)}
     if backbone is not None:
         body = {"backbone": backbone()}
+    arguments: dict[str, Any] = {"num_steps": 64, "minibatch_size": 64, "num_epochs": 2}
+    arguments.update(settings)
     trainer = kpg.trainers.PPO(
         kpg.models.Policy(env.observation_space, env.action_space, seed=0, **body),
         kpg.models.Critic(env.observation_space, hidden_units=(8,), seed=0),
         seed=0,
-        **{"num_steps": 64, "minibatch_size": 64, "num_epochs": 2, **settings},
+        **arguments,
     )
     trainer.compile(optimizer, jit_compile=False)
     return trainer

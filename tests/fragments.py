@@ -21,7 +21,7 @@ from kpg.trajectories import Trajectory
 T, B = 6, 4
 
 
-def fragment(policy: Any, masked: bool = False, whole: bool = False) -> Trajectory:
+def fragment(policy: Any, masked: bool = False, whole: bool = False) -> Any:
     """Returns `T` steps of `B` environments with four numbers to observe.
 
     Args:
@@ -144,7 +144,7 @@ def engine_of(trainer: Any, env: Any) -> Any:
     return trainer._programs.engine_for(training, env)
 
 
-def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Trajectory, Any]:
+def collected(trainer: Any, env: Any, number: int = 2) -> tuple[Any, Any]:
     """Returns the fragment that a next iteration would learn from, and its episodes.
 
     Before the first `fit` it is that of a first iteration.
@@ -188,7 +188,7 @@ def values_of(variables: Any) -> list[np.ndarray]:
 class Oracle:
     """A trainer's models as plain functions of rows, for naive transcriptions."""
 
-    def __init__(self, trainer: Any, rows: Trajectory) -> None:
+    def __init__(self, trainer: Any, rows: Any) -> None:
         self.trainer = trainer
         self.rows = rows
         self.flat = tf.reshape(rows.observations, [-1, 4])

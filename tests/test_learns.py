@@ -115,7 +115,8 @@ def test_the_value_of_an_endless_reward_is_learned() -> None:
     """V = 1/(1−γ) = 10 behind a time limit; where the episode ends it stays below."""
     values = []
     # The limit that counts as an end: the known bug, made an environment.
-    for limits in ({"max_episode_steps": 8}, {"length": 8}):
+    both: tuple[dict[str, Any], ...] = ({"max_episode_steps": 8}, {"length": 8})
+    for limits in both:
         walk = Walk(shows_time=False, **limits)
         env = kpg.environments.as_environment(walk, num_envs=16, seed=0)
         trainer = trained(

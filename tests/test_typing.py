@@ -104,7 +104,7 @@ def test_mypy_finds_wrong_settings_and_nothing_else(
     # The installed package is not the user's to check; TensorFlow carries no types.
     options = ["--follow-imports=silent", "--ignore-missing-imports", "--no-pretty"]
     # What NumPy and Gymnasium say is read once, and kept for the next run.
-    kept = pytestconfig.cache
+    kept = getattr(pytestconfig, "cache", None)
     options += [f"--cache-dir={kept.mkdir('mypy')}"] if kept is not None else []
     said = project.run("mypy", *options, "train.py", MYPYPATH=str(project.root))
     errors = [line for line in said.splitlines() if ": error: " in line]

@@ -52,7 +52,7 @@ def remainder(prompts: Any, completions: Any, completion_ids: Any) -> list[float
     return [float(sum(map(int, ids)) % 7) for ids in completion_ids]
 
 
-def noisy(rows: Trajectory) -> Trajectory:
+def noisy(rows: Any) -> Any:
     """Puts other tokens and numbers behind the ends."""
     random = np.random.default_rng(0)
 

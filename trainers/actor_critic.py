@@ -80,7 +80,7 @@ class ActorCritic(Trainer):
     def __init__(
         self,
         policy: Policy,
-        critic: Critic,
+        critic: Critic | None,
         seed: int | None = None,
         *,
         executor: keras.Model | None = None,

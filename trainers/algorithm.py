@@ -98,8 +98,8 @@ class Iteration(ABC):
     ) -> Metrics:
         """Takes more gradient steps on the iteration's rows, on another loss.
 
-        For example PPG's auxiliary phase, or more steps of the critic alone. All
-        trainable weights take part; those without effect on the loss get gradient 0.
+        For example PPG's auxiliary phase, or more steps of the critic alone. Weights
+        that the loss does not depend on stay as they are.
 
         Args:
             loss: Receives what the models now say, a minibatch, whose advantages are

@@ -153,7 +153,7 @@ class PPO(Trainer):
     def __init__(
         self,
         policy: Policy,
-        critic: Critic,
+        critic: Critic | None,
         seed: int | None = None,
         *,
         executor: keras.Model | None = None,

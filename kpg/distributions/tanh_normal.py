@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg.distributions.box import BoxFamily, extent
+from kpg.distributions.box import extent
 from kpg.distributions.normal import NormalFamily
 from kpg.graph import probability as tfp
 
@@ -18,7 +18,7 @@ _NODES = np.linspace(-6.0, 6.0, 32, dtype=np.float32)
 _WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
 
 
-class TanhNormalFamily(BoxFamily):
+class TanhNormalFamily(NormalFamily):
     """Normal distributions squashed by a hyperbolic tangent scaled to the bounds.
 
     With a raw action u ~ N(μ, σ²), the environment receives
@@ -47,17 +47,11 @@ class TanhNormalFamily(BoxFamily):
         low, width = extent(action_space)
         self._low, self._width = low.astype(np.float32), width.astype(np.float32)
         self._log_two_widths = np.log(2.0 * width).astype(np.float32)
-        self._normal = NormalFamily(action_space, state_dependent_std, log_std_init)
-        super().__init__(action_space, self._normal.constants)
+        super().__init__(action_space, state_dependent_std, log_std_init)
 
     def _log_slopes(self, raw: tf.Tensor) -> tf.Tensor:
         """Returns log(da/du) for each number of raw actions `[..., *shape]`."""
         return self._log_two_widths - 2.0 * (raw + tf.nn.softplus(-2.0 * raw))
-
-    @override
-    def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `loc` and `scale` before the tangent."""
-        return self._normal.named_parameters(parameters)
 
     @override
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
@@ -65,13 +59,9 @@ class TanhNormalFamily(BoxFamily):
         bijectors, half = tfp.bijectors, 0.5 * self._width
         scale = [bijectors.Shift(self._low + half), bijectors.Scale(half)]
         return tfp.distributions.TransformedDistribution(
-            self._normal.distribution(parameters),
+            super().distribution(parameters),
             bijectors.Chain([*scale, bijectors.Tanh()]),
         )
-
-    @override
-    def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return self._normal.sample(parameters, seed)
 
     @override
     def mode(self, parameters: tf.Tensor) -> tf.Tensor:
@@ -80,13 +70,13 @@ class TanhNormalFamily(BoxFamily):
         The most likely action can be a bound, where the density of a wide distribution
         piles up.
         """
-        return self._normal.mode(parameters)
+        return super().mode(parameters)
 
     @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
         """Returns the log-density of the environment's action."""
         slopes = self.total(self._log_slopes(raw))
-        return self._normal.log_prob(parameters, raw) - slopes
+        return super().log_prob(parameters, raw) - slopes
 
     @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
@@ -99,7 +89,7 @@ class TanhNormalFamily(BoxFamily):
         scale = tf.exp(log_scale)
         raw = loc + scale * tf.reshape(_NODES, [-1] + [1] * loc.shape.rank)
         expected = tf.tensordot(_WEIGHTS, self._log_slopes(raw), 1)
-        return self._normal.entropy(parameters) + self.total(expected)
+        return super().entropy(parameters) + self.total(expected)
 
     @override
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:

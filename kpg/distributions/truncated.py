@@ -10,11 +10,11 @@ from typing_extensions import override
 
 from kpg import checks
 from kpg.distributions.categorical import CategoricalFamily
-from kpg.distributions.family import FORBIDDEN, Family, learned
+from kpg.distributions.family import FORBIDDEN
 from kpg.graph import probability as tfp
 
 
-class TruncatedFamily(Family):
+class TruncatedFamily(CategoricalFamily):
     """A categorical distribution of which only the likely choices remain.
 
     First the `top_k` most likely choices are kept, then of these the fewest whose
@@ -48,10 +48,7 @@ class TruncatedFamily(Family):
             checks.whole_number("top_k", top_k)
         if top_p is not None and not 0.0 < top_p <= 1.0:
             checks.refuse("top_p", "must be None or in (0, 1]", top_p)
-        count = int(action_space.n)
-        spec = tf.TensorSpec([], tf.int32)
-        super().__init__(action_space, spec, learned(count), count)
-        self.whole = CategoricalFamily(action_space)
+        super().__init__(action_space)
         self.top_k = top_k
         self.top_p = top_p
 
@@ -78,36 +75,23 @@ class TruncatedFamily(Family):
     @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns `logits` `[..., n]`, truncated."""
-        return self.whole.named_parameters(self._cut(parameters))
+        return super().named_parameters(self._cut(parameters))
 
     @override
     def distribution(self, parameters: tf.Tensor) -> tfp.distributions.Distribution:
-        return self.whole.distribution(self._cut(parameters))
-
-    @override
-    def masked(self, parameters: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        return self.whole.masked(parameters, mask)
+        return super().distribution(self._cut(parameters))
 
     @override
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return self.whole.sample(self._cut(parameters), seed)
-
-    @override
-    def mode(self, parameters: tf.Tensor) -> tf.Tensor:
-        """Returns the most likely choice, which is always kept."""
-        return self.whole.mode(parameters)
+        return super().sample(self._cut(parameters), seed)
 
     @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
-        return self.whole.log_prob(self._cut(parameters, raw), raw)
+        return super().log_prob(self._cut(parameters, raw), raw)
 
     @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
-        return self.whole.entropy(self._cut(parameters))
-
-    @override
-    def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
-        return self.whole.to_environment(raw)
+        return super().entropy(self._cut(parameters))
 
 
 def most_likely(

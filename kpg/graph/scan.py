@@ -22,16 +22,16 @@ def scan(
 ) -> tuple[Nest, Nest]:
     """Runs `step` once for each row of `inputs`, first to last (or last to first).
 
-    It differs from `tf.scan` in two ways: the outputs need not look like the carry, and
-    every `TensorArray` has a static shape, which XLA requires on every device.
+    Unlike in `tf.scan`, the outputs need not look like the carry, and every
+    `TensorArray` has a static shape, which XLA requires on every device.
 
     Args:
         step: `step(carry, inputs_t) -> (carry, outputs_t)`. The carry keeps its shapes
             and dtypes; the outputs have static shapes.
         carry: Nest of tensors that the first step receives.
         inputs: Nest of `[T, ...]` tensors, or `None` if `length` is given.
-        reverse: Whether time runs from `T - 1` to 0. The stacked outputs are in the
-            order of the inputs in both cases. Defaults to `False`.
+        reverse: Whether time runs from `T - 1` to 0; outputs keep the order of the
+            inputs. Defaults to `False`.
         length: Number of steps `T ≥ 1`. Defaults to the static length of the inputs.
 
     Returns:

@@ -20,32 +20,18 @@ class TextGeneration(Environment):
     """Prompts that a language policy completes, and rewards for the completions.
 
     The state is the text so far, an action its next token. An episode is one
-    completion: it ends with the end token or after `max_new_tokens`, and both are
+    completion. It ends with the end token or after `max_new_tokens`; both are
     terminations, since the text is judged as it stands. An iteration of a trainer takes
-    the next `num_envs / group_size` prompts, `group_size` times each; they are shuffled
-    again for every pass. `num_steps` of the trainer must be `max_new_tokens`.
-
-    The policy brings the tokenizer, and with it the spaces.
-
-    Example:
-        def polite(prompts, completions):
-            return [float("please" in text) for text in completions]
-
-        task = kpg.environments.TextGeneration(
-            ["Open the door", "Lend me a pen"], rewards=[polite],
-            max_prompt_tokens=16, max_new_tokens=24,
-        )
+    the next `num_envs / group_size` prompts, `group_size` times each; every pass
+    shuffles them again. `num_steps` of the trainer must be `max_new_tokens`. The policy
+    brings the tokenizer, and with it the spaces.
 
     Args:
         prompts: Strings, none empty.
         references: What completions are compared with, one value for each prompt: the
             column `references` of the rewards. Defaults to none.
-        rewards: Functions `(prompts, completions, **columns)`, called by keyword, that
-            return for each completion a number, an array with a number for each of its
-            tokens, or `None` if it cannot be scored: nothing is learned from it then.
-            Besides the task's columns they may name `prompt_ids` and `completion_ids`
-            (int32 arrays, the end token included) and `ended` (whether the end token
-            was written). `kpg.rewards` has many.
+        rewards: Functions as in `kpg.rewards`, see `kpg.rewards.Reward.__call__`.
+            Nothing is learned from a completion whose reward is `None`.
         max_prompt_tokens: Longest prompt, ≥ 1; a longer one is refused. Defaults to
             128.
         max_new_tokens: Longest completion, the end token included, ≥ 1. Defaults to 64.
@@ -60,8 +46,8 @@ class TextGeneration(Environment):
 
     Attributes:
         task: The prompts and the rewards.
-        observation_space: `None`, that of the policy.
-        action_space: `None`, that of the policy.
+        columns: Lists of a value for each prompt, by name, `references` among them.
+        observation_space, action_space: `None`, those of the policy.
 
     Raises:
         ValueError: If a prompt is empty, lists differ in length, a number is out of
@@ -95,6 +81,7 @@ class TextGeneration(Environment):
                 "`num_envs` must be a multiple of `group_size`. Received: "
                 f"num_envs={num_envs}, group_size={group_size}"
             )
+        self.prompts, self.columns = self.task.prompts, self.task.columns
         self.seed = seed
         self.spec = None
         self.observation_space: Any = None
@@ -105,16 +92,6 @@ class TextGeneration(Environment):
     def max_episode_steps(self) -> int:
         """The most tokens of a completion."""
         return self.max_new_tokens
-
-    @property
-    def prompts(self) -> list[str]:
-        """The prompts."""
-        return self.task.prompts
-
-    @property
-    def columns(self) -> Columns:
-        """Lists of a value for each prompt, by name, `references` among them."""
-        return self.task.columns
 
     @property
     def completed(self) -> Completed | None:

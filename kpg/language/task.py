@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import numpy as np
 from kpg.language.rewards.checking import Completed as Completed
 from kpg.language.rewards.checking import check_columns
 from kpg.language.rewards.reward import Column, Columns, RewardFunction
-from kpg.language.rewards.weighted import Evaluation, Weighted, evaluate
+from kpg.language.rewards.weighted import Evaluation, Weighted, evaluate, mean_of_known
 from kpg.types import Array
 
 # Columns of every completion, whatever the task.
@@ -22,25 +23,18 @@ class Reader(Protocol):
 
     def padded(self, prompts: Sequence[str], /) -> tuple[Array, Array]:
         """Returns tokens `[N, P]` int32, padded on the right, and lengths `[N]`."""
+        ...
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int, /) -> None:
         """Refuses texts that are longer than the policy can read."""
+        ...
 
 
 class TextTask:
     """Prompts to complete, and rewards that say how well it was done.
 
-    The arguments are those of `kpg.environments.TextGeneration`.
-
-    Attributes:
-        prompts: N strings.
-        columns: Lists of N values by name, `references` among them.
-        reward: The weighted sum of the rewards.
-        completed: What was scored last, or `None`.
-
-    Raises:
-        ValueError: If a prompt is empty, lists differ in length, or a reward needs a
-            column that is missing.
+    For the arguments, `columns` and the errors see `kpg.environments.TextGeneration`.
+    `completed` is what was scored last, or `None`.
     """
 
     def __init__(
@@ -64,30 +58,18 @@ class TextTask:
         self._measures: list[dict[str, Array]] = []
 
     def drawn(self, places: Iterable[int], seed: int) -> Array:
-        """Returns the indices of the prompts at some places of an endless sequence.
+        """Returns the prompts at places of an endless sequence, shuffled every pass."""
+        total = len(self.prompts)
 
-        Each pass over the prompts has an order of its own.
-        """
-        total, orders = len(self.prompts), dict[int, Array]()
-        prompts = []
-        for place in places:
-            number, turn = divmod(place, total)
-            if number not in orders:
-                random = np.random.default_rng([seed, number])
-                orders[number] = random.permutation(total)
-            prompts.append(orders[number][turn])
-        return np.array(prompts, np.int64)
+        @functools.cache
+        def order(number: int) -> Array:
+            return np.random.default_rng([seed, number]).permutation(total)
+
+        drawn = [order(place // total)[place % total] for place in places]
+        return np.array(drawn, np.int64)
 
     def padded(self, policy: Reader, max_prompt_tokens: int) -> tuple[Array, Array]:
-        """Returns all prompts `[N, P]` int32, padded on the right, and their lengths.
-
-        Args:
-            policy: The language policy that completes them.
-            max_prompt_tokens: Longest prompt.
-
-        Raises:
-            ValueError: If a prompt is longer, or the policy cannot read that much.
-        """
+        """Returns all prompts `[N, P]` int32, padded on the right; lengths `[N]`."""
         tokens, lengths = policy.padded(self.prompts)
         wrong = np.flatnonzero(lengths > max_prompt_tokens)
         if len(wrong):
@@ -107,31 +89,21 @@ class TextTask:
         completion_ids: Sequence[Array],
         ended: Sequence[bool],
     ) -> Evaluation:
-        """Calls all rewards.
+        """Calls all rewards for B completions of the prompts `indices`.
 
-        Args:
-            indices: `[B]`, which prompts were completed.
-            completions: B strings.
-            prompt_ids: B int32 arrays, the tokens of each prompt.
-            completion_ids: B int32 arrays, the tokens of each completion, its end
-                included.
-            ended: Whether each completion ended before the limit.
-
-        Raises:
-            ValueError: If a reward raises, or returns something that is not a score.
+        `prompt_ids`, `completion_ids` and `ended` are the columns of `Completed`.
         """
         columns: dict[str, Column] = {
             name: [values[index] for index in indices]
             for name, values in self.columns.items()
         }
-        from_policy = (prompt_ids, completion_ids, ended)
-        columns |= dict(zip(FROM_POLICY, from_policy, strict=True))
+        columns["prompt_ids"], columns["completion_ids"] = prompt_ids, completion_ids
+        columns["ended"] = ended
         prompts = [self.prompts[index] for index in indices]
         self.completed = Completed(prompts, completions, columns)
+        limit = self.max_new_tokens
         rewards, weights = self.reward.rewards, self.reward.weights
-        scores = evaluate(
-            rewards, weights, *self.completed, num_tokens=self.max_new_tokens
-        )
+        scores = evaluate(rewards, weights, *self.completed, num_tokens=limit)
         measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
         self._measures.append({**measures, "ended": np.asarray(ended, np.float32)})
         return scores
@@ -140,13 +112,10 @@ class TextTask:
         """Returns the mean of each reward since the last call, and how many ended."""
         measures, self._measures = self._measures, []
         names = measures[0] if measures else ()
-        return {name: _mean([row[name] for row in measures]) for name in names}
-
-
-def _mean(rows: list[Array]) -> float:
-    values = np.concatenate(rows)
-    known = values[~np.isnan(values)]
-    return float(np.mean(known)) if known.size else float("nan")
+        return {
+            name: mean_of_known(np.concatenate([row[name] for row in measures]))
+            for name in names
+        }
 
 
 def _checked_prompts(prompts: Sequence[str]) -> list[str]:

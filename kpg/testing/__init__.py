@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from kpg.testing.environment import check_environment as check_environment
     from kpg.testing.estimator import check_estimator as check_estimator
     from kpg.testing.family import check_family as check_family
+    from kpg.testing.language.reward import check_reward as check_reward
     from kpg.testing.maze import Maze as Maze
     from kpg.testing.probes import Probe as Probe
     from kpg.testing.probes import ProbeEnv as ProbeEnv
-    from kpg.testing.reward import check_reward as check_reward
 
 _MODULES = {
     "Maze": "kpg.testing.maze",
@@ -29,7 +29,7 @@ _MODULES = {
     "check_environment": "kpg.testing.environment",
     "check_estimator": "kpg.testing.estimator",
     "check_family": "kpg.testing.family",
-    "check_reward": "kpg.testing.reward",
+    "check_reward": "kpg.testing.language.reward",
 }
 
 

@@ -56,15 +56,7 @@ class Broken(Exception):
 
 
 class Step(NamedTuple):
-    """A step in the form that Gymnasium wants.
-
-    Attributes:
-        observation: As returned, not copied.
-        reward: A number.
-        terminated: Whether the MDP ended.
-        truncated: Whether the episode was cut.
-        info: What else was returned.
-    """
+    """A step in the form that Gymnasium wants; the observation is not copied."""
 
     observation: Nest
     reward: float

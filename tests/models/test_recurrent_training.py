@@ -14,7 +14,7 @@ import kpg
 from kpg.environments import Probe
 from kpg.trainers.acting.graph import GraphCollector
 from kpg.trainers.acting.host import HostCollector
-from kpg.trainers.learning.iteration import Learner
+from kpg.trainers.learning.estimation import Estimation
 from kpg.trajectories import Trajectory, resets
 from tests.claims import BOX, CHOICE, MODES, NUMBER, Pair, make_environment
 from tests.claims import make_trainer as claimed_trainer
@@ -153,11 +153,11 @@ def test_values_are_those_of_a_replay(mode: str) -> None:
     rows = joined(parts)
     values, next_values, _ = replay(trainer.critic, rows)
     state = trainer.critic.initial_state(B)
-    learner = Learner(trainer, B)
+    estimation = Estimation(trainer.training_on(B))
     for number, part in enumerate(parts):
         own = slice(number * T, (number + 1) * T)
         valid = np.ones((T, B), bool) if part.valid is None else part.valid.numpy()
-        got, following, state = learner._values(part, state)
+        got, following, state = estimation._values(part, state)
         np.testing.assert_allclose(got, values[own], atol=1e-5)
         alive = valid & ~part.terminated.numpy()
         assert (alive & part.truncated.numpy()).any()

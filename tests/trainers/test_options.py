@@ -202,7 +202,8 @@ def test_an_estimator_of_ones_own_trains_saves_and_loads(
     trainer.compile(jit_compile=False)
     trainer.fit(env, steps_per_epoch=1, verbose=0)
     trainer.save(tmp_path / "own.keras")
-    assert kpg.load(tmp_path / "own.keras").settings.advantage == Scaled(NStep(2))
+    loaded: Any = kpg.load(tmp_path / "own.keras")
+    assert loaded.settings.advantage == Scaled(NStep(2))
 
 
 def test_an_estimator_of_another_shape_is_refused() -> None:

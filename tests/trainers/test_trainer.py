@@ -134,7 +134,8 @@ def test_refuses_what_does_not_fit(make_trainer: Make) -> None:
         critic = kpg.models.Critic(car.observation_space)
         kpg.trainers.PPO(trainer.policy, critic)
     with pytest.raises(ValueError, match=r"Did you mean gamma.*Received: gama=1"):
-        kpg.trainers.PPO(trainer.policy, trainer.critic, gama=1)
+        unknown: Any = {"gama": 1}
+        kpg.trainers.PPO(trainer.policy, trainer.critic, **unknown)
 
 
 def test_compile_comes_first_and_checks(make_trainer: Make) -> None:

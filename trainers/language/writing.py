@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from kpg.graph.compiling import compiled
 from kpg.language.generation import TextGeneration
+from kpg.language.rewards.weighted import Evaluation
 from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.language_policy import LanguagePolicy
-from kpg.rewards import Evaluation
 from kpg.trainers.acting.evaluation import Evaluator
 from kpg.trainers.acting.graph import Episodes
 from kpg.types import Array

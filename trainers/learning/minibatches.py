@@ -123,7 +123,8 @@ class Descent:
     """Takes gradient steps; `run` builds graph outside of the replicas.
 
     `prepared` changes a minibatch, given the replica's weight, before `objective` sees
-    it; see `Updates` for `target_kl`. `start` finds the `names` of the metrics.
+    it; see `Updates` for `target_kl`. `start` finds the `names` of the metrics. What is
+    not `_reached`, variables without effect on the objective, stays as it is.
     """
 
     training: Training
@@ -131,6 +132,7 @@ class Descent:
     prepared: Callable[[Batch, Tensor], Batch] | None = None
     target_kl: float | None = None
     names: tuple[str, ...] = ()
+    _reached: list[bool] = dataclasses.field(default_factory=list)
 
     @property
     def strategy(self) -> tf.distribute.Strategy:
@@ -208,24 +210,20 @@ class Descent:
         with tf.GradientTape() as tape:
             loss, metrics = self.objective(rows, progress)
             loss = weight * loss
-        variables = self.training.variables
-        # `tf.zeros_like` does not take a Keras variable.
-        gradients = [
-            tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient
-            for gradient, variable in zip(
-                tape.gradient(loss, variables), variables, strict=True
-            )
-        ]
+        found = tape.gradient(loss, self.training.variables)
+        self._reached = [gradient is not None for gradient in found]
+        gradients = [gradient for gradient in found if gradient is not None]
         values = [metrics[name] for name in self.names]
         return gradients, weight * tf.stack(values)
 
     def _apply(self, gradients: list[Tensor]) -> None:
-        """Lets each optimizer update its variables."""
-        first = 0
+        """Lets each optimizer update its variables, but for those without effect."""
+        left, reached = iter(gradients), iter(self._reached)
         for optimizer, variables in self.training.optimized:
-            part = gradients[first : first + len(variables)]
-            first += len(variables)
-            optimizer.apply(self._clipped(part, optimizer), variables)
+            own = [variable for variable in variables if next(reached)]
+            if own:
+                part = [next(left) for _ in own]
+                optimizer.apply(self._clipped(part, optimizer), own)
 
     def _clipped(
         self, gradients: list[Tensor], optimizer: keras.optimizers.Optimizer

@@ -85,7 +85,7 @@ class Texts(Kind):
         """Makes the task, a language model with random weights, and a trainer."""
         from kpg.cli.language import task
         from kpg.language.pretrained.small_models import gpt2
-        from kpg.language.tokenizers.byte_tokenizer import ByteTokenizer
+        from kpg.language.tokenizers.tokenizer import ByteTokenizer
         from kpg.models.language.causal_lm_policy import CausalLMPolicy
 
         fields = dataclasses.asdict(chosen)

@@ -274,20 +274,15 @@ class HostEnvironment(Environment):
                 f"`actions` must have the shape {wanted}, one {space} for each of the "
                 f"{count} environments. Received: shape {values.shape}"
             )
-        if isinstance(space, gym.spaces.Dict):
-            if not isinstance(actions, Mapping) or {*actions} != {*space}:
-                raise self._wrong_structure(actions)
-            return {key: self._shaped(space[key], actions[key], count) for key in space}
-        inside = space.spaces if isinstance(space, gym.spaces.Tuple) else ()
-        if not isinstance(actions, (tuple, list)) or len(actions) != len(inside):
-            raise self._wrong_structure(actions)
-        parts = zip(inside, actions, strict=True)
-        return tuple(self._shaped(part, values, count) for part, values in parts)
-
-    def _wrong_structure(self, actions: Nest) -> ValueError:
-        """Says what the actions of a `Dict` or `Tuple` must look like."""
+        if isinstance(space, gym.spaces.Dict) and isinstance(actions, Mapping):
+            if {*actions} == {*space}:
+                return {k: self._shaped(space[k], actions[k], count) for k in space}
+        elif isinstance(space, gym.spaces.Tuple) and isinstance(actions, (tuple, list)):
+            if len(actions) == len(space.spaces):
+                parts = zip(space.spaces, actions, strict=True)
+                return tuple(self._shaped(part, rows, count) for part, rows in parts)
         keys = sorted(actions) if isinstance(actions, Mapping) else type(actions)
-        return ValueError(
+        raise ValueError(
             f"`actions` must be a nest of batches like {self.action_space}. Received: "
             f"{keys}"
         )

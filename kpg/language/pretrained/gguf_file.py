@@ -18,17 +18,7 @@ _REQUIRED = object()
 class GGUFFile:
     """Reads a GGUF file; its tensors stay on disk until they are asked for.
 
-    Reference: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
-
-    Args:
-        path: The file.
-
-    Attributes:
-        path: The same.
-
-    Raises:
-        ImportError: If the package gguf is not installed.
-        ValueError: If there is no such file, or it is not a GGUF file.
+    The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -55,15 +45,7 @@ class GGUFFile:
         self._read: set[str] = set()
 
     def value(self, key: str, default: object = _REQUIRED) -> Any:
-        """Returns an entry of the metadata: a number, a string, a bool or a list.
-
-        Args:
-            key: Such as "general.architecture".
-            default: What to return if there is no such entry. Defaults to an error.
-
-        Raises:
-            ValueError: If there is no such entry, and no default.
-        """
+        """Returns an entry of the metadata or, if there is none, `default`."""
         if key in self._fields:
             return self._fields[key].contents()
         if default is _REQUIRED:
@@ -71,15 +53,10 @@ class GGUFFile:
         return default
 
     def __contains__(self, name: str) -> bool:
-        """Whether there is a tensor of this name."""
         return name in self._tensors
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Returns the shape of a tensor, in NumPy's order.
-
-        Raises:
-            ValueError: If there is no such tensor.
-        """
+        """Returns the shape of a tensor, in NumPy's order."""
         if name not in self:
             raise ValueError(
                 f"{self.path} must have every tensor of its architecture. Received: no "
@@ -89,11 +66,7 @@ class GGUFFile:
         return tuple(int(size) for size in reversed(self._tensors[name].shape))
 
     def array(self, name: str) -> Array:
-        """Returns a tensor in float32.
-
-        Raises:
-            ValueError: If there is no such tensor, or its quantisation is unknown.
-        """
+        """Returns a tensor in float32, whatever its quantisation."""
         shape, tensor = self.shape(name), self._tensors[name]
         try:
             values = self._gguf.dequantize(tensor.data, tensor.tensor_type)

@@ -10,11 +10,11 @@ import numpy as np
 
 from kpg.language.pretrained.gguf_file import GGUFFile
 from kpg.language.tokenizers.bpe_splitting import SPLITTINGS
+from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer
 from kpg.types import Array, Config
 
 if TYPE_CHECKING:
     import keras_nlp
-from kpg.language.tokenizers.bpe_tokenizer import BPETokenizer
 
 # Names of weights in KerasHub and in GGUF.
 _LLAMA_WEIGHTS = {
@@ -43,20 +43,10 @@ def load_gguf(
     """Makes a language model and its tokenizer from a GGUF file.
 
     Files of the architecture "llama" (Llama 2 and 3, SmolLM, SmolLM2 and others) become
-    a `keras_nlp.models.Llama3CausalLM`, if their tokenizer is byte-pair encoding.
-    Quantised weights become floats. The tokenizer adds no token at the beginning of a
-    text; write it into the prompts of models that need one.
-
-    Example:
-        lm, tokenizer = kpg.text.load_gguf("SmolLM2-135M-Instruct.Q4_1.gguf")
-        policy = kpg.models.CausalLMPolicy(lm, tokenizer)
-
-    Args:
-        path: The file.
-        dtype: The dtype of the model. Defaults to Keras's `floatx`.
-
-    Returns:
-        The model, without a preprocessor, and the tokenizer.
+    a `keras_nlp.models.Llama3CausalLM` without a preprocessor, if their tokenizer is
+    byte-pair encoding. Quantised weights become floats of `dtype`, by default Keras's
+    `floatx`. The tokenizer adds no token at the beginning of a text; write it into the
+    prompts of models that need one.
 
     Raises:
         ImportError: If the package gguf is not installed.
@@ -106,29 +96,27 @@ def _llama(file: GGUFFile, dtype: str | None) -> keras_nlp.models.CausalLM:
 
 def _check_llama(file: GGUFFile, head_size: int) -> None:
     """Refuses what KerasHub's Llama does not compute."""
-    wanted: dict[str, tuple[object, ...]] = {
-        "llama.rope.dimension_count": (None, head_size),
-        "llama.attention.key_length": (None, head_size),
-        "llama.attention.value_length": (None, head_size),
-        "llama.rope.scaling.type": (None, "none"),
-        "llama.expert_count": (None, 0),
+    wanted: dict[str, object] = {
+        "llama.rope.dimension_count": head_size,
+        "llama.attention.key_length": head_size,
+        "llama.attention.value_length": head_size,
+        "llama.rope.scaling.type": "none",
+        "llama.expert_count": 0,
     }
-    for key, values in wanted.items():
-        if file.value(key, None) not in values:
+    for key, value in wanted.items():
+        if (found := file.value(key, None)) not in (None, value):
             raise ValueError(
-                f"KerasHub's Llama needs {key} to be {values[1]!r}. Received: "
-                f"{file.value(key)!r} in {file.path}"
+                f"KerasHub's Llama needs {key} to be {value!r}. Received: {found!r} in "
+                f"{file.path}"
             )
 
 
 def _stretched(file: GGUFFile, head_size: int) -> Config:
-    """Returns how the slow rotations of Llama 3.1 and later are slowed down further.
+    """Returns how Llama 3.1 and later slow the slow rotations down further.
 
-    A file has the result for each pair of features, KerasHub what it is computed from:
-    a factor, which the file shows, and three numbers that every Llama so far shares.
-
-    Reference: Grattafiori et al., "The Llama 3 herd of models" (2024),
-    https://arxiv.org/abs/2407.21783, and its code.
+    A file has the result for each pair of features, KerasHub computes it from the
+    factor and three numbers that all Llamas share: Grattafiori et al., "The Llama 3
+    herd of models" (2024), https://arxiv.org/abs/2407.21783, and its code.
     """
     name, low, high, length = "rope_freqs.weight", 1.0, 4.0, 8192
     if name not in file:
@@ -165,8 +153,7 @@ def _llama_weight(file: GGUFFile, path: str, shape: tuple[int, ...]) -> Array:
             f"of shape {shape}. Received: shape {value.shape}"
         )
     if name.endswith(("attn_q.weight", "attn_k.weight")):
-        # GGUF rotates neighbouring features of a head together, KerasHub one of each
-        # half.
+        # GGUF rotates neighbours of a head together, KerasHub one of each half.
         _, heads, size = shape
         pairs = value.reshape(heads, size // 2, 2, -1)
         value = pairs.swapaxes(1, 2).reshape(value.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,8 @@ def pretrained(
         preset: A directory that `save_to_preset` of a KerasHub model wrote, or a name
             that `from_preset` of KerasHub knows, which is downloaded.
         task: "CausalLM" or "Seq2SeqLM".
-        with_tokenizer: Whether to load the preset's tokenizer too. Defaults to `True`.
-
-    Returns:
-        The model; its preprocessor, if there is one, has the tokenizer.
+        with_tokenizer: Whether its preprocessor, which has the tokenizer, is loaded
+            too. Defaults to `True`.
 
     Raises:
         ValueError: If there is no such preset, or it holds another kind of model or no
@@ -30,17 +27,17 @@ def pretrained(
     """
     import keras_nlp
 
-    directory = Path(preset)
+    directory, name = Path(preset), str(preset)
     if directory.is_dir():
         _check_files(directory, with_tokenizer)
-    elif not _may_be_known(str(preset), keras_nlp.models.Backbone.presets):
+    elif "://" not in name and name not in keras_nlp.models.Backbone.presets:
         raise ValueError(
             "There is no such preset; give a directory that `save_to_preset` wrote, or "
             f"a name that KerasHub knows, such as 'gpt2_base_en'. Received: {preset!r}"
         )
     options = {} if with_tokenizer else {"preprocessor": None}
     try:
-        lm = getattr(keras_nlp.models, task).from_preset(str(preset), **options)
+        lm = getattr(keras_nlp.models, task).from_preset(name, **options)
     except ValueError as error:
         if "Unable to find a subclass" not in str(error):
             raise
@@ -66,8 +63,3 @@ def _check_files(directory: Path, with_tokenizer: bool) -> None:
             raise ValueError(
                 f"The directory {what} {name}. Received: {str(directory)!r}"
             )
-
-
-def _may_be_known(preset: str, presets: Collection[str]) -> bool:
-    """Whether a name is one of KerasHub's, or an address to download from."""
-    return preset in presets or "://" in preset

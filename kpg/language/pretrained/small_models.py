@@ -18,10 +18,9 @@ def gpt2(
     max_tokens: int = 128,
     seed: int | None = None,
 ) -> keras_nlp.models.GPT2CausalLM:
-    """Makes a small GPT-2 with random weights.
+    """Makes a small GPT-2 with random weights, without a preprocessor.
 
-    It has no dropout: reinforcement learning compares probabilities before and after an
-    update, and noise would hide the difference.
+    It has no dropout, whose noise would hide how an update changes probabilities.
 
     Reference: Radford et al., "Language models are unsupervised multitask learners"
     (2019); the deviations of the initial weights are those of its code,
@@ -30,16 +29,11 @@ def gpt2(
     Args:
         vocabulary_size: Number of tokens, ≥ 2.
         num_layers: Transformer blocks, ≥ 1. Defaults to 2.
-        num_heads: Heads of each attention, a divisor of `hidden_dim`. Defaults to 2.
+        num_heads: Heads of each attention; a `ValueError` says if they do not divide
+            `hidden_dim`. Defaults to 2.
         hidden_dim: Width of the model. Defaults to 32.
         max_tokens: Longest text, prompt and completion together. Defaults to 128.
         seed: Seed of the weights. Defaults to a random seed.
-
-    Returns:
-        A `keras_nlp.models.GPT2CausalLM` without a preprocessor.
-
-    Raises:
-        ValueError: If the heads do not divide the width.
     """
     import keras_nlp
 

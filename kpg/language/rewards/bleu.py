@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from kpg import checks, imports
-from kpg.language.rewards.required_columns import references
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score, references
 
 SMOOTHINGS = ("exp", "floor", "add-k", "none")
 # Those of sacrebleu that need no download and no compiler.
@@ -20,7 +19,8 @@ class Bleu(Reward):
 
     BLEU = BP · exp(Σₙ log pₙ / N), where pₙ is the share of the completion's n-grams
     that a reference has (each counted at most as often as there), and BP =
-    min(1, exp(1 − r / c)) for c words against r of the closest reference.
+    min(1, exp(1 − r / c)) for c words against r of the closest reference. A completion
+    whose references are None is not scored.
 
     Reference: Papineni et al., "BLEU: a method for automatic evaluation of machine
     translation" (2002), https://aclanthology.org/P02-1040; smoothing: Chen and Cherry,
@@ -28,10 +28,9 @@ class Bleu(Reward):
     https://aclanthology.org/W14-3346; computed by sacrebleu: Post, "A call for clarity
     in reporting BLEU scores" (2018), https://aclanthology.org/W18-6319.
 
-    Note: the paper defines BLEU for a corpus. Here N is the smaller of `max_order` and
-    the number of words of the completion, and orders without a match are smoothed if
-    another order has one; otherwise most sentences would score 0. The mean over
-    sentences is not the BLEU of the corpus.
+    Note: the paper defines BLEU for a corpus, which is not the mean over sentences.
+    Here N is at most the number of words of the completion, and orders without a match
+    are smoothed if another order has one; otherwise most sentences would score 0.
 
     Args:
         max_order: Longest n-gram, at least 1. Defaults to 4.
@@ -43,12 +42,10 @@ class Bleu(Reward):
         tokenizer: What separates words: "13a" punctuation, "intl" that of Unicode,
             "none" spaces only, "char" everything, "zh" Chinese characters. Defaults to
             "13a".
-        name: What the logs call it. Defaults to "bleu".
 
     Raises:
         ImportError: If sacrebleu is not installed.
-        ValueError: If an option is unknown, or, when called, if there are no
-            `references`. A completion whose references are None is not scored.
+        ValueError: If an option is unknown, or, when called, without `references`.
     """
 
     requires = ("references",)
@@ -81,7 +78,7 @@ class Bleu(Reward):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        expected = references(columns, "Bleu")
+        expected = references(self, columns)
         return [
             self._metric.sentence_score(text, texts).score / 100.0 if texts else None
             for text, texts in zip(completions, expected, strict=True)

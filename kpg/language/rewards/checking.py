@@ -9,24 +9,14 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
-from kpg.language.rewards.reward import (
-    Columns,
-    Reward,
-    RewardFunction,
-    Score,
-)
+from kpg.language.rewards.reward import Columns, Reward, RewardFunction, Score
 
 
 class Completed(NamedTuple):
     """B completions and what is known of them.
 
-    Attributes:
-        prompts: B strings.
-        completions: B strings, without the end token.
-        columns: Lists of B values that rewards may ask for by name. In a text task: its
-            own columns, `references` if there are any, `prompt_ids` and
-            `completion_ids` (int32 arrays `[length]`, the latter with the end token)
-            and `ended` (whether the end token came before the limit).
+    Texts have no end token. `columns` are those of `Reward.__call__`, B entries each;
+    `prompt_ids` and `completion_ids` of a task are int32 arrays.
     """
 
     prompts: Sequence[str]
@@ -46,12 +36,7 @@ def name_of(reward: RewardFunction) -> str:
 def check_weights(
     rewards: Sequence[RewardFunction], weights: Sequence[float] | None
 ) -> list[float]:
-    """Returns a weight for each reward, 1 if None is given.
-
-    Raises:
-        ValueError: If there is no reward, one cannot be called, or the weights are not
-            as many finite numbers.
-    """
+    """Returns a finite weight for each reward, 1 if None is given."""
     if isinstance(rewards, str | Mapping) or not isinstance(rewards, Sequence):
         raise ValueError(f"`rewards` must be a list. Received: {rewards!r}")
     wrong = [reward for reward in rewards if not callable(reward)]
@@ -73,26 +58,21 @@ def required(reward: RewardFunction) -> set[str]:
     """Returns the columns without which a reward cannot be called."""
     if isinstance(reward, Reward):
         return set(reward.requires)
-    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    needed = [p for p in _parameters(reward) if p.kind not in variadic]
-    names = {p.name for p in needed if p.default is p.empty}
-    return names - {"prompts", "completions"}
+    needed = {
+        p.name
+        for p in _parameters(reward)
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+    return needed - {"prompts", "completions"}
 
 
 def check_columns(
     rewards: Sequence[RewardFunction], available: Collection[str]
 ) -> None:
-    """Refuses rewards that need a column which they will not be given.
+    """Refuses rewards that need a column which is not `available`: a `ValueError`.
 
-    Call it before anything is sampled: a reward itself finds out late.
-
-    Args:
-        rewards: Rewards; a `Reward` says what it needs in `requires`, any other by its
-            arguments without a default.
-        available: Names of the columns that they will be given.
-
-    Raises:
-        ValueError: If a column is missing.
+    Call it before anything is sampled: a reward itself finds out late. A `Reward` says
+    what it needs in `requires`, any other by its arguments without a default.
     """
     for reward in rewards:
         if missing := sorted(required(reward) - set(available)):
@@ -103,12 +83,7 @@ def check_columns(
 
 
 def check_batch(batch: Completed) -> None:
-    """Refuses prompts, completions and columns that are not a batch.
-
-    Raises:
-        ValueError: If the prompts or completions are not strings, there are none, or
-            the numbers of prompts, completions and entries of columns differ.
-    """
+    """Refuses prompts, completions and columns that are not B ≥ 1 entries each."""
     for name in ("prompts", "completions"):
         texts: Sequence[str] = getattr(batch, name)
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
@@ -124,11 +99,7 @@ def check_batch(batch: Completed) -> None:
 
 
 def lengths(columns: Columns, count: int) -> list[int]:
-    """Returns how many tokens each completion has; 1 each without `completion_ids`.
-
-    Raises:
-        ValueError: If one has none.
-    """
+    """Returns how many tokens each completion has; 1 each without `completion_ids`."""
     ids = columns.get("completion_ids")
     found = [1] * count if ids is None else [len(row) for row in ids]
     if min(found) < 1:
@@ -140,14 +111,9 @@ def lengths(columns: Columns, count: int) -> list[int]:
 
 
 def rows(reward: RewardFunction, name: str, batch: Completed) -> list[Score]:
-    """Calls one reward and checks every score that it returns.
+    """Calls one reward and refuses what is not a score, with its prompt and completion.
 
-    Returns:
-        B scores: finite floats, finite float64 arrays `[tokens]`, and None.
-
-    Raises:
-        ValueError: If the reward raises or returns something else; the message shows
-            the prompt and the completion.
+    Returns B finite floats, finite float64 arrays `[tokens]`, or None.
     """
     found, size = _called(reward, name, batch), len(batch.prompts)
     if not _is_list(found) or len(found) != size:
@@ -164,11 +130,8 @@ def rows(reward: RewardFunction, name: str, batch: Completed) -> list[Score]:
 
 def _called(reward: RewardFunction, name: str, batch: Completed) -> object:
     """Calls a reward; if it raises, looks for the completion that makes it raise."""
-    given: Columns = {
-        **batch.columns,
-        "prompts": batch.prompts,
-        "completions": batch.completions,
-    }
+    prompts, completions, columns = batch
+    given: Columns = {"prompts": prompts, "completions": completions, **columns}
     if not any(p.kind is p.VAR_KEYWORD for p in _parameters(reward)):
         named = {p.name for p in _parameters(reward)}
         given = {key: column for key, column in given.items() if key in named}
@@ -249,5 +212,5 @@ def _refusal(
     )
 
 
-def _shown(text: str, limit: int = 200) -> str:
-    return repr(text if len(text) <= limit else f"{text[:limit]}…")
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 200 else f"{text[:200]}…")

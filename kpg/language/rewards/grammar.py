@@ -1,4 +1,4 @@
-"""Grammar, by a few rules."""
+"""Grammar, by a few rules, alone and with BLEU."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from kpg.language.rewards.bleu import Bleu
 from kpg.language.rewards.grammar_rules import RULES, sentences, violations
 from kpg.language.rewards.reward import TextReward
+from kpg.language.rewards.weighted import Weighted
 
 
 class Grammar(TextReward):
     """How well a completion keeps some rules of written English, in [0, 1].
 
     1 / (1 + v / s) for v violations in s sentences; 0 for a completion without a word.
-
     Each rule counts what shows in the letters alone:
 
     - "capital": a sentence that begins with a lower-case letter, and each lone "i";
@@ -28,15 +29,13 @@ class Grammar(TextReward):
     - "spacing": a space before a comma or a full stop, or none after a comma;
     - "brackets": brackets and straight double quotes that do not match.
 
-    Note: it is a proxy. A text can keep all rules and not be English: "Tree loudly of
-    runs." scores 1. Punctuation separates sentences, so many short ones dilute a
-    violation.
+    Note: a text can keep all rules and not be English: "Tree loudly of runs." scores 1.
+    Many short sentences dilute a violation.
 
     Args:
         rules: Which rules count; None for all. Leave "capital" out for completions that
-            continue the prompt's sentence, and "ending" where they are cut off.
-            Defaults to None.
-        name: What the logs call it. Defaults to "grammar".
+            continue the prompt's sentence, "ending" where they are cut off. Defaults to
+            None.
 
     Raises:
         ValueError: If a rule is unknown, or the list is empty.
@@ -59,3 +58,13 @@ class Grammar(TextReward):
             return 0.0
         broken = violations(text)
         return 1.0 / (1.0 + sum(broken[rule] for rule in self.rules) / len(found))
+
+
+def bleu_and_grammar(
+    coefficient: float = 0.5, name: str = "bleu_and_grammar"
+) -> Weighted:
+    """BLEU(τ, τ_ref) + λ · Grammar(τ), in [0, 1 + λ], where λ is `coefficient`.
+
+    Both have their defaults; for errors see `Bleu` and `Weighted`.
+    """
+    return Weighted([Bleu(), Grammar()], [1.0, coefficient], name=name)

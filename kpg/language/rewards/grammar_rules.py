@@ -65,14 +65,11 @@ def violations(text: str) -> dict[str, int]:
     """Counts how often a text breaks each rule; see `kpg.rewards.Grammar`."""
     parts = sentences(text)
     clauses = [_WORD.findall(piece) for part in parts for piece in _CLAUSE.split(part)]
-    counts = {
-        name: sum(rule(clause) for clause in clauses)
-        for name, rule in _CLAUSE_RULES.items()
-    }
-    ends = [_WORD.findall(part)[-1] for part in parts]
-    counts["determiner"] += sum(word in _NO_END for word in ends)
+    counts = {name: sum(map(rule, clauses)) for name, rule in _CLAUSE_RULES.items()}
+    words = [_WORD.findall(part) for part in parts]
+    counts["determiner"] += sum(found[-1] in _NO_END for found in words)
     counts["capital"] = len(_LONE_I.findall(text))
-    counts["capital"] += sum(_starts_low(part) for part in parts)
+    counts["capital"] += sum(found[0].islower() and found[0] != "i" for found in words)
     counts["ending"] = int(bool(parts) and not _FINISHED.search(text))
     counts["spacing"] = len(_SPACING.findall(text))
     counts["brackets"] = _unmatched(text)
@@ -123,11 +120,6 @@ def _determiner(words: list[str]) -> int:
     )
 
 
-def _starts_low(sentence: str) -> bool:
-    word = _WORD.search(sentence)
-    return word is not None and word[0].islower() and word[0] != "i"
-
-
 def _unmatched(text: str) -> int:
     closing = {")": "(", "]": "[", "}": "{"}
     opened: list[str] = []
@@ -149,6 +141,4 @@ _CLAUSE_RULES: dict[str, Callable[[list[str]], int]] = {
     "verb": _verb,
     "determiner": _determiner,
 }
-RULES = tuple(
-    "capital ending repeated article agreement verb determiner spacing brackets".split()
-)
+RULES = ("capital", "ending", *_CLAUSE_RULES, "spacing", "brackets")

@@ -9,8 +9,7 @@ from typing import Protocol
 import numpy as np
 from typing_extensions import override
 
-from kpg.language.rewards.required_columns import token_ids
-from kpg.language.rewards.reward import Column, Columns, Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score, token_ids
 from kpg.types import Array, Config
 
 
@@ -22,12 +21,8 @@ class Scorer(Protocol):
     ) -> Sequence[Array]:
         """Returns log p(token | prompt, tokens before) of each completion's tokens.
 
-        Args:
-            prompt_ids: B int64 arrays of any lengths, without padding.
-            completion_ids: B int64 arrays of any lengths from 1 on, without padding.
-
-        Returns:
-            B float arrays in nats, each as long as its completion.
+        Both arguments are B int64 arrays of any lengths, completions of 1 or more. The
+        result is B float arrays in nats, each as long as its completion.
         """
         ...
 
@@ -35,14 +30,7 @@ class Scorer(Protocol):
 class Likelihood(Reward, ABC):
     """A reward of the log-probabilities that a model gives to a completion's tokens.
 
-    Args:
-        scorer: The model. It is not part of the configuration; pass it to
-            `from_config({**config, "scorer": model})`.
-        name: What the logs call it.
-
-    Raises:
-        ValueError: When called, if there are no `prompt_ids` or `completion_ids`, or if
-            the scorer does not give each token a log-probability.
+    The model is not part of the configuration: `from_config({**config, "scorer": lm})`.
     """
 
     requires = ("prompt_ids", "completion_ids")
@@ -59,14 +47,30 @@ class Likelihood(Reward, ABC):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        found = _log_probs(self.scorer, columns, type(self).__name__)
-        return [self.score(row) for row in found]
+        prompt_ids = token_ids(self, columns, "prompt_ids")
+        completion_ids = token_ids(self, columns, "completion_ids")
+        found = self.scorer.score(prompt_ids, completion_ids)
+        rows = [np.asarray(row, np.float64) for row in found]
+        shapes, wanted = [row.shape for row in rows], [i.shape for i in completion_ids]
+        scorer = f"The scorer of `{type(self).__name__}`"
+        if shapes != wanted:
+            raise ValueError(
+                f"{scorer} must return one log-probability for each "
+                f"token of the completions: {wanted}. Received: {shapes}"
+            )
+        highest = max(float(row.max(initial=0.0)) for row in rows)
+        # Rounding leaves tokens of probability 1 a little above 0.
+        if highest > 1e-3:
+            raise ValueError(
+                f"{scorer} must return log-probabilities, never above "
+                f"0; are these logits? Received: {highest:.3g}"
+            )
+        return [self.score(row) for row in rows]
 
     @override
     def get_config(self) -> Config:
         """Returns the arguments without the scorer."""
-        config = super().get_config()
-        return {name: config[name] for name in config if name != "scorer"}
+        return {k: v for k, v in super().get_config().items() if k != "scorer"}
 
 
 class Fluency(Likelihood):
@@ -77,14 +81,13 @@ class Fluency(Likelihood):
     Reference: Jelinek et al., "Perplexity: a measure of the difficulty of speech
     recognition tasks" (1977), https://doi.org/10.1121/1.2016299.
 
-    Note: the most likely text is not the best one: models find their own repetitions
-    very likely (Holtzman et al., "The curious case of neural text degeneration", 2020,
-    https://arxiv.org/abs/1904.09751). Combine it with `Repetition`.
+    Note: models find their own repetitions very likely (Holtzman et al., "The curious
+    case of neural text degeneration", 2020, https://arxiv.org/abs/1904.09751). Combine
+    it with `Repetition`.
 
     Args:
-        scorer: A model that does not learn, such as the reference policy; not part of
-            the configuration: `from_config({**config, "scorer": model})`.
-        name: What the logs call it. Defaults to "fluency".
+        scorer: A model that does not learn, such as the reference policy; it is not
+            part of the configuration.
     """
 
     def __init__(self, scorer: Scorer, name: str = "fluency") -> None:
@@ -102,11 +105,9 @@ class ExecutorLogLikelihood(Likelihood):
     network that chooses what an execution network writes.
 
     Args:
-        scorer: The executor; not part of the configuration:
-            `from_config({**config, "scorer": model})`.
+        scorer: The executor; it is not part of the configuration.
         per_token: Whether each token has its own reward, or the completion their sum.
             Defaults to True.
-        name: What the logs call it. Defaults to "executor_log_likelihood".
     """
 
     def __init__(
@@ -121,25 +122,3 @@ class ExecutorLogLikelihood(Likelihood):
     @override
     def score(self, log_probs: Array) -> Score:
         return log_probs if self.per_token else float(log_probs.sum())
-
-
-def _log_probs(scorer: Scorer, columns: Columns, reward: str) -> list[Array]:
-    """Scores a batch; refuses what cannot be log-probabilities of its tokens."""
-    prompt_ids = token_ids(columns, "prompt_ids", reward)
-    completion_ids = token_ids(columns, "completion_ids", reward)
-    found = scorer.score(prompt_ids, completion_ids)
-    rows = [np.asarray(row, np.float64) for row in found]
-    wanted = [(len(ids),) for ids in completion_ids]
-    if [row.shape for row in rows] != wanted:
-        raise ValueError(
-            f"The scorer of `{reward}` must return one log-probability for each token "
-            f"of the completions: {wanted}. Received: {[row.shape for row in rows]}"
-        )
-    highest = max(float(row.max(initial=0.0)) for row in rows)
-    # Rounding leaves tokens of probability 1 a little above 0.
-    if highest > 1e-3:
-        raise ValueError(
-            f"The scorer of `{reward}` must return log-probabilities, never above 0; "
-            f"are these logits? Received: {highest:.3g}"
-        )
-    return rows

@@ -19,23 +19,17 @@ class Repetition(CountingReward):
     −(1 − distinct / all) over the n-grams of one completion; 0 if it has none.
 
     Reference: Yeo et al., "Demystifying long chain-of-thought reasoning in LLMs"
-    (2025), appendix on repetition, https://arxiv.org/abs/2502.03373, which subtracts a
-    fixed number for each repeated n-gram; the share is 1 − distinct-n of Li et al., "A
+    (2025), appendix on repetition, https://arxiv.org/abs/2502.03373, who subtract a
+    fixed number for each; the share is 1 − distinct-n of Li et al., "A
     diversity-promoting objective function for neural conversation models" (2016),
     https://arxiv.org/abs/1510.03055.
 
     Args:
         order: Length of the n-grams, at least 1. Defaults to 3.
-        unit: "word" (lower-case runs of letters and digits), "character" or "token".
-            Defaults to "word".
-        per_token: Whether each token pays for the n-gram that it completes, −1 / all
-            if it occurred before, so that the sum is the same; for unit "token" only.
-            Defaults to False.
-        name: What the logs call it. Defaults to "repetition".
-
-    Raises:
-        ValueError: If an option is unknown or without effect, or, when called for
-            tokens, if there are no `completion_ids`.
+        unit: See `TargetLength`. Defaults to "word".
+        per_token: Whether each token pays for the n-gram that it completes, −1 / all if
+            it occurred before; the sum is the same. For unit "token" only. Defaults to
+            False.
     """
 
     def __init__(
@@ -58,11 +52,7 @@ class Repetition(CountingReward):
 
 
 def repeated(items: Sequence[Hashable], order: int) -> Array:
-    """Prices each of N items for the n-gram that it completes.
-
-    Returns:
-        `[N]` float64: −1 / (N − n + 1) if this n-gram occurred before, else 0.
-    """
+    """Prices N items: −1 / (N − n + 1) where an n-gram ends that came before."""
     prices = np.zeros(len(items))
     seen = set()
     for end in range(order, len(items) + 1):

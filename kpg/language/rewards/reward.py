@@ -8,19 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 from typing_extensions import Self, override
 
 from kpg import contracts
 from kpg.types import Array, Config
 
+# The reward of one completion: of all of it, of each of its tokens, or none.
 Score: TypeAlias = "float | Array | None"
-"""The reward of one completion: of all of it, of each of its tokens, or none."""
-
 RewardFunction: TypeAlias = "Callable[..., Sequence[Score]]"
-
-Column: TypeAlias = Sequence[Any]
-"""B entries, one for each completion."""
-
+Column: TypeAlias = Sequence[Any]  # B entries, one for each completion
 Columns: TypeAlias = Mapping[str, Column]
 
 _CLASSES: dict[str, type[Reward]] = {}
@@ -34,27 +31,16 @@ class Reward(ABC):
     in an attribute of the same name, and `get_config` reads them from there.
 
     Args:
-        name: What the logs call it.
+        name: What the logs call it. Every reward of `kpg.rewards` has a default.
 
     Attributes:
         requires: Names of columns without which it cannot be called. None by default.
 
     Raises:
-        TypeError: When a subclass is defined, if it lacks `__call__`, if one of its
-            names is a slip of one of this class, or if another module already defines a
-            reward class of its name, by which `deserialize` finds it. A base of other
-            rewards also derives from `abc.ABC` and may leave methods open.
-
-    Example:
-        >>> class Longer(kpg.rewards.Reward):
-        ...     requires = ("references",)
-        ...
-        ...     def __init__(self, name: str = "longer") -> None:
-        ...         super().__init__(name)
-        ...
-        ...     def __call__(self, prompts, completions, references, **columns):
-        ...         pairs = zip(completions, references)
-        ...         return [float(len(text) > len(other)) for text, other in pairs]
+        TypeError: When a subclass is defined, if it lacks `__call__`, misspells a name
+            of this class, or has the name of a reward class of another module, since
+            `deserialize` finds classes by name. A base of other rewards also derives
+            from `abc.ABC` and may leave methods open.
     """
 
     requires: tuple[str, ...] = ()
@@ -92,9 +78,9 @@ class Reward(ABC):
             completions: B strings, without the end token.
             **columns: What else is known of each completion, B entries each:
                 `completion_ids` (int arrays, the end token included), `prompt_ids`,
-                `ended` (whether the end token was written), `references` (a string or
-                a list of strings), and what a task adds. A function without
-                `**columns` receives those that it names.
+                `ended` (whether the end token was written), `references` (a string or a
+                list of strings), and what a task adds. A function without `**columns`
+                receives those that it names.
 
         Returns:
             B scores: a number for the whole completion, an array with one number for
@@ -128,14 +114,50 @@ class TextReward(Reward, ABC):
         return [self.score(text) for text in completions]
 
 
+def column(reward: Reward, columns: Columns, name: str, entry: str) -> Column:
+    """Returns a column; without it, says what each `entry` of it has to be."""
+    found = columns.get(name)
+    if found is None:
+        raise ValueError(
+            f"`{type(reward).__name__}` needs `{name}`: {entry} for each completion. "
+            f"Received: columns {sorted(columns)}"
+        )
+    return found
+
+
+def references(reward: Reward, columns: Columns) -> list[list[str]]:
+    """Returns B lists of references: what good completions look like; [] for None."""
+    entries = column(reward, columns, "references", "a string or a list of strings")
+    return [_as_list(reward, entry) for entry in entries]
+
+
+def _as_list(reward: Reward, entry: object) -> list[str]:
+    if entry is None:
+        return []
+    texts = [entry] if isinstance(entry, str) else entry
+    if (
+        not isinstance(texts, Sequence)
+        or not texts
+        or not all(isinstance(text, str) and text.strip() for text in texts)
+    ):
+        raise ValueError(
+            f"`{type(reward).__name__}` needs references that are not blank: a string, "
+            "a list of strings, or None for a completion that cannot be scored. "
+            f"Received: {entry!r}"
+        )
+    return list(texts)
+
+
+def token_ids(reward: Reward, columns: Columns, name: str) -> list[Array]:
+    """Returns B int64 arrays of "prompt_ids" or "completion_ids", one id a token."""
+    rows = column(reward, columns, name, "a list of token ids")
+    return [np.asarray(ids, np.int64) for ids in rows]
+
+
 def serialize(reward: RewardFunction) -> Config:
-    """Turns a reward into a dictionary that JSON can hold.
+    """Turns a `Reward` into `{"class_name": …, "config": …}`, which JSON can hold.
 
-    Returns:
-        `{"class_name": …, "config": …}`, for `deserialize`.
-
-    Raises:
-        ValueError: If it is not a `Reward`: a function cannot be restored.
+    A function cannot be restored; it is refused with a `ValueError`.
     """
     if not isinstance(reward, Reward):
         raise ValueError(
@@ -146,15 +168,10 @@ def serialize(reward: RewardFunction) -> Config:
 
 
 def deserialize(config: Mapping[str, Any]) -> Reward:
-    """Makes the reward that `serialize` was given.
+    """Makes the reward that `serialize` was given; without "config", with its defaults.
 
-    Args:
-        config: `{"class_name": …, "config": …}`; without "config", the defaults. The
-            class is one of `kpg.rewards`, or a subclass of `Reward` whose module was
-            imported.
-
-    Raises:
-        ValueError: If there is no such class.
+    The class is one of `kpg.rewards`, or a subclass of `Reward` whose module was
+    imported; another one is refused with a `ValueError`.
     """
     if config["class_name"] not in _CLASSES:
         raise ValueError(

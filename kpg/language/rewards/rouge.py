@@ -9,31 +9,18 @@ from collections.abc import Hashable, Sequence
 from typing_extensions import override
 
 from kpg import checks
-from kpg.language.rewards.required_columns import references
-from kpg.language.rewards.reward import Column, Reward, Score
+from kpg.language.rewards.reward import Column, Reward, Score, references
 from kpg.language.rewards.units import words
-
-MEASURES = ("f1", "precision", "recall")
 
 
 class Rouge(Reward, ABC):
-    """What a completion and the best of its references share, in [0, 1].
-
-    Args:
-        measure: "f1", "precision" or "recall".
-        unit: "word" or "character".
-        name: What the logs call it.
-
-    Raises:
-        ValueError: If an option is unknown, or, when called, if there are no
-            `references`. A completion whose references are None is not scored.
-    """
+    """What a completion and the best of its references share, in [0, 1]."""
 
     requires = ("references",)
 
     def __init__(self, measure: str, unit: str, name: str) -> None:
         super().__init__(name)
-        self.measure = checks.choice("measure", measure, MEASURES)
+        self.measure = checks.choice("measure", measure, ("f1", "precision", "recall"))
         self.unit = checks.choice("unit", unit, ("word", "character"))
 
     @abstractmethod
@@ -44,7 +31,7 @@ class Rouge(Reward, ABC):
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
-        expected = references(columns, type(self).__name__)
+        expected = references(self, columns)
         return [
             max((self._score(text, other) for other in texts), default=None)
             for text, texts in zip(completions, expected, strict=True)
@@ -63,18 +50,17 @@ class Rouge(Reward, ABC):
 class RougeN(Rouge):
     """How many n-grams a completion and its references share, in [0, 1].
 
-    Recall is the share of the reference's n-grams that the completion has (each
-    counted at most as often as there), precision that of the completion's n-grams
-    which the reference has, F1 = 2PR / (P + R); the best over the references.
+    Recall is the share of the reference's n-grams that the completion has (each counted
+    at most as often as there), precision that of the completion's n-grams which the
+    reference has, F1 = 2PR / (P + R); the best over the references. A completion whose
+    references are None is not scored.
 
     Reference: Lin, "ROUGE: a package for automatic evaluation of summaries" (2004),
     https://aclanthology.org/W04-1013.
 
-    Note: the paper counts recall only, for all references together. Reported today are
-    one number for each, and F1, which does not pay for mere length. Words are
-    lower-case runs of letters and digits, not stemmed, as in the rouge-score package,
-    but with the letters of all scripts. Without an n-gram, as in a single word for
-    n = 2, it is 0.
+    Note: the paper counts recall only, for all references together. Words are
+    lower-case runs of letters and digits of all scripts, not stemmed. Without an
+    n-gram, as in a single word for n = 2, it is 0.
 
     Args:
         order: Length of the n-grams, at least 1. Defaults to 2.
@@ -84,7 +70,7 @@ class RougeN(Rouge):
         name: What the logs call it. Defaults to "rouge" and the order: "rouge2".
 
     Raises:
-        ValueError: See `RougeL`.
+        ValueError: If an option is unknown, or, when called, without `references`.
     """
 
     def __init__(
@@ -107,24 +93,9 @@ class RougeL(Rouge):
     """How long a subsequence a completion and its references share, in [0, 1].
 
     Recall is LCS / m and precision LCS / n, for the longest common subsequence of n
-    words of the completion and m of the reference, F1 = 2PR / (P + R); the best over
-    the references.
-
-    Reference: Lin, "ROUGE: a package for automatic evaluation of summaries" (2004),
-    https://aclanthology.org/W04-1013, section 3.1.
-
-    Note: a text counts as one sentence ("rougeL", not "rougeLsum"); the paper's β is 1.
-    For words see `RougeN`.
-
-    Args:
-        measure: "f1", "precision" or "recall". Defaults to "f1".
-        unit: "word", or "character" for scripts without spaces (spaces are left out).
-            Defaults to "word".
-        name: What the logs call it. Defaults to "rougeL".
-
-    Raises:
-        ValueError: If an option is unknown, or, when called, if there are no
-            `references`. A completion whose references are None is not scored.
+    words of the completion and m of the reference (section 3.1 of the paper, with
+    β = 1). A text counts as one sentence: "rougeL", not "rougeLsum".
+    For all else, the arguments included, see `RougeN`.
     """
 
     def __init__(
@@ -147,11 +118,9 @@ def longest_common_subsequence(
 ) -> int:
     """Counts the items of the longest subsequence that two sequences share.
 
-    A row of the usual table rises by 0 or 1 from cell to cell, so that one integer
-    holds it as bits: V ← (V + (V ∧ Mᵢ)) ∨ (V ∧ ¬Mᵢ), where Mᵢ marks the places of
-    the i-th item and a bit of V is 0 where the row rises.
-
-    Reference: Hyyrö, "Bit-parallel LCS-length computation revisited" (2004), AWOCA.
+    A table row rises by 0 or 1 per cell, so one integer holds it as bits:
+    V ← (V + (V ∧ Mᵢ)) ∨ (V ∧ ¬Mᵢ), where Mᵢ marks the places of the i-th item. Hyyrö,
+    "Bit-parallel LCS-length computation revisited" (2004), AWOCA.
     """
     places: defaultdict[Hashable, int] = defaultdict(int)
     for place, item in enumerate(first):

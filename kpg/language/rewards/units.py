@@ -9,39 +9,23 @@ from collections.abc import Hashable, Sequence
 from typing_extensions import override
 
 from kpg import checks
-from kpg.language.rewards.required_columns import token_ids
-from kpg.language.rewards.reward import Column, Reward, Score
-
-UNITS = ("token", "word", "character")
+from kpg.language.rewards.reward import Column, Reward, Score, token_ids
 
 # Letters and digits: punctuation, spaces and underscores separate.
 _WORD = re.compile(r"[^\W_]+")
 
 
 def words(text: str) -> list[str]:
-    """Splits a text into lower-case runs of letters and digits.
-
-    A text without spaces between its words, as in Chinese, is one run.
-    """
+    """Returns lower-case runs of letters and digits; Chinese text is one run."""
     return _WORD.findall(text.lower())
 
 
 class CountingReward(Reward, ABC):
-    """A reward of the words, characters or tokens of a completion.
-
-    Args:
-        unit: "token" (the end token counts), "word" (see `words`) or "character"
-            (spaces count).
-        name: What the logs call it.
-
-    Raises:
-        ValueError: If the unit is unknown, or, when called for tokens, if there are no
-            `completion_ids`.
-    """
+    """A reward of words, characters (spaces too) or tokens (the end token too)."""
 
     def __init__(self, unit: str, name: str) -> None:
         super().__init__(name)
-        self.unit = checks.choice("unit", unit, UNITS)
+        self.unit = checks.choice("unit", unit, ("token", "word", "character"))
         self.requires = ("completion_ids",) if unit == "token" else ()
 
     @abstractmethod
@@ -53,7 +37,7 @@ class CountingReward(Reward, ABC):
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Column
     ) -> list[Score]:
         if self.unit == "token":
-            ids = token_ids(columns, "completion_ids", type(self).__name__)
+            ids = token_ids(self, columns, "completion_ids")
             return [self.score(row.tolist()) for row in ids]
         split = words if self.unit == "word" else str
         return [self.score(split(text)) for text in completions]

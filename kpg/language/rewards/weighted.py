@@ -8,16 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from typing_extensions import Self, override
 
-from kpg.language.rewards.checking import (
-    Completed,
-    check_batch,
-    check_columns,
-    check_weights,
-    lengths,
-    name_of,
-    required,
-    rows,
-)
+from kpg.language.rewards import checking
 from kpg.language.rewards.reward import (
     Column,
     Reward,
@@ -34,9 +25,9 @@ class Evaluation:
     """What the rewards said about B completions of up to T tokens.
 
     Attributes:
-        total: float32 `[B, T]`, the weighted sum at each token: rewards of a token
-            stand there, those of a whole completion at its last token. 0 after the end
-            and where `scored` is False.
+        total: float32 `[B, T]`, the weighted sum at each token: a token's reward stands
+            there, that of a whole completion at its last token. 0 after the end and
+            where `scored` is False.
         scored: bool `[B]`, False where a reward whose weight is not 0 was None: leave
             such a completion out.
         parts: Each reward by its name, not weighted: float32 `[B]`, or `[B, T]` if it
@@ -56,11 +47,7 @@ class Evaluation:
 
     def means(self) -> dict[str, float]:
         """Returns each reward's mean over the completions that it scored, or nan."""
-        kept = {name: part[~np.isnan(part)] for name, part in self.sums().items()}
-        return {
-            name: float(part.mean()) if part.size else float("nan")
-            for name, part in kept.items()
-        }
+        return {name: mean_of_known(part) for name, part in self.sums().items()}
 
 
 def evaluate(
@@ -78,36 +65,36 @@ def evaluate(
         rewards: At least one callable with the signature of `Reward.__call__`. A
             `Weighted` counts as its parts, named "weighted/part".
         weights: A finite number for each reward; None for 1 each. A reward of weight 0
-            is reported and nothing else.
+            is only reported.
         prompts: B strings.
         completions: B strings.
-        columns: More about each completion, see `Reward.__call__`: B entries each; None
-            stands for no column. Without `completion_ids` each completion counts as one
-            token, and there are no rewards per token. Defaults to none.
+        columns: B entries each, see `Reward.__call__`; None stands for no column.
+            Without `completion_ids` each completion counts as one token, and there are
+            no rewards per token. Defaults to none.
         num_tokens: T, at least the length of the longest completion, which is the
             default.
 
-    Returns:
-        The sum and its parts.
-
     Raises:
-        ValueError: If something has another length than the batch, two rewards have the
-            same name, a reward needs a column that is missing, or one raises or does
-            not return a finite number, a finite array of the completion's length, or
-            None for each completion.
+        ValueError: If a length differs from the batch's, two rewards share a name, a
+            reward lacks a column, raises, or returns something that is not a score.
     """
     given = {k: column for k, column in (columns or {}).items() if column is not None}
-    batch = Completed(prompts, completions, given)
-    check_batch(batch)
+    batch = checking.Completed(prompts, completions, given)
+    checking.check_batch(batch)
     terms = _terms(rewards, weights)
-    check_columns([reward for reward, _ in terms.values()], given)
-    tokens = lengths(given, len(prompts))
-    width = _width(tokens, num_tokens)
+    checking.check_columns([reward for reward, _ in terms.values()], given)
+    tokens = checking.lengths(given, len(prompts))
+    width = max(tokens) if num_tokens is None else num_tokens
+    if width < max(tokens):
+        raise ValueError(
+            f"`num_tokens` must be {max(tokens)} or more, the length of the longest "
+            f"completion. Received: {num_tokens}"
+        )
     total = np.zeros((len(prompts), width), np.float64)
     scored = np.ones(len(prompts), bool)
     parts = {}
     for name, (reward, weight) in terms.items():
-        found = rows(reward, name, batch)
+        found = checking.rows(reward, name, batch)
         placed, whole = _placed(found, tokens, width)
         parts[name] = (placed.sum(axis=1) if whole else placed).astype(np.float32)
         missing = np.array([row is None for row in found])
@@ -121,20 +108,13 @@ class Weighted(Reward):
     """A weighted sum of rewards, Σᵢ wᵢ · rᵢ.
 
     Where a part gives each token its own reward, so does the sum, and the other parts
-    stand at the last token. None where a part whose weight is not 0 is None.
+    stand at the last token. None where a part whose weight is not 0 is None. For errors
+    see `evaluate`.
 
     Args:
         rewards: At least one reward.
         weights: A finite number for each; None for 1 each. Defaults to None.
         name: What the logs call it; its parts are "name/part". Defaults to "weighted".
-
-    Raises:
-        ValueError: See `evaluate`.
-
-    Example:
-        >>> reward = kpg.rewards.Weighted(
-        ...     [kpg.rewards.RougeL(), kpg.rewards.Repetition()], [1.0, 0.5]
-        ... )
     """
 
     def __init__(
@@ -144,11 +124,12 @@ class Weighted(Reward):
         name: str = "weighted",
     ) -> None:
         super().__init__(name)
-        self.weights = check_weights(rewards, weights)
+        self.weights = checking.check_weights(rewards, weights)
         self.rewards = list(rewards)
         # Finds names that clash now, not when the first batch has been sampled.
         parts = _terms(self.rewards, self.weights).values()
-        self.requires = tuple(sorted(set().union(*(required(r) for r, _ in parts))))
+        needed = set().union(*(checking.required(reward) for reward, _ in parts))
+        self.requires = tuple(sorted(needed))
 
     @override
     def __call__(
@@ -156,21 +137,16 @@ class Weighted(Reward):
     ) -> list[Score]:
         found = evaluate(self.rewards, self.weights, prompts, completions, columns)
         per_token = any(part.ndim == 2 for part in found.parts.values())
-        tokens = lengths(columns, len(prompts))
+        tokens = checking.lengths(columns, len(prompts))
+        rows = zip(found.total, found.scored, tokens, strict=True)
         return [
             None if not scored else row[:count] if per_token else float(row.sum())
-            for row, scored, count in zip(
-                found.total, found.scored, tokens, strict=True
-            )
+            for row, scored, count in rows
         ]
 
     @override
     def get_config(self) -> Config:
-        """Returns the arguments.
-
-        Raises:
-            ValueError: If a part is a function.
-        """
+        """Returns the arguments; raises a `ValueError` if a part is a function."""
         parts = [serialize(reward) for reward in self.rewards]
         return {"rewards": parts, "weights": self.weights, "name": self.name}
 
@@ -186,16 +162,13 @@ def _terms(
 ) -> dict[str, tuple[RewardFunction, float]]:
     """Returns rewards and weights by name; a sum is replaced by its parts."""
     terms: dict[str, tuple[RewardFunction, float]] = {}
-    for reward, weight in zip(rewards, check_weights(rewards, weights), strict=True):
-        name = name_of(reward)
+    numbers = checking.check_weights(rewards, weights)
+    for reward, weight in zip(rewards, numbers, strict=True):
+        name = checking.name_of(reward)
         inner = {name: (reward, weight)}
         if isinstance(reward, Weighted):
-            inner = {
-                f"{name}/{part}": (function, weight * factor)
-                for part, (function, factor) in _terms(
-                    reward.rewards, reward.weights
-                ).items()
-            }
+            parts = _terms(reward.rewards, reward.weights).items()
+            inner = {f"{name}/{part}": (r, weight * w) for part, (r, w) in parts}
         if twice := sorted(terms.keys() & inner.keys()):
             raise ValueError(
                 "Each reward must have a name of its own; give `name=` to one of them. "
@@ -205,13 +178,10 @@ def _terms(
     return terms
 
 
-def _width(tokens: Sequence[int], num_tokens: int | None) -> int:
-    if num_tokens is not None and num_tokens < max(tokens):
-        raise ValueError(
-            f"`num_tokens` must be {max(tokens)} or more, the length of the longest "
-            f"completion. Received: {num_tokens}"
-        )
-    return max(tokens) if num_tokens is None else num_tokens
+def mean_of_known(values: Array) -> float:
+    """Returns the mean of the numbers that are not nan; nan if there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _placed(

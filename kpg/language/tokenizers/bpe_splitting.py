@@ -1,8 +1,7 @@
 """How byte-pair encoding splits a text into words before it joins bytes.
 
-The encoders of models differ in this alone. All of them look ahead, which TensorFlow's
-regular expressions (RE2) cannot: of several blanks before a word, the last one belongs
-to the word. Here a first pass splits such runs.
+Of several blanks before a word, the last one belongs to it. Encoders look ahead for
+that, which TensorFlow's RE2 cannot; a first pass splits such runs here.
 """
 
 from __future__ import annotations
@@ -31,13 +30,7 @@ _LLAMA3 = (
 
 
 class Splitting(NamedTuple):
-    """How a family of models splits words.
-
-    Attributes:
-        word: A word, as a regular expression of RE2.
-        blank: The class of blanks of which a word takes the last.
-        digits: Whether each digit is split from everything else.
-    """
+    """A word, the blanks of which it takes the last (RE2), whether digits split."""
 
     word: str
     blank: str = _BLANK
@@ -56,18 +49,13 @@ SPLITTINGS = {
 def words_of(
     texts: Tensor, splitting: Splitting, special_tokens: list[str]
 ) -> tf.RaggedTensor:
-    """Splits texts into words.
+    """Splits texts `[B]` into words `[B, (words)]`, none empty.
 
-    Args:
-        texts: `[B]` strings.
-        splitting: One of `SPLITTINGS`.
-        special_tokens: Strings that are one word wherever they occur, at least one.
-
-    Returns:
-        `[B, (words)]` strings, none empty.
+    Each of `special_tokens`, at least one, is one word wherever it occurs.
     """
     longest_first = sorted(special_tokens, key=len, reverse=True)
-    pattern = "|".join(map(_literally, longest_first))
+    codes = [[rf"\x{{{ord(sign):x}}}" for sign in token] for token in longest_first]
+    pattern = "|".join("".join(signs) for signs in codes)
     texts = tf.strings.regex_replace(texts, f"({pattern})", rf"{_CUT}\1{_CUT}")
     pieces = tf.strings.split(texts, _CUT)
     flat = pieces.flat_values
@@ -85,8 +73,3 @@ def _parted(texts: Tensor, splitting: Splitting) -> Tensor:
     run = rf"([{blank}]+)([{blank}][^{_BLANK}{_CUT}])"
     texts = tf.strings.regex_replace(texts, run, rf"\1{_CUT}\2")
     return tf.strings.regex_replace(texts, f"({splitting.word})", rf"\1{_CUT}")
-
-
-def _literally(token: str) -> str:
-    """Returns a regular expression of RE2 that matches just this string."""
-    return "".join(rf"\x{{{ord(character):x}}}" for character in token)

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from kpg import checks
 from kpg.language.tokenizers.bpe_splitting import SPLITTINGS, words_of
-from kpg.language.tokenizers.graph_tokenizer import GraphTokenizer, bytes_of
+from kpg.language.tokenizers.tokenizer import GraphTokenizer, bytes_of
 from kpg.types import Array, Config, Tensor
 
 
@@ -21,32 +21,18 @@ class BPETokenizer(GraphTokenizer):
     """Joins the bytes of each word in pairs, in the order in which pairs were learned.
 
     References: Sennrich et al., "Neural machine translation of rare words with subword
-    units" (2016), https://arxiv.org/abs/1508.07909; Radford et al., "Language models
-    are unsupervised multitask learners" (2019), who join bytes.
-
-    Example:
-        tokenizer = kpg.text.BPETokenizer(
-            ["<end>", "<pad>", *kpg.text.byte_symbols(), "th", "the"],
-            ["t h", "th e"],
-            end_token="<end>",
-            pad_token="<pad>",
-        )
+    units" (2016), https://arxiv.org/abs/1508.07909; for bytes, see `byte_symbols`.
 
     Args:
-        vocabulary: V tokens, from token 0 on. Bytes are written as GPT-2 writes them,
-            "Ġ" for a space: see `byte_symbols`. Bytes that it lacks are left out of
-            every text.
+        vocabulary: V tokens, from token 0 on, with bytes as `byte_symbols`: "Ġ" is a
+            space. Bytes that it lacks are left out of every text.
         merges: Pairs of tokens with a space between them, in the order of joining.
-        end_token: The token that ends a text.
-        pad_token: The token that pads.
+        end_token: The token that ends a text, `end_token_id`.
+        pad_token: The token that pads, `pad_token_id`.
         special_tokens: Tokens that stand for themselves wherever they are written, as
             `end_token` does. Defaults to none.
-        splitting: How texts are split into words: "gpt-2", "llama-bpe", "qwen2" or
-            "smollm". Defaults to "gpt-2".
-
-    Attributes:
-        end_token_id: Token of the end.
-        pad_token_id: Token of the padding.
+        splitting: How texts are split into words: "gpt-2" (the default), "llama-bpe",
+            "qwen2" or "smollm".
 
     Raises:
         ValueError: If a token is missing or occurs twice, or the splitting is unknown.
@@ -112,12 +98,7 @@ class BPETokenizer(GraphTokenizer):
         first = tf.range(tf.shape(tokens)[1]) == 0
         alone = tf.where(first, own[:, tf.newaxis], self._none)
         tokens = tf.where(tf.reduce_any(which, axis=1)[:, tf.newaxis], alone, tokens)
-        return self._merged(tokens)
-
-    def _merged(self, tokens: Tensor) -> Tensor:
-        """Joins pairs in rows `[W, L]` until there is none to join."""
-        table = tf.TensorShape([None, None])
-        rows = tf.range(tf.shape(tokens)[0])
+        rows, table = tf.range(tf.shape(tokens)[0]), tf.TensorShape([None, None])
         merged, _, _ = tf.while_loop(
             lambda tokens, rows, ranks: tf.size(rows) > 0,
             self._merge,
@@ -139,31 +120,23 @@ class BPETokenizer(GraphTokenizer):
         return tokens, *self._unfinished(rows, new)
 
     def _unfinished(self, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns which rows have a pair to join, and the ranks of their pairs."""
-        ranks = self._pair_ranks(tokens)
-        left = tf.reduce_any(ranks < len(self._ranks) - 1, axis=1)
-        return tf.boolean_mask(rows, left), tf.boolean_mask(ranks, left)
-
-    def _pair_ranks(self, tokens: Tensor) -> Tensor:
-        """Returns `[W, L - 1]`: which merge joins a token with the next.
-
-        The last rank stands for no merge.
-        """
-        first = tf.cast(tokens[:, :-1], tf.int64)
-        keys = first * (self._none + 1) + tf.cast(tokens[:, 1:], tf.int64)
+        """Returns the rows with a pair to join, and the ranks of their pairs."""
+        wide, no_merge = tf.cast(tokens, tf.int64), len(self._ranks) - 1
+        keys = wide[:, :-1] * (self._none + 1) + wide[:, 1:]
         flat = tf.reshape(keys, [-1])
         places = tf.searchsorted(self._keys, flat)
         found = tf.gather(self._keys, places) == flat
-        ranks = tf.where(found, tf.gather(self._ranks, places), len(self._ranks) - 1)
-        return tf.reshape(ranks, tf.shape(keys))
+        ranks = tf.where(found, tf.gather(self._ranks, places), no_merge)
+        ranks = tf.reshape(ranks, tf.shape(keys))
+        left = tf.reduce_any(ranks < no_merge, axis=1)
+        return tf.boolean_mask(rows, left), tf.boolean_mask(ranks, left)
 
 
 def byte_symbols() -> list[str]:
     """Returns the 256 visible characters that stand for the bytes 0 … 255.
 
-    Reference: Radford et al., "Language models are unsupervised multitask learners"
-    (2019): characters of Latin-1 that are visible stand for themselves, the others are
-    counted from U+0100 on.
+    Visible characters of Latin-1 stand for themselves, the others count from U+0100 on:
+    Radford et al., "Language models are unsupervised multitask learners" (2019).
     """
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = itertools.count(0x100)
@@ -172,20 +145,16 @@ def byte_symbols() -> list[str]:
 
 def _known(ids: dict[str, int], tokens: Sequence[str]) -> list[int]:
     """Returns the ids of tokens; refuses one that is not in the vocabulary."""
-    for token in tokens:
-        if token not in ids:
-            raise ValueError(
-                "Special tokens, and the parts and wholes of `merges`, must be in the "
-                f"vocabulary. Received: {token!r}, which is not"
-            )
+    if missing := [token for token in tokens if token not in ids]:
+        raise ValueError(
+            "Special tokens, and the parts and wholes of `merges`, must be in the "
+            f"vocabulary. Received: {missing[0]!r}, which is not"
+        )
     return [ids[token] for token in tokens]
 
 
 def _merge_table(ids: dict[str, int], merges: Sequence[str]) -> tuple[Array, ...]:
-    """Returns sorted int64 keys of pairs, their ranks, and the results by rank.
-
-    The last of each stands for no merge.
-    """
+    """Returns sorted int64 keys of pairs, ranks, results by rank; the last is none."""
     keys, joined = [], []
     for merge in merges:
         left, _, right = merge.partition(" ")
@@ -200,7 +169,6 @@ def _merge_table(ids: dict[str, int], merges: Sequence[str]) -> tuple[Array, ...
 
 
 def _text(token: str, codes: dict[str, bytes], special: set[str]) -> bytes:
-    """Returns the bytes that a token stands for."""
     if token in special or any(symbol not in codes for symbol in token):
         return token.encode()
     return b"".join(codes[symbol] for symbol in token)

@@ -1,9 +1,7 @@
 """Strings to tokens and back, always by a tokenizer's graph.
 
-KerasHub's tokenizers have two implementations: one in Python for eager calls and one of
-TensorFlow operations for graphs. In KerasHub 0.32 those of byte-pair encoding disagree:
-only the graph's matches models that were trained elsewhere, and only it can be
-exported. kpg trains with what it exports.
+KerasHub 0.32's byte-pair encoders split differently in eager calls and in graphs. Only
+the graph's tokens match models trained elsewhere, and only graphs can be exported.
 """
 
 from __future__ import annotations
@@ -25,11 +23,7 @@ _PROBE = ["It's 2026, and  nobody'll say “naïve” 3 times.\n\n  Amen!"]
 
 
 class Codec:
-    """A tokenizer's two directions as compiled functions.
-
-    Args:
-        tokenizer: One of KerasHub, of `kpg.text`, or of one's own.
-    """
+    """The two directions of a tokenizer of any make, as compiled functions."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -54,11 +48,7 @@ class Codec:
 
 
 def padded(rows: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
-    """Returns rows of tokens as a table `[N, L]`, and their lengths `[N]`.
-
-    Args:
-        rows: N rows, at least one; the table is 0 after their tokens.
-    """
+    """Returns N ≥ 1 rows as a table `[N, L]`, padded with 0, and lengths `[N]`."""
     lengths = np.array([len(row) for row in rows], np.int32)
     table = np.zeros([len(rows), lengths.max()], np.int32)
     for line, row in zip(table, rows, strict=True):
@@ -67,19 +57,11 @@ def padded(rows: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
 
 
 def check_tokenizer(tokenizer: Tokenizer, vocabulary_size: int) -> None:
-    """Refuses a tokenizer that a language model cannot be trained with.
+    """Refuses a tokenizer that a model cannot be trained with: a `ValueError`.
 
-    Args:
-        tokenizer: With `tokenize`, `detokenize`, `vocabulary_size` and `end_token_id`.
-        vocabulary_size: Number of tokens of the model.
-
-    Raises:
-        ValueError: If something is missing, the end token is the padding token, or the
-            tokenizer has tokens that the model lacks.
-
-    Warns:
-        UserWarning: If the tokenizer's eager implementation gives other tokens than its
-            graph.
+    It needs `tokenize`, `detokenize`, `vocabulary_size` and `end_token_id`, at most
+    `vocabulary_size` tokens, those of the model, and an end that is not the padding. A
+    warning says if its eager implementation gives other tokens than its graph.
     """
     wanted = ("tokenize", "detokenize", "vocabulary_size", "end_token_id")
     missing = [name for name in wanted if getattr(tokenizer, name, None) is None]

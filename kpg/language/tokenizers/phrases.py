@@ -7,16 +7,9 @@ from collections.abc import Sequence
 
 
 def phrases(parts: Sequence[Sequence[str]]) -> list[str]:
-    """Joins every choice of one string from each part.
+    """Joins every choice of one string from each part; the last part changes fastest.
 
-    Args:
-        parts: At least one list of strings.
-
-    Returns:
-        All combinations; the last part changes fastest.
-
-    Raises:
-        ValueError: If a part is a string, or a list is empty.
+    A string as a part, or an empty list, is refused with a `ValueError`.
 
     Example:
         >>> kpg.text.phrases([["a ", "the "], ["cat", "dog"]])

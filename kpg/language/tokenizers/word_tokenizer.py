@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Self, override
 
-from kpg.language.tokenizers.graph_tokenizer import GraphTokenizer, bytes_of
+from kpg import checks
+from kpg.language.tokenizers.tokenizer import ByteTokenizer
 from kpg.types import Config, Tensor
 
-_FIRST_BYTE = 2
-_FIRST_WORD = _FIRST_BYTE + 256
+_FIRST_WORD = 258  # after the tokens of `ByteTokenizer`
 
 # A word takes the space before it along. Every character belongs to one of these.
 _PIECE = r" ?\pL+| ?\pN+| ?[^\s\pL\pN]+|\s"
@@ -22,42 +22,28 @@ _SEPARATOR = b"\xff"  # which UTF-8 never has
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class WordTokenizer(GraphTokenizer):
+class WordTokenizer(ByteTokenizer):
     """One token for each word that it knows, and one for each byte of all others.
 
-    A word is a run of letters, of digits or of other signs, together with the space
-    before it; " the" and "the" are two. No text is lost: words that it does not know
-    are spelled in bytes, so there is no token for the unknown. Token 0 pads, token 1
-    ends a text, token `2 + b` is the byte `b`, and the words begin at 258.
-
-    Example:
-        >>> tokenizer = kpg.text.WordTokenizer.from_texts(["the cat, the dog"])
-        >>> tokenizer.words
-        (' cat', ' dog', ' the', 'the')
-        >>> tokenizer.tokenize(["the dog!"]).to_list()
-        [[261, 259, 35]]
+    A word is a run of letters, of digits or of other signs, with the space before it,
+    so that " the" and "the" are two. Unknown words are spelled in bytes, so no text is
+    lost. Token 0 pads (`pad_token_id`), token 1 ends a text (`end_token_id`), token
+    `2 + b` is the byte `b`, and the words begin at 258.
 
     Args:
-        words: At least one, each as it is written in a text, with the space before it.
-
-    Attributes:
-        words: The words.
-        pad_token_id: 0.
-        end_token_id: 1.
+        words: At least one, each as it is written in a text, with the space before it;
+            the attribute `words` keeps them.
 
     Raises:
         ValueError: If there is no word, or one occurs twice, is a single byte (which
             has a token anyway) or would be split.
     """
 
-    pad_token_id = 0
-    end_token_id = 1
-
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
         _check_words(self.words)
-        known = (word.encode() for word in self.words)
-        super().__init__([b"", b"", *(bytes([code]) for code in range(256)), *known])
+        super().__init__()
+        self._texts = [*self._texts, *(word.encode() for word in self.words)]
         fingerprints = _fingerprints(tf.constant(self.words)).numpy()
         order = np.argsort(fingerprints)
         self._fingerprints = fingerprints[order]
@@ -67,27 +53,15 @@ class WordTokenizer(GraphTokenizer):
     def from_texts(cls, texts: Sequence[str], vocabulary_size: int = 2048) -> Self:
         """Makes a tokenizer that knows the most frequent words of texts.
 
-        Args:
-            texts: Strings.
-            vocabulary_size: The most tokens, more than 258: those that are not words
-                count too. Defaults to 2048.
-
-        Raises:
-            ValueError: If there is no room for words, or no word.
+        It has at most `vocabulary_size` tokens, the 258 that are not words included. A
+        `ValueError` says if there is no room for words, or no word.
         """
-        if vocabulary_size <= _FIRST_WORD:
-            raise ValueError(
-                f"`vocabulary_size` must be more than {_FIRST_WORD}, the tokens that "
-                f"are not words. Received: vocabulary_size={vocabulary_size}"
-            )
+        checks.whole_number("vocabulary_size", vocabulary_size, _FIRST_WORD + 1)
         pieces = _pieces(tf.constant(list(texts), tf.string)).flat_values
-        counts = Counter(pieces.numpy().tolist())
-        words = sorted(
-            (word for word in counts if len(word) > 1),
-            key=lambda word: (-counts[word], word),
-        )
-        known = words[: vocabulary_size - _FIRST_WORD]
-        return cls(sorted(word.decode() for word in known))
+        counts = Counter(word for word in pieces.numpy().tolist() if len(word) > 1)
+        words = sorted(counts, key=lambda word: (-counts[word], word))
+        words = words[: vocabulary_size - _FIRST_WORD]
+        return cls(sorted(word.decode() for word in words))
 
     @override
     def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
@@ -97,7 +71,7 @@ class WordTokenizer(GraphTokenizer):
         places = tf.searchsorted(self._fingerprints, prints)
         places = tf.minimum(places, len(self._fingerprints) - 1)
         known = tf.gather(self._fingerprints, places) == prints
-        tokens = bytes_of(tf.where(known, "", flat)) + _FIRST_BYTE
+        tokens = super().tokenize(tf.where(known, "", flat))
         words = tf.RaggedTensor.from_row_lengths(
             tf.gather(self._tokens, places)[known], tf.cast(known, tf.int64)
         )
@@ -110,30 +84,24 @@ class WordTokenizer(GraphTokenizer):
 
 
 def _pieces(texts: Tensor) -> tf.RaggedTensor:
-    """Splits texts `[B]` into words `[B, (words)]`, none empty."""
     marked = tf.strings.regex_replace(texts, f"({_PIECE})", rb"\1" + _SEPARATOR)
     pieces = tf.strings.split(marked, _SEPARATOR)
     return tf.ragged.boolean_mask(pieces, pieces != "")
 
 
 def _fingerprints(words: Tensor) -> Tensor:
-    """Returns numbers of 62 bits that tell words apart.
-
-    A lookup table would compare the words themselves, but it is a resource that must be
-    kept, initialised and exported with everything that reads texts.
-    """
+    """Returns numbers of 62 bits; a table of words would be a resource to export."""
     return tf.strings.to_hash_bucket_fast(words, 2**62)
 
 
 def _check_words(words: tuple[str, ...]) -> None:
+    if not words:
+        checks.refuse("words", "must hold at least one word", [])
     twice = [word for word, count in Counter(words).items() if count > 1]
-    single = [word for word in words if len(word.encode()) < 2]
-    if not words or twice or single:
+    if wrong := twice or [word for word in words if len(word.encode()) < 2]:
         raise ValueError(
             "`words` must hold at least one word, none twice, each of more than one "
-            f"byte. Received: {(twice or single)[0]!r}"
-            if words
-            else "`words` must hold at least one word. Received: words=[]"
+            f"byte. Received: {wrong[0]!r}"
         )
     counts = _pieces(tf.constant(words)).row_lengths().numpy()
     if np.any(counts != 1):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -82,7 +83,8 @@ def test_policy_and_critic_share_what_concerns_both() -> None:
         config = model.get_config()
         assert config["hidden_units"] == [8, 8]
         assert config["activation"] == "relu"
-    assert trainer.policy.log_std.numpy().tolist() == [-0.5]
+    policy: Any = trainer.policy
+    assert policy.log_std.numpy().tolist() == [-0.5]
 
 
 def test_other_environments_take_the_default_of_their_actions(

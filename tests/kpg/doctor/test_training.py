@@ -98,8 +98,7 @@ def test_a_trainer_that_does_not_fit_is_refused() -> None:
         diagnose(gym.make("CartPole-v1"), trainer_for(Walk()))
     with pytest.raises(ValueError, match="minibatch_size"):
         diagnose(Walk(), trainer_for(Walk(), num_steps=48))
-    trainer = kpg.trainers.PPO(
-        *(trainer_for(Walk()).policy, trainer_for(Walk()).critic), seed=0
-    )
+    critic: Any = trainer_for(Walk()).critic
+    trainer = kpg.trainers.PPO(trainer_for(Walk()).policy, critic, seed=0)
     with pytest.raises(ValueError, match="compile"):
         diagnose(Walk(), trainer)

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments import HostEnvironment
 from kpg.trainers.acting.actor import Actor
 from kpg.trainers.acting.graph import act
 
@@ -17,12 +16,11 @@ COPIES = 3
 
 
 @pytest.fixture(scope="module")
-def env() -> HostEnvironment:
-    made: Any = kpg.make("CartPole-v1", COPIES, backend="gymnasium", seed=0)
-    return made
+def env() -> Any:
+    return kpg.make("CartPole-v1", COPIES, backend="gymnasium", seed=0)
 
 
-def actor_of(env: HostEnvironment, memory: str | None) -> tuple[Any, Actor]:
+def actor_of(env: Any, memory: str | None) -> tuple[Any, Actor]:
     spaces = env.observation_space, env.action_space
     policy = kpg.models.Policy(*spaces, memory=memory, hidden_units=(8,), seed=0)
 
@@ -34,9 +32,7 @@ def actor_of(env: HostEnvironment, memory: str | None) -> tuple[Any, Actor]:
 
 
 @pytest.mark.parametrize("memory", [None, "gru", "lstm"])
-def test_calls_follow_the_policy_step_by_step(
-    env: HostEnvironment, memory: str | None
-) -> None:
+def test_calls_follow_the_policy_step_by_step(env: Any, memory: str | None) -> None:
     policy, actor = actor_of(env, memory)
     rows = np.random.default_rng(0).normal(size=(4, COPIES, 4)).astype("float32")
     state = policy.initial_state(COPIES)
@@ -50,7 +46,7 @@ def test_calls_follow_the_policy_step_by_step(
         assert isinstance(taken, np.ndarray)
 
 
-def test_single_copies_can_be_forgotten_and_all_of_them(env: HostEnvironment) -> None:
+def test_single_copies_can_be_forgotten_and_all_of_them(env: Any) -> None:
     _, actor = actor_of(env, "gru")
     observations, seed = np.ones((COPIES, 4), "float32"), np.array([1, 2], np.int32)
     _, first = actor(observations, seed)

@@ -20,7 +20,7 @@ STEPS = 60
 
 def collect(
     backend: Any, restart: bool = False, env_id: str = "CartPole-v1", **options: Any
-) -> tuple[kpg.models.Policy, list[tuple[Trajectory, Episodes]]]:
+) -> tuple[Any, list[tuple[Any, Episodes]]]:
     """Collects three fragments; `options` go to the environment."""
     env: Any = kpg.make(env_id, num_envs=3, seed=1, backend=backend, **options)
     policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
@@ -41,7 +41,7 @@ def collect(
     return policy, [(trajectory, episodes) for trajectory, episodes in fragments]
 
 
-def joined(fragments: list[tuple[Trajectory, Episodes]]) -> Trajectory:
+def joined(fragments: list[tuple[Any, Episodes]]) -> Any:
     parts = [
         rows if rows.valid is not None else rows._replace(valid=rows.rewards == 1.0)
         for rows, _ in fragments

@@ -175,7 +175,8 @@ def test_nothing_after_the_end_counts() -> None:
             variable.assign(value)
         before = values_of(trainer.learned_variables())
         _, metrics = learn(trainer, trajectory, num_envs=6)
-        results.append([*values_of(trainer.learned_variables()), *metrics.values()])
+        after: list[Any] = values_of(trainer.learned_variables())
+        results.append([*after, *metrics.values()])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     moved = zip(before, results[0], strict=False)

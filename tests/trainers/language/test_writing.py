@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,7 +65,7 @@ def test_a_policy_of_something_else_is_refused() -> None:
 def test_as_many_episodes_as_are_asked_for(deterministic: bool) -> None:
     made, env = small_policy("abc"), task([vowels], num_envs=4)
     evaluator = TextEvaluator(env, made, 6, deterministic, False)
-    result = evaluator.run(0)
+    result: Any = evaluator.run(0)
     assert result["episodes"] == 6 and len(result["returns"]) == 6
     assert result["reward/vowels"] == pytest.approx(result["return"], abs=1e-5)
     assert evaluator.run(0)["return"] == result["return"]

@@ -18,11 +18,12 @@ def models(memory: str | None, shared: bool) -> tuple[Any, Any]:
     env = kpg.make("CartPole-v1", num_envs=B)
     options: dict[str, Any] = {"memory": memory, "memory_units": 4} if memory else {}
     small: dict[str, Any] = {"hidden_units": (8,), "seed": 0}
-    spaces = env.observation_space, env.action_space
-    policy = kpg.models.Policy(*spaces, **small, **options)
+    spaces: Any = env.observation_space, env.action_space
+    made: Any = kpg.models
+    policy = made.Policy(*spaces, **small, **options)
     if shared:
-        return policy, kpg.models.Critic(spaces[0], trunk=policy, seed=1)
-    return policy, kpg.models.Critic(spaces[0], **small, **options)
+        return policy, made.Critic(spaces[0], trunk=policy, seed=1)
+    return policy, made.Critic(spaces[0], **small, **options)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -34,7 +35,7 @@ def test_the_models_are_asked_as_they_are(memory: str | None, shared: bool) -> N
     rows = rows._replace(policy_state=state)
     trainer = kpg.trainers.ActorCritic(policy, critic, num_steps=T)
     trainer.compile("sgd", jit_compile=False)
-    said = outputs(policy, critic, batch_of(trainer, rows))
+    said: Any = outputs(policy, critic, batch_of(trainer, rows))
     parameters, _ = policy.unroll(rows.observations, state, resets(rows))
     values, _ = critic.unroll(rows.observations, state, resets(rows))
     log_probs = policy.family.log_prob(parameters, rows.actions)

@@ -51,7 +51,7 @@ def twin(policy: Any) -> Any:
     return other
 
 
-def on_fragments(make_trainer: Make, **settings: Any) -> tuple[Any, Any, Trajectory]:
+def on_fragments(make_trainer: Make, **settings: Any) -> tuple[Any, Any, Any]:
     """Returns a trainer, its reference as a second model, and a fragment.
 
     The reference, the policy that acted and the one that learns are all different.
@@ -169,7 +169,8 @@ def test_only_what_is_trainable_is_copied() -> None:
     model = gpt2(3, num_layers=1, hidden_dim=8)
     model.backbone.enable_lora(2)
     policy = CausalLMPolicy(model, Letters())
-    trainer = kpg.trainers.ActorCritic(policy, policy.critic, reference_kl_coef=1.0)
+    critic: Any = policy.critic
+    trainer = kpg.trainers.ActorCritic(policy, critic, reference_kl_coef=1.0)
     assert trainer.reference is not None
     copied = sum(np.prod(copy.shape) for copy in trainer.reference.snapshot)
     adapters = sum(np.prod(weight.shape) for weight in policy.trainable_variables)
@@ -316,7 +317,7 @@ def test_two_replicas_know_one_drift(place: str, make_trainer: Make) -> None:
 
     def half(context: Any) -> Any:
         first = 2 * context.replica_id_in_sync_group
-        fields = rows[: Trajectory._fields.index("policy_state")]
+        fields: Any = rows[: Trajectory._fields.index("policy_state")]
         return Trajectory(*(field[:, first : first + 2] for field in fields))
 
     halves = strategy.experimental_distribute_values_from_function(half)

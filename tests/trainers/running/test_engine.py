@@ -1,7 +1,8 @@
-"""The same seed makes the same training, in the graph and on the host."""
+"""What all engines do: they go on where they stopped, and follow a schedule."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +16,38 @@ import kpg
 from kpg.environments import GraphEnvironment, HostEnvironment
 from kpg.environments.graph.classic_control import CartPole
 from kpg.environments.graph.functional import Rng
-from tests.fragments import collected
+from tests.fragments import collected, values_of
+
+Make = Callable[..., Any]
+
+
+def cartpole(num_envs: int = 4, seed: int = 0) -> Any:
+    return kpg.make("CartPole-v1", num_envs=num_envs, seed=seed)
+
+
+def test_two_fits_carry_on_like_one(make_trainer: Make) -> None:
+    once, twice = make_trainer("PPO"), make_trainer("PPO")
+    once.fit(cartpole(), epochs=2, steps_per_epoch=3, verbose=0)
+    env = cartpole()
+    for _ in range(2):
+        twice.fit(env, epochs=1, steps_per_epoch=3, verbose=0)
+    for got, want in zip(
+        values_of(twice.weights), values_of(once.weights), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_linear_schedule_ends_at_zero_and_is_undone(make_trainer: Make) -> None:
+    trainer = make_trainer(
+        "PPO",
+        learning_rate_schedule="linear",
+        optimizer=keras.optimizers.Adam(1e-2),
+    )
+    history = trainer.fit(cartpole(), epochs=4, steps_per_epoch=1, verbose=0)
+    expected = [1e-2, 0.75e-2, 0.5e-2, 0.25e-2]
+    np.testing.assert_allclose(history.history["learning_rate"], expected, rtol=1e-5)
+    assert float(trainer.optimizer.learning_rate) == pytest.approx(1e-2)
+
 
 START = [0.01, -0.02, 0.03, -0.04]
 COPIES, LIMIT = 3, 25
@@ -90,3 +122,25 @@ def test_both_engines_train_alike(memory: str | None) -> None:
     pairs = zip(outside.variables, inside.variables, strict=True)
     for host, graph in pairs:
         np.testing.assert_allclose(host, graph, atol=1e-4, err_msg=host.path)
+
+
+Make = Callable[..., Any]
+
+
+def test_how_iterations_are_run_does_not_change_what_is_learned(
+    make_trainer: Make,
+) -> None:
+    results = []
+    for arguments in (
+        {},
+        {"steps_per_execution": 4},
+        {"jit_compile": True, "steps_per_execution": 3},
+    ):
+        trainer = make_trainer(
+            "PPO", learning_rate_schedule="linear", normalize_rewards=True, **arguments
+        )
+        trainer.fit(cartpole(), epochs=2, steps_per_epoch=4, verbose=0)
+        results.append(values_of(trainer.weights))
+    for other in results[1:]:
+        for got, want in zip(other, results[0], strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-5)

@@ -122,47 +122,6 @@ def test_reinforce_without_a_critic(make_trainer: Make) -> None:
     assert history["return"][-1] > 1.2 * history["return"][0]
 
 
-def test_how_iterations_are_run_does_not_change_what_is_learned(
-    make_trainer: Make,
-) -> None:
-    results = []
-    for arguments in (
-        {},
-        {"steps_per_execution": 4},
-        {"jit_compile": True, "steps_per_execution": 3},
-    ):
-        trainer = make_trainer(
-            "PPO", learning_rate_schedule="linear", normalize_rewards=True, **arguments
-        )
-        trainer.fit(cartpole(), epochs=2, steps_per_epoch=4, verbose=0)
-        results.append(weights(trainer))
-    for other in results[1:]:
-        for got, want in zip(other, results[0], strict=True):
-            np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-5)
-
-
-def test_two_fits_carry_on_like_one(make_trainer: Make) -> None:
-    once, twice = make_trainer("PPO"), make_trainer("PPO")
-    once.fit(cartpole(), epochs=2, steps_per_epoch=3, verbose=0)
-    env = cartpole()
-    for _ in range(2):
-        twice.fit(env, epochs=1, steps_per_epoch=3, verbose=0)
-    for got, want in zip(weights(twice), weights(once), strict=True):
-        np.testing.assert_array_equal(got, want)
-
-
-def test_linear_schedule_ends_at_zero_and_is_undone(make_trainer: Make) -> None:
-    trainer = make_trainer(
-        "PPO",
-        learning_rate_schedule="linear",
-        optimizer=keras.optimizers.Adam(1e-2),
-    )
-    history = trainer.fit(cartpole(), epochs=4, steps_per_epoch=1, verbose=0)
-    expected = [1e-2, 0.75e-2, 0.5e-2, 0.25e-2]
-    np.testing.assert_allclose(history.history["learning_rate"], expected, rtol=1e-5)
-    assert float(trainer.optimizer.learning_rate) == pytest.approx(1e-2)
-
-
 def test_keras_callbacks_work_unchanged(fitted: Fitted, tmp_path: Path) -> None:
     seen: list[tuple[str, int]] = []
     trainer, callbacks = fitted.trainer, keras.callbacks

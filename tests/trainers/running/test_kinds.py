@@ -9,7 +9,6 @@ import pytest
 
 import kpg
 from kpg.environments import GraphEnvironment
-from kpg.environments.environment import Environment
 from kpg.trainers.running.engine import GraphEngine, HostEngine
 from kpg.trainers.running.kinds import kind_of, register
 
@@ -38,10 +37,10 @@ def test_a_kind_may_be_named_and_is_then_imported_when_it_is_needed() -> None:
 
 
 def test_an_environment_of_no_kind_is_refused() -> None:
-    class Odd(Environment):
+    class Odd:
         """Neither in the graph nor on the host."""
 
-    odd: Any = object.__new__(Odd)
+    odd: Any = Odd()
     with pytest.raises(ValueError, match="made by `kpg.make`.*Received: Odd"):
         kind_of(odd)
 

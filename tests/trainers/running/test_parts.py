@@ -21,7 +21,8 @@ def test_a_name_and_a_configuration_are_optimizers() -> None:
     made = checked_optimizer("adam", "linear")
     assert isinstance(made, keras.optimizers.Adam)
     config = keras.optimizers.serialize(keras.optimizers.SGD(0.25))
-    assert checked_optimizer(config, "constant").learning_rate == pytest.approx(0.25)
+    rate = checked_optimizer(config, "constant").learning_rate
+    assert float(rate) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "adaptive_kl"])

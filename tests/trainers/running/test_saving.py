@@ -45,7 +45,11 @@ def test_what_is_half_written_is_not_seen(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_aside(path, True, write)
     assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
-    write_aside(path, True, lambda aside: aside.write_text("new") and None)
+
+    def rewrite(aside: Path) -> None:
+        aside.write_text("new")
+
+    write_aside(path, True, rewrite)
     assert path.read_text() == "new" and [*tmp_path.iterdir()] == [path]
 
 

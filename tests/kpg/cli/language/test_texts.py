@@ -108,7 +108,7 @@ def test_play_says_what_is_missing(kpg_command: Kpg, run: Run, address: str) -> 
         ([run.directory], 2, "--prompt"),
         ([LETTERS, "--prompt", "a"], 2, "--server"),
         ([run.directory, "--prompt", "a", "--temperature", "2"], 2, "--temperature"),
-        ([run.directory, "--prompt", ""], 1, "must have one at least"),
+        ([run.directory, "--prompt", ""], 1, "must have at least one"),
         ([LETTERS, "--server", address, "--prompt", ""], 1, "INVALID_ARGUMENT"),
         (
             [LETTERS, "--server", address, "--prompt", "a", "--max-new-tokens", "7"],

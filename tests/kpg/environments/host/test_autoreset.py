@@ -246,7 +246,7 @@ def test_episode_statistics_are_those_of_the_mdp(mode: str) -> None:
             returns.append(episode.sum())
             lengths.append(length)
         assert len(taken) < LIMIT
-    count = sum(float(episodes.count) for _, episodes in fragments)
+    count = sum(float(episodes.number) for _, episodes in fragments)
     assert count == len(lengths) > 30
     assert sum(float(episodes.lengths) for _, episodes in fragments) == sum(lengths)
     total = sum(float(episodes.returns) for _, episodes in fragments)

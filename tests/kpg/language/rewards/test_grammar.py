@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kpg.language.rewards.grammar_rules import violations
-from kpg.rewards import Grammar
+from kpg.rewards import Bleu, Grammar, bleu_and_grammar
 from tests.mutants.subject import close
 
 
@@ -82,3 +82,15 @@ def test_written_english_keeps_the_rules_and_shuffled_english_does_not() -> None
         Random(0), lambda r, words: words.pop(r.randrange(len(words)))
     )
     assert 0.5 < lacking < 0.65
+
+
+def test_is_the_weighted_sum() -> None:
+    texts, references = ["The cat sat.", "the cat sat on"], ["The cat sat."] * 2
+    found = bleu_and_grammar(0.3)(["", ""], texts, references=references)
+    (bleu,) = Bleu()([""], texts[1:], references=references[1:])
+    (grammar,) = Grammar()([""], texts[1:])
+    assert isinstance(bleu, float)
+    assert isinstance(grammar, float)
+    close(found, [1.0 + 0.3, bleu + 0.3 * grammar])
+    assert 0.0 < bleu < 1.0
+    assert grammar == 1 / 3

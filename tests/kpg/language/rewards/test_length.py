@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kpg.rewards import SoftOverlong, TargetLength
+from kpg.rewards import MissingEnd, SoftOverlong, TargetLength
 from tests.mutants.subject import Implementation, Subject, close, killers
 
 
@@ -106,3 +106,10 @@ def test_options_out_of_range_are_refused() -> None:
             kind(5, 5, unit="line")
         with pytest.raises(ValueError, match=f"`{kind.__name__}` .* `completion_ids`"):
             kind(5, 5)([""], ["a"])
+
+
+def test_what_was_cut_off_costs_one() -> None:
+    found = MissingEnd()([""] * 3, ["a", "b", "c"], ended=[True, False, True])
+    assert found == [0.0, -1.0, 0.0]
+    with pytest.raises(ValueError, match=r"needs `ended`.*Received: columns \['x'\]"):
+        MissingEnd()([""], ["a"], x=[1])

@@ -1,4 +1,4 @@
-"""Rewards as objects: configurations, names, and packages that are not there."""
+"""Rewards as objects: configurations, names, columns and packages that are missing."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ from kpg.rewards import (
     Weighted,
     bleu_and_grammar,
     deserialize,
+    evaluate,
     serialize,
 )
 
+PROMPTS, COMPLETIONS = ["first", "second"], ["one", "two two"]
 EXAMPLES: list[Reward] = [
     Bleu(max_order=2, smoothing="floor", lowercase=True, tokenizer="char", name="b"),
     RougeN(1, "recall", "character"),
@@ -183,3 +185,33 @@ def test_importing_rewards_imports_neither_tensorflow_nor_optional_packages() ->
     heavy = {"tensorflow", "keras", "sacrebleu", "spellchecker", "vaderSentiment"}
     code = f"import kpg.rewards, sys; sys.exit(bool({heavy} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (Bleu(), "`Bleu` needs `references`: a string or a list of strings for each"),
+        (RougeL(), "`RougeL` needs `references`"),
+        (TargetLength(5), "`TargetLength` needs `completion_ids`: a list of token ids"),
+        (MissingEnd(), "`MissingEnd` needs `ended`: whether it has an end token for"),
+    ],
+)
+def test_a_missing_column_is_named(reward: Any, message: str) -> None:
+    for columns in ({"topic": [1, 2]}, {"topic": [1, 2], "references": None}):
+        listed = r".*Received: columns .*'topic'"
+        with pytest.raises(ValueError, match=message + listed):
+            reward(PROMPTS, COMPLETIONS, **columns)
+
+
+@pytest.mark.parametrize("wrong", ["", " ", [], ["a", ""], [1], 3])
+def test_blank_references_are_refused(wrong: Any) -> None:
+    message = "'bleu'.*`Bleu` needs references that are not blank"
+    columns = {"references": ["a", wrong]}
+    with pytest.raises(ValueError, match=message):
+        evaluate([Bleu()], None, PROMPTS, COMPLETIONS, columns)
+
+
+def test_references_of_bleu_are_missed_before_it_is_called() -> None:
+    message = "The reward 'bleu' needs references, with one entry for each prompt"
+    with pytest.raises(ValueError, match=message):
+        evaluate([Bleu()], None, PROMPTS, COMPLETIONS)

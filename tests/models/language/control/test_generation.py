@@ -217,7 +217,7 @@ def test_what_a_trainer_takes_down_is_what_was_written() -> None:
     written = rows.next_observations["last_token"]
     np.testing.assert_array_equal(written, rows.actions)
     np.testing.assert_array_equal(rows.terminated, _ends(rows.actions))
-    assert rows.valid.all() and episodes.count == rows.terminated.sum()
+    assert np.all(rows.valid) and episodes.number == rows.terminated.sum()
     assert rows.rewards.sum() == pytest.approx(episodes.returns + 0.0, abs=1e-5)
 
 

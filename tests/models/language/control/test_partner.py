@@ -16,6 +16,7 @@ from kpg import text
 from kpg.environments import ControlledGeneration, HostEnvironment, TextGeneration
 from kpg.models import CausalLMPolicy
 from kpg.trainers.acting.host import HostCollector
+from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
 from tests.fragments import values_of
@@ -200,13 +201,14 @@ def exact(case: Case) -> tuple[np.ndarray, list[np.ndarray]]:
 
 def expected(case: Case, probs: np.ndarray) -> list[np.ndarray]:
     """Returns the mean of what the trainer takes for the gradient."""
-    learner = Learner(case.trainer, 1, case.env.partner())
+    learner = Learner(case.trainer.training_on(1, case.env.partner()))
+    estimation, descent = learner.estimation, learner.descent
 
     @tf.function(autograph=False)
     def gradients(rows: Trajectory) -> Any:
-        batch, *_ = learner._prepare(learner._with_log_probs(rows), ())
+        batch, *_ = estimation.batch(estimation.with_log_probs(rows), ())
         order = tf.range(ROOM)[tf.newaxis]
-        return learner.updater._gradients(batch, order, 0, tf.constant(0.0))[0]
+        return descent._gradients(batch, order, 0, tf.constant(0.0))[0]
 
     totals: dict[int, Any] = {}
     for column, prob in enumerate(probs):
@@ -265,15 +267,16 @@ def test_a_ratio_is_that_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
     """V-trace sees no difference between what the one or the other made likelier."""
     bars = {"clip_rho": 100.0, "clip_c": 100.0, "num_epochs": 2}
     case = played("ActorCritic", monkeypatch, advantage="vtrace", **bars)
-    learner = Learner(case.trainer, len(PATHS), case.env.partner())
-    rows = learner._with_log_probs(case.rows)
+    training = case.trainer.training_on(len(PATHS), case.env.partner())
+    estimation = Estimation(training)
+    rows = estimation.with_log_probs(case.rows)
     turns, before = rows.turns
     shifts = [
         rows,
         rows._replace(log_probs=rows.log_probs - 0.5),
         rows._replace(turns=(turns, before - 0.5)),
     ]
-    gains = [learner._prepare(shifted, ())[0].advantages for shifted in shifts]
+    gains = [estimation.batch(shifted, ())[0].advantages for shifted in shifts]
     np.testing.assert_allclose(gains[1], gains[2], rtol=1e-5)
     assert np.abs(gains[0] - gains[1]).max() > 0.1
 
@@ -348,7 +351,7 @@ def test_both_are_saved_and_go_on(tmp_path: Any) -> None:
         pairs = zip(start, values_of(part.trainable_variables), strict=True)
         assert any(not np.array_equal(old, new) for old, new in pairs)
     trainer.save(tmp_path / "trainer.keras")
-    loaded = kpg.load(tmp_path / "trainer.keras")
+    loaded: Any = kpg.load(tmp_path / "trainer.keras")
     assert loaded.executor_optimizer.learning_rate == 0.1
     for one in (trainer, loaded):
         again = generation(one.executor, prompts=["aa", "a"], phrases=["ab"])

@@ -8,16 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kpg.language.rewards.checking import (
-    Completed,
-    check_batch,
-    check_columns,
-    check_weights,
-    lengths,
-    name_of,
-    required,
-    rows,
-)
+from kpg.language.rewards import checking
+from kpg.language.rewards.checking import Completed, name_of, rows
 from kpg.language.rewards.reward import (
     Column,
     Reward,
@@ -45,8 +37,8 @@ def check_reward(
 ) -> None:
     """Calls a reward as kpg does, and raises if something is wrong with it.
 
-    It must return one score for each completion: a finite number, a finite array with
-    a number for each token, or `None`. Scores must be the same in a second call, in
+    It must return one score for each completion: a finite number, a finite array with a
+    number for each token, or `None`. Scores must be the same in a second call, in
     another order and for each completion alone. The reward must cope with an empty
     prompt and an empty completion, leave its arguments as they are, and read no column
     that it does not require. A `Reward` must be equal after it was saved.
@@ -79,27 +71,12 @@ def check_reward(
         ValueError: If something is wrong; the message says what, and for which prompt
             and completion.
     """
-    check_weights([reward], None)
+    checking.check_weights([reward], None)
     batch = _batch(prompts, completions, columns)
-    check_columns([reward], batch.columns)
-    name = name_of(reward)
-    given = copy.deepcopy(batch)
-    first, second = rows(reward, name, batch), rows(reward, name, batch)
-    if not _unchanged(batch, given):
-        raise ValueError(
-            f"The reward {name!r} must leave the prompts, completions and columns as "
-            "they are: other rewards read them too. Received: arguments that it changed"
-        )
-    _compare(name, batch, first, second, "in a second call", tolerance)
-    count = len(batch.prompts)
-    backwards = rows(reward, name, _taken(batch, range(count)[::-1]))[::-1]
-    _compare(name, batch, first, backwards, "in another order", tolerance)
-    singles = [rows(reward, name, _taken(batch, [i]))[0] for i in range(count)]
-    if not depends_on_batch:
-        alone = "alone, or be checked with depends_on_batch=True"
-        _compare(name, batch, first, singles, alone, tolerance)
+    checking.check_columns([reward], batch.columns)
+    _check_repeats(reward, batch, depends_on_batch, tolerance)
     for empty in (_without_completion(batch), _without_prompt(batch)):
-        rows(reward, name, empty)
+        rows(reward, name_of(reward), empty)
     _check_requires(reward, batch)
     if saved:
         _check_saved(reward, batch, tolerance)
@@ -109,14 +86,14 @@ def _batch(
     prompts: Sequence[str], completions: Sequence[str], columns: dict[str, Column]
 ) -> Completed:
     """Returns a batch with the columns that a policy adds."""
-    check_batch(Completed(prompts, completions, columns))
+    checking.check_batch(Completed(prompts, completions, columns))
     made: dict[str, Column] = {
         "prompt_ids": [_tokens(text) for text in prompts],
         "completion_ids": [[*_tokens(text), 1] for text in completions],
         "ended": [True] * len(completions),
     }
     batch = Completed([*prompts], [*completions], {**made, **columns})
-    lengths(batch.columns, len(prompts))
+    checking.lengths(batch.columns, len(prompts))
     return batch
 
 
@@ -147,6 +124,27 @@ def _taken(batch: Completed, indices: Sequence[int]) -> Completed:
         [completions[i] for i in indices],
         {name: [column[i] for i in indices] for name, column in columns.items()},
     )
+
+
+def _check_repeats(
+    reward: RewardFunction, batch: Completed, depends_on_batch: bool, tolerance: float
+) -> None:
+    """Refuses scores that change, and changes of what is scored."""
+    name, count = name_of(reward), len(batch.prompts)
+    given = copy.deepcopy(batch)
+    first, second = rows(reward, name, batch), rows(reward, name, batch)
+    if not _unchanged(batch, given):
+        raise ValueError(
+            f"The reward {name!r} must leave the prompts, completions and columns as "
+            "they are: other rewards read them too. Received: arguments that it changed"
+        )
+    _compare(name, batch, first, second, "in a second call", tolerance)
+    backwards = rows(reward, name, _taken(batch, range(count)[::-1]))[::-1]
+    _compare(name, batch, first, backwards, "in another order", tolerance)
+    singles = [rows(reward, name, _taken(batch, [i]))[0] for i in range(count)]
+    if not depends_on_batch:
+        alone = "alone, or be checked with depends_on_batch=True"
+        _compare(name, batch, first, singles, alone, tolerance)
 
 
 def _unchanged(batch: Completed, given: Completed) -> bool:
@@ -186,7 +184,7 @@ def _equal(one: Score, other: Score, tolerance: float) -> bool:
 
 def _check_requires(reward: RewardFunction, batch: Completed) -> None:
     """Refuses a reward that reads a column which it does not say it requires."""
-    needed = {*FROM_POLICY, *required(reward)}
+    needed = {*FROM_POLICY, *checking.required(reward)}
     columns = {k: column for k, column in batch.columns.items() if k in needed}
     try:
         rows(reward, name_of(reward), batch._replace(columns=columns))
@@ -194,7 +192,7 @@ def _check_requires(reward: RewardFunction, batch: Completed) -> None:
         raise ValueError(
             f"The reward {name_of(reward)!r} must name each column that it needs: a "
             "`Reward` in `requires`, a function among its arguments. Received: "
-            f"{sorted(required(reward))}, but with these alone: {error}"
+            f"{sorted(checking.required(reward))}, but with these alone: {error}"
         ) from error
 
 
@@ -219,9 +217,7 @@ def _check_saved(reward: RewardFunction, batch: Completed, tolerance: float) -> 
             "`from_config`; saved=False leaves this check out. Received: "
             f"{type(error).__name__}: {error}"
         ) from error
-    if json.dumps(config) != json.dumps(config_again) or type(again) is not type(
-        reward
-    ):
+    if json.dumps(config) != json.dumps(config_again):
         raise ValueError(
             f"The reward {name!r} must have the same configuration after it was saved. "
             f"Received: {config}, and then {config_again}"

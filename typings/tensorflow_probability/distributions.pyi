@@ -1,0 +1,5 @@
+"""Every name is `Any`, as in the package."""
+
+from typing import Any
+
+def __getattr__(name: str) -> Any: ...

@@ -1,4 +1,4 @@
-"""What an algorithm is: the contract between a trainer and the code that runs it.
+"""The contract between a trainer and the code that runs it.
 
 Derive from `kpg.trainers.Trainer`, which implements all but `estimate` and
 `policy_loss`, or from one of kpg's algorithms. A missing method is an error when the
@@ -133,7 +133,7 @@ class Algorithm(ABC):
 
     @abstractmethod
     def estimate(self, estimates: Estimates) -> Gains:
-        """Returns advantages and the critic's targets, both `[T, B]`; builds graph.
+        """Returns advantages and critic targets, `[T, B]`; builds graph.
 
         For example `GAE(0.95).gains(estimates, self.settings.gamma)`.
         """
@@ -142,14 +142,10 @@ class Algorithm(ABC):
     def policy_loss(
         self, log_probs: Tensor, rows: Batch, progress: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Returns the policy's loss on a minibatch, and scalars to log.
+        """Returns the policy's loss on a minibatch, and scalars to log their means.
 
-        kpg logs the mean of each scalar over the minibatches under its name.
-
-        Args:
-            log_probs: `[N]`, of the rows' actions under the current policy, in nats.
-            rows: The minibatch.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
+        `log_probs`, `[N]` in nats, are of the rows' actions under the current policy;
+        `progress` is a scalar in [0, 1], the part of this `fit` that is done.
         """
 
     def value_loss(self, values: Tensor, rows: Batch) -> Tensor:
@@ -157,17 +153,16 @@ class Algorithm(ABC):
         return losses.value(values, rows.targets, valid=rows.valid)
 
     def after(self, iteration: Iteration) -> Metrics:
-        """Runs after an iteration's updates and returns scalars to log; builds graph.
+        """Runs after an iteration's updates; returns scalars to log; builds graph.
 
-        The place to adapt weights of the algorithm's own, and to run further phases.
+        The place to adapt the algorithm's own weights, and to run further phases.
         """
         return {}
 
     def add_state(self) -> None:  # noqa: B027
-        """Adds what an algorithm keeps besides the models.
+        """Adds what an algorithm keeps, by `self.add_weight(…)` or as Keras layers.
 
-        Use `self.add_weight(…)` or attributes that are Keras layers. They are saved,
-        and learned along with the policy if they are trainable.
+        It is saved, and learned along with the policy if trainable.
         """
 
     def check_environment(self, env: Environment) -> None:  # noqa: B027

@@ -21,8 +21,8 @@ from kpg.values import Value
 class Option(NamedTuple):
     """A setting whose value is an object of `base`, and how to write it flat.
 
-    `known` are the classes that have a name, `flat` maps flat names to arguments
-    (`{"n_step": "n"}`), and a `switch` that is not 0 selects the only known class.
+    `known` classes have a name, `flat` maps flat names to arguments (`{"n_step":
+    "n"}`), and a `switch` that is not 0 selects the only known class.
     """
 
     base: type[Value]
@@ -33,10 +33,9 @@ class Option(NamedTuple):
     def read(
         self, name: str, given: object, default: object, flat: Mapping[str, object]
     ) -> Value | None:
-        """Returns the value meant by what was given, and by flat arguments.
+        """Returns the value meant by a value, class, name, configuration or `None`.
 
-        `given` is a value, a class, a name, a configuration or `None`. Flat arguments
-        change those of the default. A `ValueError` names one that has no effect.
+        Flat arguments change the default's; a `ValueError` names one without effect.
         """
         if given is None and flat.get(self.switch):
             (given,) = self.known.values()
@@ -203,11 +202,7 @@ class TrainerSettings:
 
     @classmethod
     def make(cls, arguments: Mapping[str, object]) -> Self:
-        """Makes settings from keyword arguments, flat or as values.
-
-        Raises a `ValueError` for unknown names, values out of range, and useless flat
-        names.
-        """
+        """Makes settings from arguments, flat or not, or raises a `ValueError`."""
         known = cls.names()
         for name in arguments:
             if name not in known:

@@ -141,11 +141,7 @@ class Trainer(Algorithm, SavedTrainer):
         return [v for _, variables in self.optimized_variables() for v in variables]
 
     def training_on(self, num_envs: int, partner: Partner | None = None) -> Training:
-        """Returns what learning needs: the algorithm, its models and optimizers.
-
-        `num_envs` counts the environments of all replicas; a `partner` acts after the
-        policy and learns too.
-        """
+        """Returns what learning needs, for all replicas' environments and a partner."""
         return Training(
             algorithm=self,
             policy=self.policy,
@@ -204,10 +200,7 @@ class Trainer(Algorithm, SavedTrainer):
 
     @override
     def call(self, observations: Nest, training: bool = False) -> Nest:
-        """Returns greedy actions for `[B, ...]` observations.
-
-        A recurrent policy takes each of them for the first of an episode.
-        """
+        """Returns greedy actions for `[B, ...]` observations, as if episodes began."""
         return self.policy.family.to_environment(self.policy.mode(observations))
 
     @override

@@ -40,10 +40,7 @@ def act(
 
 
 class Carry(NamedTuple):
-    """Where the environments stand between two fragments.
-
-    `[B]` int32 lengths and `[B]` float32 undiscounted returns are since the last reset.
-    """
+    """Environments between fragments, with `[B]` lengths and returns of episodes."""
 
     states: Nest
     lengths: Tensor
@@ -84,10 +81,7 @@ class GraphCollector:
         )
 
     def collect(self, carry: Carry, seed: Tensor) -> tuple[Carry, Trajectory, Episodes]:
-        """Acts for `num_steps` steps, given a `[2]` int32 seed.
-
-        The trajectory's `valid` is `None` unless fragments restart.
-        """
+        """Acts for `num_steps` steps; `valid` is `None` unless fragments restart."""
         seeds = random.seeds([self.num_steps, 3], seed)
         if self.restart:
             carry = self.start(seed)

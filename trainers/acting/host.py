@@ -72,10 +72,7 @@ class HostCollector:
         self._running = False
 
     def collect(self, seed: Tensor) -> tuple[Trajectory, Episodes]:
-        """Acts for `num_steps` steps from where the last fragment ended.
-
-        A `[2]` int32 seed gives the same actions as in `GraphCollector`.
-        """
+        """Acts for `num_steps` steps from where the last fragment ended."""
         if not self._running:
             self._begin(self.env.seed)
         elif self.restart:

@@ -88,10 +88,7 @@ class Writer:
 
 
 class GreedyWriter:
-    """Completes prompts by the most likely tokens, to compare samples with.
-
-    The task's measures and last completions stay those of the samples.
-    """
+    """Completes prompts greedily; the task's measures and texts stay the samples'."""
 
     def __init__(self, env: TextGeneration, policy: Any, jit_compile: bool) -> None:
         self._env = copy.copy(env)
@@ -100,10 +97,7 @@ class GreedyWriter:
         self._writer = Writer(self._env, policy, jit_compile, deterministic=True)
 
     def rewards(self, indices: Array) -> Array:
-        """Returns `[B, T]` float32 rewards of completions of `[B]` prompts.
-
-        A group has one prompt, which is completed once.
-        """
+        """Returns `[B, T]` float32 rewards; a group's one prompt is completed once."""
         size = self._env.group_size
         written = self._writer.write(indices[::size], tf.constant([0, 0]))
         self._env.measured()

@@ -51,10 +51,9 @@ class Batch(NamedTuple):
 def shuffled(
     seed: Tensor, num_rows: int, num_epochs: int, minibatch_size: int
 ) -> Tensor:
-    """Draws the minibatches of all epochs, each of which uses every row once.
+    """Draws `[num_epochs * num_rows / minibatch_size, minibatch_size]` int32 indices.
 
-    Returns `[num_epochs * num_rows / minibatch_size, minibatch_size]` int32 indices;
-    `minibatch_size` divides `num_rows`.
+    Each epoch uses every row once; `minibatch_size` divides `num_rows`.
     """
     if minibatch_size == num_rows:
         rows = tf.tile(tf.range(num_rows)[tf.newaxis], [num_epochs, 1])

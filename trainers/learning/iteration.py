@@ -36,10 +36,7 @@ BROKEN = ("broken_environment", "broken_policy")
 
 
 class Carry(NamedTuple):
-    """What each replica takes from one iteration to the next.
-
-    `returns`, `[B]` float32, are discounted so far; a recurrent critic has a state.
-    """
+    """Each replica's `[B]` discounted returns so far, and its critic's state."""
 
     returns: Tensor
     critic_state: Nest

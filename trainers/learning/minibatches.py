@@ -43,11 +43,7 @@ class Objective(ABC):
 
 
 class Taken(NamedTuple):
-    """The gradient steps of an iteration so far.
-
-    `stopped` is a scalar bool, `totals` `[M]` sums of metrics over `looked`
-    minibatches.
-    """
+    """An iteration's steps so far: `[M]` sums of metrics over `looked` minibatches."""
 
     stopped: Tensor
     totals: Tensor
@@ -145,10 +141,7 @@ class Descent:
         return Taken(~healthy, tf.zeros([len(self.names)]), tf.constant(0.0))
 
     def _look(self, batch: Batch, orders: Tensor) -> None:
-        """Finds the metrics' names in a graph that is thrown away.
-
-        The loop over the minibatches must know their number before it starts.
-        """
+        """Finds the metrics' names, which the loop needs, in a graph thrown away."""
 
         def look() -> Metrics:
             return self.objective.metrics(take(batch, orders[0]))
@@ -164,10 +157,7 @@ class Descent:
         taken: Taken,
         progress: Tensor,
     ) -> Taken:
-        """Takes one gradient step on each minibatch in the window `[first, last)`.
-
-        `orders`, `[K, minibatch_size]` int32 of each replica, are from `shuffled`.
-        """
+        """Takes a gradient step on each minibatch, `[first, last)` of the window."""
         first, last = window
 
         def body(index: Tensor, taken: Taken) -> tuple[Tensor, Taken]:

@@ -222,11 +222,7 @@ class Reference(keras.layers.Layer):
         )
 
     def follow(self, kl: Tensor, known: Tensor, num_episodes: int) -> Metrics:
-        """Returns metrics, and then adapts β if it has a target.
-
-        `kl` is a scalar in nats per step, measured in `num_episodes` episodes; `known`,
-        a scalar bool, says whether it means anything.
-        """
+        """Returns metrics, and then adapts β if it has a target and `kl` is `known`."""
         if self.kl.target is None:
             return {"reference_kl": kl}
         beta = tf.identity(self.coefficient)

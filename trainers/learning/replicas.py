@@ -64,10 +64,7 @@ def all_sum(value: Tensor) -> Tensor:
 
 
 def share(valid: Tensor | None) -> Tensor:
-    """Returns the weight of this replica's mean over its valid rows.
-
-    The sum over the replicas is then the mean over all valid rows.
-    """
+    """Returns the weight of this replica's mean in that over all valid rows."""
     count = tf.distribute.get_replica_context().num_replicas_in_sync
     if count == 1:
         return tf.constant(1.0)

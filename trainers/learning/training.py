@@ -95,10 +95,7 @@ class Training(NamedTuple):
         return updates.num_epochs, self.num_envs * self.settings.num_steps // size
 
     def orders(self, num_epochs: int, size: int | None, seed: Tensor) -> Tensor:
-        """Draws this replica's minibatches, of rows or sequences; see `shuffled`.
-
-        `size` counts the rows on all replicas, which share the `[2]` int32 seed.
-        """
+        """Draws this replica's minibatches, of rows or sequences; see `shuffled`."""
         num_steps = self.settings.num_steps
         unit = num_steps if self.recurrent else 1  # rows that stay together
         return shuffled(

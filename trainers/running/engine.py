@@ -57,10 +57,7 @@ class Engine(ABC):
         """Builds the graphs anew, with the update in `function`; episodes go on."""
 
     def next_key(self, seed: Tensor | int) -> Tensor:
-        """Counts an iteration and returns its `[2]` int32 seed.
-
-        A graph must not hold `seed` as a constant: each seed would compile it anew.
-        """
+        """Counts an iteration and returns its `[2]` seed; `seed` is a graph's input."""
         training = self.training
         iteration = tf.cast(tf.convert_to_tensor(training.iteration), tf.int32)
         training.iteration.assign_add(1)

@@ -35,10 +35,7 @@ def write_aside(path: Path, overwrite: bool, write: Callable[[Path], None]) -> N
 
 
 def revived_models(config: Config, custom_objects: Config | None = None) -> Config:
-    """Returns a trainer's configuration with its models made anew.
-
-    A critic on the policy's trunk gets the new policy's.
-    """
+    """Returns a trainer's configuration with new models, trunks shared as before."""
     config = dict(config)
     revive = keras.saving.deserialize_keras_object
     policy = config["policy"] = revive(config["policy"], custom_objects)

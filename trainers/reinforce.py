@@ -113,8 +113,11 @@ class REINFORCESettings(TrainerSettings):
     def _check_baseline(self, baseline: Baseline) -> None:
         whole = self.returns == "total" and self.whole_episodes
         if baseline.compares_episodes and not whole:
-            wanted = "needs returns='total' and whole_episodes=True"
-            self.refuse("baseline", f"compares whole episodes, so it {wanted}")
+            raise ValueError(
+                "This baseline compares whole episodes: it needs returns='total' and "
+                f"whole_episodes=True. Received: baseline={baseline}, "
+                f"returns={self.returns!r}, whole_episodes={self.whole_episodes}"
+            )
         if baseline.needs_greedy and self.normalize_rewards:
             wanted = "rewards that are not normalised; omit `normalize_rewards`"
             self.refuse("baseline", f"needs {wanted}")
@@ -143,10 +146,7 @@ class REINFORCE(Trainer):
 
     Takes the arguments of `Trainer`; `**settings` are fields of `REINFORCESettings`.
     The critic is optional, but without one `whole_episodes` must be set: the end of a
-    fragment is not that of an episode.
-
-    Raises:
-        ValueError: If a critic is missing or has no effect.
+    fragment is not that of an episode. A critic without effect is a `ValueError`.
     """
 
     settings_class = REINFORCESettings

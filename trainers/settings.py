@@ -39,12 +39,11 @@ class Option(NamedTuple):
         """
         if given is None and flat.get(self.switch):
             (given,) = self.known.values()
-        kind = values.kind_of(name, given, self.base, self.known)
-        if given is default and isinstance(given, Value):
-            kind = type(given)
+        meant = type(given) if isinstance(given, Value) and given is default else given
+        kind = values.kind_of(name, meant, self.base, self.known)
         accepted = () if kind is None else values.arguments_of(kind)
         arguments = {}
-        if kind is not None and kind is type(default) and given is not default:
+        if kind is not None and kind is type(default):
             # A bare class or name means the default, if that is one of its objects.
             arguments = {own: getattr(default, own) for own in accepted}
         for flat_name, value in flat.items():
@@ -56,10 +55,8 @@ class Option(NamedTuple):
                 )
         if given is None:
             return None
-        if given is default and isinstance(given, Value):
-            return given.changed(**arguments)
         try:
-            return values.get(name, given, self.base, self.known, arguments)
+            return values.get(name, meant, self.base, self.known, arguments)
         except ValueError as error:
             raise ValueError(self._in_flat_names(str(error), flat)) from error
 

@@ -101,8 +101,11 @@ class Trainer(Algorithm, SavedTrainer):
         self.reference: Reference | None = None
         if self.settings.reference is not None:
             self.reference = Reference(policy, self.settings.reference)
-        self.iteration = self._counter("iteration")
-        self.env_steps_counter = self._counter("env_steps")
+        count = functools.partial(
+            self.add_weight, (), "zeros", "int64", trainable=False
+        )
+        self.iteration = count(name="iteration")
+        self.env_steps_counter = count(name="env_steps")
         self.critic_optimizer: keras.optimizers.Optimizer | None = None
         self.executor_optimizer: keras.optimizers.Optimizer | None = None
         self.compile_seconds = self.train_seconds = 0.0
@@ -110,13 +113,6 @@ class Trainer(Algorithm, SavedTrainer):
         self._environments = Environments()
         self.add_state()
         self(_inputs(policy.observation_space))
-
-    def _counter(self, name: str) -> keras.Variable:
-        return self.add_weight(
-            name=name, shape=(), dtype="int64", initializer="zeros", trainable=False
-        )
-
-    # What is trained, and for how long.
 
     def optimized_variables(self) -> list[Optimized]:
         """Returns each optimizer with its variables, in the order of the gradients.

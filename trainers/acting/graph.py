@@ -17,11 +17,7 @@ from kpg.types import Nest, Tensor
 
 
 class Acted(NamedTuple):
-    """What a policy did in one step.
-
-    Raw `actions` are drawn from `parameters`, `[B, P]` float32; `taken` are the same as
-    the environment takes them; `state` is the recurrent policy's.
-    """
+    """Raw actions, their `[B, P]` parameters, the environment's actions, new state."""
 
     actions: Nest
     parameters: Tensor

@@ -194,7 +194,7 @@ def broken_policy() -> ValueError:
     """Explains log-probabilities that are not finite."""
     return ValueError(
         "The policy gave a log-probability that is not finite. Either an action mask "
-        "allows no action at all, which the environment must mend, or weights or "
+        "allows no action at all, which the environment must fix, or weights or "
         "logits became inf or nan: lower the learning rate, or normalise observations "
         "and rewards. Received: inf or nan"
     )

@@ -90,10 +90,7 @@ class KL(Value):
 
 
 class Drift(NamedTuple):
-    """Log-probabilities under the reference, and estimates of KL(π ‖ π_ref).
-
-    Both are `[T, B]` float32, in nats; estimates are 0 in rows that are not valid.
-    """
+    """`[T, B]` log-probabilities under the reference; KL estimates, 0 if not valid."""
 
     log_probs: Tensor
     estimates: Tensor

@@ -18,14 +18,11 @@ class Scaling:
     def __init__(self, training: Training) -> None:
         self.training = training
         self.strategy = training.strategy
-        normalizers = [
-            pair
-            for model in (training.policy, training.critic)
-            if model is not None
-            for pair in model.normalizers
-        ]
+        pairs = list(training.policy.normalizers)
+        if training.critic is not None:
+            pairs += training.critic.normalizers
         # A critic with the policy's trunk has the policy's normalisers.
-        self.normalizers = {id(layer): (select, layer) for select, layer in normalizers}
+        self.normalizers = {id(layer): (select, layer) for select, layer in pairs}
 
     def scale_rewards(
         self, trajectory: Trajectory, carry: Tensor, healthy: Tensor

@@ -11,7 +11,6 @@ import keras
 import tensorflow as tf
 
 from kpg import schedules
-from kpg.environments.environment import Environment
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import broken_policy
 from kpg.trainers.learning.iteration import BROKEN
@@ -159,7 +158,12 @@ class Fitting:
             self._pace.add(seconds, size)
             log.add(sums, size, size * rows, seconds)
             if log.broken == "broken_environment":
-                raise _broken_environment(env)
+                name = env.spec.id if env.spec else "The environment"
+                raise ValueError(
+                    f"{name} gave observations or rewards that are not finite; nothing "
+                    "was learned from them. Wrap or fix the environment. Received: inf "
+                    "or nan"
+                )
             if log.broken:
                 raise broken_policy()
             step += size
@@ -188,11 +192,3 @@ class Fitting:
                 "`learning_rate_schedule` sets in every iteration; use only one of "
                 f"them. Received: learning_rate_schedule={self._schedule!r}"
             )
-
-
-def _broken_environment(env: Environment) -> ValueError:
-    name = env.spec.id if env.spec else "The environment"
-    return ValueError(
-        f"{name} gave observations or rewards that are not finite; nothing was learned "
-        "from them. Wrap or mend the environment. Received: inf or nan"
-    )

@@ -15,10 +15,8 @@ from kpg.trainers.trainer import Trainer
 def load(filepath: str | os.PathLike[str]) -> Trainer:
     """Loads a trainer, compiled as it was, from a file of `Trainer.save`.
 
-    It has its weights, optimizer and counters; the next `fit` begins new episodes.
-
-    Raises:
-        ValueError: If the file is missing or truncated, or holds no trainer of kpg.
+    It has its weights, optimizer and counters; the next `fit` begins new episodes. A
+    file that is missing, truncated or of another model is a `ValueError`.
     """
     path = Path(filepath)
     if not path.is_file():

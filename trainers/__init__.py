@@ -23,9 +23,9 @@ from kpg.trainers.running.loading import load as load
 from kpg.trainers.settings import TrainerSettings as TrainerSettings
 from kpg.trainers.trainer import Trainer as Trainer
 
-# Imported with the first task of its kind, since language models take seconds to load.
+# Imported with the first text task, since language models take seconds to load.
 kinds.register(
-    "kpg.language.generation:TextGeneration", "kpg.trainers.language.kind:KIND"
+    "kpg.language.generation:TextGeneration", "kpg.trainers.language.engine:KIND"
 )
 
 

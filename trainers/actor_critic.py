@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
 import keras
 from typing_extensions import Unpack, override
 
 from kpg import checks, losses
 from kpg.advantages.estimator import Estimates, Estimator, Gains
-from kpg.advantages.estimators import ESTIMATOR_ARGUMENTS, ESTIMATORS, GAE
+from kpg.advantages.estimators import GAE
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.trainers.algorithm import Needs, Updates
 from kpg.trainers.learning.batches import Batch
-from kpg.trainers.settings import Option, TrainerArguments, TrainerSettings
+from kpg.trainers.settings import ADVANTAGE, TrainerArguments, TrainerSettings
 from kpg.trainers.trainer import Trainer
 from kpg.types import Metrics, Tensor
 
 
 class ActorCriticArguments(TrainerArguments, total=False):
-    """The settings of `ActorCritic`, as keyword arguments."""
+    """The settings of `ActorCritic` as keyword arguments."""
 
     advantage: Estimator | type[Estimator] | str
     gae_lambda: float
@@ -37,21 +36,16 @@ class ActorCriticSettings(TrainerSettings):
 
     Attributes:
         num_steps: See `TrainerSettings`. Defaults to 5.
-        advantage: How advantages are estimated: an estimator of `kpg.advantages`, such
-            as `GAE(0.95)`, `MonteCarlo()`, `TDError()`, `NStep(5)` or `VTrace()`, or
-            one of your own. A name goes with its arguments flat: "gae" with
-            `gae_lambda`, "n_step" with `n_step`, "vtrace" with `clip_rho` and `clip_c`.
-            Defaults to `GAE(1.0)`.
-        num_epochs: Gradient steps on each fragment, ≥ 1, all on the whole of it. More
-            than one needs an estimator such as `VTrace`, which corrects for the policy
-            that has moved on since it acted. Defaults to 1.
+        advantage: An estimator: `GAE(0.95)`, `MonteCarlo()`, `TDError()`, `NStep(5)` or
+            `VTrace()` of `kpg.advantages`, or your own. Or a name with flat arguments:
+            "gae" with `gae_lambda`, "n_step" with `n_step`, "vtrace" with `clip_rho`
+            and `clip_c`. Defaults to `GAE(1.0)`.
+        num_epochs: Gradient steps on each fragment, ≥ 1; more than 1 needs an estimator
+            that corrects for a changed policy, such as `VTrace`. Defaults to 1.
         normalize_advantages: See `TrainerSettings`. Defaults to `False`.
     """
 
-    options: ClassVar[dict[str, Option]] = {
-        **TrainerSettings.options,
-        "advantage": Option(Estimator, ESTIMATORS, ESTIMATOR_ARGUMENTS),
-    }
+    options = {**TrainerSettings.options, "advantage": ADVANTAGE}
 
     num_steps: int = 5
     advantage: Estimator = GAE(1.0)
@@ -70,21 +64,14 @@ class ActorCriticSettings(TrainerSettings):
 class ActorCritic(Trainer):
     """Synchronous advantage actor-critic (A2C).
 
-    Each iteration takes one gradient step on `E[∇ log π(a|s) Â]` and one on the value
-    loss, from the same fragment. With `advantage=VTrace()` it may take several, in the
-    manner of IMPALA.
+    Each iteration takes one gradient step on `E[∇ log π(a|s) Â]` and the value loss of
+    a fragment; with `advantage=VTrace()` perhaps several, as IMPALA does.
 
     Reference: Mnih et al. (2016), https://arxiv.org/abs/1602.01783, algorithm S3;
     Schulman et al. (2016), https://arxiv.org/abs/1506.02438, equation 16 for GAE;
     Espeholt et al. (2018), https://arxiv.org/abs/1802.01561, for V-trace.
 
-    Args:
-        policy: A `kpg.models.Policy`.
-        critic: A `kpg.models.Critic`.
-        seed: Seed of all sampling. Defaults to a random one.
-        executor: See `Trainer`.
-        name: Of the Keras model.
-        **settings: Fields of `ActorCriticSettings`.
+    Takes the arguments of `Trainer`; `**settings` are fields of `ActorCriticSettings`.
     """
 
     settings_class = ActorCriticSettings

@@ -1,15 +1,16 @@
-"""What an algorithm is: the contract that engines and updates know of a trainer.
+"""The contract between a trainer and the code that runs it.
 
-Derive from `kpg.trainers.Trainer`, which fulfils everything here but `estimate` and
-`policy_loss`, or from one of kpg's algorithms. A class that leaves a method open is
-refused when its trainer is made, a method with a misspelt name when the class is.
+Derive from `kpg.trainers.Trainer`, which implements all but `estimate` and
+`policy_loss`, or from one of kpg's algorithms. A missing method is an error when the
+trainer is made, a misspelt one when its class is.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Callable
+from typing import TypeAlias
 
 from kpg import checks, contracts, losses
 from kpg.advantages.estimator import Estimates, Gains
@@ -25,10 +26,10 @@ class Needs:
     """What an algorithm needs of a trajectory.
 
     Attributes:
-        whole_episodes: Every iteration starts new episodes and keeps one of each copy.
+        whole_episodes: Each iteration restarts every copy and keeps one episode of
+            each.
         log_ratios: `estimates.log_ratios`, how far the policy has moved.
-        fresh_estimates: Advantages are estimated anew before each epoch, by the models
-            as they have become.
+        fresh_estimates: The current models estimate advantages anew before each epoch.
         greedy: `estimates.greedy_rewards`, of the same episodes played greedily.
     """
 
@@ -44,13 +45,12 @@ class Updates:
 
     Attributes:
         num_epochs: Passes over each iteration's rows, ≥ 1.
-        minibatch_size: Rows of a gradient step; `None` is all of them. It divides
-            `num_envs * num_steps`.
-        target_kl: The updates of an iteration end before a minibatch whose KL
-            divergence from the policy that acted is above 1.5 times this, in nats;
-            `None` is never.
-        center_advantages: Whether each minibatch's mean is subtracted from its
-            advantages. `normalize_advantages` does that and more.
+        minibatch_size: Rows of a gradient step, a divisor of `num_envs * num_steps`;
+            `None` takes all.
+        target_kl: An iteration's updates end before a minibatch whose KL divergence
+            from the acting policy exceeds 1.5 times this, in nats; `None` is never.
+        center_advantages: Whether to subtract each minibatch's mean from its
+            advantages. `normalize_advantages` includes this.
     """
 
     num_epochs: int = 1
@@ -66,30 +66,18 @@ class Updates:
             checks.positive("target_kl", self.target_kl)
 
 
-class Loss(Protocol):
-    """A loss for `Iteration.minimize`."""
-
-    def __call__(
-        self, outputs: Outputs, rows: Batch, progress: Tensor
-    ) -> tuple[Tensor, Metrics]:
-        """Returns a scalar to minimise, and scalars to log.
-
-        Args:
-            outputs: What policy and critic say about the rows now.
-            rows: A minibatch. Its advantages are not standardised.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
-        """
-        ...
+Loss: TypeAlias = Callable[[Outputs, Batch, Tensor], tuple[Tensor, Metrics]]
+"""Returns a scalar to minimise and scalars to log; see `Iteration.minimize`."""
 
 
 class Iteration(ABC):
-    """What an algorithm may ask and do after the updates of an iteration.
+    """What an algorithm may ask and do after an iteration's updates.
 
-    Its methods build graph. Call them outside of replicas, as `Algorithm.after` is.
+    The methods build graph, outside of replicas, as `Algorithm.after` does.
 
     Attributes:
         healthy: Scalar bool; `False` if the trajectory held `inf` or `nan`, so that
-            nothing was learned from it.
+            nothing was learned.
         progress: Scalar in [0, 1], how much of this `fit` is done.
     """
 
@@ -102,10 +90,7 @@ class Iteration(ABC):
 
     @abstractmethod
     def mean_advantage(self) -> Tensor:
-        """Returns the mean advantage of all rows before they are standardised.
-
-        It is NaN if nothing was learned.
-        """
+        """Returns the mean of all rows' raw advantages; NaN if not `healthy`."""
 
     @abstractmethod
     def minimize(
@@ -113,25 +98,22 @@ class Iteration(ABC):
     ) -> Metrics:
         """Takes more gradient steps on the iteration's rows, on another loss.
 
-        Such as PPG's auxiliary phase, or more steps of the critic alone. Weights that
-        the loss does not depend on stay as they are.
+        For example PPG's auxiliary phase, or more steps of the critic alone. Weights
+        that the loss does not depend on stay as they are.
 
         Args:
-            loss: The loss.
+            loss: Receives what the models now say, a minibatch, whose advantages are
+                not standardised, and the progress; returns a scalar and metrics.
             num_epochs: Passes over the rows, ≥ 1. Defaults to 1.
             minibatch_size: Rows of a step. Defaults to `None`, all.
 
         Returns:
-            The means of the loss's metrics over the minibatches.
+            The means of the metrics over the minibatches.
         """
 
 
 class Algorithm(ABC):
-    """How a policy is improved; see the module.
-
-    Attributes:
-        settings: The frozen settings.
-    """
+    """How a policy is improved; see the module."""
 
     settings: TrainerSettings
 
@@ -151,54 +133,37 @@ class Algorithm(ABC):
 
     @abstractmethod
     def estimate(self, estimates: Estimates) -> Gains:
-        """Returns advantages and the critic's targets, both `[T, B]`; builds graph.
+        """Returns advantages and critic targets, `[T, B]`; builds graph.
 
-        An estimator does it: `return GAE(0.95).gains(estimates, self.settings.gamma)`.
+        For example `GAE(0.95).gains(estimates, self.settings.gamma)`.
         """
 
     @abstractmethod
     def policy_loss(
         self, log_probs: Tensor, rows: Batch, progress: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """Returns the policy's loss on a minibatch and metrics of your own.
+        """Returns the policy's loss on a minibatch, and scalars to log their means.
 
-        Every metric is logged under its name, as the mean over the minibatches.
-
-        Args:
-            log_probs: `[N]`, of the rows' actions under the current policy, in nats.
-            rows: The minibatch.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
+        `log_probs`, `[N]` in nats, are of the rows' actions under the current policy;
+        `progress` is a scalar in [0, 1], the part of this `fit` that is done.
         """
 
     def value_loss(self, values: Tensor, rows: Batch) -> Tensor:
-        """Returns the critic's loss on a minibatch, a scalar.
-
-        Args:
-            values: `[N]`, the critic's of the rows' observations.
-            rows: The minibatch.
-        """
+        """Returns the critic's loss on a minibatch, a scalar, from its `[N]` values."""
         return losses.value(values, rows.targets, valid=rows.valid)
 
     def after(self, iteration: Iteration) -> Metrics:
-        """Does what is to be done after an iteration's updates; builds graph.
+        """Runs after an iteration's updates; returns scalars to log; builds graph.
 
-        Here weights of the algorithm's own adapt, and further phases of updates run.
-
-        Returns:
-            Scalars to log, by name. Defaults to none.
+        The place to adapt the algorithm's own weights, and to run further phases.
         """
         return {}
 
     def add_state(self) -> None:  # noqa: B027
-        """Adds what an algorithm keeps besides the models.
+        """Adds what an algorithm keeps, by `self.add_weight(…)` or as Keras layers.
 
-        Use `self.add_weight(…)` or attributes that are Keras layers. They are saved;
-        those that are trainable are learned along with the policy.
+        It is saved, and learned along with the policy if trainable.
         """
 
     def check_environment(self, env: Environment) -> None:  # noqa: B027
-        """Refuses an environment that the algorithm cannot learn from.
-
-        Raises:
-            ValueError: If it does not fit.
-        """
+        """Raises a `ValueError` if the algorithm cannot learn from it."""

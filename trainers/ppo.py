@@ -11,18 +11,18 @@ from typing_extensions import Unpack, override
 
 from kpg import adaptation, checks, losses, schedules
 from kpg.advantages.estimator import Estimates, Estimator, Gains
-from kpg.advantages.estimators import ESTIMATOR_ARGUMENTS, ESTIMATORS, GAE
+from kpg.advantages.estimators import GAE
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.trainers.algorithm import Iteration, Needs, Updates
 from kpg.trainers.learning.batches import Batch
-from kpg.trainers.settings import Option, TrainerArguments, TrainerSettings
+from kpg.trainers.settings import ADVANTAGE, TrainerArguments, TrainerSettings
 from kpg.trainers.trainer import Trainer
 from kpg.types import Metrics, Tensor
 
 
 class PPOArguments(TrainerArguments, total=False):
-    """The settings of `PPO`, as keyword arguments; see `PPOSettings`."""
+    """The settings of `PPO` as keyword arguments."""
 
     num_epochs: int
     minibatch_size: int
@@ -49,32 +49,28 @@ class PPOSettings(TrainerSettings):
     Attributes:
         num_steps: See `TrainerSettings`. Defaults to 2048.
         num_epochs: Passes over each iteration's rows, ≥ 1. Defaults to 10.
-        minibatch_size: Rows of a gradient step; it divides `num_envs * num_steps`, and
-            is a multiple of `num_steps` for recurrent models. Defaults to 64.
-        advantage: How advantages are estimated: an estimator of `kpg.advantages`, or
-            its name with its arguments flat, as in `ActorCritic`. `gae_lambda=0.9` is
-            short for `GAE(0.9)`. `VTrace` estimates anew before each epoch. Defaults to
-            `GAE(0.95)`.
-        recompute_advantages: Whether advantages and targets are estimated anew before
-            each epoch, by the critic as it has become. Defaults to `False`.
-        clip_range: ε of the clipped surrogate, > 0; `None` does not clip, which needs
-            `kl_coef`. Defaults to 0.2.
-        clip_range_schedule: "constant", or "linear" to bring ε to 0 over one `fit`.
-        dual_clip: c > 1, a bound on the loss of bad actions that became likely.
-            Defaults to `None`, no bound.
+        minibatch_size: Rows of a gradient step, a divisor of `num_envs * num_steps`;
+            for recurrent models a multiple of `num_steps`. Defaults to 64.
+        advantage: See `ActorCriticSettings`; `gae_lambda=0.9` is short for `GAE(0.9)`,
+            and `VTrace` estimates anew before each epoch. Defaults to `GAE(0.95)`.
+        recompute_advantages: Whether the current critic estimates advantages and
+            targets anew before each epoch. Defaults to `False`.
+        clip_range: ε > 0 of the clipped surrogate; `None`, which needs `kl_coef`, does
+            not clip. Defaults to 0.2.
+        clip_range_schedule: "constant", or "linear" to 0 over one `fit`.
+        dual_clip: c > 1, a bound on the loss of bad actions that became likely, or
+            `None` (the default).
         value_clip_range: How far a value may move from the one at the time of acting
-            before its loss stops falling, > 0, in the unit of the values. Defaults to
-            `None`, any distance.
-        target_kl: The updates of an iteration end before a minibatch whose KL
-            divergence from the policy that acted is above 1.5 times this, in nats.
-            Defaults to `None`, never.
-        kl_coef: β, weight of a penalty on that divergence, ≥ 0. Defaults to 0.
+            before its loss stops falling, > 0, in units of the values, or `None` (the
+            default).
+        target_kl: See `Updates`. Defaults to `None`, never.
+        kl_coef: β ≥ 0, weight of a penalty on the KL divergence from the acting policy.
+            Defaults to 0.
         kl_coef_schedule: "constant", or "adaptive" to halve or double β after each
             iteration so that the divergence stays near `desired_kl`.
-        desired_kl: Divergence of an iteration, in nats, that
-            `learning_rate_schedule="adaptive_kl"` and `kl_coef_schedule="adaptive"`
-            aim at. Defaults to 0.01.
-        learning_rate_schedule: Besides those of `TrainerSettings`, "adaptive_kl" raises
+        desired_kl: Divergence per iteration, in nats, that both adaptive schedules aim
+            at. Defaults to 0.01.
+        learning_rate_schedule: See `TrainerSettings`; also "adaptive_kl", which raises
             the rate of the policy's optimizer after an iteration that moved the policy
             too little, and lowers it after one that moved it too far.
     """
@@ -83,10 +79,7 @@ class PPOSettings(TrainerSettings):
         *schedules.SCHEDULES,
         "adaptive_kl",
     )
-    options: ClassVar[dict[str, Option]] = {
-        **TrainerSettings.options,
-        "advantage": Option(Estimator, ESTIMATORS, ESTIMATOR_ARGUMENTS),
-    }
+    options = {**TrainerSettings.options, "advantage": ADVANTAGE}
 
     num_steps: int = 2048
     num_epochs: int = 10
@@ -134,7 +127,7 @@ class PPOSettings(TrainerSettings):
 
     @property
     def adapts(self) -> bool:
-        """Whether something follows the KL divergence of the iterations."""
+        """Whether something follows the iterations' KL divergence."""
         rate = self.learning_rate_schedule == "adaptive_kl"
         return rate or self.kl_coef_schedule == "adaptive"
 
@@ -143,19 +136,15 @@ class PPOSettings(TrainerSettings):
 class PPO(Trainer):
     """Proximal policy optimisation with the clipped surrogate, a KL penalty, or both.
 
-    Each iteration takes `num_epochs` passes over its rows in shuffled minibatches. In
-    the first of them the ratio of the new policy to the old one is exactly 1.
+    Each iteration takes `num_epochs` passes over its rows in shuffled minibatches; in
+    the first minibatch all probability ratios are exactly 1.
 
     Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, equations 7 and
     8; Ye et al. (2020), https://arxiv.org/abs/1912.09729, for the dual clip;
     Andrychowicz et al. (2021), https://arxiv.org/abs/2006.05990, for estimating
     advantages anew.
 
-    Args:
-        policy: A `kpg.models.Policy`.
-        critic: A `kpg.models.Critic`.
-        seed: Seed of all sampling. Defaults to a random one.
-        **settings: Fields of `PPOSettings`.
+    Takes the arguments of `Trainer`; `**settings` are fields of `PPOSettings`.
     """
 
     settings_class = PPOSettings

@@ -40,7 +40,7 @@ NORMALIZATIONS = ("rows", "episodes", "constant")
 
 
 class REINFORCEArguments(TrainerArguments, total=False):
-    """The settings of `REINFORCE`, as keyword arguments."""
+    """The settings of `REINFORCE` as keyword arguments."""
 
     whole_episodes: bool
     returns: str
@@ -56,32 +56,29 @@ class REINFORCESettings(TrainerSettings):
     """Settings of `REINFORCE`.
 
     Attributes:
-        whole_episodes: Whether each iteration starts new episodes and learns from one
-            whole episode of each environment, which needs `num_steps` of at least the
-            environment's time limit. If not, iterations are fragments of `num_steps`
-            steps, and a critic's value stands for what follows them. Defaults to
-            `True`.
-        returns: What a step is credited with: "reward_to_go", the discounted rewards
-            from it on, or "total", those of its whole episode. Defaults to
-            "reward_to_go".
-        baseline: What is subtracted from the returns, a value of `kpg.advantages`:
-            `CriticBaseline()`, `BatchMean()`, `MovingAverage(0.9)`, `SelfCritical()`,
-            `LeaveOneOut(4)`, `GroupNormalized(4)`, `NoBaseline()`, or one of your own.
-            A name goes with its arguments flat: "critic", "batch_mean",
-            "moving_average" with `baseline_decay`, "self_critical", "leave_one_out" and
-            "group_normalized" with `group_size`, "none". All but `BatchMean` and
-            `GroupNormalized` leave the expected gradient as it is. Defaults to `None`:
-            the critic if there is one, else the mean.
-        loss_normalization: What the policy's loss, a sum over steps, is divided by:
-            "rows", the number of steps in the iteration, as everywhere else in kpg;
-            "episodes", each episode by its own length before their mean, as GRPO does,
-            so that the steps of long episodes weigh less; or "constant", the number of
-            episodes times `num_steps`, as Dr. GRPO does, with which alone the expected
-            gradient is that of the return. Entropy and drift stay means over steps.
-            Defaults to "rows".
+        whole_episodes: Whether each iteration learns from one new, whole episode of
+            each environment, which needs `num_steps` of at least the time limit. If
+            not, iterations are fragments of `num_steps` steps, and a critic's value
+            stands for what follows them. Defaults to `True`.
+        returns: "reward_to_go" credits a step with the discounted rewards from it on,
+            "total" with those of its whole episode. Defaults to "reward_to_go".
+        baseline: What is subtracted from the returns: `CriticBaseline()`,
+            `BatchMean()`, `MovingAverage(0.9)`, `SelfCritical()`, `LeaveOneOut(4)`,
+            `GroupNormalized(4)` or `NoBaseline()` of `kpg.advantages`, or your own. Or
+            a name with flat arguments: "critic", "batch_mean", "moving_average" with
+            `baseline_decay`, "self_critical", "leave_one_out" and "group_normalized"
+            with `group_size`, "none". All but `BatchMean` and `GroupNormalized` keep
+            the expected gradient. Defaults to `None`: the critic if there is one, else
+            the mean.
+        loss_normalization: What divides the policy's loss, a sum over steps: "rows",
+            the number of steps in the iteration, as everywhere else in kpg; "episodes",
+            each episode's own length before their mean, as in GRPO, so that steps of
+            long episodes weigh less; "constant", the number of episodes times
+            `num_steps`, as in Dr. GRPO, the only one whose expected gradient is that of
+            the return. Entropy and drift stay means over steps. Defaults to "rows".
         discount_gradient: Whether step t weighs γᵗ, as the theorem says. Nearly every
-            implementation leaves that factor out, and so do kpg's other trainers: late
-            steps then count as much as early ones. Defaults to `False`.
+            implementation omits that factor, kpg's other trainers included, so that
+            late steps count as much as early ones. Defaults to `False`.
     """
 
     options: ClassVar[dict[str, Option]] = {
@@ -122,18 +119,14 @@ class REINFORCESettings(TrainerSettings):
                 f"returns={self.returns!r}, whole_episodes={self.whole_episodes}"
             )
         if baseline.needs_greedy and self.normalize_rewards:
-            raise ValueError(
-                "The greedy episodes' rewards are not normalised: omit "
-                f"`normalize_rewards`. Received: baseline={baseline}, "
-                "normalize_rewards=True"
-            )
+            wanted = "rewards that are not normalised; omit `normalize_rewards`"
+            self.refuse("baseline", f"needs {wanted}")
         constant = isinstance(baseline, (NoBaseline, MovingAverage))
         if constant and self.normalize_advantages:
             raise ValueError(
-                "`normalize_advantages` subtracts the mean of the iteration, after "
-                "which no constant baseline has an effect; set it to False, or use "
-                f"`BatchMean()`. Received: baseline={baseline}, "
-                "normalize_advantages=True"
+                "After `normalize_advantages`, which subtracts the mean, no constant "
+                "baseline has an effect; set it to False, or use `BatchMean()`. "
+                f"Received: baseline={baseline}, normalize_advantages=True"
             )
 
 
@@ -141,9 +134,9 @@ class REINFORCESettings(TrainerSettings):
 class REINFORCE(Trainer):
     """REINFORCE: the returns of sampled episodes weigh the actions that led to them.
 
-    The gradient is `E[Σ γᵗ ∇ log π(aₜ|sₜ) (Gₜ − b)]`; `Gₜ` is the sum of the discounted
-    rewards from `t` on, or of the whole episode, and `b` a baseline. The factor `γᵗ` is
-    left out unless `discount_gradient` asks for it.
+    The gradient is `E[Σ γᵗ ∇ log π(aₜ|sₜ) (Gₜ − b)]`, with `Gₜ` the discounted rewards
+    from `t` on or of the whole episode, and a baseline `b`. The factor `γᵗ` is omitted
+    unless `discount_gradient` is set.
 
     Reference: Williams (1992), https://doi.org/10.1007/BF00992696; Sutton and Barto
     (2018), section 13.4; Ahmadian et al. (2024), https://arxiv.org/abs/2402.14740, and
@@ -151,18 +144,9 @@ class REINFORCE(Trainer):
     (2017), https://arxiv.org/abs/1612.00563, for the self-critical baseline; Liu et al.
     (2025), https://arxiv.org/abs/2503.20783, for Dr. GRPO.
 
-    Args:
-        policy: A `kpg.models.Policy`.
-        critic: A `kpg.models.Critic` as baseline. Defaults to `None`.
-        seed: Seed of all sampling. Defaults to a random one.
-        executor: See `Trainer`.
-        name: Of the Keras model.
-        **settings: Fields of `REINFORCESettings`.
-
-    Raises:
-        ValueError: If a critic is missing or of no use, or there is no critic and
-            `whole_episodes` is `False`: the end of a fragment would count as the end of
-            an episode.
+    Takes the arguments of `Trainer`; `**settings` are fields of `REINFORCESettings`.
+    The critic is optional, but without one `whole_episodes` must be set: the end of a
+    fragment is not that of an episode. A critic without effect is a `ValueError`.
     """
 
     settings_class = REINFORCESettings

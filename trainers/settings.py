@@ -1,4 +1,4 @@
-"""Settings of the trainers: plain, frozen, checked; also their configuration."""
+"""The settings of trainers: frozen, checked when made, with a configuration."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import keras
 from typing_extensions import Self
 
 from kpg import checks, schedules, values
+from kpg.advantages.estimator import Estimator
+from kpg.advantages.estimators import ESTIMATORS
 from kpg.trainers.learning.reference import KL
 from kpg.types import Config
 from kpg.values import Value
 
 
 class Option(NamedTuple):
-    """A setting that is a value, and how it may be written flat.
+    """A setting whose value is an object of `base`, and how to write it flat.
 
-    Attributes:
-        base: What its values derive from.
-        known: The classes that have a name.
-        flat: The argument of a value for each flat name, such as `{"n_step": "n"}`.
-        switch: The flat name that chooses the only class there is when it is not 0.
-            Defaults to "", none.
+    `known` classes have a name, `flat` maps flat names to arguments (`{"n_step":
+    "n"}`), and a `switch` that is not 0 selects the only known class.
     """
 
     base: type[Value]
@@ -35,28 +33,19 @@ class Option(NamedTuple):
     def read(
         self, name: str, given: object, default: object, flat: Mapping[str, object]
     ) -> Value | None:
-        """Returns the value that was meant.
+        """Returns the value meant by a value, class, name, configuration or `None`.
 
-        Args:
-            name: Of the setting.
-            given: A value, a class, a name, a configuration, or `None`.
-            default: Its default; flat names change the arguments of that.
-            flat: What was written flat.
-
-        Raises:
-            ValueError: If it is no such value, or a flat name has no effect on it.
+        Flat arguments change the default's; a `ValueError` names one without effect.
         """
         if given is None and flat.get(self.switch):
             (given,) = self.known.values()
-        kind = values.kind_of(name, given, self.base, self.known)
-        if given is default and isinstance(given, Value):
-            kind = type(given)
+        meant = type(given) if isinstance(given, Value) and given is default else given
+        kind = values.kind_of(name, meant, self.base, self.known)
         accepted = () if kind is None else values.arguments_of(kind)
         arguments = {}
-        if kind is not None and kind is type(default) and given is not default:
-            # A bare name means the default, where that is of its class.
-            if not isinstance(given, (Value, Mapping)):
-                arguments = {own: getattr(default, own) for own in accepted}
+        if kind is not None and kind is type(default):
+            # A bare class or name means the default, if that is one of its objects.
+            arguments = {own: getattr(default, own) for own in accepted}
         for flat_name, value in flat.items():
             if self.flat[flat_name] in accepted:
                 arguments[self.flat[flat_name]] = value
@@ -66,24 +55,19 @@ class Option(NamedTuple):
                 )
         if given is None:
             return None
-        if given is default and isinstance(given, Value):
-            return given.changed(**arguments)
         try:
-            return values.get(name, given, self.base, self.known, arguments)
+            return values.get(name, meant, self.base, self.known, arguments)
         except ValueError as error:
             raise ValueError(self._in_flat_names(str(error), flat)) from error
 
     def _in_flat_names(self, text: str, flat: Mapping[str, object]) -> str:
-        """Says what is wrong in the words that the user wrote."""
+        """Puts the user's flat names into an error message."""
         for flat_name, argument in self.flat.items() if flat else ():
             text = re.sub(rf"(?<!\w){argument}(?==|`)", flat_name, text)
         return text
 
     def _defaults(self, flat_name: str, default: object) -> list[object]:
-        """Returns what a flat name is if nobody sets it; older files hold all of them.
-
-        0 switches the option off.
-        """
+        """Returns a flat name's defaults, which older files contain; 0 is off."""
         argument = self.flat[flat_name]
         fields = [
             field
@@ -95,8 +79,15 @@ class Option(NamedTuple):
         return [*known, getattr(default, argument, None)]
 
 
+ADVANTAGE = Option(
+    Estimator,
+    ESTIMATORS,
+    dict(gae_lambda="gae_lambda", n_step="n", clip_rho="clip_rho", clip_c="clip_c"),
+)
+
+
 class TrainerArguments(TypedDict, total=False):
-    """The settings of every trainer, as keyword arguments; see `TrainerSettings`."""
+    """The settings of every trainer as keyword arguments."""
 
     num_steps: int
     gamma: float
@@ -118,33 +109,28 @@ class TrainerArguments(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class TrainerSettings:
-    """What every trainer can be told.
+    """The settings of every trainer.
 
     Attributes:
-        num_steps: Steps of each environment in one iteration, ≥ 1. Defaults to 128.
-        gamma: Discount, in [0, 1]. Defaults to 0.99.
+        num_steps: Steps of each environment per iteration, ≥ 1. Defaults to 128.
+        gamma: Discount in [0, 1]. Defaults to 0.99.
         ent_coef: Weight of the entropy bonus (in nats), ≥ 0. Defaults to 0.
-        ent_coef_schedule: "constant", or "linear" to bring the weight of the entropy
-            bonus to 0 over one `fit`.
+        ent_coef_schedule: "constant", or "linear" to 0 over one `fit`.
         vf_coef: Weight of the value loss, ≥ 0. Defaults to 0.5.
-        max_grad_norm: Largest global norm of a gradient; larger ones are scaled down.
-            `None` does not clip. Defaults to 0.5.
-        learning_rate_schedule: "constant", or "linear" to bring the optimizer's
-            learning rate to 0 over one `fit`.
-        normalize_advantages: Whether the advantages of a minibatch get mean 0 and
-            standard deviation 1.
+        max_grad_norm: Bound on a gradient's global norm, or `None`. Defaults to 0.5.
+        learning_rate_schedule: "constant", or "linear" to 0 over one `fit`.
+        normalize_advantages: Whether to standardise the advantages of each minibatch.
         normalize_observations: Whether the models' running moments follow the
-            observations. They are updated after each iteration, so that the policy that
-            collects is exactly the one that is updated.
-        normalize_rewards: Whether rewards are divided by the running standard deviation
-            of the discounted return (and clipped to ±10).
+            observations, after each iteration, so that the policy that collects is the
+            one that is updated.
+        normalize_rewards: Whether to divide rewards by the running standard deviation
+            of the discounted return, and clip them to ±10.
         reference: `kpg.trainers.KL(0.05, …)`, a penalty on the drift from a fixed
-            policy: the one with which the first `fit` began, or what
-            `Trainer.set_reference` was given. The metric `reference_kl` is the
-            divergence of an iteration before its updates, in nats per step. Also
-            written flat, as `reference_kl_coef`, `reference_kl_in`,
-            `reference_kl_estimator`, `reference_kl_target` and `reference_kl_horizon`.
-            Defaults to `None`, no reference.
+            policy: that of `Trainer.set_reference`, or the one at the start of the
+            first `fit`. The metric `reference_kl` is an iteration's divergence before
+            its updates, in nats per step. Flat: `reference_kl_coef`, `reference_kl_in`,
+            `reference_kl_estimator`, `reference_kl_target`, `reference_kl_horizon`.
+            Defaults to `None`.
     """
 
     learning_rate_schedules: ClassVar[tuple[str, ...]] = schedules.SCHEDULES
@@ -176,7 +162,7 @@ class TrainerSettings:
     reference: KL | None = None
 
     def __post_init__(self) -> None:
-        """Checks every field; derived classes add theirs and call this."""
+        """Checks every field; derived classes add theirs."""
         checks.whole_number("num_steps", self.num_steps)
         checks.fraction("gamma", self.gamma)
         checks.number("ent_coef", self.ent_coef, low=0.0)
@@ -195,30 +181,25 @@ class TrainerSettings:
                 checks.flag(field.name, getattr(self, field.name))
 
     def refuse(self, name: str, wanted: str) -> NoReturn:
-        """Raises a `ValueError` about the value of a setting."""
+        """Raises a `ValueError` about a setting's value."""
         checks.refuse(name, wanted, getattr(self, name))
 
     def check_effect(self, name: str, effective: bool, reason: str) -> None:
-        """Refuses a setting that was changed and would silently do nothing."""
+        """Refuses a setting that was changed but would silently do nothing."""
         default = type(self).__dataclass_fields__[name].default
         if not effective and getattr(self, name) != default:
             self.refuse(name, f"has no effect with {reason}; omit it")
 
     @classmethod
     def names(cls) -> list[str]:
-        """Returns every name that `make` accepts, flat shorthand included."""
+        """Returns every name that `make` accepts, flat ones included."""
         flat = [name for option in cls.options.values() for name in option.flat]
         fields = [field.name for field in dataclasses.fields(cls)]
         return [*fields, *(name for name in flat if name not in fields)]
 
     @classmethod
     def make(cls, arguments: Mapping[str, object]) -> Self:
-        """Makes settings from keyword arguments, values or shorthand.
-
-        Raises:
-            ValueError: If a name is unknown (the closest known ones are told), a value
-                is out of its range, or a flat name does not go with its option.
-        """
+        """Makes settings from arguments, flat or not, or raises a `ValueError`."""
         known = cls.names()
         for name in arguments:
             if name not in known:
@@ -234,7 +215,7 @@ class TrainerSettings:
         return cls(**chosen)
 
     def get_config(self) -> Config:
-        """Returns the settings by name, plain or as Keras serialises them."""
+        """Returns the settings by name; Keras serialises those that are objects."""
         serialize = keras.saving.serialize_keras_object
         config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {

@@ -1,16 +1,15 @@
-"""The base of all trainers: a Keras model that is trained by acting."""
+"""The base of all trainers: a Keras model that learns by acting."""
 
 from __future__ import annotations
 
-import os
+import functools
 import secrets
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from kpg import checks, contracts, spaces
 from kpg.environments.environment import Environment
@@ -23,52 +22,50 @@ from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.compilation import checked_jit_compile
 from kpg.trainers.running.fitting import Fitting
-from kpg.trainers.running.optimizers import (
+from kpg.trainers.running.parts import (
     Identifier,
+    check_models,
     checked_critic_optimizer,
     checked_executor_optimizer,
     checked_optimizer,
 )
 from kpg.trainers.running.programs import Environments, Programs, partner_of
-from kpg.trainers.running.saving import revived_models, write_aside
+from kpg.trainers.running.saving import SavedTrainer
 from kpg.trainers.settings import TrainerSettings
-from kpg.types import Config, Nest, Space
-
-_OPTIMIZERS = ("optimizer", "critic_optimizer", "executor_optimizer")
+from kpg.types import Nest, Space
 
 
-class Trainer(Algorithm, keras.Model):
+class Trainer(Algorithm, SavedTrainer):
     """A policy, perhaps a critic, and an algorithm that improves them.
 
-    Abstract: derive from it to write an algorithm; `kpg.trainers.Algorithm` says what
-    is left open. Build and compile it under a `tf.distribute` strategy's scope to train
-    on several devices.
-
+    Abstract: to write an algorithm, derive from it as `kpg.trainers.Algorithm` says.
+    Make and compile it in a `tf.distribute` strategy's scope to use several devices.
     Called on observations `[B, ...]`, it returns the greedy actions as the environment
     takes them; so does `predict`.
 
     Args:
         policy: A `kpg.models.Policy`.
-        critic: A `kpg.models.Critic`, or `None` if the algorithm can do without.
+        critic: A `kpg.models.Critic`, or `None` if the algorithm allows it.
         seed: Seed of all sampling. Defaults to a random one.
-        executor: That of a `kpg.environments.ControlledGeneration`, if it is to learn,
-            too: its loss is the policy's (for PPO the clipped surrogate, of its own
-            ratios), on the same advantages, of the tokens that it chose and of their
-            probabilities under the controls in force. A bonus on entropy, a reference
-            and whatever follows a KL divergence are about the policy alone, and what
-            the policy sees of the executor counts as given: no gradient goes through
-            it. Defaults to `None`: it stays as it is.
-        name: Of the Keras model. Defaults to one after the class.
+        executor: The executor of a `kpg.environments.ControlledGeneration`, to train it
+            too. Its loss is the policy's (PPO's clipped surrogate with its own ratios),
+            on the same advantages, of the tokens that it chose and their probabilities
+            under the controls in force. Entropy bonus, reference and adaptation to a KL
+            divergence concern the policy alone, and no gradient flows through what the
+            policy sees of the executor. Defaults to `None`: it stays as it is.
+        name: Name of the Keras model. Defaults to one after the class.
         **settings: Fields of the algorithm's settings.
 
     Attributes:
         settings: The frozen settings.
         reference: What the policy is kept near to, or `None`.
-        effective_seed: The seed in force: `seed`, or the random one in its place.
+        effective_seed: `seed`, or the random one in its place.
+        compile_seconds: What the last `fit` took to build its graphs.
+        train_seconds: What it took to train, without validation.
 
     Raises:
-        ValueError: If a setting is unknown or out of range, policy and critic are not
-            for the same observations, or nothing of the executor can learn.
+        ValueError: If a setting is unknown or out of range, policy and critic take
+            different observations, or all weights of the executor are frozen.
     """
 
     settings_class: ClassVar[type[TrainerSettings]] = TrainerSettings
@@ -91,7 +88,8 @@ class Trainer(Algorithm, keras.Model):
     ) -> None:
         super().__init__(name=name)
         self.settings = self.settings_class.make(settings)
-        self._check_models(policy, critic, executor)
+        optional = self.critic_is_optional
+        check_models(type(self).__name__, policy, critic, executor, optional)
         self.policy = policy
         self.critic = critic
         self.executor = executor
@@ -103,52 +101,27 @@ class Trainer(Algorithm, keras.Model):
         self.reference: Reference | None = None
         if self.settings.reference is not None:
             self.reference = Reference(policy, self.settings.reference)
-        self.iteration = self._counter("iteration")
-        self.env_steps_counter = self._counter("env_steps")
+        count = functools.partial(
+            self.add_weight, (), "zeros", "int64", trainable=False
+        )
+        self.iteration = count(name="iteration")
+        self.env_steps_counter = count(name="env_steps")
         self.critic_optimizer: keras.optimizers.Optimizer | None = None
         self.executor_optimizer: keras.optimizers.Optimizer | None = None
-        self._fitting: Fitting | None = None
+        self.compile_seconds = self.train_seconds = 0.0
         self._programs = Programs(self.distribute_strategy, False, None)
         self._environments = Environments()
         self.add_state()
         self(_inputs(policy.observation_space))
 
-    def _check_models(
-        self, policy: Policy, critic: Critic | None, executor: keras.Model | None
-    ) -> None:
-        if critic is None and not self.critic_is_optional:
-            raise ValueError(
-                f"{type(self).__name__} needs a critic; give a `kpg.models.Critic` of "
-                "the same observations. Received: critic=None"
-            )
-        if critic is not None and critic.observation_space != policy.observation_space:
-            raise ValueError(
-                "Policy and critic must be for the same observations. Received: "
-                f"policy for {policy.observation_space}, "
-                f"critic for {critic.observation_space}"
-            )
-        if executor is not None and not executor.trainable_variables:
-            raise ValueError(
-                "An executor that learns needs trainable weights; give a frozen one to "
-                f"the environment alone. Received: executor={executor.name}, whose "
-                "weights are all frozen"
-            )
-
-    def _counter(self, name: str) -> keras.Variable:
-        return self.add_weight(
-            name=name, shape=(), dtype="int64", initializer="zeros", trainable=False
-        )
-
-    # What is trained, and for how long.
-
     def optimized_variables(self) -> list[Optimized]:
         """Returns each optimizer with its variables, in the order of the gradients.
 
-        The policy's optimizer also learns the trainable weights that the algorithm
-        added, and the critic's where it has no optimizer of its own.
+        The policy's optimizer also learns trainable weights that the algorithm added,
+        and the critic's unless it has its own optimizer.
         """
         policy = list(self.policy.trainable_variables)
-        critic = _others(self.critic, policy)  # but for a shared trunk
+        critic = _others(self.critic, policy)  # without a shared trunk
         executor = _others(self.executor, [])
         own = _others(self, [*policy, *critic, *executor])
         if self.critic_optimizer is None:
@@ -164,12 +137,7 @@ class Trainer(Algorithm, keras.Model):
         return [v for _, variables in self.optimized_variables() for v in variables]
 
     def training_on(self, num_envs: int, partner: Partner | None = None) -> Training:
-        """Returns what learning takes: the algorithm, its models and optimizers.
-
-        Args:
-            num_envs: Environments of all replicas together.
-            partner: What acts after the policy and learns, too. Defaults to `None`.
-        """
+        """Returns what learning needs, for all replicas' environments and a partner."""
         return Training(
             algorithm=self,
             policy=self.policy,
@@ -187,22 +155,12 @@ class Trainer(Algorithm, keras.Model):
 
     @property
     def env_steps(self) -> int:
-        """Environment steps taken since the trainer was made."""
+        """Environment steps since the trainer was made."""
         return int(tf.convert_to_tensor(self.env_steps_counter))
 
     @property
-    def compile_seconds(self) -> float:
-        """Seconds that the last `fit` spent on building its graphs."""
-        return 0.0 if self._fitting is None else self._fitting.compile_seconds
-
-    @property
-    def train_seconds(self) -> float:
-        """Seconds that the last `fit` trained, without building and validation."""
-        return 0.0 if self._fitting is None else self._fitting.train_seconds
-
-    @property
     def function(self) -> tf.types.experimental.PolymorphicFunction | None:
-        """The compiled call of the last `fit` that holds the update, or `None`."""
+        """The compiled function of the last `fit` that holds the update, or `None`."""
         engine = self._programs.engine
         return None if engine is None else engine.function
 
@@ -213,11 +171,7 @@ class Trainer(Algorithm, keras.Model):
 
     @override
     def check_environment(self, env: Environment) -> None:
-        """Refuses an environment that the models were not made for.
-
-        Raises:
-            ValueError: If a space differs.
-        """
+        """Raises a `ValueError` if its spaces are not the policy's."""
         for kind in ("observation_space", "action_space"):
             wanted, given = getattr(self.policy, kind), getattr(env, kind)
             if given is not None and wanted != given:
@@ -228,16 +182,12 @@ class Trainer(Algorithm, keras.Model):
                 )
 
     def set_reference(self, policy: Policy | None = None) -> None:
-        """Takes a policy, as it is now, for the reference of `reference=KL(…)`.
+        """Copies a policy as the reference of `reference=KL(…)`.
 
-        Its weights are copied. Without this call the first `fit` takes the policy as it
-        finds it; a callback may call it to let the reference follow.
-
-        Args:
-            policy: One with the same layers. Defaults to the policy that is trained.
-
-        Raises:
-            ValueError: If the trainer has no reference, or the policy does not fit.
+        Otherwise the first `fit` copies the policy as it begins. Call it from a
+        callback to let the reference follow. `policy`, by default the one that is
+        trained, must have the same layers; a `ValueError` says if not, or if there is
+        no reference.
         """
         if self.reference is None:
             self.settings.refuse("reference", "must be a `kpg.trainers.KL`")
@@ -246,10 +196,7 @@ class Trainer(Algorithm, keras.Model):
 
     @override
     def call(self, observations: Nest, training: bool = False) -> Nest:
-        """Returns greedy actions for `[B, ...]` observations.
-
-        A recurrent policy takes each of them for the first of an episode.
-        """
+        """Returns greedy actions for `[B, ...]` observations, as if episodes began."""
         return self.policy.family.to_environment(self.policy.mode(observations))
 
     @override
@@ -261,28 +208,24 @@ class Trainer(Algorithm, keras.Model):
         critic_optimizer: Identifier | None = None,
         executor_optimizer: Identifier | None = None,
     ) -> None:
-        """Chooses the optimizer and how the graph is run.
+        """Chooses optimizers and how graphs run.
 
         Args:
-            optimizer: A Keras optimizer, or its name or configuration. Defaults to
+            optimizer: A Keras optimizer, its name or its configuration. Defaults to
                 `Adam(3e-4, epsilon=1e-5)`.
-            steps_per_execution: Iterations in one call of the compiled function. More
-                of them cost less; callbacks see fewer batches. "auto" (the default)
-                takes as many as a tenth of a second holds.
-            jit_compile: Whether XLA compiles the graph. "auto" (the default) uses XLA
-                from the `fit` on with which the iterations so far are enough to make up
-                for the seconds that it compiles. Several replicas cannot talk to each
-                other within XLA: they do without.
-            critic_optimizer: As `optimizer`, for the critic alone. Gradients of policy
-                and critic are then clipped apart. Defaults to `None`: one optimizer for
-                both.
-            executor_optimizer: As `optimizer`, for the executor, whose gradients are
-                clipped apart as well. Given if, and only if, the trainer has one.
-                Defaults to `None`.
+            steps_per_execution: Iterations per call of the compiled function. More are
+                faster; callbacks see fewer batches. "auto" (the default) takes as many
+                as fit in a tenth of a second.
+            jit_compile: Whether XLA compiles the graph. "auto" (the default) turns it
+                on once the iterations of all `fit`s make up for the seconds of
+                compiling. XLA cannot connect several replicas, which do without.
+            critic_optimizer: One for the critic alone, whose gradients are then clipped
+                separately. Defaults to `None`: one for both.
+            executor_optimizer: The same for the executor; given if and only if the
+                trainer has one. Defaults to `None`.
 
         Raises:
-            ValueError: If an argument is out of range, or does not go with the strategy
-                or the settings.
+            ValueError: If an argument is out of range or does not fit the settings.
         """
         per_call = None
         if steps_per_execution != "auto":
@@ -320,9 +263,9 @@ class Trainer(Algorithm, keras.Model):
     ) -> keras.callbacks.History:
         """Trains on an environment.
 
-        A step is one iteration: `num_steps` steps of each of the `num_envs` copies, and
-        the learning from them. A second `fit` on the same environment carries on with
-        the episodes where the first stopped.
+        A step is one iteration: `num_steps` steps of each of `num_envs` copies, and
+        learning from them. Another `fit` on the same environment continues its
+        episodes.
 
         Args:
             env: What `kpg.make` returns, a Gymnasium environment or vector environment,
@@ -332,23 +275,22 @@ class Trainer(Algorithm, keras.Model):
             validation_data: An environment to evaluate on, greedily and from the same
                 initial states each time. Defaults to none.
             validation_episodes: Episodes of an evaluation. Defaults to 100.
-            validation_freq: Epochs from one evaluation to the next. Defaults to 1.
+            validation_freq: Epochs between evaluations. Defaults to 1.
             callbacks: Keras callbacks.
-            verbose: 0 for silence, 1 for a progress bar, 2 for a line for each epoch.
-                Defaults to "auto", which is 1.
+            verbose: 0 is silent, 1 (and "auto", the default) a progress bar, 2 a line
+                per epoch.
             initial_epoch: Epoch at which to start. Defaults to 0.
 
         Returns:
-            Keras's `History`. Its keys are `return` and `length` (means over the
-            episodes that ended in the epoch, NaN if none did), `episodes`, `env_steps`
-            (since the trainer was made), `steps_per_second`, the metrics of the
-            updates and the algorithm's own, those of a reference,
-            `explained_variance`, `learning_rate`, and `val_return`, `val_return_std`,
-            `val_length` if there is validation.
+            Keras's `History`: `return` and `length` (means over the episodes that ended
+            in the epoch, NaN if none did), `episodes`, `env_steps` (since the trainer
+            was made), `steps_per_second`, `learning_rate`, the metrics of updates,
+            algorithm and reference, `explained_variance`, and with validation
+            `val_return`, `val_return_std` and `val_length`.
 
         Raises:
-            ValueError: If the environment does not fit, or observations or rewards of
-                it are not finite; the weights are then as before that iteration.
+            ValueError: If the environment does not fit, or gives values that are not
+                finite; the weights are then as before that iteration.
         """
         if not self.compiled:
             raise ValueError(
@@ -367,31 +309,23 @@ class Trainer(Algorithm, keras.Model):
         engine = self._programs.engine_for(training, environment)
         if self.reference is not None:
             self.reference.begin()
-        validation = None
+        validate = None
         if validation_data is not None:
             validation = self._environments.get(validation_data, self.effective_seed)
             self.check_environment(validation)
-        callback_list = keras.callbacks.CallbackList(
-            list(callbacks or ()),
-            add_history=True,
-            add_progbar=verbose != 0,
-            verbose=1 if verbose == "auto" else verbose,
-            epochs=epochs,
-            steps=steps_per_epoch,
-            model=self,
-        )
-        self._fitting = Fitting(
+            validate = functools.partial(self.evaluate, validation, validation_episodes)
+        self.compile_seconds = self.train_seconds = 0.0
+        Fitting(
             engine,
-            callback_list,
+            self,
             epochs,
             steps_per_epoch,
             self._programs.iterations_per_call,
-        )
-        if validation is not None:
-            self._fitting.validate_on(
-                self.evaluate, validation, validation_episodes, validation_freq
-            )
-        self._fitting.run(initial_epoch)
+            callbacks or (),
+            verbose,
+            validate,
+            validation_freq,
+        ).run(initial_epoch)
         return self.history
 
     @override
@@ -404,23 +338,20 @@ class Trainer(Algorithm, keras.Model):
     ) -> dict[str, Any]:
         """Plays whole episodes without learning.
 
-        Every copy of the environment plays its share of the episodes, so that short
-        episodes do not count more often than long ones.
+        Each copy of the environment plays its share, so that short episodes do not
+        count more often than long ones.
 
         Args:
-            env: As in `fit`.
+            env: As in `fit`; a `ValueError` says if it does not fit.
             episodes: Number of episodes, ≥ 1. Defaults to 100.
             deterministic: Whether to take the most likely action instead of a sample.
                 Defaults to `True`.
-            seed: Seed of the initial states and the samples. Defaults to the
-                environment's, so that two evaluations give the same result.
+            seed: Of initial states and samples. Defaults to the environment's, so that
+                two evaluations agree.
 
         Returns:
-            `return`, `return_std` (over the episodes) and `length`, the number of
+            `return`, `return_std` (over the episodes), `length`, the number of
             `episodes`, and `returns`, a NumPy array `[episodes]`.
-
-        Raises:
-            ValueError: If the environment does not fit.
         """
         checks.whole_number("episodes", episodes)
         environment = self._environments.get(env, self.effective_seed)
@@ -432,70 +363,18 @@ class Trainer(Algorithm, keras.Model):
             seed = self.effective_seed if environment.seed is None else environment.seed
         return evaluator.run(seed)
 
-    # Saving and loading.
-
-    @override
-    def save(
-        self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
-    ) -> None:
-        """Saves models, settings, optimizer and counters; see `keras.Model.save`."""
-        write_aside(
-            Path(filepath),
-            overwrite,
-            lambda aside: super(Trainer, self).save(aside, **kwargs),
-        )
-
-    @override
-    def get_config(self) -> Config:
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "name": self.name,
-            "policy": serialize(self.policy),
-            "critic": self.critic and serialize(self.critic),
-            "executor": self.executor and serialize(self.executor),
-            "seed": self.seed,
-            **self.settings.get_config(),
-        }
-
-    @classmethod
-    @override
-    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
-        return cls(**revived_models(config, custom_objects))
-
-    @override
-    def get_compile_config(self) -> Config:
-        if not self.compiled:
-            return {}
-        serialize = keras.saving.serialize_keras_object
-        optimizers = {name: getattr(self, name) for name in _OPTIMIZERS}
-        return {
-            **{name: own and serialize(own) for name, own in optimizers.items()},
-            "steps_per_execution": self._programs.iterations_per_call or "auto",
-            "jit_compile": self._programs.jit_compile,
-        }
-
-    @override
-    def compile_from_config(self, config: Config) -> None:
-        revive = keras.saving.deserialize_keras_object
-        optimizers = {
-            name: config[name] and revive(config[name])
-            for name in _OPTIMIZERS
-            if name in config
-        }
-        self.compile(**{**config, **optimizers})
-
 
 def _others(
     model: keras.Model | None, known: Sequence[keras.Variable]
 ) -> list[keras.Variable]:
-    """Returns the trainable variables of a model that are not known already."""
+    """Returns a model's trainable variables that are not known already."""
     ids = {id(variable) for variable in known}
     variables = [] if model is None else model.trainable_variables
     return [variable for variable in variables if id(variable) not in ids]
 
 
 def _inputs(space: Space) -> Nest:
-    """Returns symbolic inputs of Keras for a batch of observations."""
+    """Returns symbolic Keras inputs for a batch of observations."""
     return tf.nest.map_structure(
         lambda spec: keras.Input(tuple(spec.shape), dtype=spec.dtype.name),
         spaces.specs(space),

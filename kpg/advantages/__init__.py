@@ -1,17 +1,20 @@
 """Advantages and returns: how much better than expected each step turned out.
 
-All trajectories are time-major `[T, B]`. Two flags end an episode and differ in what
-they cut: `terminated` says that nothing follows, so the value of what follows is 0;
-`truncated` says that the episode went on unseen, so only the *trace* to the next row is
-cut (that row belongs to another episode) and the value of what follows still counts.
+Arrays are time-major: `rewards`, `values` (V of the observation acted on) and
+`next_values` are `[T, B]` float32, `terminated`, `truncated` and `valid` `[T, B]` bool.
+The discount `gamma` is in [0, 1].
 
-`next_values[t]` is the value of the true next observation of step `t`: the final
-observation where an episode ended, never that of the reset after it. It is not read
-where `terminated` holds, so it may be anything there, even `nan`.
+Two flags end an episode. After `terminated` nothing follows, so the value of what
+follows is 0. After `truncated` the episode went on unseen: only the *trace* to the next
+row, of another episode, is cut, and the value of what follows still counts.
+
+`next_values[t]` is V of the true next observation of step `t`: the final one where an
+episode ended, never that after the reset. It is not read where `terminated` holds, and
+may be `nan` there.
 
 Rows that are no steps (the resets of a NEXT_STEP vector environment) need no care where
-a function takes no `valid`: the row before them ended its episode, so nothing of theirs
-flows into a valid row.
+a function takes no `valid`: the row before them ended its episode, so nothing flows
+from them into a valid row.
 
 Gradients flow through every function; the losses of `kpg.losses` stop them.
 """

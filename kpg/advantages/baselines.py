@@ -1,4 +1,4 @@
-"""Baselines as values: what REINFORCE subtracts from the returns of its episodes."""
+"""Baselines: what REINFORCE subtracts from the returns of its episodes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Baseline(Value, ABC):
     """What is subtracted from returns; derived classes are frozen dataclasses.
 
     Attributes:
-        centers: Whether the mean of each minibatch is subtracted later, in the updates.
+        centers: Whether the updates subtract the mean of each minibatch.
         compares_episodes: Whether each column must be one whole episode, credited with
             its total return.
-        needs_greedy: Whether `estimates.greedy_rewards` are read: each episode is then
-            played a second time with the most likely actions.
-        needs_critic: Whether `estimates.values` are read.
-        state_size: Numbers that are kept between iterations, and saved.
+        needs_greedy: Whether it reads `estimates.greedy_rewards`, for which each
+            episode is played again with the most likely actions.
+        needs_critic: Whether it reads `estimates.values`.
+        state_size: How many numbers are kept between iterations, and saved.
     """
 
     centers: ClassVar[bool] = False
@@ -44,25 +44,17 @@ class Baseline(Value, ABC):
     def compared(
         self, returns: Tensor, estimates: Estimates, gamma: float, state: Tensor
     ) -> Tensor:
-        """Subtracts the baseline; builds graph.
+        """Returns `[T, B]` float32 returns less the baseline; builds graph.
 
-        Args:
-            returns: `[T, B]` float32.
-            estimates: What they were made of.
-            gamma: Discount in [0, 1].
-            state: `[state_size]` float32.
-
-        Returns:
-            `[T, B]` float32.
+        `returns` are `[T, B]` float32, made of `estimates`; `gamma` is the discount in
+        [0, 1]; `state` is `[state_size]` float32.
         """
 
     def followed(self, state: Tensor, mean_advantage: Tensor) -> Tensor:
-        """Returns the state after an iteration.
+        """Returns the `[state_size]` float32 state after an iteration.
 
-        Args:
-            state: `[state_size]` float32, before it.
-            mean_advantage: Scalar, over all rows, before they are standardised; NaN if
-                nothing was learned from them.
+        `mean_advantage` is a scalar over all rows, before they are standardised; NaN if
+        nothing was learned.
         """
         return state
 
@@ -110,11 +102,11 @@ class NoBaseline(Baseline):
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class MovingAverage(Baseline):
-    """The mean return of the iterations before.
+    """The mean return of earlier iterations.
 
     After each iteration b ← d b + (1 − d) G, with G the mean return of its steps,
-    divided by 1 − dⁿ after n of them so that the first counts in full; before it b is
-    0. It is saved with the trainer.
+    divided by 1 − dⁿ after n of them so that the first counts in full; at first b is 0.
+    It is saved with the trainer.
 
     Args:
         decay: d in [0, 1). Defaults to 0.9.
@@ -150,8 +142,8 @@ class MovingAverage(Baseline):
 class SelfCritical(Baseline):
     """The return of the most likely actions from the same start, as in SCST.
 
-    The environment must be able to start twice in one state, and every iteration plays
-    twice.
+    Every iteration plays twice, from states that the environment must be able to
+    repeat.
 
     Reference: Rennie et al. (2017), https://arxiv.org/abs/1612.00563.
     """
@@ -173,8 +165,8 @@ class GroupBaseline(Baseline):
     """Compares an episode's return with those of its group.
 
     Args:
-        group_size: Environments of a group, ≥ 2, next to each other: for a text task
-            those that complete one prompt. Defaults to `None`, all of them.
+        group_size: Adjacent environments of a group, ≥ 2: for a text task those that
+            complete one prompt. Defaults to `None`, all of them.
     """
 
     compares_episodes: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What an advantage estimator is: from what was experienced to what is learned."""
+"""What an advantage estimator is: from experience to what is learned."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from kpg.values import Value
 
 
 class Estimates(NamedTuple):
-    """What advantages are made of; all `[T, B]`, by the names of `kpg.advantages`.
+    """What advantages are made of; all `[T, B]`, named as in `kpg.advantages`.
+
+    The first of them are the arguments of the functions there, in their order.
 
     Attributes:
         rewards: float32, scaled if the trainer normalises rewards.
-        values: float32, V of the observation acted on; zeros without a critic.
-        next_values: float32, V of the true next observation; never that of a reset.
+        values: float32; zeros without a critic.
+        next_values: float32.
         terminated: bool.
         truncated: bool.
-        log_ratios: float32, log π(a|s) − log μ(a|s) of the current policy against the
-            one that acted, in nats; `None` unless the estimator `uses_log_ratios`.
+        log_ratios: float32, log π(a|s) − log μ(a|s) of the current policy and the one
+            that acted, in nats; `None` unless the estimator `uses_log_ratios`.
         valid: bool, or `None` if every row counts.
-        greedy_rewards: float32, of the episode that the most likely actions make of
+        greedy_rewards: float32, of the episode that the most likely actions make from
             each column's start; `()` unless the algorithm asks for it.
     """
 
@@ -41,7 +43,7 @@ class Gains(NamedTuple):
 
     Attributes:
         advantages: How much better than expected each step turned out.
-        targets: What the critic should say.
+        targets: What the critic should predict.
         weights: Of each row in the policy's loss; `None` is 1 everywhere.
     """
 
@@ -55,7 +57,7 @@ class Estimator(Value, ABC):
 
     Attributes:
         uses_log_ratios: Whether `gains` reads `estimates.log_ratios`, and so corrects
-            for a policy that has moved on since it acted.
+            for a policy that has changed since it acted.
     """
 
     uses_log_ratios: ClassVar[bool] = False
@@ -66,9 +68,7 @@ class Estimator(Value, ABC):
 
     @abstractmethod
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
-        """Returns advantages and the critic's targets; builds graph.
+        """Returns advantages and targets of one iteration; builds graph.
 
-        Args:
-            estimates: The experience of one iteration.
-            gamma: Discount in [0, 1].
+        `gamma` is the discount in [0, 1].
         """

@@ -1,4 +1,4 @@
-"""The advantage estimators as values: `advantage=GAE(0.95)` and the like."""
+"""Advantage estimators as values, such as `advantage=GAE(0.95)`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kpg.advantages.gae import gae, n_step, td_error, vtrace
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class GAE(Estimator):
-    """Generalised advantage estimation, with the λ-returns as targets; see `gae`.
+    """Generalised advantage estimation, with λ-returns as targets; see `gae`.
 
     Args:
         gae_lambda: λ in [0, 1]. Defaults to 0.95.
@@ -30,11 +30,7 @@ class GAE(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         advantages = gae(
-            estimates.rewards,
-            estimates.values,
-            estimates.next_values,
-            estimates.terminated,
-            estimates.truncated,
+            *estimates[:5],
             gamma=gamma,
             gae_lambda=self.gae_lambda,
         )
@@ -59,10 +55,7 @@ class TDError(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         errors = td_error(
-            estimates.rewards,
-            estimates.values,
-            estimates.next_values,
-            estimates.terminated,
+            *estimates[:4],
             gamma=gamma,
         )
         return Gains(errors, errors + estimates.values)
@@ -85,11 +78,7 @@ class NStep(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         advantages = n_step(
-            estimates.rewards,
-            estimates.values,
-            estimates.next_values,
-            estimates.terminated,
-            estimates.truncated,
+            *estimates[:5],
             gamma=gamma,
             n=self.n,
         )
@@ -99,7 +88,7 @@ class NStep(Estimator):
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class VTrace(Estimator):
-    """V-trace, which corrects for a policy that has moved on; see `vtrace`.
+    """V-trace, which corrects for a policy that has changed; see `vtrace`.
 
     Args:
         clip_rho: ρ̄ > 0. Defaults to 1, as in the paper.
@@ -118,12 +107,7 @@ class VTrace(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         return vtrace(
-            estimates.rewards,
-            estimates.values,
-            estimates.next_values,
-            estimates.terminated,
-            estimates.truncated,
-            estimates.log_ratios,
+            *estimates[:6],
             gamma=gamma,
             clip_rho=self.clip_rho,
             clip_c=self.clip_c,
@@ -136,11 +120,4 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "td_error": TDError,
     "n_step": NStep,
     "vtrace": VTrace,
-}
-# How trainers name the arguments where they are written flat.
-ESTIMATOR_ARGUMENTS = {
-    "gae_lambda": "gae_lambda",
-    "n_step": "n",
-    "clip_rho": "clip_rho",
-    "clip_c": "clip_c",
 }

@@ -18,25 +18,15 @@ def td_error(
     *,
     gamma: float,
 ) -> tf.Tensor:
-    """Computes the one-step temporal-difference error.
+    """Returns the one-step temporal-difference errors, `[T, B]` float32.
 
-    δₜ = rₜ + γ(1 − terminatedₜ)V(sₜ₊₁) − V(sₜ)
+    δₜ = rₜ + γ(1 − terminatedₜ)V(sₜ₊₁) − V(sₜ), with the arrays of `kpg.advantages`.
 
     Reference: Sutton, "Learning to predict by the methods of temporal differences"
     (1988), https://doi.org/10.1007/BF00115009.
 
-    Args:
-        rewards: `[T, B]` float32.
-        values: `[T, B]` float32, V of the observation that was acted on.
-        next_values: `[T, B]` float32, V of the true next observation of each step.
-        terminated: `[T, B]` bool.
-        gamma: Discount in [0, 1].
-
-    Returns:
-        `[T, B]` float32 errors.
-
     Raises:
-        ValueError: If the shapes differ or `gamma` is out of range.
+        ValueError: If shapes differ or `gamma` is out of range.
     """
     check_fractions(gamma=gamma)
     rewards, values, next_values = floats(rewards, values, next_values)
@@ -60,33 +50,19 @@ def n_step(
     gamma: float,
     n: int,
 ) -> tf.Tensor:
-    """Computes advantages from the rewards of n steps and the value after them.
+    """Returns `[T, B]` advantages from the rewards of n steps and the value after them.
 
-    Aₜ = Σₖ₌₀…ₘ₋₁ γᵏrₜ₊ₖ + γᵐV(sₜ₊ₘ) − V(sₜ), where m is n or, if that is less, the
-    number of steps to the end of the episode or of the fragment; after a termination
-    V(sₜ₊ₘ) is 0. With n = 1 this is `td_error`, with n ≥ T the Monte Carlo return
-    (`discounted_returns`) minus the value.
+    Aₜ = Σₖ₌₀…ₘ₋₁ γᵏrₜ₊ₖ + γᵐV(sₜ₊ₘ) − V(sₜ), with the arrays of `kpg.advantages`. m is
+    n ≥ 1, or the steps to the end of the episode or fragment if they are fewer; after a
+    termination V(sₜ₊ₘ) is 0. n = 1 gives `td_error`, n ≥ T `discounted_returns` minus
+    the values. The work grows with min(n, T).
 
     Reference: Mnih et al., "Asynchronous methods for deep reinforcement learning"
-    (2016), algorithm S3, https://arxiv.org/abs/1602.01783.
-
-    Note: the paper cuts time into segments of n steps and bootstraps all rows of a
-    segment from its end; here each row looks n steps ahead.
-
-    Args:
-        rewards: `[T, B]` float32.
-        values: `[T, B]` float32, V of the observation that was acted on.
-        next_values: `[T, B]` float32, V of the true next observation of each step.
-        terminated: `[T, B]` bool.
-        truncated: `[T, B]` bool.
-        gamma: Discount in [0, 1].
-        n: Number of steps ≥ 1. The work is in proportion to min(n, T).
-
-    Returns:
-        `[T, B]` float32 advantages.
+    (2016), algorithm S3, https://arxiv.org/abs/1602.01783. The paper bootstraps all
+    rows of a segment of n steps from its end; here each row looks n steps ahead.
 
     Raises:
-        ValueError: If the shapes differ, `gamma` is out of range or `n` < 1.
+        ValueError: If shapes differ, `gamma` is out of range or `n` < 1.
     """
     if n < 1:
         raise ValueError(f"`n` must be at least 1. Received: n={n}")
@@ -117,33 +93,18 @@ def gae(
     gamma: float,
     gae_lambda: float,
 ) -> tf.Tensor:
-    """Computes generalised advantage estimates.
+    """Returns generalised advantage estimates, `[T, B]` float32.
 
-    Âₜ = δₜ + γλÂₜ₊₁ within an episode, Âₜ = δₜ in its last row and in the last row of
-    the fragment, with δₜ of `td_error`. `Â + values` are the λ-returns that the critic
-    may learn.
+    Âₜ = δₜ + γλÂₜ₊₁ within an episode, Âₜ = δₜ in its last row and in the fragment's,
+    with δₜ of `td_error`. λ in [0, 1] is the decay of the trace: 0 gives the TD error,
+    1 the Monte Carlo return minus the value. `Â + values` are λ-returns for the critic.
 
     Reference: Schulman et al., "High-dimensional continuous control using generalized
-    advantage estimation" (2016), equation 16, https://arxiv.org/abs/1506.02438.
-
-    Note: the paper knows no truncation; the trace ends there as at a termination, while
-    δₜ still bootstraps.
-
-    Args:
-        rewards: `[T, B]` float32.
-        values: `[T, B]` float32, V of the observation that was acted on.
-        next_values: `[T, B]` float32, V of the true next observation of each step.
-        terminated: `[T, B]` bool.
-        truncated: `[T, B]` bool.
-        gamma: Discount in [0, 1].
-        gae_lambda: Decay λ of the trace in [0, 1]; 0 is the TD error, 1 the Monte Carlo
-            return minus the value.
-
-    Returns:
-        `[T, B]` float32 advantages.
+    advantage estimation" (2016), equation 16, https://arxiv.org/abs/1506.02438. The
+    paper has no truncation, which here ends the trace while δₜ still bootstraps.
 
     Raises:
-        ValueError: If the shapes differ, or `gamma` or `gae_lambda` is out of range.
+        ValueError: If shapes differ, or `gamma` or `gae_lambda` is out of range.
     """
     check_fractions(gae_lambda=gae_lambda)
     errors = td_error(rewards, values, next_values, terminated, gamma=gamma)
@@ -165,38 +126,23 @@ def vtrace(
     clip_rho: float = 1.0,
     clip_c: float = 1.0,
 ) -> Gains:
-    """Computes V-trace targets and advantages for rows that an older policy chose.
+    """Returns V-trace `Gains`, advantages and targets, for rows of an older policy.
 
     vₜ = Vₜ + δₜ + γcₜ(vₜ₊₁ − Vₜ₊₁), δₜ = ρₜ(rₜ + γVₜ₊₁ − Vₜ), with
-    ρₜ = min(`clip_rho`, π/μ) and cₜ = min(`clip_c`, π/μ). On data of the policy itself
-    the targets are `discounted_returns` and the advantages those minus the values.
+    ρₜ = min(`clip_rho`, π/μ), cₜ = min(`clip_c`, π/μ) and `log_ratios` = log π/μ,
+    `[T, B]` float32, where μ chose the actions. `clip_rho` > 0 decides whose value is
+    learned, `clip_c` > 0 how long the trace is; both default to 1, as in the paper. The
+    advantages are ρₜ(rₜ + γvₜ₊₁ − Vₜ). The other arrays are those of `kpg.advantages`.
+    On the policy's own data the targets are `discounted_returns` and the advantages
+    those minus the values.
 
     Reference: Espeholt et al., "IMPALA: scalable distributed deep-RL with importance
     weighted actor-learner architectures" (2018), section 4.1,
-    https://arxiv.org/abs/1802.01561.
-
-    Note: the paper multiplies the advantage by ρₜ in the policy gradient; here that
-    factor is inside `advantages`.
-
-    Args:
-        rewards: `[T, B]` float32.
-        values: `[T, B]` float32, V of the observation that was acted on.
-        next_values: `[T, B]` float32, V of the true next observation of each step.
-        terminated: `[T, B]` bool.
-        truncated: `[T, B]` bool.
-        log_ratios: `[T, B]` float32, log π(aₜ|sₜ) − log μ(aₜ|sₜ), where μ chose aₜ.
-        gamma: Discount in [0, 1].
-        clip_rho: Upper bound of ρₜ, > 0; which policy's value is learned. Defaults to
-            1.0, as in the paper.
-        clip_c: Upper bound of cₜ, > 0; how long the trace is. Defaults to 1.0, as in
-            the paper.
-
-    Returns:
-        `Gains`: the advantages ρₜ(rₜ + γvₜ₊₁ − Vₜ) for the policy gradient, and the
-        targets vₜ for the critic, both `[T, B]` float32.
+    https://arxiv.org/abs/1802.01561. The paper multiplies by ρₜ in the policy gradient;
+    here that factor is inside the advantages.
 
     Raises:
-        ValueError: If the shapes differ or a number is out of range.
+        ValueError: If shapes differ or a number is out of range.
     """
     check_positive(clip_rho=clip_rho, clip_c=clip_c)
     values, next_values, log_ratios = floats(values, next_values, log_ratios)

@@ -1,4 +1,4 @@
-"""Advantages of answers within the group that shares their prompt."""
+"""Advantages of answers within the group that shares a prompt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kpg.advantages.inputs import floats
 def leave_one_out(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
     """Subtracts from each reward the mean of the *other* rewards of its group.
 
-    Aᵢ = rᵢ − Σⱼ≠ᵢ rⱼ / (G − 1): a baseline that does not depend on sample i, hence
+    Aᵢ = rᵢ − Σⱼ≠ᵢ rⱼ / (G − 1): the baseline does not depend on sample i, so it is
     unbiased.
 
     Reference: Ahmadian et al., "Back to basics: revisiting REINFORCE style optimization
@@ -18,13 +18,10 @@ def leave_one_out(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
 
     Args:
         rewards: `[N]` float32; `group_size` consecutive rewards answer one prompt.
-        group_size: G ≥ 2, a divisor of N.
+        group_size: G ≥ 2, a divisor of N; a `ValueError` says if it is not.
 
     Returns:
         `[N]` float32 advantages.
-
-    Raises:
-        ValueError: If `rewards` is no vector or `group_size` does not fit it.
     """
     groups = _groups(rewards, group_size)
     means = tf.reduce_mean(groups, axis=1, keepdims=True)
@@ -34,21 +31,12 @@ def leave_one_out(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
 def group_normalized(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
     """Standardises each reward within its group, as GRPO does.
 
-    Aᵢ = (rᵢ − mean) / (std + 10⁻⁴), with the population's std (divided by G). A group
-    of equal rewards has advantages 0. The small number is that of TRL's `GRPOTrainer`.
+    Aᵢ = (rᵢ − mean) / (std + 10⁻⁴), with the population's std (divided by G); 0 in a
+    group of equal rewards. The 10⁻⁴ is that of TRL's `GRPOTrainer`. Arguments, result
+    and errors are those of `leave_one_out`.
 
     Reference: Shao et al., "DeepSeekMath: pushing the limits of mathematical reasoning
     in open language models" (2024), section 4.1, https://arxiv.org/abs/2402.03300.
-
-    Args:
-        rewards: `[N]` float32; `group_size` consecutive rewards answer one prompt.
-        group_size: G ≥ 2, a divisor of N.
-
-    Returns:
-        `[N]` float32 advantages.
-
-    Raises:
-        ValueError: If `rewards` is no vector or `group_size` does not fit it.
     """
     groups = _groups(rewards, group_size)
     centred = groups - tf.reduce_mean(groups, axis=1, keepdims=True)

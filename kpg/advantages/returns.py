@@ -1,4 +1,4 @@
-"""Returns, and the weights that a discount gives to the time of a step."""
+"""Returns, and a discount's weights of the time of a step."""
 
 from __future__ import annotations
 
@@ -17,27 +17,17 @@ def discounted_returns(
     *,
     gamma: float,
 ) -> tf.Tensor:
-    """Computes Monte Carlo returns to the end of the episode or of the fragment.
+    """Returns Monte Carlo returns to the end of the episode or fragment, `[T, B]`.
 
     Gₜ = rₜ + γGₜ₊₁, where Gₜ₊₁ is 0 after termination and `next_values[t]` after
-    truncation and in the last row. Give zeros as `next_values` for returns without
-    bootstrapping.
+    truncation and in the last row; zeros there give returns without bootstrapping. The
+    arrays are those of `kpg.advantages`.
 
     Reference: Williams, "Simple statistical gradient-following algorithms for
     connectionist reinforcement learning" (1992), https://doi.org/10.1007/BF00992696.
 
-    Args:
-        rewards: `[T, B]` float32.
-        next_values: `[T, B]` float32, V of the true next observation of each step.
-        terminated: `[T, B]` bool.
-        truncated: `[T, B]` bool.
-        gamma: Discount in [0, 1].
-
-    Returns:
-        `[T, B]` float32 returns.
-
     Raises:
-        ValueError: If the shapes differ or `gamma` is out of range.
+        ValueError: If shapes differ or `gamma` is out of range.
     """
     check_fractions(gamma=gamma)
     rewards, next_values = floats(rewards, next_values)
@@ -68,32 +58,14 @@ def total_returns(
     gamma: float,
     valid: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Gives every row the return of its whole episode, from the episode's first row.
+    """Gives every row the return of its whole episode, `[T, B]` float32.
 
-    R = Σₜ γᵗrₜ with t counted from the start: `discounted_returns` of the first row of
-    the episode (the first row of the fragment starts one), repeated down to its last
-    row. It weights every action of an episode alike: also with the rewards that came
-    before it, whose gradient is 0 on average and whose variance is not.
-
-    Reference: Williams, "Simple statistical gradient-following algorithms for
-    connectionist reinforcement learning" (1992), section 4,
-    https://doi.org/10.1007/BF00992696.
-
-    Args:
-        rewards: `[T, B]` float32.
-        next_values: `[T, B]` float32, V of the true next observation of each step.
-        terminated: `[T, B]` bool.
-        truncated: `[T, B]` bool.
-        gamma: Discount in [0, 1].
-        valid: `[T, B]` bool; rows where it is false, between two episodes or after the
-            last one, are no steps, start no episode, and get 0. Defaults to `None`,
-            every row.
-
-    Returns:
-        `[T, B]` float32 returns.
-
-    Raises:
-        ValueError: If the shapes differ or `gamma` is out of range.
+    R = Σₜ γᵗrₜ with t counted from the start: `discounted_returns` of the episode's
+    first row (the fragment's first row starts one), repeated in all its rows. So an
+    action is also credited with earlier rewards, which adds nothing to the expected
+    gradient, but to its variance. See there for arguments, errors and the paper
+    (section 4). Rows where `valid`, `[T, B]` bool, is false are no steps, start no
+    episode, and get 0; `None` (the default) is true for all.
     """
     returns = discounted_returns(
         rewards, next_values, terminated, truncated, gamma=gamma
@@ -120,28 +92,19 @@ def discount_weights(
     gamma: float,
     valid: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Computes γᵗ, with t counted from the start of each row's episode.
+    """Returns γᵗ, with t counted from each episode's start: `[T, B]` in [0, 1].
 
-    The policy gradient theorem for the discounted return weights the t-th step of an
-    episode by γᵗ. Nearly every implementation leaves that out, and so follows another
-    direction, which is the gradient of no objective; multiply the advantages by these
-    weights to follow the theorem. The first row of the fragment starts an episode.
+    The policy gradient theorem for the discounted return weights step t by γᵗ. Nearly
+    every implementation omits that and follows a direction that is the gradient of no
+    objective; multiply advantages by these weights to follow the theorem. The
+    fragment's first row starts an episode. Rows where `valid`, `[T, B]` bool, is false
+    are no steps: time stands still. `None` (the default) is true for all.
 
     Reference: Nota and Thomas, "Is the policy gradient a gradient?" (2020),
     https://arxiv.org/abs/1906.07073.
 
-    Args:
-        terminated: `[T, B]` bool.
-        truncated: `[T, B]` bool.
-        gamma: Discount in [0, 1].
-        valid: `[T, B]` bool; rows where it is false are no steps: time stands still.
-            Defaults to `None`, every row.
-
-    Returns:
-        `[T, B]` float32 weights in [0, 1].
-
     Raises:
-        ValueError: If the shapes differ or `gamma` is out of range.
+        ValueError: If shapes differ or `gamma` is out of range.
     """
     check_fractions(gamma=gamma)
     ended, valid = _ends_and_steps(terminated, truncated, valid)

@@ -141,7 +141,11 @@ def test_shorthand_makes_the_value(
         (REINFORCESettings, {"baseline_decay": 0.5}, "`baseline_decay` has no effect"),
         (REINFORCESettings, {"baseline": LeaveOneOut(4)}, "needs returns='total'"),
         (PPOSettings, {"reference_kl_in": "loss"}, "`reference_kl_in` has no effect"),
-        (PPOSettings, {"reference_kl_coef": -1.0}, "`coef` must be .*Received: coef"),
+        (
+            PPOSettings,
+            {"reference_kl_coef": -1.0},
+            "`reference_kl_coef` must be .*Received: ref",
+        ),
     ],
 )
 def test_what_has_no_effect_or_no_meaning_is_refused(

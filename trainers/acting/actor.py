@@ -1,4 +1,4 @@
-"""Acting in host environments: one compiled call a step, and as little else."""
+"""Acting in host environments: one compiled call per step, and little else."""
 
 from __future__ import annotations
 
@@ -18,21 +18,12 @@ Chooser: TypeAlias = Callable[[Nest, Nest, Tensor], tuple[Nest, ...]]
 
 
 class Actor:
-    """Chooses the actions of copies of a host environment.
+    """Chooses the actions of some copies of a host environment.
 
-    A `tf.function` compares its arguments with its signature in Python each time it is
-    called, which takes four times as long as a small policy. The signature cannot
-    change here: `kpg.spaces.encode` has given the observations their shapes and dtypes.
-    So the graph is traced once, and its operation called with flat arguments.
-
-    Args:
-        env: The environment.
-        policy: Gives the state that is carried from step to step.
-        choose: Builds graph: takes observations, nest of `[B, ...]`, the policy's state
-            and a stateless `[2]` int32 seed, and returns a tuple; its last element is
-            the new state. XLA does not compile it: it hands every call to a thread of
-            its own, which costs more than it saves in so small a graph.
-        num_copies: B, the copies that it acts for. Defaults to `None`, all of them.
+    `tf.function` checks arguments in Python at each call, which takes four times as
+    long as a small policy. Here shapes and dtypes are fixed by `kpg.spaces.encode`, so
+    `choose` is traced once, and its operation called with flat arguments. XLA would
+    hand each call to a thread, which costs more than it saves.
     """
 
     def __init__(
@@ -42,12 +33,13 @@ class Actor:
         choose: Chooser,
         num_copies: int | None = None,
     ) -> None:
-        specs = spaces.specs(env.observation_space), policy.state_spec
-        signature = [
-            *batched(specs, env.num_envs if num_copies is None else num_copies),
-            tf.TensorSpec([2], tf.int32),
-        ]
-        # Functions are freed with this object, and the operation needs them.
+        size = env.num_envs if num_copies is None else num_copies
+        specs = tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([size, *spec.shape], spec.dtype),
+            (spaces.specs(env.observation_space), policy.state_spec),
+        )
+        signature = [*specs, tf.TensorSpec([2], tf.int32)]
+        # Kept, since the operation needs the function.
         self._traced = tf.function(
             choose, signature, autograph=False
         ).get_concrete_function()
@@ -66,7 +58,7 @@ class Actor:
         self.state = self._start
 
     def forget(self, rows: Array) -> None:
-        """Forgets the episodes of the copies where `[B]` bool `rows` holds."""
+        """Forgets the episodes of the copies where `[B]` bool `rows` is true."""
 
         def zeroed(state: Array) -> Array:
             return np.where(rows.reshape([-1] + [1] * (state.ndim - 1)), 0, state)
@@ -75,7 +67,7 @@ class Actor:
             self.state = tf.nest.map_structure(zeroed, self.state)
 
     def __call__(self, observations: Nest, seed: Array) -> list[Nest]:
-        """Returns what `choose` does, but the state, as arrays; the state is kept."""
+        """Returns what `choose` does as arrays, but keeps the state."""
         outputs = tf.raw_ops.StatefulPartitionedCall(
             args=[*leaves(observations), *leaves(self.state), seed, *self._captured],
             Tout=self._dtypes,
@@ -87,21 +79,14 @@ class Actor:
 
 
 def leaves(nest: Nest) -> list[Array]:
-    """Returns the arrays of a nest; `tf.nest` is slow to see that it is only one."""
+    """Returns the arrays of a nest, sooner than `tf.nest` where there is only one."""
     if isinstance(nest, np.ndarray):
         return [nest]
     return [] if nest == () else tf.nest.flatten(nest)
 
 
 def filled(places: Nest, arrays: list[Array]) -> Nest:
-    """Puts arrays where a nest has their numbers; see `leaves`."""
+    """Puts arrays in the places that a nest of their numbers tells."""
     if isinstance(places, int):
         return arrays[places]
     return () if places == () else tf.nest.map_structure(arrays.__getitem__, places)
-
-
-def batched(specs: Nest, size: int) -> Nest:
-    """Gives a nest of `TensorSpec`s a leading axis."""
-    return tf.nest.map_structure(
-        lambda spec: tf.TensorSpec([size, *spec.shape], spec.dtype), specs
-    )

@@ -15,38 +15,41 @@ from kpg.environments.host.vector import HostEnvironment
 from kpg.graph import random
 from kpg.graph.compiling import compiled
 from kpg.models.policy import Policy
-from kpg.trainers.acting.acting import act
 from kpg.trainers.acting.actor import Actor
-from kpg.trainers.acting.graph import select, time_is_up
+from kpg.trainers.acting.graph import act, select, time_is_up
 from kpg.trajectories import zero_where
 from kpg.types import Array, Nest, Tensor
 
 
 class Evaluator(ABC):
-    """Plays a fixed number of episodes, each copy of the environment its share.
-
-    Args:
-        env: The environment.
-        policy: The policy that acts.
-        episodes: How many episodes to play.
-        deterministic: Whether to take the most likely actions.
-    """
+    """Plays a fixed number of episodes, each copy of the environment its share."""
 
     def __init__(
-        self, env: Environment, policy: Policy, episodes: int, deterministic: bool
+        self,
+        env: Environment,
+        policy: Policy,
+        episodes: int,
+        deterministic: bool,
+        jit_compile: bool,
     ) -> None:
         self.env = env
         self.policy = policy
+        self.episodes = episodes
         self.deterministic = deterministic
         self.quotas = np.full(env.num_envs, episodes // env.num_envs)
         self.quotas[: episodes % env.num_envs] += 1
+        self.build(jit_compile)
+
+    @abstractmethod
+    def build(self, jit_compile: bool) -> None:
+        """Builds what acts."""
 
     @abstractmethod
     def play(self, seed: int) -> tuple[Array, Array]:
-        """Returns the returns and the lengths of the episodes, `[episodes]` each."""
+        """Returns the returns and lengths of the episodes, `[episodes]` each."""
 
     def run(self, seed: int) -> dict[str, Any]:
-        """Plays the episodes; returns what `Trainer.evaluate` promises."""
+        """Plays the episodes; see `Trainer.evaluate`."""
         self.env.measured()  # what training measured is not this evaluation's
         returns, lengths = self.play(seed)
         return {
@@ -69,16 +72,9 @@ class GraphEvaluator(Evaluator):
 
     env: GraphEnvironment
 
-    def __init__(
-        self,
-        env: GraphEnvironment,
-        policy: Policy,
-        episodes: int,
-        deterministic: bool,
-        jit_compile: bool,
-    ) -> None:
-        super().__init__(env, policy, episodes, deterministic)
-        self._play = compiled(self._build, jit_compile)
+    @override
+    def build(self, jit_compile: bool) -> None:
+        self._play = compiled(self._played, jit_compile)
 
     @override
     def play(self, seed: int) -> tuple[Array, Array]:
@@ -86,7 +82,7 @@ class GraphEvaluator(Evaluator):
         played = np.arange(len(returns))[:, np.newaxis] < self.quotas
         return returns.numpy()[played], lengths.numpy()[played]
 
-    def _build(self, seed: Tensor) -> tuple[Tensor, Tensor]:
+    def _played(self, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Returns `[quota, B]` returns and lengths; zeros beyond a copy's quota."""
         env, size, rounds = self.env, self.env.num_envs, int(self.quotas.max())
         quotas = tf.constant(self.quotas, tf.int32)
@@ -146,16 +142,9 @@ class HostEvaluator(Evaluator):
 
     env: HostEnvironment
 
-    def __init__(
-        self,
-        env: HostEnvironment,
-        policy: Policy,
-        episodes: int,
-        deterministic: bool,
-        jit_compile: bool = False,  # acting on the host does without
-    ) -> None:
-        super().__init__(env, policy, episodes, deterministic)
-        self._actor = Actor(env, policy, self.act)
+    @override
+    def build(self, jit_compile: bool) -> None:
+        self._actor = Actor(self.env, self.policy, self.act)  # without XLA; see there
 
     @override
     def play(self, seed: int) -> tuple[Array, Array]:

@@ -1,7 +1,8 @@
-"""Acting in environments inside the graph."""
+"""Acting in in-graph environments."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -11,21 +12,31 @@ from kpg.environments.graph.functional import GraphEnvironment, Rng
 from kpg.graph import random
 from kpg.graph.scan import scan
 from kpg.models.policy import Policy
-from kpg.trainers.acting.acting import act
 from kpg.trajectories import Trajectory, zero_where
 from kpg.types import Nest, Tensor
 
 
-class Carry(NamedTuple):
-    """Where the environments stand between two fragments.
+class Acted(NamedTuple):
+    """Raw actions, their `[B, P]` parameters, the environment's actions, new state."""
 
-    Attributes:
-        states: Nest of `[B, ...]`, the environments' own states.
-        lengths: `[B]` int32, steps since the last reset.
-        returns: `[B]` float32, undiscounted reward since the last reset.
-        policy_state: Nest of `[B, ...]`, what a recurrent policy remembers of the
-            episode; `()` for others.
-    """
+    actions: Nest
+    parameters: Tensor
+    taken: Nest
+    state: Nest
+
+
+def act(
+    policy: Policy, observations: Nest, state: Nest, seed: Tensor, greedy: bool = False
+) -> Acted:
+    """Chooses an action for each observation, given a `[2]` seed; builds graph."""
+    family = policy.family
+    parameters, state = policy.step(observations, state)
+    actions = family.mode(parameters) if greedy else family.sample(parameters, seed)
+    return Acted(actions, parameters, family.to_environment(actions), state)
+
+
+class Carry(NamedTuple):
+    """Environments between fragments, with `[B]` lengths and returns of episodes."""
 
     states: Nest
     lengths: Tensor
@@ -34,50 +45,30 @@ class Carry(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """Sums over the episodes that ended in a fragment; three scalars, float32.
-
-    Attributes:
-        returns: Sum of their undiscounted returns.
-        lengths: Sum of their lengths, in steps.
-        number: How many there were.
-    """
+    """Sums over the episodes that ended: undiscounted returns, steps, their number."""
 
     returns: Tensor | float
     lengths: Tensor | float
     number: Tensor | float
 
 
+@dataclasses.dataclass(eq=False)
 class GraphCollector:
-    """Collects fragments of an in-graph environment; every method builds graph.
+    """Collects fragments of an in-graph environment; all methods build graph.
 
-    Args:
-        env: The environment.
-        policy: The policy that acts.
-        num_steps: T, steps of a fragment.
-        num_envs: B, environments that this replica steps.
-        restart: Whether every fragment begins with new episodes and holds one for each
-            environment; the rows after its end are not valid.
-        compare: Whether to play each of these episodes greedily as well.
+    With `restart` each fragment holds one new episode per environment, and later rows
+    are not valid. `compare` plays each also greedily. `num_envs` are this replica's.
     """
 
-    def __init__(
-        self,
-        env: GraphEnvironment,
-        policy: Policy,
-        num_steps: int,
-        num_envs: int,
-        restart: bool = False,
-        compare: bool = False,
-    ) -> None:
-        self.env = env
-        self.policy = policy
-        self.num_steps = num_steps
-        self.num_envs = num_envs
-        self.restart = restart
-        self.compare = compare
+    env: GraphEnvironment
+    policy: Policy
+    num_steps: int
+    num_envs: int
+    restart: bool = False
+    compare: bool = False
 
     def start(self, seed: Tensor) -> Carry:
-        """Resets all environments, given a stateless `[2]` int32 seed."""
+        """Resets all environments, given a `[2]` int32 seed."""
         return Carry(
             self.env.initial(Rng(seed, self.num_envs)),
             tf.zeros([self.num_envs], tf.int32),
@@ -86,12 +77,7 @@ class GraphCollector:
         )
 
     def collect(self, carry: Carry, seed: Tensor) -> tuple[Carry, Trajectory, Episodes]:
-        """Acts for `num_steps` steps, given a stateless `[2]` int32 seed.
-
-        Returns:
-            The carry; the trajectory, whose `valid` is `None` unless fragments restart;
-            and the sums over the episodes that ended.
-        """
+        """Acts for `num_steps` steps; `valid` is `None` unless fragments restart."""
         seeds = random.seeds([self.num_steps, 3], seed)
         if self.restart:
             carry = self.start(seed)
@@ -109,10 +95,7 @@ class GraphCollector:
         return carry, trajectory, tf.nest.map_structure(tf.reduce_sum, episodes)
 
     def _fresh(self, seed: Tensor) -> Nest:
-        """Draws the states `[T, B, ...]` that episodes start from, for all steps.
-
-        One draw takes far fewer kernels than one in each step.
-        """
+        """Draws all steps' initial states, `[T, B, ...]`, in far fewer kernels."""
         states = self.env.initial(Rng(seed, self.num_steps * self.num_envs))
         axes = [self.num_steps, self.num_envs]
         return tf.nest.map_structure(
@@ -122,7 +105,7 @@ class GraphCollector:
     def _step(
         self, carry: Carry, inputs: tuple[Tensor, Nest], greedy: bool = False
     ) -> tuple[Carry, tuple[dict[str, Nest], Episodes]]:
-        """One step of all environments, given `[2, 2]` seeds and states to reset to."""
+        """Steps all environments, given `[2, 2]` seeds and states to reset to."""
         seeds, fresh = inputs
         env, family = self.env, self.policy.family
         observations = env.observation(carry.states)
@@ -159,13 +142,13 @@ class GraphCollector:
 
 
 def _first_episode(rows: dict[str, Nest]) -> Tensor:
-    """Returns `[T, B]` bool: whether no episode ended in the rows before."""
+    """Returns `[T, B]` bool: whether no episode ended in earlier rows."""
     ended = rows["terminated"] | rows["truncated"]
     return tf.cumsum(tf.cast(ended, tf.int32), exclusive=True) == 0
 
 
 def time_is_up(env: GraphEnvironment, lengths: Tensor) -> Tensor:
-    """Returns `[B]` bool: whether an episode reached the environment's time limit."""
+    """Returns `[B]` bool: whether an episode reached the time limit."""
     if env.max_episode_steps is None:
         return tf.zeros_like(lengths, tf.bool)
     return lengths >= env.max_episode_steps

@@ -1,4 +1,4 @@
-"""Acting in Gymnasium's environments, on the host."""
+"""Acting in Gymnasium environments, on the host."""
 
 from __future__ import annotations
 
@@ -21,15 +21,8 @@ from kpg.types import Array, Nest, Tensor
 class HostCollector:
     """Collects fragments of a Gymnasium environment into NumPy arrays.
 
-    While one of the environment's parts steps, the policy acts for the next one, and
-    rows are written. What happens does not depend on the number of parts.
-
-    Args:
-        env: The environment.
-        policy: The policy that acts.
-        num_steps: T, steps of a fragment.
-        restart: See `GraphCollector`.
-        partner: What acts after the policy, if it learns. Defaults to `None`.
+    While one of the environment's parts steps, the policy acts for the next. The number
+    of parts does not change the result. `partner` acts after the policy, and learns.
     """
 
     def __init__(
@@ -47,10 +40,6 @@ class HostCollector:
         self.partner = partner
         self._running = False
         self._observations: list[Nest] = [None] * len(env.parts)
-        self._ended = np.zeros(env.num_envs, bool)
-        self._lengths = np.zeros(env.num_envs, np.int32)
-        self._returns = np.zeros(env.num_envs, np.float32)
-        self._episodes = Episodes(0.0, 0.0, 0.0)
         self._actors = [
             Actor(env, policy, self.chooser(rows), rows.stop - rows.start)
             for rows in env.parts
@@ -66,11 +55,10 @@ class HostCollector:
         family, copies = self.policy.family, self.env.num_envs
 
         def choose(observations: Nest, state: Nest, seed: Tensor) -> tuple[Nest, ...]:
-            """Returns actions, their log-probabilities, what is taken, the state."""
             parameters, state = self.policy.step(observations, state)
             repeated = parameters
             if len(self.env.parts) > 1:
-                # One draw for all copies, of which these have their own rows.
+                # One draw for all copies, of which these take their own rows.
                 repeated = tf.tile(parameters, [copies // (rows.stop - rows.start), 1])
             draws = family.sample(repeated, seed)
             actions = tf.nest.map_structure(operator.itemgetter(rows), draws)
@@ -84,19 +72,14 @@ class HostCollector:
         self._running = False
 
     def collect(self, seed: Tensor) -> tuple[Trajectory, Episodes]:
-        """Acts for `num_steps` steps; a fragment carries on where the last one ended.
-
-        Args:
-            seed: `[2]` int32, a stateless seed. `GraphCollector` draws the same actions
-                with it.
-        """
+        """Acts for `num_steps` steps from where the last fragment ended."""
         if not self._running:
             self._begin(self.env.seed)
         elif self.restart:
             self._begin(None)
         elif self.partner is not None:
             self.partner.refresh()
-        self._running = False  # unless all goes well: parts may stand a step apart
+        self._running = False  # after an error: parts may be a step apart
         before = joined([actor.state for actor in self._actors])
         self._episodes = Episodes(0.0, 0.0, 0.0)
         sent = _Rows(self.num_steps, self.env.num_envs)
@@ -110,19 +93,9 @@ class HostCollector:
         for part in parts:
             self._receive(received, self.num_steps - 1, part)
         self._running = True
-        observations, actions, log_probs = sent.nest()
-        rewards, terminated, truncated, valid, finals, turns = received.nest()
+        *happened, turns = received.nest()
         trajectory = Trajectory(
-            observations=observations,
-            actions=actions,
-            log_probs=log_probs,
-            rewards=rewards,
-            terminated=terminated,
-            truncated=truncated,
-            valid=valid,
-            next_observations=finals,
-            policy_state=before,
-            turns=turns,
+            *sent.nest(), *happened, policy_state=before, turns=turns
         )
         if self.restart:
             ended = ends(trajectory)
@@ -138,12 +111,12 @@ class HostCollector:
                 operator.itemgetter(rows), observations
             )
             self._actors[part].restart()
-        self._ended[:] = False
-        self._lengths[:] = 0
-        self._returns[:] = 0
+        self._ended = np.zeros(self.env.num_envs, bool)
+        self._lengths = np.zeros(self.env.num_envs, np.int32)
+        self._returns = np.zeros(self.env.num_envs, np.float32)
 
     def _send(self, table: _Rows, step: int, part: int, seed: Array) -> None:
-        """Acts for a part, and writes the rows while its environments step."""
+        """Acts for a part, and writes rows while its environments step."""
         rows, observations = self.env.parts[part], self._observations[part]
         actions, log_probs, taken = self._actors[part](observations, seed)
         self._refuse_broken(log_probs, self._ended[rows])
@@ -151,7 +124,7 @@ class HostCollector:
         table.write(step, rows, (observations, actions, log_probs))
 
     def _receive(self, table: _Rows, step: int, part: int) -> None:
-        """Waits for a part's environments, and counts and writes what happened."""
+        """Waits for a part's environments, and records what happened."""
         rows, result = self.env.parts[part], self.env.receive(part)
         self._lengths[rows] += result.valid
         self._returns[rows] += np.where(result.valid, result.rewards, 0.0)
@@ -159,7 +132,7 @@ class HostCollector:
         ended = result.terminated | result.truncated
         self._ended[rows] = ended
         self._actors[part].forget(ended | ~result.valid)
-        happened = (
+        happened = (  # in the order of `Trajectory`
             result.rewards,
             result.terminated,
             result.truncated,
@@ -172,17 +145,17 @@ class HostCollector:
             self._finish(rows.start + np.flatnonzero(ended))
 
     def _refuse_broken(self, log_probs: Array, ended: Array) -> None:
-        """Raises before an environment is given an action that no policy chose."""
+        """Raises before an environment gets an action that no policy chose."""
         if np.isfinite(log_probs).all():
             return
-        # A final observation may well have no legal action: nothing is acted on it.
+        # A final observation may have no legal action, but nothing acts on it.
         resetting = self.env.autoreset_mode is AutoresetMode.NEXT_STEP
         acting = ~ended if resetting else np.ones_like(ended)
         if not np.isfinite(log_probs[acting]).all():
             raise broken_policy()
 
     def _finish(self, ended: Array) -> None:
-        """Adds the episodes that ended in this step and starts their counts anew."""
+        """Adds the episodes that ended in this step and restarts their counts."""
         self._episodes = Episodes(
             self._episodes.returns + float(self._returns[ended].sum()),
             self._episodes.lengths + float(self._lengths[ended].sum()),
@@ -193,12 +166,7 @@ class HostCollector:
 
 
 class _Rows:
-    """Arrays `[T, B, ...]` that are filled step by step and part by part.
-
-    Args:
-        num_steps: T.
-        num_envs: B.
-    """
+    """Arrays `[T, B, ...]` that are filled step by step and part by part."""
 
     def __init__(self, num_steps: int, num_envs: int) -> None:
         self._shape = num_steps, num_envs
@@ -218,7 +186,7 @@ class _Rows:
             table[step, rows] = array
 
     def nest(self) -> Nest:
-        """Returns all that was written, in the structure of one part."""
+        """Returns everything written, in the structure of one part."""
         return tf.nest.pack_sequence_as(self._like, self._arrays)
 
 
@@ -226,7 +194,7 @@ def broken_policy() -> ValueError:
     """Explains log-probabilities that are not finite."""
     return ValueError(
         "The policy gave a log-probability that is not finite. Either an action mask "
-        "allows no action at all, which the environment must mend, or weights or "
+        "allows no action at all, which the environment must fix, or weights or "
         "logits became inf or nan: lower the learning rate, or normalise observations "
         "and rewards. Received: inf or nan"
     )

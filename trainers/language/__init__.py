@@ -1,1 +1,1 @@
-"""The same for text tasks."""
+"""Trainers on text tasks."""

@@ -1,6 +1,8 @@
-"""Iterations on a text task: sampled in one compiled call, learned from in another."""
+"""Iterations on a text task: one compiled call samples, another learns."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -9,23 +11,25 @@ from typing_extensions import override
 from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.acting.graph import Episodes
-from kpg.trainers.language.writing import GreedyWriter, Writer, Written
-from kpg.trainers.learning.iteration import Carry
+from kpg.trainers.language.writing import (
+    GreedyWriter,
+    TextEvaluator,
+    Writer,
+    Written,
+)
 from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trainers.learning.training import Training
 from kpg.trainers.running.engine import HostedEngine
+from kpg.trainers.running.kinds import Kind
 from kpg.trajectories import Trajectory
-from kpg.types import Metrics, Tensor
+from kpg.types import Tensor
 
 
 class TextEngine(HostedEngine):
     """Writes completions, has them scored on the host, and learns from them.
 
-    One device writes all of them; of several replicas each then learns from its share.
-    Every iteration is one fragment of whole episodes.
-
-    Raises:
-        ValueError: If `num_steps` is not the task's `max_new_tokens`.
+    One device writes all of them, and each replica learns from its share. An iteration
+    is one fragment of whole episodes, so `num_steps` must be `max_new_tokens`.
     """
 
     env: TextGeneration
@@ -47,13 +51,13 @@ class TextEngine(HostedEngine):
         policy = self.training.policy
         self.writer = Writer(self.env, policy, jit_compile)
         self._greedy: GreedyWriter | None = None
-        if self.training.needs.greedy:
+        if self.training.algorithm.needs.greedy:
             self._greedy = GreedyWriter(self.env, policy, jit_compile)
         super().compile(jit_compile)
 
     @override
     def restart(self) -> None:
-        """Does nothing: every iteration begins new episodes anyway."""
+        """Does nothing: every iteration begins new episodes."""
 
     @override
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
@@ -89,24 +93,21 @@ class TextEngine(HostedEngine):
             critic_state=state if isinstance(critic, TextModel) else (),
         )
 
-    def _read_again(self, rows: Trajectory) -> Trajectory:
-        """Replaces what the loop computed by what learning computes.
-
-        In half precision a token that is read with a cache and the same one in a whole
-        text differ so much that the first ratio would not be 1.
-        """
-        log_probs = log_probs_of(self.training.policy, rows)
-        return rows._replace(log_probs=tf.where(rows.valid, log_probs, 0.0), values=())
-
     @override
-    def learn(
-        self,
-        trajectory: Trajectory,
-        carry: Carry,
-        seed: Tensor,
-        progress: Tensor,
-        rates: Tensor,
-    ) -> tuple[Carry, Metrics]:
-        if not self.training.policy.trunk.exact:
-            trajectory = self.strategy.run(self._read_again, (trajectory,))
-        return super().learn(trajectory, carry, seed, progress, rates)
+    def prepared(self, trajectory: Trajectory) -> Trajectory:
+        policy = self.training.policy
+        if policy.trunk.exact:
+            return trajectory
+
+        def read_again(rows: Trajectory) -> Trajectory:
+            # In half precision, reading a token with a cache or in a whole text differs
+            # so much that the first ratio would not be 1.
+            read = tf.where(rows.valid, log_probs_of(policy, rows), 0.0)
+            return rows._replace(log_probs=read, values=())
+
+        again: Trajectory = self.strategy.run(read_again, (trajectory,))
+        return again
+
+
+# XLA always pays off: iterations are few, but each has hundreds of passes.
+KIND = Kind(TextEngine, TextEvaluator, saved_by_update=math.inf)

@@ -1,4 +1,4 @@
-"""Completions of a text task's prompts, and what its rewards say of them."""
+"""Completions of a text task's prompts, and their rewards."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from kpg.graph.compiling import compiled
 from kpg.language.generation import TextGeneration
 from kpg.language.rewards.weighted import Evaluation
 from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.language_policy import LanguagePolicy
+from kpg.trainers.acting.evaluation import Evaluator
 from kpg.trainers.acting.graph import Episodes
 from kpg.types import Array
 
@@ -20,12 +22,9 @@ from kpg.types import Array
 class Written(NamedTuple):
     """One completion of each of B prompts.
 
-    Attributes:
-        prompts: `[B, P]` int32, padded on the right.
-        lengths: `[B]` int32, tokens of each prompt.
-        completions: The `Completions`, tensors `[T, B]`.
-        counts: `[B]`, tokens of each completion, the end token included.
-        scores: What the rewards said of them.
+    `prompts`, `[B, P]` int32, are padded on the right; `completions` are `[T, B]`;
+    `lengths` and `counts`, `[B]`, are tokens of prompts and of completions with their
+    end.
     """
 
     prompts: Array
@@ -36,7 +35,7 @@ class Written(NamedTuple):
 
     @property
     def returns(self) -> Array:
-        """What each completion was rewarded with in all, `[B]` float32."""
+        """Each completion's total reward, `[B]` float32."""
         returns: Array = self.scores.total.sum(axis=1)
         return returns
 
@@ -49,17 +48,7 @@ class Written(NamedTuple):
 
 
 class Writer:
-    """Lets a policy complete prompts of a task, and has the result scored.
-
-    Args:
-        env: The task.
-        policy: What writes.
-        jit_compile: Whether XLA compiles the loop.
-        deterministic: Whether to choose the most likely tokens.
-
-    Raises:
-        ValueError: If the policy is none for texts, or a prompt is too long.
-    """
+    """Lets a policy complete prompts of a task, and has the result scored."""
 
     def __init__(
         self,
@@ -83,14 +72,7 @@ class Writer:
     def write(
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None
     ) -> Written:
-        """Completes prompts.
-
-        Args:
-            indices: `[B]`, which prompts of the task.
-            seed: `[2]` int32, a stateless seed.
-            wanted: Of how many, from the first on, the completions shall be scored.
-                Defaults to all.
-        """
+        """Completes the prompts at `[B]` indices; scores the first `wanted`."""
         prompts, lengths = self._prompts[indices], self._lengths[indices]
         completions = self.function(tf.constant(prompts), tf.constant(lengths), seed)
         indices = indices[:wanted]
@@ -106,15 +88,7 @@ class Writer:
 
 
 class GreedyWriter:
-    """Completes prompts by the most likely tokens, to compare samples with.
-
-    The task's measures and its last completions stay those of the samples.
-
-    Args:
-        env: The task.
-        policy: What writes.
-        jit_compile: Whether XLA compiles the loop.
-    """
+    """Completes prompts greedily; the task's measures and texts stay the samples'."""
 
     def __init__(self, env: TextGeneration, policy: Any, jit_compile: bool) -> None:
         self._env = copy.copy(env)
@@ -123,11 +97,31 @@ class GreedyWriter:
         self._writer = Writer(self._env, policy, jit_compile, deterministic=True)
 
     def rewards(self, indices: Array) -> Array:
-        """Returns `[B, T]` float32 rewards of completions of `[B]` prompts.
-
-        The members of a group have the same prompt, which is completed once.
-        """
+        """Returns `[B, T]` float32 rewards; a group's one prompt is completed once."""
         size = self._env.group_size
         written = self._writer.write(indices[::size], tf.constant([0, 0]))
         self._env.measured()
         return np.repeat(written.scores.total, size, axis=0)
+
+
+class TextEvaluator(Evaluator):
+    """Completes the task's prompts in order, starting over if there are too few."""
+
+    env: TextGeneration
+
+    @override
+    def build(self, jit_compile: bool) -> None:
+        self._writer = Writer(self.env, self.policy, jit_compile, self.deterministic)
+
+    @override
+    def play(self, seed: int) -> tuple[Array, Array]:
+        # The last call is filled up with later prompts.
+        size, total = self.env.num_envs, len(self.env.prompts)
+        played = []
+        for first in range(0, self.episodes, size):
+            key = tf.constant([seed & 0x7FFFFFFF, first], tf.int32)
+            indices = np.arange(first, first + size) % total
+            written = self._writer.write(indices, key, self.episodes - first)
+            played.append((written.returns, written.counts))
+        returns, lengths = (np.concatenate(rows) for rows in zip(*played, strict=True))
+        return returns, lengths

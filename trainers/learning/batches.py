@@ -13,25 +13,25 @@ from kpg.types import Nest, Tensor
 class Batch(NamedTuple):
     """Rows to learn from: `[N, ...]` in no order, or `[T, N, ...]` sequences.
 
-    Recurrent models learn from whole sequences, one of each environment.
+    Recurrent models learn from whole sequences, one per environment.
 
     Attributes:
         observations: Nest of `[N, ...]`.
         actions: Nest of `[N, ...]`, raw actions.
         log_probs: `[N]` float32, at the time of acting, in nats.
-        values: `[N]` float32, the critic's when the advantages were estimated.
+        values: `[N]` float32, the critic's when advantages were estimated.
         valid: `[N]` bool, or `None` if every row counts.
-        resets: `[T, N]` bool, rows before which a recurrent state becomes zero; `None`
-            without recurrent models.
-        states: The states of policy and critic before the first row, a pair of nests of
-            `[N, ...]`; of empty ones without recurrent models.
+        resets: `[T, N]` bool, rows before which recurrent states become zero, or
+            `None`.
+        states: States of policy and critic before the first row: a pair of nests of
+            `[N, ...]`, empty without recurrent models.
         advantages: `[N]` float32.
-        targets: `[N]` float32, what the critic should say.
+        targets: `[N]` float32, what the critic should predict.
         weights: `[N]` float32, of the rows in the policy's loss; `None` is 1 for all.
-        reference_log_probs: `[N]` float32, of the actions under the reference policy;
-            `None` unless the loss keeps near it.
-        turns: What a partner did, a nest of `[N, ...]`, and its log-probabilities `[N]`
-            float32 at that time, in nats; `()` unless one learns.
+        reference_log_probs: `[N]` float32, of the actions under the reference policy,
+            or `None` if the loss does not need them.
+        turns: What a learning partner did, a nest of `[N, ...]`, and its `[N]` float32
+            log-probabilities at that time, in nats; else `()`.
     """
 
     observations: Nest
@@ -51,16 +51,9 @@ class Batch(NamedTuple):
 def shuffled(
     seed: Tensor, num_rows: int, num_epochs: int, minibatch_size: int
 ) -> Tensor:
-    """Draws the minibatches of all epochs: in each, every row stands exactly once.
+    """Draws `[num_epochs * num_rows / minibatch_size, minibatch_size]` int32 indices.
 
-    Args:
-        seed: `[2]` int32, a stateless seed.
-        num_rows: N, a multiple of `minibatch_size`.
-        num_epochs: Passes over the rows.
-        minibatch_size: Rows in a minibatch.
-
-    Returns:
-        `[num_epochs * N / minibatch_size, minibatch_size]` int32 indices of rows.
+    Each epoch uses every row once; `minibatch_size` divides `num_rows`.
     """
     if minibatch_size == num_rows:
         rows = tf.tile(tf.range(num_rows)[tf.newaxis], [num_epochs, 1])
@@ -70,7 +63,7 @@ def shuffled(
 
 
 def take(batch: Batch, indices: Tensor) -> Batch:
-    """Returns the rows, or the whole sequences, at `indices`."""
+    """Returns the rows, or whole sequences, at `indices`."""
 
     def gather(fields: Nest, axis: int) -> Nest:
         return tf.nest.map_structure(

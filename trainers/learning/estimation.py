@@ -1,4 +1,4 @@
-"""From a trajectory to rows with advantages and targets; every method builds graph."""
+"""From a trajectory to rows with advantages and targets; all methods build graph."""
 
 from __future__ import annotations
 
@@ -16,37 +16,25 @@ from kpg.types import Nest, Tensor
 
 
 class Estimation:
-    """Asks the critic and the algorithm about a trajectory of one replica.
-
-    Args:
-        training: Gives the models and the algorithm.
-    """
+    """Asks critic and algorithm about one replica's trajectory."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
 
     def with_log_probs(self, trajectory: Trajectory) -> Trajectory:
-        """Asks the partner about its turns, before any step changes it."""
-        if self.training.partner is None:
+        """Adds the partner's log-probabilities of its turns, before it changes."""
+        partner, turns = self.training.partner, trajectory.turns
+        if partner is None:
             return trajectory
-        turns = trajectory.turns
-        return trajectory._replace(
-            turns=(turns, _by_step(self.training.partner, turns))
-        )
+        return trajectory._replace(turns=(turns, _by_step(partner, turns)))
 
     def batch(
         self, trajectory: Trajectory, state: Nest, drift: Drift | None = None
     ) -> tuple[Batch, Tensor, Nest]:
         """Estimates advantages and targets of this replica's rows.
 
-        Args:
-            trajectory: What was collected.
-            state: Nest of `[B, ...]`, what the critic remembered before it.
-            drift: Of the actions from the reference, if there is one.
-
-        Returns:
-            The batch, the explained variance of the values, and the critic's state
-            after the last row.
+        `state` is the critic's before them. Returns the batch, the explained variance
+        of the values, and the critic's state after the last row.
         """
         values, next_values, following = self._values(trajectory, state)
         estimates = Estimates(
@@ -58,9 +46,12 @@ class Estimation:
             valid=trajectory.valid,
             greedy_rewards=trajectory.greedy_rewards,
         )
-        if self.training.needs.log_ratios:
+        if self.training.algorithm.needs.log_ratios:
             estimates = estimates._replace(log_ratios=self._log_ratios(trajectory))
         gains = self.training.algorithm.estimate(estimates)
+        reference, in_loss = self.training.reference, None
+        if drift is not None and reference is not None and not reference.kl.in_reward:
+            in_loss = drift.log_probs
         batch = Batch(
             observations=trajectory.observations,
             actions=trajectory.actions,
@@ -70,34 +61,22 @@ class Estimation:
             resets=resets(trajectory) if self.training.recurrent else None,
             states=(trajectory.policy_state, state),
             **checked_gains(gains, values)._asdict(),
-            reference_log_probs=self._in_loss(drift),
+            reference_log_probs=in_loss,
             turns=trajectory.turns,
         )
         explained = _explained_variance(batch)
-        return self._in_rows(batch), explained, following
-
-    def _in_loss(self, drift: Drift | None) -> Tensor | None:
-        """Returns what the loss needs to know of the reference."""
-        reference = self.training.reference
-        if drift is None or reference is None or reference.kl.in_reward:
-            return None
-        return drift.log_probs
-
-    def _in_rows(self, batch: Batch) -> Batch:
-        """Forgets the order of time, unless the models are recurrent."""
-        if self.training.recurrent:
-            return batch
-        rows = flatten(batch._replace(states=None))
-        return rows._replace(states=batch.states)
+        if not self.training.recurrent:  # the order of time does not matter
+            rows: Batch = flatten(batch._replace(states=None))
+            batch = rows._replace(states=batch.states)
+        return batch, explained, following
 
     def _values(
         self, trajectory: Trajectory, state: Nest
     ) -> tuple[Tensor, Tensor, Nest]:
-        """Returns V of the observations and of the true next ones, both `[T, B]`.
+        """Returns V of observations and true next ones, `[T, B]`, and the last state.
 
-        The next observation of a row is the observation of the row below it, unless an
-        episode was cut there; only then is the critic asked about it. The third result
-        is the critic's state after the last row.
+        A row's next observation is that of the row below, unless an episode was cut
+        there; only then is the critic asked about it.
         """
         critic = self.training.critic
         if critic is None:
@@ -130,7 +109,7 @@ class Estimation:
         return values, next_values, zero_where(cuts(trajectory)[-1], last_state)
 
     def _log_ratios(self, trajectory: Trajectory) -> Tensor:
-        """Returns how much likelier what was done has become, `[T, B]` in nats."""
+        """Returns how much likelier the actions have become, `[T, B]` in nats."""
         policy = log_probs_of(self.training.policy, trajectory) - trajectory.log_probs
         if self.training.partner is None:
             return policy
@@ -139,11 +118,7 @@ class Estimation:
 
 
 def checked_gains(gains: Gains, like: Tensor) -> Gains:
-    """Returns what an estimator returned.
-
-    Raises:
-        ValueError: If it is no `Gains` of tensors `[T, B]`.
-    """
+    """Returns what an estimator returned, if it is `Gains` of tensors `[T, B]`."""
     if not isinstance(gains, Gains):
         raise ValueError(
             "`estimate` must return `kpg.advantages.Gains(advantages, targets)`. "
@@ -159,10 +134,7 @@ def checked_gains(gains: Gains, like: Tensor) -> Gains:
 
 
 def _by_step(partner: Partner, turns: Nest) -> Tensor:
-    """Returns `[T, B]` log-probabilities of a partner's turns.
-
-    A partner may be large, and all rows at once would need much memory.
-    """
+    """Returns a partner's `[T, B]` log-probabilities, row by row to save memory."""
     sizes = tf.nest.flatten(turns)[0].shape
     return tf.map_fn(
         partner.log_probs,
@@ -173,7 +145,7 @@ def _by_step(partner: Partner, turns: Nest) -> Tensor:
 
 
 def _explained_variance(batch: Batch) -> Tensor:
-    """Returns 1 − Var(targets − values) / Var(targets); 0 if the targets are equal."""
+    """Returns 1 − Var(targets − values) / Var(targets); 0 for equal targets."""
 
     def variance(terms: Tensor) -> Tensor:
         return losses.mean(

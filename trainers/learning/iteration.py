@@ -1,28 +1,32 @@
-"""Learning from one trajectory: everything between collecting and new weights.
+"""Learning from one trajectory: all between collecting and new weights.
 
-Every method builds graph, in the cross-replica context of a `tf.distribute` strategy.
-What each replica does for itself goes through `strategy.run`; what concerns all of them
-(gradients, moments) is reduced in between. That is the one order which TensorFlow
-allows inside loops, and with one replica it costs nothing.
+Methods build graph in the cross-replica context: `strategy.run` does each replica's
+part, and gradients and moments are reduced in between, as TensorFlow's loops demand.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
+from typing_extensions import override
 
+from kpg import checks, losses
+from kpg.trainers.algorithm import Iteration, Loss
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.minibatches import (
     Descent,
+    Objective,
     PolicyObjective,
     Taken,
     checked_loss,
 )
-from kpg.trainers.learning.phases import LearnedIteration
+from kpg.trainers.learning.outputs import output, outputs
 from kpg.trainers.learning.reference import Drift
-from kpg.trainers.learning.replicas import sum_up
+from kpg.trainers.learning.replicas import share, sum_up
 from kpg.trainers.learning.scaling import Scaling
 from kpg.trainers.learning.training import Training
 from kpg.trajectories import Trajectory
@@ -32,23 +36,83 @@ BROKEN = ("broken_environment", "broken_policy")
 
 
 class Carry(NamedTuple):
-    """What learning takes from one iteration to the next, of each replica.
-
-    Attributes:
-        returns: `[B]` float32, discounted returns so far, for scaling rewards.
-        critic_state: Nest of `[B, ...]`, what a recurrent critic remembers.
-    """
+    """Each replica's `[B]` discounted returns so far, and its critic's state."""
 
     returns: Tensor
     critic_state: Nest
 
 
-class Learner:
-    """Turns trajectories into gradient steps.
+@dataclasses.dataclass(eq=False)
+class LearnedIteration(Iteration):
+    """What `Algorithm.after` receives; see `Iteration`."""
 
-    Args:
-        training: What is trained, and how.
-    """
+    _training: Training
+    _batch: Batch
+    _seed: Tensor
+    healthy: Tensor
+    progress: Tensor
+    _phases: int = 0
+
+    @override
+    def kl(self) -> Tensor:
+        def divergence(batch: Batch) -> Tensor:
+            policy = self._training.policy
+            parameters = output(policy, batch, batch.states[0], training=False)
+            log_probs = policy.family.log_prob(parameters, batch.actions)
+            return losses.approximate_kl(log_probs, batch.log_probs, valid=batch.valid)
+
+        return self._mean(divergence)
+
+    @override
+    def mean_advantage(self) -> Tensor:
+        return self._mean(lambda batch: losses.mean(batch.advantages, batch.valid))
+
+    def _mean(self, of_replica: Callable[[Batch], Tensor]) -> Tensor:
+        """Returns the mean over all replicas of a mean over rows."""
+
+        def weighted(batch: Batch) -> Tensor:
+            return of_replica(batch) * share(batch.valid)
+
+        strategy = self._training.strategy
+        mean = sum_up(strategy, strategy.run(weighted, (self._batch,)))
+        return tf.where(self.healthy, mean, float("nan"))
+
+    @override
+    def minimize(
+        self, loss: Loss, num_epochs: int = 1, minibatch_size: int | None = None
+    ) -> Metrics:
+        training, strategy = self._training, self._training.strategy
+        checks.whole_number("num_epochs", num_epochs)
+        self._phases += 1  # each phase has an order of its own
+        seed = self._seed + tf.constant([0, self._phases])
+        orders = strategy.run(
+            lambda seed: training.orders(num_epochs, minibatch_size, seed), (seed,)
+        )
+        size = training.minibatch_size(minibatch_size)
+        rows = training.num_envs * training.settings.num_steps
+        descent = Descent(training, OwnObjective(training, loss))
+        taken = descent.start(self._batch, orders, self.healthy)
+        window = (0, num_epochs * (rows // size))
+        taken = descent.run(self._batch, orders, window, taken, self.progress)
+        return descent.metrics(taken)
+
+
+@dataclasses.dataclass(eq=False)
+class OwnObjective(Objective):
+    """A loss that an algorithm gave to `Iteration.minimize`."""
+
+    training: Training
+    loss: Loss
+
+    @override
+    def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
+        said = outputs(self.training.policy, self.training.critic, rows)
+        name = getattr(self.loss, "__name__", type(self.loss).__name__)
+        return checked_loss(name, self.loss(said, rows, progress))
+
+
+class Learner:
+    """Turns trajectories into gradient steps."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -59,7 +123,10 @@ class Learner:
         self.estimation = Estimation(training)
         objective = PolicyObjective(training)
         self.descent = Descent(
-            training, objective, objective.standardised, training.updates.target_kl
+            training,
+            objective,
+            objective.standardised,
+            training.algorithm.updates.target_kl,
         )
 
     def start(self) -> Carry:
@@ -76,32 +143,27 @@ class Learner:
     def learn(
         self, trajectory: Trajectory, carry: Carry, seed: Tensor, progress: Tensor
     ) -> tuple[Carry, Metrics]:
-        """Learns from a trajectory.
+        """Learns from each replica's trajectory, given a `[2]` int32 seed.
 
-        Nothing is learned from one with an `inf` or `nan` in it, so that a broken
-        environment leaves the weights as they were.
-
-        Args:
-            trajectory: Of each replica.
-            carry: From `start` or the call before.
-            seed: `[2]` int32, a stateless seed.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
-
-        Returns:
-            The carry, and scalars by name: the means of the metrics over the
-            minibatches, what the algorithm and the reference measure, the explained
-            variance, and two numbers `BROKEN` that are positive if the environment or
-            the policy gave something that is not finite.
+        Nothing is learned from one with `inf` or `nan`: weights stay as they were. The
+        scalars include two named `BROKEN`, positive if environment or policy gave such.
         """
         training, run = self.training, self.strategy.run
-        drift = self._drift(trajectory)
+        reference, drift = training.reference, None
+        if reference is not None:
+            drift = run(reference.drift, (trajectory,))
         if training.partner is not None:
             trajectory = run(self.estimation.with_log_probs, (trajectory,))
         broken = sum_up(self.strategy, run(_broken, (trajectory, drift)))
         healthy = tf.equal(tf.reduce_sum(broken), 0.0)
 
-        trajectory = self._charged(trajectory, drift)
-        trajectory, returns = self._scaled(trajectory, carry.returns, healthy)
+        if reference is not None and reference.kl.in_reward:
+            trajectory = run(reference.charged, (trajectory, drift))
+        returns = carry.returns
+        if training.settings.normalize_rewards:
+            trajectory, returns = self.scaling.scale_rewards(
+                trajectory, returns, healthy
+            )
         state = trajectory.critic_state or self._critic_state(carry)
         batch, explained, following = run(
             self.estimation.batch, (trajectory, state, drift)
@@ -127,32 +189,9 @@ class Learner:
         }
         return Carry(returns, following), metrics
 
-    def _drift(self, trajectory: Trajectory) -> Drift | None:
-        """Asks the reference about each replica's actions, if there is one."""
-        if self.training.reference is None:
-            return None
-        drift: Drift = self.strategy.run(self.training.reference.drift, (trajectory,))
-        return drift
-
-    def _charged(self, trajectory: Trajectory, drift: Drift | None) -> Trajectory:
-        """Lets rewards pay for the drift from the reference, if they are to."""
-        reference = self.training.reference
-        if reference is None or not reference.kl.in_reward:
-            return trajectory
-        charged: Trajectory = self.strategy.run(reference.charged, (trajectory, drift))
-        return charged
-
-    def _scaled(
-        self, trajectory: Trajectory, returns: Tensor, healthy: Tensor
-    ) -> tuple[Trajectory, Tensor]:
-        """Scales the rewards, if they are to be normalised."""
-        if not self.training.settings.normalize_rewards:
-            return trajectory, returns
-        return self.scaling.scale_rewards(trajectory, returns, healthy)
-
     def _critic_state(self, carry: Carry) -> Nest:
-        """Returns what the critic remembers at the start of the trajectory."""
-        if not self.training.needs.whole_episodes:
+        """Returns the critic's state at the start of the trajectory."""
+        if not self.training.algorithm.needs.whole_episodes:
             return carry.critic_state
         return self.strategy.run(
             lambda: tf.nest.map_structure(tf.zeros_like, carry.critic_state)
@@ -161,7 +200,7 @@ class Learner:
     def _follow_drift(
         self, trajectory: Trajectory, drift: Drift | None, healthy: Tensor
     ) -> Metrics:
-        """Returns what the drift is in all, and lets its price follow."""
+        """Returns the mean drift and lets its price follow."""
         reference = self.training.reference
         if reference is None:
             return {}
@@ -181,14 +220,14 @@ class Learner:
         healthy: Tensor,
     ) -> Taken:
         """Takes the gradient steps of all epochs."""
-        size = self.training.updates.minibatch_size
+        size = self.training.algorithm.updates.minibatch_size
         orders = self.strategy.run(
             lambda seed: self.training.orders(self.num_epochs, size, seed), (seed,)
         )
         count = self.num_minibatches
         last = self.num_epochs * count
         taken = self.descent.start(batch, orders, healthy)
-        if not self.training.needs.fresh_estimates or self.num_epochs == 1:
+        if not self.training.algorithm.needs.fresh_estimates or self.num_epochs == 1:
             return self.descent.run(batch, orders, (0, last), taken, progress)
         taken = self.descent.run(batch, orders, (0, count), taken, progress)
 
@@ -207,7 +246,7 @@ class Learner:
 
 
 def _broken(trajectory: Trajectory, drift: Drift | None) -> Tensor:
-    """Returns `[2]`, whether environment and policy gave what is not finite."""
+    """Returns `[2]`, 1 if environment or policy gave anything not finite."""
     parts = [trajectory.rewards]
     parts += tf.nest.flatten((trajectory.observations, trajectory.next_observations))
     finite = [

@@ -1,7 +1,8 @@
-"""Gradient steps: from the minibatches of an iteration to new weights."""
+"""Gradient steps: from minibatches to new weights."""
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,7 +12,6 @@ import tensorflow as tf
 from typing_extensions import override
 
 from kpg import losses, schedules
-from kpg.environments.partner import Partner
 from kpg.trainers.learning.batches import Batch, take
 from kpg.trainers.learning.outputs import outputs
 from kpg.trainers.learning.replicas import all_sum, share, sum_up
@@ -19,14 +19,14 @@ from kpg.trainers.learning.training import Training
 from kpg.types import Metrics, Tensor
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy")
-# Under these names kpg logs, or counts on the way to the logs.
+# What kpg itself logs, or counts on the way to the logs.
 _RESERVED = (
     *METRICS,
     *("explained_variance", "learning_rate", "reference_kl", "reference_kl_coef"),
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
     *("returns", "lengths", "number", "broken_environment", "broken_policy"),
 )
-# Not logged: by it the updates of an iteration decide whether to go on.
+# Not logged; it decides whether an iteration's updates go on.
 KL_METRIC = "kl of the next minibatch"
 
 
@@ -38,18 +38,12 @@ class Objective(ABC):
         """Returns a scalar to minimise, and scalars to log."""
 
     def metrics(self, rows: Batch) -> Metrics:
-        """Returns what is logged, of any value, in as few operations as it takes."""
+        """Returns metrics of any value, in as few operations as possible."""
         return self(rows, tf.zeros([]))[1]
 
 
 class Taken(NamedTuple):
-    """The gradient steps of an iteration so far.
-
-    Attributes:
-        stopped: Scalar bool, whether they have ended early.
-        totals: `[M]` float32, sums of the metrics over the minibatches looked at.
-        looked: Scalar float32, the number of those minibatches.
-    """
+    """An iteration's steps so far: `[M]` sums of metrics over `looked` minibatches."""
 
     stopped: Tensor
     totals: Tensor
@@ -57,11 +51,7 @@ class Taken(NamedTuple):
 
 
 class PolicyObjective(Objective):
-    """The losses of policy and critic, the entropy bonus and the penalties.
-
-    Args:
-        training: Gives the models, the settings and the algorithm.
-    """
+    """The losses of policy and critic, the entropy bonus and the penalties."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -69,7 +59,6 @@ class PolicyObjective(Objective):
 
     @override
     def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
-        """Returns the loss, and its parts followed by the algorithm's own metrics."""
         training, settings = self.training, self.settings
         said = outputs(training.policy, training.critic, rows)
         entropy = losses.mean(said.entropies, rows.valid)
@@ -82,21 +71,26 @@ class PolicyObjective(Objective):
         )
         loss = policy_loss + settings.vf_coef * value_loss - bonus * entropy
         if training.partner is not None:
-            loss += self._partner_loss(training.partner, rows, progress)
-        for penalty in self._penalties():
+            turns, before = rows.turns
+            own, partner = rows._replace(log_probs=before), training.partner
+            loss += self._policy_loss(partner.log_probs(turns), own, progress)[0]
+        critic, penalties = training.critic, list(training.policy.losses)
+        if critic is not None and critic.trunk is not training.policy.trunk:
+            penalties += critic.losses
+        for penalty in penalties:
             loss += penalty
         if training.reference is not None and rows.reference_log_probs is not None:
             loss += training.reference.penalty(said.log_probs, rows)
-        if training.updates.target_kl is not None:
+        if training.algorithm.updates.target_kl is not None:
             kl = losses.approximate_kl(said.log_probs, rows.log_probs, valid=rows.valid)
             metrics = {**metrics, KL_METRIC: kl}
-        own = (loss, policy_loss, value_loss, entropy)
-        return loss, {**dict(zip(METRICS, own, strict=True)), **metrics}
+        parts = (loss, policy_loss, value_loss, entropy)
+        return loss, {**dict(zip(METRICS, parts, strict=True)), **metrics}
 
     @override
     def metrics(self, rows: Batch) -> Metrics:
         own = self._policy_loss(rows.log_probs, rows, tf.zeros([]))[1]
-        if self.training.updates.target_kl is not None:
+        if self.training.algorithm.updates.target_kl is not None:
             own = {**own, KL_METRIC: tf.zeros([])}
         return {**dict.fromkeys(METRICS, tf.zeros([])), **own}
 
@@ -107,28 +101,10 @@ class PolicyObjective(Objective):
         found = self.training.algorithm.policy_loss(log_probs, rows, progress)
         return checked_loss("policy_loss", found)
 
-    def _partner_loss(self, partner: Partner, rows: Batch, progress: Tensor) -> Tensor:
-        """Returns the policy's loss, of what a partner did instead."""
-        turns, before = rows.turns
-        own = rows._replace(log_probs=before)
-        return self._policy_loss(partner.log_probs(turns), own, progress)[0]
-
-    def _penalties(self) -> list[Tensor]:
-        """Returns what the regularizers of the user's backbones ask for."""
-        policy, critic = self.training.policy, self.training.critic
-        if critic is None or critic.trunk is policy.trunk:
-            return list(policy.losses)
-        return [*policy.losses, *critic.losses]
-
     def standardised(self, rows: Batch, weight: Tensor) -> Batch:
-        """Centres and scales the advantages of a minibatch, over all replicas.
-
-        Args:
-            rows: Of this replica.
-            weight: Of this replica's mean in the mean over all.
-        """
+        """Centres and scales advantages over all replicas; see `share` for `weight`."""
         scaled = self.settings.normalize_advantages
-        if not scaled and not self.training.updates.center_advantages:
+        if not scaled and not self.training.algorithm.updates.center_advantages:
             return rows
         center = all_sum(losses.mean(rows.advantages, rows.valid) * weight)
         deviations = rows.advantages - center
@@ -138,55 +114,34 @@ class PolicyObjective(Objective):
         return rows._replace(advantages=deviations)
 
 
+@dataclasses.dataclass(eq=False)
 class Descent:
-    """Takes gradient steps on the models of a training.
+    """Takes gradient steps; `run` builds graph outside of the replicas.
 
-    `run` builds graph outside of the replicas; what each replica does for itself goes
-    through `strategy.run`, and the optimizer stands between them.
-
-    Args:
-        training: Gives the optimizers, their variables and the settings.
-        objective: What is minimised.
-        prepared: What happens to the rows of a minibatch before, given them and the
-            weight of this replica. Defaults to nothing.
-        target_kl: See `Updates`. Defaults to `None`.
-
-    Attributes:
-        names: Of the metrics, once `start` has been called.
+    `prepared` changes a minibatch, given the replica's weight, before `objective` sees
+    it; see `Updates` for `target_kl`. `start` finds the `names` of the metrics. What is
+    not `_reached`, variables without effect on the objective, stays as it is.
     """
 
-    def __init__(
-        self,
-        training: Training,
-        objective: Objective,
-        prepared: Callable[[Batch, Tensor], Batch] | None = None,
-        target_kl: float | None = None,
-    ) -> None:
-        self.training = training
-        self.strategy = training.strategy
-        self.objective = objective
-        self.names: tuple[str, ...] = ()
-        # Which variables the objective depends on; the others stay as they are.
-        self._reached: list[bool] = []
-        self._prepared = prepared
-        self._target_kl = target_kl
+    training: Training
+    objective: Objective
+    prepared: Callable[[Batch, Tensor], Batch] | None = None
+    target_kl: float | None = None
+    names: tuple[str, ...] = ()
+    _reached: list[bool] = dataclasses.field(default_factory=list)
+
+    @property
+    def strategy(self) -> tf.distribute.Strategy:
+        """Whose replicas learn."""
+        return self.training.strategy
 
     def start(self, batch: Batch, orders: Tensor, healthy: Tensor) -> Taken:
-        """Returns what was taken before the first step: nothing.
-
-        Args:
-            batch: Of each replica.
-            orders: `[K, minibatch_size]` int32 of each replica.
-            healthy: Scalar bool; unhealthy rows teach nothing.
-        """
+        """Returns the state before the first step; if not `healthy`, there is none."""
         self.strategy.run(self._look, (batch, orders))
         return Taken(~healthy, tf.zeros([len(self.names)]), tf.constant(0.0))
 
     def _look(self, batch: Batch, orders: Tensor) -> None:
-        """Finds out which metrics there are, in a graph that is thrown away.
-
-        The loop over the minibatches must know their number before it starts.
-        """
+        """Finds the metrics' names, which the loop needs, in a graph thrown away."""
 
         def look() -> Metrics:
             return self.objective.metrics(take(batch, orders[0]))
@@ -202,15 +157,7 @@ class Descent:
         taken: Taken,
         progress: Tensor,
     ) -> Taken:
-        """Takes one gradient step on each minibatch of a window.
-
-        Args:
-            batch: Of each replica.
-            orders: `[K, minibatch_size]` int32 of each replica, from `shuffled`.
-            window: First minibatch, and the one after the last.
-            taken: From `start` or the window before.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
-        """
+        """Takes a gradient step on each minibatch, `[first, last)` of the window."""
         first, last = window
 
         def body(index: Tensor, taken: Taken) -> tuple[Tensor, Taken]:
@@ -219,23 +166,21 @@ class Descent:
             metrics = sum_up(self.strategy, metrics)
             gradients = sum_up(self.strategy, gradients)
             stop = taken.stopped
-            if self._target_kl is None:
+            if self.target_kl is None:
                 self._apply(gradients)
             else:
                 kl = metrics[self.names.index(KL_METRIC)]
-                stop = kl > 1.5 * self._target_kl
+                stop = kl > 1.5 * self.target_kl
                 tf.cond(stop, lambda: None, lambda: self._apply(gradients))
             return index + 1, Taken(stop, taken.totals + metrics, taken.looked + 1.0)
 
-        def more(index: Tensor, taken: Taken) -> Tensor:
+        def unfinished(index: Tensor, taken: Taken) -> Tensor:
             # A condition on the index alone lets XLA know how often the loop runs.
-            unfinished = index < last
-            if self._target_kl is None:
-                return unfinished
-            return unfinished & ~taken.stopped
+            more = index < last
+            return more if self.target_kl is None else more & ~taken.stopped
 
         start = tf.where(taken.stopped, last, first)
-        done: Taken = tf.while_loop(more, body, (start, taken))[1]
+        done: Taken = tf.while_loop(unfinished, body, (start, taken))[1]
         return done
 
     def metrics(self, taken: Taken) -> Metrics:
@@ -250,8 +195,8 @@ class Descent:
         """Computes this replica's share of the gradient on one minibatch."""
         rows = take(batch, orders[index])
         weight = share(rows.valid)
-        if self._prepared is not None:
-            rows = self._prepared(rows, weight)
+        if self.prepared is not None:
+            rows = self.prepared(rows, weight)
         with tf.GradientTape() as tape:
             loss, metrics = self.objective(rows, progress)
             loss = weight * loss
@@ -262,7 +207,7 @@ class Descent:
         return gradients, weight * tf.stack(values)
 
     def _apply(self, gradients: list[Tensor]) -> None:
-        """Lets each optimizer take its step on its variables."""
+        """Lets each optimizer update its variables, but for those without effect."""
         left, reached = iter(gradients), iter(self._reached)
         for optimizer, variables in self.training.optimized:
             own = [variable for variable in variables if next(reached)]
@@ -273,7 +218,7 @@ class Descent:
     def _clipped(
         self, gradients: list[Tensor], optimizer: keras.optimizers.Optimizer
     ) -> list[Tensor]:
-        """Clips the global norm, unless the optimizer does it more tightly itself."""
+        """Clips the global norm, unless the optimizer itself does it more tightly."""
         limit = self.training.settings.max_grad_norm
         own = getattr(optimizer, "global_clipnorm", None)
         if limit is None or (own is not None and own <= limit):
@@ -284,16 +229,7 @@ class Descent:
 
 
 def checked_loss(name: str, found: object) -> tuple[Tensor, Metrics]:
-    """Returns the loss and the metrics that a function of somebody else's returned.
-
-    Args:
-        name: Of the function.
-        found: What it returned.
-
-    Raises:
-        ValueError: If it is no pair of a scalar and of scalars by name, or a name is
-            taken.
-    """
+    """Returns a user function's loss and metrics: scalars, with names of their own."""
     pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     loss, metrics = pair
     if not isinstance(metrics, dict):
@@ -319,14 +255,10 @@ def checked_loss(name: str, found: object) -> tuple[Tensor, Metrics]:
 
 
 def global_norm(gradients: Sequence[Tensor | tf.IndexedSlices]) -> Tensor:
-    """Returns the Euclidean norm of all numbers in a list of tensors.
+    """Returns `tf.linalg.global_norm` in fewer and quicker kernels.
 
-    It is `tf.linalg.global_norm` in fewer and quicker kernels: the norm of the norms of
-    columns, which XLA turns into vector instructions. Sums of squares alone it would
-    regroup into one slow sum for each tensor.
-
-    Args:
-        gradients: Tensors of any shapes, or `IndexedSlices`.
+    XLA turns norms of norms of columns into vector instructions, but regroups sums of
+    squares into one slow sum per tensor.
     """
     parts = []
     for gradient in gradients:

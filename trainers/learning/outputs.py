@@ -12,7 +12,7 @@ from kpg.types import Nest, Tensor
 
 
 class Outputs(NamedTuple):
-    """What policy and critic say about the rows of a minibatch.
+    """What policy and critic say about a minibatch.
 
     Attributes:
         parameters: `[N, P]` float32, of the policy's distributions.
@@ -48,7 +48,7 @@ def outputs(policy: Policy, critic: Critic | None, rows: Batch) -> Outputs:
 def output(
     model: Policy | Critic, rows: Batch, state: Nest, training: bool = True
 ) -> Tensor:
-    """Returns a model's output on rows, or on sequences from their first state on."""
+    """Returns a model's output on rows, or on sequences from their first state."""
     if rows.resets is None:
         return model(rows.observations, training=training)
     return model.unroll(rows.observations, state, rows.resets, training=training)[0]

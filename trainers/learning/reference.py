@@ -1,8 +1,9 @@
-"""A policy as it once was, and what it costs to drift away from it."""
+"""The reference policy, and the penalty for drifting away from it."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, MutableMapping
 from typing import NamedTuple
 
@@ -27,24 +28,25 @@ class KL(Value):
 
     Args:
         coef: β > 0, the price of a nat.
-        target: Drift > 0 in nats per step that β is adapted to after each iteration, by
-            `kpg.adaptation.proportional_kl_coefficient`; the metric `reference_kl_coef`
-            is β. 6 nats for texts of 24 tokens, as in the paper, are 0.25. Defaults to
-            `None`, a fixed β.
-        inside: "reward" lessens each step's reward by β · k1, before rewards are
-            normalised and advantages estimated; the logged returns are those of the
-            environment. With γ = 1 the best policy is then π_ref · exp(R / β) / Z over
-            whole episodes. "loss" adds β · mean(k) to the loss; see
-            `kpg.losses.reference_kl`. An action then does not answer for the drift in
-            the steps that follow it, and β weighs against the advantages as they are,
-            normalised or not. Defaults to "reward".
-        estimator: "k1", "k2" or "k3" of `kpg.losses.kl_estimates`. The reward takes k1
-            only: the gradient of E[k] is E[k ∇log π] + E[∇k], the reward gives the
-            first term alone, and of the three only k1 has no second one. Defaults to
-            `None`, k1 in the reward and k3 in the loss.
-        horizon: Episodes over which β follows the target; an iteration counts as one of
-            each environment. At most 20 % of an error, times the part of the horizon
-            that an iteration is, changes β. Defaults to 10000, as in the paper's code.
+        target: Drift > 0, in nats per step, towards which β adapts after each iteration
+            by `kpg.adaptation.proportional_kl_coefficient`; the metric
+            `reference_kl_coef` is β. The paper's 6 nats for 24 tokens are 0.25.
+            Defaults to `None`, a fixed β.
+        inside: "reward" subtracts β · k1 from each step's reward before rewards are
+            normalised and advantages estimated; logged returns are the environment's.
+            With γ = 1 the best policy is then π_ref · exp(R / β) / Z over whole
+            episodes. "loss" adds β · mean(k) to the loss; see
+            `kpg.losses.reference_kl`. Then an action does not answer for drift in later
+            steps, and β weighs against the advantages, normalised or not. Defaults to
+            "reward".
+        estimator: "k1", "k2" or "k3" of `kpg.losses.kl_estimates`. "reward" takes only
+            k1: the gradient of E[k] is E[k ∇log π] + E[∇k], the reward yields only the
+            first term, and only for k1 is the second zero. Defaults to `None`: k1 in
+            the reward, k3 in the loss.
+        horizon: Episodes over which β follows the target; an iteration counts as one
+            per environment. β changes by the relative error, clipped to ±20 %, times
+            the iteration's part of the horizon. Defaults to 10000, as in the paper's
+            code.
 
     Reference: Ziegler et al., "Fine-tuning language models from human preferences"
     (2019), section 2.2, https://arxiv.org/abs/1909.08593.
@@ -78,81 +80,49 @@ class KL(Value):
 
     @property
     def in_reward(self) -> bool:
-        """Whether rewards pay for the drift, and not the loss."""
+        """Whether the reward, not the loss, carries the penalty."""
         return self.inside == "reward"
 
     @property
     def kl_estimator(self) -> str:
-        """The estimator of the drift."""
+        """The name of the estimator in force."""
         return self.estimator or ("k1" if self.in_reward else "k3")
 
 
 class Drift(NamedTuple):
-    """How far the actions of a trajectory lead away from the reference.
-
-    Attributes:
-        log_probs: `[T, B]` float32, of the actions under the reference, in nats.
-        estimates: `[T, B]` float32, what each action says of KL(π ‖ π_ref), in nats; 0
-            in rows that are not valid.
-    """
+    """`[T, B]` log-probabilities under the reference; KL estimates, 0 if not valid."""
 
     log_probs: Tensor
     estimates: Tensor
 
 
 class Reference(keras.layers.Layer):
-    """The reference policy of a trainer, and β, the price of a nat of drift from it.
+    """A trainer's reference policy, and β, the price of a nat of drift from it.
 
-    There is no second model. What training changes of the policy (its trainable weights
-    and the running moments of its observations) is copied, and the policy's own layers
-    are called with the copy in place of it. With adapters (LoRA) on frozen weights only
-    the adapters are copied. The copy and β are weights, and are saved with the trainer.
-
-    The policy must have its trainable weights before the trainer is made, and none may
-    become trainable after.
-
-    Args:
-        policy: The policy that is trained.
-        kl: What the drift costs.
-
-    Attributes:
-        coefficient: β, a float32 weight.
+    There is no second model: only what training changes is copied (trainable weights,
+    such as adapters on frozen ones, and running moments), and the policy's own layers
+    run on the copies. Copies and β are saved as weights. The policy's trainable weights
+    must exist before the trainer, and none may be added.
     """
 
     def __init__(self, policy: Policy, kl: KL) -> None:
         super().__init__(trainable=False, name="reference")
         moments = [w for _, layer in policy.normalizers for w in layer.weights]
-        changing = {id(w): w for w in [*policy.trainable_variables, *moments]}
-        # Keras does not look into functions: these weights are the policy's alone.
+        weights = [*policy.trainable_variables, *moments]
+        changing = list({id(weight): weight for weight in weights}.values())
+        # Hidden in functions, so that Keras does not track them here as well.
         self._policy: Callable[[], Policy] = lambda: policy
-        self._changing: Callable[[], list[keras.Variable]] = lambda: list(
-            changing.values()
-        )
+        self._changing: Callable[[], list[keras.Variable]] = lambda: changing
         self.kl = kl
         start = keras.initializers.Constant(kl.coef)
-        self.coefficient = self._weight("coefficient", (), "float32", start)
-        self.chosen = self._weight("chosen", (), "int32", "zeros")
+        weight = functools.partial(self.add_weight, trainable=False, autocast=False)
+        self.coefficient = weight((), start, "float32", name="coefficient")
+        self.chosen = weight((), "zeros", "int32", name="chosen")
         self.snapshot = [
-            self._weight(f"snapshot_{index}", weight.shape, weight.dtype, "zeros")
-            for index, weight in enumerate(self._changing())
+            weight(own.shape, "zeros", own.dtype, name=f"snapshot_{index}")
+            for index, own in enumerate(self._changing())
         ]
         self.built = True
-
-    def _weight(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        dtype: str,
-        initializer: str | keras.initializers.Initializer,
-    ) -> keras.Variable:
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            dtype=dtype,
-            initializer=initializer,
-            trainable=False,
-            autocast=False,
-        )
 
     @override
     def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
@@ -162,7 +132,7 @@ class Reference(keras.layers.Layer):
 
     @override
     def load_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
-        # What was frozen is in no copy, but in the policy, which is loaded before.
+        # Weights frozen when saved have no copy; the policy, loaded before, has them.
         self.coefficient.assign(store["coefficient"])
         self.chosen.assign(store["chosen"])
         rows = (self._places(), self.snapshot, self._changing())
@@ -170,22 +140,17 @@ class Reference(keras.layers.Layer):
             copy.assign(store[place] if place in store.keys() else weight)
 
     def _places(self) -> list[str]:
-        """Returns where what training changes stands among the policy's weights."""
+        """Returns the places of the changing weights among the policy's weights."""
         places = {id(w): str(index) for index, w in enumerate(self._policy().weights)}
         return [places[id(weight)] for weight in self._changing()]
 
     def begin(self) -> None:
-        """Takes the policy as it is now, unless a reference was chosen before."""
+        """Copies the policy unless a reference was chosen before."""
         if not int(tf.convert_to_tensor(self.chosen)):
             self.choose(self._policy())
 
     def choose(self, policy: Policy) -> None:
-        """Takes a policy as it is now for the reference.
-
-        Raises:
-            ValueError: If it has other weights than the trained one, or others that
-                training does not change.
-        """
+        """Copies a policy whose shapes and frozen weights must be the same."""
         changing = {id(weight): None for weight in self._changing()}
         pairs = list(zip(self._policy().weights, policy.weights, strict=False))
         fits = len(self._policy().weights) == len(policy.weights)
@@ -209,11 +174,7 @@ class Reference(keras.layers.Layer):
         self.chosen.assign(1)
 
     def drift(self, trajectory: Trajectory) -> Drift:
-        """Asks the reference about the actions of a trajectory; builds graph.
-
-        Raises:
-            ValueError: If a weight is trainable of which there is no copy.
-        """
+        """Returns the drift of a trajectory; builds graph."""
         policy = self._policy()
         known = {id(weight) for weight in self._changing()}
         for weight in policy.trainable_variables:
@@ -231,24 +192,24 @@ class Reference(keras.layers.Layer):
         return Drift(log_probs, losses.kl_estimates(log_ratios, self.kl.kl_estimator))
 
     def _in_place(self) -> keras.StatelessScope:
-        """Lets the policy's layers find the copies instead of their weights."""
+        """Makes the policy's layers use the copies instead of their weights."""
         copies = [tf.convert_to_tensor(copy) for copy in self.snapshot]
         return keras.StatelessScope(list(zip(self._changing(), copies, strict=True)))
 
     def charged(self, trajectory: Trajectory, drift: Drift) -> Trajectory:
-        """Lessens the rewards by β · k."""
+        """Subtracts β · k from the rewards."""
         price = self.coefficient * drift.estimates
         return trajectory._replace(rewards=trajectory.rewards - price)
 
     def sums(self, trajectory: Trajectory, drift: Drift) -> Tensor:
-        """Returns `[2]`: the sum of the estimates, and over how many rows it is."""
+        """Returns `[2]`: the sum of the estimates, and the number of their rows."""
         valid = trajectory.valid
         rows = tf.ones_like(drift.estimates) if valid is None else valid
         count = tf.reduce_sum(tf.cast(rows, tf.float32))
         return tf.stack([tf.reduce_sum(drift.estimates), count])
 
     def penalty(self, log_probs: Tensor, rows: Batch) -> Tensor:
-        """Returns what a minibatch's loss gains, a scalar."""
+        """Returns the penalty on a minibatch's loss, a scalar."""
         return self.coefficient * losses.reference_kl(
             log_probs,
             rows.log_probs,
@@ -258,16 +219,7 @@ class Reference(keras.layers.Layer):
         )
 
     def follow(self, kl: Tensor, known: Tensor, num_episodes: int) -> Metrics:
-        """Returns what is measured, and then adapts β if it has a target.
-
-        Args:
-            kl: Scalar, nats per step.
-            known: Scalar bool, whether that says anything.
-            num_episodes: Episodes that it was measured in.
-
-        Raises:
-            ValueError: If the horizon is too short for so many episodes.
-        """
+        """Returns metrics, and then adapts β if it has a target and `kl` is `known`."""
         if self.kl.target is None:
             return {"reference_kl": kl}
         beta = tf.identity(self.coefficient)

@@ -1,4 +1,4 @@
-"""What the replicas of a `tf.distribute` strategy share and do together."""
+"""What the replicas of a `tf.distribute` strategy share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ _N = TypeVar("_N")
 
 
 def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Trajectory:
-    """Gives each replica its share of a trajectory's columns, as tensors.
-
-    Args:
-        strategy: Whose replicas share them; their number divides B.
-        trajectory: Of arrays or tensors, outside of any graph.
-    """
+    """Gives each replica its share of a trajectory's B columns, as tensors."""
     count = strategy.num_replicas_in_sync
     if count == 1:
         whole: Trajectory = tf.nest.map_structure(_constant, trajectory)
@@ -69,14 +64,7 @@ def all_sum(value: Tensor) -> Tensor:
 
 
 def share(valid: Tensor | None) -> Tensor:
-    """Returns the weight of this replica's mean in the mean over all replicas.
-
-    Replicas with more valid rows weigh more, so that the sum over the replicas is the
-    mean over all valid rows.
-
-    Args:
-        valid: bool, or `None` if every row counts.
-    """
+    """Returns the weight of this replica's mean in that over all valid rows."""
     count = tf.distribute.get_replica_context().num_replicas_in_sync
     if count == 1:
         return tf.constant(1.0)

@@ -13,38 +13,24 @@ from kpg.types import Tensor
 
 
 class Scaling:
-    """Keeps running moments; every method builds graph outside of the replicas.
-
-    Args:
-        training: Gives the models, the settings and the moments of the returns.
-    """
+    """Keeps running moments; all methods build graph outside of the replicas."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
         self.strategy = training.strategy
-        normalizers = [
-            pair
-            for model in (training.policy, training.critic)
-            if model is not None
-            for pair in model.normalizers
-        ]
+        pairs = list(training.policy.normalizers)
+        if training.critic is not None:
+            pairs += training.critic.normalizers
         # A critic with the policy's trunk has the policy's normalisers.
-        self.normalizers = {id(layer): (select, layer) for select, layer in normalizers}
+        self.normalizers = {id(layer): (select, layer) for select, layer in pairs}
 
     def scale_rewards(
         self, trajectory: Trajectory, carry: Tensor, healthy: Tensor
     ) -> tuple[Trajectory, Tensor]:
         """Divides rewards by the running std of the discounted return.
 
-        The mean is not subtracted: that would change which policy is best.
-
-        Args:
-            trajectory: Of each replica.
-            carry: `[B]` float32 of each replica, discounted returns so far.
-            healthy: Scalar bool; `False` leaves the moments as they are.
-
-        Returns:
-            The trajectory with scaled rewards, and the carry.
+        The mean is not subtracted: that would change which policy is best. `carry` is
+        `[B]` float32, each replica's discounted returns so far.
         """
         moments = self.training.return_moments
         carry, totals = self.strategy.run(self._discounted_returns, (trajectory, carry))
@@ -58,7 +44,7 @@ class Scaling:
         return self.strategy.run(scale, (trajectory,)), carry
 
     def follow_observations(self, trajectory: Trajectory, healthy: Tensor) -> None:
-        """Merges the observations into the moments inside the models."""
+        """Merges the observations into the models' moments."""
         for select, normalizer in self.normalizers.values():
             rows = self.strategy.run(select, (trajectory.observations,))
             self._merge(normalizer, rows, trajectory.valid, healthy)
@@ -70,7 +56,7 @@ class Scaling:
         gamma, rewards = self.training.settings.gamma, trajectory.rewards
         ended = ends(trajectory)
         before = tf.zeros_like(carry)
-        if not self.training.needs.whole_episodes:
+        if not self.training.algorithm.needs.whole_episodes:
             before = gamma * carry
         terms = tf.concat([rewards[:1] + before, rewards[1:]], axis=0)
         after = tf.concat([tf.ones_like(ended[:1]), ended[:-1]], axis=0)

@@ -1,4 +1,4 @@
-"""All that learning needs to know: an algorithm, models, optimizers, a strategy."""
+"""All that learning needs: an algorithm, models, optimizers, a strategy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kpg.environments.partner import Partner
 from kpg.models.critic import Critic
 from kpg.models.normalization import RunningNormalization
 from kpg.models.policy import Policy
-from kpg.trainers.algorithm import Algorithm, Needs, Updates
+from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.batches import shuffled
 from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.replicas import fold_in_replica
@@ -22,21 +22,10 @@ Optimized = tuple[keras.optimizers.Optimizer, list[keras.Variable]]
 
 
 class Training(NamedTuple):
-    """What is trained, and how.
+    """What is trained, and how; `num_envs` counts the environments of all replicas.
 
-    Attributes:
-        algorithm: Estimates advantages and has the policy's loss.
-        policy: What acts.
-        critic: What estimates values, or `None`.
-        optimized: Each optimizer with its variables, in the order of the gradients.
-        strategy: Of `tf.distribute`.
-        return_moments: Of the discounted returns, for scaling rewards.
-        seed: Of all sampling.
-        iteration: int64, counts the iterations.
-        env_steps: int64, counts the environment steps.
-        num_envs: Environments of all replicas together.
-        reference: What the policy is kept near to, or `None`.
-        partner: What acts after the policy and learns, too, or `None`.
+    `optimized` is in the order of the gradients; `iteration` and `env_steps` are int64
+    counters; `partner` acts after the policy and learns too.
     """
 
     algorithm: Algorithm
@@ -58,23 +47,13 @@ class Training(NamedTuple):
         return self.algorithm.settings
 
     @property
-    def needs(self) -> Needs:
-        """What the algorithm needs of a trajectory."""
-        return self.algorithm.needs
-
-    @property
-    def updates(self) -> Updates:
-        """How the algorithm's updates run."""
-        return self.algorithm.updates
-
-    @property
     def replicas(self) -> int:
         """Replicas of the strategy."""
         return int(self.strategy.num_replicas_in_sync)
 
     @property
     def recurrent(self) -> bool:
-        """Whether a model remembers; minibatches are then whole sequences."""
+        """Whether a model is recurrent; minibatches are then whole sequences."""
         critic = self.critic
         return self.policy.recurrent or (critic is not None and critic.recurrent)
 
@@ -84,14 +63,7 @@ class Training(NamedTuple):
         return [v for _, variables in self.optimized for v in variables]
 
     def minibatch_size(self, size: int | None) -> int:
-        """Returns the rows of a minibatch on all replicas together.
-
-        Args:
-            size: As the algorithm asks for it; `None` is all rows.
-
-        Raises:
-            ValueError: If minibatches or replicas do not divide the rows.
-        """
+        """Returns a minibatch's rows on all replicas; `None` is all rows."""
         num_envs, num_steps = self.num_envs, self.settings.num_steps
         rows, replicas = num_envs * num_steps, self.replicas
         size = rows if size is None else size
@@ -117,25 +89,13 @@ class Training(NamedTuple):
         return size
 
     def minibatches(self) -> tuple[int, int]:
-        """Returns the epochs of an iteration and the minibatches of an epoch.
-
-        Raises:
-            ValueError: See `minibatch_size`.
-        """
-        size = self.minibatch_size(self.updates.minibatch_size)
-        return self.updates.num_epochs, self.num_envs * self.settings.num_steps // size
+        """Returns the epochs of an iteration and the minibatches of an epoch."""
+        updates = self.algorithm.updates
+        size = self.minibatch_size(updates.minibatch_size)
+        return updates.num_epochs, self.num_envs * self.settings.num_steps // size
 
     def orders(self, num_epochs: int, size: int | None, seed: Tensor) -> Tensor:
-        """Draws this replica's minibatches of all epochs: of rows, or of sequences.
-
-        Args:
-            num_epochs: Passes over the rows.
-            size: Rows of a minibatch on all replicas; `None` is all.
-            seed: `[2]` int32, the same on all replicas.
-
-        Returns:
-            See `shuffled`.
-        """
+        """Draws this replica's minibatches, of rows or sequences; see `shuffled`."""
         num_steps = self.settings.num_steps
         unit = num_steps if self.recurrent else 1  # rows that stay together
         return shuffled(

@@ -1,47 +1,27 @@
-"""Whether XLA's compiling pays off, and how many iterations a compiled call runs."""
+"""Whether XLA pays off, and how many iterations a compiled call runs."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-# Seconds: what XLA takes longer to compile an iteration, and what it saves afterwards
-# in each gradient step and in each step of in-graph environments. The numbers fit PPO
-# on CartPole-v1 and MountainCar-v0; slower processors change all of them alike.
+# Seconds that XLA takes longer to compile an iteration, and then saves in each gradient
+# step and in each step of in-graph environments, measured with PPO on CartPole-v1 and
+# MountainCar-v0. Slower processors scale all of them alike.
 _COMPILING = 4.0
-_SAVED_BY_UPDATE = 0.3e-3
-_SAVED_BY_STEP = 0.17e-3
+SAVED_BY_UPDATE = 0.3e-3
+SAVED_BY_STEP = 0.17e-3
 
-# Seconds of a call: seldom enough to cost nothing, and short for a progress bar.
+# Seconds of a call: long enough to cost nothing, short enough for a progress bar.
 _CALL = 0.1
 
 
-def saved_by_updates(updates: int) -> float:
-    """Returns the seconds that XLA saves in so many gradient steps."""
-    return updates * _SAVED_BY_UPDATE
-
-
-def saved_by_steps(num_steps: int) -> float:
-    """Returns the seconds that XLA saves in so many steps of in-graph environments."""
-    return num_steps * _SAVED_BY_STEP
-
-
 def pays_off(iterations: int, saved: float) -> bool:
-    """Whether so many iterations end earlier if XLA compiles them first.
-
-    Args:
-        iterations: How many.
-        saved: Seconds that each takes less; see `Kind.saved_by_xla`.
-    """
+    """Whether iterations that each save `saved` seconds make up for compiling."""
     return iterations * saved > _COMPILING
 
 
 def checked_jit_compile(jit_compile: object, strategy: tf.distribute.Strategy) -> None:
-    """Refuses what is no choice of a compiler, or none for a strategy.
-
-    Raises:
-        ValueError: If it is neither a bool nor "auto", or XLA is to compile what
-            several replicas share.
-    """
+    """Refuses anything but a bool or "auto", and True with several replicas."""
     replicas = strategy.num_replicas_in_sync
     if jit_compile not in (True, False, "auto") or (
         jit_compile is True and replicas > 1
@@ -54,12 +34,7 @@ def checked_jit_compile(jit_compile: object, strategy: tf.distribute.Strategy) -
 
 
 class Pace:
-    """Chooses how many iterations the next call runs.
-
-    Args:
-        fixed: As many as the user said, or `None`: as many as a tenth of a second
-            holds, by the quickest call so far. The first call compiles and runs one.
-    """
+    """Chooses the iterations of each call: `fixed`, or a tenth of a second's worth."""
 
     def __init__(self, fixed: int | None) -> None:
         self._fixed = fixed

@@ -1,4 +1,4 @@
-"""Iterations as compiled calls: the parts that all engines share."""
+"""What all engines share: iterations as compiled calls."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from typing_extensions import override
 
 from kpg import schedules
 from kpg.environments.environment import Environment
+from kpg.environments.graph.functional import GraphEnvironment
+from kpg.environments.host.vector import HostEnvironment
 from kpg.graph import random
 from kpg.graph.compiling import compiled
+from kpg.trainers.acting import graph
 from kpg.trainers.acting.graph import Episodes
+from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.iteration import Carry, Learner
-from kpg.trainers.learning.replicas import split
+from kpg.trainers.learning.replicas import fold_in_replica, split, sum_up
 from kpg.trainers.learning.training import Training
 from kpg.trajectories import Trajectory
-from kpg.types import Logs, Metrics, Tensor
+from kpg.types import Logs, Metrics, Nest, Tensor
+
+GraphCarry = tuple[graph.Carry, Carry]
 
 
 class Engine(ABC):
-    """Runs iterations of a training on one environment, each where the last stopped.
+    """Runs iterations of a training on one environment, each where the last stopped."""
 
-    Args:
-        training: What is trained, and how.
-        env: The environment.
-        jit_compile: Whether XLA compiles the graphs.
-    """
+    function: tf.types.experimental.PolymorphicFunction
+    _carry: Nest = None
 
     def __init__(
         self, training: Training, env: Environment, jit_compile: bool = False
@@ -39,39 +42,22 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
-        """Runs iterations.
+        """Runs iterations, after `done` of the `total` ones of this `fit`.
 
-        Args:
-            iterations: How many.
-            done: Iterations of this `fit` before them.
-            total: Iterations of this `fit` in all.
-            rates: The learning rate of each optimizer at the start of this `fit`.
-
-        Returns:
-            By name, sums over the iterations of what `Learner.learn` returns and of the
-            fields of `Episodes`.
+        `rates` are the optimizers' learning rates at the start of this `fit`. Returns
+        sums over the iterations of `Learner.learn`'s metrics and the `Episodes`.
         """
 
-    @abstractmethod
     def restart(self) -> None:
         """Begins new episodes with the next run."""
+        self._carry = None
 
     @abstractmethod
     def compile(self, jit_compile: bool) -> None:
-        """Builds the graphs anew; episodes go on."""
-
-    @property
-    @abstractmethod
-    def function(self) -> tf.types.experimental.PolymorphicFunction:
-        """The `tf.function` that holds the update."""
+        """Builds the graphs anew, with the update in `function`; episodes go on."""
 
     def next_key(self, seed: Tensor | int) -> Tensor:
-        """Returns the `[2]` int32 seed of the next iteration, and counts it.
-
-        Args:
-            seed: The training's, which no graph may hold as a constant: it would be
-                compiled anew for every seed.
-        """
+        """Counts an iteration and returns its `[2]` seed; `seed` is a graph's input."""
         training = self.training
         iteration = tf.cast(tf.convert_to_tensor(training.iteration), tf.int32)
         training.iteration.assign_add(1)
@@ -79,12 +65,7 @@ class Engine(ABC):
         return tf.stack([seed, iteration])
 
     def schedule_rates(self, bases: Tensor, progress: Tensor) -> None:
-        """Sets this iteration's learning rates, if they have a schedule in time.
-
-        Args:
-            bases: `[K]` float32, the rate of each optimizer at the start of this `fit`.
-            progress: Scalar in [0, 1], how much of this `fit` is done.
-        """
+        """Sets this iteration's learning rates from the initial ones, `[K]`."""
         name = self.training.settings.learning_rate_schedule
         if name not in schedules.SCHEDULES or name == "constant":
             return
@@ -100,21 +81,11 @@ class HostedEngine(Engine):
 
     @abstractmethod
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
-        """Collects the trajectory of an iteration.
-
-        Args:
-            iteration: Its number, from 0 on.
-            seed: `[2]` int32, a stateless seed.
-        """
+        """Collects a trajectory, given the iteration's number and a `[2]` seed."""
 
     @override
     def compile(self, jit_compile: bool) -> None:
-        self._function = compiled(self.learn, jit_compile)
-
-    @property
-    @override
-    def function(self) -> tf.types.experimental.PolymorphicFunction:
-        return self._function
+        self.function = compiled(self.learn, jit_compile)
 
     @override
     def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
@@ -125,7 +96,7 @@ class HostedEngine(Engine):
             iteration = int(tf.convert_to_tensor(self.training.iteration))
             seeds = random.seeds([2], self.next_key(self.training.seed))
             trajectory, episodes = self.collect(iteration, seeds[0])
-            self._carry, metrics = self._function(
+            self._carry, metrics = self.function(
                 split(self.strategy, trajectory),
                 self._carry,
                 seeds[1],
@@ -146,8 +117,137 @@ class HostedEngine(Engine):
     ) -> tuple[Carry, Metrics]:
         """Builds graph: see `Learner.learn`."""
         self.schedule_rates(rates, progress)
-        return self.learner.learn(trajectory, carry, seed, progress)
+        return self.learner.learn(self.prepared(trajectory), carry, seed, progress)
+
+    def prepared(self, trajectory: Trajectory) -> Trajectory:
+        """Returns what each replica learns from; builds graph."""
+        return trajectory
+
+
+class HostEngine(HostedEngine):
+    """Steps Gymnasium's environments."""
+
+    env: HostEnvironment
+
+    def __init__(
+        self, training: Training, env: HostEnvironment, jit_compile: bool = False
+    ) -> None:
+        super().__init__(training, env, jit_compile)
+        if training.algorithm.needs.greedy:
+            raise ValueError(
+                "A comparison with the greedy episode from the same start needs an "
+                "environment that can start twice in one state: one in the graph, or a "
+                "text task. Received: "
+                f"{env.spec.id if env.spec else type(env).__name__}"
+            )
+        self.collector = HostCollector(
+            env,
+            training.policy,
+            training.settings.num_steps,
+            training.algorithm.needs.whole_episodes,
+            training.partner,
+        )
 
     @override
     def restart(self) -> None:
-        self._carry = None
+        super().restart()
+        self.collector.restart_episodes()
+
+    @override
+    def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
+        return self.collector.collect(seed)
+
+
+class GraphEngine(Engine):
+    """Runs any number of iterations in one call of one `tf.function`."""
+
+    env: GraphEnvironment
+    _carry: GraphCarry | None = None
+    _names: tuple[str, ...] = ()
+
+    def __init__(
+        self, training: Training, env: GraphEnvironment, jit_compile: bool = False
+    ) -> None:
+        super().__init__(training, env, jit_compile)
+        self.collector = graph.GraphCollector(
+            env,
+            training.policy,
+            training.settings.num_steps,
+            self.learner.num_envs,
+            training.algorithm.needs.whole_episodes,
+            training.algorithm.needs.greedy,
+        )
+        self._start = tf.function(self._begin, autograph=False)
+
+    @override
+    def compile(self, jit_compile: bool) -> None:
+        self._step = tf.function(self._iteration, autograph=False)
+        self.function = compiled(self._iterations, jit_compile)
+
+    @override
+    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
+        if self._carry is None:
+            seed = self.training.seed if self.env.seed is None else self.env.seed
+            key = tf.constant([seed & 0x7FFFFFFF, self.training.seed], tf.int32)
+            self._carry = self._start(key)
+        self._carry, sums = self.function(
+            self._carry,
+            tf.constant(self.training.seed),
+            tf.constant(iterations),
+            tf.constant(done, tf.float32),
+            tf.constant(total, tf.float32),
+            tf.constant(rates, tf.float32),
+        )
+        return dict(zip(self._names, sums.numpy().tolist(), strict=True))
+
+    def _begin(self, key: Tensor) -> GraphCarry:
+        start = self.strategy.run(
+            lambda seed: self.collector.start(fold_in_replica(seed)), (key,)
+        )
+        return start, self.learner.start()
+
+    def _iterations(
+        self,
+        carry: GraphCarry,
+        seed: Tensor,
+        iterations: Tensor,
+        done: Tensor,
+        total: Tensor,
+        rates: Tensor,
+    ) -> tuple[GraphCarry, Tensor]:
+        """Runs `iterations` iterations: the whole of training as one graph."""
+        # Traced separately first, to know which metrics there are.
+        traced = self._step.get_concrete_function(carry, seed, done, rates)
+        size = traced.structured_outputs[1].shape[0]
+
+        def body(index: Tensor, carry: GraphCarry, sums: Tensor) -> tuple[object, ...]:
+            progress = (done + tf.cast(index, tf.float32)) / total
+            carry, numbers = self._step(carry, seed, progress, rates)
+            return index + 1, carry, sums + numbers
+
+        _, carry, sums = tf.while_loop(
+            lambda index, *_: index < iterations,
+            body,
+            (tf.constant(0), carry, tf.zeros([size])),
+        )
+        return carry, sums
+
+    def _iteration(
+        self, carry: GraphCarry, seed: Tensor, progress: Tensor, rates: Tensor
+    ) -> tuple[GraphCarry, Tensor]:
+        """Collects and learns once; the numbers are in the order of `_names`."""
+        self.schedule_rates(rates, progress)
+        seeds = random.seeds([2], self.next_key(seed))
+        states, learned = carry
+        states, trajectory, episodes = self.strategy.run(
+            self._collect, (states, seeds[0])
+        )
+        learned, metrics = self.learner.learn(trajectory, learned, seeds[1], progress)
+        numbers = {**metrics, **sum_up(self.strategy, episodes)._asdict()}
+        self._names = tuple(numbers)
+        return (states, learned), tf.stack(list(numbers.values()))
+
+    def _collect(
+        self, carry: graph.Carry, seed: Tensor
+    ) -> tuple[graph.Carry, Trajectory, Episodes]:
+        return self.collector.collect(carry, fold_in_replica(seed))

@@ -1,89 +1,110 @@
-"""One call of `fit`: epochs, callbacks, validation, and the clock."""
+"""One call of `fit`: epochs, callbacks, validation and time."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kpg import schedules
-from kpg.environments.environment import Environment
+from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import broken_policy
+from kpg.trainers.learning.iteration import BROKEN
 from kpg.trainers.running.compilation import Pace
 from kpg.trainers.running.engine import Engine
-from kpg.trainers.running.logs import EpochLog
 from kpg.types import Logs
 
-Evaluate = Callable[[Environment, int], "dict[str, Any]"]
+_VALIDATED = ("return", "return_std", "length")
+
+
+class EpochLog:
+    """Accumulates what the calls of one epoch return."""
+
+    def __init__(self) -> None:
+        self._sums: Logs = {}
+        self._iterations = 0
+        self._env_steps = 0
+        self.seconds = 0.0
+
+    def add(self, sums: Logs, iterations: int, env_steps: int, seconds: float) -> None:
+        """Adds a call of `Engine.run`: its iterations, environment steps, seconds."""
+        for name, number in sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + number
+        self._iterations += iterations
+        self._env_steps += env_steps
+        self.seconds += seconds
+
+    @property
+    def broken(self) -> str | None:
+        """The member of `BROKEN` that gave values that are not finite, or `None`."""
+        return next((name for name in BROKEN if self._sums[name] > 0), None)
+
+    def batch_logs(self) -> Logs:
+        """Returns the running means of the epoch, without unknown ones."""
+        return {
+            name: value
+            for name, value in self.epoch_logs().items()
+            if name == "loss" or not math.isnan(value)
+        }
+
+    def epoch_logs(self) -> Logs:
+        """Returns the means over the epoch."""
+        count = self._sums.get("number", 0.0)
+        hidden = (*BROKEN, *Episodes._fields)
+        return {
+            "return": self._sums["returns"] / count if count else math.nan,
+            "length": self._sums["lengths"] / count if count else math.nan,
+            "episodes": int(count),
+            "steps_per_second": self._env_steps / max(self.seconds, 1e-9),
+            **{
+                name: number / max(self._iterations, 1)
+                for name, number in self._sums.items()
+                if name not in hidden
+            },
+        }
 
 
 class Fitting:
-    """Runs the epochs of one `Trainer.fit`.
-
-    Args:
-        engine: What runs the iterations.
-        callbacks: Keras's list of callbacks, of a model that they may stop.
-        epochs: Number of the last epoch.
-        steps: Iterations in an epoch.
-        iterations_per_call: See `Pace`.
-
-    Attributes:
-        compile_seconds: Time spent on building the graphs.
-        train_seconds: Time spent on training, without building, validation and
-            callbacks.
-    """
+    """Runs the epochs of one `Trainer.fit`, `steps` iterations each, up to `epochs`."""
 
     def __init__(
         self,
         engine: Engine,
-        callbacks: keras.callbacks.CallbackList,
+        model: keras.Model,
         epochs: int,
         steps: int,
         iterations_per_call: int | None,
+        callbacks: Sequence[keras.callbacks.Callback],
+        verbose: int | str,
+        validate: Callable[[], dict[str, Any]] | None,
+        validation_freq: int,
     ) -> None:
         self.engine = engine
-        self.callbacks = callbacks
         self.epochs = epochs
         self.steps = steps
-        self.compile_seconds = self.train_seconds = 0.0
-        self._model: keras.Model = callbacks.model
+        self.callbacks = keras.callbacks.CallbackList(
+            list(callbacks),
+            add_history=True,
+            add_progbar=verbose != 0,
+            verbose=1 if verbose == "auto" else verbose,
+            epochs=epochs,
+            steps=steps,
+            model=model,
+        )
+        self.validate = validate
+        self.validation_freq = validation_freq
+        self._model = model
         self._schedule = engine.training.settings.learning_rate_schedule
-        self._validate: tuple[Callable[[], Logs], int] | None = None
+        self._optimizers = [optimizer for optimizer, _ in engine.training.optimized]
         self._seconds: list[tuple[float, int]] = []
         self._pace = Pace(iterations_per_call)
 
-    def validate_on(
-        self, evaluate: Evaluate, env: Environment, episodes: int, frequency: int
-    ) -> None:
-        """Evaluates after every `frequency` epochs.
-
-        Args:
-            evaluate: `Trainer.evaluate`.
-            env: On which environment.
-            episodes: How many episodes.
-            frequency: Epochs from one evaluation to the next.
-        """
-
-        def validate() -> Logs:
-            self.callbacks.on_test_begin()
-            result = evaluate(env, episodes)
-            names = ("return", "return_std", "length")
-            logs = {name: float(result[name]) for name in names}
-            self.callbacks.on_test_end(logs)
-            return {f"val_{name}": value for name, value in logs.items()}
-
-        self._validate = (validate, frequency)
-
     def run(self, initial_epoch: int) -> None:
-        """Runs the epochs from `initial_epoch` on.
-
-        Raises:
-            ValueError: If the environment breaks, or a callback and the trainer both
-                set the learning rate.
-        """
+        """Runs the epochs from `initial_epoch` on."""
         self._model.stop_training = False
         self._base_rates = self._learning_rates()
         self.callbacks.on_train_begin()
@@ -97,7 +118,7 @@ class Fitting:
             self._report_times()
             if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
                 # A later fit starts from the same rates.
-                for index, optimizer in enumerate(self._optimizers()):
+                for index, optimizer in enumerate(self._optimizers):
                     optimizer.learning_rate = self._base_rates[index]
         self.callbacks.on_train_end(logs)
 
@@ -110,8 +131,12 @@ class Fitting:
         logs.update(self.engine.env.measured())
         env_steps = int(tf.convert_to_tensor(self.engine.training.env_steps))
         logs.update(env_steps=env_steps, learning_rate=rates[0])
-        if self._validate is not None and (epoch + 1) % self._validate[1] == 0:
-            logs.update(self._validate[0]())
+        if self.validate is not None and (epoch + 1) % self.validation_freq == 0:
+            self.callbacks.on_test_begin()
+            result = self.validate()
+            validated = {name: float(result[name]) for name in _VALIDATED}
+            self.callbacks.on_test_end(validated)
+            logs.update({f"val_{name}": own for name, own in validated.items()})
         self.callbacks.on_epoch_end(epoch, logs)
         if epoch + 1 < self.epochs:
             self._refuse_two_schedules(rates)
@@ -133,7 +158,12 @@ class Fitting:
             self._pace.add(seconds, size)
             log.add(sums, size, size * rows, seconds)
             if log.broken == "broken_environment":
-                raise _broken_environment(env)
+                name = env.spec.id if env.spec else "The environment"
+                raise ValueError(
+                    f"{name} gave observations or rewards that are not finite; nothing "
+                    "was learned from them. Wrap or fix the environment. Received: inf "
+                    "or nan"
+                )
             if log.broken:
                 raise broken_policy()
             step += size
@@ -141,42 +171,24 @@ class Fitting:
         return log.epoch_logs()
 
     def _report_times(self) -> None:
-        """Splits the time into building the graphs and training.
-
-        The first execution does both; what the others took for each of their iterations
-        says how much of it was training.
-        """
+        """Splits time into building graphs and training, by the later calls' pace."""
         if not self._seconds:
             return
         first, size = self._seconds[0]
         later = sum(seconds for seconds, _ in self._seconds[1:])
         count = sum(size for _, size in self._seconds[1:])
         training = min(first, later / count * size) if count else first
-        self.compile_seconds = first - training
-        self.train_seconds = later + training
+        self._model.compile_seconds = first - training
+        self._model.train_seconds = later + training
 
     def _learning_rates(self) -> list[float]:
-        return [
-            float(tf.convert_to_tensor(optimizer.learning_rate))
-            for optimizer in self._optimizers()
-        ]
-
-    def _optimizers(self) -> list[keras.optimizers.Optimizer]:
-        return [optimizer for optimizer, _ in self.engine.training.optimized]
+        return [float(tf.convert_to_tensor(o.learning_rate)) for o in self._optimizers]
 
     def _refuse_two_schedules(self, rates: list[float]) -> None:
-        """Raises if somebody changed the rate that the trainer sets itself."""
+        """Raises if a callback changed a rate that the trainer sets itself."""
         if self._schedule != "constant" and self._learning_rates() != rates:
             raise ValueError(
                 "A callback changed the optimizer's learning rate, which "
                 "`learning_rate_schedule` sets in every iteration; use only one of "
                 f"them. Received: learning_rate_schedule={self._schedule!r}"
             )
-
-
-def _broken_environment(env: Environment) -> ValueError:
-    name = env.spec.id if env.spec else "The environment"
-    return ValueError(
-        f"{name} gave observations or rewards that are not finite; nothing was learned "
-        "from them. Wrap or mend the environment. Received: inf or nan"
-    )

@@ -1,57 +1,42 @@
-"""What each kind of environment brings along: an engine, an evaluator, XLA or not."""
+"""What each kind of environment brings: an engine, an evaluator, XLA or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from kpg import imports
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.host.vector import HostEnvironment
-from kpg.models.policy import Policy
 from kpg.trainers.acting.evaluation import Evaluator, GraphEvaluator, HostEvaluator
-from kpg.trainers.running.compilation import saved_by_steps, saved_by_updates
-from kpg.trainers.running.engine import Engine
-from kpg.trainers.running.graph_engine import GraphEngine
-from kpg.trainers.running.host_engine import HostEngine
+from kpg.trainers.running.compilation import SAVED_BY_STEP, SAVED_BY_UPDATE
+from kpg.trainers.running.engine import Engine, GraphEngine, HostEngine
 
 
 class Kind(NamedTuple):
-    """How trainers run on one kind of environment.
+    """How trainers run on one kind of environment, and seconds that XLA saves there."""
 
-    Attributes:
-        engine: Makes an `Engine` of a `Training`, an environment and `jit_compile`.
-        evaluator: Makes an `Evaluator`; see there for the arguments.
-        saved_by_xla: Seconds that an iteration takes less once XLA has compiled it,
-            given the gradient steps of an iteration and its steps.
-    """
+    engine: type[Engine]
+    evaluator: type[Evaluator]
+    saved_by_update: float = SAVED_BY_UPDATE
+    saved_by_step: float = 0.0
 
-    engine: Callable[..., Engine]
-    evaluator: Callable[..., Evaluator]
-    saved_by_xla: Callable[[int, int], float]
+    def saved_by_xla(self, updates: int, num_steps: int) -> float:
+        """Returns the seconds that XLA saves in an iteration."""
+        return updates * self.saved_by_update + num_steps * self.saved_by_step
 
 
 _KINDS: dict[str, Kind | str] = {}
 
 
 def register(environment: type[Environment] | str, kind: Kind | str) -> None:
-    """Says how trainers run on a class of environments.
-
-    Args:
-        environment: The class, or "module:Name" so as not to import it.
-        kind: The kind, or "module:NAME", which is imported on first use.
-    """
+    """Registers a class of environments; "module:NAME" is imported on first use."""
     named = environment if isinstance(environment, str) else _name(environment)
     _KINDS[named] = kind
 
 
 def kind_of(env: Environment) -> Kind:
-    """Returns the kind of an environment: that of its class, or of its nearest base.
-
-    Raises:
-        ValueError: If no kind is known for it.
-    """
+    """Returns the kind of an environment's class, or of its nearest base."""
     for base in type(env).__mro__:
         kind: object = _KINDS.get(_name(base))
         if isinstance(kind, str):
@@ -68,23 +53,7 @@ def _name(environment: type) -> str:
     return f"{environment.__module__}:{environment.__qualname__}"
 
 
-def _host_evaluator(
-    env: HostEnvironment,
-    policy: Policy,
-    episodes: int,
-    deterministic: bool,
-    jit_compile: bool,
-) -> HostEvaluator:
-    # XLA would cost each of its small calls more than it saves; see `Actor`.
-    return HostEvaluator(env, policy, episodes, deterministic)
-
-
-def _saved_in_graph(updates: int, num_steps: int) -> float:
-    return saved_by_updates(updates) + saved_by_steps(num_steps)
-
-
-register(GraphEnvironment, Kind(GraphEngine, GraphEvaluator, _saved_in_graph))
 register(
-    HostEnvironment,
-    Kind(HostEngine, _host_evaluator, lambda updates, _: saved_by_updates(updates)),
+    GraphEnvironment, Kind(GraphEngine, GraphEvaluator, saved_by_step=SAVED_BY_STEP)
 )
+register(HostEnvironment, Kind(HostEngine, HostEvaluator))

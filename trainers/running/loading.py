@@ -1,4 +1,4 @@
-"""Loading what `Trainer.save` wrote."""
+"""Loads what `Trainer.save` wrote."""
 
 from __future__ import annotations
 
@@ -13,17 +13,10 @@ from kpg.trainers.trainer import Trainer
 
 
 def load(filepath: str | os.PathLike[str]) -> Trainer:
-    """Loads a trainer, compiled as it was, from a `.keras` file.
+    """Loads a trainer, compiled as it was, from a file of `Trainer.save`.
 
-    Args:
-        filepath: What was given to `Trainer.save`.
-
-    Returns:
-        The trainer, with its weights, optimizer and counters. Environments are not
-        saved: the next `fit` begins new episodes.
-
-    Raises:
-        ValueError: If the file is missing or truncated, or holds no trainer of kpg.
+    It has its weights, optimizer and counters; the next `fit` begins new episodes. A
+    file that is missing, truncated or of another model is a `ValueError`.
     """
     path = Path(filepath)
     if not path.is_file():
@@ -39,9 +32,7 @@ def load(filepath: str | os.PathLike[str]) -> Trainer:
     try:
         loaded = keras.saving.load_model(path)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = (
-            str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
-        )
+        reason = (str(error).strip() or "no reason").splitlines()[0]
         raise ValueError(
             f"The file cannot be loaded: {reason}. Received: {str(path)!r}"
         ) from error
@@ -55,7 +46,7 @@ def load(filepath: str | os.PathLike[str]) -> Trainer:
 
 
 def _is_whole_zip(path: Path) -> bool:
-    """Whether every member of the archive has the checksum that it was written with."""
+    """Whether every member of the archive has its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

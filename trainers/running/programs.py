@@ -1,4 +1,4 @@
-"""The programs that a compiled trainer has at hand: an engine, and evaluators."""
+"""The programs of a compiled trainer: an engine and evaluators."""
 
 from __future__ import annotations
 
@@ -17,17 +17,7 @@ from kpg.trainers.running.kinds import kind_of
 
 
 class Programs:
-    """Builds programs when they are first asked for, and keeps them.
-
-    Args:
-        strategy: Of `tf.distribute`.
-        jit_compile: As `Trainer.compile` takes it.
-        iterations_per_call: See `Pace`.
-
-    Attributes:
-        engine: Of the last `fit`, or `None`.
-        uses_xla: Whether XLA compiles the programs.
-    """
+    """Builds programs on demand and keeps them: the last engine, evaluators."""
 
     def __init__(
         self,
@@ -44,13 +34,7 @@ class Programs:
         self._evaluators: dict[tuple[int, int, bool], Evaluator] = {}
 
     def plan(self, training: Training, env: Environment, iterations: int) -> None:
-        """Turns to XLA as soon as it pays off, unless it was decided otherwise.
-
-        Args:
-            training: What is trained.
-            env: The environment.
-            iterations: How many are about to run.
-        """
+        """Turns XLA on if `jit_compile` is "auto" and it pays off from now on."""
         self._planned += iterations
         if self.jit_compile != "auto" or training.replicas > 1 or self.uses_xla:
             return
@@ -81,23 +65,18 @@ class Programs:
                 env, policy, episodes, deterministic, self.uses_xla
             )
         if self.engine is not None and self.engine.env is env:
-            self.engine.restart()  # its episodes are about to be broken off
+            self.engine.restart()  # evaluation interrupts its episodes
         return self._evaluators[key]
 
 
 class Environments:
-    """Makes the same `Environment` of the same object each time."""
+    """Returns the same `Environment` for the same object each time."""
 
     def __init__(self) -> None:
         self._known: list[tuple[object, Environment]] = []
 
     def get(self, env: object, seed: int) -> Environment:
-        """Returns the environment that a user gave in whatever form.
-
-        Args:
-            env: See `kpg.environments.as_environment`.
-            seed: Of its first reset.
-        """
+        """Returns the environment that a user gave in any form of `as_environment`."""
         if isinstance(env, Environment):
             return env
         for known, environment in self._known:
@@ -109,15 +88,7 @@ class Environments:
 
 
 def partner_of(env: Environment, executor: keras.Model | None) -> Partner | None:
-    """Returns the environment's model that is trained, too, if there is one.
-
-    Args:
-        env: The environment.
-        executor: The model that it must be, or `None`.
-
-    Raises:
-        ValueError: If the environment has no such model inside.
-    """
+    """Returns the environment's model that is trained too, which must be `executor`."""
     if executor is None:
         return None
     partner = env.partner()

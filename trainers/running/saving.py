@@ -1,27 +1,26 @@
-"""Files of trainers: written aside and renamed, and models revived from them."""
+"""Writes trainers' files aside before renaming them, and revives models."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
+from typing_extensions import Self, override
 
+from kpg.models.critic import Critic
+from kpg.models.policy import Policy
+from kpg.trainers.running.programs import Programs
+from kpg.trainers.settings import TrainerSettings
 from kpg.types import Config
+
+_OPTIMIZERS = ("optimizer", "critic_optimizer", "executor_optimizer")
 
 
 def write_aside(path: Path, overwrite: bool, write: Callable[[Path], None]) -> None:
-    """Writes a file aside and renames it, so that there is always a whole one.
-
-    Args:
-        path: Of the file.
-        overwrite: Whether it may replace one.
-        write: Writes it under the path that it is given.
-
-    Raises:
-        ValueError: If the file exists and may not be replaced.
-    """
+    """Writes a file aside and renames it, so that there is always a whole one."""
     if path.exists() and not overwrite:
         raise ValueError(
             "The file exists; give another name or `overwrite=True`. "
@@ -36,10 +35,7 @@ def write_aside(path: Path, overwrite: bool, write: Callable[[Path], None]) -> N
 
 
 def revived_models(config: Config, custom_objects: Config | None = None) -> Config:
-    """Returns a trainer's configuration with its models made anew.
-
-    A critic with the policy's trunk gets that of the new policy.
-    """
+    """Returns a trainer's configuration with new models, trunks shared as before."""
     config = dict(config)
     revive = keras.saving.deserialize_keras_object
     policy = config["policy"] = revive(config["policy"], custom_objects)
@@ -47,8 +43,60 @@ def revived_models(config: Config, custom_objects: Config | None = None) -> Conf
     if critic is not None and critic["config"].get("trunk"):
         kind = keras.saving.get_registered_object(critic["registered_name"])
         config["critic"] = kind.from_config(critic["config"], trunk=policy)
-    elif critic is not None:
+    else:
         config["critic"] = revive(critic, custom_objects)
-    if config.get("executor") is not None:
-        config["executor"] = revive(config["executor"], custom_objects)
+    config["executor"] = revive(config.get("executor"), custom_objects)
     return config
+
+
+class SavedTrainer(keras.Model):
+    """How a trainer is saved and revived."""
+
+    policy: Policy
+    critic: Critic | None
+    executor: keras.Model | None
+    seed: int | None
+    settings: TrainerSettings
+    _programs: Programs
+
+    @override
+    def save(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
+    ) -> None:
+        """Saves models, settings, optimizer and counters; see `keras.Model.save`."""
+        write_aside(Path(filepath), overwrite, partial(super().save, **kwargs))
+
+    @override
+    def get_config(self) -> Config:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "policy": serialize(self.policy),
+            "critic": serialize(self.critic),
+            "executor": serialize(self.executor),
+            "seed": self.seed,
+            **self.settings.get_config(),
+        }
+
+    @classmethod
+    @override
+    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
+        return cls(**revived_models(config, custom_objects))
+
+    @override
+    def get_compile_config(self) -> Config:
+        if not self.compiled:
+            return {}
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **{name: serialize(getattr(self, name)) for name in _OPTIMIZERS},
+            "steps_per_execution": self._programs.iterations_per_call or "auto",
+            "jit_compile": self._programs.jit_compile,
+        }
+
+    @override
+    def compile_from_config(self, config: Config) -> None:
+        revive = keras.saving.deserialize_keras_object
+        given = [name for name in _OPTIMIZERS if name in config]
+        optimizers = {name: revive(config[name]) for name in given}
+        self.compile(**{**config, **optimizers})

@@ -245,8 +245,14 @@ def test_an_environment_that_cannot_begin_twice_is_refused(make_trainer: Make) -
         ),
         ({"baseline": "moving_average"}, "no constant baseline.*set it to False"),
         ({"baseline_decay": 0.5}, "`baseline_decay` has no effect with baseline=None"),
-        ({"baseline": "moving_average", "baseline_decay": 1.5}, r"`decay` must be"),
-        ({"baseline": "moving_average", "baseline_decay": 1.0}, "`decay` must be"),
+        (
+            {"baseline": "moving_average", "baseline_decay": 1.5},
+            "`baseline_decay` must be",
+        ),
+        (
+            {"baseline": "moving_average", "baseline_decay": 1.0},
+            "`baseline_decay` must be",
+        ),
         ({"loss_normalization": "sum"}, "must be one of rows, episodes, constant"),
         (
             {"loss_normalization": "constant", "whole_episodes": False},

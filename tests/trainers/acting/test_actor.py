@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.trainers.acting.acting import act
 from kpg.trainers.acting.actor import Actor
+from kpg.trainers.acting.graph import act
 
 COPIES = 3
 

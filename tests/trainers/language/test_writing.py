@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.trainers.language.writing import GreedyWriter, Writer
+from kpg.trainers.language.writing import GreedyWriter, TextEvaluator, Writer
 from tests.text_training import T, remainder, small_policy, task, vowels
 
 SEED = tf.constant([1, 2])
@@ -57,3 +59,17 @@ def test_a_policy_of_something_else_is_refused() -> None:
     made = kpg.models.Policy(env.observation_space, env.action_space, hidden_units=(4,))
     with pytest.raises(ValueError, match="CausalLMPolicy`. Received: Policy"):
         Writer(task(), made, jit_compile=False)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_as_many_episodes_as_are_asked_for(deterministic: bool) -> None:
+    made, env = small_policy("abc"), task([vowels], num_envs=4)
+    evaluator = TextEvaluator(env, made, 6, deterministic, False)
+    result: Any = evaluator.run(0)
+    assert result["episodes"] == 6 and len(result["returns"]) == 6
+    assert result["reward/vowels"] == pytest.approx(result["return"], abs=1e-5)
+    assert evaluator.run(0)["return"] == result["return"]
+    if deterministic:
+        prompts = [env.prompts[number % 3] for number in range(6)]
+        texts = made.generate(prompts, T, deterministic=True)
+        np.testing.assert_allclose(result["returns"], vowels([], texts), atol=1e-6)

@@ -9,8 +9,7 @@ import pytest
 
 import kpg
 from kpg.environments import GraphEnvironment
-from kpg.trainers.running.graph_engine import GraphEngine
-from kpg.trainers.running.host_engine import HostEngine
+from kpg.trainers.running.engine import GraphEngine, HostEngine
 from kpg.trainers.running.kinds import kind_of, register
 
 

@@ -1,4 +1,4 @@
-"""Which optimizers a trainer can be compiled with."""
+"""Which models and optimizers a trainer accepts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,37 @@ Identifier: TypeAlias = "keras.optimizers.Optimizer | str | Config"
 """What `keras.optimizers.get` takes: an optimizer, its name or its configuration."""
 
 
+def check_models(
+    trainer: str,
+    policy: Policy,
+    critic: Critic | None,
+    executor: keras.Model | None,
+    critic_is_optional: bool,
+) -> None:
+    """Refuses models that do not go together in a trainer."""
+    if critic is None and not critic_is_optional:
+        raise ValueError(
+            f"{trainer} needs a critic; give a `kpg.models.Critic` of "
+            "the same observations. Received: critic=None"
+        )
+    if critic is not None and critic.observation_space != policy.observation_space:
+        raise ValueError(
+            "Policy and critic must be for the same observations. Received: "
+            f"policy for {policy.observation_space}, "
+            f"critic for {critic.observation_space}"
+        )
+    if executor is not None and not executor.trainable_variables:
+        raise ValueError(
+            "An executor that learns needs trainable weights; give a frozen one to "
+            f"the environment alone. Received: executor={executor.name}, whose "
+            "weights are all frozen"
+        )
+
+
 def checked_optimizer(
     optimizer: Identifier, schedule: str
 ) -> keras.optimizers.Optimizer:
-    """Returns the Keras optimizer that was named.
-
-    Args:
-        optimizer: The optimizer.
-        schedule: The trainer's `learning_rate_schedule`.
-
-    Raises:
-        ValueError: If the optimizer and the trainer both have a schedule.
-    """
+    """Returns the Keras optimizer, if only it or the trainer has a schedule."""
     optimizer = keras.optimizers.get(optimizer)
     if schedule != "constant" and not hasattr(optimizer.learning_rate, "assign"):
         raise ValueError(
@@ -39,11 +58,7 @@ def checked_optimizer(
 def checked_executor_optimizer(
     optimizer: Identifier | None, executor: keras.Model | None, schedule: str
 ) -> keras.optimizers.Optimizer | None:
-    """Returns the executor's own optimizer, or `None` if there is no executor.
-
-    Raises:
-        ValueError: As `checked_optimizer`, or if one of the two is missing.
-    """
+    """Returns the executor's optimizer; `None` if and only if there is no executor."""
     if (executor is None) != (optimizer is None):
         raise ValueError(
             "An executor that learns has an optimizer of its own: give the trainer an "
@@ -57,11 +72,7 @@ def checked_executor_optimizer(
 def checked_critic_optimizer(
     optimizer: Identifier | None, policy: Policy, critic: Critic | None, schedule: str
 ) -> keras.optimizers.Optimizer | None:
-    """Returns the critic's own optimizer, or `None` if it is to have none.
-
-    Raises:
-        ValueError: As `checked_optimizer`, or if no critic has weights of its own.
-    """
+    """Returns the critic's own optimizer, if any; the critic needs its own weights."""
     if optimizer is None:
         return None
     if critic is None or critic.trunk is policy.trunk:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import pytest
 
-from kpg.trainers.running.optimizers import (
+from kpg.trainers.running.parts import (
     checked_critic_optimizer,
     checked_executor_optimizer,
     checked_optimizer,

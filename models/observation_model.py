@@ -209,8 +209,9 @@ class ObservationModel(keras.Model):
         if config["memory"] != "transformer":
             config.pop("memory_steps", None)
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
-            backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
-            return cls(backbone=backbone, **config)
+            revive = keras.saving.deserialize_keras_object
+            config["backbone"] = revive(config["backbone"])
+            return cls(**config)
 
 
 def _shared_trunk(

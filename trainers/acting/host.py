@@ -93,9 +93,19 @@ class HostCollector:
         for part in parts:
             self._receive(received, self.num_steps - 1, part)
         self._running = True
-        *happened, turns = received.nest()
+        observations, actions, log_probs = sent.nest()
+        rewards, terminated, truncated, valid, finals, turns = received.nest()
         trajectory = Trajectory(
-            *sent.nest(), *happened, policy_state=before, turns=turns
+            observations=observations,
+            actions=actions,
+            log_probs=log_probs,
+            rewards=rewards,
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
+            next_observations=finals,
+            policy_state=before,
+            turns=turns,
         )
         if self.restart:
             ended = ends(trajectory)

@@ -13,8 +13,7 @@ import tensorflow as tf
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
-from kpg.environments import GraphEnvironment, HostEnvironment
-from kpg.environments.graph.classic_control import CartPole
+from kpg.environments import CartPole, GraphEnvironment, HostEnvironment
 from kpg.environments.graph.functional import Rng
 from tests.fragments import collected, values_of
 
@@ -122,9 +121,6 @@ def test_both_engines_train_alike(memory: str | None) -> None:
     pairs = zip(outside.variables, inside.variables, strict=True)
     for host, graph in pairs:
         np.testing.assert_allclose(host, graph, atol=1e-4, err_msg=host.path)
-
-
-Make = Callable[..., Any]
 
 
 def test_how_iterations_are_run_does_not_change_what_is_learned(

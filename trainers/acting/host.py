@@ -94,9 +94,8 @@ class HostCollector:
             self._receive(received, self.num_steps - 1, part)
         self._running = True
         *happened, turns = received.nest()
-        trajectory = Trajectory(
-            *sent.nest(), *happened, policy_state=before, turns=turns
-        )
+        trajectory = Trajectory(*sent.nest(), *happened)
+        trajectory = trajectory._replace(policy_state=before, turns=turns)
         if self.restart:
             ended = ends(trajectory)
             passed = np.cumsum(ended, axis=0) - ended

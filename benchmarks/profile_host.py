@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import kpg
 from kpg.trainers.acting.actor import Actor
-from kpg.trainers.running.engines import HostEngine
+from kpg.trainers.running.engine import HostEngine
 
 ROUNDS, CALLS = 10, 200
 

@@ -34,11 +34,6 @@ class Value:
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
         }
 
-    def changed(self, **arguments: object) -> Self:
-        """Returns the option with some arguments replaced."""
-        changed: Self = dataclasses.replace(self, **arguments)  # type: ignore[type-var]
-        return changed
-
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Makes the option of what `get_config` returned."""

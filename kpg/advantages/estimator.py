@@ -13,8 +13,6 @@ from kpg.values import Value
 class Estimates(NamedTuple):
     """What advantages are made of; all `[T, B]`, named as in `kpg.advantages`.
 
-    The first of them are the arguments of the functions there, in their order.
-
     Attributes:
         rewards: float32, scaled if the trainer normalises rewards.
         values: float32; zeros without a critic.
@@ -36,6 +34,10 @@ class Estimates(NamedTuple):
     log_ratios: Tensor | None = None
     valid: Tensor | None = None
     greedy_rewards: Tensor | tuple[()] = ()
+
+    def named(self, *names: str) -> dict[str, Tensor]:
+        """Returns some of them as keyword arguments."""
+        return {name: getattr(self, name) for name in names}
 
 
 class Gains(NamedTuple):

@@ -12,6 +12,8 @@ from kpg import checks
 from kpg.advantages.estimator import Estimates, Estimator, Gains
 from kpg.advantages.gae import gae, n_step, td_error, vtrace
 
+_STEPS = ("rewards", "values", "next_values", "terminated", "truncated")
+
 
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,7 @@ class GAE(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         advantages = gae(
-            *estimates[:5],
+            **estimates.named(*_STEPS),
             gamma=gamma,
             gae_lambda=self.gae_lambda,
         )
@@ -55,7 +57,7 @@ class TDError(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         errors = td_error(
-            *estimates[:4],
+            **estimates.named("rewards", "values", "next_values", "terminated"),
             gamma=gamma,
         )
         return Gains(errors, errors + estimates.values)
@@ -78,7 +80,7 @@ class NStep(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         advantages = n_step(
-            *estimates[:5],
+            **estimates.named(*_STEPS),
             gamma=gamma,
             n=self.n,
         )
@@ -107,7 +109,7 @@ class VTrace(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         return vtrace(
-            *estimates[:6],
+            **estimates.named(*_STEPS, "log_ratios"),
             gamma=gamma,
             clip_rho=self.clip_rho,
             clip_c=self.clip_c,

@@ -30,7 +30,7 @@ def main() -> None:
     env: Any = kpg.make(options.env, options.num_envs, 0, options.backend)
     trainer = make_trainer(env, options)
     trainer.fit(env, epochs=1, steps_per_epoch=1, verbose=0)
-    engine = HostEngine(trainer, env)
+    engine = HostEngine(trainer.training_on(env.num_envs), env)
     seed = tf.constant([1, 2])
     rows, _ = engine.collector.collect(seed)
     observations = rows.observations[0]

@@ -124,8 +124,9 @@ class ObservationEncoder(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Makes the encoder that a configuration describes."""
-        space = spaces.from_config(config["observation_space"])
-        return cls(**{**config, "observation_space": space})
+        config = dict(config)
+        config["observation_space"] = spaces.from_config(config["observation_space"])
+        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="kpg")

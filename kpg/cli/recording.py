@@ -15,7 +15,6 @@ from types import FrameType
 from typing import ClassVar, TextIO
 
 import keras
-from typing_extensions import override
 
 from kpg.cli.runs import Run
 from kpg.types import Logs
@@ -31,8 +30,8 @@ class RunRecorder(keras.callbacks.Callback):
         self.run = run
         self.best = -math.inf
 
-    @override
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_epoch_end`."""
         logs = logs or {}
         self.run.append_metrics({"epoch": epoch + 1, **logs})
         value = float(logs.get("val_return", math.nan))
@@ -65,26 +64,26 @@ class Progress(keras.callbacks.Callback):
         """Returns how fast the last epoch was."""
         return f"{self.latest['steps_per_second']:,.0f} steps/s"
 
-    @override
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_train_begin`."""
         self.started = time.perf_counter()
         # Says why nothing seems to happen at first.
         self._show("compiling …", end="\r" if self.bar else "\n")
 
-    @override
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_train_batch_end`."""
         if self.bar:
             self._show(self._line(), end="\r")
 
-    @override
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_epoch_end`."""
         self.latest = logs or {}
         for note in self.notes():
             self._show(note, end="\n")
         self._show(self._line(), end="\r" if self.bar else "\n")
 
-    @override
     def on_train_end(self, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_train_end`."""
         if self.bar:
             self._show(self._line(), end="\n")
 
@@ -135,12 +134,12 @@ class StopOnSignal(keras.callbacks.Callback):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    @override
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_train_begin`."""
         self._stop()  # a signal may have come before
 
-    @override
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_train_batch_end`."""
         self._stop()
 
     def _stop(self) -> None:

@@ -18,6 +18,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from kpg.types import Config
 
 
@@ -131,7 +133,7 @@ def write_json(path: Path, value: object) -> None:
 
 def _plain(value: object) -> object:
     """Turns NumPy's numbers and arrays into Python's, and NaN into `None`."""
-    if hasattr(value, "tolist"):
+    if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -80,8 +80,10 @@ def _gains(estimator: Estimator, estimates: Estimates, gamma: float) -> Gains:
 
 def _check_shapes(gains: Gains) -> None:
     for name, rows in gains._asdict().items():
-        if rows is None and name == "weights":
-            continue
+        if rows is None:
+            if name == "weights":
+                continue
+            raise AssertionError(f"`{name}` must be a tensor. Received: None")
         shape, dtype = tuple(rows.shape), tf.as_dtype(rows.dtype)
         if shape != (_STEPS, _COPIES) or dtype != tf.float32:
             raise AssertionError(

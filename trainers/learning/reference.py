@@ -10,7 +10,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from typing_extensions import override
 
 from kpg import adaptation, checks, losses
 from kpg.models.policy import Policy
@@ -124,14 +123,14 @@ class Reference(keras.layers.Layer):
         ]
         self.built = True
 
-    @override
     def save_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
+        """See `keras.layers.Layer.save_own_variables`."""
         store["coefficient"], store["chosen"] = self.coefficient, self.chosen
         for place, copy in zip(self._places(), self.snapshot, strict=True):
             store[place] = copy
 
-    @override
     def load_own_variables(self, store: MutableMapping[str, Tensor]) -> None:
+        """See `keras.layers.Layer.load_own_variables`."""
         # Weights frozen when saved have no copy; the policy, loaded before, has them.
         self.coefficient.assign(store["coefficient"])
         self.chosen.assign(store["chosen"])

@@ -45,14 +45,14 @@ def checked_optimizer(
     optimizer: Identifier, schedule: str
 ) -> keras.optimizers.Optimizer:
     """Returns the Keras optimizer, if only it or the trainer has a schedule."""
-    optimizer = keras.optimizers.get(optimizer)
-    if schedule != "constant" and not hasattr(optimizer.learning_rate, "assign"):
+    found: keras.optimizers.Optimizer = keras.optimizers.get(optimizer)
+    if schedule != "constant" and not hasattr(found.learning_rate, "assign"):
         raise ValueError(
             "An optimizer with a LearningRateSchedule of its own needs "
             "`learning_rate_schedule='constant'`. Received: "
             f"learning_rate_schedule={schedule!r}"
         )
-    return optimizer
+    return found
 
 
 def checked_executor_optimizer(

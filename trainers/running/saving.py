@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import keras
-from typing_extensions import Self, override
+from typing_extensions import Self
 
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
@@ -59,15 +59,14 @@ class SavedTrainer(keras.Model):
     settings: TrainerSettings
     _programs: Programs
 
-    @override
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
     ) -> None:
         """Saves models, settings, optimizer and counters; see `keras.Model.save`."""
         write_aside(Path(filepath), overwrite, partial(super().save, **kwargs))
 
-    @override
     def get_config(self) -> Config:
+        """See `keras.Model.get_config`."""
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
@@ -79,12 +78,12 @@ class SavedTrainer(keras.Model):
         }
 
     @classmethod
-    @override
     def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
+        """See `keras.Model.from_config`."""
         return cls(**revived_models(config, custom_objects))
 
-    @override
     def get_compile_config(self) -> Config:
+        """See `keras.Model.get_compile_config`."""
         if not self.compiled:
             return {}
         serialize = keras.saving.serialize_keras_object
@@ -94,8 +93,8 @@ class SavedTrainer(keras.Model):
             "jit_compile": self._programs.jit_compile,
         }
 
-    @override
     def compile_from_config(self, config: Config) -> None:
+        """See `keras.Model.compile_from_config`."""
         revive = keras.saving.deserialize_keras_object
         given = [name for name in _OPTIMIZERS if name in config]
         optimizers = {name: revive(config[name]) for name in given}

@@ -56,8 +56,8 @@ class CompletionRecorder(keras.callbacks.Callback):
         self.run = run
         self.env = env
 
-    @override
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_epoch_end`."""
         rows = judged(self.env)
         self.run.append_completions(
             {"epoch": epoch + 1} | row._asdict() for row in rows

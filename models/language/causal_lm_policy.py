@@ -6,7 +6,7 @@ import keras
 
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
-from kpg.models.language.language_policy import LanguagePolicy, chosen_tokenizer
+from kpg.models.language.language_policy import LanguagePolicy
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -47,7 +47,6 @@ class CausalLMPolicy(LanguagePolicy):
         **kwargs: object,
     ) -> None:
         trunk = LanguageTrunk(causal_lm)
-        tokenizer = chosen_tokenizer(tokenizer, causal_lm)
         super().__init__(
             trunk, tokenizer, value_head, temperature, top_k, top_p, **kwargs
         )

@@ -17,18 +17,11 @@ class LanguageTrunk(TextTrunk):
     """Reads a prompt and what follows it as one text, with a `CausalLM` of KerasHub."""
 
     argument = "causal_lm"
-
-    def __init__(self, causal_lm: keras.Model, **kwargs: object) -> None:
-        known = callable(getattr(causal_lm, "call_with_cache", None))
-        backbone = getattr(causal_lm, "backbone", None)
-        if not known or not hasattr(backbone, "token_embedding"):
-            raise ValueError(
-                "A `CausalLMPolicy` needs a CausalLM of keras_nlp, such as "
-                "keras_nlp.models.GPT2CausalLM; for a Seq2SeqLM use "
-                "`kpg.models.Seq2SeqLMPolicy`. Received: "
-                f"{type(causal_lm).__name__}"
-            )
-        super().__init__(causal_lm, **kwargs)
+    reader = "call_with_cache"
+    wanted = (
+        "A `CausalLMPolicy` needs a CausalLM of keras_nlp, such as keras_nlp.models."
+        "GPT2CausalLM; for a Seq2SeqLM use `kpg.models.Seq2SeqLMPolicy`"
+    )
 
     @property
     def causal_lm(self) -> keras.Model:

@@ -45,7 +45,7 @@ class LanguagePolicy(ActionModel, TextModel):
     def __init__(
         self,
         trunk: TextTrunk,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         value_head: bool,
         temperature: float,
         top_k: int | None,
@@ -62,7 +62,7 @@ class LanguagePolicy(ActionModel, TextModel):
         self.family: Family = CategoricalFamily(self.action_space)
         if (top_k, top_p) != (None, None):
             self.family = TruncatedFamily(self.action_space, top_k, top_p)
-        self.tokenizer = tokenizer
+        self.tokenizer = chosen_tokenizer(tokenizer, trunk.lm)
         if _has_vocabulary(self.tokenizer):
             check_tokenizer(self.tokenizer, self.trunk.vocabulary_size)
         self.temperature = float(temperature)
@@ -71,7 +71,6 @@ class LanguagePolicy(ActionModel, TextModel):
         # and no optimizer has them unless a trainer is given the critic.
         self._critic: Callable[[], LanguageCritic | None] = lambda: critic
         self._cut = {"top_k": top_k, "top_p": top_p}
-        self._codec: Codec | None = None
         self._completing = functools.cache(self._sampler)
 
     @property
@@ -79,12 +78,10 @@ class LanguagePolicy(ActionModel, TextModel):
         """The value head on the policy's trunk, to be given to a trainer."""
         return self._critic()
 
-    @property
+    @functools.cached_property
     def codec(self) -> Codec:
         """Strings to tokens and back, by the tokenizer's graph."""
-        if self._codec is None:
-            self._codec = Codec(self.tokenizer)
-        return self._codec
+        return Codec(self.tokenizer)
 
     def padded(self, prompts: Sequence[str]) -> tuple[Tokens, Tokens]:
         """Returns tokens `[B, P]` of prompts, padded on the right, and how many."""

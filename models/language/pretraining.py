@@ -99,13 +99,8 @@ def pretrain(
         longest = _longest(trunk, sequence_length)
         rows = windows(texts, tokenizer, longest, sequence_length)
     first = _learned_windows(len(rows.weights), validation_split)
-    parts = (slice(first), slice(first, None))
-    learned, measured = (
-        tf.data.Dataset.from_tensor_slices(
-            tuple(tf.nest.map_structure(lambda table, part=part: table[part], rows))
-        )
-        for part in parts
-    )
+    data = tf.data.Dataset.from_tensor_slices(tuple(rows))
+    learned, measured = data.take(first), data.skip(first)
     model = predictor(trunk)
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate, global_clipnorm=1.0),
@@ -137,11 +132,10 @@ def _learned_windows(count: int, validation_split: float) -> int:
 
 def _read(lm: keras.Model, tokenizer: Tokenizer | None) -> tuple[TextTrunk, Tokenizer]:
     """Returns what reads texts, and the tokenizer."""
+    found = chosen_tokenizer(tokenizer or getattr(lm, "tokenizer", None), lm)
     if isinstance(lm, TextModel):
-        own = getattr(lm, "tokenizer", None)
-        return lm.trunk, chosen_tokenizer(tokenizer or own, lm)
-    found = chosen_tokenizer(tokenizer, lm)
-    if callable(getattr(lm, "call_decoder_with_cache", None)):
+        return lm.trunk, found
+    if callable(getattr(lm, Seq2SeqTrunk.reader, None)):
         check_tokenizer(found, int(lm.backbone.vocabulary_size))
         return Seq2SeqTrunk(lm, framing_of(lm, found)), found
     return LanguageTrunk(lm), found
@@ -229,7 +223,8 @@ def _of_pairs(
     length: int | None,
 ) -> Windows:
     """Gives each pair a window of its own."""
-    lengths = [len(p) + len(c) for p, c in zip(prompts, completions, strict=True)]
+    rows = [[*p, *c, end] for p, c in zip(prompts, completions, strict=True)]
+    lengths = [len(row) - 1 for row in rows]
     worst = int(np.argmax(lengths))
     if lengths[worst] > longest:
         raise ValueError(
@@ -238,15 +233,12 @@ def _of_pairs(
             f"{lengths[worst]} tokens of {texts[worst]!r}"
         )
     size = length or lengths[worst]
-    room = np.zeros((len(prompts), size + 1), np.int32)
-    known = np.zeros((len(prompts), size), bool)
-    for row, mask, prompt, completion in zip(
-        room, known, prompts, completions, strict=True
-    ):
-        text = [*prompt, *completion, end]
-        row[: len(text)] = text
-        mask[len(prompt) - 1 : len(text) - 1] = True
-    return _table(room[:, :-1], room[:, 1:], known, (len(prompts), size))
+    room = np.zeros((len(rows), size + 1), np.int32)
+    known = np.zeros((len(rows), size), bool)
+    for index, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+        room[index, : len(row)] = row
+        known[index, len(prompt) - 1 : len(row) - 1] = True
+    return _table(room[:, :-1], room[:, 1:], known, known.shape)
 
 
 def _table(

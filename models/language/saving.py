@@ -27,7 +27,7 @@ def to_config(lm: keras.Model) -> Config:
         "adapters": [
             [index, layer.lora_rank, layer.lora_alpha]
             for index, layer in enumerate(layers)
-            if _adapted(layer)
+            if getattr(layer, "lora_enabled", False)
         ],
         "frozen": [index for index, w in enumerate(weights) if not w.trainable],
     }
@@ -73,10 +73,6 @@ class Adapters(keras.layers.Layer):
 
     def _named(self) -> Iterator[tuple[str, keras.Variable]]:
         for number, layer in enumerate(self._backbone()._flatten_layers()):
-            if _adapted(layer):
+            if getattr(layer, "lora_enabled", False):
                 for index, weight in enumerate(layer.weights):
                     yield f"{number} {index}", weight
-
-
-def _adapted(layer: keras.layers.Layer) -> bool:
-    return bool(getattr(layer, "lora_enabled", False))

@@ -50,6 +50,11 @@ class Seq2SeqTrunk(TextTrunk):
     """
 
     argument = "seq2seq_lm"
+    reader = "call_decoder_with_cache"
+    wanted = (
+        "A `Seq2SeqLMPolicy` needs a Seq2SeqLM of keras_nlp, such as keras_nlp.models."
+        "BartSeq2SeqLM; for a CausalLM use `kpg.models.CausalLMPolicy`"
+    )
 
     def __init__(
         self,
@@ -57,14 +62,6 @@ class Seq2SeqTrunk(TextTrunk):
         framing: Sequence[Sequence[int]],
         **kwargs: object,
     ) -> None:
-        known = callable(getattr(seq2seq_lm, "call_decoder_with_cache", None))
-        if not known or not hasattr(seq2seq_lm.backbone, "token_embedding"):
-            raise ValueError(
-                "A `Seq2SeqLMPolicy` needs a Seq2SeqLM of keras_nlp, such as "
-                "keras_nlp.models.BartSeq2SeqLM; for a CausalLM use "
-                "`kpg.models.CausalLMPolicy`. Received: "
-                f"{type(seq2seq_lm).__name__}"
-            )
         super().__init__(seq2seq_lm, **kwargs)
         self.framing = Framing(*(tuple(map(int, tokens)) for tokens in framing))
         if not self.framing.start:

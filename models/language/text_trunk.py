@@ -31,6 +31,8 @@ class TextTrunk(keras.layers.Layer):
     """
 
     argument: ClassVar[str]
+    reader: ClassVar[str]
+    wanted: ClassVar[str]
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -38,6 +40,10 @@ class TextTrunk(keras.layers.Layer):
 
     def __init__(self, lm: keras.Model, **kwargs: object) -> None:
         contracts.check_complete(type(self))
+        backbone = getattr(lm, "backbone", None)
+        known = callable(getattr(lm, self.reader, None))
+        if not known or not hasattr(backbone, "token_embedding"):
+            raise ValueError(f"{self.wanted}. Received: {type(lm).__name__}")
         super().__init__(**kwargs)
         self.lm = lm
         self.vocabulary_size = int(lm.backbone.vocabulary_size)
@@ -118,4 +124,5 @@ class TextTrunk(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """See `keras.layers.Layer.from_config`."""
-        return cls(**{**config, cls.argument: saving.revived(config[cls.argument])})
+        options = dict(config)
+        return cls(saving.revived(options.pop(cls.argument)), **options)

@@ -201,14 +201,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         if seed is not None:
             self._seed, self._places, self._steps = int(seed), 0, 0
         mask = (options or {}).get("reset_mask")
-        if mask is not None:
-            rows = np.flatnonzero(self._checked_mask(mask))
-            self._begin(rows)
-            self._read(rows)
-            return self._observations(), {}
-        self._begin(np.arange(self.num_envs))
-        texts = self._texts
-        self._writer.start(texts.tokens[:, : texts.prompt_room], texts.lengths)
+        rows = np.arange(self.num_envs)
+        self._begin(rows if mask is None else rows[self._checked_mask(mask)])
         self._begun = True
         return self._observations(), {}
 
@@ -230,9 +224,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         before = self._texts.ended
         self._write(actions, np.flatnonzero(~before))
         # With NEXT_STEP, what ended in the last step begins anew in this one.
-        resets = np.flatnonzero(before)
-        self._begin(resets)
-        self._read(resets)
+        self._begin(np.flatnonzero(before))
         ended = self._texts.ended
         rewards, infos = np.zeros(self.num_envs), dict[str, Any]()
         observations = self._observations()
@@ -243,7 +235,6 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
                 rows = list(iterate(self.observation_space, observations))
                 self._inform(infos, "final_obs", finished, [rows[i] for i in finished])
                 self._begin(finished)
-                self._read(finished)
                 observations = self._observations()
         return observations, rewards, ended, np.zeros_like(ended), infos
 
@@ -273,6 +264,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._places += len(rows)
         self._texts.begin(rows, self.task.drawn(places, self._seed))
         self._last_actions[rows] = 0
+        self._read(rows)
 
     def _read(self, rows: Array) -> None:
         """Has the executor read the texts in rows as they now are."""
@@ -296,9 +288,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         prompts = [texts.prompt_ids(row) for row in rows]
         written = [texts.completion_ids(row) for row in rows]
         completions = self.executor.texts(written)
-        stopped = texts.stopped[rows].tolist()
         self._inform(infos, "completion", rows, completions)
-        indices = texts.indices[rows]
+        indices, stopped = texts.indices[rows], texts.stopped[rows].tolist()
         scores = self.task.score(indices, completions, prompts, written, stopped)
         rewards: Array = scores.total.sum(axis=1)
         return rewards
@@ -320,14 +311,12 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             "step": shares.astype(np.float32)[:, np.newaxis],
             **{name: part.copy() for name, part in self._writer.view.items()},
         }
-        if not self._interaction.two_way:
-            return known
-        last = texts.tokens[np.arange(self.num_envs), texts.lengths - 1]
-        return {
-            **known,
-            "last_token": last.astype(np.int64),
-            "log_likelihood": self._writer.log_likelihoods[:, np.newaxis].copy(),
-        }
+        if self._interaction.two_way:
+            last = texts.tokens[np.arange(self.num_envs), texts.lengths - 1]
+            known["last_token"] = last.astype(np.int64)
+            likelihoods = self._writer.log_likelihoods[:, np.newaxis]
+            known["log_likelihood"] = likelihoods.copy()
+        return known
 
     def _checked_actions(self, actions: object) -> Array:
         if not self._begun:

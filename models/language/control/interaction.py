@@ -10,7 +10,6 @@ from kpg import checks
 from kpg.models.language.language_policy import LanguagePolicy
 from kpg.types import Array, Space, Tensor
 
-INTERACTIONS = ("one_way", "two_way")
 _TOP = 8
 
 
@@ -23,7 +22,7 @@ class Interaction:
     def __init__(
         self, executor: LanguagePolicy, actions: Space, interaction: str
     ) -> None:
-        checks.choice("interaction", interaction, INTERACTIONS)
+        checks.choice("interaction", interaction, ("one_way", "two_way"))
         self.two_way = interaction == "two_way"
         self._embed = executor.trunk.lm.backbone.token_embedding
         size = executor.trunk.vocabulary_size

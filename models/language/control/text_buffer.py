@@ -53,11 +53,9 @@ class TextBuffer:
     def begin(self, rows: Array, indices: Array) -> None:
         """Begins a new text in each of `[R]` rows, with `[R]` prompts."""
         self.indices[rows] = indices
-        self.tokens[rows] = 0
+        for table in (self.tokens, self.counts, self.states, self.stopped):
+            table[rows] = 0
         self.tokens[rows, : self.prompt_room] = self.prompts[indices]
-        self.counts[rows] = 0
-        self.states[rows] = 0
-        self.stopped[rows] = False
 
     def append(self, rows: Array, tokens: Array) -> None:
         """Adds a token to each of `[R]` completions, none of which has ended."""

@@ -38,12 +38,9 @@ class WordClasses:
         self.continuing = np.zeros(shape, bool)
         for state in self._breadth_first():
             self.continuing[state] = self.continuing[self._fallback[state]]
+            edges = self._edges[state].items()
             for number in range(len(self.names)):
-                own = [
-                    token
-                    for token, child in self._edges[state].items()
-                    if number in members[child]
-                ]
+                own = [token for token, child in edges if number in members[child]]
                 if own:
                     self.continuing[state, number] = False
                     self.continuing[state, number, own] = True

@@ -40,19 +40,14 @@ class ExecutorWriter:
         self._reading = functools.cache(self._reading_of)
         self._writing = compiled(self._write, jit_compile)
 
-    def start(self, texts: Array, lengths: Array) -> None:
-        """Begins B texts: `[B, L]` tokens, of which `[B]` are theirs."""
-        if self._memory is None:
-            self._remember(tf.constant(texts), tf.constant(lengths))
-        self.view = {}
-        self.log_likelihoods = np.zeros(len(texts), np.float32)
-        self.replace(np.arange(len(texts)), texts, lengths, begun=True)
-
     def replace(self, rows: Array, texts: Array, lengths: Array, begun: bool) -> None:
         """Reads texts `[R, L]`, of `[R]` tokens, into `[R]` rows; into all B at first.
 
         `begun` says whether they have just begun, and are prompts.
         """
+        if self._memory is None:
+            self._remember(tf.constant(texts), tf.constant(lengths))
+            self.log_likelihoods = np.zeros(len(rows), np.float32)
         view = self._reading(texts.shape[1], begun)(
             tf.constant(rows, tf.int32), tf.constant(texts), tf.constant(lengths)
         )
@@ -71,12 +66,9 @@ class ExecutorWriter:
         States `[B]` are of the word classes, lengths `[B]` those of the texts so far;
         the key is two integers, a stateless seed.
         """
-        tokens, likelihoods, view = self._writing(
-            tf.constant(actions),
-            tf.constant(states),
-            tf.constant(lengths),
-            tf.constant(key, tf.int32),
-        )
+        given = map(tf.constant, (actions, states, lengths))
+        seed = tf.constant(key, tf.int32)
+        tokens, likelihoods, view = self._writing(*given, seed)
         self.view |= {name: part.numpy().copy() for name, part in view.items()}
         self.log_likelihoods = likelihoods.numpy().copy()
         written: Array = tokens.numpy()
@@ -84,10 +76,7 @@ class ExecutorWriter:
 
     def _remember(self, texts: Tensor, lengths: Tensor) -> None:
         """Makes the variables."""
-
-        def variable(value: Tensor) -> tf.Variable:
-            return tf.Variable(value, trainable=False)
-
+        variable = functools.partial(tf.Variable, trainable=False)
         features, memory = self._decoder.start(texts, lengths)
         self._memory = tf.nest.map_structure(variable, memory)
         self._parameters = variable(self._steering.executor.outputs(features))
@@ -98,7 +87,17 @@ class ExecutorWriter:
         """Returns a compiled reader of any number of texts of that much room."""
 
         def read(rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-            view = self._read(rows, texts, lengths)
+            features, fresh = self._decoder.start(texts, lengths)
+            parameters = self._steering.executor.outputs(features)
+            kept = tf.nest.flatten((self._memory, self._parameters))
+            pairs = zip(kept, tf.nest.flatten((fresh, parameters)), strict=True)
+            for old, new in pairs:
+                # Numbers that all texts share also belong to the texts that stay.
+                if old.shape.rank:
+                    # In place, the variable would be copied with every later read.
+                    whole, places = tf.convert_to_tensor(old), rows[:, tf.newaxis]
+                    old.assign(tf.tensor_scatter_nd_update(whole, places, new))
+            view = self._interaction.view(features, parameters)
             if begun:
                 view["prompt"] = self._interaction.summary(texts, lengths)
             return view
@@ -106,21 +105,6 @@ class ExecutorWriter:
         texts = tf.TensorSpec([None, room], tf.int32)
         numbers = tf.TensorSpec([None], tf.int32)
         return tf.function(read, [numbers, texts, numbers], autograph=False)
-
-    def _read(self, rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        features, fresh = self._decoder.start(texts, lengths)
-        parameters = self._steering.executor.outputs(features)
-        places = rows[:, tf.newaxis]
-        kept = (self._memory, self._parameters)
-        for old, new in zip(
-            tf.nest.flatten(kept), tf.nest.flatten((fresh, parameters)), strict=True
-        ):
-            # Numbers that all texts share also belong to the texts that stay.
-            if old.shape.rank:
-                # In place, the variable would be copied with every later read.
-                whole = tf.convert_to_tensor(old)
-                old.assign(tf.tensor_scatter_nd_update(whole, places, new))
-        return self._interaction.view(features, parameters)
 
     def _write(
         self, actions: Tensor, states: Tensor, lengths: Tensor, key: Tensor

@@ -71,7 +71,11 @@ class CachedDecoder(LockstepDecoder):
         compile the loop anew for each of their values.
         """
         batch_size, room = prompts.shape
-        cache = tf.zeros(*self._cache(batch_size, room + new_tokens))
+        # No public method tells the shape of a cache.
+        build = tf.function(self.trunk.causal_lm._build_cache, autograph=False)
+        tokens = tf.TensorSpec([batch_size, room + new_tokens], tf.int32)
+        _, spec = build.get_concrete_function(tokens).structured_outputs
+        cache = tf.zeros(spec.shape, spec.dtype)
         _, features, cache = self.trunk.causal_lm.call_with_cache(prompts, cache, 0)
         place = tf.reduce_min(lengths)
         return tf.gather(features, place - 1, axis=1), (cache, place)
@@ -85,13 +89,6 @@ class CachedDecoder(LockstepDecoder):
             tokens[:, tf.newaxis], table, place
         )
         return features[:, 0], (table, place + 1)
-
-    def _cache(self, batch_size: int, room: int) -> tuple[tf.TensorShape, tf.DType]:
-        """Returns shape and dtype of a cache, which no public method tells."""
-        build = tf.function(self.trunk.causal_lm._build_cache, autograph=False)
-        tokens = tf.TensorSpec([batch_size, room], tf.int32)
-        _, cache = build.get_concrete_function(tokens).structured_outputs
-        return cache.shape, cache.dtype
 
 
 class RereadingDecoder(LockstepDecoder):

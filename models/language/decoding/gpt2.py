@@ -6,16 +6,14 @@ import tensorflow as tf
 from keras.layers import Layer
 from typing_extensions import override
 
-from kpg.models.language.decoding.per_layer_cache import (
-    LayeredDecoder,
-    Projections,
-    heads,
-)
+from kpg.models.language.decoding.per_layer_cache import LayeredDecoder
 from kpg.types import Nest, Tensor
 
 
 class GPT2Decoder(LayeredDecoder):
     """Decodes a language model with a `GPT2Backbone`."""
+
+    norm = "_self_attention_layer_norm"
 
     @override
     def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
@@ -24,12 +22,6 @@ class GPT2Decoder(LayeredDecoder):
         positions = tf.gather(tf.convert_to_tensor(table), places)
         embedded = self.backbone.token_embedding(tokens)
         return embedded + tf.cast(positions, embedded.dtype), None
-
-    @override
-    def projections(self, layer: Layer, hidden: Tensor, turned: Nest) -> Projections:
-        """K is H."""
-        inputs = layer._self_attention_layer_norm(hidden)
-        return heads(layer._self_attention_layer, inputs)
 
     @override
     def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:

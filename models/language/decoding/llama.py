@@ -6,11 +6,7 @@ import tensorflow as tf
 from keras.layers import Layer
 from typing_extensions import override
 
-from kpg.models.language.decoding.per_layer_cache import (
-    LayeredDecoder,
-    Projections,
-    heads,
-)
+from kpg.models.language.decoding.per_layer_cache import LayeredDecoder, Projections
 from kpg.types import Nest, Tensor
 
 
@@ -24,6 +20,8 @@ class LlamaDecoder(LayeredDecoder):
     (2021), https://arxiv.org/abs/2104.09864; Ainslie et al. (2023),
     https://arxiv.org/abs/2305.13245; Jiang et al., https://arxiv.org/abs/2310.06825.
     """
+
+    norm = "_self_attention_layernorm"
 
     @override
     def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
@@ -41,8 +39,7 @@ class LlamaDecoder(LayeredDecoder):
 
     @override
     def projections(self, layer: Layer, hidden: Tensor, turned: Nest) -> Projections:
-        inputs = layer._self_attention_layernorm(hidden)
-        queries, keys, values = heads(layer._self_attention_layer, inputs)
+        queries, keys, values = super().projections(layer, hidden, turned)
         return _turned(queries, *turned), _turned(keys, *turned), values
 
     @override

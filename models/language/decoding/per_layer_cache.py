@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -44,6 +44,8 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
     features differ from the model's. `norm` names the part before attention.
     """
 
+    norm: ClassVar[str]
+
     def __init__(self, trunk: LanguageTrunk, write: Put = put) -> None:
         super().__init__(trunk)
         self.write = write
@@ -56,12 +58,16 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         Tokens are `[B, L]`; their places in the text, from 0 on, `[B, L]` or `[1, L]`.
         """
 
-    @abstractmethod
     def projections(self, layer: Layer, hidden: Tensor, turned: Nest) -> Projections:
         """Returns queries `[B, H, L, D]`, keys and values `[B, K, L, D]` of a layer.
 
         K divides H: H / K consecutive queries share each key.
         """
+        attention, norm = layer._self_attention_layer, getattr(layer, self.norm)
+        denses = (attention._query_dense, attention._key_dense, attention._value_dense)
+        inputs = norm(hidden)
+        q, k, v = (tf.transpose(dense(inputs), [0, 2, 1, 3]) for dense in denses)
+        return q, k, v
 
     @abstractmethod
     def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
@@ -128,15 +134,6 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         seen = (places > 0) & (places <= own)
         window = self.window(layer)
         return seen if window is None else seen & (places > own - window)
-
-
-def heads(attention: Layer, inputs: Tensor) -> Projections:
-    """Returns queries, keys and values of `[B, L, F]` inputs, heads before places."""
-    denses = (attention._query_dense, attention._key_dense, attention._value_dense)
-    queries, keys, values = (
-        tf.transpose(dense(inputs), [0, 2, 1, 3]) for dense in denses
-    )
-    return queries, keys, values
 
 
 def _mixed(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tensor:

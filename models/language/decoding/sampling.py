@@ -74,26 +74,21 @@ class Sampler:
         offsets = self.decoder.offsets(lengths)
         seeds = random.seeds([steps], seed)
 
-        def body(*loop: Nest) -> tuple[Nest, ...]:
-            return tuple(self._step(_Loop(*loop), prompts, lengths, offsets, seeds))
-
-        table = [steps, batch_size]
-        zeros = tf.zeros(table)
+        zeros = tf.zeros([steps, batch_size])
+        pads = tf.fill([steps, batch_size], self._pad)
         start = _Loop(
             tf.constant(0),
             *self.decoder.start(prompts, lengths, self.new_tokens),
             tf.ones([batch_size], tf.bool),
-            Completions(
-                tf.fill(table, self._pad), zeros, zeros, tf.zeros(table, tf.bool)
-            ),
+            Completions(pads, zeros, zeros, tf.cast(zeros, tf.bool)),
         )
-        *_, tables = tf.while_loop(
-            lambda *loop: tf.reduce_any(_Loop(*loop).writing),
-            body,
-            tuple(start),
+        (last,) = tf.while_loop(
+            lambda loop: tf.reduce_any(loop.writing),
+            lambda loop: (self._step(loop, prompts, lengths, offsets, seeds),),
+            (start,),
             maximum_iterations=steps,
         )
-        return self._aligned(tables, offsets)
+        return self._aligned(last.tables, offsets)
 
     def _step(
         self,
@@ -123,12 +118,10 @@ class Sampler:
             tf.where(turns < 0, given, tokens), step, lengths, loop.cache
         )
         log_probs, values = (tf.where(valid, part, 0.0) for part in (log_probs, values))
-        tables: Completions = tf.nest.map_structure(
-            lambda table, row: self.write(table, row[tf.newaxis], step, 0),
-            loop.tables,
-            Completions(tokens, log_probs, values, valid),
-        )
-        return _Loop(step + 1, features, cache, loop.writing & ~ended, tables)
+        rows = zip(loop.tables, (tokens, log_probs, values, valid), strict=True)
+        written = (self.write(table, row[tf.newaxis], step, 0) for table, row in rows)
+        writing = loop.writing & ~ended
+        return _Loop(step + 1, features, cache, writing, Completions(*written))
 
     def _chosen(self, parameters: Tensor, seed: Tensor) -> Tensor:
         """Returns the tokens `[B]` of a step."""
@@ -142,14 +135,11 @@ class Sampler:
 
     def _aligned(self, tables: Completions, offsets: Tensor) -> Completions:
         """Moves every row up to its first own token."""
-        known = isinstance(self.new_tokens, int)
-        if known and tables.tokens.shape[0] == self.new_tokens:
+        room, known = tables.tokens.shape[0], isinstance(self.new_tokens, int)
+        if known and room == self.new_tokens:
             return tables
-        rows = offsets + tf.range(self.new_tokens)[:, tf.newaxis]
-        aligned: Completions = tf.nest.map_structure(
-            lambda table: tf.transpose(
-                tf.gather(tf.transpose(table), tf.transpose(rows), batch_dims=1)
-            ),
-            tables,
+        steps = offsets[:, tf.newaxis] + tf.range(self.new_tokens)
+        moved = (
+            tf.gather(tf.transpose(table), steps, batch_dims=1) for table in tables
         )
-        return aligned
+        return Completions(*map(tf.transpose, moved))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -40,8 +39,12 @@ def decoder_for(trunk: TextTrunk, portable: bool = False) -> Decoder[TextTrunk]:
     """
     if isinstance(trunk, Seq2SeqTrunk):
         return Seq2SeqRereader(trunk) if portable else Seq2SeqDecoder(trunk)
+    kind = _FAST.get(type(trunk.causal_lm.backbone).__name__)
+    write = put_anywhere if portable else put
+    fastest: list[Decoder[LanguageTrunk]] = [kind(trunk, write)] if kind else []
+    generic = [] if portable else [CachedDecoder(trunk)]
     known = _AGREES.setdefault(trunk, {})
-    for decoder in _cached(trunk, portable):
+    for decoder in [*fastest, *generic]:
         key = type(decoder), portable
         if key not in known:
             with tf.init_scope():
@@ -51,41 +54,27 @@ def decoder_for(trunk: TextTrunk, portable: bool = False) -> Decoder[TextTrunk]:
     return RereadingDecoder(trunk)
 
 
-def _cached(trunk: LanguageTrunk, portable: bool) -> Iterator[Decoder[LanguageTrunk]]:
-    """Yields the decoders with a cache, the fastest first."""
-    kind = _FAST.get(type(trunk.causal_lm.backbone).__name__)
-    if kind is not None:
-        yield kind(trunk, put_anywhere if portable else put)
-    if not portable:
-        yield CachedDecoder(trunk)
-
-
 def agrees(decoder: Decoder[LanguageTrunk], trunk: LanguageTrunk) -> bool:
     """Whether a decoder gives the model's features on a few texts of any tokens.
 
     Not if KerasHub's layers have other parts than it knows, or the model's own cache is
     at fault, as that of GPT-NeoX in KerasHub 0.32.
     """
-    try:
-        return _error(decoder, trunk) <= (1e-3 if trunk.exact else 0.1)
-    except AttributeError:
-        return False
-
-
-def _error(decoder: Decoder[LanguageTrunk], trunk: LanguageTrunk) -> float:
-    """Returns the largest error of a feature, as a share of the largest feature."""
     tokens = np.random.default_rng(0).integers(trunk.vocabulary_size, size=(2, 6))
     texts = tf.constant(tokens, tf.int32)
-    want = tf.cast(trunk(texts), tf.float32)
     lengths = tf.constant([2, 3])
-    features, cache = decoder.start(texts[:, :3], lengths, 3)
     first = lengths - decoder.offsets(lengths)
-    got = [features]
-    for step in range(3):
-        fed = tf.gather(texts, first + step, batch_dims=1)
-        features, cache = decoder.advance(fed, tf.constant(step), lengths, cache)
-        got.append(features)
+    try:
+        features, cache = decoder.start(texts[:, :3], lengths, 3)
+        got = [features]
+        for step in range(3):
+            fed = tf.gather(texts, first + step, batch_dims=1)
+            features, cache = decoder.advance(fed, tf.constant(step), lengths, cache)
+            got.append(features)
+    except AttributeError:
+        return False
     places = first[:, tf.newaxis] - 1 + tf.range(4)
-    want = tf.gather(want, places, batch_dims=1)
+    want = tf.gather(tf.cast(trunk(texts), tf.float32), places, batch_dims=1)
     error = tf.abs(tf.cast(tf.stack(got, axis=1), tf.float32) - want)
-    return float(tf.reduce_max(error) / tf.reduce_max(tf.abs(want)))
+    share = tf.reduce_max(error) / tf.reduce_max(tf.abs(want))
+    return float(share) <= (1e-3 if trunk.exact else 0.1)

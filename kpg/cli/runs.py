@@ -18,8 +18,6 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from kpg.types import Config
 
 
@@ -133,8 +131,9 @@ def write_json(path: Path, value: object) -> None:
 
 def _plain(value: object) -> object:
     """Turns NumPy's numbers and arrays into Python's, and NaN into `None`."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
+    to_list = getattr(value, "tolist", None)
+    if to_list is not None:
+        value = to_list()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -20,11 +20,7 @@ from kpg.advantages.baselines import (
     NoBaseline,
 )
 from kpg.advantages.estimator import Estimates, Gains
-from kpg.advantages.returns import (
-    discount_weights,
-    discounted_returns,
-    total_returns,
-)
+from kpg.advantages.returns import discount_weights, discounted_returns, total_returns
 from kpg.environments.environment import Environment
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
@@ -84,9 +80,7 @@ class REINFORCESettings(TrainerSettings):
     options: ClassVar[dict[str, Option]] = {
         **TrainerSettings.options,
         "baseline": Option(
-            Baseline,
-            BASELINES,
-            {"baseline_decay": "decay", "group_size": "group_size"},
+            Baseline, BASELINES, {"baseline_decay": "decay", "group_size": "group_size"}
         ),
     }
 

@@ -83,10 +83,7 @@ def _digest(path: Path) -> str:
 
 def _describe(infos: Mapping[str, tensors.TensorInfo]) -> Config:
     return {
-        name: {
-            "dtype": _dtype(info.dtype),
-            "shape": list(tensors.shape_of(info) or ()),
-        }
+        name: {"dtype": _dtype(info.dtype), "shape": list(tensors.shape_of(info) or ())}
         for name, info in sorted(infos.items())
     }
 

@@ -32,9 +32,7 @@ def extended(offer: Offer, functions: Mapping[str, Function] | None) -> Offer:
     own = {name: _signature(offer, name, one) for name, one in functions.items()}
     variables = [v for one in own.values() for v in one.traced.graph.variables]
     return dataclasses.replace(
-        offer,
-        signatures={**offer.signatures, **own},
-        saved=[*offer.saved, *variables],
+        offer, signatures={**offer.signatures, **own}, saved=[*offer.saved, *variables]
     )
 
 

@@ -32,9 +32,7 @@ class GAE(Estimator):
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
         advantages = gae(
-            **estimates.named(*_STEPS),
-            gamma=gamma,
-            gae_lambda=self.gae_lambda,
+            **estimates.named(*_STEPS), gamma=gamma, gae_lambda=self.gae_lambda
         )
         return Gains(advantages, advantages + estimates.values)
 
@@ -79,11 +77,7 @@ class NStep(Estimator):
 
     @override
     def gains(self, estimates: Estimates, gamma: float) -> Gains:
-        advantages = n_step(
-            **estimates.named(*_STEPS),
-            gamma=gamma,
-            n=self.n,
-        )
+        advantages = n_step(**estimates.named(*_STEPS), gamma=gamma, n=self.n)
         return Gains(advantages, advantages + estimates.values)
 
 

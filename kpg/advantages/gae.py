@@ -32,10 +32,7 @@ def td_error(
     rewards, values, next_values = floats(rewards, values, next_values)
     (terminated,) = flags(terminated)
     assert_same_shape(
-        rewards=rewards,
-        values=values,
-        next_values=next_values,
-        terminated=terminated,
+        rewards=rewards, values=values, next_values=next_values, terminated=terminated
     )
     return rewards + gamma * unless(terminated, next_values) - values
 

@@ -11,12 +11,7 @@ from typing_extensions import override
 from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.acting.graph import Episodes
-from kpg.trainers.language.writing import (
-    GreedyWriter,
-    TextEvaluator,
-    Writer,
-    Written,
-)
+from kpg.trainers.language.writing import GreedyWriter, TextEvaluator, Writer, Written
 from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trainers.learning.training import Training
 from kpg.trainers.running.engine import HostedEngine

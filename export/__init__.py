@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from kpg import imports
 
 if TYPE_CHECKING:
     from kpg.export.client.client import Client as Client
@@ -17,25 +18,14 @@ if TYPE_CHECKING:
     from kpg.export.writing.saved_model import publish as publish
     from kpg.export.writing.verification import verify as verify
 
-_MODULES = {
-    "Client": "client.client",
-    "ServingError": "wire.errors",
-    "VerificationError": "wire.errors",
-    "Player": "client.player",
-    "Export": "writing.saved_model",
-    "export_policy": "writing.saved_model",
-    "publish": "writing.saved_model",
-    "Server": "serving.server",
-    "serve": "serving.server",
-    "verify": "writing.verification",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"kpg.export.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'kpg.export' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+__getattr__, __dir__ = imports.lazily(
+    __name__,
+    {
+        "kpg.export.client.client": "Client",
+        "kpg.export.wire.errors": "ServingError VerificationError",
+        "kpg.export.client.player": "Player",
+        "kpg.export.writing.saved_model": "Export export_policy publish",
+        "kpg.export.serving.server": "Server serve",
+        "kpg.export.writing.verification": "verify",
+    },
+)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable, Mapping
 from types import ModuleType
 
 from kpg import checks
@@ -46,3 +48,22 @@ def optional(module: str, package: str, extra: str, user: str) -> ModuleType:
             f"{user} needs the package {package}. Install it with: "
             f'pip install "kpg[{extra}]"'
         ) from error
+
+
+def lazily(
+    package: str, places: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Returns a package's `__getattr__` and `__dir__`, which import names on first use.
+
+    Args:
+        package: Its name.
+        places: The names that each module has, with blanks between them.
+    """
+    modules = {name: place for place, names in places.items() for name in names.split()}
+
+    def get(name: str) -> object:
+        if name in modules:
+            return getattr(importlib.import_module(modules[name]), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return get, lambda: sorted([*vars(sys.modules[package]), *modules])

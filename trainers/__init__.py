@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
+from kpg import imports
 from kpg.trainers.actor_critic import ActorCritic as ActorCritic
 from kpg.trainers.actor_critic import ActorCriticSettings as ActorCriticSettings
 from kpg.trainers.algorithm import Algorithm as Algorithm
@@ -27,10 +25,5 @@ from kpg.trainers.trainer import Trainer as Trainer
 kinds.register(
     "kpg.language.generation:TextGeneration", "kpg.trainers.language.engine:KIND"
 )
-
-
-def __getattr__(name: str) -> Any:
-    # The doctor examines trainers, so it is imported when it is first asked for.
-    if name in ("Finding", "diagnose"):
-        return getattr(importlib.import_module("kpg.doctor"), name)
-    raise AttributeError(f"module 'kpg.trainers' has no attribute {name!r}")
+# The doctor examines trainers, so it is imported when it is first asked for.
+__getattr__, __dir__ = imports.lazily(__name__, {"kpg.doctor": "Finding diagnose"})

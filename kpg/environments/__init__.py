@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from kpg import imports
 from kpg.environments.construction import BACKENDS as BACKENDS
 from kpg.environments.construction import as_environment as as_environment
 from kpg.environments.construction import make as make
@@ -46,25 +46,13 @@ if TYPE_CHECKING:
     from kpg.testing.probes import Probe as Probe
     from kpg.testing.probes import ProbeEnv as ProbeEnv
 
-# Names that live elsewhere, imported on first use.
-_ELSEWHERE = {
-    "Biases": "kpg.models.language.control.controls",
-    "Control": "kpg.models.language.control.controls",
-    "ControlledGeneration": "kpg.models.language.control.generation",
-    "Instructions": "kpg.models.language.control.controls",
-    "Maze": "kpg.testing.maze",
-    "NextToken": "kpg.models.language.control.controls",
-    "Probe": "kpg.testing.probes",
-    "ProbeEnv": "kpg.testing.probes",
-    "TextGeneration": "kpg.language.generation",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _ELSEWHERE:
-        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
-    raise AttributeError(f"module 'kpg.environments' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_ELSEWHERE])
+__getattr__, __dir__ = imports.lazily(
+    __name__,
+    {
+        "kpg.models.language.control.controls": "Biases Control Instructions NextToken",
+        "kpg.models.language.control.generation": "ControlledGeneration",
+        "kpg.testing.maze": "Maze",
+        "kpg.testing.probes": "Probe ProbeEnv",
+        "kpg.language.generation": "TextGeneration",
+    },
+)

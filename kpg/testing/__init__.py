@@ -5,8 +5,9 @@ Each check raises an `AssertionError` or a `ValueError` that says what is wrong.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from kpg import imports
 
 if TYPE_CHECKING:
     from kpg.environments.tabular import TabularMDP as TabularMDP
@@ -19,24 +20,16 @@ if TYPE_CHECKING:
     from kpg.testing.probes import Probe as Probe
     from kpg.testing.probes import ProbeEnv as ProbeEnv
 
-_MODULES = {
-    "Maze": "kpg.testing.maze",
-    "Probe": "kpg.testing.probes",
-    "ProbeEnv": "kpg.testing.probes",
-    "TabularMDP": "kpg.environments.tabular",
-    "check_algorithm": "kpg.testing.algorithm",
-    "check_environment": "kpg.testing.environment",
-    "check_estimator": "kpg.testing.estimator",
-    "check_family": "kpg.testing.family",
-    "check_reward": "kpg.testing.language.reward",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'kpg.testing' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+__getattr__, __dir__ = imports.lazily(
+    __name__,
+    {
+        "kpg.testing.maze": "Maze",
+        "kpg.testing.probes": "Probe ProbeEnv",
+        "kpg.environments.tabular": "TabularMDP",
+        "kpg.testing.algorithm": "check_algorithm",
+        "kpg.testing.environment": "check_environment",
+        "kpg.testing.estimator": "check_estimator",
+        "kpg.testing.family": "check_family",
+        "kpg.testing.language.reward": "check_reward",
+    },
+)

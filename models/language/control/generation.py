@@ -58,23 +58,17 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
 
     Args:
         executor: A `kpg.models.CausalLMPolicy`: a language model and its tokenizer.
-        prompts: See `kpg.environments.TextGeneration`.
-        references: See `kpg.environments.TextGeneration`.
-        rewards: See `kpg.environments.TextGeneration`.
+        prompts, references, rewards, reward_weights, columns: See
+            `kpg.environments.TextGeneration`.
         control: `kpg.environments.Instructions(…)`, `Biases(…)`, `NextToken()` or a
             `Control` of your own; or "instructions" (the default), "bias" or "token",
             made with those of the next five arguments that are given.
-        word_classes: Of `control`, if that is a name.
-        phrases: Of `control`, if that is a name.
-        strength: Of `control`, if that is a name.
-        sharpness: Of `control`, if that is a name.
-        deterministic: Of `control`, if that is a name.
+        word_classes, phrases, strength, sharpness, deterministic: Of `control`, if that
+            is a name.
         interaction: "one_way" or "two_way". Defaults to "two_way".
         max_prompt_tokens: Longest prompt, ≥ 1; a longer one is refused.
         max_new_tokens: The most tokens of a completion, the end token included, ≥ 1.
         num_envs: Texts at a time, B. Defaults to 32.
-        reward_weights: See `kpg.environments.TextGeneration`.
-        columns: See `kpg.environments.TextGeneration`.
         autoreset_mode: When a text that ended gives way to the next one. Defaults to
             `gymnasium.vector.AutoresetMode.SAME_STEP`, which wastes no step.
         seed: Seed of the order of the prompts and of the executor's samples, until

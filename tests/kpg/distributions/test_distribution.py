@@ -102,8 +102,12 @@ def test_a_family_of_ones_own_is_for_each_box() -> None:
     ("distribution", "options", "message"),
     [
         (Sharp, {"state_dependent_std": True}, r"Sharp has no argument.*log_std_init"),
-        (3, {}, r"must be a Distribution, or one of the names normal.*Received"),
-        (dict, {}, r"must be a Distribution\. Received"),
+        (
+            3,
+            {},
+            r"must be one of the names normal.*derives from Distribution. Received",
+        ),
+        (dict, {}, r"must be a class that derives from Distribution. Received"),
         ("nowhere:Family", {}, r"module that can be imported.*nowhere"),
         ("kpg.distributions:NormalFamly", {}, r"Did you mean NormalFamily"),
         (Normal(), {"log_std_init": 1.0}, r"finished value"),

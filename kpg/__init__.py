@@ -9,28 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from kpg import imports
 from kpg.version import __version__ as __version__
 
 _MODULES = (
-    "advantages",
-    "distributions",
-    "doctor",
-    "environments",
-    "export",
-    "losses",
-    "models",
-    "rewards",
-    "schedules",
-    "spaces",
-    "testing",
-    "text",
-    "trainers",
+    *("advantages", "distributions", "doctor", "environments", "export", "losses"),
+    *("models", "rewards", "schedules", "spaces", "testing", "text", "trainers"),
 )
-_FUNCTIONS = {
-    "cache_compilations": "kpg.graph.caching",
-    "load": "kpg.trainers.running.loading",
-    "make": "kpg.environments.construction",
-}
 
 if TYPE_CHECKING:
     from kpg import advantages as advantages
@@ -50,14 +35,19 @@ if TYPE_CHECKING:
     from kpg.graph.caching import cache_compilations as cache_compilations
     from kpg.trainers.running.loading import load as load
 else:  # a type checker would take any other name for one of kpg's
+    _get, _dir = imports.lazily(
+        "kpg",
+        {
+            "kpg.environments.construction": "make",
+            "kpg.graph.caching": "cache_compilations",
+            "kpg.trainers.running.loading": "load",
+        },
+    )
 
     def __getattr__(name: str) -> object:
         if name in _MODULES:
             return importlib.import_module(f"kpg.{name}")
-        if name in _FUNCTIONS:
-            return getattr(importlib.import_module(_FUNCTIONS[name]), name)
-        raise AttributeError(f"module 'kpg' has no attribute {name!r}")
+        return _get(name)
 
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES, *_FUNCTIONS])
+    def __dir__() -> list[str]:
+        return sorted({*_dir(), *_MODULES})

@@ -6,8 +6,7 @@ every row. Rows where it is false do not count, and what they hold (even `inf` a
 `nan`) reaches neither the loss nor its gradient. Without a valid row the loss is 0.
 
 `log_probs` are log-probabilities (nats) of the actions taken, `old_log_probs` the same
-when they were taken. Gradients flow to `log_probs` and `values` only; all others are
-constants.
+when they were taken. Gradients flow only to `log_probs` and `values`.
 """
 
 from __future__ import annotations
@@ -172,8 +171,7 @@ def reference_kl(
     with k3. GRPO (2024), https://arxiv.org/abs/2402.03300, has k3 without it.
 
     Note: it is the divergence in the visited states. Unlike a penalty in the reward,
-    its gradient does not include that an action may lead to states where the policies
-    differ more.
+    its gradient leaves out that actions may lead to where the policies differ more.
     """
     (log_probs, old_log_probs, reference_log_probs), valid = _masked(
         valid,

@@ -25,8 +25,7 @@ class Trajectory(NamedTuple):
         truncated: `[T, B]` bool; a time limit cut the episode here: the trace is cut,
             and the value of the final observation is bootstrapped.
         valid: `[T, B]` bool, or `None` for every row; `False` rows must not train, such
-            as the reset rows of Gymnasium's NEXT_STEP autoreset, whose actions were
-            ignored.
+            as the reset rows of NEXT_STEP autoreset, whose actions were ignored.
         next_observations: Nest of `[T, B, ...]`, the true next observation of each
             step, at an episode's end the final one, never that of the reset. `()` if
             each column is one terminating episode: nothing is bootstrapped.

@@ -15,28 +15,18 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-"""A NumPy array of any shape and dtype."""
-
 Tensor: TypeAlias = "tf.Tensor"
-"""A tensor of TensorFlow, symbolic or not."""
-
+# Tensors or arrays in tuples and dictionaries, or a single one.
 Nest: TypeAlias = Any
-"""Tensors or arrays in tuples and dictionaries, nested at will, or a single one."""
-
 Space: TypeAlias = "gymnasium.Space[Any]"
-"""A space of Gymnasium."""
-
+# Plain values that can be written as JSON, as Keras's.
 Config: TypeAlias = dict[str, Any]
-"""A configuration as Keras knows it: plain values that can be written as JSON."""
-
+# Scalars by the names under which they are logged.
 Metrics: TypeAlias = "dict[str, tf.Tensor]"
-"""Scalars by the names under which they are logged."""
-
+# What a callback receives: numbers by name.
 Logs: TypeAlias = dict[str, float]
-"""What a callback receives: numbers by name."""
-
+# A class or a function that makes something.
 Factory: TypeAlias = Callable[..., Any]
-"""A class or a function that makes something."""
 
 
 class LayerArguments(TypedDict, total=False):

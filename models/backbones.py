@@ -53,8 +53,7 @@ def cnn(
 
     Three convolutions with 32, 64 and 64 filters and a dense layer, all with ReLU and
     orthogonal weights of gain √2. From 36 pixels on, kernels and strides are those of
-    Mnih et al. (2015), https://doi.org/10.1038/nature14236; smaller images are reduced
-    more slowly.
+    Mnih et al. (2015), https://doi.org/10.1038/nature14236; below that they are less.
 
     Args:
         image_shape: `[height, width, channels]`, or `[channels, height, width]` if the

@@ -53,8 +53,7 @@ class Policy(ActionModel, ObservationModel):
             which choices are legal, in the order of the logits; the network does not
             see it. A row without a legal choice gets NaN. Defaults to none.
         distribution: See `kpg.distributions.for_space`. Defaults to "normal".
-        state_dependent_std: See `kpg.distributions.Normal`. Defaults to `False`.
-        log_std_init: See `kpg.distributions.Normal`. Defaults to 0.
+        state_dependent_std, log_std_init: See `kpg.distributions.Normal`.
         seed: Seed of the initial weights. Defaults to a random one.
         **kwargs: `name`, `dtype` and `trainable` of a Keras model.
 

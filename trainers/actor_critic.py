@@ -82,12 +82,9 @@ class ActorCritic(Trainer):
         policy: Policy,
         critic: Critic | None,
         seed: int | None = None,
-        *,
-        executor: keras.Model | None = None,
-        name: str | None = None,
         **settings: Unpack[ActorCriticArguments],
     ) -> None:
-        super().__init__(policy, critic, seed, executor=executor, name=name, **settings)
+        super().__init__(policy, critic, seed, **settings)
 
     @property
     @override

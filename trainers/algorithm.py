@@ -26,8 +26,7 @@ class Needs:
     """What an algorithm needs of a trajectory.
 
     Attributes:
-        whole_episodes: Each iteration restarts every copy and keeps one episode of
-            each.
+        whole_episodes: Each iteration keeps one new episode of every copy.
         log_ratios: `estimates.log_ratios`, how far the policy has moved.
         fresh_estimates: The current models estimate advantages anew before each epoch.
         greedy: `estimates.greedy_rewards`, of the same episodes played greedily.

@@ -61,11 +61,9 @@ class PPOSettings(TrainerSettings):
         dual_clip: c > 1, a bound on the loss of bad actions that became likely, or
             `None` (the default).
         value_clip_range: How far a value may move from the one at the time of acting
-            before its loss stops falling, > 0, in units of the values, or `None` (the
-            default).
+            before its loss stops falling, > 0, in their units. Defaults to `None`.
         target_kl: See `Updates`. Defaults to `None`, never.
-        kl_coef: β ≥ 0, weight of a penalty on the KL divergence from the acting policy.
-            Defaults to 0.
+        kl_coef: β ≥ 0, weight of a penalty on the KL from the policy that acted.
         kl_coef_schedule: "constant", or "adaptive" to halve or double β after each
             iteration so that the divergence stays near `desired_kl`.
         desired_kl: Divergence per iteration, in nats, that both adaptive schedules aim
@@ -155,12 +153,9 @@ class PPO(Trainer):
         policy: Policy,
         critic: Critic | None,
         seed: int | None = None,
-        *,
-        executor: keras.Model | None = None,
-        name: str | None = None,
         **settings: Unpack[PPOArguments],
     ) -> None:
-        super().__init__(policy, critic, seed, executor=executor, name=name, **settings)
+        super().__init__(policy, critic, seed, **settings)
 
     @override
     def add_state(self) -> None:

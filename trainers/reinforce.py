@@ -64,8 +64,7 @@ class REINFORCESettings(TrainerSettings):
             a name with flat arguments: "critic", "batch_mean", "moving_average" with
             `baseline_decay`, "self_critical", "leave_one_out" and "group_normalized"
             with `group_size`, "none". All but `BatchMean` and `GroupNormalized` keep
-            the expected gradient. Defaults to `None`: the critic if there is one, else
-            the mean.
+            the expected gradient. Defaults to `None`: the critic, else the mean.
         loss_normalization: What divides the policy's loss, a sum over steps: "rows",
             the number of steps in the iteration, as everywhere else in kpg; "episodes",
             each episode's own length before their mean, as in GRPO, so that steps of
@@ -152,12 +151,9 @@ class REINFORCE(Trainer):
         policy: Policy,
         critic: Critic | None = None,
         seed: int | None = None,
-        *,
-        executor: keras.Model | None = None,
-        name: str | None = None,
         **settings: Unpack[REINFORCEArguments],
     ) -> None:
-        super().__init__(policy, critic, seed, executor=executor, name=name, **settings)
+        super().__init__(policy, critic, seed, **settings)
         if critic is not None:
             baseline = self.settings.baseline
             if self.settings.whole_episodes and not self.baseline.needs_critic:

@@ -89,6 +89,8 @@ ADVANTAGE = Option(
 class TrainerArguments(TypedDict, total=False):
     """The settings of every trainer as keyword arguments."""
 
+    executor: keras.Model | None
+    name: str | None
     num_steps: int
     gamma: float
     ent_coef: float

@@ -264,8 +264,7 @@ class Trainer(Algorithm, SavedTrainer):
         """Trains on an environment.
 
         A step is one iteration: `num_steps` steps of each of `num_envs` copies, and
-        learning from them. Another `fit` on the same environment continues its
-        episodes.
+        learning from them. Another `fit` on the environment continues its episodes.
 
         Args:
             env: What `kpg.make` returns, a Gymnasium environment or vector environment,

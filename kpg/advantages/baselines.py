@@ -142,8 +142,7 @@ class MovingAverage(Baseline):
 class SelfCritical(Baseline):
     """The return of the most likely actions from the same start, as in SCST.
 
-    Every iteration plays twice, from states that the environment must be able to
-    repeat.
+    Every iteration plays twice from the same states; the environment must allow it.
 
     Reference: Rennie et al. (2017), https://arxiv.org/abs/1612.00563.
     """

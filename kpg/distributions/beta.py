@@ -23,8 +23,7 @@ class BetaFamily(BoxFamily):
 
     A raw action x ~ Beta(α, β) lies in (0, 1); the environment receives
     low + (high − low) x, whose density `log_prob` is about. Parameters are inputs of
-    α = 1 + softplus(·), then of β, so that no density has two peaks or is infinite at
-    a bound.
+    α = 1 + softplus(·), then of β: no density has two peaks or an infinite one.
 
     Reference: Chou, Maturana and Scherer (2017),
     https://proceedings.mlr.press/v70/chou17a.html.

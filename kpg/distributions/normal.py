@@ -26,8 +26,7 @@ class NormalFamily(BoxFamily):
 
     Args:
         action_space: A Gymnasium `Box` of floating-point numbers.
-        state_dependent_std: See `kpg.distributions.Normal`. Defaults to `False`.
-        log_std_init: See `kpg.distributions.Normal`. Defaults to 0.
+        state_dependent_std, log_std_init: See `kpg.distributions.Normal`.
     """
 
     def __init__(

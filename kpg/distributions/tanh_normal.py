@@ -31,8 +31,7 @@ class TanhNormalFamily(NormalFamily):
     Args:
         action_space: A Gymnasium `Box` of floats with finite bounds, low < high; others
             are refused with a `ValueError`.
-        state_dependent_std: See `kpg.distributions.Normal`. Defaults to `False`.
-        log_std_init: See `kpg.distributions.Normal`. Defaults to 0.
+        state_dependent_std, log_std_init: See `kpg.distributions.Normal`.
     """
 
     def __init__(

@@ -106,8 +106,7 @@ def as_environment(
         candidate: An `Environment` (returned as it is), an object in the style of
             `FuncEnv`, a `gymnasium.vector.VectorEnv`, a `gymnasium.Env`, or a class or
             function without arguments that makes one of them.
-        num_envs: Number of copies ≥ 1; an `Environment` or a `VectorEnv` keeps its own.
-            Defaults to 1.
+        num_envs: Copies ≥ 1; `Environment`s and `VectorEnv`s keep theirs.
         seed: Seed of the first reset. Defaults to `None`.
 
     Raises:

@@ -69,8 +69,7 @@ def permutations(count: int, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Draws `[count, size]` int32: independent permutations of 0 … size − 1.
 
     Every element finds its own place by a swap-or-not shuffle: in each of 24 rounds a
-    hash decides whether it and a partner swap places. A sort would take XLA 20 times as
-    long on a CPU.
+    hash decides whether it and a partner swap places. On a CPU, XLA sorts 20 × slower.
 
     Reference: Hoang, Morris and Rogaway (2012), "An enciphering scheme based on a card
     shuffle", https://arxiv.org/abs/1208.1176.

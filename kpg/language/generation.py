@@ -32,13 +32,11 @@ class TextGeneration(Environment):
             column `references` of the rewards. Defaults to none.
         rewards: Functions as in `kpg.rewards`, see `kpg.rewards.Reward.__call__`.
             Nothing is learned from a completion whose reward is `None`.
-        max_prompt_tokens: Longest prompt, ≥ 1; a longer one is refused. Defaults to
-            128.
+        max_prompt_tokens: Longest prompt, ≥ 1. Defaults to 128.
         max_new_tokens: Longest completion, the end token included, ≥ 1. Defaults to 64.
         group_size: Completions of each prompt in an iteration, ≥ 1, in neighbouring
             rows. Defaults to 1.
-        num_envs: Completions of an iteration, B, a multiple of `group_size`. Defaults
-            to 32.
+        num_envs: B completions an iteration, whole groups. Defaults to 32.
         reward_weights: A number for each reward. Defaults to 1 each.
         columns: More lists that the rewards may ask for by name, one value for each
             prompt. Defaults to none.

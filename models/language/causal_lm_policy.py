@@ -20,13 +20,10 @@ class CausalLMPolicy(LanguagePolicy):
 
     Args:
         causal_lm: A `CausalLM` of keras_nlp: GPT-2, Llama, Mistral, Gemma, Qwen, ….
-        tokenizer: One of KerasHub or of `kpg.text`. Defaults to that of the model's
-            preprocessor.
-        value_head: Whether the policy has a `critic` on the model's features. Defaults
-            to `True`.
+        tokenizer: Of KerasHub or `kpg.text`. Defaults to the preprocessor's.
+        value_head: Whether there is a `critic` on the features. Defaults to `True`.
         temperature: What logits are divided by, > 0. Defaults to 1.
-        top_k: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
-        top_p: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
+        top_k, top_p: See `kpg.distributions.TruncatedFamily`. Default to `None`.
 
     Raises:
         ValueError: If the model is not a causal language model, the tokenizer does not

@@ -24,11 +24,7 @@ class Seq2SeqLMPolicy(LanguagePolicy):
 
     Args:
         seq2seq_lm: A `Seq2SeqLM` of keras_nlp: BART or T5.
-        tokenizer: See `CausalLMPolicy`.
-        value_head: See `CausalLMPolicy`.
-        temperature: See `CausalLMPolicy`.
-        top_k: See `CausalLMPolicy`.
-        top_p: See `CausalLMPolicy`.
+        tokenizer, value_head, temperature, top_k, top_p: See `CausalLMPolicy`.
         framing: Three rows of tokens that the tokenizer does not give: what precedes a
             prompt, what follows it, and what the decoder begins with. Defaults to those
             of the model's family if the tokenizer is the family's, otherwise to

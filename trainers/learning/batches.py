@@ -21,8 +21,7 @@ class Batch(NamedTuple):
         log_probs: `[N]` float32, at the time of acting, in nats.
         values: `[N]` float32, the critic's when advantages were estimated.
         valid: `[N]` bool, or `None` if every row counts.
-        resets: `[T, N]` bool, rows before which recurrent states become zero, or
-            `None`.
+        resets: `[T, N]` bool, before which recurrent states are zeroed, or `None`.
         states: States of policy and critic before the first row: a pair of nests of
             `[N, ...]`, empty without recurrent models.
         advantages: `[N]` float32.

@@ -36,16 +36,14 @@ class KL(Value):
             With γ = 1 the best policy is then π_ref · exp(R / β) / Z over whole
             episodes. "loss" adds β · mean(k) to the loss; see
             `kpg.losses.reference_kl`. Then an action does not answer for drift in later
-            steps, and β weighs against the advantages, normalised or not. Defaults to
-            "reward".
+            steps, and β weighs against the advantages, normalised or not.
         estimator: "k1", "k2" or "k3" of `kpg.losses.kl_estimates`. "reward" takes only
             k1: the gradient of E[k] is E[k ∇log π] + E[∇k], the reward yields only the
             first term, and only for k1 is the second zero. Defaults to `None`: k1 in
             the reward, k3 in the loss.
         horizon: Episodes over which β follows the target; an iteration counts as one
             per environment. β changes by the relative error, clipped to ±20 %, times
-            the iteration's part of the horizon. Defaults to 10000, as in the paper's
-            code.
+            the iteration's part of the horizon. 10000 as in the paper's code.
 
     Reference: Ziegler et al., "Fine-tuning language models from human preferences"
     (2019), section 2.2, https://arxiv.org/abs/1909.08593.

@@ -22,8 +22,7 @@ def pretrained(
             too. Defaults to `True`.
 
     Raises:
-        ValueError: If there is no such preset, or it holds another kind of model or no
-            tokenizer.
+        ValueError: If there is no such preset, of this kind and with a tokenizer.
     """
     import keras_nlp
 

@@ -40,8 +40,7 @@ class Bleu(Reward):
             orders without an n-gram have 1. Defaults to "exp".
         lowercase: Whether case does not matter. Defaults to False.
         tokenizer: What separates words: "13a" punctuation, "intl" that of Unicode,
-            "none" spaces only, "char" everything, "zh" Chinese characters. Defaults to
-            "13a".
+            "none" spaces only, "char" everything, "zh" Chinese characters.
 
     Raises:
         ImportError: If sacrebleu is not installed.

@@ -34,8 +34,7 @@ class Grammar(TextReward):
 
     Args:
         rules: Which rules count; None for all. Leave "capital" out for completions that
-            continue the prompt's sentence, "ending" where they are cut off. Defaults to
-            None.
+            continue the prompt's sentence, "ending" where they are cut off.
 
     Raises:
         ValueError: If a rule is unknown, or the list is empty.

@@ -28,8 +28,7 @@ class Repetition(CountingReward):
         order: Length of the n-grams, at least 1. Defaults to 3.
         unit: See `TargetLength`. Defaults to "word".
         per_token: Whether each token pays for the n-gram that it completes, −1 / all if
-            it occurred before; the sum is the same. For unit "token" only. Defaults to
-            False.
+            it occurred before; the sum is the same. For unit "token" only.
     """
 
     def __init__(

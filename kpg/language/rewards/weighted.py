@@ -71,8 +71,7 @@ def evaluate(
         columns: B entries each, see `Reward.__call__`; None stands for no column.
             Without `completion_ids` each completion counts as one token, and there are
             no rewards per token. Defaults to none.
-        num_tokens: T, at least the length of the longest completion, which is the
-            default.
+        num_tokens: T. Defaults to the length of the longest completion.
 
     Raises:
         ValueError: If a length differs from the batch's, two rewards share a name, a

@@ -47,8 +47,7 @@ def check_reward(
         reward: A function, a `kpg.rewards.Reward` or a `kpg.rewards.Weighted`.
         prompts: B strings. Defaults to four requests.
         completions: B strings. Defaults to four replies.
-        depends_on_batch: Whether scores may depend on the others in the batch. Defaults
-            to `False`.
+        depends_on_batch: Whether scores may depend on the others in the batch.
         saved: Whether a `Reward`, or each that is part of a sum, must be equal after it
             was saved; `False` suits one that holds a model. Defaults to `True`.
         tolerance: By how much scores may differ, relative to numbers above 1, absolute

@@ -56,4 +56,4 @@ def test_what_is_no_environment_is_refused(wrong: Any) -> None:
 
 def test_findings_have_known_names() -> None:
     assert len(set(NAMES)) == len(NAMES)
-    assert isinstance(diagnose(NaNReward())[0], Finding)
+    assert type(diagnose(NaNReward())[0]) is Finding

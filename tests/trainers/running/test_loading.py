@@ -39,3 +39,18 @@ def test_refuses_what_is_no_trainer(
     keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]).save(path)
     with pytest.raises(ValueError, match=r"another kind.*Received: Sequential"):
         kpg.load(path)
+
+
+def test_a_class_that_nobody_registered_is_named(
+    make_trainer: Any, tmp_path: Path
+) -> None:
+    class Unregistered(kpg.trainers.PPO):
+        """Stands in no module, so that it cannot be found by name either."""
+
+    usual = make_trainer("PPO")
+    trainer = Unregistered(usual.policy, usual.critic, num_steps=8, minibatch_size=8)
+    trainer.save(tmp_path / "mine.keras")
+    with pytest.raises(
+        ValueError, match=r"Unregistered.*register_keras_serializable.*mine\.keras"
+    ):
+        kpg.load(tmp_path / "mine.keras")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kpg.graph.caching import cache_compilations as cache_compilations
     from kpg.trainers.running.loading import load as load
 else:  # a type checker would take any other name for one of kpg's
-    _get, _dir = imports.lazily(
+    _get, _ = imports.lazily(
         "kpg",
         {
             "kpg.environments.construction": "make",
@@ -50,4 +50,4 @@ else:  # a type checker would take any other name for one of kpg's
         return _get(name)
 
     def __dir__() -> list[str]:
-        return sorted({*_dir(), *_MODULES})
+        return sorted([*_MODULES, "__version__", "cache_compilations", "load", "make"])

@@ -85,7 +85,8 @@ class Walk(FunctionalEnv):
 class Counting(gym.Env[Any, Any]):
     """On the host: counts its steps; observes (count, number of the episode, copy).
 
-    Even episodes terminate at the count 3 + copy, odd ones never.
+    Even episodes terminate at the count 3 + copy, odd ones never; a `TimeLimit` of 5
+    around it truncates them. In copy 2 both fall on the same step.
     """
 
     observation_space = gym.spaces.Box(-1e6, 1e6, (3,), np.float32)

@@ -18,7 +18,7 @@ from gymnasium.wrappers import TimeLimit
 import kpg.advantages
 from kpg.environments import EnvPoolVectorEnv, HostEnvironment, HostStep
 from kpg.trainers.acting.host import HostCollector
-from tests.counting import Counting
+from tests.environments import Counting
 from tests.fake_envpool import FakeEnvPool
 
 ENV_ID = "KpgCounting-v0"

@@ -18,7 +18,7 @@ from gymnasium.wrappers import TimeLimit
 
 from kpg import spaces as space_of
 from kpg.environments import HostEnvironment, HostStep
-from tests.counting import Counting
+from tests.environments import Counting
 
 MODES = list(AutoresetMode)
 COPIES = 3

@@ -25,7 +25,6 @@ Config: TypeAlias = dict[str, Any]
 Metrics: TypeAlias = "dict[str, tf.Tensor]"
 # What a callback receives: numbers by name.
 Logs: TypeAlias = dict[str, float]
-# A class or a function that makes something.
 Factory: TypeAlias = Callable[..., Any]
 
 

@@ -102,9 +102,8 @@ class Biases(Control):
     An action is a number for each word class, or for each token if there are none.
 
     Args:
-        word_classes: See `Instructions`.
+        word_classes, deterministic: See `Instructions`.
         strength: What a bias of 1 adds to logits, > 0, in nats. Defaults to 5.
-        deterministic: See `Instructions`.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -163,6 +162,8 @@ class Instructions(Control):
         object.__setattr__(self, "word_classes", _classes(self.word_classes))
         object.__setattr__(self, "phrases", _texts("phrases", self.phrases))
         checks.positive("strength", self.strength)
+        if not self.word_classes and self.strength != type(self).strength:
+            checks.refuse("strength", "needs `word_classes` to boost", self.strength)
         if checks.number("sharpness", self.sharpness, 1.0) == 1.0:
             checks.refuse("sharpness", "must be greater than 1", self.sharpness)
 

@@ -178,6 +178,7 @@ def test_an_unfinished_control_is_refused() -> None:
         ({"control": "bias", "sharpness": 2.0}, "Received: sharpness=2.0"),
         ({"control": Biases(), "strength": 2.0}, "finished value.*'strength': 2.0"),
         ({"control": 3}, "derives from Control. Received: control=3"),
+        ({"strength": 2.0}, "needs `word_classes`.*Received: strength=2.0"),
         ({"control": "bias", "strength": 0.0}, "greater than 0. Received: strength=0"),
         ({"control": "bias", "strength": float("nan")}, "Received: strength=nan"),
         ({"sharpness": 1.0}, "greater than 1. Received: sharpness=1.0"),

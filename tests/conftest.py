@@ -19,7 +19,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["KPG_CACHE_DIR"] = ""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Splits the CPU in two while TensorFlow still allows it.
 
     MirroredStrategy then has two replicas on any machine.
@@ -31,6 +31,10 @@ def pytest_configure() -> None:
     # look through them for garbage again and again takes a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
+    # Nor does it pay to optimise a graph that runs twice: this takes a quarter of what is
+    # left. The slow suite, whose graphs run for minutes, has them optimised.
+    if "not slow" in config.option.markexpr:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     cpu = tf.config.list_physical_devices("CPU")[0]
     if tf.config.get_logical_device_configuration(cpu) is None:
         halves = [tf.config.LogicalDeviceConfiguration()] * 2

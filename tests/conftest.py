@@ -31,8 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # look through them for garbage again and again takes a tenth of the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
-    # Nor does it pay to optimise a graph that runs twice: this takes a quarter of what is
-    # left. The slow suite, whose graphs run for minutes, has them optimised.
+    # Nor does it pay to optimise a graph that runs twice: that takes a quarter of the
+    # time. The slow suite, whose graphs run for minutes, has them optimised.
     if "not slow" in config.option.markexpr:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     cpu = tf.config.list_physical_devices("CPU")[0]

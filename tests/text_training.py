@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import kpg
@@ -22,6 +23,14 @@ ALGORITHMS: list[tuple[str, dict[str, Any]]] = [
     ("ActorCritic", {"gae_lambda": 1.0}),
     ("PPO", {"gae_lambda": 1.0, "normalize_advantages": False, "num_epochs": 1}),
 ]
+
+
+def one_fast(cases: list[tuple[str, Any]]) -> list[Any]:
+    """Leaves the last case to the fast suite, and all others to the slow one."""
+    return [
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in cases[:-1]),
+        cases[-1],
+    ]
 
 
 def make_trainer(made: Any, algorithm: str, **settings: Any) -> Any:

@@ -51,6 +51,14 @@ def scan(
         )
         return count + 1, carry, arrays
 
+    if tf.executing_eagerly():
+        emitted = []
+        for index in reversed(range(length)) if reverse else range(length):
+            carry, outputs = step(carry, row(index))
+            emitted.append(outputs)
+        emitted = emitted[::-1] if reverse else emitted
+        return carry, tf.nest.map_structure(lambda *many: tf.stack(many), *emitted)
+
     # Traced on the side for the shapes and dtypes of the outputs.
     traced = tf.function(step, autograph=False).get_concrete_function(
         *tf.nest.map_structure(tf.TensorSpec.from_tensor, (carry, row(0)))

@@ -186,6 +186,7 @@ def test_minibatches_that_cut_sequences_are_refused(mode: str) -> None:
             trainer.fit(env, verbose=0)
 
 
+@pytest.mark.slow
 def test_loaded_models_predict_the_same(tmp_path: Path) -> None:
     env = environment("in-graph", MASKED)
     trainer = make_trainer(env, MASKED)
@@ -210,6 +211,7 @@ def test_loaded_models_predict_the_same(tmp_path: Path) -> None:
     assert any(not np.array_equal(*both) for both in moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["in-graph", "NEXT_STEP"])
 def test_two_replicas_run(mode: str) -> None:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -186,6 +186,8 @@ def test_the_learning_rate_follows_the_kl(
         "PPO",
         learning_rate_schedule="adaptive_kl",
         desired_kl=desired,
+        num_steps=4,
+        num_epochs=1,
         optimizer=keras.optimizers.Adam(1e-3),
     )
     env = kpg.make("CartPole-v1", num_envs=4, seed=0)
@@ -209,6 +211,8 @@ def test_the_penalty_follows_the_kl(
         kl_coef=0.3,
         kl_coef_schedule="adaptive",
         desired_kl=desired,
+        num_steps=4,
+        num_epochs=1,
     )
     env = kpg.make("CartPole-v1", num_envs=4, seed=0)
     trainer.fit(env, steps_per_epoch=2, verbose=0)

@@ -45,10 +45,10 @@ def test_configuration_survives_json(algorithm: str, make_trainer: Make) -> None
 @pytest.mark.filterwarnings("ignore:.*does not apply to tf.data:UserWarning")
 def test_save_load_continue(algorithm: str, make_trainer: Make, tmp_path: Path) -> None:
     """A loaded trainer goes on exactly as the saved one, optimizer included."""
-    short = {"max_episode_steps": 20}
+    short = {"max_episode_steps": 8}
     trainer = make_trainer(
         algorithm,
-        num_steps=20 if algorithm == "REINFORCE" else 8,
+        num_steps=8 if algorithm == "REINFORCE" else 4,
         normalize_observations=True,
         normalize_rewards=True,
         optimizer=keras.optimizers.Adam(1e-2),
@@ -84,8 +84,8 @@ def test_predict_is_greedy_and_takes_any_batch(make_trainer: Make) -> None:
 def test_a_trainer_of_its_own_seed_repeats_itself(make_trainer: Make) -> None:
     runs = []
     for seed in (1, 1, 2):
-        trainer = make_trainer("PPO", seed=seed)
-        trainer.fit(cartpole(), steps_per_epoch=3, verbose=0)
+        trainer = make_trainer("PPO", seed=seed, num_steps=4, num_epochs=1)
+        trainer.fit(cartpole(), steps_per_epoch=2, verbose=0)
         runs.append(np.concatenate([w.ravel() for w in weights(trainer)]))
     np.testing.assert_array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])

@@ -146,8 +146,11 @@ class Descent:
         def look() -> Metrics:
             return self.objective.metrics(take(batch, orders[0]))
 
-        traced = tf.function(look, autograph=False).get_concrete_function()
-        self.names = tuple(traced.structured_outputs)
+        if not tf.executing_eagerly():
+            traced = tf.function(look, autograph=False).get_concrete_function()
+            self.names = tuple(traced.structured_outputs)
+        else:
+            self.names = tuple(look())
 
     def run(
         self,

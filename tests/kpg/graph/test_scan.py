@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,16 +12,19 @@ from kpg.graph.scan import decayed_sums, scan
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_equals_a_python_loop(reverse: bool, jit_compile: bool) -> None:
+@pytest.mark.parametrize("jit_compile", [None, False, True])
+def test_equals_a_python_loop(reverse: bool, jit_compile: bool | None) -> None:
     inputs = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
 
     def step(carry: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return 0.5 * carry + row, carry * row
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def compiled(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def summed(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return scan(step, tf.ones([3]), rows, reverse=reverse)
+
+    compiled = summed
+    if jit_compile is not None:
+        compiled = tf.function(summed, jit_compile=jit_compile, autograph=False)
 
     carry, expected = np.ones(3, "float32"), np.zeros_like(inputs)
     for index in reversed(range(5)) if reverse else range(5):
@@ -29,20 +34,27 @@ def test_equals_a_python_loop(reverse: bool, jit_compile: bool) -> None:
     np.testing.assert_allclose(outputs, expected, rtol=1e-6)
 
 
-def test_outputs_need_not_look_like_the_carry() -> None:
-    carry, (counts, flags) = scan(
-        lambda carry, _: (carry + 1, (carry, carry > 1)), 0, None, length=4
-    )
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_outputs_need_not_look_like_the_carry(in_graph: bool) -> None:
+    def count() -> Any:
+        return scan(lambda carry, _: (carry + 1, (carry, carry > 1)), 0, None, length=4)
+
+    carry, (counts, flags) = (tf.function(count) if in_graph else count)()
     assert carry == 4
     np.testing.assert_array_equal(counts, [0, 1, 2, 3])
     np.testing.assert_array_equal(flags, [False, False, True, True])
 
 
-def test_gradients_flow_through_time() -> None:
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_gradients_flow_through_time(in_graph: bool) -> None:
     rows = tf.constant([1.0, 2.0, 3.0])
+
+    def product(rows: tf.Tensor) -> tf.Tensor:
+        return scan(lambda carry, row: (carry * row, carry), 1.0, rows)[0]
+
     with tf.GradientTape() as tape:
         tape.watch(rows)
-        carry, _ = scan(lambda carry, row: (carry * row, carry), 1.0, rows)
+        carry = (tf.function(product) if in_graph else product)(rows)
     np.testing.assert_allclose(tape.gradient(carry, rows), [6.0, 3.0, 2.0])
 
 

@@ -20,7 +20,7 @@ from tests.texts import (
 
 
 def test_generates_texts() -> None:
-    made = policy("abc")
+    made = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
     prompts = ["ba", "c", "abcab"]
     texts = made.generate(prompts, max_new_tokens=6, seed=3)
     assert made.generate(prompts, max_new_tokens=6, seed=3) == texts

@@ -130,6 +130,7 @@ def entropy(rows: Any) -> float:
     return total / float(rows.weights.sum())
 
 
+@pytest.mark.slow
 def test_learns_a_periodic_text_to_its_entropy() -> None:
     """After one `a` either letter may follow, and nothing else is uncertain."""
     corpus = "aab" * 20
@@ -143,6 +144,7 @@ def test_learns_a_periodic_text_to_its_entropy() -> None:
     assert least - 1e-5 < loss_of(model, rows) < least + 0.02
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_keras_users_find_what_they_know() -> None:
     seen: list[int] = []
     tell = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: seen.append(1))
@@ -236,6 +238,7 @@ def small_bart(**options: Any) -> Any:
     return seq2seq.bart(5, num_layers=1, hidden_dim=8, **options)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_pairs_are_learned_as_the_model_reads_them() -> None:
     made = seq2seq.policy("abc", small_bart(dropout=0.0), framing=seq2seq.FRAMING)
     rows = pairs_of(made.trunk, PAIRS, made.tokenizer, None)
@@ -259,6 +262,7 @@ def test_pairs_are_learned_as_the_model_reads_them() -> None:
     )
 
 
+@pytest.mark.slow
 def test_learns_pairs_that_only_the_source_tells_apart() -> None:
     lm, pairs = small_bart(dropout=0.0), [("a", "bc"), ("b", "ca"), ("c", "ab")]
     quick: Any = {"epochs": 60, "learning_rate": 0.02, "verbose": 0}

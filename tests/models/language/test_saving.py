@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import kpg
@@ -70,6 +71,7 @@ def test_what_is_frozen_stays_frozen() -> None:
     assert 0 < len(trained(again)) < len(again.weights)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_loaded_trainer_goes_on_with_its_adapters(tmp_path: Any) -> None:
     made = adapted()
     trainer: Any = make_trainer(made, "REINFORCE", reference_kl_coef=0.1)

@@ -22,6 +22,7 @@ from tests.text_training import (
     gradient_of,
     make_trainer,
     noisy,
+    one_fast,
     task,
     vowels,
 )
@@ -59,7 +60,7 @@ def fragment(made: Any, prompt: list[int], word: Any, reward: float) -> Trajecto
     )
 
 
-@pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS)
+@pytest.mark.parametrize(("algorithm", "settings"), one_fast(ALGORITHMS))
 def test_the_expected_gradient_is_that_of_the_expected_reward(
     algorithm: str, settings: dict[str, Any]
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(
         np.testing.assert_allclose(ours, tf.convert_to_tensor(want), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_trains_saves_and_goes_on(tmp_path: Any) -> None:
     lm = small(258)
     lm.backbone.enable_lora(2)
@@ -140,6 +142,7 @@ def test_nothing_after_the_end_counts() -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_critic_reads_the_prompts_with_its_own_model(tmp_path: Any) -> None:
     tokenizer = kpg.text.ByteTokenizer()
     made = Seq2SeqLMPolicy(small(258), tokenizer, value_head=False)
@@ -161,6 +164,7 @@ def test_a_critic_reads_the_prompts_with_its_own_model(tmp_path: Any) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_an_export_writes_what_the_live_policy_writes(tmp_path: Any) -> None:
     made = policy("abc", small(), framing=FRAMING, temperature=0.7)
     path = kpg.export.export_policy(made, tmp_path, max_new_tokens=4)
@@ -172,13 +176,14 @@ def test_an_export_writes_what_the_live_policy_writes(tmp_path: Any) -> None:
         "max_new_tokens": np.array(-1, np.int32),
         "deterministic": np.array(False),
     }
-    outputs = Servable(path).run("complete", inputs)
+    servable = Servable(path)
+    outputs = servable.run("complete", inputs)
     texts, log_probs = made.complete(prompts, 4, seed=3)
     assert [found.decode() for found in outputs["completions"]] == texts
     np.testing.assert_allclose(outputs["log_probs"], log_probs, atol=1e-5)
     inputs["prompts"] = np.array([b"a" * 23], object)
     with pytest.raises(Exception, match="at most 22 tokens, a completion 22"):
-        Servable(path).run("complete", inputs)
+        servable.run("complete", inputs)
 
 
 def test_is_saved_and_loaded(tmp_path: Any) -> None:

@@ -29,13 +29,13 @@ def test_the_first_minibatch_has_ratio_one(
     """Also when the normaliser has moved, and on either kind of environment."""
     for backend in ("graph", "gymnasium"):
         env = kpg.make(
-            "CartPole-v1", num_envs=4, seed=0, backend=backend, max_episode_steps=16
+            "CartPole-v1", num_envs=4, seed=0, backend=backend, max_episode_steps=8
         )
         trainer = make_trainer(
             algorithm,
             env=env,
             normalize_observations=True,
-            num_steps=16 if algorithm == "REINFORCE" else 8,
+            num_steps=8 if algorithm == "REINFORCE" else 4,
         )
         trainer.fit(env, steps_per_epoch=2, verbose=0)
         rows, _ = collected(trainer, env)
@@ -207,7 +207,9 @@ def env() -> Any:
     return kpg.make("CartPole-v1", num_envs=4, seed=0)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_a_second_phase_runs_when_it_is_due(env: Any, jit_compile: bool) -> None:
     trainer = Phasic(*models(), seed=0)
     trainer.compile(keras.optimizers.Adam(0.01), jit_compile=jit_compile)
@@ -218,6 +220,7 @@ def test_a_second_phase_runs_when_it_is_due(env: Any, jit_compile: bool) -> None
     assert number(trainer.scale) != 1.0
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_steps_of_the_critic_alone_leave_the_policy_as_it_is(env: Any) -> None:
     """Also where an optimizer has momentum, which moves what gets a gradient of 0."""
 
@@ -300,6 +303,7 @@ def test_the_phase_is_the_same_under_two_replicas() -> None:
     assert results == [2.0, 2.0]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_own_weights_are_saved_and_learning_goes_on(env: Any, tmp_path: Any) -> None:
     trainer = Phasic(*models(), seed=0)
     trainer.compile(keras.optimizers.Adam(0.01), jit_compile=False)

@@ -14,7 +14,7 @@ from kpg.trajectories import Trajectory
 from tests.fragments import B, T, fragment, learn, values_of
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_two_replicas_learn_what_one_does(
     masked: bool, make_trainer: Callable[..., Any]
 ) -> None:

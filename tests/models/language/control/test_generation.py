@@ -176,6 +176,7 @@ def test_every_prompt_has_its_turn() -> None:
     assert env._texts.indices.tolist() == first == order[:2].tolist()
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize(
     ("algorithm", "env_options", "memory"),
     [

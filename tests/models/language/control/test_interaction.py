@@ -33,7 +33,7 @@ def test_two_ways_show_what_the_model_thinks() -> None:
     random = np.random.default_rng(1)
     observations, _ = env.reset(seed=3)
     inserted = np.zeros(4, bool)
-    for _ in range(16):
+    for _ in range(10):
         texts = env._texts
         for row in range(4):
             tokens = texts.tokens[row, : texts.lengths[row]]

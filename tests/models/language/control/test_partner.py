@@ -24,6 +24,7 @@ from tests.languages import stir
 from tests.steering import ALGORITHMS as STEERING
 from tests.steering import generation, seen_by
 from tests.steering import models as indifferent
+from tests.text_training import one_fast
 from tests.texts import gpt2, policy
 
 END, A, ROOM = 1, 2, 2
@@ -233,7 +234,7 @@ ALGORITHMS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS)
+@pytest.mark.parametrize(("algorithm", "settings"), one_fast(ALGORITHMS))
 def test_both_follow_the_gradient_of_the_expected_reward(
     algorithm: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +342,7 @@ def bytes_gpt2() -> CausalLMPolicy:
     return CausalLMPolicy(lm, text.ByteTokenizer())
 
 
+@pytest.mark.slow
 def test_both_are_saved_and_go_on(tmp_path: Any) -> None:
     trainer, env = taught("PPO", bytes_gpt2(), env={"phrases": ["ab"]})
     parts = (trainer.policy, trainer.critic, trainer.executor)

@@ -18,11 +18,15 @@ from tests.texts import gemma, gpt2, llama, policy
 
 
 @pytest.mark.parametrize(
-    ("model", "decoder"),
-    [(None, SlotDecoder), (llama(5), SlotDecoder), (gemma(5), TextDecoder)],
+    ("build", "decoder"),
+    [
+        (gpt2, SlotDecoder),
+        pytest.param(llama, SlotDecoder, marks=pytest.mark.slow),
+        (gemma, TextDecoder),
+    ],
 )
-def test_left_alone_it_writes_what_it_would_write(model: Any, decoder: type) -> None:
-    made = executor(model)
+def test_left_alone_it_writes_what_it_would_write(build: Any, decoder: type) -> None:
+    made = executor(build(5))
     env = generation(made, deterministic=True)
     assert isinstance(env._writer._decoder, decoder)
     random, pairs = np.random.default_rng(0), []

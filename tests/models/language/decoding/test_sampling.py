@@ -160,7 +160,9 @@ def test_one_trace_and_one_compilation(kind: Any) -> None:
     assert seconds[1] < 0.2 * seconds[0]
 
 
-@pytest.mark.parametrize("build", [gpt2, llama, gemma])
+@pytest.mark.parametrize(
+    "build", [gpt2, pytest.param(llama, marks=pytest.mark.slow), gemma]
+)
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_other_operations_write_the_same_texts(build: Any, deterministic: bool) -> None:
     made = policy("abc", build(5))

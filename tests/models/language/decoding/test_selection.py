@@ -28,6 +28,7 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
     ("Qwen3", {**HEADS, "head_dim": 4}),
     ("OPT", {"num_heads": 2, "max_sequence_length": 24}),
 ]
+FAST = ("Gemma", "OPT")
 
 
 def tiny(family: str, **options: Any) -> Any:
@@ -38,7 +39,14 @@ def tiny(family: str, **options: Any) -> Any:
     return fixed(getattr(keras_nlp.models, f"{family}CausalLM")(backbone=backbone))
 
 
-@pytest.mark.parametrize(("family", "options"), FAMILIES)
+# These two differ most: a cap on the logits, and positions that are learned.
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        pytest.param(*case, marks=() if case[0] in FAST else pytest.mark.slow)
+        for case in FAMILIES
+    ],
+)
 def test_samples_have_the_log_probabilities_of_the_model(
     family: str, options: dict[str, Any]
 ) -> None:

@@ -59,9 +59,9 @@ def assert_consistent(made: Any, written: Any) -> None:
     ("build", "options"),
     [
         (bart, {"framing": FRAMING, "temperature": 2.0}),
-        (bart, {"temperature": 0.6, "top_k": 3}),
-        (t5, {"temperature": 1.5}),
-        (untied, {"top_p": 0.8}),
+        pytest.param(*(bart, {"temperature": 0.6, "top_k": 3}), marks=pytest.mark.slow),
+        pytest.param(t5, {"temperature": 1.5}, marks=pytest.mark.slow),
+        pytest.param(untied, {"top_p": 0.8}, marks=pytest.mark.slow),
     ],
 )
 def test_log_probabilities_are_those_of_teacher_forcing(
@@ -108,6 +108,7 @@ def test_the_decoder_is_chosen() -> None:
     assert isinstance(decoder_for(trunk, portable=True), Seq2SeqRereader)
 
 
+@pytest.mark.slow
 def test_one_trace() -> None:
     made = policy("abc", small())
     sampler = Sampler(made, 3)

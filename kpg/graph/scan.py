@@ -43,6 +43,14 @@ def scan(
     def row(index: tf.Tensor | int) -> Nest:
         return tf.nest.map_structure(lambda values: values[index], rows)
 
+    if tf.executing_eagerly():
+        emitted = []
+        for index in reversed(range(length)) if reverse else range(length):
+            carry, outputs = step(carry, row(index))
+            emitted.append(outputs)
+        emitted = emitted[::-1] if reverse else emitted
+        return carry, tf.nest.map_structure(lambda *parts: tf.stack(parts), *emitted)
+
     def body(count: tf.Tensor, carry: Nest, arrays: Nest) -> tuple[Nest, Nest, Nest]:
         index = length - 1 - count if reverse else count
         carry, outputs = step(carry, row(index))

@@ -15,16 +15,16 @@ from kpg.graph import caching
 TRAIN = """
 import sys, kpg
 assert kpg.cache_compilations(sys.argv[1])
-env = kpg.make("CartPole-v1", num_envs=4, seed=int(sys.argv[2]))
-small = {"hidden_units": (8,), "seed": int(sys.argv[2])}
-policy = kpg.models.Policy(env.observation_space, env.action_space, **small)
-critic = kpg.models.Critic(env.observation_space, **small)
-trainer = kpg.trainers.ActorCritic(
-    policy, critic, seed=int(sys.argv[2]), num_steps=int(sys.argv[3])
-)
-trainer.compile(jit_compile=True)
-history = trainer.fit(env, steps_per_epoch=3, verbose=0).history
-print(history["loss"][-1])
+for pair in sys.argv[2:]:
+    seed, num_steps = map(int, pair.split(":"))
+    env = kpg.make("CartPole-v1", num_envs=4, seed=seed)
+    small = {"hidden_units": (8,), "seed": seed}
+    policy = kpg.models.Policy(env.observation_space, env.action_space, **small)
+    critic = kpg.models.Critic(env.observation_space, **small)
+    trainer = kpg.trainers.ActorCritic(policy, critic, seed=seed, num_steps=num_steps)
+    trainer.compile(jit_compile=True)
+    history = trainer.fit(env, steps_per_epoch=3, verbose=0).history
+    print(history["loss"][-1])
 """
 
 

@@ -215,8 +215,8 @@ def reward(
         learning_rate_schedule="linear",
     )
     trainer.compile(keras.optimizers.Adam(4e-4), jit_compile=JIT_COMPILE)
-    start = time.monotonic()
-    trainer.fit(env, epochs=10, steps_per_epoch=max(iterations // 10, 1), verbose=0)
+    epochs, start = min(10, iterations), time.monotonic()
+    trainer.fit(env, epochs=epochs, steps_per_epoch=iterations // epochs, verbose=0)
     return time.monotonic() - start
 
 

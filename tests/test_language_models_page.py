@@ -23,7 +23,9 @@ class TestPage:
     # An installed wheel has no documentation; a checkout always has.
     __test__ = (PAGE.parents[1] / "setup.py").is_file()
 
-    def test_the_code_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_code_runs(
+        self, monkeypatch: pytest.MonkeyPatch, one_by_one: None
+    ) -> None:
         shallow = functools.partial(kpg.text.gpt2, num_layers=1)
         monkeypatch.setattr(kpg.text, "gpt2", shallow)
         monkeypatch.setattr("kpg.trainers.running.programs.pays_off", lambda *_: False)

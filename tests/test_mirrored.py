@@ -22,7 +22,14 @@ def strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def test_fit_learns_cartpole(strategy: tf.distribute.Strategy, tmp_path: Path) -> None:
+def assert_copies_agree(strategy: tf.distribute.Strategy, trainer: Any) -> None:
+    for variable in trainer.trainable_variables:
+        copies = strategy.experimental_local_results(variable.value)
+        np.testing.assert_array_equal(*copies)
+
+
+@pytest.mark.slow
+def test_fit_learns_cartpole(strategy: tf.distribute.Strategy) -> None:
     env = kpg.make("CartPole-v1", num_envs=8, seed=1)
     with strategy.scope():
         policy = kpg.models.Policy(env.observation_space, env.action_space, seed=1)
@@ -50,9 +57,29 @@ def test_fit_learns_cartpole(strategy: tf.distribute.Strategy, tmp_path: Path) -
     ).history
     assert max(history["val_return"]) >= 475
     assert traces(trainer) == 1
-    for variable in trainer.trainable_variables:
-        copies = strategy.experimental_local_results(variable.value)
-        np.testing.assert_array_equal(*copies)
+    assert_copies_agree(strategy, trainer)
+
+
+def test_replicas_agree_and_are_saved_as_one(
+    strategy: tf.distribute.Strategy,
+    make_trainer: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    env = kpg.make("CartPole-v1", num_envs=4, seed=1)
+    with strategy.scope():
+        trainer = make_trainer(
+            env=env, normalize_observations=True, normalize_rewards=True
+        )
+    before = values_of(trainer.trainable_variables)
+    history = trainer.fit(env, epochs=2, steps_per_epoch=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert traces(trainer) == 1
+    after = values_of(trainer.trainable_variables)
+    assert all((old != new).any() for old, new in zip(before, after, strict=True))
+    assert_copies_agree(strategy, trainer)
+    # Each replica has luck of its own.
+    copies = strategy.experimental_local_results(states_of(trainer))
+    assert not np.allclose(*copies)
     trainer.save(tmp_path / "trainer.keras")
     rows = np.random.default_rng(0).normal(size=(9, 4)).astype("float32")
     loaded = kpg.load(tmp_path / "trainer.keras")
@@ -61,22 +88,31 @@ def test_fit_learns_cartpole(strategy: tf.distribute.Strategy, tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize("algorithm", ["ActorCritic", "REINFORCE"])
+@pytest.mark.parametrize(
+    ("algorithm", "backend"),
+    [
+        ("ActorCritic", "gymnasium"),
+        pytest.param("ActorCritic", "graph", marks=pytest.mark.slow),
+        pytest.param("REINFORCE", "gymnasium", marks=pytest.mark.slow),
+        pytest.param("REINFORCE", "graph", marks=pytest.mark.slow),
+    ],
+)
 def test_the_other_algorithms_and_host_environments_run(
     algorithm: str,
+    backend: Any,
     strategy: tf.distribute.Strategy,
     make_trainer: Callable[..., Any],
 ) -> None:
     with strategy.scope():
         trainer = make_trainer(algorithm)
-    for backend in ("graph", "gymnasium"):
-        env = kpg.make("CartPole-v1", num_envs=4, seed=0, backend=backend)
-        history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
-        assert np.isfinite(history["loss"]).all()
-        if backend == "graph":
-            # Each replica has luck of its own.
-            copies = strategy.experimental_local_results(states_of(trainer))
-            assert not np.allclose(*copies)
+    env = kpg.make("CartPole-v1", num_envs=4, seed=0, backend=backend)
+    history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert_copies_agree(strategy, trainer)
+    if backend == "graph":
+        # Each replica has luck of its own.
+        copies = strategy.experimental_local_results(states_of(trainer))
+        assert not np.allclose(*copies)
 
 
 def test_refuses_what_replicas_cannot_share(
@@ -139,7 +175,10 @@ def writer(algorithm: str, settings: dict[str, Any]) -> Any:
     ],
 )
 def test_two_replicas_learn_from_texts_what_one_does(
-    algorithm: str, settings: dict[str, Any], strategy: tf.distribute.Strategy
+    algorithm: str,
+    settings: dict[str, Any],
+    strategy: tf.distribute.Strategy,
+    one_by_one: None,
 ) -> None:
     one = writer(algorithm, settings)
     with strategy.scope():
@@ -154,6 +193,8 @@ def test_two_replicas_learn_from_texts_what_one_does(
             group_size=3,
             num_envs=6,
         )
+        # Replicas need graphs. Alone, the operations one by one give the same numbers.
+        tf.config.run_functions_eagerly(trainer is one)
         history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
         timeless = {name for name in history if name != "steps_per_second"}
         histories.append({name: history[name][0] for name in timeless})

@@ -16,8 +16,6 @@ import tensorflow as tf
 from kpg import checks
 from kpg.export.loading import versions, warmup
 from kpg.export.loading.servable import quiet
-from kpg.export.wire.errors import ServingError, VerificationError
-from kpg.export.wire.tensors import SignatureDef
 from kpg.export.writing import manifest
 from kpg.export.writing.offer import Offer, offer_of
 from kpg.export.writing.own_signatures import Function, extended
@@ -110,7 +108,7 @@ def publish(
         with quiet():  # the live policy builds a graph for each shape
             examples = offer.requests(offer.verified_batch_sizes)
             parity = verify(stage, offer.live, examples)
-        described = manifest.describe(offer, _warm(stage))
+        described = manifest.describe(offer, parity.signatures)
         number = versions.next_free(base) if version is None else version
         manifest.write(stage, number, offer, described, parity, notes or {})
         path = _publish(stage, base, number)
@@ -165,18 +163,6 @@ def _write(offer: Offer, stage: Path, model_name: str) -> None:
     with quiet():  # no "Assets written to" the staging directory
         tf.saved_model.save(offer.module(), str(stage), signatures=functions)
     warmup.write(stage, model_name, offer.requests(offer.warm_batch_sizes))
-
-
-def _warm(stage: Path) -> Mapping[str, SignatureDef]:
-    """Replays the warm-up requests, and returns the signatures as a server has them."""
-    try:
-        servable = warmup.load(stage)
-    except ServingError as error:
-        raise VerificationError(
-            f"The warm-up requests of an export must run. Received: {error}"
-        ) from error
-    servable.close()
-    return servable.signatures
 
 
 def _publish(stage: Path, base: Path, version: int) -> Path:

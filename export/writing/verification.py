@@ -7,17 +7,18 @@ Serving restores a graph into a session. A broken export often works in the firs
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from kpg.export.loading import supported_operations
+from kpg.export.loading import supported_operations, warmup
 from kpg.export.loading.servable import Servable
 from kpg.export.wire.errors import ServingError, VerificationError, one_line
+from kpg.export.wire.tensors import SignatureDef
 from kpg.export.writing.signature import Arrays
 from kpg.types import Array
 
@@ -31,6 +32,7 @@ class Parity:
     max_abs: float  # largest absolute difference of any floating-point output
     outputs: dict[str, float]  # the same for each "signature/output"
     operations: tuple[str, ...]  # kinds that a server must have, sorted
+    signatures: Mapping[str, SignatureDef]  # by name, as a server has them
 
 
 def verify(
@@ -41,6 +43,8 @@ def verify(
     tolerance: float = 1e-5,
 ) -> Parity:
     """Compares a SavedModel with a live model, in both loaders.
+
+    As a server does, the first loader replays the warm-up requests if there are any.
 
     Integers, booleans and strings must be equal. A floating-point number x may differ
     by `tolerance · max(1, |x|)`. A log-probability may differ by that divided by the
@@ -60,14 +64,16 @@ def verify(
     """
     found = supported_operations.check(Path(path))
     differences: dict[str, float] = {}
+    signatures: dict[str, SignatureDef] = {}
     cases = [(name, inputs, dict(reference(name, inputs))) for name, inputs in examples]
     for loader, load in _LOADERS.items():
         try:
-            run = load(path)
+            model = load(path)
+            signatures |= model.signatures
             for name, inputs, expected in cases:
                 shapes = ", ".join(f"{key} {a.shape}" for key, a in inputs.items())
                 case = f"{name} with {shapes}, loaded by {loader}"
-                got = run(name, inputs)
+                got = model.run(name, inputs)
                 for key, error in _compare(expected, got, tolerance, case):
                     key = f"{name}/{key}"
                     differences[key] = max(error, differences.get(key, 0.0))
@@ -79,23 +85,27 @@ def verify(
                 f"in Python; it failed in {loader}. Received: "
                 f"{error if isinstance(error, ServingError) else one_line(error)}"
             ) from error
-    return Parity(max(differences.values(), default=0.0), differences, found)
+    largest = max(differences.values(), default=0.0)
+    return Parity(largest, differences, found, signatures)
 
 
-def _load_as_python(path: str | os.PathLike[str]) -> Run:
-    loaded = tf.saved_model.load(os.fspath(path))
+class _InPython:
+    """What `tf.saved_model.load` makes of a SavedModel."""
 
-    def run(name: str, inputs: Arrays) -> Arrays:
+    signatures: ClassVar[dict[str, SignatureDef]] = {}
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._loaded = tf.saved_model.load(os.fspath(path))
+
+    def run(self, name: str, inputs: Arrays) -> Arrays:
         constants = {key: tf.constant(array) for key, array in inputs.items()}
-        outputs = loaded.signatures[name](**constants)
+        outputs = self._loaded.signatures[name](**constants)
         return {key: value.numpy() for key, value in outputs.items()}
 
-    return run
 
-
-_LOADERS: dict[str, Callable[[str | os.PathLike[str]], Run]] = {
-    "TensorFlow Serving's loader": lambda path: Servable(path).run,
-    "tf.saved_model.load": _load_as_python,
+_LOADERS: dict[str, Callable[[str | os.PathLike[str]], Servable | _InPython]] = {
+    "TensorFlow Serving's loader": lambda path: warmup.load(Path(path)),
+    "tf.saved_model.load": _InPython,
 }
 
 

@@ -43,6 +43,14 @@ def scan(
     def row(index: tf.Tensor | int) -> Nest:
         return tf.nest.map_structure(lambda values: values[index], rows)
 
+    if tf.executing_eagerly():
+        emitted = []
+        for index in reversed(range(length)) if reverse else range(length):
+            carry, outputs = step(carry, row(index))
+            emitted.append(outputs)
+        emitted = emitted[::-1] if reverse else emitted
+        return carry, tf.nest.map_structure(lambda *parts: tf.stack(parts), *emitted)
+
     def body(count: tf.Tensor, carry: Nest, arrays: Nest) -> tuple[Nest, Nest, Nest]:
         index = length - 1 - count if reverse else count
         carry, outputs = step(carry, row(index))
@@ -50,14 +58,6 @@ def scan(
             lambda array, output: array.write(index, output), arrays, outputs
         )
         return count + 1, carry, arrays
-
-    if tf.executing_eagerly():
-        emitted = []
-        for index in reversed(range(length)) if reverse else range(length):
-            carry, outputs = step(carry, row(index))
-            emitted.append(outputs)
-        emitted = emitted[::-1] if reverse else emitted
-        return carry, tf.nest.map_structure(lambda *many: tf.stack(many), *emitted)
 
     # Traced on the side for the shapes and dtypes of the outputs.
     traced = tf.function(step, autograph=False).get_concrete_function(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import kpg
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "controlled_generation.py"
@@ -33,9 +36,15 @@ class TestControlledGeneration:
     __test__ = (ROOT / "setup.py").is_file()
 
     def test_a_short_run_prints_its_table(
-        self, capsys: pytest.CaptureFixture[str]
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        one_by_one: None,
     ) -> None:
+        shallow = functools.partial(kpg.text.gpt2, num_layers=1)
+        monkeypatch.setattr(kpg.text, "gpt2", shallow)
         example = load()
+        monkeypatch.setattr(example, "MAX_NEW_TOKENS", 8)
         code = example.main(
             iterations=1,
             epochs=1,

@@ -53,7 +53,10 @@ class TestBleuAndGrammar:
     __test__ = (ROOT / "setup.py").is_file()
 
     def test_a_short_run_prints_every_reward(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        one_by_one: None,
     ) -> None:
         example = load("bleu_and_grammar")
         given = example.sentences()
@@ -102,7 +105,10 @@ class TestSentiment:
     __test__ = (ROOT / "setup.py").is_file()
 
     def test_a_short_run_prints_its_table(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        one_by_one: None,
     ) -> None:
         example = load("sentiment")
         monkeypatch.setattr(example, "PARTS", [part[:2] for part in example.PARTS])
@@ -185,7 +191,10 @@ class TestModernEnglish:
         assert example.within(pairs, tokenizer) == [("a" * 24 + "\n", "b")]
 
     def test_a_short_run_compares_before_and_after(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        one_by_one: None,
     ) -> None:
         example = load("modern_english")
         monkeypatch.setattr(example, "NUM_ENVS", 8)

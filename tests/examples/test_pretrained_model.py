@@ -34,6 +34,7 @@ class TestPretrainedModel:
         tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
+        one_by_one: None,
     ) -> None:
         example = load()
         monkeypatch.setattr(example, "MAX_NEW_TOKENS", 3)

@@ -146,11 +146,11 @@ class Descent:
         def look() -> Metrics:
             return self.objective.metrics(take(batch, orders[0]))
 
-        if not tf.executing_eagerly():
-            traced = tf.function(look, autograph=False).get_concrete_function()
-            self.names = tuple(traced.structured_outputs)
-        else:
+        if tf.executing_eagerly():
             self.names = tuple(look())
+            return
+        traced = tf.function(look, autograph=False).get_concrete_function()
+        self.names = tuple(traced.structured_outputs)
 
     def run(
         self,

@@ -216,6 +216,13 @@ class GraphEngine(Engine):
         rates: Tensor,
     ) -> tuple[GraphCarry, Tensor]:
         """Runs `iterations` iterations: the whole of training as one graph."""
+        if tf.executing_eagerly():
+            sums = tf.constant(0.0)
+            for index in range(int(iterations)):
+                progress = (done + tf.constant(index, tf.float32)) / total
+                carry, numbers = self._step(carry, seed, progress, rates)
+                sums += numbers
+            return carry, sums
         # Traced separately first, to know which metrics there are.
         traced = self._step.get_concrete_function(carry, seed, done, rates)
         size = traced.structured_outputs[1].shape[0]

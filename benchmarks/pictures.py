@@ -10,10 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scores import Scores, band, interquartile_mean, interval
 
 COLORS = {"PPO": "tab:blue", "ActorCritic": "tab:orange", "REINFORCE": "tab:green"}
 COLUMNS = 3
+RESOLUTION = 160
 Group = tuple[str, str]
 
 
@@ -32,7 +34,7 @@ def draw_scores(
         normalized: For each algorithm the `[seeds]` normalised scores of the tasks that
             all of them have; they fill the last panel.
     """
-    figure, panels = _panels(len(bars) + 1, height=1.5)
+    figure, panels = _panels(len(bars) + 1, height=1.7)
     for axes, (env, goal) in zip(panels, bars.items(), strict=False):
         rows = {name: [row] for (task, name), row in scores.items() if task == env}
         _draw_intervals(axes, rows)
@@ -42,8 +44,9 @@ def draw_scores(
         count = len(next(iter(normalized.values())))
         _draw_intervals(panels[-1], normalized)
         panels[-1].axvline(1.0, color="gray", linestyle="--", linewidth=1)
-        panels[-1].set_title(f"normalised, {count} tasks", fontsize=9)
-    figure.savefig(path, format="png", dpi=80)
+        panels[-1].set_title(f"{count} tasks", fontsize=9)
+        panels[-1].set_xlabel("normalised return", fontsize=8)
+    figure.savefig(path, format="png", dpi=RESOLUTION)
 
 
 def _draw_intervals(axes: Axes, rows: Mapping[str, Sequence[Scores]]) -> None:
@@ -55,7 +58,12 @@ def _draw_intervals(axes: Axes, rows: Mapping[str, Sequence[Scores]]) -> None:
         )
         axes.vlines(middle, height - 0.3, height + 0.3, color="black")
     axes.set_yticks(range(len(rows)), list(reversed(rows)))
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.use_sticky_edges = False  # or bars begin at the frame
+    axes.margins(x=0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(labelsize=8)
+    axes.set_xlabel("return", fontsize=8)
     axes.grid(axis="x", alpha=0.3)
 
 
@@ -72,7 +80,7 @@ def draw_curves(
             `[seeds, points]` returns.
         bars: For each environment the return to reach.
     """
-    figure, panels = _panels(len(bars), height=2.4)
+    figure, panels = _panels(len(bars), height=2.6)
     for axes, (env, goal) in zip(panels, bars.items(), strict=True):
         for (task, name), (steps, returns) in curves.items():
             if task != env:
@@ -84,13 +92,16 @@ def draw_curves(
             )
         axes.axhline(goal, color="gray", linestyle="--", linewidth=1)
         axes.set_title(env, fontsize=9)
+        axes.set_xlabel("environment steps", fontsize=8)
+        axes.set_ylabel("return", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.tick_params(labelsize=8)
         axes.xaxis.get_offset_text().set_fontsize(8)
         axes.grid(alpha=0.3)
     used = [name for name in COLORS if any(name == group[1] for group in curves)]
     handles = [panels[0].plot([], [], color=COLORS[name])[0] for name in used]
     figure.legend(handles, used, loc="outside lower center", ncols=3, fontsize=9)
-    figure.savefig(path, format="png", dpi=80)
+    figure.savefig(path, format="png", dpi=RESOLUTION)
 
 
 def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:

@@ -3,9 +3,10 @@
     python benchmarks/results.py --env CartPole-v1 --algorithm PPO --seeds 10
     python benchmarks/results.py --table
 
-A run is one `kpg train` and one `kpg evaluate` of its best model on new episodes, in
-processes of their own. It becomes a line of results.jsonl, with the preset that made
-it; runs that are there already are skipped, and those of an earlier preset dropped.
+A run is one `kpg train`, and a `kpg evaluate` of its last and of its best model on new
+episodes, in processes of their own. It becomes a line of results.jsonl, with the preset
+that made it; runs that are there already are skipped, and those of an earlier preset
+dropped.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Any
 
 import numpy as np
 from pictures import draw_curves, draw_scores
-from scores import Scores, interquartile_mean, interval
+from scores import Scores
 
+from kpg.cli import episode_statistics
 from kpg.cli.algorithms import KNOWN
 from kpg.cli.environments import Environments
 from kpg.cli.preset import Preset
@@ -84,16 +86,19 @@ def _options() -> argparse.Namespace:
 
 
 def measured(env: str, algorithm: str, seed: int, episodes: int) -> Result:
-    """Trains once and measures the best model."""
+    """Trains once and measures the last model and the best."""
     with tempfile.TemporaryDirectory() as directory:
         run = Run(Path(directory) / "run")
         trained = _kpg(
             ["train", env, "--algorithm", algorithm, "--seed", str(seed)]
             + ["--output", str(run.directory)]
         )
-        judged = _kpg(
-            ["evaluate", str(run.directory), "--episodes", str(episodes)]
-            + ["--seed", str(FIRST_EPISODE_SEED + seed)]
+        last, best = (
+            _kpg(
+                ["evaluate", str(run.directory), "--episodes", str(episodes)]
+                + ["--seed", str(FIRST_EPISODE_SEED + seed), "--model", model]
+            )
+            for model in ("last", "best")
         )
         curve = thinned(
             [
@@ -107,9 +112,10 @@ def measured(env: str, algorithm: str, seed: int, episodes: int) -> Result:
         "env": env,
         "algorithm": algorithm,
         "seed": seed,
-        "return_mean": judged["return_mean"],
-        "return_std": judged["return_std"],
-        "episodes": judged["episodes"],
+        "last_mean": last["return_mean"],
+        "return_mean": best["return_mean"],
+        "return_std": best["return_std"],
+        "episodes": best["episodes"],
         "env_steps": trained["env_steps"],
         "wall_seconds": trained["wall_seconds"],
         "train_seconds": trained["train_seconds"],
@@ -190,16 +196,25 @@ def bar(env: str, algorithm: str) -> float:
     return float(value[algorithm] if isinstance(value, dict) else value)
 
 
-def returns(runs: list[Result]) -> Scores:
-    """Returns the `[seeds]` mean returns of a row's runs."""
+def best(runs: list[Result]) -> Scores:
+    """Returns the `[seeds]` mean returns of the best models of a row's runs."""
     return np.array([run["return_mean"] for run in runs], np.float64)
+
+
+def last(runs: list[Result]) -> Scores:
+    """Returns the `[seeds]` mean returns of the last models of a row's runs.
+
+    Earlier runs tell them by the validation after their last epoch.
+    """
+    values = [run.get("last_mean", run["curve"][-1][1]) for run in runs]
+    return np.array(values, np.float64)
 
 
 def table(rows: dict[Group, list[Result]]) -> list[str]:
     """Returns the lines of the table in Markdown."""
     titles = (
-        "environment, algorithm, mean, IQM [95 %], worst seed, bar, seeds, steps, "
-        "wall clock, rl-zoo3, CleanRL, command"
+        "environment, algorithm, last [95 %], worst, best [95 %], worst, bar, "
+        "reached by, seeds, steps, wall clock, rl-zoo3, CleanRL, command"
     ).split(", ")
     lines = [titles, ["---"] * len(titles)]
     lines += [_row(env, algorithm, runs) for (env, algorithm), runs in rows.items()]
@@ -207,17 +222,16 @@ def table(rows: dict[Group, list[Result]]) -> list[str]:
 
 
 def _row(env: str, algorithm: str, runs: list[Result]) -> list[str]:
-    scores, known, goal = returns(runs), references()[env], bar(env, algorithm)
-    middle, (low, high) = float(interquartile_mean(scores)), interval([scores])
-    reached = "reached" if scores.mean() >= goal else "**missed**"
+    known, goal = references()[env], bar(env, algorithm)
+    reached = verdict(last(runs), best(runs), goal)
     flag = f" --algorithm {algorithm}" * (next(iter(PRESETS.entries(env))) != algorithm)
     return [
         env,
         algorithm,
-        number(scores.mean()),
-        f"{number(middle)} [{number(low)}, {number(high)}]",
-        number(scores.min()),
-        f"{number(goal)} {reached}",
+        *_columns(last(runs)),
+        *_columns(best(runs)),
+        number(goal),
+        reached,
         str(len(runs)),
         f"{runs[0]['env_steps']:,}",
         f"{np.mean([run['wall_seconds'] for run in runs]):,.0f} s",
@@ -225,6 +239,22 @@ def _row(env: str, algorithm: str, runs: list[Result]) -> list[str]:
         known["cleanrl"].get(algorithm, "–"),
         f"`kpg train {env}{flag} --seed N`",
     ]
+
+
+def _columns(scores: Scores) -> list[str]:
+    mean = number(scores.mean())
+    if len(scores) > 1:
+        mean += f" ± {number(episode_statistics.margin(scores.tolist()))}"
+    return [mean, number(scores.min())]
+
+
+def verdict(last: Scores, best: Scores, goal: float) -> str:
+    """Says which models reach a bar: those of every seed, in the mean, or neither."""
+    if last.min() >= goal:
+        return "every last model"
+    if last.mean() >= goal:
+        return "the last, in the mean"
+    return "**only the best**" if best.mean() >= goal else "**none**"
 
 
 def number(value: float) -> str:
@@ -253,7 +283,7 @@ def write_page(page: Path, rows: dict[Group, list[Result]]) -> None:
     middle = "\n".join(["", "", *table(rows), "", ""])
     page.write_text(before + begin + middle + end + after, "utf-8")
     IMAGES.mkdir(parents=True, exist_ok=True)
-    scores = {group: returns(runs) for group, runs in rows.items()}
+    scores = {group: last(runs) for group, runs in rows.items()}
     curves = {group: _curves(runs) for group, runs in rows.items()}
     shared = [
         env

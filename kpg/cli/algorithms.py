@@ -52,12 +52,12 @@ def settings_names(kind: type[Trainer]) -> list[str]:
     return kind.settings_class.names()
 
 
-def load(run: Run) -> Trainer:
-    """Loads a run's best model, after the classes of your own that it needs.
+def load(run: Run, choice: str = "best") -> Trainer:
+    """Loads a run's best or last model, after the classes of your own that it needs.
 
     Raises a `ValueError` if there is no model, or a class cannot be imported.
     """
-    path, own = run.model_file(), {}
+    path, own = run.model_file(choice), {}
     preset = run.settings().get("preset", {})
     parts = [preset.get(part, {}).values() for part in ("policy", "trainer")]
     for value in (preset.get("algorithm"), *parts[0], *parts[1]):

@@ -61,8 +61,10 @@ def _add_train(commands: Commands) -> None:
 
 
 def _add_evaluate(commands: Commands) -> None:
-    parser = _add(commands, "evaluate", "measure a run's best model on new episodes")
+    parser = _add(commands, "evaluate", "measure a run's model on new episodes")
     parser.add_argument("run", metavar="RUN", help="a run directory")
+    text = "the best one of validation, or the last one; default: %(default)s"
+    parser.add_argument("--model", choices=("best", "last"), default="best", help=text)
     _add_episodes(parser, 100)
 
 

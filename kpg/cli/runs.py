@@ -55,15 +55,22 @@ class Run:
             f"{self.directory}"
         )
 
-    def model_file(self) -> Path:
-        """Returns the best model, or else the last; a `ValueError` without either."""
-        for path in (self.best_file, self.last_file):
+    def model_file(self, choice: str = "best") -> Path:
+        """Returns the best model, or else the last; or only the last, by `choice`.
+
+        Raises a `ValueError` if there is none.
+        """
+        files = [self.last_file]
+        if choice == "best":
+            files.insert(0, self.best_file)
+        for path in files:
             if path.is_file():
                 return path
+        names = " or ".join(path.name for path in files)
         raise ValueError(
-            "A run directory with a trained model is wanted; this one has neither "
-            "best.keras nor last.keras, so its training was cut off before the first "
-            f"epoch ended. Train again. Received: {self.directory}"
+            f"A run directory with a trained model is wanted; this one has no {names}, "
+            "so its training was cut off. Train again. Received: "
+            f"{self.directory}"
         )
 
     def metrics(self) -> list[Config]:

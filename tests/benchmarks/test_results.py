@@ -61,15 +61,36 @@ class TestResults:
 
     def test_a_row_says_what_the_runs_were(self, results: Any) -> None:
         runs = [run(seed, value) for seed, value in enumerate([500.0, 490.0, 480.5])]
+        runs[2]["last_mean"] = 300.0
+        runs[2]["curve"][-1][1] = -1.0
+        runs[1]["curve"][-1][1] = 520.5
         runs += [run(0, 500.0, "ActorCritic")]
         title, rule, first, second = results.table(results.groups(runs))
         assert title.count("|") == rule.count("|") == first.count("|")
         cells = [cell.strip() for cell in first.strip("|").split("|")]
-        assert cells[:3] == ["CartPole-v1", "PPO", "490.2"]
-        assert cells[4:9] == ["480.5", "500 **missed**", "3", "1,024", "11 s"]
+        assert cells[:2] == ["CartPole-v1", "PPO"]
+        # Of last models the validation tells, unless they were measured.
+        assert cells[2:4] == ["440.2 ± 302.6", "300"]
+        assert cells[4:6] == ["490.2 ± 24.2", "480.5"]
+        assert cells[6:8] == ["500", "**none**"]
+        assert cells[8:11] == ["3", "1,024", "11 s"]
         assert cells[-1] == "`kpg train CartPole-v1 --seed N`"
-        assert "500 reached" in second
+        assert "| 500 | every last model |" in second
         assert "`kpg train CartPole-v1 --algorithm ActorCritic --seed N`" in second
+
+    @pytest.mark.parametrize(
+        ("last", "best", "words"),
+        [
+            ([3.0, 2.0], [3.0, 3.0], "every last model"),
+            ([9.0, 1.0], [9.0, 3.0], "the last, in the mean"),
+            ([9.0, -9.0], [9.0, 3.0], "**only the best**"),
+            ([1.0, 1.0], [1.0, 1.0], "**none**"),
+        ],
+    )
+    def test_a_row_is_reached_only_where_last_models_reach_it(
+        self, results: Any, last: list[float], best: list[float], words: str
+    ) -> None:
+        assert results.verdict(np.array(last), np.array(best), 2.0) == words
 
     @pytest.mark.parametrize(
         ("value", "text"),
@@ -114,7 +135,7 @@ class TestResults:
         for name in ("scores.png", "learning_curves.png"):
             picture = (tmp_path / name).read_bytes()
             assert picture.startswith(b"\x89PNG")
-            assert len(picture) < 100_000
+            assert len(picture) < 200_000
 
     def test_a_page_without_markers_is_refused(
         self, results: Any, tmp_path: Path

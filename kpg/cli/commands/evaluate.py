@@ -1,4 +1,4 @@
-"""`kpg evaluate`: measure a run's best model on new episodes."""
+"""`kpg evaluate`: measure a run's model on new episodes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kpg.cli.runs import Run
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
     run = Run(options.run)
-    settings, model = run.settings(), run.model_file()
+    settings, model = run.settings(), run.model_file(options.model)
     import_tensorflow(options.debug)
     chosen = {"env": settings["env"]} | settings.get("preset", {})
     measured = kind_of(settings["env"]).measure(
-        algorithms.load(run), chosen, options.episodes, options.seed
+        algorithms.load(run, options.model), chosen, options.episodes, options.seed
     )
     words = episode_statistics.in_words(measured)
     return CommandResult({"env": settings["env"]} | measured, f"{model}: {words}")

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from kpg.cli import episode_statistics
 
@@ -14,12 +16,22 @@ def test_summary() -> None:
         "episodes": 5,
         "return_mean": 3.0,
         "return_std": pytest.approx(math.sqrt(2.5)),
-        "return_ci95": pytest.approx(1.96 * math.sqrt(2.5) / math.sqrt(5)),
+        "return_ci95": pytest.approx(2.7764 * math.sqrt(2.5) / math.sqrt(5), rel=1e-3),
         "length_mean": 7.0,
     }
     assert episode_statistics.in_words(values) == (
-        "return 3.00 ± 1.39 (95 %) over 5 episodes, 7 steps each"
+        "return 3.00 ± 1.96 (95 %) over 5 episodes, 7 steps each"
     )
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 10, 100, 10_000])
+def test_the_interval_is_that_of_student(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=count)
+    low, _ = stats.t.interval(
+        0.95, count - 1, np.mean(values), np.std(values, ddof=1) / math.sqrt(count)
+    )
+    margin = episode_statistics.margin(values.tolist())
+    assert margin == pytest.approx(np.mean(values) - low, rel=1e-3)
 
 
 def test_one_episode_has_no_spread() -> None:

@@ -79,9 +79,12 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_the_best_model_goes_before_the_last(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    with pytest.raises(ValueError, match=r"neither best\.keras nor last\.keras"):
+    with pytest.raises(ValueError, match=r"no best\.keras or last\.keras"):
         run.model_file()
+    with pytest.raises(ValueError, match=r"no last\.keras"):
+        run.model_file("last")
     run.last_file.touch()
     assert run.model_file() == run.last_file
     run.best_file.touch()
     assert run.model_file() == run.best_file
+    assert run.model_file("last") == run.last_file

@@ -17,8 +17,10 @@ def test_evaluate(kpg_command: Kpg, run_directory: Path) -> None:
     assert first.values["episodes"] == 7
     assert first.values == same.values
     assert first.values != other.values
-    text = kpg_command("evaluate", run_directory, "--episodes", 2)
-    assert "over 2 episodes" in text.out
+    for more in ([], ["--model", "last"]):
+        text = kpg_command("evaluate", run_directory, "--episodes", 2, *more).out
+        model = "last.keras" if more else "best.keras"
+        assert f"{model}: return" in text and "over 2 episodes" in text
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])
@@ -31,7 +33,7 @@ def test_evaluate(kpg_command: Kpg, run_directory: Path) -> None:
         (lambda run: os.truncate(run / "best.keras", 5000), "truncated"),
         (
             lambda run: [path.unlink() for path in run.glob("*.keras")],
-            "neither best.keras nor last.keras",
+            "no best.keras or last.keras",
         ),
     ],
 )

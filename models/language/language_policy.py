@@ -64,7 +64,7 @@ class LanguagePolicy(ActionModel, TextModel):
             self.family = TruncatedFamily(self.action_space, top_k, top_p)
         self.tokenizer = chosen_tokenizer(tokenizer, trunk.lm)
         if _has_vocabulary(self.tokenizer):
-            check_tokenizer(self.tokenizer, self.trunk.vocabulary_size)
+            check_tokenizer(self.tokenizer, trunk.vocabulary_size, self.codec)
         self.temperature = float(temperature)
         critic = LanguageCritic(trunk, shared=True) if value_head else None
         # Keras does not look into functions: the head's weights are the critic's alone,

@@ -56,12 +56,15 @@ def padded(rows: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
     return table, lengths
 
 
-def check_tokenizer(tokenizer: Tokenizer, vocabulary_size: int) -> None:
+def check_tokenizer(
+    tokenizer: Tokenizer, vocabulary_size: int, codec: Codec | None = None
+) -> None:
     """Refuses a tokenizer that a model cannot be trained with: a `ValueError`.
 
     It needs `tokenize`, `detokenize`, `vocabulary_size` and `end_token_id`, at most
     `vocabulary_size` tokens, those of the model, and an end that is not the padding. A
-    warning says if its eager implementation gives other tokens than its graph.
+    warning says if its eager implementation gives other tokens than its graph, that of
+    `codec` if there is one already.
     """
     wanted = ("tokenize", "detokenize", "vocabulary_size", "end_token_id")
     missing = [name for name in wanted if getattr(tokenizer, name, None) is None]
@@ -84,15 +87,16 @@ def check_tokenizer(tokenizer: Tokenizer, vocabulary_size: int) -> None:
             "have ended; reserve a token for padding in the vocabulary. Received: "
             f"pad_token_id={end}, end_token_id={end}"
         )
-    _warn_of_two_tokenizers(tokenizer)
+    _warn_of_two_tokenizers(codec or Codec(tokenizer))
 
 
-def _warn_of_two_tokenizers(tokenizer: Tokenizer) -> None:
+def _warn_of_two_tokenizers(codec: Codec) -> None:
     """Compares the eager and the graph implementation on a short text."""
+    tokenizer = codec.tokenizer
     eager = tokenizer.tokenize(tf.constant(_PROBE))
     rows = eager.to_list() if isinstance(eager, tf.RaggedTensor) else eager
     first = np.asarray(rows[0], np.int32)
-    if not np.array_equal(first, Codec(tokenizer).encode(_PROBE)[0]):
+    if not np.array_equal(first, codec.encode(_PROBE)[0]):
         warnings.warn(
             f"{type(tokenizer).__name__} splits a text differently when it is called "
             "eagerly, as `generate()` of a KerasHub model calls it, than in a graph, "

@@ -23,6 +23,9 @@ from kpg.export.writing.offer import offer_of
 from kpg.models import CausalLMPolicy
 from tests.texts import Letters, gemma, gpt2, llama, policy
 
+# Warm-up requests are read by tf.data, which has graphs in any case.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+
 PROMPTS = ["a", "bab", "cabab"]
 LIMIT = 6
 
@@ -35,10 +38,23 @@ class Loud(Letters):
         self.symbols = tf.constant(["", "$", *"abc"])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def live() -> Iterator[None]:
+    """Live policies run operation by operation; what is exported is a graph anyway."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @functools.cache
 def made(temperature: float = 0.7) -> CausalLMPolicy:
     model = gpt2(5, num_layers=1)
     return CausalLMPolicy(model, Loud(), temperature=temperature, top_k=4)
+
+
+def lengths(prompts: Any) -> Any:
+    """A function of one's own."""
+    return made().tokenizer.tokenize(prompts).row_lengths()
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +63,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer = SimpleNamespace(
         policy=made(), critic=None, settings=SimpleNamespace(num_steps=LIMIT)
     )
-    return Path(kpg.export.export_policy(trainer, tmp_path_factory.mktemp("texts")))
+    directory = tmp_path_factory.mktemp("texts")
+    functions = {"lengths": lengths}
+    return Path(kpg.export.export_policy(trainer, directory, signatures=functions))
 
 
 @pytest.fixture(scope="module")
@@ -265,18 +283,11 @@ def test_other_policies_have_no_limit(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-def test_a_function_of_prompts_is_served_too(tmp_path: Path) -> None:
+def test_a_function_of_prompts_is_served_too(
+    servable: Servable, tmp_path: Path
+) -> None:
     """It may use the policy's tokenizer, which is saved in any case."""
-
-    def lengths(prompts: Any) -> Any:
-        return made().tokenizer.tokenize(prompts).row_lengths()
-
-    functions = {"lengths": lengths}
-    path = kpg.export.export_policy(
-        made(), tmp_path, signatures=functions, max_new_tokens=2
-    )
-    inputs = {"prompts": asked(PROMPTS)["prompts"]}
-    outputs = Servable(path).run("lengths", inputs)
+    outputs = servable.run("lengths", {"prompts": asked(PROMPTS)["prompts"]})
     assert outputs["lengths"].tolist() == [1, 3, 5]
     with pytest.raises(ValueError, match="named after the inputs: prompts, seed, temp"):
         kpg.export.export_policy(

@@ -179,7 +179,7 @@ def test_the_moving_average_is_that_of_the_iterations_before(
     np.testing.assert_array_equal(loaded.baseline_state, trainer.baseline_state)
 
 
-def test_the_greedy_episode_has_the_same_start() -> None:
+def test_the_greedy_episode_has_the_same_start(one_by_one: None) -> None:
     rewards = np.array([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
     transitions = np.zeros([3, 2, 3])
     transitions[..., 2] = 1.0
@@ -206,7 +206,7 @@ def test_being_self_critical_in_the_graph() -> None:
     assert result["return"] > 0.9 * REWARDS.max()
 
 
-def test_being_self_critical_of_texts() -> None:
+def test_being_self_critical_of_texts(one_by_one: None) -> None:
     made = small_policy("abc")
     trainer = kpg.trainers.REINFORCE(
         made, num_steps=3, gamma=1.0, seed=0, baseline="self_critical", returns="total"

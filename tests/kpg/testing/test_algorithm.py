@@ -61,7 +61,7 @@ class Unregistered(ActorCritic):
     ],
 )
 def test_wrong_algorithms_are_told_what_is_wrong(
-    env: Any, algorithm: Any, message: str
+    env: Any, algorithm: Any, message: str, one_by_one: None
 ) -> None:
     with pytest.raises(AssertionError, match=message):
         kpg.testing.check_algorithm(algorithm(*models(env), **SMALL), env)

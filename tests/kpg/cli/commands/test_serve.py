@@ -50,11 +50,12 @@ def test_serve_and_play(
     assert "Traceback" not in err
 
 
-def test_play_survives_a_killed_server_with_one_line(
-    kpg_command: Kpg, served: tuple[subprocess.Popen[str], str]
+def test_play_survives_the_end_of_its_server_with_one_line(
+    kpg_command: Kpg, servable: Path
 ) -> None:
-    process, address = served
-    timer = threading.Timer(1.0, process.kill)
+    server = kpg.export.Server(servable, port=0)
+    address = server.address
+    timer = threading.Timer(0.5, server.stop)
     timer.start()
     result = kpg_command(
         "play", "CartPole-v1", "--server", address, "--episodes", 10**6

@@ -24,10 +24,14 @@ TRAIN_KEYS = {
 
 
 def test_train_says_what_it_did(
-    kpg_command: Kpg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kpg_command: Kpg,
+    run_directory: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = kpg_command("train", "CartPole-v1", *SMALL, "--seed", 3, "--json")
+    (tmp_path / "runs/CartPole-v1/1").mkdir(parents=True)
+    result = kpg_command("train", "CartPole-v1", *SMALL, "--seed", 0, "--json")
     assert result.code == 0
     assert len(result.out.splitlines()) == 1
     values = result.values
@@ -35,22 +39,19 @@ def test_train_says_what_it_did(
     assert (values["env"], values["algorithm"], values["seed"]) == (
         "CartPole-v1",
         "PPO",
-        3,
+        0,
     )
     assert values["env_steps"] == 1024
-    assert values["run"] == "runs/CartPole-v1/1"
+    assert values["run"] == "runs/CartPole-v1/2"  # the next that is free
     assert values["solved"] is (values["return_mean"] >= 475)
     assert values["steps_per_second"] == pytest.approx(1024 / values["train_seconds"])
     total = values["train_seconds"] + values["compile_seconds"]
     assert 0 < total < values["wall_seconds"]
     assert "1,024/1,024 steps" in result.err
-    # The same seed again is the same training, in the next directory.
-    again = kpg_command("train", "CartPole-v1", *SMALL, "--seed", 3)
-    assert again.code == 0
-    assert "Not solved: the official threshold is 475." in again.out
+    # The same seed again is the same training.
     curves = [
         [(logs["return"], logs["val_return"]) for logs in Run(path).metrics()]
-        for path in ("runs/CartPole-v1/1", "runs/CartPole-v1/2")
+        for path in (run_directory, "runs/CartPole-v1/2")
     ]
     assert curves[0] == curves[1]
 
@@ -86,10 +87,12 @@ def test_train_with_another_algorithm(
     result = kpg_command(
         *("train", "CartPole-v1", "--algorithm", algorithm, "--num-envs", 2),
         *("--total-steps", 1024, "--set", "validation_episodes=2"),
-        *("--set", "jit_compile=False", "--output", tmp_path / "run", "--json"),
+        *("--set", "jit_compile=False", "--output", tmp_path / "run", "--seed", 3),
     )
     assert result.code == 0, result.err
-    assert result.values["algorithm"] == algorithm
+    assert "Not solved: the official threshold is 475." in result.out
+    values = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (values["algorithm"], values["seed"]) == (algorithm, 3)
 
 
 def test_train_on_a_host_environment(kpg_command: Kpg, tmp_path: Path) -> None:

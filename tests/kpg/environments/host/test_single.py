@@ -12,6 +12,8 @@ from gymnasium.vector import AutoresetMode
 from kpg.environments import ControlledGeneration, SingleEnv
 from tests.texts import gpt2, policy
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 
 def length(prompts: Any, completions: Any) -> list[float]:
     return [float(len(text)) for text in completions]

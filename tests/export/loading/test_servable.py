@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,8 +19,8 @@ from kpg.export.loading.servable import Servable, tensor_name
 ONES = {"observation": np.ones((3, 2), np.float32)}
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of one variable: `observation * 2`, and the number of rows."""
     module = tf.Module()
     module.factor = tf.Variable(2.0)
@@ -30,11 +31,17 @@ def path(tmp_path: Path) -> Path:
         return {"product": checked * module.factor, "rows": tf.shape(observation)[0]}
 
     module.function = function
-    directory = tmp_path / "model"
+    directory = tmp_path_factory.mktemp("saved") / "model"
     tf.saved_model.save(
         module, str(directory), signatures={"serving_default": function}
     )
     return directory
+
+
+@pytest.fixture
+def path(saved: Path, tmp_path: Path) -> Path:
+    """A copy of that model, which a test may damage."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
 def test_runs_signatures(path: Path) -> None:

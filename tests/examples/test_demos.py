@@ -30,7 +30,7 @@ class TestMountainCar:
     __test__ = (ROOT / "setup.py").is_file()
 
     def test_a_short_run_ends_and_is_not_solved(
-        self, capsys: pytest.CaptureFixture[str], one_by_one: None
+        self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         example = load()
         mean_return = example.main(epochs=1, steps_per_epoch=1, episodes=4)

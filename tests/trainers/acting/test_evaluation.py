@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
 from tests.environments import Walk
@@ -62,3 +64,46 @@ def test_sampled_evaluation_differs_from_the_greedy_one(make_trainer: Make) -> N
     trainer.policy.head.kernel.assign(tf.zeros_like(trainer.policy.head.kernel))
     assert trainer.evaluate(env, 40)["return"] < 11
     assert trainer.evaluate(env, 40, deterministic=False)["return"] > 15
+
+
+class Paid(gym.Env[Any, Any]):
+    """On the host: three steps, of which each pays its action."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.left = 3
+        return np.array([3.0], np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.left -= 1
+        ends = self.left == 0
+        return np.array([self.left], np.float32), float(action[0]), ends, False, {}
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("mode", ["in graph", *AutoresetMode])
+def test_every_episode_begins_without_a_memory(mode: Any) -> None:
+    if mode == "in graph":
+        walk = Walk(
+            lambda time, action: action[:, 0], 3, action_space=Paid.action_space
+        )
+        env = kpg.environments.as_environment(walk, num_envs=2, seed=0)
+    else:
+        vector = SyncVectorEnv([Paid] * 2, autoreset_mode=mode)
+        env = kpg.environments.as_environment(vector, seed=0)
+    spaces = env.observation_space, env.action_space
+    options: Any = {"hidden_units": (2,), "memory": "gru", "memory_units": 2, "seed": 0}
+    policy = kpg.models.Policy(*spaces, **options)
+    policy.head.kernel.assign([[1.0], [-2.0]])
+    critic = kpg.models.Critic(spaces[0], hidden_units=(2,))
+    returns = kpg.trainers.PPO(policy, critic).evaluate(env, 6)["returns"]
+    state, expected = policy.initial_state(1), 0.0
+    for left in (3.0, 2.0, 1.0):
+        actions, state = policy.step(tf.constant([[left]]), state)
+        expected += float(actions[0, 0])
+    np.testing.assert_allclose(returns, [expected] * 6, rtol=1e-5)
+    actions, _ = policy.step(tf.constant([[3.0]]), state)
+    first, _ = policy.step(tf.constant([[3.0]]), policy.initial_state(1))
+    assert abs(float(actions[0, 0] - first[0, 0])) > 0.01  # what a memory would change

@@ -16,6 +16,11 @@ import kpg
 from kpg.environments import CartPole, GraphEnvironment, HostEnvironment
 from kpg.environments.graph.functional import Rng
 from tests.fragments import collected, values_of
+from tests.mutants.iterations import ITERATIONS
+from tests.mutants.subject import unmatched
+from tests.transcription import alike, transcribed
+from tests.world import LOGS
+from tests.world import trained as trained_in_world
 
 Make = Callable[..., Any]
 
@@ -135,3 +140,26 @@ def test_how_iterations_are_run_does_not_change_what_is_learned(
         results.append(values_of(trainer.weights))
     for got, want in zip(*results, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-5)
+
+
+# What a run meets on the way, so that each line of the transcription matters.
+MET = {
+    *("a termination", "a truncation", "an observation beyond 10"),
+    *("a reward beyond 10", "a scaled reward beyond 10"),
+    *("a clipped ratio", "a clipped value", "a long gradient", "a short gradient"),
+    *("a divergence just tolerated", "a stop"),
+}
+
+
+@pytest.mark.parametrize("place", ["in graph", "on host"])
+def test_iterations_are_those_of_the_papers(place: str) -> None:
+    """Everything between an environment's rows and weights, moments and logs."""
+    expected = transcribed(place)
+    resets = {"a row that is no step"} if place == "on host" else set()
+    assert expected.met == MET | resets
+    parts = ("policy", "critic", "observations", "returns")
+    alike(trained_in_world(place).outcome, expected, *parts, *LOGS)
+
+
+def test_a_mistake_anywhere_in_an_iteration_is_seen() -> None:
+    assert not unmatched(ITERATIONS)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
-from tests.environments import Walk
+from tests.environments import Paid, Walk
 
 Make = Callable[..., Any]
 
@@ -64,22 +63,6 @@ def test_sampled_evaluation_differs_from_the_greedy_one(make_trainer: Make) -> N
     trainer.policy.head.kernel.assign(tf.zeros_like(trainer.policy.head.kernel))
     assert trainer.evaluate(env, 40)["return"] < 11
     assert trainer.evaluate(env, 40, deterministic=False)["return"] > 15
-
-
-class Paid(gym.Env[Any, Any]):
-    """On the host: three steps, of which each pays its action."""
-
-    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,))
-    action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        self.left = 3
-        return np.array([3.0], np.float32), {}
-
-    def step(self, action: Any) -> Any:
-        self.left -= 1
-        ends = self.left == 0
-        return np.array([self.left], np.float32), float(action[0]), ends, False, {}
 
 
 @pytest.mark.usefixtures("one_by_one")

@@ -174,6 +174,16 @@ def test_the_greedy_action_is_the_mode_and_needs_no_luck() -> None:
     np.testing.assert_array_equal(greedy.taken, np.full([64, 1], 2.0))
 
 
+@pytest.mark.usefixtures("one_by_one")
+def test_what_ends_at_the_limit_is_terminated_not_truncated() -> None:
+    env = as_environment(Walk(length=3, max_episode_steps=3), num_envs=2, seed=0)
+    policy = Policy(env.observation_space, env.action_space, hidden_units=(2,))
+    collector = GraphCollector(env, policy, 6, 2)
+    _, rows, _ = collector.collect(collector.start(SEED), SEED)
+    np.testing.assert_array_equal(rows.terminated[:, 0], [0, 0, 1, 0, 0, 1])
+    assert not rows.truncated.numpy().any()
+
+
 class Lottery(Walk):
     """Draws numbers where it starts and at each step, and keeps them and the actions.
 
@@ -189,7 +199,7 @@ class Lottery(Walk):
             self.drawn += [array.ravel().copy() for array in arrays]
             return np.float32(0.0)
 
-        return tf.numpy_function(keep, parts, tf.float32)
+        return tf.ensure_shape(tf.numpy_function(keep, parts, tf.float32), [])
 
     def initial(self, rng: Any, params: Any = None) -> tf.Tensor:
         return super().initial(rng) + self.kept(rng.normal())

@@ -41,16 +41,33 @@ def test_two_fits_carry_on_like_one(make_trainer: Make) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_linear_schedule_ends_at_zero_and_is_undone(make_trainer: Make) -> None:
-    trainer = make_trainer(
-        "PPO",
-        learning_rate_schedule="linear",
-        optimizer=keras.optimizers.Adam(1e-2),
+    """That of each optimizer, from its own rate."""
+    options = {"num_steps": 2, "learning_rate_schedule": "linear"}
+    trainer = make_trainer("ActorCritic", **options)
+    rates: list[list[float]] = [[], []]
+    trainer.compile(
+        keras.optimizers.Adam(1e-2),
+        critic_optimizer=keras.optimizers.SGD(0.4),
+        jit_compile=False,
+        steps_per_execution=1,
     )
-    history = trainer.fit(cartpole(), epochs=4, steps_per_epoch=1, verbose=0)
-    expected = [1e-2, 0.75e-2, 0.5e-2, 0.25e-2]
-    np.testing.assert_allclose(history.history["learning_rate"], expected, rtol=1e-5)
+    optimizers = (trainer.optimizer, trainer.critic_optimizer)
+
+    def read(batch: int, logs: Any = None) -> None:
+        for own, optimizer in zip(rates, optimizers, strict=True):
+            own.append(float(optimizer.learning_rate))
+
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=read)
+    fitted = {"epochs": 2, "steps_per_epoch": 2, "callbacks": [watch], "verbose": 0}
+    history = trainer.fit(cartpole(), **fitted)
+    left = [1.0, 0.75, 0.5, 0.25]
+    np.testing.assert_allclose(rates, np.outer([1e-2, 0.4], left), rtol=1e-5)
+    logged = history.history["learning_rate"]
+    np.testing.assert_allclose(logged, [0.75e-2, 0.25e-2], rtol=1e-5)
     assert float(trainer.optimizer.learning_rate) == pytest.approx(1e-2)
+    assert float(trainer.critic_optimizer.learning_rate) == pytest.approx(0.4)
 
 
 START = [0.01, -0.02, 0.03, -0.04]

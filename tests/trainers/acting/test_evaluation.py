@@ -79,7 +79,9 @@ def test_every_episode_begins_without_a_memory(mode: Any) -> None:
     spaces = env.observation_space, env.action_space
     options: Any = {"hidden_units": (2,), "memory": "gru", "memory_units": 2, "seed": 0}
     policy = kpg.models.Policy(*spaces, **options)
-    policy.head.kernel.assign([[1.0], [-2.0]])
+    numbers = np.random.default_rng(0)
+    for weight in policy.trainable_variables:
+        weight.assign_add(numbers.normal(size=weight.shape))
     critic = kpg.models.Critic(spaces[0], hidden_units=(2,))
     returns = kpg.trainers.PPO(policy, critic).evaluate(env, 6)["returns"]
     state, expected = policy.initial_state(1), 0.0

@@ -187,7 +187,7 @@ def test_what_ends_at_the_limit_is_terminated_not_truncated() -> None:
 class Lottery(Walk):
     """Draws numbers where it starts and at each step, and keeps them and the actions.
 
-    The numbers leave the graph for NumPy, in an order that does not matter.
+    They are what a generator draws first: later draws are of streams of their own.
     """
 
     def __init__(self) -> None:
@@ -202,12 +202,14 @@ class Lottery(Walk):
         return tf.ensure_shape(tf.numpy_function(keep, parts, tf.float32), [])
 
     def initial(self, rng: Any, params: Any = None) -> tf.Tensor:
-        return super().initial(rng) + self.kept(rng.normal())
+        drawn = self.kept(rng.normal())
+        return super().initial(rng) + drawn
 
     def transition(
         self, state: tf.Tensor, action: Any, rng: Any, params: Any = None
     ) -> tf.Tensor:
-        return super().transition(state, action, rng) + self.kept(rng.normal(), action)
+        drawn = self.kept(rng.normal(), action)
+        return super().transition(state, action, rng) + drawn
 
 
 @pytest.mark.usefixtures("one_by_one")

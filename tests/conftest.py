@@ -57,9 +57,12 @@ def one_by_one() -> Iterator[None]:
 
 @pytest.fixture
 def make_trainer() -> Callable[..., Any]:
-    """Returns a function that makes a small, compiled trainer for CartPole-v1."""
+    """Returns a function that makes a small, compiled trainer for CartPole-v1.
 
-    def make(algorithm: str = "PPO", **arguments: Any) -> Any:
+    It takes an algorithm's name or class, arguments of both and of `compile`.
+    """
+
+    def make(algorithm: Any = "PPO", **arguments: Any) -> Any:
         import kpg
 
         compile_arguments = {
@@ -76,7 +79,9 @@ def make_trainer() -> Callable[..., Any]:
         small: dict[str, Any] = {"hidden_units": (8,), "seed": 0}
         policy = kpg.models.Policy(env.observation_space, env.action_space, **small)
         critic = kpg.models.Critic(env.observation_space, **small)
-        trainer_class = getattr(kpg.trainers, algorithm)
+        trainer_class = algorithm
+        if isinstance(algorithm, str):
+            trainer_class = getattr(kpg.trainers, algorithm)
         trainer = trainer_class(policy, critic, **{"seed": 0, **settings, **arguments})
         trainer.compile(**{"jit_compile": False, **compile_arguments})
         return trainer

@@ -116,3 +116,24 @@ class Counting(gym.Env[Any, Any]):
 def limited(copy: int, limit: int = 5) -> gym.Env[Any, Any]:
     """Returns a `Counting` whose odd episodes are cut by a time limit."""
     return TimeLimit(Counting(copy), limit)
+
+
+class Paid(gym.Env[Any, Any]):
+    """On the host: three steps, each of which pays its action, which is kept."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+
+    def __init__(self) -> None:
+        self.actions: list[float] = []
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.left = 3
+        return np.array([self.left], np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.left -= 1
+        self.actions.append(float(action[0]))
+        observation = np.array([self.left], np.float32)
+        return observation, self.actions[-1], self.left == 0, False, {}

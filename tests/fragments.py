@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.environments.graph.functional import GraphEnvironment
+from kpg.graph import random
 from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.iteration import Learner
 from kpg.trainers.running.programs import partner_of
@@ -30,12 +31,12 @@ def fragment(policy: Any, masked: bool = False, whole: bool = False) -> Any:
         whole: Whether each environment has one episode, whose end is the last valid
             row.
     """
-    random = np.random.default_rng(0)
-    observations = random.normal(size=(T + 1, B, 4)).astype("float32")
-    terminated = random.random((T, B)) < 0.2
-    truncated = (random.random((T, B)) < 0.2) & ~terminated
-    finals = random.normal(size=(T, B, 4)).astype("float32")
-    valid = random.random((T, B)) < 0.6 if masked else None
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(T + 1, B, 4)).astype("float32")
+    terminated = rng.random((T, B)) < 0.2
+    truncated = (rng.random((T, B)) < 0.2) & ~terminated
+    finals = rng.normal(size=(T, B, 4)).astype("float32")
+    valid = rng.random((T, B)) < 0.6 if masked else None
     if whole:
         last = np.array([2, 5, 3, 4])
         terminated = np.arange(T)[:, np.newaxis] == last
@@ -47,7 +48,7 @@ def fragment(policy: Any, masked: bool = False, whole: bool = False) -> Any:
         observations=tf.constant(observations[:-1]),
         actions=tf.reshape(actions, [T, B]),
         log_probs=tf.reshape(log_probs, [T, B]),
-        rewards=tf.constant(random.normal(size=(T, B)), tf.float32),
+        rewards=tf.constant(rng.normal(size=(T, B)), tf.float32),
         terminated=tf.constant(terminated),
         truncated=tf.constant(truncated),
         valid=None if valid is None else tf.constant(valid),
@@ -167,6 +168,14 @@ def states_of(trainer: Any) -> Any:
     """Returns where the environments of the last `fit` in the graph are now."""
     states, _ = trainer._programs.engine._carry
     return states.states
+
+
+def orders_of(trainer: Any, num_envs: int, iteration: int) -> np.ndarray:
+    """Returns the rows of each minibatch of an iteration, `[M, N]`."""
+    training = trainer.training_on(num_envs)
+    seeds = random.seeds([2], tf.constant([training.seed, iteration]))
+    (epochs, _), size = training.minibatches(), trainer.updates.minibatch_size
+    return training.orders(epochs, size, seeds[1]).numpy()
 
 
 def decoder_of(trainer: Any, env: Any) -> Any:

@@ -51,6 +51,13 @@ def killers(subject: Subject, mutant: str) -> set[str]:
     return {title(i) for i in subject.identities if kills(i, implementation)}
 
 
+def unmatched(subject: Subject) -> set[str]:
+    """Returns the mutants that nothing kills, and the identities that kill none."""
+    found = {mutant: killers(subject, mutant) for mutant in subject.mutants}
+    idle = {title(i) for i in subject.identities}.difference(*found.values())
+    return idle | {mutant for mutant, by in found.items() if not by}
+
+
 def table(subject: Subject) -> str:
     """Returns the mutants (rows) and the identities (columns) as Markdown."""
     titles = [title(identity) for identity in subject.identities]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
-from tests.environments import Walk
+from tests.environments import Paid, Walk
 
 Make = Callable[..., Any]
 
@@ -62,3 +63,32 @@ def test_sampled_evaluation_differs_from_the_greedy_one(make_trainer: Make) -> N
     trainer.policy.head.kernel.assign(tf.zeros_like(trainer.policy.head.kernel))
     assert trainer.evaluate(env, 40)["return"] < 11
     assert trainer.evaluate(env, 40, deterministic=False)["return"] > 15
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("mode", ["in graph", *AutoresetMode])
+def test_every_episode_begins_without_a_memory(mode: Any) -> None:
+    if mode == "in graph":
+        walk = Walk(
+            lambda time, action: action[:, 0], 3, action_space=Paid.action_space
+        )
+        env = kpg.environments.as_environment(walk, num_envs=2, seed=0)
+    else:
+        vector = SyncVectorEnv([Paid] * 2, autoreset_mode=mode)
+        env = kpg.environments.as_environment(vector, seed=0)
+    spaces = env.observation_space, env.action_space
+    options: Any = {"hidden_units": (2,), "memory": "gru", "memory_units": 2, "seed": 0}
+    policy = kpg.models.Policy(*spaces, **options)
+    numbers = np.random.default_rng(0)
+    for weight in policy.trainable_variables:
+        weight.assign_add(numbers.normal(size=weight.shape))
+    critic = kpg.models.Critic(spaces[0], hidden_units=(2,))
+    returns = kpg.trainers.PPO(policy, critic).evaluate(env, 6)["returns"]
+    state, expected = policy.initial_state(1), 0.0
+    for left in (3.0, 2.0, 1.0):
+        actions, state = policy.step(tf.constant([[left]]), state)
+        expected += float(actions[0, 0])
+    np.testing.assert_allclose(returns, [expected] * 6, rtol=1e-5)
+    actions, _ = policy.step(tf.constant([[3.0]]), state)
+    first, _ = policy.step(tf.constant([[3.0]]), policy.initial_state(1))
+    assert abs(float(actions[0, 0] - first[0, 0])) > 0.01  # what a memory would change

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kpg
+from kpg.environments import as_environment
 from kpg.models import Policy
 from kpg.trainers.acting.graph import Episodes, GraphCollector, act
 from kpg.trainers.acting.host import HostCollector
 from kpg.trajectories import Trajectory
+from tests.environments import Walk
 
 STEPS = 60
 
@@ -169,3 +172,65 @@ def test_the_greedy_action_is_the_mode_and_needs_no_luck() -> None:
     # Beyond the bounds of the space, but not for the environment.
     assert np.min(greedy.actions) > 2.0
     np.testing.assert_array_equal(greedy.taken, np.full([64, 1], 2.0))
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_what_ends_at_the_limit_is_terminated_not_truncated() -> None:
+    env = as_environment(Walk(length=3, max_episode_steps=3), num_envs=2, seed=0)
+    policy = Policy(env.observation_space, env.action_space, hidden_units=(2,))
+    collector = GraphCollector(env, policy, 6, 2)
+    _, rows, _ = collector.collect(collector.start(SEED), SEED)
+    np.testing.assert_array_equal(rows.terminated[:, 0], [0, 0, 1, 0, 0, 1])
+    assert not rows.truncated.numpy().any()
+
+
+class Lottery(Walk):
+    """Draws numbers where it starts and at each step, and keeps them and the actions.
+
+    They are what a generator draws first: later draws are of streams of their own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(length=2, action_space=gym.spaces.Box(-np.inf, np.inf, (1,)))
+        self.drawn: list[np.ndarray] = []
+
+    def kept(self, *parts: Any) -> tf.Tensor:
+        def keep(*arrays: Any) -> Any:
+            self.drawn += [array.ravel().copy() for array in arrays]
+            return np.float32(0.0)
+
+        return tf.ensure_shape(tf.numpy_function(keep, parts, tf.float32), [])
+
+    def initial(self, rng: Any, params: Any = None) -> tf.Tensor:
+        drawn = self.kept(rng.normal())
+        return super().initial(rng) + drawn
+
+    def transition(
+        self, state: tf.Tensor, action: Any, rng: Any, params: Any = None
+    ) -> tf.Tensor:
+        drawn = self.kept(rng.normal(), action)
+        return super().transition(state, action, rng) + drawn
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_no_random_number_is_drawn_twice() -> None:
+    """Neither for another purpose nor at another time: they would not be independent.
+
+    The policy's actions are the numbers that were drawn for them.
+    """
+    lottery = Lottery()
+    env = as_environment(lottery, num_envs=5, seed=1)
+    policy = Policy(env.observation_space, env.action_space, hidden_units=(2,), seed=0)
+    policy.head.kernel.assign(tf.zeros_like(policy.head.kernel))
+    critic = kpg.models.Critic(env.observation_space, hidden_units=(2,))
+    trainer = kpg.trainers.ActorCritic(policy, critic, seed=2, num_steps=4)
+    trainer.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    trainer.fit(env, steps_per_epoch=2, verbose=0)
+    numbers = np.sort(np.concatenate(lottery.drawn))
+    assert len(numbers) == 5 + 2 * 4 * 5 * 3  # starts; fresh ones, noise and actions
+    assert np.diff(numbers).min() > 1e-6
+    lottery.drawn.clear()
+    trainer.evaluate(env, episodes=10, deterministic=False)
+    numbers = np.sort(np.concatenate(lottery.drawn))
+    assert len(numbers) == 5 + 4 * 5 * 3
+    assert np.diff(numbers).min() > 1e-6

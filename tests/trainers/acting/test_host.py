@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 import kpg
 from kpg.environments import HostEnvironment
 from kpg.trainers.acting.host import HostCollector
+from tests.environments import Paid
 
 STEPS = 60
 
@@ -96,3 +98,36 @@ def test_a_fragment_that_breaks_off_is_followed_by_a_new_one() -> None:
     policy.set_weights(weights)
     again, _ = collector.collect(np.array([3, 1]))
     np.testing.assert_array_equal(first.observations, again.observations)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_no_action_is_drawn_twice() -> None:
+    """Each step of each copy in each iteration has luck of its own, when played, too.
+
+    The policy's actions are the numbers that were drawn for them.
+    """
+    vector = SyncVectorEnv([Paid] * 3)
+    env = HostEnvironment(vector, seed=1)
+    policy = kpg.models.Policy(
+        env.observation_space, env.action_space, hidden_units=(2,), seed=0
+    )
+    policy.head.kernel.assign(tf.zeros_like(policy.head.kernel))
+    critic = kpg.models.Critic(env.observation_space, hidden_units=(2,))
+    trainer = kpg.trainers.ActorCritic(policy, critic, seed=2, num_steps=4)
+    trainer.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+
+    def drawn() -> Any:
+        numbers = np.concatenate([own.actions for own in envs])
+        for own in envs:
+            own.actions.clear()
+        return np.sort(numbers)
+
+    envs: Any = vector.envs
+    trainer.fit(env, steps_per_epoch=2, verbose=0)
+    numbers = drawn()
+    assert len(numbers) == 3 * (2 * 4 - 2)  # the fourth and the eighth are resets
+    assert np.diff(numbers).min() > 1e-6
+    trainer.evaluate(env, episodes=6, deterministic=False)
+    numbers = drawn()
+    assert len(numbers) == 3 * 6
+    assert np.diff(numbers).min() > 1e-6

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kpg.trajectories import Trajectory
 from tests.fragments import B, T, fragment, learn, values_of
+from tests.world import Measured
 
 
 @pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -29,14 +30,16 @@ def test_two_replicas_learn_what_one_does(
         "normalize_observations": True,
     }
     one = make_trainer(
-        "PPO", **arguments, optimizer=keras.optimizers.Adam(1e-2, global_clipnorm=0.05)
+        Measured,
+        **arguments,
+        optimizer=keras.optimizers.Adam(1e-2, global_clipnorm=0.05),
     )
     rows = fragment(one.policy, masked)
     _, expected = learn(one, rows, graph=True)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         two = make_trainer(
-            "PPO",
+            Measured,
             **arguments,
             optimizer=keras.optimizers.Adam(1e-2, global_clipnorm=0.05),
         )
@@ -52,6 +55,7 @@ def test_two_replicas_learn_what_one_does(
     halves = strategy.experimental_distribute_values_from_function(half)
     _, metrics = learn(two, halves, graph=True)
     # Each replica explains the variance of its own rows.
+    assert metrics["kl"] > 1e-3
     del metrics["explained_variance"], expected["explained_variance"]
     assert metrics == pytest.approx(expected, rel=1e-3, abs=1e-6)
     pairs = zip(values_of(two.weights), values_of(one.weights), strict=True)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tests.fragments import B, assert_weights, fragment, learn, values_of
+from tests.fragments import B, T, assert_weights, fragment, learn, values_of
 
 Make = Callable[..., Any]
 
@@ -48,6 +48,24 @@ def test_rewards_are_divided_by_the_deviation_of_the_return(make_trainer: Make) 
         strict=True,
     )
     assert max(np.abs(one - other).max() for one, other in pairs) > 1e-3
+
+
+def test_returns_of_whole_episodes_begin_with_each_iteration(
+    make_trainer: Make,
+) -> None:
+    """What follows an episode's end in its column is not learned from."""
+    trainer = make_trainer("REINFORCE", num_steps=T, gamma=0.9, normalize_rewards=True)
+    rows = fragment(trainer.policy, whole=True)
+    carry, _ = learn(trainer, rows)
+    assert np.abs(carry.returns).max() > 0.1
+    learn(trainer, rows, carry)
+    totals, valid = np.zeros((T, B)), rows.valid.numpy()
+    for time, reward in enumerate(rows.rewards.numpy()):
+        totals[time] = reward + (0.9 * totals[time - 1] if time else 0.0)
+    moments = trainer.return_moments
+    assert float(moments.count) == 2 * valid.sum()
+    np.testing.assert_allclose(moments.mean, totals[valid].mean(), rtol=1e-4)
+    np.testing.assert_allclose(moments.variance, totals[valid].var(), rtol=1e-4)
 
 
 def test_observations_are_followed_after_the_updates(make_trainer: Make) -> None:

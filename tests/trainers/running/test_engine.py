@@ -16,6 +16,11 @@ import kpg
 from kpg.environments import CartPole, GraphEnvironment, HostEnvironment
 from kpg.environments.graph.functional import Rng
 from tests.fragments import collected, values_of
+from tests.mutants.iterations import ITERATIONS
+from tests.mutants.subject import unmatched
+from tests.transcription import alike, transcribed
+from tests.world import LOGS
+from tests.world import trained as trained_in_world
 
 Make = Callable[..., Any]
 
@@ -36,16 +41,33 @@ def test_two_fits_carry_on_like_one(make_trainer: Make) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_linear_schedule_ends_at_zero_and_is_undone(make_trainer: Make) -> None:
-    trainer = make_trainer(
-        "PPO",
-        learning_rate_schedule="linear",
-        optimizer=keras.optimizers.Adam(1e-2),
+    """That of each optimizer, from its own rate."""
+    options = {"num_steps": 2, "learning_rate_schedule": "linear"}
+    trainer = make_trainer("ActorCritic", **options)
+    rates: list[list[float]] = [[], []]
+    trainer.compile(
+        keras.optimizers.Adam(1e-2),
+        critic_optimizer=keras.optimizers.SGD(0.4),
+        jit_compile=False,
+        steps_per_execution=1,
     )
-    history = trainer.fit(cartpole(), epochs=4, steps_per_epoch=1, verbose=0)
-    expected = [1e-2, 0.75e-2, 0.5e-2, 0.25e-2]
-    np.testing.assert_allclose(history.history["learning_rate"], expected, rtol=1e-5)
+    optimizers = (trainer.optimizer, trainer.critic_optimizer)
+
+    def read(batch: int, logs: Any = None) -> None:
+        for own, optimizer in zip(rates, optimizers, strict=True):
+            own.append(float(optimizer.learning_rate))
+
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=read)
+    fitted = {"epochs": 2, "steps_per_epoch": 2, "callbacks": [watch], "verbose": 0}
+    history = trainer.fit(cartpole(), **fitted)
+    left = [1.0, 0.75, 0.5, 0.25]
+    np.testing.assert_allclose(rates, np.outer([1e-2, 0.4], left), rtol=1e-5)
+    logged = history.history["learning_rate"]
+    np.testing.assert_allclose(logged, [0.75e-2, 0.25e-2], rtol=1e-5)
     assert float(trainer.optimizer.learning_rate) == pytest.approx(1e-2)
+    assert float(trainer.critic_optimizer.learning_rate) == pytest.approx(0.4)
 
 
 START = [0.01, -0.02, 0.03, -0.04]
@@ -135,3 +157,26 @@ def test_how_iterations_are_run_does_not_change_what_is_learned(
         results.append(values_of(trainer.weights))
     for got, want in zip(*results, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=2e-5)
+
+
+# What a run meets on the way, so that each line of the transcription matters.
+MET = {
+    *("a termination", "a truncation", "an observation beyond 10"),
+    *("a reward beyond 10", "a scaled reward beyond 10"),
+    *("a clipped ratio", "a clipped value", "a long gradient", "a short gradient"),
+    *("a divergence just tolerated", "a stop"),
+}
+
+
+@pytest.mark.parametrize("place", ["in graph", "on host"])
+def test_iterations_are_those_of_the_papers(place: str) -> None:
+    """Everything between an environment's rows and weights, moments and logs."""
+    expected = transcribed(place)
+    resets = {"a row that is no step"} if place == "on host" else set()
+    assert expected.met == MET | resets
+    parts = ("policy", "critic", "observations", "returns")
+    alike(trained_in_world(place).outcome, expected, *parts, *LOGS)
+
+
+def test_a_mistake_anywhere_in_an_iteration_is_seen() -> None:
+    assert not unmatched(ITERATIONS)

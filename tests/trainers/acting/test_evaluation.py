@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from tests.environments import Walk
+from tests.environments import Noted, Walk
 
 Make = Callable[..., Any]
 
@@ -62,3 +62,14 @@ def test_sampled_evaluation_differs_from_the_greedy_one(make_trainer: Make) -> N
     trainer.policy.head.kernel.assign(tf.zeros_like(trainer.policy.head.kernel))
     assert trainer.evaluate(env, 40)["return"] < 11
     assert trainer.evaluate(env, 40, deterministic=False)["return"] > 15
+
+
+def test_evaluation_plays_other_episodes_than_training(make_trainer: Make) -> None:
+    vector = Noted()
+    env = kpg.environments.HostEnvironment(vector, seed=3)
+    trainer = make_trainer("PPO", env=env)
+    trainer.evaluate(env, 1)
+    trainer.evaluate(env, 1, seed=7)
+    trainer.evaluate(env, 1)
+    own, given, again = vector.seeds
+    assert own == again != 3 and given == 7

@@ -111,7 +111,7 @@ class TextTask:
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Makes `measured` tell only of this while, and afterwards of what was before."""
+        """Makes `measured` tell of this while only, and then of what was before it."""
         before, self._measures = self._measures, []
         try:
             yield

@@ -95,9 +95,10 @@ class Engine(ABC):
     @contextlib.contextmanager
     def at_base_rates(self) -> Iterator[None]:
         """Undoes for a while what a schedule has made of the learning rates."""
-        now = self.rates
-        if self.base_rates is not None:
-            self.rates = self.base_rates
+        if self.base_rates is None:
+            yield
+            return
+        now, self.rates = self.rates, self.base_rates
         try:
             yield
         finally:

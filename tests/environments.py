@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from kpg.environments import FunctionalEnv
@@ -137,3 +138,27 @@ class Paid(gym.Env[Any, Any]):
         self.actions.append(float(action[0]))
         observation = np.array([self.left], np.float32)
         return observation, self.actions[-1], self.left == 0, False, {}
+
+
+class Noted(SyncVectorEnv):
+    """Copies of `Counting` that note the seed of each reset of all of them.
+
+    Attributes:
+        seeds: What `reset` was given, in order.
+        breaks: Whether the next step raises a `RuntimeError`.
+    """
+
+    def __init__(self, num_envs: int = 2, limit: int = 5) -> None:
+        super().__init__([lambda: limited(0, limit)] * num_envs)
+        self.seeds: list[int | None] = []
+        self.breaks = False
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.seeds.append(seed)
+        return super().reset(seed=seed, options=options)
+
+    def step(self, actions: Any) -> Any:
+        if self.breaks:
+            self.breaks = False
+            raise RuntimeError("a step fails")
+        return super().step(actions)

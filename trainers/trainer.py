@@ -14,6 +14,7 @@ from typing_extensions import override
 from kpg import checks, contracts, spaces
 from kpg.environments.environment import Environment
 from kpg.environments.partner import Partner
+from kpg.graph import random
 from kpg.models.critic import Critic
 from kpg.models.normalization import RunningNormalization
 from kpg.models.policy import Policy
@@ -33,6 +34,9 @@ from kpg.trainers.running.programs import Environments, Programs, partner_of
 from kpg.trainers.running.saving import SavedTrainer
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Nest, Space
+
+# Makes the seed of evaluations out of that of an environment; no iteration has it.
+_EVALUATION = 2**32 - 1
 
 
 class Trainer(Algorithm, SavedTrainer):
@@ -265,6 +269,10 @@ class Trainer(Algorithm, SavedTrainer):
 
         A step is one iteration: `num_steps` steps of each of `num_envs` copies, and
         learning from them. Another `fit` on the environment continues its episodes.
+        New ones begin, by a seed of the iteration's own, after another environment,
+        `compile`, loading or an error, and where somebody else has played on the host
+        environment: an evaluation, another trainer or your own code. An evaluation in
+        the graph interrupts nothing.
 
         Args:
             env: What `kpg.make` returns, a Gymnasium environment or vector environment,
@@ -285,7 +293,9 @@ class Trainer(Algorithm, SavedTrainer):
             in the epoch, NaN if none did), `episodes`, `env_steps` (since the trainer
             was made), `steps_per_second`, `learning_rate`, the metrics of updates,
             algorithm and reference, `explained_variance`, and with validation
-            `val_return`, `val_return_std` and `val_length`.
+            `val_return`, `val_return_std` and `val_length`. An algorithm that learns
+            from whole episodes counts only those it learned from, and also logs
+            `valid_fraction`, the share of collected rows that belong to them.
 
         Raises:
             ValueError: If the environment does not fit, or gives values that are not
@@ -298,7 +308,7 @@ class Trainer(Algorithm, SavedTrainer):
             )
         checks.whole_number("epochs", epochs)
         checks.whole_number("steps_per_epoch", steps_per_epoch)
-        environment = self._environments.get(env, self.effective_seed)
+        environment = self._environments.get(env)
         self.check_environment(environment)
         training = self.training_on(
             environment.num_envs, partner_of(environment, self.executor)
@@ -310,7 +320,7 @@ class Trainer(Algorithm, SavedTrainer):
             self.reference.begin()
         validate = None
         if validation_data is not None:
-            validation = self._environments.get(validation_data, self.effective_seed)
+            validation = self._environments.get(validation_data)
             self.check_environment(validation)
             validate = functools.partial(self.evaluate, validation, validation_episodes)
         self.compile_seconds = self.train_seconds = 0.0
@@ -345,21 +355,23 @@ class Trainer(Algorithm, SavedTrainer):
             episodes: Number of episodes, ≥ 1. Defaults to 100.
             deterministic: Whether to take the most likely action instead of a sample.
                 Defaults to `True`.
-            seed: Of initial states and samples. Defaults to the environment's, so that
-                two evaluations agree.
+            seed: Of initial states and samples. Defaults to one that follows from the
+                environment's: two evaluations agree, and play other episodes than
+                training.
 
         Returns:
             `return`, `return_std` (over the episodes), `length`, the number of
             `episodes`, and `returns`, a NumPy array `[episodes]`.
         """
         checks.whole_number("episodes", episodes)
-        environment = self._environments.get(env, self.effective_seed)
+        environment = self._environments.get(env)
         self.check_environment(environment)
         evaluator = self._programs.evaluator_for(
             self.policy, environment, episodes, deterministic
         )
         if seed is None:
             seed = self.effective_seed if environment.seed is None else environment.seed
+            seed = random.fold_in(seed, _EVALUATION)
         return evaluator.run(seed)
 
 

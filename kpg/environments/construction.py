@@ -52,7 +52,7 @@ def make(
             "module:Id-v0" imports the module first, and "envpool:Id-v0" is the id with
             `backend="envpool"`.
         num_envs: Number of copies ≥ 1. Defaults to 1.
-        seed: Seed of the first reset. Defaults to `None`.
+        seed: Seed of the first reset. Defaults to `None`, the trainer's.
         backend: "graph" steps inside TensorFlow's graph (the ids in `IN_GRAPH`);
             "gymnasium" steps the environment's own vector version, else its copies one
             after another; "envpool" steps in EnvPool's threads and needs `pip install
@@ -124,7 +124,7 @@ def as_environment(
                 f"function that makes it. Received: {candidate}, num_envs={num_envs}"
             )
         return _from_envs([lambda: candidate], candidate.spec, seed)
-    if not isinstance(candidate, type) and is_functional(candidate):
+    if not is_factory(candidate):
         return GraphEnvironment(candidate, num_envs, seed)
     if not callable(candidate):
         raise ValueError(
@@ -141,6 +141,13 @@ def as_environment(
             f"An environment's function must return one. Received: {first!r}"
         )
     return as_environment(first, num_envs, seed)
+
+
+def is_factory(candidate: object) -> bool:
+    """Whether `as_environment` would call it to get an environment."""
+    if isinstance(candidate, (Environment, VectorEnv, gymnasium.Env)):
+        return False
+    return isinstance(candidate, type) or not is_functional(candidate)
 
 
 def _from_envs(

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 from kpg.graph.compiling import for_xla
@@ -63,6 +64,12 @@ def integers(shape: Shape, seed: tf.Tensor, low: int, high: int) -> tf.Tensor:
 def seeds(shape: Sequence[int | tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
     """Draws `[*shape, 2]` int32 stateless seeds from one seed."""
     return _bits([*shape, 2], seed)
+
+
+def fold_in(seed: int, number: int) -> int:
+    """Returns a seed of 31 bits that looks unrelated to those of other numbers ≥ 0."""
+    mixed = np.random.SeedSequence([seed % 2**64, number]).generate_state(1)
+    return int(mixed[0]) >> 1
 
 
 def permutations(count: int, size: int, seed: tf.Tensor) -> tf.Tensor:

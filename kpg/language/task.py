@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -107,6 +108,15 @@ class TextTask:
         measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
         self._measures.append({**measures, "ended": np.asarray(ended, np.float32)})
         return scores
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Makes `measured` tell of this while only, and then of what was before it."""
+        before, self._measures = self._measures, []
+        try:
+            yield
+        finally:
+            self._measures = before
 
     def measured(self) -> dict[str, float]:
         """Returns the mean of each reward since the last call, and how many ended."""

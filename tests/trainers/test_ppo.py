@@ -177,6 +177,39 @@ def test_updates_stop_at_the_target_kl(make_trainer: Make) -> None:
     assert 1 < steps[1e-3] < 20
 
 
+@pytest.mark.parametrize(
+    "options", [{"recompute_advantages": True}, {"advantage": "vtrace"}]
+)
+def test_values_are_clipped_around_those_at_the_time_of_acting(
+    options: dict[str, Any], make_trainer: Make
+) -> None:
+    seen: list[Any] = []
+
+    class Noting(kpg.trainers.PPO):
+        def value_loss(self, values: Any, rows: Any) -> Any:
+            seen.append((values.numpy(), rows.values.numpy(), rows.targets.numpy()))
+            return super().value_loss(values, rows)
+
+    models = make_trainer("PPO")
+    trainer = Noting(
+        models.policy,
+        models.critic,
+        num_steps=T,
+        num_epochs=3,
+        minibatch_size=T * B,
+        value_clip_range=0.01,
+        **options,
+    )
+    trainer.compile(keras.optimizers.Adam(0.1), jit_compile=False)
+    learn(trainer, fragment(trainer.policy))
+    (before, *_), *_, last = seen
+    assert len(seen) == 3
+    for _, around, _ in seen:
+        np.testing.assert_allclose(around, before, rtol=1e-6)
+    assert np.abs(last[0] - before).max() > 0.1  # the critic has moved
+    assert np.abs(last[2] - seen[0][2]).max() > 0.01  # and with it the targets
+
+
 @pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize(("desired", "faster"), [(1e-8, False), (10.0, True)])
 def test_the_learning_rate_follows_the_kl(

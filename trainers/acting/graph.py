@@ -45,7 +45,10 @@ class Carry(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """Sums over the episodes that ended: undiscounted returns, steps, their number."""
+    """Sums over the episodes that ended: undiscounted returns, steps, their number.
+
+    Where fragments hold one episode of each environment, they are over these alone.
+    """
 
     returns: Tensor | float
     lengths: Tensor | float
@@ -86,7 +89,9 @@ class GraphCollector:
         carry, (rows, episodes) = scan(self._step, carry, inputs)
         trajectory = Trajectory(**rows, valid=None, policy_state=before.policy_state)
         if self.restart:
-            trajectory = trajectory._replace(valid=_first_episode(rows))
+            valid = _first_episode(rows)
+            trajectory = trajectory._replace(valid=valid)
+            episodes = _episodes_of(rows, valid)
         if self.compare:
             greedy = functools.partial(self._step, greedy=True)
             _, (others, _) = scan(greedy, before, inputs)
@@ -145,6 +150,17 @@ def _first_episode(rows: dict[str, Nest]) -> Tensor:
     """Returns `[T, B]` bool: whether no episode ended in earlier rows."""
     ended = rows["terminated"] | rows["truncated"]
     return tf.cumsum(tf.cast(ended, tf.int32), exclusive=True) == 0
+
+
+def _episodes_of(rows: dict[str, Nest], valid: Tensor) -> Episodes:
+    """Returns the sums over those first episodes that ended."""
+    ended = tf.reduce_any(valid & (rows["terminated"] | rows["truncated"]), axis=0)
+    taken = tf.cast(valid & ended, tf.float32)
+    return Episodes(
+        tf.reduce_sum(taken * rows["rewards"]),
+        tf.reduce_sum(taken),
+        tf.reduce_sum(tf.cast(ended, tf.float32)),
+    )
 
 
 def time_is_up(env: GraphEnvironment, lengths: Tensor) -> Tensor:

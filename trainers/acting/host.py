@@ -38,7 +38,8 @@ class HostCollector:
         self.num_steps = num_steps
         self.restart = restart
         self.partner = partner
-        self._running = False
+        # How often the environment had been called when the last fragment ended.
+        self._calls: int | None = None
         self._observations: list[Nest] = [None] * len(env.parts)
         self._actors = [
             Actor(env, policy, self.chooser(rows), rows.stop - rows.start)
@@ -67,19 +68,32 @@ class HostCollector:
 
         return choose
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the environment is where the last fragment left it."""
+        return self._calls == self.env.calls
+
     def restart_episodes(self) -> None:
         """Begins the next fragment with new episodes."""
-        self._running = False
+        self._calls = None
 
-    def collect(self, seed: Tensor) -> tuple[Trajectory, Episodes]:
-        """Acts for `num_steps` steps from where the last fragment ended."""
-        if not self._running:
-            self._begin(self.env.seed)
+    def collect(
+        self, seed: Tensor, first_seed: int | None = None
+    ) -> tuple[Trajectory, Episodes]:
+        """Acts for `num_steps` steps from where the last fragment ended.
+
+        If that is lost (nothing was collected, it broke off, or somebody else reset or
+        stepped the environment), episodes begin by `first_seed`, by default the
+        environment's.
+        """
+        if not self.goes_on:
+            self._begin(self.env.seed if first_seed is None else first_seed)
         elif self.restart:
             self._begin(None)
         elif self.partner is not None:
             self.partner.refresh()
-        self._running = False  # after an error: parts may be a step apart
+        self._calls = None  # after an error: parts may be a step apart
+        self._learned = np.zeros(self.env.num_envs, bool)
         before = joined([actor.state for actor in self._actors])
         self._episodes = Episodes(0.0, 0.0, 0.0)
         sent = _Rows(self.num_steps, self.env.num_envs)
@@ -92,7 +106,7 @@ class HostCollector:
                 self._send(sent, step, part, own)
         for part in parts:
             self._receive(received, self.num_steps - 1, part)
-        self._running = True
+        self._calls = self.env.calls
         observations, actions, log_probs = sent.nest()
         rewards, terminated, truncated, valid, finals, turns = received.nest()
         trajectory = Trajectory(
@@ -165,11 +179,16 @@ class HostCollector:
             raise broken_policy()
 
     def _finish(self, ended: Array) -> None:
-        """Adds the episodes that ended in this step and restarts their counts."""
+        """Adds the episodes that ended in this step and restarts their counts.
+
+        With `restart` only the first of each copy is learned from, and counts.
+        """
+        counted = ended[~self._learned[ended]]
+        self._learned[ended] = self.restart
         self._episodes = Episodes(
-            self._episodes.returns + float(self._returns[ended].sum()),
-            self._episodes.lengths + float(self._lengths[ended].sum()),
-            self._episodes.number + float(len(ended)),
+            self._episodes.returns + float(self._returns[counted].sum()),
+            self._episodes.lengths + float(self._lengths[counted].sum()),
+            self._episodes.number + float(len(counted)),
         )
         self._returns[ended] = 0
         self._lengths[ended] = 0

@@ -114,6 +114,11 @@ class TextEvaluator(Evaluator):
         self._writer = Writer(self.env, self.policy, jit_compile, self.deterministic)
 
     @override
+    def run(self, seed: int) -> dict[str, Any]:
+        with self.env.task.apart():  # from what training has measured
+            return super().run(seed)
+
+    @override
     def play(self, seed: int) -> tuple[Array, Array]:
         # The last call is filled up with later prompts.
         size, total = self.env.num_envs, len(self.env.prompts)

@@ -19,7 +19,7 @@ class Batch(NamedTuple):
         observations: Nest of `[N, ...]`.
         actions: Nest of `[N, ...]`, raw actions.
         log_probs: `[N]` float32, at the time of acting, in nats.
-        values: `[N]` float32, the critic's when advantages were estimated.
+        values: `[N]` float32, the critic's at the time of acting.
         valid: `[N]` bool, or `None` if every row counts.
         resets: `[T, N]` bool, before which recurrent states are zeroed, or `None`.
         states: States of policy and critic before the first row: a pair of nests of

@@ -184,6 +184,7 @@ class Learner:
             **self.descent.metrics(taken),
             **checked_loss("after", (tf.zeros([]), after))[1],
             **self._follow_drift(trajectory, drift, healthy),
+            **self._taught(trajectory.valid),
             "explained_variance": explained,
             **dict(zip(BROKEN, tf.unstack(broken), strict=True)),
         }
@@ -196,6 +197,16 @@ class Learner:
         return self.strategy.run(
             lambda: tf.nest.map_structure(tf.zeros_like, carry.critic_state)
         )
+
+    def _taught(self, valid: Tensor | None) -> Metrics:
+        """Returns the share of rows that belong to the episodes learned from."""
+        if not self.training.algorithm.needs.whole_episodes:
+            return {}
+        shares = self.strategy.run(
+            lambda valid: tf.reduce_mean(tf.cast(valid, tf.float32)), (valid,)
+        )
+        share = sum_up(self.strategy, shares) / self.training.replicas
+        return {"valid_fraction": share}
 
     def _follow_drift(
         self, trajectory: Trajectory, drift: Drift | None, healthy: Tensor
@@ -233,9 +244,10 @@ class Learner:
 
         def epoch(first: Tensor, taken: Taken) -> tuple[Tensor, Taken]:
             anew = trajectory._replace(values=())
-            batch, *_ = self.strategy.run(self.estimation.batch, (anew, state, drift))
+            fresh, *_ = self.strategy.run(self.estimation.batch, (anew, state, drift))
+            fresh = fresh._replace(values=batch.values)  # which value clipping is about
             window = (first, first + count)
-            return window[1], self.descent.run(batch, orders, window, taken, progress)
+            return window[1], self.descent.run(fresh, orders, window, taken, progress)
 
         done: Taken = tf.while_loop(
             lambda first, taken: (first < last) & ~taken.stopped,

@@ -22,7 +22,8 @@ METRICS = ("loss", "policy_loss", "value_loss", "entropy")
 # What kpg itself logs, or counts on the way to the logs.
 _RESERVED = (
     *METRICS,
-    *("explained_variance", "learning_rate", "reference_kl", "reference_kl_coef"),
+    *("explained_variance", "learning_rate", "valid_fraction"),
+    *("reference_kl", "reference_kl_coef"),
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
     *("returns", "lengths", "number", "broken_environment", "broken_policy"),
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import tensorflow as tf
 from typing_extensions import override
@@ -26,9 +28,14 @@ GraphCarry = tuple[graph.Carry, Carry]
 
 
 class Engine(ABC):
-    """Runs iterations of a training on one environment, each where the last stopped."""
+    """Runs iterations of a training on one environment, each where the last stopped.
+
+    `base_rates` are what the learning rates were before a `fit` whose schedule now
+    changes them.
+    """
 
     function: tf.types.experimental.PolymorphicFunction
+    base_rates: list[float] | None = None
     _carry: Nest = None
 
     def __init__(
@@ -52,6 +59,14 @@ class Engine(ABC):
         """Begins new episodes with the next run."""
         self._carry = None
 
+    def first_seed(self, iteration: int) -> int:
+        """Returns the seed of episodes that begin with an iteration, so never twice.
+
+        In the first one it is the environment's, by default the trainer's.
+        """
+        seed = self.training.seed if self.env.seed is None else self.env.seed
+        return random.fold_in(seed, iteration) if iteration else seed
+
     @abstractmethod
     def compile(self, jit_compile: bool) -> None:
         """Builds the graphs anew, with the update in `function`; episodes go on."""
@@ -63,6 +78,31 @@ class Engine(ABC):
         training.iteration.assign_add(1)
         training.env_steps.assign_add(training.settings.num_steps * training.num_envs)
         return tf.stack([seed, iteration])
+
+    @property
+    def rates(self) -> list[float]:
+        """The optimizers' learning rates."""
+        return [
+            float(tf.convert_to_tensor(optimizer.learning_rate))
+            for optimizer, _ in self.training.optimized
+        ]
+
+    @rates.setter
+    def rates(self, rates: list[float]) -> None:
+        for (optimizer, _), rate in zip(self.training.optimized, rates, strict=True):
+            optimizer.learning_rate = rate
+
+    @contextlib.contextmanager
+    def at_base_rates(self) -> Iterator[None]:
+        """Undoes for a while what a schedule has made of the learning rates."""
+        if self.base_rates is None:
+            yield
+            return
+        now, self.rates = self.rates, self.base_rates
+        try:
+            yield
+        finally:
+            self.rates = now
 
     def schedule_rates(self, bases: Tensor, progress: Tensor) -> None:
         """Sets this iteration's learning rates from the initial ones, `[K]`."""
@@ -91,11 +131,11 @@ class HostedEngine(Engine):
     def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
         sums: Logs = {}
         for index in range(iterations):
-            if self._carry is None:
-                self._carry = self.learner.start()
             iteration = int(tf.convert_to_tensor(self.training.iteration))
             seeds = random.seeds([2], self.next_key(self.training.seed))
             trajectory, episodes = self.collect(iteration, seeds[0])
+            if self._carry is None:
+                self._carry = self.learner.start()
             self._carry, metrics = self.function(
                 split(self.strategy, trajectory),
                 self._carry,
@@ -155,7 +195,9 @@ class HostEngine(HostedEngine):
 
     @override
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
-        return self.collector.collect(seed)
+        if not self.collector.goes_on:
+            self.restart()  # what is carried along is of those episodes
+        return self.collector.collect(seed, self.first_seed(iteration))
 
 
 class GraphEngine(Engine):
@@ -187,9 +229,9 @@ class GraphEngine(Engine):
     @override
     def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
         if self._carry is None:
-            seed = self.training.seed if self.env.seed is None else self.env.seed
-            key = tf.constant([seed & 0x7FFFFFFF, self.training.seed], tf.int32)
-            self._carry = self._start(key)
+            iteration = int(tf.convert_to_tensor(self.training.iteration))
+            seed = self.first_seed(iteration) & 0x7FFFFFFF
+            self._carry = self._start(tf.constant([seed, self.training.seed], tf.int32))
         self._carry, sums = self.function(
             self._carry,
             tf.constant(self.training.seed),

@@ -99,35 +99,38 @@ class Fitting:
         self.validation_freq = validation_freq
         self._model = model
         self._schedule = engine.training.settings.learning_rate_schedule
-        self._optimizers = [optimizer for optimizer, _ in engine.training.optimized]
         self._seconds: list[tuple[float, int]] = []
         self._pace = Pace(iterations_per_call)
 
     def run(self, initial_epoch: int) -> None:
         """Runs the epochs from `initial_epoch` on."""
         self._model.stop_training = False
-        self._base_rates = self._learning_rates()
+        engine, self._base_rates = self.engine, self.engine.rates
         self.callbacks.on_train_begin()
         logs: Logs = {}
+        engine.env.measured()  # by a fit that broke off
+        if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
+            engine.base_rates = self._base_rates
         try:
             for epoch in range(initial_epoch, self.epochs):
                 logs = self._run_epoch(epoch)
                 if self._model.stop_training:
                     break
+        except BaseException:
+            engine.restart()  # what broke off may be in any state
+            raise
         finally:
             self._report_times()
-            if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
-                # A later fit starts from the same rates.
-                for index, optimizer in enumerate(self._optimizers):
-                    optimizer.learning_rate = self._base_rates[index]
+            if engine.base_rates is not None:  # from which a later fit starts, too
+                engine.rates, engine.base_rates = engine.base_rates, None
         self.callbacks.on_train_end(logs)
 
     def _run_epoch(self, epoch: int) -> Logs:
-        rates = self._learning_rates()
+        rates = self.engine.rates
         self.callbacks.on_epoch_begin(epoch)
         self._refuse_two_schedules(rates)
         logs = self._train(epoch)
-        rates = self._learning_rates()
+        rates = self.engine.rates
         logs.update(self.engine.env.measured())
         env_steps = int(tf.convert_to_tensor(self.engine.training.env_steps))
         logs.update(env_steps=env_steps, learning_rate=rates[0])
@@ -181,12 +184,9 @@ class Fitting:
         self._model.compile_seconds = first - training
         self._model.train_seconds = later + training
 
-    def _learning_rates(self) -> list[float]:
-        return [float(tf.convert_to_tensor(o.learning_rate)) for o in self._optimizers]
-
     def _refuse_two_schedules(self, rates: list[float]) -> None:
         """Raises if a callback changed a rate that the trainer sets itself."""
-        if self._schedule != "constant" and self._learning_rates() != rates:
+        if self._schedule != "constant" and self.engine.rates != rates:
             raise ValueError(
                 "A callback changed the optimizer's learning rate, which "
                 "`learning_rate_schedule` sets in every iteration; use only one of "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 
-from kpg.environments.construction import as_environment
+from kpg.environments.construction import as_environment, is_factory
 from kpg.environments.environment import Environment
 from kpg.environments.partner import Partner
 from kpg.models.policy import Policy
@@ -15,9 +19,15 @@ from kpg.trainers.running.compilation import pays_off
 from kpg.trainers.running.engine import Engine
 from kpg.trainers.running.kinds import kind_of
 
+# Evaluators that are kept of environments that live on, each some megabytes.
+_EVALUATORS = 8
+
 
 class Programs:
-    """Builds programs on demand and keeps them: the last engine, evaluators."""
+    """Builds programs on demand and keeps them: the last engine, the last evaluators.
+
+    An evaluator is gone with its environment, to which it has a weak reference.
+    """
 
     def __init__(
         self,
@@ -58,33 +68,53 @@ class Programs:
     def evaluator_for(
         self, policy: Policy, env: Environment, episodes: int, deterministic: bool
     ) -> Evaluator:
-        """Returns what plays episodes; training on the environment starts anew."""
+        """Returns what plays episodes."""
         key = (id(env), episodes, deterministic)
-        if key not in self._evaluators:
-            self._evaluators[key] = kind_of(env).evaluator(
-                env, policy, episodes, deterministic, self.uses_xla
+        evaluators = self._evaluators
+        found = evaluators.pop(key, None)
+        if found is None:
+            alive = weakref.proxy(env, lambda _: evaluators.pop(key, None))
+            found = kind_of(env).evaluator(
+                alive, policy, episodes, deterministic, self.uses_xla
             )
-        if self.engine is not None and self.engine.env is env:
-            self.engine.restart()  # evaluation interrupts its episodes
-        return self._evaluators[key]
+        while len(evaluators) >= _EVALUATORS:
+            del evaluators[next(iter(evaluators))]  # used the longest time ago
+        evaluators[key] = found
+        return found
+
+    def at_base_rates(self) -> contextlib.AbstractContextManager[None]:
+        """See `Engine.at_base_rates`."""
+        if self.engine is None:
+            return contextlib.nullcontext()
+        return self.engine.at_base_rates()
 
 
 class Environments:
-    """Returns the same `Environment` for the same object each time."""
+    """Returns the same `Environment` for the same object each time, while that lives.
+
+    It has a weak reference to the object, which stays its owner's to keep and to close.
+    Trainers share it, since each may interrupt the episodes of the others. What a
+    factory makes is one trainer's own.
+    """
+
+    _shared: ClassVar[dict[int, tuple[object, Environment]]] = {}
 
     def __init__(self) -> None:
-        self._known: list[tuple[object, Environment]] = []
+        self._own: dict[int, tuple[object, Environment]] = {}
 
-    def get(self, env: object, seed: int) -> Environment:
+    def get(self, env: object) -> Environment:
         """Returns the environment that a user gave in any form of `as_environment`."""
         if isinstance(env, Environment):
             return env
-        for known, environment in self._known:
-            if known is env:
-                return environment
-        environment = as_environment(env, seed=seed)
-        self._known.append((env, environment))
-        return environment
+        candidate, known, key = env, self._own, id(env)
+        reference: object = env
+        with contextlib.suppress(TypeError):  # of a few objects there is no weak one
+            reference = weakref.ref(env, lambda _: known.pop(key, None))
+            if not is_factory(env):
+                candidate, known = weakref.proxy(env), self._shared
+        if key not in known:
+            known[key] = reference, as_environment(candidate)
+        return known[key][1]
 
 
 def partner_of(env: Environment, executor: keras.Model | None) -> Partner | None:

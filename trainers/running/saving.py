@@ -62,8 +62,25 @@ class SavedTrainer(keras.Model):
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
     ) -> None:
-        """Saves models, settings, optimizer and counters; see `keras.Model.save`."""
-        write_aside(Path(filepath), overwrite, partial(super().save, **kwargs))
+        """Saves models, settings, optimizer and counters; see `keras.Model.save`.
+
+        The file holds the learning rates that a schedule starts from, not what it has
+        made of them so far.
+        """
+        with self._programs.at_base_rates():
+            write_aside(Path(filepath), overwrite, partial(super().save, **kwargs))
+
+    def save_weights(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
+    ) -> None:
+        """See `save` and `keras.Model.save_weights`."""
+        with self._programs.at_base_rates():
+            super().save_weights(filepath, overwrite, **kwargs)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        with self._programs.at_base_rates():
+            reduced: tuple[object, ...] = super().__reduce__()
+        return reduced
 
     def get_config(self) -> Config:
         """See `keras.Model.get_config`."""

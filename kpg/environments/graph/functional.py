@@ -204,7 +204,7 @@ class GraphEnvironment(Environment):
 
 def is_functional(candidate: object) -> bool:
     """Returns whether something is meant as a functional environment, or its class."""
-    kind = candidate if isinstance(candidate, type) else type(candidate)
+    kind = candidate if isinstance(candidate, type) else candidate.__class__
     return issubclass(kind, FuncEnv) or not missing_methods(candidate)
 
 

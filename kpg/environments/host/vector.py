@@ -72,10 +72,13 @@ class HostEnvironment(Environment):
 
     Args:
         vector_env: The environments. `metadata["autoreset_mode"]` says their mode.
-        seed: Seed of the first reset. Defaults to `None`, Gymnasium's own choice.
+        seed: Seed of the first reset. Defaults to `None`: a trainer's, else Gymnasium's
+            own choice.
 
     Attributes:
         parts: Slices of the copies that are stepped separately; by default one of all.
+        calls: How often it was reset or stepped, by whomever: what has been collected
+            goes on only while this number is as it was.
 
     Raises:
         ValueError: If the autoreset mode is unknown, or a space is not supported.
@@ -102,6 +105,7 @@ class HostEnvironment(Environment):
         self._first_seed = seed
         self._ended = np.zeros(vector_env.num_envs, bool)
         self._begun = False
+        self.calls = 0
         self._sent: Nest = None
         self._closed = False
 
@@ -115,8 +119,9 @@ class HostEnvironment(Environment):
 
         The seed defaults to that of the constructor the first time, then to none.
         """
-        if seed is None:
-            seed, self._first_seed = self._first_seed, None
+        seed = self._first_seed if seed is None else seed
+        self._first_seed = None
+        self.calls += 1
         observations, _ = self.vector_env.reset(seed=seed)
         self._ended[:] = False
         self._begun = True
@@ -174,6 +179,7 @@ class HostEnvironment(Environment):
         )
 
     def _begin(self, batch: Nest, part: int) -> None:
+        self.calls += 1
         if self._parted is None:
             self._sent = batch
         else:

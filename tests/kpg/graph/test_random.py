@@ -133,3 +133,11 @@ def excess(counts: np.ndarray) -> float:
     degrees = counts.size - 1
     statistic = float(((counts - mean) ** 2 / mean).sum())
     return (statistic - degrees) / math.sqrt(2 * degrees)
+
+
+def test_seeds_that_numbers_are_folded_in_are_all_different() -> None:
+    pairs = [(seed, number) for seed in (0, 1, 2**31, -1) for number in range(500)]
+    folded = [random.fold_in(*pair) for pair in pairs]
+    assert len(set(folded)) > len(pairs) - 3  # two of 2000 meet with 0.1 %
+    assert all(0 <= seed < 2**31 for seed in folded)
+    assert folded == [random.fold_in(*pair) for pair in pairs]

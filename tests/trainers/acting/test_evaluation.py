@@ -11,7 +11,7 @@ import tensorflow as tf
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
-from tests.environments import Paid, Walk
+from tests.environments import Noted, Paid, Walk
 
 Make = Callable[..., Any]
 
@@ -92,3 +92,14 @@ def test_every_episode_begins_without_a_memory(mode: Any) -> None:
     actions, _ = policy.step(tf.constant([[3.0]]), state)
     first, _ = policy.step(tf.constant([[3.0]]), policy.initial_state(1))
     assert abs(float(actions[0, 0] - first[0, 0])) > 0.01  # what a memory would change
+
+
+def test_evaluation_plays_other_episodes_than_training(make_trainer: Make) -> None:
+    vector = Noted()
+    env = kpg.environments.HostEnvironment(vector, seed=3)
+    trainer = make_trainer("PPO", env=env)
+    trainer.evaluate(env, 1)
+    trainer.evaluate(env, 1, seed=7)
+    trainer.evaluate(env, 1)
+    own, given, again = vector.seeds
+    assert own == again != 3 and given == 7

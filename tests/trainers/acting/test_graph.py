@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import gymnasium as gym
@@ -111,12 +112,17 @@ def test_episode_statistics(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["graph", "gymnasium"])
 def test_restarted_fragments_hold_one_whole_episode_each(backend: str) -> None:
     _, fragments = collect(backend, restart=True, max_episode_steps=50)
-    for rows, _ in fragments:
+    for rows, episodes in fragments:
         ended = rows.terminated | rows.truncated
+        assert ended.sum() > 3  # others end after them, and do not count
+        assert episodes.number == 3
+        assert episodes.returns == episodes.lengths == rows.valid.sum()
         assert np.all(np.abs(rows.observations[0]) <= 0.05)
         np.testing.assert_array_equal((ended & rows.valid).sum(axis=0), 1)
         lengths = rows.valid.sum(axis=0)
         np.testing.assert_array_equal(ended.argmax(axis=0) + 1, lengths)
+    starts = [rows.observations[0] for rows, _ in fragments]
+    assert not any(np.array_equal(*pair) for pair in itertools.pairwise(starts))
 
 
 def test_fragments_of_one_seed_are_equal() -> None:

@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import kpg
 from kpg.environments import HostEnvironment
+from kpg.trainers.acting.evaluation import HostEvaluator
 from kpg.trainers.acting.host import HostCollector
 from tests.environments import Paid
 
@@ -98,6 +99,8 @@ def test_a_fragment_that_breaks_off_is_followed_by_a_new_one() -> None:
     policy.set_weights(weights)
     again, _ = collector.collect(np.array([3, 1]))
     np.testing.assert_array_equal(first.observations, again.observations)
+    other, _ = collector.collect(np.array([3, 1]), 5)  # goes on, so that no seed counts
+    assert not np.array_equal(other.observations[0], again.observations[0])
 
 
 @pytest.mark.usefixtures("one_by_one")
@@ -131,3 +134,23 @@ def test_no_action_is_drawn_twice() -> None:
     numbers = drawn()
     assert len(numbers) == 3 * 6
     assert np.diff(numbers).min() > 1e-6
+
+
+@pytest.mark.parametrize("calls", ["reset", "step", "evaluation"])
+def test_what_somebody_else_does_breaks_episodes_off(calls: str) -> None:
+    env = HostEnvironment(SyncVectorEnv([cart_pole] * 2), seed=1)
+    policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
+    collector = HostCollector(env, policy, 3)
+    first, _ = collector.collect(np.array([3, 1]))
+    assert collector.goes_on
+    if calls == "reset":
+        env.reset()
+    elif calls == "step":
+        env.step(np.zeros(2, int))
+    else:
+        HostEvaluator(env, policy, 1, True, False).run(9)
+    assert not collector.goes_on
+    again, _ = collector.collect(np.array([3, 1]), 2)
+    env.reset(2)
+    np.testing.assert_array_equal(again.observations[0], env.reset(2))
+    assert not np.array_equal(again.observations[0], first.observations[0])

@@ -65,10 +65,13 @@ def test_a_policy_of_something_else_is_refused() -> None:
 def test_as_many_episodes_as_are_asked_for(deterministic: bool) -> None:
     made, env = small_policy("abc"), task([vowels], num_envs=4)
     evaluator = TextEvaluator(env, made, 6, deterministic, False)
+    ids = [np.array([1])]
+    env.score(np.array([0]), ["abe"], ids, ids, [True])  # as training does
     result: Any = evaluator.run(0)
     assert result["episodes"] == 6 and len(result["returns"]) == 6
     assert result["reward/vowels"] == pytest.approx(result["return"], abs=1e-5)
     assert evaluator.run(0)["return"] == result["return"]
+    assert env.measured()["reward/vowels"] == pytest.approx(vowels([], ["abe"])[0])
     if deterministic:
         prompts = [env.prompts[number % 3] for number in range(6)]
         texts = made.generate(prompts, T, deterministic=True)

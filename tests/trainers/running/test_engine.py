@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -13,9 +14,15 @@ import tensorflow as tf
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
-from kpg.environments import CartPole, GraphEnvironment, HostEnvironment
+from kpg.environments import (
+    CartPole,
+    FunctionalEnv,
+    GraphEnvironment,
+    HostEnvironment,
+)
 from kpg.environments.graph.functional import Rng
-from tests.fragments import collected, values_of
+from tests.environments import Noted
+from tests.fragments import collected, states_of, values_of
 from tests.mutants.iterations import ITERATIONS
 from tests.mutants.subject import unmatched
 from tests.transcription import alike, transcribed
@@ -180,3 +187,116 @@ def test_iterations_are_those_of_the_papers(place: str) -> None:
 
 def test_a_mistake_anywhere_in_an_iteration_is_seen() -> None:
     assert not unmatched(ITERATIONS)
+
+
+def small(make_trainer: Make, env: Any) -> Any:
+    sgd = keras.optimizers.SGD(0.1)
+    return make_trainer("ActorCritic", env=env, num_steps=2, optimizer=sgd)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_no_episodes_begin_twice_by_one_seed(
+    make_trainer: Make, tmp_path: Path
+) -> None:
+    env, other = (HostEnvironment(Noted(), seed=3) for _ in range(2))
+    trainer = small(make_trainer, env)
+    seeds = env.vector_env.seeds
+    how: Any = {"steps_per_epoch": 1, "verbose": 0}
+    # Evaluation plays on the copies that train.
+    trainer.fit(env, epochs=2, validation_data=env, validation_episodes=1, **how)
+    first, validation, second, again = seeds
+    assert first == 3  # the environment's own, once
+    assert validation == again  # the same episodes each time
+    trainer.evaluate(env, 1)
+    assert seeds.pop() == validation
+
+    trainer.fit(other, **how)
+    env.vector_env.breaks = True
+    with pytest.raises(RuntimeError, match="a step fails"):
+        trainer.fit(env, **how)
+    trainer.fit(env, **how)
+    trainer.compile(jit_compile=False)
+    trainer.fit(env, **how)
+    trainer.save(tmp_path / "trainer.keras")
+    kpg.load(tmp_path / "trainer.keras").fit(env, **how)
+    trained = [first, second, *seeds[4:]]
+    assert len(trained) == 6
+    assert len({*trained, validation, *other.vector_env.seeds}) == 8
+
+
+class Kept(FunctionalEnv):
+    """Stays where it began, for ever."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,))
+    action_space = gym.spaces.Discrete(2)
+
+    def initial(self, rng: Rng) -> tf.Tensor:
+        return rng.uniform(size=(1,))
+
+    def transition(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        return state
+
+    def observation(self, state: tf.Tensor) -> tf.Tensor:
+        return state
+
+    def reward(self, state: Any, action: tf.Tensor, next_state: Any) -> tf.Tensor:
+        return tf.zeros_like(state[:, 0])
+
+    def terminal(self, state: tf.Tensor) -> tf.Tensor:
+        return tf.zeros_like(state[:, 0], tf.bool)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_no_episodes_in_the_graph_begin_twice_in_one_state(
+    make_trainer: Make, tmp_path: Path
+) -> None:
+    env, other = (GraphEnvironment(Kept(), 2, seed=3) for _ in range(2))
+    trainer = small(make_trainer, env)
+    begun: list[float] = []
+
+    def fit(trainer: Any, env: Any, **options: Any) -> None:
+        trainer.fit(env, steps_per_epoch=1, verbose=0, **options)
+        begun.extend(states_of(trainer).numpy().ravel().tolist())
+
+    def fail(batch: int, logs: Any) -> None:
+        raise KeyboardInterrupt
+
+    fit(trainer, env)
+    fit(trainer, env)
+    assert begun[2:] == begun[:2]  # they go on
+    del begun[2:]
+    with pytest.raises(KeyboardInterrupt):
+        failing = keras.callbacks.LambdaCallback(on_train_batch_end=fail)
+        fit(trainer, env, callbacks=[failing])
+    fit(trainer, env)
+    fit(trainer, other)
+    fit(trainer, env)
+    trainer.compile(jit_compile=False)
+    fit(trainer, env)
+    trainer.save(tmp_path / "trainer.keras")
+    fit(kpg.load(tmp_path / "trainer.keras"), env)
+    assert len(set(begun)) == len(begun) == 12
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("adopted", [False, True])
+def test_trainers_interrupt_each_other(adopted: bool, make_trainer: Make) -> None:
+    vector = Noted()
+    env: Any = vector if adopted else HostEnvironment(vector, seed=0)
+    spaces = HostEnvironment(vector)
+    one, other = (small(make_trainer, spaces) for _ in range(2))
+    for trainer in (one, other, one, one):
+        trainer.fit(env, steps_per_epoch=1, verbose=0)
+    # Each begins by the first seed, and goes on only where nobody came between.
+    assert vector.seeds[:2] == [0, 0]
+    (third,) = vector.seeds[2:]
+    assert third != 0
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_reinforce_plays_its_first_seed_once(make_trainer: Make) -> None:
+    env = HostEnvironment(Noted(), seed=3)
+    env.spec = gym.envs.registration.EnvSpec("Counting", max_episode_steps=5)
+    trainer = make_trainer("REINFORCE", env=env, num_steps=6)
+    trainer.fit(env, steps_per_epoch=3, verbose=0)
+    assert env.vector_env.seeds == [3, None, None]

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kpg
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.running.fitting import EpochLog
 from tests.environments import Walk
-from tests.fragments import traces, values_of
+from tests.fragments import states_of, traces, values_of
 
 Make = Callable[..., Any]
 LOGS = {
@@ -109,7 +110,8 @@ def test_the_other_algorithms_log_what_they_have(
     algorithm: str, make_trainer: Make
 ) -> None:
     history = make_trainer(algorithm).fit(cartpole(), steps_per_epoch=2, verbose=0)
-    assert set(history.history) == LOGS
+    of_whole_episodes = {"valid_fraction"} if algorithm == "REINFORCE" else set()
+    assert set(history.history) == LOGS | of_whole_episodes
 
 
 def test_reinforce_without_a_critic(make_trainer: Make) -> None:
@@ -120,6 +122,10 @@ def test_reinforce_without_a_critic(make_trainer: Make) -> None:
     history = trainer.fit(env, epochs=4, steps_per_epoch=5, verbose=0).history
     assert history["value_loss"] == [0.0] * 4
     assert history["return"][-1] > 1.2 * history["return"][0]
+    # One episode of each copy and iteration is learned from, and no other is logged.
+    assert history["episodes"] == [20] * 4
+    taught = 500 * np.array(history["valid_fraction"])
+    np.testing.assert_allclose(history["length"], taught, rtol=1e-5)
 
 
 def test_keras_callbacks_work_unchanged(fitted: Fitted, tmp_path: Path) -> None:
@@ -231,8 +237,8 @@ def test_a_callback_and_a_schedule_both_setting_the_rate(make_trainer: Make) -> 
 
 
 def test_a_broken_environment_leaves_the_weights(make_trainer: Make) -> None:
-    # The reward becomes inf at the tenth step.
-    walk = Walk(reward=lambda time, action: 1.0 / (10.0 - time))
+    # From the tenth step on the reward is inf.
+    walk = Walk(reward=lambda time, action: 1.0 / tf.maximum(10.0 - time, 0.0))
     env = kpg.environments.as_environment(walk, num_envs=4, seed=0)
     trainer = make_trainer("PPO", env=env)
     trainer.fit(env, steps_per_epoch=1, verbose=0)
@@ -242,6 +248,13 @@ def test_a_broken_environment_leaves_the_weights(make_trainer: Make) -> None:
     after = values_of(trainer.trainable_variables)
     for weight, value in zip(after, before, strict=True):
         np.testing.assert_array_equal(weight, value)
+    trainer.fit(env, steps_per_epoch=1, verbose=0)  # begins new episodes
+
+
+def test_an_evaluation_in_the_graph_breaks_nothing_off(fitted: Fitted) -> None:
+    before = states_of(fitted.trainer)
+    fitted.trainer.evaluate(fitted.env, 1)
+    np.testing.assert_array_equal(states_of(fitted.trainer), before)
 
 
 def test_progress_goes_to_standard_output(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import keras
 import pytest
 
 import kpg
+from kpg.environments import HostEnvironment
 from kpg.trainers.running.saving import revived_models, write_aside
+from tests.environments import Noted
 
 
 def test_a_failed_save_keeps_the_old_file(
@@ -65,3 +68,34 @@ def test_a_critic_on_the_trunk_of_its_policy_gets_that_of_the_new_one() -> None:
         shared = made["critic"].trunk is made["policy"].trunk
         assert shared == (trunk is policy)
         assert made["executor"] is None
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_file_holds_the_rate_that_a_schedule_starts_from(
+    make_trainer: Callable[..., Any], tmp_path: Path
+) -> None:
+    env = HostEnvironment(Noted(), seed=0)
+    settings: Any = {"num_steps": 2, "learning_rate_schedule": "linear"}
+    sgd = keras.optimizers.SGD(1e-2)
+    trainer = make_trainer("ActorCritic", env=env, optimizer=sgd, **settings)
+    whole, weights = tmp_path / "best.keras", tmp_path / "best.weights.h5"
+    now, pickled = [], []
+
+    class Saves(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch == 1:
+                self.model.save(whole)
+                self.model.save_weights(weights)
+                pickled.append(pickle.dumps(self.model))
+                now.append(float(self.model.optimizer.learning_rate))
+
+    how: Any = {"steps_per_epoch": 2, "verbose": 0}
+    trainer.fit(env, callbacks=[Saves()], **how)
+    assert now == [pytest.approx(0.5e-2)]
+    loaded = [kpg.load(whole), pickle.loads(pickled[-1])]
+    trainer.optimizer.learning_rate = 1.0
+    trainer.load_weights(weights)
+    for model in (*loaded, trainer):
+        assert float(model.optimizer.learning_rate) == pytest.approx(1e-2)
+    again = loaded[0].fit(env, steps_per_epoch=1, verbose=0).history
+    assert again["learning_rate"] == [pytest.approx(1e-2)]

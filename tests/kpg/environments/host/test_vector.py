@@ -18,7 +18,7 @@ from gymnasium.wrappers import TimeLimit
 
 from kpg import spaces as space_of
 from kpg.environments import HostEnvironment, HostStep
-from tests.environments import Counting
+from tests.environments import Counting, Noted
 
 MODES = list(AutoresetMode)
 COPIES = 3
@@ -48,6 +48,15 @@ def test_actions_of_rows_that_are_no_steps_are_ignored() -> None:
             row = env.step(np.full(COPIES, action))
             if not row.valid[0]:
                 np.testing.assert_array_equal(row.observations[0, 0], 0.0)
+
+
+def test_the_first_seed_counts_once() -> None:
+    for given, wanted in (([None, None], [3, None]), ([7, None], [7, None])):
+        vector = Noted()
+        env = HostEnvironment(vector, seed=3)
+        for seed in given:
+            env.reset(seed)
+        assert vector.seeds == wanted
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,7 +12,7 @@ from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.host.vector import HostEnvironment
 from kpg.graph import random
-from kpg.graph.compiling import compiled
+from kpg.graph.compiling import compiled, traceable
 from kpg.trainers.acting import graph
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import HostCollector
@@ -51,6 +51,11 @@ class Engine(ABC):
     def restart(self) -> None:
         """Begins new episodes with the next run."""
         self._carry = None
+
+    def learns(self, training: Training) -> bool:
+        """Whether the graphs train the variables that are trainable now."""
+        own = [id(variable) for variable in self.training.variables]
+        return own == [id(variable) for variable in training.variables]
 
     @abstractmethod
     def compile(self, jit_compile: bool) -> None:
@@ -177,11 +182,11 @@ class GraphEngine(Engine):
             training.algorithm.needs.whole_episodes,
             training.algorithm.needs.greedy,
         )
-        self._start = tf.function(self._begin, autograph=False)
+        self._start = traceable(self._begin)
 
     @override
     def compile(self, jit_compile: bool) -> None:
-        self._step = tf.function(self._iteration, autograph=False)
+        self._step = traceable(self._iteration)
         self.function = compiled(self._iterations, jit_compile)
 
     @override

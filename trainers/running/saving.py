@@ -13,6 +13,7 @@ from typing_extensions import Self
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.trainers.running.programs import Programs
+from kpg.trainers.running.sharing import reviving, serialized
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Config
 
@@ -35,17 +36,18 @@ def write_aside(path: Path, overwrite: bool, write: Callable[[Path], None]) -> N
 
 
 def revived_models(config: Config, custom_objects: Config | None = None) -> Config:
-    """Returns a trainer's configuration with new models, trunks shared as before."""
+    """Returns a trainer's configuration with new models, which share as before."""
     config = dict(config)
     revive = keras.saving.deserialize_keras_object
-    policy = config["policy"] = revive(config["policy"], custom_objects)
-    critic = config["critic"]
-    if critic is not None and critic["config"].get("trunk"):
-        kind = keras.saving.get_registered_object(critic["registered_name"])
-        config["critic"] = kind.from_config(critic["config"], trunk=policy)
-    else:
-        config["critic"] = revive(critic, custom_objects)
-    config["executor"] = revive(config.get("executor"), custom_objects)
+    with keras.saving.custom_object_scope(custom_objects or {}), reviving():
+        policy = config["policy"] = revive(config["policy"])
+        critic = config["critic"]
+        if critic is not None and critic["config"].get("trunk"):
+            kind = keras.saving.get_registered_object(critic["registered_name"])
+            config["critic"] = kind.from_config(critic["config"], trunk=policy)
+        else:
+            config["critic"] = revive(critic)
+        config["executor"] = revive(config.get("executor"))
     return config
 
 
@@ -58,6 +60,7 @@ class SavedTrainer(keras.Model):
     seed: int | None
     settings: TrainerSettings
     _programs: Programs
+    _auto_scale_loss: bool
 
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
@@ -67,12 +70,10 @@ class SavedTrainer(keras.Model):
 
     def get_config(self) -> Config:
         """See `keras.Model.get_config`."""
-        serialize = keras.saving.serialize_keras_object
+        models = serialized((self.policy, self.critic, self.executor))
         return {
             "name": self.name,
-            "policy": serialize(self.policy),
-            "critic": serialize(self.critic),
-            "executor": serialize(self.executor),
+            **dict(zip(("policy", "critic", "executor"), models, strict=True)),
             "seed": self.seed,
             **self.settings.get_config(),
         }
@@ -91,6 +92,7 @@ class SavedTrainer(keras.Model):
             **{name: serialize(getattr(self, name)) for name in _OPTIMIZERS},
             "steps_per_execution": self._programs.iterations_per_call or "auto",
             "jit_compile": self._programs.jit_compile,
+            "auto_scale_loss": self._auto_scale_loss,
         }
 
     def compile_from_config(self, config: Config) -> None:

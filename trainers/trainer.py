@@ -239,7 +239,7 @@ class Trainer(Algorithm, SavedTrainer):
         Raises:
             ValueError: If an argument is out of range or does not fit the settings.
         """
-        refuse_others("compile", others)
+        refuse_others(self.compile, others)
         per_call = None
         if steps_per_execution != "auto":
             per_call = checks.whole_number("steps_per_execution", steps_per_execution)
@@ -318,7 +318,7 @@ class Trainer(Algorithm, SavedTrainer):
                 "Call `compile()` before `fit()`. Received: a trainer that is not "
                 "compiled"
             )
-        refuse_others("fit", others)
+        refuse_others(self.fit, others)
         checks.whole_number("epochs", epochs)
         checks.whole_number("steps_per_epoch", steps_per_epoch)
         checks.whole_number("initial_epoch", initial_epoch, 0)
@@ -392,7 +392,7 @@ class Trainer(Algorithm, SavedTrainer):
             `return`, `return_std` (over the episodes), `length`, the number of
             `episodes`, and `returns`, a NumPy array `[episodes]`.
         """
-        refuse_others("evaluate", others)
+        refuse_others(self.evaluate, others)
         checks.whole_number("episodes", episodes)
         listed = callback_list(callbacks, self, verbose, 1, 1, add_history=False)
         environment = self._environments.get(env, self.effective_seed)

@@ -17,6 +17,7 @@ def compiled(
 ) -> tf.types.experimental.Callable:
     """Returns a `tf.function` without AutoGraph; inside, `for_xla` is `jit_compile`."""
 
+    @functools.wraps(function)
     def traced(*args: object) -> object:
         with building_for_xla(jit_compile):
             return function(*args)
@@ -35,6 +36,8 @@ def traceable(
     each of several objects is traced once. A `partial` has no code.
     """
     own = functools.partial(function)
+    functools.update_wrapper(own, function)
+    del own.__wrapped__  # which leads to the code
     return tf.function(own, input_signature, autograph=False, jit_compile=jit_compile)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 
 from kpg import checks
 
@@ -35,12 +36,13 @@ _REPLACED: dict[str, dict[str, str]] = {
 }
 
 
-def refuse_others(method: str, others: Mapping[str, object], *known: str) -> None:
+def refuse_others(method: Callable[..., object], others: Mapping[str, object]) -> None:
     """Raises a `ValueError` that says what to use in place of an argument."""
+    known = [name for name in inspect.signature(method).parameters if name != "others"]
     for name, value in others.items():
-        replaced = _REPLACED[method].get(name)
+        replaced = _REPLACED[method.__name__].get(name)
         if replaced is None:
             advice = f"It has no such argument. {checks.hint(name, known)}"
         else:
             advice = f"A trainer does without `{name}`: {replaced}."
-        raise ValueError(f"`{method}`: {advice} Received: {name}={value!r}")
+        raise ValueError(f"`{method.__name__}`: {advice} Received: {name}={value!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -109,7 +110,7 @@ def compiled(
 
 @pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("policy", HALVES)
-def test_a_step_is_near_that_of_single_precision(policy: str) -> None:
+def test_a_step_is_near_that_of_single_precision(policy: str, tmp_path: Path) -> None:
     def moved(policy: str, **options: Any) -> tuple[list[np.ndarray], Any]:
         options |= {"jit_compile": False}
         sgd = keras.optimizers.SGD(1.0)
@@ -129,6 +130,11 @@ def test_a_step_is_near_that_of_single_precision(policy: str) -> None:
     assert not isinstance(plain.optimizer, scaled)
     assert plain.get_compile_config()["auto_scale_loss"] is False
     assert trainer.get_compile_config()["auto_scale_loss"] is True
+    trainer.save(tmp_path / "half.keras")
+    loaded: Any = kpg.load(tmp_path / "half.keras")
+    optimizers = loaded.optimizer.variables, trainer.optimizer.variables
+    for ours, theirs in zip(*map(values_of, optimizers), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.slow

@@ -21,8 +21,8 @@ from kpg.models.policy import Policy
 from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.training import Optimized, Training
-from kpg.trainers.running.arguments import refuse_others
 from kpg.trainers.running.compilation import checked_jit_compile
+from kpg.trainers.running.elsewhere import refuse_others
 from kpg.trainers.running.fitting import Callbacks, Fitting, callback_list, logs_of
 from kpg.trainers.running.parts import (
     Identifier,
@@ -228,7 +228,8 @@ class Trainer(Algorithm, SavedTrainer):
                 on once the iterations of all `fit`s make up for the seconds of
                 compiling. XLA cannot connect several replicas, which do without.
             critic_optimizer: One for the critic alone, whose gradients are then clipped
-                separately. Defaults to `None`: one for both.
+                separately; Keras's callbacks set the rate of `optimizer` alone.
+                Defaults to `None`: one for both.
             executor_optimizer: The same for the executor; given if and only if the
                 trainer has one. Defaults to `None`.
             auto_scale_loss: Whether optimizers become `LossScaleOptimizer`s if a layer
@@ -239,7 +240,7 @@ class Trainer(Algorithm, SavedTrainer):
         Raises:
             ValueError: If an argument is out of range or does not fit the settings.
         """
-        refuse_others(self.compile, others)
+        refuse_others("compile", others, Trainer.compile)
         per_call = None
         if steps_per_execution != "auto":
             per_call = checks.whole_number("steps_per_execution", steps_per_execution)
@@ -318,7 +319,7 @@ class Trainer(Algorithm, SavedTrainer):
                 "Call `compile()` before `fit()`. Received: a trainer that is not "
                 "compiled"
             )
-        refuse_others(self.fit, others)
+        refuse_others("fit", others, Trainer.fit)
         checks.whole_number("epochs", epochs)
         checks.whole_number("steps_per_epoch", steps_per_epoch)
         checks.whole_number("initial_epoch", initial_epoch, 0)
@@ -392,7 +393,7 @@ class Trainer(Algorithm, SavedTrainer):
             `return`, `return_std` (over the episodes), `length`, the number of
             `episodes`, and `returns`, a NumPy array `[episodes]`.
         """
-        refuse_others(self.evaluate, others)
+        refuse_others("evaluate", others, Trainer.evaluate)
         checks.whole_number("episodes", episodes)
         listed = callback_list(callbacks, self, verbose, 1, 1, add_history=False)
         environment = self._environments.get(env, self.effective_seed)

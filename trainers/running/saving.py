@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 from typing_extensions import Self
 
+from kpg import checks
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.trainers.running.programs import Programs
@@ -66,6 +67,8 @@ class SavedTrainer(keras.Model):
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
     ) -> None:
         """Saves models, settings, optimizer and counters; see `keras.Model.save`."""
+        if kwargs.get("zipped") is False:
+            checks.refuse("zipped", "must be left out: `kpg.load` reads a file", False)
         write_aside(Path(filepath), overwrite, partial(super().save, **kwargs))
 
     def get_config(self) -> Config:

@@ -142,7 +142,7 @@ def test_keras_callbacks_work_unchanged(fitted: Fitted, tmp_path: Path) -> None:
                 tmp_path / "{epoch}.weights.h5", save_weights_only=True
             ),
             callbacks.CSVLogger(tmp_path / "log.csv"),
-            callbacks.TensorBoard(tmp_path / "board", update_freq="epoch"),
+            callbacks.TensorBoard(tmp_path / "board", 1, update_freq=1),
             callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5),
             callbacks.ReduceLROnPlateau("loss", patience=100),
             callbacks.TerminateOnNaN(),
@@ -430,6 +430,10 @@ def test_checkpoints_by_batches_and_of_the_best(fitted: Fitted, tmp_path: Path) 
         np.testing.assert_array_equal(got, want)
 
 
+def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    return [own for own in optimizer.variables if own.path.endswith("_average")]
+
+
 @pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("frequency", [None, 2])
 def test_the_average_of_the_weights_is_what_remains(
@@ -453,7 +457,7 @@ def test_the_average_of_the_weights_is_what_remains(
             )
         ),
     )
-    averages = values_of(optimizer._model_variables_moving_average)
+    averages = values_of(averages_of(optimizer))
     for got, average in zip(
         values_of(trainer.learned_variables()), averages, strict=True
     ):
@@ -472,7 +476,7 @@ def test_evaluation_swaps_the_averages_in(make_trainer: Make) -> None:
     optimizer = keras.optimizers.SGD(0.1, use_ema=True)
     trainer, env = make_trainer("ActorCritic", optimizer=optimizer), cartpole()
     trainer.fit(env, steps_per_epoch=3, verbose=0)
-    for average in optimizer._model_variables_moving_average:
+    for average in averages_of(optimizer):
         average.assign_add(tf.ones_like(average))
     before, seen = values_of(trainer.learned_variables()), []
 

@@ -1,4 +1,4 @@
-"""Arguments of `keras.Model`'s methods that a trainer's do not have."""
+"""Names that users bring from elsewhere, such as `keras.Model`'s arguments."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _REPLACED: dict[str, dict[str, str]] = {
 }
 
 
-def refuse_others(method: Callable[..., object], others: Mapping[str, object]) -> None:
-    """Raises a `ValueError` that says what to use in place of an argument."""
-    known = [name for name in inspect.signature(method).parameters if name != "others"]
-    for name, value in others.items():
-        replaced = _REPLACED[method.__name__].get(name)
-        if replaced is None:
-            advice = f"It has no such argument. {checks.hint(name, known)}"
-        else:
-            advice = f"A trainer does without `{name}`: {replaced}."
-        raise ValueError(f"`{method.__name__}`: {advice} Received: {name}={value!r}")
+def refuse_others(
+    name: str, others: Mapping[str, object], method: Callable[..., object]
+) -> None:
+    """Raises a `ValueError` about keyword arguments that a method does not take."""
+    known = [*inspect.signature(method).parameters][1:-1]
+    for other, value in others.items():
+        told = f"There is no such argument. {checks.hint(other, known)}"
+        if other in _REPLACED[name]:
+            told = f"A trainer does without `{other}`: {_REPLACED[name][other]}."
+        raise ValueError(f"`{name}`: {told} Received: {other}={value!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import random
+import random as python_random
 from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
@@ -101,7 +101,7 @@ class Trainer(Algorithm, SavedTrainer):
         self.executor = executor
         self.seed = seed
         # Keras's own layers draw from this generator, too, if they have no seed.
-        seed = random.getrandbits(31) if seed is None else seed
+        seed = python_random.getrandbits(31) if seed is None else seed
         self.effective_seed = seed & 0x7FFFFFFF
         self.return_moments = RunningNormalization(())
         self.reference: Reference | None = None

@@ -60,10 +60,12 @@ class Programs:
     def finalize(self) -> None:
         """Lets the optimizers end a `fit`, for example by taking averages.
 
-        They know variables by the order in which they were built for them.
+        They know variables by the order in which they were built for them, and have
+        averages from the first step on.
         """
         for optimizer, variables in self.compiled:
-            optimizer.finalize_variable_values(variables)
+            if int(optimizer.iterations) > 0:
+                optimizer.finalize_variable_values(variables)
 
     def evaluator_for(
         self, policy: Policy, env: Environment, episodes: int, deterministic: bool

@@ -85,7 +85,7 @@ def _is_graph(config: object) -> bool:
 
 
 def _is_reference(node: Config) -> bool:
-    return node["registered_name"] == _REFERENCE
+    return node.get("registered_name") == _REFERENCE
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -19,6 +20,9 @@ TEXT = gym.spaces.Dict(
     place=gym.spaces.Box(-1.0, 1.0, (3,)), word=gym.spaces.Text(4, charset="abc")
 )
 FORCES = gym.spaces.Box(-1.0, 1.0, (2,))
+
+
+HALVES = ["mixed_float16", "mixed_bfloat16"]
 
 
 @pytest.fixture
@@ -88,3 +92,83 @@ def test_trainers_learn_in_it(
     for old, new in zip(before, values_of(trainer.trainable_variables), strict=True):
         assert new.dtype == np.float32
         assert not np.array_equal(old, new)
+
+
+def compiled(
+    policy: str, optimizer: Any, algorithm: str = "PPO", **options: Any
+) -> Any:
+    """Returns a trainer for CartPole-v1 whose networks compute in a Keras policy."""
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    env = kpg.make("CartPole-v1", num_envs=8, seed=0)
+    models: Any = (
+        Policy(env.observation_space, env.action_space, seed=0),
+        Critic(env.observation_space, seed=0),
+    )
+    settings = {"num_steps": 32, "minibatch_size": 64} if algorithm == "PPO" else {}
+    trainer = getattr(kpg.trainers, algorithm)(*models, **settings, seed=0)
+    trainer.compile(optimizer, **options)
+    keras.config.set_dtype_policy(usual)
+    return trainer, env
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("policy", HALVES)
+def test_a_step_is_near_that_of_single_precision(policy: str, tmp_path: Path) -> None:
+    def moved(policy: str, **options: Any) -> tuple[list[np.ndarray], Any]:
+        options |= {"jit_compile": False}
+        sgd = keras.optimizers.SGD(1.0)
+        trainer, env = compiled(policy, sgd, "ActorCritic", **options)
+        before = values_of(trainer.learned_variables())
+        trainer.fit(env, steps_per_epoch=1, verbose=0)
+        after = values_of(trainer.learned_variables())
+        return [new - old for new, old in zip(after, before, strict=True)], trainer
+
+    (want, single), (got, trainer) = moved("float32"), moved(policy)
+    for ours, theirs in zip(got, want, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=0.03 * np.abs(theirs).max())
+    scaled = keras.optimizers.LossScaleOptimizer
+    assert isinstance(trainer.optimizer, scaled) == (policy == "mixed_float16")
+    assert not isinstance(single.optimizer, scaled)
+    plain = moved(policy, auto_scale_loss=False)[1]
+    assert not isinstance(plain.optimizer, scaled)
+    assert plain.get_compile_config()["auto_scale_loss"] is False
+    assert trainer.get_compile_config()["auto_scale_loss"] is True
+    trainer.save(tmp_path / "half.keras")
+    loaded: Any = kpg.load(tmp_path / "half.keras")
+    optimizers = loaded.optimizer.variables, trainer.optimizer.variables
+    for ours, theirs in zip(*map(values_of, optimizers), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("policy", HALVES)
+def test_half_precision_learns(policy: str, xla: bool) -> None:
+    trainer, env = compiled(policy, keras.optimizers.Adam(3e-3), jit_compile=xla)
+    history = trainer.fit(env, epochs=4, steps_per_epoch=10, verbose=0).history
+    assert max(history["return"]) > 200.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["PPO", "ActorCritic"])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_scaled_losses_learn(algorithm: str, dynamic: bool) -> None:
+    adam = keras.optimizers.Adam(3e-3, loss_scale_factor=None if dynamic else 4096.0)
+    optimizer = keras.optimizers.LossScaleOptimizer(adam) if dynamic else adam
+    trainer, env = compiled("float32", optimizer, algorithm, jit_compile=False)
+    steps = 10 if algorithm == "PPO" else 400
+    history = trainer.fit(env, epochs=4, steps_per_epoch=steps, verbose=0).history
+    assert max(history["return"]) > 100.0
+
+
+@pytest.mark.slow
+def test_replicas_scale_the_loss_together() -> None:
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        trainer, env = compiled("mixed_float16", keras.optimizers.Adam(3e-3))
+    history = trainer.fit(env, epochs=4, steps_per_epoch=10, verbose=0).history
+    assert max(history["return"]) > 200.0
+    for variable in trainer.trainable_variables:
+        copies = strategy.experimental_local_results(variable.value)
+        np.testing.assert_array_equal(*copies)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import secrets
+import random as python_random
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import keras
+import numpy as np
 import tensorflow as tf
-from typing_extensions import override
+from typing_extensions import Never, override
 
 from kpg import checks, contracts, spaces
 from kpg.environments.environment import Environment
@@ -22,13 +23,17 @@ from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.compilation import checked_jit_compile
-from kpg.trainers.running.fitting import Fitting
+from kpg.trainers.running.elsewhere import refuse_others
+from kpg.trainers.running.fitting import Callbacks, Fitting, callback_list, logs_of
 from kpg.trainers.running.parts import (
     Identifier,
+    check_distinct,
     check_models,
     checked_critic_optimizer,
     checked_executor_optimizer,
     checked_optimizer,
+    scaling,
+    uses_half_precision,
 )
 from kpg.trainers.running.programs import Environments, Programs, partner_of
 from kpg.trainers.running.saving import SavedTrainer
@@ -50,7 +55,8 @@ class Trainer(Algorithm, SavedTrainer):
     Args:
         policy: A `kpg.models.Policy`.
         critic: A `kpg.models.Critic`, or `None` if the algorithm allows it.
-        seed: Seed of all sampling. Defaults to a random one.
+        seed: Seed of all sampling. Defaults to a random one, which follows
+            `keras.utils.set_random_seed`.
         executor: The executor of a `kpg.environments.ControlledGeneration`, to train it
             too. Its loss is the policy's (PPO's clipped surrogate with its own ratios),
             on the same advantages, of the tokens that it chose and their probabilities
@@ -98,9 +104,9 @@ class Trainer(Algorithm, SavedTrainer):
         self.critic = critic
         self.executor = executor
         self.seed = seed
-        self.effective_seed = (
-            secrets.randbits(31) if seed is None else seed
-        ) & 0x7FFFFFFF
+        # Keras's own layers draw from this generator, too, if they have no seed.
+        seed = python_random.getrandbits(31) if seed is None else seed
+        self.effective_seed = seed & 0x7FFFFFFF
         self.return_moments = RunningNormalization(())
         self.reference: Reference | None = None
         if self.settings.reference is not None:
@@ -126,7 +132,7 @@ class Trainer(Algorithm, SavedTrainer):
         """
         policy = list(self.policy.trainable_variables)
         critic = _others(self.critic, policy)  # without a shared trunk
-        executor = _others(self.executor, [])
+        executor = _others(self.executor, [*policy, *critic])
         own = _others(self, [*policy, *critic, *executor])
         if self.critic_optimizer is None:
             pairs = [(self.optimizer, [*policy, *critic, *own])]
@@ -211,6 +217,8 @@ class Trainer(Algorithm, SavedTrainer):
         jit_compile: bool | str = "auto",
         critic_optimizer: Identifier | None = None,
         executor_optimizer: Identifier | None = None,
+        auto_scale_loss: bool = True,
+        **others: Never,
     ) -> None:
         """Chooses optimizers and how graphs run.
 
@@ -224,13 +232,19 @@ class Trainer(Algorithm, SavedTrainer):
                 on once the iterations of all `fit`s make up for the seconds of
                 compiling. XLA cannot connect several replicas, which do without.
             critic_optimizer: One for the critic alone, whose gradients are then clipped
-                separately. Defaults to `None`: one for both.
+                separately; Keras's callbacks set the rate of `optimizer` alone.
+                Defaults to `None`: one for both.
             executor_optimizer: The same for the executor; given if and only if the
                 trainer has one. Defaults to `None`.
+            auto_scale_loss: Whether optimizers become `LossScaleOptimizer`s if a layer
+                has the policy "mixed_float16", so that no gradient vanishes. Defaults
+                to `True`.
+            **others: Refused: what `keras.Model.compile` has and a trainer does not.
 
         Raises:
             ValueError: If an argument is out of range or does not fit the settings.
         """
+        refuse_others("compile", others, Trainer.compile)
         per_call = None
         if steps_per_execution != "auto":
             per_call = checks.whole_number("steps_per_execution", steps_per_execution)
@@ -243,14 +257,20 @@ class Trainer(Algorithm, SavedTrainer):
             own = checked_critic_optimizer(
                 critic_optimizer, self.policy, self.critic, schedule
             )
-            others = checked_executor_optimizer(
+            learned = checked_executor_optimizer(
                 executor_optimizer, self.executor, schedule
             )
-            super().compile(optimizer=optimizer, jit_compile=False)
-            self.critic_optimizer, self.executor_optimizer = own, others
+            check_distinct((optimizer, own, learned))
+            if auto_scale_loss and uses_half_precision(self):
+                optimizer, own, learned = map(scaling, (optimizer, own, learned))
+            super().compile(optimizer, jit_compile=False, auto_scale_loss=False)
+            self.critic_optimizer, self.executor_optimizer = own, learned
+            self._auto_scale_loss = auto_scale_loss
             for each, variables in self.optimized_variables():
-                each.build(variables)
+                if not each.built:
+                    each.build(variables)
         self._programs = Programs(self.distribute_strategy, jit_compile, per_call)
+        self._programs.compiled = self.optimized_variables()
 
     @override
     def fit(
@@ -260,10 +280,11 @@ class Trainer(Algorithm, SavedTrainer):
         steps_per_epoch: int = 100,
         validation_data: object = None,
         validation_episodes: int = 100,
-        validation_freq: int = 1,
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        validation_freq: int | Sequence[int] = 1,
+        callbacks: Callbacks = None,
         verbose: int | str = "auto",
         initial_epoch: int = 0,
+        **others: Never,
     ) -> keras.callbacks.History:
         """Trains on an environment.
 
@@ -282,11 +303,13 @@ class Trainer(Algorithm, SavedTrainer):
             validation_data: An environment to evaluate on, greedily and from the same
                 initial states each time. Defaults to none.
             validation_episodes: Episodes of an evaluation. Defaults to 100.
-            validation_freq: Epochs between evaluations. Defaults to 1.
-            callbacks: Keras callbacks.
+            validation_freq: Epochs between evaluations, or the epochs, counted from 1,
+                that end with one. Defaults to 1.
+            callbacks: A Keras callback, a sequence of them, or a `CallbackList`.
             verbose: 0 is silent, 1 (and "auto", the default) a progress bar, 2 a line
                 per epoch.
             initial_epoch: Epoch at which to start. Defaults to 0.
+            **others: Refused: what `keras.Model.fit` has and a trainer does not.
 
         Returns:
             Keras's `History`: `return` and `length` (means over the episodes that ended
@@ -306,8 +329,14 @@ class Trainer(Algorithm, SavedTrainer):
                 "Call `compile()` before `fit()`. Received: a trainer that is not "
                 "compiled"
             )
+        refuse_others("fit", others, Trainer.fit)
         checks.whole_number("epochs", epochs)
         checks.whole_number("steps_per_epoch", steps_per_epoch)
+        checks.whole_number("initial_epoch", initial_epoch, 0)
+        epochs = _capped(epochs, "max_epochs")
+        steps_per_epoch = _capped(steps_per_epoch, "max_steps_per_epoch")
+        for each in np.ravel(validation_freq).tolist():
+            checks.whole_number("validation_freq", each)
         environment = self._environments.get(env)
         self.check_environment(environment)
         training = self.training_on(
@@ -322,7 +351,12 @@ class Trainer(Algorithm, SavedTrainer):
         if validation_data is not None:
             validation = self._environments.get(validation_data)
             self.check_environment(validation)
-            validate = functools.partial(self.evaluate, validation, validation_episodes)
+
+            def validate(callbacks: keras.callbacks.CallbackList) -> dict[str, Any]:
+                return self.evaluate(
+                    validation, validation_episodes, callbacks=callbacks
+                )
+
         self.compile_seconds = self.train_seconds = 0.0
         Fitting(
             engine,
@@ -330,10 +364,11 @@ class Trainer(Algorithm, SavedTrainer):
             epochs,
             steps_per_epoch,
             self._programs.iterations_per_call,
-            callbacks or (),
+            callbacks,
             verbose,
             validate,
             validation_freq,
+            self._programs.finalize,
         ).run(initial_epoch)
         return self.history
 
@@ -344,6 +379,9 @@ class Trainer(Algorithm, SavedTrainer):
         episodes: int = 100,
         deterministic: bool = True,
         seed: int | None = None,
+        verbose: int | str = 0,
+        callbacks: Callbacks = None,
+        **others: Never,
     ) -> dict[str, Any]:
         """Plays whole episodes without learning.
 
@@ -358,12 +396,17 @@ class Trainer(Algorithm, SavedTrainer):
             seed: Of initial states and samples. Defaults to one that follows from the
                 environment's: two evaluations agree, and play other episodes than
                 training.
+            verbose: 1 prints a progress bar and 2 a line, as in Keras. Defaults to 0.
+            callbacks: As in `fit`; to them, the evaluation is one batch.
+            **others: Refused: what `keras.Model.evaluate` has and a trainer does not.
 
         Returns:
             `return`, `return_std` (over the episodes), `length`, the number of
             `episodes`, and `returns`, a NumPy array `[episodes]`.
         """
+        refuse_others("evaluate", others, Trainer.evaluate)
         checks.whole_number("episodes", episodes)
+        listed = callback_list(callbacks, self, verbose, 1, 1, add_history=False)
         environment = self._environments.get(env)
         self.check_environment(environment)
         evaluator = self._programs.evaluator_for(
@@ -372,7 +415,19 @@ class Trainer(Algorithm, SavedTrainer):
         if seed is None:
             seed = self.effective_seed if environment.seed is None else environment.seed
             seed = random.fold_in(seed, _EVALUATION)
-        return evaluator.run(seed)
+        listed.on_test_begin()
+        listed.on_test_batch_begin(0)
+        result = evaluator.run(seed)
+        listed.on_test_batch_end(0, logs_of(result))
+        listed.on_test_end(logs_of(result))
+        return result
+
+    def compute_loss(self, *arguments: object, **options: object) -> NoReturn:
+        """Refuses `train_on_batch` and `test_on_batch`; see `keras.Model`."""
+        raise ValueError(
+            "A trainer learns from an environment and has no loss on given data; call "
+            "`fit(env)` or `evaluate(env)`. Received: a batch"
+        )
 
 
 def _others(
@@ -382,6 +437,12 @@ def _others(
     ids = {id(variable) for variable in known}
     variables = [] if model is None else model.trainable_variables
     return [variable for variable in variables if id(variable) not in ids]
+
+
+def _capped(count: int, limit: str) -> int:
+    """Returns a count, or less if `keras.config` limits it for a quick trial."""
+    longest: int | None = getattr(keras.config, limit, lambda: None)()
+    return count if longest is None else min(count, longest)
 
 
 def _inputs(space: Space) -> Nest:

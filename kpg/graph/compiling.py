@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -22,7 +22,23 @@ def compiled(
         with building_for_xla(jit_compile):
             return function(*args)
 
-    return tf.function(traced, jit_compile=jit_compile, autograph=False)
+    return traceable(traced, jit_compile=jit_compile)
+
+
+def traceable(
+    function: Callable[..., object],
+    input_signature: Sequence[tf.TypeSpec] | None = None,
+    jit_compile: bool | None = None,
+) -> tf.types.experimental.PolymorphicFunction:
+    """Returns a `tf.function` without AutoGraph, for one of many objects or calls.
+
+    TensorFlow counts traces by a function's code, and would warn of retracing where
+    each of several objects is traced once. A `partial` has no code.
+    """
+    own = functools.partial(function)
+    functools.update_wrapper(own, function)
+    del own.__wrapped__  # which leads to the code
+    return tf.function(own, input_signature, autograph=False, jit_compile=jit_compile)
 
 
 def for_xla() -> bool:

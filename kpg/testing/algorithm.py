@@ -12,6 +12,7 @@ import tensorflow as tf
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.host.vector import HostEnvironment
+from kpg.graph.compiling import traceable
 from kpg.trainers.acting.graph import GraphCollector
 from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.estimation import Estimation
@@ -73,7 +74,7 @@ def fragment_of(trainer: Trainer, env: Environment) -> Trajectory:
         seed = tf.constant(key)
         return graph.collect(graph.start(seed), seed)[1]
 
-    rows = tf.function(fragment, autograph=False)()
+    rows = traceable(fragment)()
     return rows
 
 

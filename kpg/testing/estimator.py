@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.advantages.estimator import Estimates, Estimator, Gains
+from kpg.graph.compiling import traceable
 from kpg.types import Array, Tensor
 
 _STEPS, _COPIES = 7, 5
@@ -28,7 +29,7 @@ def check_estimator(estimator: Estimator, gamma: float = 0.9, seed: int = 0) -> 
     estimates = _experience(np.random.default_rng(seed))
     gains = _gains(estimator, estimates, gamma)
     _check_shapes(gains)
-    in_graph = tf.function(lambda: estimator.gains(estimates, gamma), autograph=False)
+    in_graph = traceable(lambda: estimator.gains(estimates, gamma))
     everywhere = np.ones((_STEPS, _COPIES), bool)
     _check_equal(gains, in_graph(), "in a graph it gives other results", everywhere)
 

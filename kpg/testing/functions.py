@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.environments.graph.functional import GraphEnvironment, Rng
+from kpg.graph.compiling import traceable
 from kpg.testing.finding import Finding
 from kpg.testing.membership import same
 from kpg.testing.random_actions import Actor, find_mask
@@ -100,7 +101,7 @@ def _compilation(env: GraphEnvironment, moves: list[_Move]) -> Finding | None:
     def step(states: Nest, actions: Nest, key: Tensor) -> _Outcome:
         return _step(env, states, actions, key)
 
-    compiled = tf.function(step, autograph=False, jit_compile=True)
+    compiled = traceable(step, jit_compile=True)
     for move in moves:
         outcome = compiled(move.states, move.actions, move.key)
         if not same(move.outcome, outcome, _ROUNDING):

@@ -17,6 +17,7 @@ from kpg.environments.construction import as_environment
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment, Rng, is_functional
 from kpg.environments.host.vector import HostEnvironment, mode_of
+from kpg.graph.compiling import traceable
 from kpg.testing import functions
 from kpg.testing.finding import Finding
 from kpg.types import Factory, Nest, Space, Tensor
@@ -137,8 +138,8 @@ class GraphSubject(Subject):
         self.observation_space = env.observation_space
         self.action_space = env.action_space
         self.max_episode_steps = env.max_episode_steps
-        self._start = tf.function(self._initial, autograph=False)
-        self._step = tf.function(self._transition, autograph=False)
+        self._start = traceable(self._initial)
+        self._step = traceable(self._transition)
         self._states: Nest = None
         self._seed, self._length = 0, 0
 

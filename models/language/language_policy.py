@@ -14,6 +14,7 @@ from typing_extensions import Self, override
 from kpg.distributions.categorical import CategoricalFamily
 from kpg.distributions.family import Family
 from kpg.distributions.truncated import TruncatedFamily
+from kpg.graph.compiling import traceable
 from kpg.language.pretrained.presets import pretrained
 from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
 from kpg.language.tokenizers.tokenizer import Tokenizer
@@ -152,13 +153,13 @@ class LanguagePolicy(ActionModel, TextModel):
         if isinstance(decoder, (RereadingDecoder, Seq2SeqRereader)):
             # A cache of KerasHub has one shape.
             sampler = Sampler(self, max_new_tokens, deterministic)
-            return tf.function(sampler.__call__, autograph=False)
+            return traceable(sampler.__call__)
         sampler = Sampler(
             self, max_new_tokens, deterministic, decoder, write=put_anywhere
         )
         shapes = ([None, None], [None], [2])
         specs = [tf.TensorSpec(shape, tf.int32) for shape in shapes]
-        return tf.function(sampler.__call__, specs, autograph=False)
+        return traceable(sampler.__call__, specs)
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int) -> None:
         """Refuses texts that are longer than the model reads, by a `ValueError`."""

@@ -92,6 +92,57 @@ def test_a_trainer_of_its_own_seed_repeats_itself(make_trainer: Make) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_without_seeds_runs_follow_keras_s_seed(backend: str) -> None:
+    def run(seed: int) -> np.ndarray:
+        keras.utils.set_random_seed(seed)
+        env = kpg.make("CartPole-v1", num_envs=4, backend=backend)
+        policy = kpg.models.Policy(env.observation_space, env.action_space)
+        critic = kpg.models.Critic(env.observation_space)
+        trainer = kpg.trainers.ActorCritic(policy, critic)
+        trainer.compile(jit_compile=False)
+        trainer.fit(env, steps_per_epoch=2, verbose=0)
+        returns = trainer.evaluate(env, 4, deterministic=False)["returns"]
+        return np.concatenate([*(w.ravel() for w in weights(trainer)), returns])
+
+    first = run(42)
+    np.testing.assert_array_equal(first, run(42))
+    assert first.shape != (other := run(43)).shape or not np.array_equal(first, other)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_freezing_a_layer_takes_effect_at_once(make_trainer: Make) -> None:
+    trainer, env = make_trainer("PPO"), cartpole()
+    trainer.fit(env, steps_per_epoch=1, verbose=0)
+    trainer.policy.backbone.trainable = False
+    before = values_of(trainer.policy.backbone.weights)
+    head = values_of(trainer.policy.head.weights)
+    trainer.fit(env, steps_per_epoch=1, verbose=0)
+    for old, new in zip(before, trainer.policy.backbone.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert not np.array_equal(head[0], trainer.policy.head.weights[0])
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_layers_keep_their_statistics_and_seeds(make_trainer: Make) -> None:
+    """`BatchNormalization` and `Dropout` are in training mode in updates only."""
+    normal, dropout = keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)
+    net = keras.Sequential([keras.Input((4,)), normal, dropout, keras.layers.Dense(4)])
+    usual, env = make_trainer("PPO"), cartpole()
+    policy = kpg.models.Policy(env.observation_space, env.action_space, backbone=net)
+    trainer = kpg.trainers.PPO(policy, usual.critic, num_steps=8, minibatch_size=32)
+    trainer.compile("sgd", jit_compile=False)
+    states = [normal.moving_mean, dropout.seed_generator.state]
+    before = values_of(states)
+    trainer.evaluate(env, 4)
+    for old, new in zip(before, values_of(states), strict=True):
+        np.testing.assert_array_equal(old, new)
+    trainer.fit(env, steps_per_epoch=1, verbose=0)
+    for old, new in zip(before, values_of(states), strict=True):
+        assert not np.array_equal(old, new)
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_gymnasium_environments_can_be_handed_in(make_trainer: Make) -> None:
     trainer = make_trainer("PPO", minibatch_size=8)
     vector = gym.make_vec("CartPole-v1", num_envs=4, vectorization_mode="sync")

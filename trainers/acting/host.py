@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from kpg.environments.host.vector import HostEnvironment, joined
 from kpg.environments.partner import Partner
 from kpg.graph import random
+from kpg.graph.compiling import traceable
 from kpg.models.policy import Policy
 from kpg.trainers.acting.actor import Actor, Chooser, leaves
 from kpg.trainers.acting.graph import Episodes
@@ -45,10 +46,9 @@ class HostCollector:
             Actor(env, policy, self.chooser(rows), rows.stop - rows.start)
             for rows in env.parts
         ]
-        self._seeds = tf.function(
+        self._seeds = traceable(
             lambda seed: random.seeds([num_steps, 3], seed)[:, 0],
             [tf.TensorSpec([2], tf.int32)],
-            autograph=False,
         )
 
     def chooser(self, rows: slice) -> Chooser:

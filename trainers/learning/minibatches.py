@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -75,10 +76,7 @@ class PolicyObjective(Objective):
             turns, before = rows.turns
             own, partner = rows._replace(log_probs=before), training.partner
             loss += self._policy_loss(partner.log_probs(turns), own, progress)[0]
-        critic, penalties = training.critic, list(training.policy.losses)
-        if critic is not None and critic.trunk is not training.policy.trunk:
-            penalties += critic.losses
-        for penalty in penalties:
+        for penalty in _penalties(training):
             loss += penalty
         if training.reference is not None and rows.reference_log_probs is not None:
             loss += training.reference.penalty(said.log_probs, rows)
@@ -196,15 +194,22 @@ class Descent:
     def _gradients(
         self, batch: Batch, orders: Tensor, index: Tensor, progress: Tensor
     ) -> tuple[list[Tensor], Tensor]:
-        """Computes this replica's share of the gradient on one minibatch."""
+        """Computes this replica's share of the gradient on one minibatch.
+
+        Each optimizer's gradients are as large as its `scale_loss` makes them.
+        """
         rows = take(batch, orders[index])
         weight = share(rows.valid)
         if self.prepared is not None:
             rows = self.prepared(rows, weight)
-        with tf.GradientTape() as tape:
+        optimized = self.training.optimized
+        with tf.GradientTape(persistent=len(optimized) > 1) as tape:
             loss, metrics = self.objective(rows, progress)
             loss = weight * loss
-        found = tape.gradient(loss, self.training.variables)
+            scaled = [optimizer.scale_loss(loss) for optimizer, _ in optimized]
+        found: list[Tensor | None] = []
+        for own, (_, variables) in zip(scaled, optimized, strict=True):
+            found += tape.gradient(own, variables)
         self._reached = [gradient is not None for gradient in found]
         gradients = [gradient for gradient in found if gradient is not None]
         values = [metrics[name] for name in self.names]
@@ -224,12 +229,29 @@ class Descent:
     ) -> list[Tensor]:
         """Clips the global norm, unless the optimizer itself does it more tightly."""
         limit = self.training.settings.max_grad_norm
-        own = getattr(optimizer, "global_clipnorm", None)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        own = getattr(inner, "global_clipnorm", None)
         if limit is None or (own is not None and own <= limit):
             return gradients
+        limit *= optimizer.scale_loss(1.0)  # what `apply` divides by
         norm = global_norm(gradients)
         clipped: list[Tensor] = tf.clip_by_global_norm(gradients, limit, norm)[0]
         return clipped
+
+
+def _penalties(training: Training) -> list[Tensor]:
+    """Returns the losses that layers added, and each weight's regulariser once."""
+    models: list[keras.Model] = [training.policy]
+    critic = training.critic
+    if critic is not None and critic.trunk is not training.policy.trunk:
+        models.append(critic)
+    penalties = [penalty for model in models for penalty in model.losses]
+    counts = Counter(id(v) for model in models for v in model.trainable_variables)
+    for variable in training.variables:
+        missing = 1 - counts[id(variable)]
+        if missing and variable.regularizer is not None:
+            penalties.append(missing * variable.regularizer(variable))
+    return penalties
 
 
 def checked_loss(name: str, found: object) -> tuple[Tensor, Metrics]:

@@ -14,7 +14,7 @@ from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.host.vector import HostEnvironment
 from kpg.graph import random
-from kpg.graph.compiling import compiled
+from kpg.graph.compiling import compiled, traceable
 from kpg.trainers.acting import graph
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import HostCollector
@@ -66,6 +66,11 @@ class Engine(ABC):
         """
         seed = self.training.seed if self.env.seed is None else self.env.seed
         return random.fold_in(seed, iteration) if iteration else seed
+
+    def learns(self, training: Training) -> bool:
+        """Whether the graphs train the variables that are trainable now."""
+        own = [id(variable) for variable in self.training.variables]
+        return own == [id(variable) for variable in training.variables]
 
     @abstractmethod
     def compile(self, jit_compile: bool) -> None:
@@ -219,11 +224,11 @@ class GraphEngine(Engine):
             training.algorithm.needs.whole_episodes,
             training.algorithm.needs.greedy,
         )
-        self._start = tf.function(self._begin, autograph=False)
+        self._start = traceable(self._begin)
 
     @override
     def compile(self, jit_compile: bool) -> None:
-        self._step = tf.function(self._iteration, autograph=False)
+        self._step = traceable(self._iteration)
         self.function = compiled(self._iterations, jit_compile)
 
     @override

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
-from kpg import schedules
+from kpg import checks, schedules
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import broken_policy
 from kpg.trainers.learning.iteration import BROKEN
 from kpg.trainers.running.compilation import Pace
 from kpg.trainers.running.engine import Engine
 from kpg.types import Logs
+
+Callbacks: TypeAlias = (
+    "keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None"
+)
 
 _VALIDATED = ("return", "return_std", "length")
 
@@ -68,6 +72,39 @@ class EpochLog:
         }
 
 
+def callback_list(
+    callbacks: Callbacks,
+    model: keras.Model,
+    verbose: int | str,
+    epochs: int,
+    steps: int,
+    add_history: bool,
+) -> keras.callbacks.CallbackList:
+    """Returns Keras's list of callbacks, as `keras.Model.fit` makes it."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        if callbacks.model is model and not add_history:
+            return callbacks  # that of a `fit` which evaluates
+        callbacks = callbacks.callbacks
+    given = tf.nest.flatten([] if callbacks is None else callbacks)
+    for callback in given:
+        if not isinstance(callback, keras.callbacks.Callback):
+            checks.refuse("callbacks", "must be `keras.callbacks.Callback`s", callback)
+    return keras.callbacks.CallbackList(
+        given,
+        add_history=add_history,
+        add_progbar=verbose != 0,
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps,
+        model=model,
+    )
+
+
+def logs_of(result: dict[str, Any]) -> Logs:
+    """Returns what callbacks see of an evaluation."""
+    return {name: float(result[name]) for name in _VALIDATED}
+
+
 class Fitting:
     """Runs the epochs of one `Trainer.fit`, `steps` iterations each, up to `epochs`."""
 
@@ -78,41 +115,39 @@ class Fitting:
         epochs: int,
         steps: int,
         iterations_per_call: int | None,
-        callbacks: Sequence[keras.callbacks.Callback],
+        callbacks: Callbacks,
         verbose: int | str,
-        validate: Callable[[], dict[str, Any]] | None,
-        validation_freq: int,
+        validate: Callable[[keras.callbacks.CallbackList], dict[str, Any]] | None,
+        validation_freq: int | Sequence[int],
+        finalize: Callable[[], None],
     ) -> None:
         self.engine = engine
         self.epochs = epochs
         self.steps = steps
-        self.callbacks = keras.callbacks.CallbackList(
-            list(callbacks),
-            add_history=True,
-            add_progbar=verbose != 0,
-            verbose=1 if verbose == "auto" else verbose,
-            epochs=epochs,
-            steps=steps,
-            model=model,
+        self.callbacks = callback_list(
+            callbacks, model, verbose, epochs, steps, add_history=True
         )
         self.validate = validate
         self.validation_freq = validation_freq
+        self.finalize = finalize
         self._model = model
         self._schedule = engine.training.settings.learning_rate_schedule
         self._seconds: list[tuple[float, int]] = []
         self._pace = Pace(iterations_per_call)
 
     def run(self, initial_epoch: int) -> None:
-        """Runs the epochs from `initial_epoch` on."""
+        """Runs the epochs from `initial_epoch` on, or where a callback says."""
         self._model.stop_training = False
+        self._model._initial_epoch = None
         engine, self._base_rates = self.engine, self.engine.rates
         self.callbacks.on_train_begin()
-        logs: Logs = {}
+        logs: Logs | None = None
+        first = self._model._initial_epoch or initial_epoch
         engine.env.measured()  # by a fit that broke off
         if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
             engine.base_rates = self._base_rates
         try:
-            for epoch in range(initial_epoch, self.epochs):
+            for epoch in range(first, self.epochs):
                 logs = self._run_epoch(epoch)
                 if self._model.stop_training:
                     break
@@ -123,6 +158,7 @@ class Fitting:
             self._report_times()
             if engine.base_rates is not None:  # from which a later fit starts, too
                 engine.rates, engine.base_rates = engine.base_rates, None
+        self.finalize()
         self.callbacks.on_train_end(logs)
 
     def _run_epoch(self, epoch: int) -> Logs:
@@ -134,23 +170,25 @@ class Fitting:
         logs.update(self.engine.env.measured())
         env_steps = int(tf.convert_to_tensor(self.engine.training.env_steps))
         logs.update(env_steps=env_steps, learning_rate=rates[0])
-        if self.validate is not None and (epoch + 1) % self.validation_freq == 0:
-            self.callbacks.on_test_begin()
-            result = self.validate()
-            validated = {name: float(result[name]) for name in _VALIDATED}
-            self.callbacks.on_test_end(validated)
+        if self.validate is not None and self._validates(epoch + 1):
+            validated = logs_of(self.validate(self.callbacks))
             logs.update({f"val_{name}": own for name, own in validated.items()})
         self.callbacks.on_epoch_end(epoch, logs)
         if epoch + 1 < self.epochs:
             self._refuse_two_schedules(rates)
         return logs
 
+    def _validates(self, epoch: int) -> bool:
+        """Whether there is an evaluation after this epoch, counted from 1."""
+        freq = self.validation_freq
+        return epoch % freq == 0 if isinstance(freq, int) else epoch in freq
+
     def _train(self, epoch: int) -> Logs:
         """Runs the iterations of one epoch and returns their logs."""
         log, env = EpochLog(), self.engine.env
         rows = env.num_envs * self.engine.training.settings.num_steps
         total, step = self.epochs * self.steps, 0
-        while step < self.steps and not self._model.stop_training:
+        while step < self.steps:
             size = self._pace.size(self.steps - step)
             self.callbacks.on_train_batch_begin(step)
             start = time.perf_counter()
@@ -171,6 +209,8 @@ class Fitting:
                 raise broken_policy()
             step += size
             self.callbacks.on_train_batch_end(step - 1, log.batch_logs())
+            if self._model.stop_training:
+                break
         return log.epoch_logs()
 
     def _report_times(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,13 +11,20 @@ from pathlib import Path
 import keras
 
 from kpg.trainers.trainer import Trainer
+from kpg.types import Config
 
 
-def load(filepath: str | os.PathLike[str]) -> Trainer:
+def load(
+    filepath: str | os.PathLike[str],
+    custom_objects: Config | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Trainer:
     """Loads a trainer, compiled as it was, from a file of `Trainer.save`.
 
-    It has its weights, optimizer and counters; the next `fit` begins new episodes. A
-    file that is missing, truncated or of another model is a `ValueError`.
+    It has its weights, optimizer and counters; the next `fit` begins new episodes. The
+    other arguments are those of `keras.saving.load_model`. A file that is missing,
+    truncated, of another model or of unknown classes is a `ValueError`.
     """
     path = Path(filepath)
     if not path.is_file():
@@ -30,11 +38,13 @@ def load(filepath: str | os.PathLike[str]) -> Trainer:
             f"Received: {str(path)!r}"
         )
     try:
-        loaded = keras.saving.load_model(path)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip() or "no reason").splitlines()[0]
+        loaded = keras.saving.load_model(path, custom_objects, compile, safe_mode)
+    except Exception as error:  # any code of a user may run here
         raise ValueError(
-            f"The file cannot be loaded: {reason}. Received: {str(path)!r}"
+            f"The file cannot be loaded: {_reason(error)} A class that is not "
+            "registered can be given as `kpg.load(…, custom_objects={'Name': Name})`, "
+            "and a file that you trust may hold lambdas with `safe_mode=False`. "
+            f"Received: {str(path)!r}"
         ) from error
     if not isinstance(loaded, Trainer):
         raise ValueError(
@@ -43,6 +53,14 @@ def load(filepath: str | os.PathLike[str]) -> Trainer:
             f"{type(loaded).__name__} in {str(path)!r}"
         )
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    """Returns Keras's own words, without the configurations that it repeats."""
+    text = str(error).rpartition("Exception encountered: ")[-1]
+    text = re.split(r"\s*(?:Full object config|Full config|config=\{)", text)[0]
+    text = " ".join(text.split()).rstrip(". ")
+    return f"{type(error).__name__}: {text[:800]}."
 
 
 def _is_whole_zip(path: Path) -> bool:

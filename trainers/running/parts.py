@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import keras
@@ -46,6 +47,12 @@ def checked_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Returns the Keras optimizer, if only it or the trainer has a schedule."""
     found: keras.optimizers.Optimizer = keras.optimizers.get(optimizer)
+    inner = getattr(found, "inner_optimizer", found)
+    if hasattr(inner, "optimizers"):  # which has no learning rate to log or to set
+        raise ValueError(
+            "A trainer does without `MultiOptimizer`; give the critic an optimizer of "
+            f"its own as `critic_optimizer`. Received: {inner.name}"
+        )
     if schedule != "constant" and not hasattr(found.learning_rate, "assign"):
         raise ValueError(
             "An optimizer with a LearningRateSchedule of its own needs "
@@ -82,3 +89,29 @@ def checked_critic_optimizer(
             + ("no critic" if critic is None else "a critic on a shared trunk")
         )
     return checked_optimizer(optimizer, schedule)
+
+
+def check_distinct(optimizers: Sequence[keras.optimizers.Optimizer | None]) -> None:
+    """Refuses one optimizer, which has one state, for two sets of weights."""
+    given = [id(optimizer) for optimizer in optimizers if optimizer is not None]
+    if len(set(given)) < len(given):
+        raise ValueError(
+            "`optimizer`, `critic_optimizer` and `executor_optimizer` must be objects "
+            "of their own. Received: the same object twice"
+        )
+
+
+def uses_half_precision(model: keras.Model) -> bool:
+    """Whether gradients of some layer's computation are float16."""
+    layers = model._flatten_layers()
+    return any(layer.dtype_policy.name == "mixed_float16" for layer in layers)
+
+
+def scaling(
+    optimizer: keras.optimizers.Optimizer | None,
+) -> keras.optimizers.Optimizer | None:
+    """Wraps an optimizer in Keras's dynamic loss scaling, unless it is."""
+    scales = keras.optimizers.LossScaleOptimizer
+    if optimizer is None or isinstance(optimizer, scales):
+        return optimizer
+    return scales(optimizer, name="loss_scale_optimizer")

@@ -14,7 +14,7 @@ from kpg.environments.environment import Environment
 from kpg.environments.partner import Partner
 from kpg.models.policy import Policy
 from kpg.trainers.acting.evaluation import Evaluator
-from kpg.trainers.learning.training import Training
+from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.compilation import pays_off
 from kpg.trainers.running.engine import Engine
 from kpg.trainers.running.kinds import kind_of
@@ -38,6 +38,7 @@ class Programs:
         self.strategy = strategy
         self.jit_compile = jit_compile
         self.iterations_per_call = iterations_per_call
+        self.compiled: list[Optimized] = []
         self.engine: Engine | None = None
         self.uses_xla = jit_compile is True
         self._planned = 0
@@ -60,10 +61,21 @@ class Programs:
 
     def engine_for(self, training: Training, env: Environment) -> Engine:
         """Returns the engine for an environment, where it last stopped."""
-        if self.engine is None or self.engine.env is not env:
+        engine = self.engine
+        if engine is None or engine.env is not env or not engine.learns(training):
             with self.strategy.scope():
                 self.engine = kind_of(env).engine(training, env, self.uses_xla)
         return self.engine
+
+    def finalize(self) -> None:
+        """Lets the optimizers end a `fit`, for example by taking averages.
+
+        They know variables by the order in which they were built for them, and have
+        averages from the first step on.
+        """
+        for optimizer, variables in self.compiled:
+            if int(optimizer.iterations) > 0:
+                optimizer.finalize_variable_values(variables)
 
     def evaluator_for(
         self, policy: Policy, env: Environment, episodes: int, deterministic: bool

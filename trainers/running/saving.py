@@ -10,9 +10,11 @@ from pathlib import Path
 import keras
 from typing_extensions import Self
 
+from kpg import checks
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.trainers.running.programs import Programs
+from kpg.trainers.running.sharing import reviving, serialized
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Config
 
@@ -35,17 +37,18 @@ def write_aside(path: Path, overwrite: bool, write: Callable[[Path], None]) -> N
 
 
 def revived_models(config: Config, custom_objects: Config | None = None) -> Config:
-    """Returns a trainer's configuration with new models, trunks shared as before."""
+    """Returns a trainer's configuration with new models, which share as before."""
     config = dict(config)
     revive = keras.saving.deserialize_keras_object
-    policy = config["policy"] = revive(config["policy"], custom_objects)
-    critic = config["critic"]
-    if critic is not None and critic["config"].get("trunk"):
-        kind = keras.saving.get_registered_object(critic["registered_name"])
-        config["critic"] = kind.from_config(critic["config"], trunk=policy)
-    else:
-        config["critic"] = revive(critic, custom_objects)
-    config["executor"] = revive(config.get("executor"), custom_objects)
+    with keras.saving.custom_object_scope(custom_objects or {}), reviving():
+        policy = config["policy"] = revive(config["policy"])
+        critic = config["critic"]
+        if critic is not None and critic["config"].get("trunk"):
+            kind = keras.saving.get_registered_object(critic["registered_name"])
+            config["critic"] = kind.from_config(critic["config"], trunk=policy)
+        else:
+            config["critic"] = revive(critic)
+        config["executor"] = revive(config.get("executor"))
     return config
 
 
@@ -58,6 +61,7 @@ class SavedTrainer(keras.Model):
     seed: int | None
     settings: TrainerSettings
     _programs: Programs
+    _auto_scale_loss: bool
 
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
@@ -67,6 +71,8 @@ class SavedTrainer(keras.Model):
         The file holds the learning rates that a schedule starts from, not what it has
         made of them so far.
         """
+        if kwargs.get("zipped") is False:
+            checks.refuse("zipped", "must be left out: `kpg.load` reads a file", False)
         with self._programs.at_base_rates():
             write_aside(Path(filepath), overwrite, partial(super().save, **kwargs))
 
@@ -84,12 +90,10 @@ class SavedTrainer(keras.Model):
 
     def get_config(self) -> Config:
         """See `keras.Model.get_config`."""
-        serialize = keras.saving.serialize_keras_object
+        models = serialized((self.policy, self.critic, self.executor))
         return {
             "name": self.name,
-            "policy": serialize(self.policy),
-            "critic": serialize(self.critic),
-            "executor": serialize(self.executor),
+            **dict(zip(("policy", "critic", "executor"), models, strict=True)),
             "seed": self.seed,
             **self.settings.get_config(),
         }
@@ -108,6 +112,7 @@ class SavedTrainer(keras.Model):
             **{name: serialize(getattr(self, name)) for name in _OPTIMIZERS},
             "steps_per_execution": self._programs.iterations_per_call or "auto",
             "jit_compile": self._programs.jit_compile,
+            "auto_scale_loss": self._auto_scale_loss,
         }
 
     def compile_from_config(self, config: Config) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from kpg.graph.compiling import traceable
 from kpg.language.tokenizers.tokenizer import Tokenizer
 
 Tokens: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
@@ -29,8 +30,8 @@ class Codec:
         self.tokenizer = tokenizer
         strings = tf.TensorSpec([None], tf.string)
         tokens = tf.RaggedTensorSpec([None, None], tf.int32)
-        self._encode = tf.function(tokenizer.tokenize, [strings], autograph=False)
-        self._decode = tf.function(tokenizer.detokenize, [tokens], autograph=False)
+        self._encode = traceable(tokenizer.tokenize, [strings])
+        self._decode = traceable(tokenizer.detokenize, [tokens])
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Returns the tokens of each text, an int32 array each, without end tokens."""

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from kpg.graph.compiling import compiled
+from kpg.graph.compiling import compiled, traceable
 from kpg.models.language.control.interaction import Interaction
 from kpg.models.language.control.steering import Steering
 from kpg.models.language.decoding.rowwise import RowwiseDecoder
@@ -104,7 +104,7 @@ class ExecutorWriter:
 
         texts = tf.TensorSpec([None, room], tf.int32)
         numbers = tf.TensorSpec([None], tf.int32)
-        return tf.function(read, [numbers, texts, numbers], autograph=False)
+        return traceable(read, [numbers, texts, numbers])
 
     def _write(
         self, actions: Tensor, states: Tensor, lengths: Tensor, key: Tensor

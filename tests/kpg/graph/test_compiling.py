@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import tensorflow as tf
 
-from kpg.graph.compiling import building_for_xla, compiled, for_xla
+from kpg.graph.compiling import building_for_xla, compiled, for_xla, traceable
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
@@ -31,3 +33,21 @@ def test_answers_are_restored_after_an_error() -> None:
             assert not for_xla()
         raise RuntimeError
     assert not for_xla()
+
+
+def test_objects_that_are_each_traced_once_are_no_retracing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Doubled:
+        def run(self, number: tf.Tensor) -> tf.Tensor:
+            return 2.0 * number
+
+    monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    monkeypatch.setattr(tf.get_logger(), "level", logging.WARNING)
+    for make in (traceable, lambda run: compiled(run, False)):
+        for _ in range(11):
+            assert float(make(Doubled().run)(tf.constant(1.0))) == 2.0
+    assert not [record for record in caplog.records if "retracing" in record.message]
+    for _ in range(11):
+        tf.function(Doubled().run, autograph=False)(tf.constant(1.0))
+    assert [record for record in caplog.records if "retracing" in record.message]

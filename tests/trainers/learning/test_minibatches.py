@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium as gym
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import kpg
 from kpg.trainers.learning.minibatches import global_norm
+from tests.fragments import T, assert_weights, fragment, learn, values_of
 
 
 @pytest.mark.parametrize("xla", [True, False])
@@ -27,3 +33,107 @@ def test_the_global_norm_counts_the_rows_of_sparse_gradients() -> None:
 def test_a_broken_gradient_has_no_norm() -> None:
     norm = global_norm([tf.constant([[1.0, float("nan")]]), tf.constant([1.0])])
     assert np.isnan(norm)
+
+
+class TwoPhases(kpg.trainers.ActorCritic):
+    """Moves the critic further in a phase of its own."""
+
+    def after(self, iteration: Any) -> Any:
+        def loss(said: Any, rows: Any, progress: Any) -> Any:
+            return tf.reduce_mean(tf.square(said.values - rows.targets)), {}
+
+        return iteration.minimize(loss)
+
+
+def step(optimizers: Any, algorithm: Any = kpg.trainers.ActorCritic) -> Any:
+    """Returns a trainer after an iteration, whose gradient was clipped."""
+    space, actions = gym.spaces.Box(-9.0, 9.0, (4,)), gym.spaces.Discrete(3)
+    policy = kpg.models.Policy(space, actions, hidden_units=(4,), seed=0)
+    critic = kpg.models.Critic(space, hidden_units=(4,), seed=0)
+    trainer = algorithm(policy, critic, num_steps=T, max_grad_norm=0.1, seed=0)
+    trainer.compile(**optimizers, jit_compile=False)
+    learn(trainer, fragment(policy))
+    return trainer
+
+
+@pytest.mark.parametrize("critic", [False, True])
+def test_a_step_of_a_scaled_loss_is_that_of_the_loss(critic: bool) -> None:
+    """Of powers of two, to the last bit; clipping sees what the step will be."""
+    optimizers, sgd = keras.optimizers, keras.optimizers.SGD
+
+    def both(make: Any, other: Any) -> Any:
+        return {
+            "optimizer": make(),
+            **({"critic_optimizer": other()} if critic else {}),
+        }
+
+    def plain() -> Any:
+        return sgd(0.5)
+
+    def fixed() -> Any:
+        return sgd(0.5, loss_scale_factor=1024.0)
+
+    def dynamic() -> Any:
+        return optimizers.LossScaleOptimizer(sgd(0.5))
+
+    def clipped() -> Any:
+        return optimizers.LossScaleOptimizer(sgd(0.5, global_clipnorm=0.1))
+
+    want = step(both(plain, plain), TwoPhases)
+    for pair in ((fixed, dynamic), (dynamic, plain), (clipped, fixed)):
+        got = step(both(*pair), TwoPhases)
+        assert_weights(got, values_of(want.learned_variables()), atol=1e-7)
+        assert int(got.optimizer.iterations) == int(want.optimizer.iterations)
+
+
+def test_dynamic_scaling_skips_what_overflows_and_shrinks() -> None:
+    def scaled(**options: Any) -> Any:
+        sgd = keras.optimizers.SGD(0.5)
+        return {"optimizer": keras.optimizers.LossScaleOptimizer(sgd, **options)}
+
+    one = step(scaled(initial_scale=1.0, dynamic_growth_steps=1))
+    assert float(one.optimizer.dynamic_scale) == 2.0
+    before = values_of(one.learned_variables())
+    one.optimizer.dynamic_scale.assign(2.0**127)
+    learn(one, fragment(one.policy))
+    assert float(one.optimizer.dynamic_scale) == 2.0**126
+    assert_weights(one, before, atol=0.0)
+    assert int(one.optimizer.iterations) == 1
+
+
+def test_a_shared_regulariser_counts_once() -> None:
+    space = gym.spaces.Box(-9.0, 9.0, (4,))
+    layer = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.5))
+    net = keras.Sequential([keras.Input((4,)), layer])
+    policy = kpg.models.Policy(space, gym.spaces.Discrete(3), backbone=net)
+    critic = kpg.models.Critic(space, backbone=net)
+    trainer = kpg.trainers.ActorCritic(policy, critic, num_steps=T)
+    trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    want = 0.5 * float(tf.reduce_sum(tf.square(layer.kernel)))
+    _, metrics = learn(trainer, fragment(policy))
+    got = metrics["loss"] - metrics["policy_loss"] - 0.5 * metrics["value_loss"]
+    assert got == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_keras_s_optimizers_accumulate_decay_and_count() -> None:
+    """Two equal gradients that are accumulated make one step; iterations count it."""
+    sgd = keras.optimizers.SGD
+    once = step({"optimizer": sgd(0.5)})
+    half = step({"optimizer": sgd(0.5, gradient_accumulation_steps=2)})
+    start = values_of(half.learned_variables())
+    learn(half, fragment(half.policy))
+    assert_weights(half, values_of(once.learned_variables()), atol=1e-6)
+    assert int(half.optimizer.iterations) == int(once.optimizer.iterations) == 1
+    decaying = sgd(0.5, weight_decay=0.1)
+    decaying.exclude_from_weight_decay(var_names=["bias"])
+    want = [
+        new - (0.0 if "bias" in variable.name else 0.05 * old)
+        for new, old, variable in zip(
+            values_of(once.learned_variables()),
+            start,
+            once.learned_variables(),
+            strict=True,
+        )
+    ]
+    assert_weights(step({"optimizer": decaying}), want)

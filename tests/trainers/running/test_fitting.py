@@ -147,7 +147,7 @@ def test_keras_callbacks_work_unchanged(fitted: Fitted, tmp_path: Path) -> None:
                 tmp_path / "{epoch}.weights.h5", save_weights_only=True
             ),
             callbacks.CSVLogger(tmp_path / "log.csv"),
-            callbacks.TensorBoard(tmp_path / "board", update_freq="epoch"),
+            callbacks.TensorBoard(tmp_path / "board", 1, update_freq=1),
             callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5),
             callbacks.ReduceLROnPlateau("loss", patience=100),
             callbacks.TerminateOnNaN(),
@@ -304,3 +304,200 @@ def test_one_broken_iteration_breaks_the_epoch(name: str) -> None:
     log.add(sums(loss=1.0, **{name: 1.0}), 1, 8, 0.5)
     assert log.broken == name
     assert name not in log.epoch_logs()
+
+
+def hooks() -> tuple[keras.callbacks.Callback, list[Any]]:
+    """Returns a callback, and the list of the calls that it gets."""
+    seen: list[Any] = []
+
+    def recorder(name: str) -> Callable[..., None]:
+        def hook(self: Any, *arguments: Any, logs: Any = None) -> None:
+            given = (*arguments, logs)
+            seen.append((name, *(type(x) if isinstance(x, dict) else x for x in given)))
+
+        return hook
+
+    names = [name for name in dir(keras.callbacks.Callback) if name.startswith("on_")]
+    kind = type("Hooks", (keras.callbacks.Callback,), {n: recorder(n) for n in names})
+    return kind(), seen
+
+
+def test_calls_the_hooks_of_callbacks_as_keras_does(fitted: Fitted) -> None:
+    shared: dict[str, Any] = {
+        "epochs": 4,
+        "initial_epoch": 1,
+        "validation_freq": [2, 4],
+        "verbose": 0,
+    }
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    network.compile("sgd", "mse")
+    rows = np.zeros((6, 2)), np.zeros((6, 1))
+    callback, want = hooks()
+    pairs = {"batch_size": 2, "validation_data": [part[:2] for part in rows]}
+    history = network.fit(*rows, **pairs, **shared, callbacks=[callback])
+    for wrapped in (lambda one: one, lambda one: keras.callbacks.CallbackList([one])):
+        callback, got = hooks()
+        ours = fitted.trainer.fit(
+            fitted.env,
+            steps_per_epoch=3,
+            callbacks=wrapped(callback),
+            validation_data=fitted.env,
+            validation_episodes=4,
+            **shared,
+        )
+        assert got == want
+        assert ours.epoch == history.epoch and ours.params == history.params
+        assert len(ours.history["val_return"]) == 2
+    callback, got = hooks()
+    fitted.trainer.evaluate(fitted.env, 4, callbacks=callback)
+    first = [name for name, *_ in want].index("on_test_begin")
+    assert got == want[first : first + 4]
+
+
+def test_what_is_no_callback_is_refused(fitted: Fitted) -> None:
+    given: Any = [keras.callbacks.TerminateOnNaN]
+    with pytest.raises(ValueError, match=r"`callbacks` must be.*Received: callbacks=<"):
+        fitted.trainer.fit(fitted.env, callbacks=given)
+    with pytest.raises(ValueError, match="`validation_freq` must be.*Received: .*=0"):
+        fitted.trainer.fit(fitted.env, validation_freq=0)
+    with pytest.raises(ValueError, match="`initial_epoch` must be.*=-1"):
+        fitted.trainer.fit(fitted.env, initial_epoch=-1)
+
+
+def test_a_run_that_broke_off_is_backed_up_and_restored(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    def breaks(epoch: int, logs: Any) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    trainer, seen = fitted.trainer, list[int]()
+    shared: dict[str, Any] = {"epochs": 4, "steps_per_epoch": 1, "verbose": 0}
+    backup = keras.callbacks.BackupAndRestore(tmp_path)
+    failing = keras.callbacks.LambdaCallback(on_epoch_end=breaks)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(fitted.env, callbacks=[backup, failing], **shared)
+    done = weights(trainer)
+    for variable in trainer.trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    restored: list[list[np.ndarray]] = []
+    following = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seen.append(epoch),
+        on_train_begin=lambda logs: restored.append(weights(trainer)),
+    )
+    trainer.fit(fitted.env, callbacks=[backup, following], **shared)
+    assert seen == [2, 3]
+    for got, want in zip(restored[0], done, strict=True):
+        np.testing.assert_array_equal(got, want)
+    trainer.fit(fitted.env, callbacks=following, **shared)  # a run of its own
+    assert seen == [2, 3, 0, 1, 2, 3]
+
+
+def test_keras_limits_trials_and_stops(
+    fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras.config, "max_epochs", lambda: 2, raising=False)
+    monkeypatch.setattr(keras.config, "max_steps_per_epoch", lambda: 3, raising=False)
+    done = fitted.trainer.env_steps
+    history = fitted.trainer.fit(fitted.env, 5, steps_per_epoch=9, verbose=0)
+    assert len(history.epoch) == 2 and fitted.trainer.env_steps == done + 6 * 32
+
+    def stop(epoch: int, logs: Any) -> None:
+        fitted.trainer.stop_training = True
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=stop)
+    history = fitted.trainer.fit(fitted.env, 2, 3, callbacks=callback, verbose=0)
+    # Keras looks after a batch.
+    assert len(history.epoch) == 1 and fitted.trainer.env_steps == done + 7 * 32
+
+
+def test_checkpoints_by_batches_and_of_the_best(fitted: Fitted, tmp_path: Path) -> None:
+    kind = keras.callbacks.ModelCheckpoint
+    best: dict[str, Any] = {"monitor": "entropy", "mode": "min", "save_best_only": True}
+    history = fitted.trainer.fit(
+        fitted.env,
+        epochs=2,
+        steps_per_epoch=3,
+        verbose=0,
+        callbacks=[
+            kind(tmp_path / "{epoch}-{batch}.keras", save_freq=2),
+            kind(tmp_path / "best.weights.h5", save_weights_only=True, **best),
+            kind(tmp_path / "{epoch:02d}-{entropy:.3f}.keras", **best),
+        ],
+    ).history
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"1-2.keras", "2-1.keras", "2-3.keras"} <= names
+    entropies = history["entropy"]
+    assert (
+        f"{entropies.index(min(entropies)) + 1:02d}-{min(entropies):.3f}.keras" in names
+    )
+    before = weights(fitted.trainer)
+    fitted.trainer.load_weights(tmp_path / "best.weights.h5")
+    if entropies[1] > entropies[0]:
+        assert any(map(np.any, map(np.subtract, before, weights(fitted.trainer))))
+    loaded = kpg.load(tmp_path / "2-3.keras")
+    for got, want in zip(weights(loaded), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def averages_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    return [own for own in optimizer.variables if own.path.endswith("_average")]
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("frequency", [None, 2])
+def test_the_average_of_the_weights_is_what_remains(
+    frequency: int | None, make_trainer: Make
+) -> None:
+    """At the end of a fit, and with a frequency also within it, as Keras says."""
+    optimizer = keras.optimizers.SGD(
+        0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=frequency
+    )
+    scaled = keras.optimizers.LossScaleOptimizer(optimizer) if frequency else optimizer
+    trainer = make_trainer("ActorCritic", optimizer=scaled)
+    steps: list[list[np.ndarray]] = []
+    trainer.fit(
+        cartpole(),
+        epochs=3,
+        steps_per_epoch=1,
+        verbose=0,
+        callbacks=keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: steps.append(
+                values_of(trainer.learned_variables())
+            )
+        ),
+    )
+    averages = values_of(averages_of(optimizer))
+    for got, average in zip(
+        values_of(trainer.learned_variables()), averages, strict=True
+    ):
+        np.testing.assert_array_equal(got, average)
+    assert any(map(np.any, map(np.subtract, averages, steps[-1])))
+    if frequency is None:
+        for average, *passed in zip(averages, *steps, strict=True):
+            want = passed[0]
+            for weight in passed[1:]:
+                want = 0.5 * (want + weight)
+            np.testing.assert_allclose(average, want, atol=1e-6)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_evaluation_swaps_the_averages_in(make_trainer: Make) -> None:
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True)
+    trainer, env = make_trainer("ActorCritic", optimizer=optimizer), cartpole()
+    trainer.fit(env, steps_per_epoch=3, verbose=0)
+    for average in averages_of(optimizer):
+        average.assign_add(tf.ones_like(average))
+    before, seen = values_of(trainer.learned_variables()), []
+
+    def look(batch: int, logs: Any) -> None:
+        seen.append(values_of(trainer.learned_variables()))
+
+    looking = keras.callbacks.LambdaCallback()
+    looking.on_test_batch_begin = look
+    trainer.evaluate(env, 4, callbacks=[keras.callbacks.SwapEMAWeights(), looking])
+    for got, now, old in zip(
+        seen[0], values_of(trainer.learned_variables()), before, strict=True
+    ):
+        np.testing.assert_allclose(got, old + 1.0, atol=1e-5)
+        np.testing.assert_allclose(now, old, atol=1e-5)

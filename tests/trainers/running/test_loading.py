@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,39 @@ def test_a_class_that_nobody_registered_is_named(
         ValueError, match=r"Unregistered.*register_keras_serializable.*mine\.keras"
     ):
         kpg.load(tmp_path / "mine.keras")
+
+
+class Twice(keras.layers.Layer):
+    """Nobody registered it."""
+
+    def call(self, inputs: Any) -> Any:
+        return 2.0 * inputs
+
+
+def test_shows_keras_s_reason_and_takes_its_arguments(
+    make_trainer: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, usual = tmp_path / "mine.keras", make_trainer("PPO")
+    for layer in (Twice(), keras.layers.Lambda(lambda rows: 2.0 * rows)):
+        # A functional model, so that the reason is deep inside.
+        inputs = keras.Input((4,))
+        backbone = keras.Model(inputs, layer(inputs))
+        spaces = usual.policy.observation_space, usual.policy.action_space
+        policy = kpg.models.Policy(*spaces, backbone=backbone)
+        trainer = kpg.trainers.PPO(policy, usual.critic, num_steps=8, minibatch_size=8)
+        trainer.compile("sgd")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lambdas
+            trainer.save(path)
+        options: dict[str, Any] = {"safe_mode": False}
+        if isinstance(layer, Twice):
+            monkeypatch.setattr(Twice, "__module__", "gone")
+            trainer.save(path)
+            with pytest.raises(ValueError, match=r"Twice.*register.*mine\.keras"):
+                kpg.load(path)
+            options = {"custom_objects": {"Twice": Twice}}
+        else:
+            with pytest.raises(ValueError, match=r"(?s)lambda.*safe_mode.*mine\.keras"):
+                kpg.load(path)
+        assert kpg.load(path, **options).compiled
+        assert not kpg.load(path, compile=False, **options).compiled

@@ -9,9 +9,12 @@ import keras
 import pytest
 
 from kpg.trainers.running.parts import (
+    check_distinct,
     checked_critic_optimizer,
     checked_executor_optimizer,
     checked_optimizer,
+    scaling,
+    uses_half_precision,
 )
 
 DECAY = keras.optimizers.schedules.PolynomialDecay(1e-3, 100)
@@ -56,3 +59,27 @@ def test_an_executor_and_its_optimizer_go_together() -> None:
     for optimizer, model in (("sgd", None), (None, executor)):
         with pytest.raises(ValueError, match="an optimizer of its own.*Received"):
             checked_executor_optimizer(optimizer, model, "constant")
+
+
+def test_each_set_of_weights_has_an_optimizer_of_its_own() -> None:
+    one = keras.optimizers.SGD()
+    check_distinct((one, None, keras.optimizers.SGD()))
+    with pytest.raises(ValueError, match="objects of their own.*the same object"):
+        check_distinct((one, None, one))
+    several = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(one))
+    for given in (several, keras.optimizers.LossScaleOptimizer(several)):
+        with pytest.raises(ValueError, match="without `MultiOptimizer`.*Received"):
+            checked_optimizer(given, "constant")
+
+
+def test_half_precision_anywhere_scales_the_loss() -> None:
+    half = keras.layers.Dense(2, dtype="mixed_float16")
+    inner = keras.Sequential([keras.layers.Dense(2), keras.Sequential([half])])
+    assert uses_half_precision(inner)
+    for policy in ("float32", "mixed_bfloat16"):  # whose exponents are the same
+        assert not uses_half_precision(keras.layers.Dense(2, dtype=policy))
+    plain = keras.optimizers.SGD()
+    scaled = scaling(plain)
+    assert isinstance(scaled, keras.optimizers.LossScaleOptimizer)
+    assert scaled.inner_optimizer is plain
+    assert scaling(scaled) is scaled and scaling(None) is None

@@ -25,6 +25,8 @@ def test_a_failed_save_keeps_the_old_file(
     whole = path.read_bytes()
     with pytest.raises(ValueError, match=r"exists.*Received: filepath"):
         trainer.save(path, overwrite=False)
+    with pytest.raises(ValueError, match=r"`zipped` must be left out.*zipped=False"):
+        trainer.save(tmp_path / "folder", zipped=False)
 
     def fails(*arguments: Any, **options: Any) -> None:
         raise OSError("disk full")

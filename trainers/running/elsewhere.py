@@ -1,0 +1,48 @@
+"""Names that users bring from elsewhere, such as `keras.Model`'s arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+
+from kpg import checks
+
+_LOSS = "the algorithm has its loss; override its `policy_loss` or `value_loss`"
+_METRICS = "return metrics from `policy_loss`, or add them to the logs in a callback"
+_EPISODES = "the length of an evaluation is `episodes`"
+_DATA = "experience comes from the environment"
+_REPLACED: dict[str, dict[str, str]] = {
+    "compile": {
+        "loss": _LOSS,
+        "loss_weights": "weigh the losses by the settings `vf_coef` and `ent_coef`",
+        "metrics": _METRICS,
+        "weighted_metrics": _METRICS,
+        "run_eagerly": "call `tf.config.run_functions_eagerly(True)` before `fit`",
+    },
+    "fit": {
+        **dict.fromkeys(("x", "y", "class_weight", "sample_weight"), _DATA),
+        "batch_size": "set `num_steps`, `num_envs` and PPO's `minibatch_size`",
+        "shuffle": "PPO always shuffles the rows of its epochs",
+        "validation_split": "give `validation_data` an environment of another seed",
+        "validation_steps": "the length of a validation is `validation_episodes`",
+        "validation_batch_size": "the environment's `num_envs` says it",
+    },
+    "evaluate": {
+        **dict.fromkeys(("x", "y", "sample_weight"), _DATA),
+        "batch_size": "the environment's `num_envs` says it",
+        "steps": _EPISODES,
+        "return_dict": "the result always is a dictionary",
+    },
+}
+
+
+def refuse_others(
+    name: str, others: Mapping[str, object], method: Callable[..., object]
+) -> None:
+    """Raises a `ValueError` about keyword arguments that a method does not take."""
+    known = [*inspect.signature(method).parameters][1:-1]
+    for other, value in others.items():
+        told = f"There is no such argument. {checks.hint(other, known)}"
+        if other in _REPLACED[name]:
+            told = f"A trainer does without `{other}`: {_REPLACED[name][other]}."
+        raise ValueError(f"`{name}`: {told} Received: {other}={value!r}")

@@ -126,7 +126,7 @@ def test_a_step_is_near_that_of_single_precision(policy: str, tmp_path: Path) ->
 
     (want, single), (got, trainer) = moved("float32"), moved(policy)
     for ours, theirs in zip(got, want, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=0.03 * np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, atol=0.1 * np.abs(theirs).max())
     scaled = keras.optimizers.LossScaleOptimizer
     assert isinstance(trainer.optimizer, scaled) == (policy == "mixed_float16")
     assert not isinstance(single.optimizer, scaled)

@@ -37,7 +37,7 @@ def traceable(
     """
     own = functools.partial(function)
     functools.update_wrapper(own, function)
-    del own.__wrapped__  # which leads to the code
+    vars(own).pop("__wrapped__")  # which leads to the code
     return tf.function(own, input_signature, autograph=False, jit_compile=jit_compile)
 
 

@@ -82,8 +82,9 @@ def callback_list(
 ) -> keras.callbacks.CallbackList:
     """Returns Keras's list of callbacks, as `keras.Model.fit` makes it."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        if callbacks.model is model and not add_history:
-            return callbacks  # that of a `fit` which evaluates
+        # That of a `fit` which evaluates; Keras's list may have no model at all.
+        if not add_history and getattr(callbacks, "model", None) is model:
+            return callbacks
         callbacks = callbacks.callbacks
     given = tf.nest.flatten([] if callbacks is None else callbacks)
     for callback in given:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 
+from kpg.trainers.running.sharing import knowing
 from kpg.trainers.trainer import Trainer
 from kpg.types import Config
 
@@ -38,7 +39,8 @@ def load(
             f"Received: {str(path)!r}"
         )
     try:
-        loaded = keras.saving.load_model(path, custom_objects, compile, safe_mode)
+        with knowing(custom_objects):
+            loaded = keras.saving.load_model(path, None, compile, safe_mode)
     except Exception as error:  # any code of a user may run here
         raise ValueError(
             f"The file cannot be loaded: {_reason(error)} A class that is not "

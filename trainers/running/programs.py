@@ -64,8 +64,9 @@ class Programs:
         engine = self.engine
         if engine is None or engine.env is not env or not engine.learns(training):
             with self.strategy.scope():
-                self.engine = kind_of(env).engine(training, env, self.uses_xla)
-        return self.engine
+                engine = kind_of(env).engine(training, env, self.uses_xla)
+        self.engine = engine
+        return engine
 
     def finalize(self) -> None:
         """Lets the optimizers end a `fit`, for example by taking averages.

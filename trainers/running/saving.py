@@ -14,7 +14,7 @@ from kpg import checks
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.trainers.running.programs import Programs
-from kpg.trainers.running.sharing import reviving, serialized
+from kpg.trainers.running.sharing import knowing, reviving, serialized
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Config
 
@@ -40,7 +40,7 @@ def revived_models(config: Config, custom_objects: Config | None = None) -> Conf
     """Returns a trainer's configuration with new models, which share as before."""
     config = dict(config)
     revive = keras.saving.deserialize_keras_object
-    with keras.saving.custom_object_scope(custom_objects or {}), reviving():
+    with knowing(custom_objects), reviving():
         policy = config["policy"] = revive(config["policy"])
         critic = config["critic"]
         if critic is not None and critic["config"].get("trunk"):

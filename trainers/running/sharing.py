@@ -98,6 +98,23 @@ def reviving() -> Iterator[None]:
         _revived.reset(token)
 
 
+@contextlib.contextmanager
+def knowing(custom_objects: Config | None) -> Iterator[None]:
+    """Registers classes and functions by name for a while.
+
+    Keras's `custom_object_scope` ends where a model is inside another one.
+    """
+    known, given = keras.saving.get_custom_objects(), custom_objects or {}
+    before = {name: known[name] for name in given if name in known}
+    known.update(given)
+    try:
+        yield
+    finally:
+        for name in given:
+            del known[name]
+        known.update(before)
+
+
 def serialized(models: Sequence[keras.Model | None]) -> Nest:
     """Returns the models' configurations; `reviving` lets them share layers again."""
     found = [own for model in models if model for own in model._flatten_layers()]

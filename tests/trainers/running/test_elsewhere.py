@@ -29,7 +29,7 @@ import kpg
         ("evaluate", "batch_size", 3, "`num_envs`"),
         ("evaluate", "return_dict", True, "always is a dictionary"),
         ("compile", "optimiser", "adam", "Did you mean optimizer or"),
-        ("fit", "epoch", 3, "Did you mean epochs or"),
+        ("fit", "epoch", 3, "Did you mean epochs?"),
         ("evaluate", "episode", 3, "Did you mean episodes?"),
     ],
 )

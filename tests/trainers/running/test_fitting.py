@@ -335,12 +335,12 @@ def test_calls_the_hooks_of_callbacks_as_keras_does(fitted: Fitted) -> None:
     callback, want = hooks()
     pairs = {"batch_size": 2, "validation_data": [part[:2] for part in rows]}
     history = network.fit(*rows, **pairs, **shared, callbacks=[callback])
-    for wrapped in (lambda one: one, lambda one: keras.callbacks.CallbackList([one])):
+    for listed in (False, True):
         callback, got = hooks()
         ours = fitted.trainer.fit(
             fitted.env,
             steps_per_epoch=3,
-            callbacks=wrapped(callback),
+            callbacks=keras.callbacks.CallbackList([callback]) if listed else callback,
             validation_data=fitted.env,
             validation_episodes=4,
             **shared,

@@ -11,7 +11,7 @@ import difflib
 import inspect
 
 # How alike two names must be for one to be taken for a slip of the other.
-_ALIKE = 0.8
+_ALIKE = 0.75
 
 
 def hooks_of(base: type) -> list[str]:

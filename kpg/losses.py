@@ -12,6 +12,7 @@ when they were taken. Gradients flow only to `log_probs` and `values`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -75,7 +76,7 @@ def clipped_surrogate(
         valid, log_probs=log_probs, old_log_probs=old_log_probs, advantages=advantages
     )
     advantages = tf.stop_gradient(advantages)
-    ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
+    ratios = tf.exp(capped(log_probs - tf.stop_gradient(old_log_probs)))
     gains = ratios * advantages
     if clip_range is not None:
         clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
@@ -179,7 +180,7 @@ def reference_kl(
         old_log_probs=old_log_probs,
         reference_log_probs=reference_log_probs,
     )
-    ratios = tf.exp(log_probs - tf.stop_gradient(old_log_probs))
+    ratios = tf.exp(capped(log_probs - tf.stop_gradient(old_log_probs)))
     if estimator == "k2":
         ratios = tf.stop_gradient(ratios)
     log_ratios = tf.stop_gradient(reference_log_probs) - log_probs
@@ -191,7 +192,7 @@ def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
 
     With x = log q − log p at an action of p, `estimator` is one of: k1 = −x (unbiased,
     may be negative), k2 = x²/2 (biased, small variance), k3 = eˣ − 1 − x (unbiased,
-    never negative). Any other is a `ValueError`.
+    never negative, and bounded by that of x = 20). Any other is a `ValueError`.
 
     Reference: Schulman, "Approximating KL divergence" (2020),
     http://joschu.net/blog/kl-approx.html.
@@ -201,8 +202,19 @@ def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
         return -log_ratios
     if estimator == "k2":
         return 0.5 * tf.square(log_ratios)
+    log_ratios = capped(log_ratios)
     # `exp(x) − 1` would be all rounding error for a policy that hardly moved.
     return tf.math.expm1(log_ratios) - log_ratios
+
+
+@tf.custom_gradient
+def capped(log_ratios: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Returns min(x, 20), with the gradient of x, so that exp(x) stays finite.
+
+    The exponential of 88.8 is infinite, and its product with the gradient 0 of a clip
+    is `nan`. Above 20 a penalty keeps a gradient, of the size that it has there.
+    """
+    return tf.minimum(log_ratios, 20.0), lambda gradient: gradient
 
 
 def mean(terms: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:

@@ -26,6 +26,16 @@ class Value:
     `@keras.saving.register_keras_serializable`.
     """
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        checked = getattr(cls, "__post_init__", checks.make_plain)
+
+        def made(self: Value) -> None:
+            checks.make_plain(self)
+            checked(self)
+
+        cls.__post_init__ = made  # type: ignore[attr-defined]
+
     def get_config(self) -> Config:
         """Returns the arguments by name."""
         serialize = keras.saving.serialize_keras_object

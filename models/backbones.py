@@ -39,8 +39,7 @@ def mlp(
     """
     starts = _initializers(seed)
     layers: list[keras.layers.Layer] = [keras.layers.Flatten()]
-    for units in hidden_units:
-        checks.whole_number("hidden_units", units)
+    for units in checks.whole_numbers("hidden_units", hidden_units):
         dense = keras.layers.Dense(units, activation, kernel_initializer=next(starts))
         layers.append(dense)
     return keras.Sequential(layers)
@@ -76,6 +75,7 @@ def cnn(
             f"image_shape={tuple(image_shape)}"
         )
     starts = _initializers(seed)
+    units = checks.whole_number("units", units)
     layers: list[keras.layers.Layer] = [keras.Input(image_shape)]
     if _channels_first(image_shape):
         layers.append(keras.layers.Permute((2, 3, 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -9,13 +10,15 @@ import keras
 import tensorflow as tf
 from typing_extensions import Self, Unpack
 
-from kpg import contracts, spaces
+from kpg import checks, contracts, spaces
 from kpg.models import memory
 from kpg.models.backbones import layer_seeds
 from kpg.models.head import Head
 from kpg.models.observation_encoder import Normalizer, ObservationEncoder
 from kpg.models.trunk import Trunk, TrunkOptions
 from kpg.types import Config, LayerArguments, Nest, Space
+
+_OF_KERAS = tuple(LayerArguments.__annotations__)
 
 
 class ObservationModel(keras.Model):
@@ -41,11 +44,18 @@ class ObservationModel(keras.Model):
         **kwargs: Unpack[LayerArguments],
     ) -> None:
         contracts.check_complete(type(self))
+        known = [*inspect.signature(type(self)).parameters, *_OF_KERAS]
+        for name, value in kwargs.items():
+            if name not in _OF_KERAS:
+                raise ValueError(
+                    f"{type(self).__name__} has no such argument. "
+                    f"{checks.hint(name, known)} Received: {name}={value!r}"
+                )
         # Half precision begins after the observations: standardising needs all digits.
         super().__init__(autocast=False, **kwargs)
         self.observation_space = observation_space
         self._options = options
-        self._seed = seed
+        self._seed = seed = checks.seed(seed)
         # A policy and a critic with the same seed must not start with equal weights.
         seeds = layer_seeds(seed, stream=type(self).__name__)
         backbone_seed, head_seed, *others = (next(seeds) for _ in range(4))

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg import spaces, values
+from kpg import checks, spaces, values
 from kpg.models.backbones import cnn, mlp
 from kpg.models.memory import Memory, state_spec
 from kpg.models.observation_encoder import ObservationEncoder, is_image
@@ -41,6 +41,8 @@ class TrunkOptions(values.Value):
     action_mask: str | None = None
 
     def __post_init__(self) -> None:
+        units = checks.whole_numbers("hidden_units", self.hidden_units)
+        object.__setattr__(self, "hidden_units", units)
         if self.backbone is not None:
             self.refuse("with a `backbone`", *_OF_MLP)
 
@@ -48,7 +50,6 @@ class TrunkOptions(values.Value):
         """Raises a `ValueError` if one of the options is not the default."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            value = tuple(value) if isinstance(value, list) else value
             if field.name in names and value != field.default:
                 raise ValueError(
                     f"`{field.name}` has no effect {when}; leave it out. "

@@ -20,11 +20,13 @@ from tests.sources import Source, Sources, in_language, installed, targets
 # stand side by side and do not use each other.
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.version",),  # a number
+    ("kpg.backend",),  # what Keras runs on
     ("kpg.types",),  # names of types
     ("kpg.checks",),  # what is wrong with an argument, in words
     ("kpg.imports",),  # "module:Name"
     ("kpg.contracts",),  # base classes that hold their subclasses to a promise
     ("kpg.values",),  # options as values
+    ("kpg.limits",),  # how long an episode may last
     ("kpg.graph",),  # programs: scan, compiling, random numbers, shapes, the cache
     ("kpg.spaces",),  # what observations and actions look like
     ("kpg.trajectories",),  # what happened

@@ -58,6 +58,7 @@ class Updates:
     center_advantages: bool = False
 
     def __post_init__(self) -> None:
+        checks.make_plain(self)
         checks.whole_number("num_epochs", self.num_epochs)
         if self.minibatch_size is not None:
             checks.whole_number("minibatch_size", self.minibatch_size)

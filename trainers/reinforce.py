@@ -196,9 +196,16 @@ class REINFORCE(Trainer):
                 )
         limit, num_steps = env.max_episode_steps, self.settings.num_steps
         if self.settings.whole_episodes and (limit is None or limit > num_steps):
+            remedy = f"raise `num_steps` to {limit}"
+            if limit is None:
+                remedy = (
+                    "none was found, so put one around it with `gymnasium.wrappers."
+                    "TimeLimit`, or say `max_episode_steps=` to `kpg.make` or "
+                    "`kpg.environments.as_environment`"
+                )
             raise ValueError(
                 "REINFORCE on whole episodes needs `num_steps` of at least the "
-                "environment's time limit (`max_episode_steps`); raise `num_steps`, or "
+                f"environment's time limit (`max_episode_steps`); {remedy}, or "
                 "give a critic and `whole_episodes=False`. Received: "
                 f"num_steps={num_steps}, max_episode_steps={limit}"
             )

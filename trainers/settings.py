@@ -17,6 +17,19 @@ from kpg.trainers.learning.reference import KL
 from kpg.types import Config
 from kpg.values import Value
 
+# What users say to a trainer that is said elsewhere.
+_PLACES = {
+    "compile(optimizer=keras.optimizers.Adam(3e-4))": "learning_rate lr optimizer",
+    "compile(…)": "jit_compile steps_per_execution",
+    "fit(env, epochs=…, steps_per_epoch=…)": "env total_steps total_timesteps",
+    "fit(…)": "callback callbacks validation_data verbose",
+    "fit(callbacks=[keras.callbacks.TensorBoard(…)])": "tensorboard_log",
+    "kpg.make(id, num_envs=…)": "n_envs num_envs",
+    "kpg.models.Policy(…)": "activation backbone distribution hidden_units "
+    "log_std_init memory net_arch policy_kwargs",
+    "tf.device(…), around everything": "device",
+}
+
 
 class Option(NamedTuple):
     """A setting whose value is an object of `base`, and how to write it flat.
@@ -165,6 +178,7 @@ class TrainerSettings:
 
     def __post_init__(self) -> None:
         """Checks every field; derived classes add theirs."""
+        checks.make_plain(self)
         checks.whole_number("num_steps", self.num_steps)
         checks.fraction("gamma", self.gamma)
         checks.number("ent_coef", self.ent_coef, low=0.0)
@@ -205,9 +219,11 @@ class TrainerSettings:
         known = cls.names()
         for name in arguments:
             if name not in known:
+                places = [p for p, names in _PLACES.items() if name in names.split()]
+                told = f"Say it to {places[0]}." if places else checks.hint(name, known)
                 raise ValueError(
                     f"{cls.__name__.removesuffix('Settings')} has no such setting. "
-                    f"{checks.hint(name, known)} Received: {name}={arguments[name]!r}"
+                    f"{told} Received: {name}={arguments[name]!r}"
                 )
         chosen: dict[str, Any] = dict(arguments)
         for name, option in cls.options.items():

@@ -23,7 +23,7 @@ from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.compilation import checked_jit_compile
-from kpg.trainers.running.elsewhere import refuse_others
+from kpg.trainers.running.elsewhere import Elsewhere, refuse_others
 from kpg.trainers.running.fitting import Callbacks, Fitting, callback_list, logs_of
 from kpg.trainers.running.parts import (
     Identifier,
@@ -82,6 +82,12 @@ class Trainer(Algorithm, SavedTrainer):
     settings: TrainerSettings
     critic_is_optional: ClassVar[bool] = False
 
+    # The names that other libraries have for what is done otherwise here.
+    learn = Elsewhere("trainer.fit(env, epochs=…, steps_per_epoch=…)")
+    train = Elsewhere("trainer.fit(env, epochs=…, steps_per_epoch=…)")
+    load = Elsewhere("kpg.load('trainer.keras')")
+    set_env = Elsewhere("trainer.fit(env)")
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         contracts.check_settings(cls.settings_class, TrainerSettings)
@@ -97,13 +103,13 @@ class Trainer(Algorithm, SavedTrainer):
         **settings: object,
     ) -> None:
         super().__init__(name=name)
-        self.settings = self.settings_class.make(settings)
         optional = self.critic_is_optional
         check_models(type(self).__name__, policy, critic, executor, optional)
+        self.settings = self.settings_class.make(settings)
         self.policy = policy
         self.critic = critic
         self.executor = executor
-        self.seed = seed
+        self.seed = seed = checks.seed(seed)
         # Keras's own layers draw from this generator, too, if they have no seed.
         seed = python_random.getrandbits(31) if seed is None else seed
         self.effective_seed = seed & 0x7FFFFFFF
@@ -248,7 +254,7 @@ class Trainer(Algorithm, SavedTrainer):
         per_call = None
         if steps_per_execution != "auto":
             per_call = checks.whole_number("steps_per_execution", steps_per_execution)
-        checked_jit_compile(jit_compile, self.distribute_strategy)
+        jit_compile = checked_jit_compile(jit_compile, self.distribute_strategy)
         schedule = self.settings.learning_rate_schedule
         with self.distribute_strategy.scope():
             if optimizer is None:
@@ -284,6 +290,8 @@ class Trainer(Algorithm, SavedTrainer):
         callbacks: Callbacks = None,
         verbose: int | str = "auto",
         initial_epoch: int = 0,
+        validation_max_steps: int | None = None,
+        real_steps: bool = False,
         **others: Never,
     ) -> keras.callbacks.History:
         """Trains on an environment.
@@ -309,7 +317,12 @@ class Trainer(Algorithm, SavedTrainer):
             verbose: 0 is silent, 1 (and "auto", the default) a progress bar, 2 a line
                 per epoch.
             initial_epoch: Epoch at which to start. Defaults to 0.
-            **others: Refused: what `keras.Model.fit` has and a trainer does not.
+            validation_max_steps: `max_steps` of `evaluate`. Defaults to `None`.
+            real_steps: Whether further iterations make up for rows of NEXT_STEP
+                autoreset that only reset an environment, so that all epochs together
+                take as many steps as their iterations have rows, up to the last
+                iteration. Defaults to `False`.
+            **others: Refused: names of `keras.Model.fit` and of other libraries.
 
         Returns:
             Keras's `History`: `return` and `length` (means over the episodes that ended
@@ -324,15 +337,15 @@ class Trainer(Algorithm, SavedTrainer):
             ValueError: If the environment does not fit, or gives values that are not
                 finite; the weights are then as before that iteration.
         """
+        refuse_others("fit", others, Trainer.fit)
         if not self.compiled:
             raise ValueError(
                 "Call `compile()` before `fit()`. Received: a trainer that is not "
                 "compiled"
             )
-        refuse_others("fit", others, Trainer.fit)
-        checks.whole_number("epochs", epochs)
-        checks.whole_number("steps_per_epoch", steps_per_epoch)
-        checks.whole_number("initial_epoch", initial_epoch, 0)
+        epochs = checks.whole_number("epochs", epochs)
+        steps_per_epoch = checks.whole_number("steps_per_epoch", steps_per_epoch)
+        initial_epoch = checks.whole_number("initial_epoch", initial_epoch, 0)
         epochs = _capped(epochs, "max_epochs")
         steps_per_epoch = _capped(steps_per_epoch, "max_steps_per_epoch")
         for each in np.ravel(validation_freq).tolist():
@@ -348,13 +361,19 @@ class Trainer(Algorithm, SavedTrainer):
         if self.reference is not None:
             self.reference.begin()
         validate = None
+        if validation_max_steps is not None and validation_data is None:
+            wanted = "has no effect without validation_data; omit it"
+            checks.refuse("validation_max_steps", wanted, validation_max_steps)
         if validation_data is not None:
             validation = self._environments.get(validation_data)
             self.check_environment(validation)
 
             def validate(callbacks: keras.callbacks.CallbackList) -> dict[str, Any]:
                 return self.evaluate(
-                    validation, validation_episodes, callbacks=callbacks
+                    validation,
+                    validation_episodes,
+                    callbacks=callbacks,
+                    max_steps=validation_max_steps,
                 )
 
         self.compile_seconds = self.train_seconds = 0.0
@@ -369,6 +388,7 @@ class Trainer(Algorithm, SavedTrainer):
             validate,
             validation_freq,
             self._programs.finalize,
+            checks.flag("real_steps", real_steps),
         ).run(initial_epoch)
         return self.history
 
@@ -381,12 +401,13 @@ class Trainer(Algorithm, SavedTrainer):
         seed: int | None = None,
         verbose: int | str = 0,
         callbacks: Callbacks = None,
+        max_steps: int | None = None,
         **others: Never,
     ) -> dict[str, Any]:
         """Plays whole episodes without learning.
 
         Each copy of the environment plays its share, so that short episodes do not
-        count more often than long ones.
+        count more often than long ones. Ctrl-C stops it within moments.
 
         Args:
             env: As in `fit`; a `ValueError` says if it does not fit.
@@ -398,14 +419,20 @@ class Trainer(Algorithm, SavedTrainer):
                 training.
             verbose: 1 prints a progress bar and 2 a line, as in Keras. Defaults to 0.
             callbacks: As in `fit`; to them, the evaluation is one batch.
-            **others: Refused: what `keras.Model.evaluate` has and a trainer does not.
+            max_steps: Steps after which an episode is cut, ≥ 1, and counts with its
+                return so far. Defaults to `None`: if no time limit ends it, it is cut
+                after 10,000, and a `UserWarning` says how many episodes were.
+            **others: Refused: names of `keras.Model.evaluate` and of other libraries.
 
         Returns:
             `return`, `return_std` (over the episodes), `length`, the number of
-            `episodes`, and `returns`, a NumPy array `[episodes]`.
+            `episodes` and of those that were `cut`, and `returns`, a NumPy array
+            `[episodes]`.
         """
         refuse_others("evaluate", others, Trainer.evaluate)
-        checks.whole_number("episodes", episodes)
+        episodes = checks.whole_number("episodes", episodes)
+        if max_steps is not None:
+            max_steps = checks.whole_number("max_steps", max_steps)
         listed = callback_list(callbacks, self, verbose, 1, 1, add_history=False)
         environment = self._environments.get(env)
         self.check_environment(environment)
@@ -417,7 +444,7 @@ class Trainer(Algorithm, SavedTrainer):
             seed = random.fold_in(seed, _EVALUATION)
         listed.on_test_begin()
         listed.on_test_batch_begin(0)
-        result = evaluator.run(seed)
+        result = evaluator.run(checks.seed(seed) or 0, max_steps)
         listed.on_test_batch_end(0, logs_of(result))
         listed.on_test_end(logs_of(result))
         return result

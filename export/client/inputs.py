@@ -52,7 +52,7 @@ def named(
         if name not in values:
             values[name] = (state or {}).get(name, _zeros(values, inputs[name]))
     if seed is not None:
-        values["seed"] = [seed, 0] if isinstance(seed, int) else seed
+        values["seed"] = [seed, 0] if np.ndim(seed) == 0 else seed
     return {
         name: _cast(name, np.asarray(value), inputs.get(name))
         for name, value in values.items()

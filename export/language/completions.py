@@ -212,7 +212,7 @@ def _limit(policy: LanguagePolicy, max_new_tokens: int | None) -> int:
     if max_new_tokens is None:
         half = DEFAULT_NEW_TOKENS if longest is None else max(longest // 2, 1)
         return min(DEFAULT_NEW_TOKENS, half)
-    checks.whole_number("max_new_tokens", max_new_tokens)
+    max_new_tokens = checks.whole_number("max_new_tokens", max_new_tokens)
     if not policy.trunk.has_room(1, max_new_tokens):
         raise ValueError(
             f"`max_new_tokens` must leave room for a prompt in the {longest} tokens "

@@ -96,7 +96,7 @@ def publish(
     """
     _check_notes(notes)
     if version is not None:
-        checks.whole_number("version", version)
+        version = checks.whole_number("version", version)
     offer = extended(offer_of(trainer_or_policy, max_new_tokens), signatures)
     for signature in offer.signatures.values():
         signature.check()

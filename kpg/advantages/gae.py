@@ -146,7 +146,7 @@ def vtrace(
     ends, cuts = flags(terminated, truncated)
     errors = td_error(rewards, values, next_values, ends, gamma=gamma)
     assert_same_shape(rewards=errors, truncated=cuts, log_ratios=log_ratios)
-    ratios = tf.exp(log_ratios)
+    ratios = tf.exp(tf.minimum(log_ratios, 20.0))  # finite without clips as well
     rhos = tf.minimum(ratios, clip_rho)
     traces = tf.where(ends | cuts, 0.0, gamma * tf.minimum(ratios, clip_c))
     corrections = decayed_sums(rhos * errors, traces, reverse=True)

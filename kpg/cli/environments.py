@@ -12,7 +12,7 @@ import gymnasium
 from typing_extensions import override
 
 from kpg import imports
-from kpg.cli import algorithms, episode_statistics, playing, preset
+from kpg.cli import algorithms, episode_statistics, playing, preset, runs
 from kpg.cli.command_result import CommandResult, UsageError, usage_errors
 from kpg.cli.kind import Kind, Seeds
 from kpg.cli.preset import Preset
@@ -46,6 +46,11 @@ class Environments(Kind):
     def entries(self, id: str) -> dict[str, Config]:
         if id in self.ids():
             return preset.read(_PACKAGE, id)
+        if runs.is_run(id) or runs.is_export(id):
+            raise ValueError(
+                "`kpg train` takes the id of an environment or task, such as "
+                f"{self.ids()[0]}, and makes the run. Received: {id}, a directory"
+            )
         actions = _probe(id).action_space
         return self.default_entries(isinstance(actions, gymnasium.spaces.Box))
 
@@ -113,19 +118,24 @@ class Environments(Kind):
                 "Only a text policy completes prompts: give a run of a text task, or "
                 f"--server. Received: {options.env} with --prompt"
             )
+        id, how = options.env, "give the address of `kpg serve` with --server"
+        if runs.is_run(id):
+            id = Run(options.env).settings()["env"]
+            how = f"type {runs.to_serve(options.env, id)} and `kpg play {id} --server "
+            how += f"127.0.0.1:8500`; or `kpg evaluate {options.env}`"
         if options.server is None:
             raise UsageError(
-                "An environment is played by a served policy: give the address of `kpg "
-                f"serve` with --server. Received: {options.env} without --server"
+                f"An environment is played by a served policy: {how}. Received: "
+                f"{options.env} without --server"
             )
         try:
-            env = gymnasium.make(options.env)
+            env = gymnasium.make(id)
         except gymnasium.error.Error as error:
             raise UsageError(f"{error} Received: {options.env}") from error
         measured = playing.play_episodes(env, options)
-        values = {"env": options.env, "server": options.server} | measured
+        values = {"env": id, "server": options.server} | measured
         words = episode_statistics.in_words(values)
-        return CommandResult(values, f"{options.env}: {words}")
+        return CommandResult(values, f"{id}: {words}")
 
     @override
     def to_examine(self, id: str, num_envs: int | None) -> object:

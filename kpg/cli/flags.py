@@ -52,7 +52,7 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help=text)
     text = "environments stepped together; default: the preset's"
     parser.add_argument("--num-envs", type=_positive, help=text)
-    text = "budget of environment steps; default: the preset's"
+    text = "the most environment steps to take; default: the preset's"
     parser.add_argument("--total-steps", type=_positive, help=text)
     text = "override a setting by its name in Python, such as gamma=0.99; repeatable"
     _add_repeatable(parser, "--set", "assignments", "KEY=VALUE", text)
@@ -72,7 +72,7 @@ def _add_export(commands: Commands) -> None:
     parser = _add(commands, "export", "export a run's best model as a SavedModel")
     parser.add_argument("run", metavar="RUN", help="a run directory")
     text = "where the versions of the model are"
-    parser.add_argument("directory", metavar="DIR", help=text)
+    parser.add_argument("directory", metavar="DIR", nargs="?", help=text)
     text = "number of the version; default: the next free one"
     parser.add_argument("--version", type=_positive, help=text)
     text = "of texts: tokens of a completion at most; default: as in training"
@@ -93,7 +93,7 @@ def _add_serve(commands: Commands) -> None:
 def _add_play(commands: Commands) -> None:
     does = "drive an environment, or complete prompts, by a policy"
     parser = _add(commands, "play", does)
-    text = "Gymnasium id: MountainCar-v0; or text:letters; or a run of a text task"
+    text = "Gymnasium id: MountainCar-v0; or text:letters; or a run"
     parser.add_argument("env", metavar="ENV", help=text)
     text = "where `kpg serve` or TensorFlow Serving listens; only a run of a text task "
     text += "is played without one"
@@ -123,6 +123,8 @@ def _add_episodes(parser: argparse.ArgumentParser, default: int) -> None:
     parser.add_argument("--episodes", type=_positive, default=default, help=text)
     text = "seed of the episodes; default: %(default)s"
     parser.add_argument("--seed", type=_seed, default=0, help=text)
+    text = "steps after which an episode is cut; default: its time limit, else 10,000"
+    parser.add_argument("--max-steps", type=_positive, help=text)
 
 
 def _whole_number(text: str, low: int, high: int) -> int:

@@ -130,13 +130,18 @@ class Kind(ABC):
         """Returns what records and shows a training."""
 
     def measure(
-        self, trainer: Trainer, chosen: Config, episodes: int, seed: int
+        self,
+        trainer: Trainer,
+        chosen: Config,
+        episodes: int,
+        seed: int,
+        max_steps: int | None = None,
     ) -> Config:
         """Plays episodes; returns `episode_statistics.summary` and `details`."""
         env = self.evaluation(chosen, episodes, seed)
         try:
             logs = trainer.evaluate(
-                env, episodes, deterministic=self.deterministic, seed=seed
+                env, episodes, self.deterministic, seed=seed, max_steps=max_steps
             )
         finally:
             env.close()

@@ -6,12 +6,15 @@ import argparse
 import contextlib
 import functools
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.wrappers import TimeLimit
 
+from kpg import limits
 from kpg.cli import episode_statistics
 from kpg.export.client.client import Client
 from kpg.export.client.player import Player
@@ -21,6 +24,9 @@ from kpg.types import Config, Nest, Space
 
 def play_episodes(env: gymnasium.Env[Any, Any], options: argparse.Namespace) -> Config:
     """Plays the episodes that `kpg play` asks for, summarises them, closes `env`."""
+    bound = options.max_steps or limits.LONGEST_EPISODE
+    if (limits.time_limit(env) or bound + 1) > bound:
+        env = TimeLimit(env, bound)
     client = Client(
         options.server, model_name=options.model_name, action_space=env.action_space
     )
@@ -32,6 +38,12 @@ def play_episodes(env: gymnasium.Env[Any, Any], options: argparse.Namespace) -> 
             for episode in range(options.episodes)
         ]
     returns, lengths = zip(*episodes, strict=True)
+    if bound in lengths and options.max_steps is None:
+        print(
+            f"{lengths.count(bound)} of {len(lengths)} episodes had not ended after "
+            f"{bound:,} steps and were cut there; --max-steps moves that bound",
+            file=sys.stderr,
+        )
     return episode_statistics.summary(returns, sum(lengths) / len(lengths))
 
 

@@ -37,8 +37,15 @@ class Run:
     def settings(self) -> Config:
         """Reads the settings; a `ValueError` if this is no run or a damaged one."""
         settings: object = None
-        if not self.directory.is_dir():
+        if self.directory.suffix == ".keras":
+            problem = f"type its folder, {self.directory.parent}"
+        elif not self.directory.is_dir():
             problem = "there is no such directory"
+        elif is_export(self.directory):
+            problem = (
+                f"this is what `kpg export` wrote: type `kpg serve {self.directory}`, "
+                "and then `kpg play ENV --server 127.0.0.1:8500`"
+            )
         elif not self.settings_file.is_file():
             problem = "this one has no settings.json"
         else:
@@ -87,6 +94,22 @@ class Run:
     def append_completions(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Adds texts: `epoch`, `prompt`, `completion`, and `rewards` by name."""
         _append(self.completions_file, rows)
+
+
+def is_run(directory: str | os.PathLike[str]) -> bool:
+    """Whether something is a run directory."""
+    return Run(directory).settings_file.is_file()
+
+
+def is_export(directory: str | os.PathLike[str]) -> bool:
+    """Whether something holds versions of an exported model."""
+    return any(Path(directory).glob("[0-9]*/saved_model.pb"))
+
+
+def to_serve(run: str | os.PathLike[str], env: str) -> str:
+    """Returns the commands between a run and a served policy."""
+    servable = Path("servables") / re.sub(r"[^\w.-]+", "-", env)
+    return f"`kpg export {run} {servable}`, then `kpg serve {servable}`"
 
 
 def check_new(directory: str | os.PathLike[str]) -> None:

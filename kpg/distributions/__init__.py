@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import kpg.backend  # noqa: F401
 from kpg.distributions.beta import BetaFamily as BetaFamily
 from kpg.distributions.box import BoxFamily as BoxFamily
 from kpg.distributions.categorical import CategoricalFamily as CategoricalFamily

@@ -44,6 +44,11 @@ class BetaFamily(BoxFamily):
         first, second = self.halves(parameters)
         return tf.nn.softplus(first), tf.nn.softplus(second)
 
+    def _exact_excesses(self, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns them in float64: of large ones only differences of sums are left."""
+        alpha, beta = self._excesses(parameters)
+        return tf.cast(alpha, tf.float64), tf.cast(beta, tf.float64)
+
     @override
     def named_parameters(self, parameters: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns `concentration1`, which is α, and `concentration0`, which is β."""
@@ -76,15 +81,16 @@ class BetaFamily(BoxFamily):
     @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
         """Returns the log-density of the environment's action."""
-        alpha, beta = self._excesses(parameters)
+        alpha, beta = self._exact_excesses(parameters)
+        raw = tf.cast(raw, tf.float64)
         powers = alpha * tf.math.log(raw) + beta * tf.math.log1p(-raw)
         norms = tfp.math.lbeta(1.0 + alpha, 1.0 + beta)
-        return self.total(powers - norms) - self._log_volume
+        return tf.cast(self.total(powers - norms), tf.float32) - self._log_volume
 
     @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:
         """Returns the entropy of the environment's action."""
-        alpha, beta = self._excesses(parameters)
+        alpha, beta = self._exact_excesses(parameters)
         digamma = tf.math.digamma
         mean_powers = (
             alpha * digamma(1.0 + alpha)
@@ -92,7 +98,7 @@ class BetaFamily(BoxFamily):
             - (alpha + beta) * digamma(2.0 + alpha + beta)
         )
         norms = tfp.math.lbeta(1.0 + alpha, 1.0 + beta)
-        return self.total(norms - mean_powers) + self._log_volume
+        return tf.cast(self.total(norms - mean_powers), tf.float32) + self._log_volume
 
     @override
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import kpg.backend  # noqa: F401
 from kpg import imports
 from kpg.environments.construction import BACKENDS as BACKENDS
 from kpg.environments.construction import as_environment as as_environment

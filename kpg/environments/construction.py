@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import TimeLimit
 
 from kpg import checks
 from kpg.environments.environment import Environment
@@ -59,19 +60,27 @@ def make(
             envpool`; "auto", the default, takes "graph" where it can, for an id of
             Gymnasium's only without wrappers and `env_kwargs`.
         wrappers: Gymnasium wrappers, applied to each copy in this order.
-        max_episode_steps: Time limit, ≥ 1. Defaults to the registered one.
+        max_episode_steps: Time limit, ≥ 1. `None`, the default, keeps the registered
+            one.
         **env_kwargs: Arguments of the environment.
 
     Raises:
         ValueError: For an unknown id or backend, or what the backend cannot do.
         ImportError: If a package or the module of the id is missing.
     """
+    if not isinstance(id, str):
+        wanted = "must be a registered name; `fit` takes environments as they are, and "
+        checks.refuse("id", wanted + "`kpg.environments.as_environment` copies", id)
     checks.choice("backend", backend, BACKENDS)
-    checks.whole_number("num_envs", num_envs)
+    num_envs = checks.whole_number("num_envs", num_envs)
+    for name in env_kwargs:
+        for ours in checks.meant(name, ("num_envs", "seed")):
+            wanted = f"is no argument of an environment. Did you mean {ours}?"
+            checks.refuse(name, wanted, env_kwargs[name])
     kwargs: Config = dict(env_kwargs)
     if max_episode_steps is not None:
-        checks.whole_number("max_episode_steps", max_episode_steps)
-        kwargs["max_episode_steps"] = max_episode_steps
+        steps = checks.whole_number("max_episode_steps", max_episode_steps)
+        kwargs["max_episode_steps"] = max_episode_steps = steps
     if backend == "envpool" or id.startswith("envpool:"):
         if backend not in ("auto", "envpool"):
             checks.refuse(
@@ -93,12 +102,15 @@ def make(
         raise _unknown(id, backend)
     host = HostEnvironment(_make_vector(registered, num_envs, wrappers, kwargs), seed)
     host.spec = copy.deepcopy(registered)
-    host.spec.max_episode_steps = max_episode_steps or registered.max_episode_steps
+    host.spec.max_episode_steps = host.max_episode_steps
     return host
 
 
 def as_environment(
-    candidate: object, num_envs: int = 1, seed: int | None = None
+    candidate: object,
+    num_envs: int = 1,
+    seed: int | None = None,
+    max_episode_steps: int | None = None,
 ) -> Environment:
     """Turns whatever environment a user has into an `Environment`.
 
@@ -108,24 +120,32 @@ def as_environment(
             function without arguments that makes one of them.
         num_envs: Copies ≥ 1; `Environment`s and `VectorEnv`s keep theirs.
         seed: Seed of the first reset. Defaults to `None`.
+        max_episode_steps: Time limit, ≥ 1, of what has none: a `gymnasium.Env` or
+            functional environment is given it, a `VectorEnv` must keep it itself.
+            Defaults to `None`, the one that is found (see `kpg.limits`).
 
     Raises:
-        ValueError: For anything else, or several copies of a single `gymnasium.Env`.
+        ValueError: For anything else, several copies of a single `gymnasium.Env`, or
+            another time limit than the one in force.
     """
-    checks.whole_number("num_envs", num_envs)
+    num_envs = checks.whole_number("num_envs", num_envs)
+    steps = max_episode_steps
     if isinstance(candidate, Environment):
+        if steps is not None:
+            wanted = "must be said where the environment is made, as to `kpg.make`"
+            checks.refuse("max_episode_steps", wanted, steps)
         return candidate
     if isinstance(candidate, VectorEnv):
-        return HostEnvironment(candidate, seed)
+        return HostEnvironment(candidate, seed, steps)
     if isinstance(candidate, gymnasium.Env):
         if num_envs != 1:
             raise ValueError(
                 "One `gymnasium.Env` cannot be stepped as several copies; give the "
                 f"function that makes it. Received: {candidate}, num_envs={num_envs}"
             )
-        return _from_envs([lambda: candidate], candidate.spec, seed)
+        return _from_envs([lambda: candidate], candidate.spec, seed, steps)
     if not is_factory(candidate):
-        return GraphEnvironment(candidate, num_envs, seed)
+        return GraphEnvironment(candidate, num_envs, seed, max_episode_steps=steps)
     if not callable(candidate):
         raise ValueError(
             "An environment must be made by `kpg.make`, or be a `FuncEnv`, `VectorEnv` "
@@ -135,12 +155,12 @@ def as_environment(
     first = candidate()
     if isinstance(first, gymnasium.Env) and not isinstance(first, VectorEnv):
         others = [candidate] * (num_envs - 1)
-        return _from_envs([lambda: first, *others], first.spec, seed)
+        return _from_envs([lambda: first, *others], first.spec, seed, steps)
     if callable(first) and not is_functional(first):
         raise ValueError(
             f"An environment's function must return one. Received: {first!r}"
         )
-    return as_environment(first, num_envs, seed)
+    return as_environment(first, num_envs, seed, steps)
 
 
 def is_factory(candidate: object) -> bool:
@@ -151,11 +171,21 @@ def is_factory(candidate: object) -> bool:
 
 
 def _from_envs(
-    factories: list[Callable[[], Any]], spec: EnvSpec | None, seed: int | None
+    factories: list[Callable[[], Any]],
+    spec: EnvSpec | None,
+    seed: int | None,
+    steps: int | None,
 ) -> HostEnvironment:
-    environment = HostEnvironment(SyncVectorEnv(factories), seed)
+    if steps is not None:
+        limit = checks.whole_number("max_episode_steps", steps)
+        factories = [_limited(factory, limit) for factory in factories]
+    environment = HostEnvironment(SyncVectorEnv(factories), seed, steps)
     environment.spec = spec
     return environment
+
+
+def _limited(factory: Callable[[], Any], steps: int) -> Callable[[], Any]:
+    return lambda: TimeLimit(factory(), steps)
 
 
 def _imported(id: str) -> str:

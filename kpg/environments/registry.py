@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -43,6 +44,14 @@ class Registration(NamedTuple):
         return spec
 
 
+# Packages that register their ids when they are imported, and their modules.
+_PACKAGES = {
+    "ALE/": ("ale-py", "ale_py"),
+    "BabyAI-": ("minigrid", "minigrid"),
+    "MiniGrid-": ("minigrid", "minigrid"),
+    "dm_control/": ("'shimmy[dm-control]'", "shimmy"),
+}
+
 _REGISTRY: dict[str, Registration] = {}
 IN_GRAPH: Collection[str] = _REGISTRY.keys()
 """The ids of all in-graph environments, those registered later included."""
@@ -75,9 +84,9 @@ def register(
     _check_id(id)
     _check_entry(entry)
     if max_episode_steps is not None:
-        checks.whole_number("max_episode_steps", max_episode_steps)
+        max_episode_steps = checks.whole_number("max_episode_steps", max_episode_steps)
     if reward_threshold is not None:
-        checks.number("reward_threshold", reward_threshold)
+        reward_threshold = checks.number("reward_threshold", reward_threshold)
     known = _REGISTRY.get(id)
     if known is not None and not _same(known.entry, entry):
         raise ValueError(
@@ -103,11 +112,32 @@ def find(id: str) -> Registration | None:
 
 
 def close_ids(id: str, known: Iterable[str] | None = None) -> str:
-    """Returns " Did you mean …?" with the ids closest to one, or nothing."""
+    """Returns " Did you mean …?" with the ids closest to one, or nothing.
+
+    They are of the same namespace; the name counts, and then the version. An id whose
+    package has not been imported gets the package instead.
+    """
+    for start, (package, module) in _PACKAGES.items():
+        if id.startswith(start):
+            return (
+                f" It is one of {package}: run `pip install {package}`, and type "
+                f"'{module}:{id}'."
+            )
     if known is None:
         known = {*_REGISTRY, *gymnasium.registry}
-    close = difflib.get_close_matches(id, known, n=5, cutoff=0.5)
+    space, _, name = id.rpartition("/")
+    named: dict[str, list[str]] = {}
+    for other in sorted(known):
+        if other.rpartition("/")[0] == space:
+            named.setdefault(_unversioned(other), []).append(other)
+    bases = difflib.get_close_matches(_unversioned(id), named, n=5)
+    ids = [other for base in bases for other in named[base]]
+    close = difflib.get_close_matches(id, ids, n=5, cutoff=0.0)
     return f" Did you mean {', '.join(close)}?" if close else ""
+
+
+def _unversioned(id: str) -> str:
+    return re.sub(r"-v\d+$", "", id)
 
 
 def _check_id(id: str) -> None:

@@ -80,7 +80,7 @@ class TextGeneration(Environment):
                 f"num_envs={num_envs}, group_size={group_size}"
             )
         self.prompts, self.columns = self.task.prompts, self.task.columns
-        self.seed = seed
+        self.seed = checks.seed(seed)
         self.spec = None
         self.observation_space: Any = None
         self.action_space: Any = None

@@ -85,8 +85,8 @@ def pretrain(
         ValueError: If a text is missing, empty or too long, strings and pairs are
             mixed, or a number is out of range.
     """
-    checks.whole_number("epochs", epochs)
-    checks.whole_number("batch_size", batch_size)
+    epochs = checks.whole_number("epochs", epochs)
+    batch_size = checks.whole_number("batch_size", batch_size)
     if sequence_length is not None:
         checks.whole_number("sequence_length", sequence_length)
     if checks.fraction("validation_split", validation_split) == 1.0:

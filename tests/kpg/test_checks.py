@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kpg import checks
@@ -47,3 +48,51 @@ def test_the_closest_names_are_told_or_all() -> None:
     assert checks.hint("gama", known) == "Did you mean gamma?"
     assert checks.hint("clip_rang", iter(known)) == "Did you mean clip_range?"
     assert checks.hint("xyz", known) == "Known: gamma, gae_lambda, clip_range."
+
+
+@pytest.mark.parametrize("make", [np.asarray, lambda value: np.asarray(value)[()]])
+def test_scalars_of_numpy_become_those_of_python(make: Any) -> None:
+    for check, value in (
+        (checks.whole_number, np.int64(3)),
+        (checks.number, np.float32(0.5)),
+        (checks.fraction, np.float64(0.25)),
+        (checks.positive, np.int32(2)),
+        (checks.flag, np.bool_(True)),
+    ):
+        found = check("size", make(value))
+        assert found == value
+        assert type(found) in (int, float, bool)
+    for check, value in ((checks.whole_number, True), (checks.flag, 1)):
+        with pytest.raises(ValueError, match="`size` must be"):
+            check("size", make(value))
+
+
+def test_a_seed_is_a_whole_number_or_none() -> None:
+    assert checks.seed(None) is None
+    assert type(checks.seed(np.int64(3))) is int
+    with pytest.raises(ValueError, match=r"`seed` must be.*Received: seed=1.5"):
+        checks.seed(1.5)
+
+
+def test_a_sequence_of_whole_numbers() -> None:
+    assert checks.whole_numbers("units", np.array([8, 4])) == (8, 4)
+    for wrong in (64, "64"):
+        with pytest.raises(ValueError, match=r"`units` must be a sequence.*\(64, 64\)"):
+            checks.whole_numbers("units", wrong)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("n_steps", "num_steps"),
+        ("ent_coeff", "ent_coef"),
+        ("clip_eps", "clip_range"),
+        ("batch_size", "minibatch_size"),
+        ("K_epochs", "num_epochs"),
+        ("discount", "gamma"),
+    ],
+)
+def test_names_of_other_libraries_are_known(theirs: str, ours: str) -> None:
+    known = ["clip_range", "ent_coef", "gamma", "minibatch_size", "n_step"]
+    known += ["num_epochs", "num_steps"]
+    assert checks.hint(theirs, known) == f"Did you mean {ours}?"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kpg import contracts
+from kpg.environments import FunctionalEnv
 
 
 class Base:
@@ -50,7 +51,7 @@ def test_abstract_methods_must_be_defined_whatever_the_metaclass() -> None:
     contracts.check_complete(Complete)
 
 
-@pytest.mark.parametrize("name", ["estimat", "estimates", "need", "aftr"])
+@pytest.mark.parametrize("name", ["estimat", "estimates", "need", "aftr", "estimation"])
 def test_a_slip_of_a_name_is_refused(name: str) -> None:
     slip: Any = type("Slip", (Base,), {name: lambda self: None})
     with pytest.raises(TypeError, match=f"Did you mean.*Received: {name}$"):
@@ -90,3 +91,11 @@ def test_settings_are_frozen_and_derive_from_those_of_the_base() -> None:
             contracts.check_settings(kind, Settings)
     with pytest.raises(TypeError, match="Received: Shared.sizes with a list"):
         contracts.check_settings(Shared, Settings)
+
+
+def test_terminated_is_taken_for_terminal() -> None:
+    with pytest.raises(TypeError, match=r"Did you mean terminal\?.*terminated"):
+
+        class Slip(FunctionalEnv):
+            def terminated(self, state: Any) -> Any:
+                return state

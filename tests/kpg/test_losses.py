@@ -184,3 +184,58 @@ def test_mean_over_valid_rows() -> None:
     assert kpg.losses.mean(terms, tf.constant([True, False, True])) == 2.0
     assert kpg.losses.mean(terms, tf.constant([False] * 3)) == 0.0
     assert kpg.losses.mean(terms[:1], None) == 1.0
+
+
+def through(log_ratios: Any, loss: Any) -> tuple[Any, Any]:
+    """Returns a loss of log-ratios and its gradient."""
+    x = tf.constant(log_ratios, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = loss(x)
+    return value.numpy(), tape.gradient(value, x).numpy()
+
+
+LOSSES_OF_RATIOS = {
+    "clipped": lambda x: kpg.losses.clipped_surrogate(
+        x, tf.zeros_like(x), SIGNS, clip_range=0.2
+    ),
+    "unclipped": lambda x: kpg.losses.clipped_surrogate(
+        x, tf.zeros_like(x), SIGNS, clip_range=None
+    ),
+    "k3": lambda x: kpg.losses.approximate_kl(x, tf.zeros_like(x)),
+    "reference": lambda x: kpg.losses.reference_kl(x, tf.zeros_like(x), -x),
+}
+SIGNS = tf.constant([1.0, -1.0, 1.0, -1.0])
+
+
+@pytest.mark.parametrize("name", [*LOSSES_OF_RATIOS])
+def test_large_log_ratios_stay_finite(name: str) -> None:
+    """The exponential of 89 is infinite, and 0 times that is no gradient."""
+    value, gradient = through([89.0, 200.0, 1e9, -1e9], LOSSES_OF_RATIOS[name])
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_an_action_that_became_likely_and_is_bad_keeps_its_penalty() -> None:
+    """A clip of the log-ratio alone would take the gradient away."""
+    _, gradient = through([89.0, 200.0, -1.0, 0.0], LOSSES_OF_RATIOS["clipped"])
+    assert gradient[0] == 0.0  # good, and likelier than the clip rewards
+    assert gradient[1] > 1.0
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_below_twenty_nothing_changes(jit_compile: bool) -> None:
+    """To the last bit, and so does the gradient."""
+    x = np.linspace(-20.0, 20.0, 4001, dtype=np.float32)
+
+    @tf.function(jit_compile=jit_compile)
+    def both(x: Any) -> Any:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            ours, plain = tf.exp(kpg.losses.capped(x)), tf.exp(x)
+        return ours, plain, tape.gradient(ours, x), tape.gradient(plain, x)
+
+    ours, plain, slope, plain_slope = both(tf.constant(x))
+    np.testing.assert_array_equal(ours, plain)
+    np.testing.assert_array_equal(slope, plain_slope)
+    np.testing.assert_array_equal(kpg.losses.capped(tf.constant(x)), x)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from kpg import values
@@ -69,3 +70,22 @@ def test_what_is_no_such_option_is_refused() -> None:
         get(Apple(), weight=2.0)
     with pytest.raises(ValueError, match="No module named"):
         get("kpg_no_such_module:Apple")
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    """JSON and many checks know no others; a check of one's own changes nothing."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Checked(values.Value):
+        size: int = 1
+        share: float = 0.5
+
+        def __post_init__(self) -> None:
+            assert type(self.size) is int
+
+    made = Checked(np.int64(3), np.float64(0.25))
+    assert (type(made.size), type(made.share)) == (int, float)
+    assert dataclasses.replace(made, share=np.float32(0.5)).get_config() == {
+        "size": 3,
+        "share": 0.5,
+    }

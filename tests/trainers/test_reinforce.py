@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.vector import SyncVectorEnv
 
 import kpg
 from kpg.trainers import REINFORCESettings
+from tests.environments import Counting, limited
 from tests.fragments import B, Oracle, T, assert_weights, fragment, learn
 from tests.whole_episodes import GAMMA, credited, without_critic
 
@@ -145,3 +147,22 @@ def test_refuses_what_has_no_effect_with_a_critic(make_trainer: Make) -> None:
     trainer = make_trainer("REINFORCE", num_steps=100)
     with pytest.raises(ValueError, match=r"time limit.*num_steps=100.*steps=500"):
         trainer.fit(kpg.make("CartPole-v1", num_envs=4))
+
+
+def test_a_time_limit_is_found_said_or_asked_for() -> None:
+    """A `TimeLimit` inside a vector environment is one, whatever its spec tells."""
+    vector = SyncVectorEnv([lambda: limited(0)] * 2)
+    env = kpg.environments.as_environment(vector)
+    policy = kpg.models.Policy(env.observation_space, env.action_space)
+    trainer = kpg.trainers.REINFORCE(policy, num_steps=6)
+    trainer.check_environment(kpg.environments.as_environment(vector))
+    endless = SyncVectorEnv([Counting] * 2)
+    with pytest.raises(ValueError, match=r"TimeLimit.*max_episode_steps=") as caught:
+        trainer.check_environment(kpg.environments.as_environment(endless))
+    assert "raise `num_steps`" not in str(caught.value)
+    said = kpg.environments.as_environment(endless, max_episode_steps=6)
+    trainer.check_environment(said)
+    with pytest.raises(ValueError, match="raise `num_steps` to 900"):
+        trainer.check_environment(
+            kpg.environments.as_environment(endless, max_episode_steps=900)
+        )

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kpg.trainers import ActorCriticSettings, PPOSettings, REINFORCESettings
@@ -59,3 +60,41 @@ def test_unknown_names_are_told_the_closest() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         PPOSettings().gamma = 0.5  # type: ignore[misc]  # what a type checker sees too
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("learning_rate", "compile(optimizer=keras.optimizers.Adam("),
+        ("verbose", "fit("),
+        ("total_timesteps", "steps_per_epoch"),
+        ("n_envs", "kpg.make("),
+        ("policy_kwargs", "kpg.models.Policy("),
+        ("n_steps", "Did you mean num_steps?"),
+        ("ent_coeff", "Did you mean ent_coef?"),
+        ("clip_eps", "Did you mean clip_range?"),
+        ("vf_loss_coeff", "Did you mean vf_coef?"),
+    ],
+)
+def test_settings_of_other_libraries_are_told_their_place(name: str, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"PPO has no such.*Received: {name}=1") as e:
+        PPOSettings.make({name: 1})
+    assert told in str(e.value)
+
+
+def test_numbers_of_numpy_are_settings() -> None:
+    numbers = {
+        "num_steps": np.int64(16),
+        "gamma": np.float32(0.5),
+        "normalize_rewards": np.bool_(True),
+        "gae_lambda": np.float64(0.25),
+        "reference_kl_coef": np.float32(0.5),
+    }
+    settings = PPOSettings.make(numbers)
+    assert type(settings.num_steps) is int
+    assert type(settings.gamma) is float
+    assert settings.normalize_rewards is True
+    json.dumps(settings.get_config())
+    assert settings == PPOSettings.make(
+        {name: number.item() for name, number in numbers.items()}
+    )

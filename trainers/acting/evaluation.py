@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,11 +16,23 @@ from kpg.environments.graph.functional import GraphEnvironment, Rng
 from kpg.environments.host.vector import HostEnvironment
 from kpg.graph import random
 from kpg.graph.compiling import compiled
+from kpg.limits import LONGEST_EPISODE
 from kpg.models.policy import Policy
 from kpg.trainers.acting.actor import Actor
 from kpg.trainers.acting.graph import act, select, time_is_up
 from kpg.trajectories import zero_where
 from kpg.types import Array, Nest, Tensor
+
+# Seconds of a call in the graph, which no signal can stop.
+_CALL = 0.1
+
+
+class Played(NamedTuple):
+    """Returns and lengths of episodes, `[episodes]` each, and how many were cut."""
+
+    returns: Array
+    lengths: Array
+    cut: int
 
 
 class Evaluator(ABC):
@@ -45,19 +59,29 @@ class Evaluator(ABC):
         """Builds what acts."""
 
     @abstractmethod
-    def play(self, seed: int) -> tuple[Array, Array]:
-        """Returns the returns and lengths of the episodes, `[episodes]` each."""
+    def play(self, seed: int, max_steps: int) -> Played:
+        """Plays the episodes, each for at most `max_steps` steps."""
 
-    def run(self, seed: int) -> dict[str, Any]:
+    def run(self, seed: int, max_steps: int | None = None) -> dict[str, Any]:
         """Plays the episodes; see `Trainer.evaluate`."""
         self.env.measured()  # what training measured is not this evaluation's
-        returns, lengths = self.play(seed)
+        bound = max_steps or max(LONGEST_EPISODE, self.env.max_episode_steps or 0)
+        returns, lengths, cut = self.play(seed, bound)
+        if cut and max_steps is None:
+            warnings.warn(
+                f"{cut} of {self.episodes} episodes had not ended after {bound:,} "
+                "steps and were cut there. Give the environment a time limit "
+                "(`max_episode_steps`), or say `max_steps` (in `fit`, "
+                "`validation_max_steps`), which also silences this warning.",
+                stacklevel=3,
+            )
         return {
             **self.env.measured(),
             "return": float(np.mean(returns)),
             "return_std": float(np.std(returns)),
             "length": float(np.mean(lengths)),
             "episodes": len(returns),
+            "cut": cut,
             "returns": returns,
         }
 
@@ -67,74 +91,99 @@ class Evaluator(ABC):
         return acted.taken, acted.state
 
 
+class Game(NamedTuple):
+    """Episodes in the graph between two calls.
+
+    `counts` are the episodes `[B]` that ended, `lengths` and `returns` `[B]` those of
+    the running ones, `table` `[quota, B]` those of the ended ones, with zeros beyond a
+    copy's quota, and `cut` a number.
+    """
+
+    step: Tensor
+    states: Nest
+    memory: Nest
+    counts: Tensor
+    lengths: Tensor
+    returns: Tensor
+    table: tuple[Tensor, Tensor]
+    cut: Tensor
+
+
 class GraphEvaluator(Evaluator):
-    """Plays all episodes in one compiled call."""
+    """Plays in compiled calls of many steps each, between which it can be stopped."""
 
     env: GraphEnvironment
 
     @override
     def build(self, jit_compile: bool) -> None:
-        self._play = compiled(self._played, jit_compile)
+        self._begin = compiled(self._started, jit_compile)
+        self._play = compiled(self._continued, jit_compile)
+        self._steps = 16
 
     @override
-    def play(self, seed: int) -> tuple[Array, Array]:
-        returns, lengths = self._play(tf.constant([seed & 0x7FFFFFFF, 0], tf.int32))
+    def play(self, seed: int, max_steps: int) -> Played:
+        key = tf.constant([seed & 0x7FFFFFFF, 0], tf.int32)
+        game, last = self._begin(key), 0
+        while (game.counts.numpy() < self.quotas).any():
+            last, started = last + self._steps, time.perf_counter()
+            game = self._play(game, key, tf.constant(last), tf.constant(max_steps))
+            if time.perf_counter() - started > _CALL:
+                self._steps = max(self._steps // 2, 1)
+            elif int(game.step) == last:
+                self._steps *= 2
+        returns, lengths = game.table
         played = np.arange(len(returns))[:, np.newaxis] < self.quotas
-        return returns.numpy()[played], lengths.numpy()[played]
+        cut = int(game.cut)
+        return Played(returns.numpy()[played], lengths.numpy()[played], cut)
 
-    def _played(self, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns `[quota, B]` returns and lengths; zeros beyond a copy's quota."""
+    def _started(self, seed: Tensor) -> Game:
+        size = self.env.num_envs
+        table = tf.zeros([int(self.quotas.max()), size])
+        return Game(
+            step=tf.constant(0),
+            states=self.env.initial(Rng(seed, size)),
+            memory=self.policy.initial_state(size),
+            counts=tf.zeros([size], tf.int32),
+            lengths=tf.zeros([size], tf.int32),
+            returns=tf.zeros([size]),
+            table=(table, tf.zeros_like(table)),
+            cut=tf.constant(0),
+        )
+
+    def _continued(
+        self, game: Game, seed: Tensor, last: Tensor, max_steps: Tensor
+    ) -> Game:
+        """Plays up to step `last`, or to the end."""
         env, size, rounds = self.env, self.env.num_envs, int(self.quotas.max())
         quotas = tf.constant(self.quotas, tf.int32)
 
-        def body(
-            step: Tensor,
-            states: Nest,
-            memory: Nest,
-            counts: Tensor,
-            lengths: Tensor,
-            returns: Tensor,
-            table: tuple[Tensor, Tensor],
-        ) -> tuple[Nest, ...]:
+        def body(game: Game) -> tuple[Game]:
+            step, states, memory, counts, lengths, returns, table, cut = game
             seeds = random.seeds([3], seed + tf.stack([0, step + 1]))
             actions, memory = self.act(env.observation(states), memory, seeds[0])
             following = env.transition(states, actions, Rng(seeds[1], size))
             lengths += 1
             returns += env.reward(states, actions, following)
             ended = env.terminal(following) | time_is_up(env, lengths)
+            late = ~ended & (lengths >= max_steps)
+            cut += tf.reduce_sum(tf.cast(late & (counts < quotas), tf.int32))
+            ended |= late
             row = tf.one_hot(counts, rounds, axis=0) * tf.cast(ended, tf.float32)
             passed = (returns, tf.cast(lengths, tf.float32))
             table = tuple(t + row * v for t, v in zip(table, passed, strict=True))
             counts += tf.cast(ended, tf.int32)
             states = select(ended, env.initial(Rng(seeds[2], size)), following)
             lengths = tf.where(ended, 0, lengths)
-            return (
-                step + 1,
-                states,
-                zero_where(ended, memory),
-                counts,
-                lengths,
-                tf.where(ended, 0.0, returns),
-                table,
-            )
+            memory = zero_where(ended, memory)
+            returns = tf.where(ended, 0.0, returns)
+            following = (step + 1, states, memory, counts, lengths, returns, table, cut)
+            return (Game(*following),)
 
-        limit = env.max_episode_steps
-        zeros = tf.zeros([rounds, size])
-        *_, (returns, lengths) = tf.while_loop(
-            lambda step, states, memory, counts, *_: tf.reduce_any(counts < quotas),
-            body,
-            (
-                tf.constant(0),
-                env.initial(Rng(seed, size)),
-                self.policy.initial_state(size),
-                tf.zeros([size], tf.int32),
-                tf.zeros([size], tf.int32),
-                tf.zeros([size]),
-                (zeros, zeros),
-            ),
-            maximum_iterations=None if limit is None else limit * rounds,
-        )
-        return returns, lengths
+        def unfinished(game: Game) -> Tensor:
+            return (game.step < last) & tf.reduce_any(game.counts < quotas)
+
+        played: Game = tf.while_loop(unfinished, body, (game,))[0]
+        return played
 
 
 class HostEvaluator(Evaluator):
@@ -147,15 +196,23 @@ class HostEvaluator(Evaluator):
         self._actor = Actor(self.env, self.policy, self.act)  # without XLA; see there
 
     @override
-    def play(self, seed: int) -> tuple[Array, Array]:
+    def play(self, seed: int, max_steps: int) -> Played:
         size = self.env.num_envs
         observations = self.env.reset(seed=seed)
         self._actor.restart()
         counts = np.zeros(size, int)
         lengths, returns = np.zeros(size), np.zeros(size)
         played: tuple[list[float], list[float]] = ([], [])
-        step = 0
-        while (counts < self.quotas).any():
+        # A copy whose episode was cut goes on with it, since copies cannot be reset one
+        # by one in every autoreset mode, and does not count until it ends.
+        live, cut, step = np.ones(size, bool), 0, 0
+        while (open_ := counts < self.quotas).any():
+            if not (live & open_).any():
+                anew = np.random.default_rng([seed & 0x7FFFFFFF, step])
+                observations = self.env.reset(seed=int(anew.integers(2**31)))
+                self._actor.restart()
+                live[:] = True
+                lengths[:] = returns[:] = 0
             key = np.array([seed & 0x7FFFFFFF, step], np.int32)
             (actions,) = self._actor(observations, key)
             result = self.env.step(actions)
@@ -164,11 +221,14 @@ class HostEvaluator(Evaluator):
             returns += np.where(result.valid, result.rewards, 0.0)
             ended = result.terminated | result.truncated
             self._actor.forget(ended | ~result.valid)
-            for index in np.flatnonzero(ended):
+            late = live & ~ended & (lengths >= max_steps)
+            for index in np.flatnonzero(live & (ended | late)):
                 if counts[index] < self.quotas[index]:
                     played[0].append(returns[index])
                     played[1].append(lengths[index])
+                    cut += int(late[index])
                 counts[index] += 1
-                lengths[index] = returns[index] = 0
+            lengths[ended] = returns[ended] = 0
+            live = (live & ~late) | ended
             step += 1
-        return np.array(played[0]), np.array(played[1])
+        return Played(np.array(played[0]), np.array(played[1]), cut)

@@ -24,7 +24,10 @@ class HostCollector:
 
     While one of the environment's parts steps, the policy acts for the next. The number
     of parts does not change the result. `partner` acts after the policy, and learns.
+    `steps` are those of the last fragment, without rows that only reset something.
     """
+
+    steps = 0
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class HostCollector:
         self._calls = self.env.calls
         observations, actions, log_probs = sent.nest()
         rewards, terminated, truncated, valid, finals, turns = received.nest()
+        self.steps = int(np.count_nonzero(valid))
         trajectory = Trajectory(
             observations=observations,
             actions=actions,
@@ -122,7 +126,14 @@ class HostCollector:
             turns=turns,
         )
         if self.restart:
-            ended = ends(trajectory)
+            ended, limit = ends(trajectory), self.env.max_episode_steps
+            if limit and limit <= self.num_steps and not ended.any(axis=0).all():
+                raise ValueError(
+                    "Episodes must end within the environment's time limit: wrap it in "
+                    "`gymnasium.wrappers.TimeLimit`, or say the limit that it keeps. "
+                    f"Received: max_episode_steps={limit}, and an episode that had "
+                    f"not ended after {self.num_steps} steps"
+                )
             passed = np.cumsum(ended, axis=0) - ended
             trajectory = trajectory._replace(valid=trajectory.valid & (passed == 0))
         return trajectory, self._episodes

@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
+from kpg import checks
 from kpg.graph.compiling import compiled
 from kpg.language.generation import TextGeneration
 from kpg.language.rewards.weighted import Evaluation
 from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.language_policy import LanguagePolicy
-from kpg.trainers.acting.evaluation import Evaluator
+from kpg.trainers.acting.evaluation import Evaluator, Played
 from kpg.trainers.acting.graph import Episodes
 from kpg.types import Array
 
@@ -114,12 +115,15 @@ class TextEvaluator(Evaluator):
         self._writer = Writer(self.env, self.policy, jit_compile, self.deterministic)
 
     @override
-    def run(self, seed: int) -> dict[str, Any]:
+    def run(self, seed: int, max_steps: int | None = None) -> dict[str, Any]:
         with self.env.task.apart():  # from what training has measured
-            return super().run(seed)
+            return super().run(seed, max_steps)
 
     @override
-    def play(self, seed: int) -> tuple[Array, Array]:
+    def play(self, seed: int, max_steps: int) -> Played:
+        if max_steps < self.env.max_new_tokens:
+            wanted = "must be at least `max_new_tokens`; make a task with fewer of them"
+            checks.refuse("max_steps", wanted, max_steps)
         # The last call is filled up with later prompts.
         size, total = self.env.num_envs, len(self.env.prompts)
         played = []
@@ -129,4 +133,4 @@ class TextEvaluator(Evaluator):
             written = self._writer.write(indices, key, self.episodes - first)
             played.append((written.returns, written.counts))
         returns, lengths = (np.concatenate(rows) for rows in zip(*played, strict=True))
-        return returns, lengths
+        return Played(returns, lengths, cut=0)

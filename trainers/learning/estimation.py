@@ -153,5 +153,7 @@ def _explained_variance(batch: Batch) -> Tensor:
         )
 
     total = variance(batch.targets)
+    rounding = tf.square(1e-6 * losses.mean(batch.targets, batch.valid))
     unexplained = variance(batch.targets - batch.values)
-    return tf.where(total > 0.0, 1.0 - tf.math.divide_no_nan(unexplained, total), 0.0)
+    explained = 1.0 - tf.math.divide_no_nan(unexplained, total)
+    return tf.where(total > rounding, explained, 0.0)

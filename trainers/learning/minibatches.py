@@ -109,7 +109,10 @@ class PolicyObjective(Objective):
         deviations = rows.advantages - center
         if scaled:
             variance = losses.mean(tf.square(deviations), rows.valid) * weight
-            deviations /= tf.sqrt(all_sum(variance)) + 1e-8
+            std = tf.sqrt(all_sum(variance))
+            # Equal advantages differ by their rounding, which must not be scaled up.
+            std = tf.where(std > 1e-6 * tf.abs(center), std, float("inf"))
+            deviations /= std + 1e-8
         return rows._replace(advantages=deviations)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from kpg import checks
+
 # Seconds that XLA takes longer to compile an iteration, and then saves in each gradient
 # step and in each step of in-graph environments, measured with PPO on CartPole-v1 and
 # MountainCar-v0. Slower processors scale all of them alike.
@@ -20,8 +22,11 @@ def pays_off(iterations: int, saved: float) -> bool:
     return iterations * saved > _COMPILING
 
 
-def checked_jit_compile(jit_compile: object, strategy: tf.distribute.Strategy) -> None:
-    """Refuses anything but a bool or "auto", and True with several replicas."""
+def checked_jit_compile(
+    jit_compile: bool | str, strategy: tf.distribute.Strategy
+) -> bool | str:
+    """Returns a bool or "auto"; refuses all else, and True with several replicas."""
+    jit_compile = checks.plain(jit_compile)
     replicas = strategy.num_replicas_in_sync
     if jit_compile not in (True, False, "auto") or (
         jit_compile is True and replicas > 1
@@ -31,6 +36,7 @@ def checked_jit_compile(jit_compile: object, strategy: tf.distribute.Strategy) -
             "strategy with several replicas, which XLA cannot compile. Received: "
             f"jit_compile={jit_compile!r}, {replicas} replicas"
         )
+    return jit_compile
 
 
 class Pace:

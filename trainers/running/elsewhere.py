@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from kpg import checks
 
@@ -34,6 +35,22 @@ _REPLACED: dict[str, dict[str, str]] = {
         "return_dict": "the result always is a dictionary",
     },
 }
+_STEPS = "an epoch has steps_per_epoch * num_steps * num_envs steps"
+
+
+class Elsewhere:
+    """A method that a class does not have; the error says what to type instead."""
+
+    def __init__(self, instead: str) -> None:
+        self.instead = instead
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, model: object, kind: type) -> NoReturn:
+        raise AttributeError(
+            f"{kind.__name__} has no attribute {self.name!r}; type {self.instead}"
+        )
 
 
 def refuse_others(
@@ -43,6 +60,8 @@ def refuse_others(
     known = [*inspect.signature(method).parameters][1:-1]
     for other, value in others.items():
         told = f"There is no such argument. {checks.hint(other, known)}"
+        if "total" in other or "timesteps" in other:
+            told = f"Say epochs=… and steps_per_epoch=…: {_STEPS}."
         if other in _REPLACED[name]:
             told = f"A trainer does without `{other}`: {_REPLACED[name][other]}."
         raise ValueError(f"`{name}`: {told} Received: {other}={value!r}")

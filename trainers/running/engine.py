@@ -48,7 +48,7 @@ class Engine(ABC):
         self.compile(jit_compile)
 
     @abstractmethod
-    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
+    def run(self, iterations: int, done: float, total: int, rates: list[float]) -> Logs:
         """Runs iterations, after `done` of the `total` ones of this `fit`.
 
         `rates` are the optimizers' learning rates at the start of this `fit`. Returns
@@ -81,8 +81,12 @@ class Engine(ABC):
         training = self.training
         iteration = tf.cast(tf.convert_to_tensor(training.iteration), tf.int32)
         training.iteration.assign_add(1)
-        training.env_steps.assign_add(training.settings.num_steps * training.num_envs)
         return tf.stack([seed, iteration])
+
+    @property
+    def rows(self) -> int:
+        """Rows of an iteration, of all environments."""
+        return self.training.settings.num_steps * self.training.num_envs
 
     @property
     def rates(self) -> list[float]:
@@ -128,17 +132,22 @@ class HostedEngine(Engine):
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
         """Collects a trajectory, given the iteration's number and a `[2]` seed."""
 
+    def steps_taken(self) -> int:
+        """Returns the environment steps of the last `collect`."""
+        return self.rows
+
     @override
     def compile(self, jit_compile: bool) -> None:
         self.function = compiled(self.learn, jit_compile)
 
     @override
-    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
+    def run(self, iterations: int, done: float, total: int, rates: list[float]) -> Logs:
         sums: Logs = {}
         for index in range(iterations):
             iteration = int(tf.convert_to_tensor(self.training.iteration))
             seeds = random.seeds([2], self.next_key(self.training.seed))
             trajectory, episodes = self.collect(iteration, seeds[0])
+            self.training.env_steps.assign_add(self.steps_taken())
             if self._carry is None:
                 self._carry = self.learner.start()
             self._carry, metrics = self.function(
@@ -204,6 +213,10 @@ class HostEngine(HostedEngine):
             self.restart()  # what is carried along is of those episodes
         return self.collector.collect(seed, self.first_seed(iteration))
 
+    @override
+    def steps_taken(self) -> int:
+        return self.collector.steps
+
 
 class GraphEngine(Engine):
     """Runs any number of iterations in one call of one `tf.function`."""
@@ -232,7 +245,7 @@ class GraphEngine(Engine):
         self.function = compiled(self._iterations, jit_compile)
 
     @override
-    def run(self, iterations: int, done: int, total: int, rates: list[float]) -> Logs:
+    def run(self, iterations: int, done: float, total: int, rates: list[float]) -> Logs:
         if self._carry is None:
             iteration = int(tf.convert_to_tensor(self.training.iteration))
             seed = self.first_seed(iteration) & 0x7FFFFFFF
@@ -292,6 +305,7 @@ class GraphEngine(Engine):
         """Collects and learns once; the numbers are in the order of `_names`."""
         self.schedule_rates(rates, progress)
         seeds = random.seeds([2], self.next_key(seed))
+        self.training.env_steps.assign_add(self.rows)
         states, learned = carry
         states, trajectory, episodes = self.strategy.run(
             self._collect, (states, seeds[0])

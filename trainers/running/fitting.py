@@ -107,7 +107,10 @@ def logs_of(result: dict[str, Any]) -> Logs:
 
 
 class Fitting:
-    """Runs the epochs of one `Trainer.fit`, `steps` iterations each, up to `epochs`."""
+    """Runs the epochs of one `Trainer.fit`, up to `epochs`.
+
+    Each has `steps` iterations, or with `real_steps` as many as take their steps.
+    """
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class Fitting:
         validate: Callable[[keras.callbacks.CallbackList], dict[str, Any]] | None,
         validation_freq: int | Sequence[int],
         finalize: Callable[[], None],
+        real_steps: bool = False,
     ) -> None:
         self.engine = engine
         self.epochs = epochs
@@ -131,6 +135,7 @@ class Fitting:
         self.validate = validate
         self.validation_freq = validation_freq
         self.finalize = finalize
+        self.real_steps = real_steps
         self._model = model
         self._schedule = engine.training.settings.learning_rate_schedule
         self._seconds: list[tuple[float, int]] = []
@@ -144,6 +149,7 @@ class Fitting:
         self.callbacks.on_train_begin()
         logs: Logs | None = None
         first = self._model._initial_epoch or initial_epoch
+        self._before = self._env_steps() - first * self.steps * engine.rows
         engine.env.measured()  # by a fit that broke off
         if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
             engine.base_rates = self._base_rates
@@ -169,8 +175,7 @@ class Fitting:
         logs = self._train(epoch)
         rates = self.engine.rates
         logs.update(self.engine.env.measured())
-        env_steps = int(tf.convert_to_tensor(self.engine.training.env_steps))
-        logs.update(env_steps=env_steps, learning_rate=rates[0])
+        logs.update(env_steps=self._env_steps(), learning_rate=rates[0])
         if self.validate is not None and self._validates(epoch + 1):
             validated = logs_of(self.validate(self.callbacks))
             logs.update({f"val_{name}": own for name, own in validated.items()})
@@ -187,18 +192,22 @@ class Fitting:
     def _train(self, epoch: int) -> Logs:
         """Runs the iterations of one epoch and returns their logs."""
         log, env = EpochLog(), self.engine.env
-        rows = env.num_envs * self.engine.training.settings.num_steps
         total, step = self.epochs * self.steps, 0
-        while step < self.steps:
-            size = self._pace.size(self.steps - step)
-            self.callbacks.on_train_batch_begin(step)
-            start = time.perf_counter()
+        while True:
             done = epoch * self.steps + step
+            if self.real_steps:
+                done = (self._env_steps() - self._before) / self.engine.rows
+            left = int((epoch + 1) * self.steps - done)
+            if left < 1:
+                break
+            size = self._pace.size(left)
+            self.callbacks.on_train_batch_begin(step)
+            start, before = time.perf_counter(), self._env_steps()
             sums = self.engine.run(size, done, total, self._base_rates)
             seconds = time.perf_counter() - start
             self._seconds.append((seconds, size))
             self._pace.add(seconds, size)
-            log.add(sums, size, size * rows, seconds)
+            log.add(sums, size, self._env_steps() - before, seconds)
             if log.broken == "broken_environment":
                 name = env.spec.id if env.spec else "The environment"
                 raise ValueError(
@@ -224,6 +233,9 @@ class Fitting:
         training = min(first, later / count * size) if count else first
         self._model.compile_seconds = first - training
         self._model.train_seconds = later + training
+
+    def _env_steps(self) -> int:
+        return int(tf.convert_to_tensor(self.engine.training.env_steps))
 
     def _refuse_two_schedules(self, rates: list[float]) -> None:
         """Raises if a callback changed a rate that the trainer sets itself."""

@@ -28,6 +28,12 @@ def load(
     truncated, of another model or of unknown classes is a `ValueError`.
     """
     path = Path(filepath)
+    best = path / "best.keras"
+    if best.is_file():
+        raise ValueError(
+            "This is a run directory; load a trainer in it: type "
+            f"`kpg.load({str(best)!r})`. Received: {str(path)!r}"
+        )
     if not path.is_file():
         raise ValueError(
             "There is no such file; give the path of a `.keras` file that a trainer "

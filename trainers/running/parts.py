@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import keras
 
+from kpg.models.action_model import ActionModel
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.types import Config
@@ -22,7 +23,17 @@ def check_models(
     executor: keras.Model | None,
     critic_is_optional: bool,
 ) -> None:
-    """Refuses models that do not go together in a trainer."""
+    """Refuses models that do not go together in a trainer, and what is no model."""
+    sees = isinstance(critic, keras.Model) and hasattr(critic, "observation_space")
+    if not isinstance(policy, ActionModel) or not (sees or critic is None):
+        given = policy if isinstance(policy, str) else type(policy).__name__
+        raise ValueError(
+            f"{trainer} takes models, and `fit` the environment. Type policy = "
+            "kpg.models.Policy(env.observation_space, env.action_space); critic = "
+            f"kpg.models.Critic(env.observation_space); {trainer}(policy, critic). "
+            f"Texts need a kpg.models.CausalLMPolicy. Received: policy={given}, "
+            f"critic={type(critic).__name__}"
+        )
     if critic is None and not critic_is_optional:
         raise ValueError(
             f"{trainer} needs a critic; give a `kpg.models.Critic` of "

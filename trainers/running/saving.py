@@ -71,6 +71,14 @@ class SavedTrainer(keras.Model):
         The file holds the learning rates that a schedule starts from, not what it has
         made of them so far.
         """
+        if not str(filepath).endswith(".keras"):
+            raise ValueError(
+                "A trainer is saved as a `.keras` file: type "
+                f"`save({str(Path(filepath).with_suffix('.keras'))!r})`. "
+                "`save_weights('….weights.h5')` writes weights alone, and "
+                "`kpg.export.export_policy` a SavedModel. Received: "
+                f"filepath={str(filepath)!r}"
+            )
         if kwargs.get("zipped") is False:
             checks.refuse("zipped", "must be left out: `kpg.load` reads a file", False)
         with self._programs.at_base_rates():

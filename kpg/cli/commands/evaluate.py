@@ -18,7 +18,11 @@ def run(options: argparse.Namespace) -> CommandResult:
     import_tensorflow(options.debug)
     chosen = {"env": settings["env"]} | settings.get("preset", {})
     measured = kind_of(settings["env"]).measure(
-        algorithms.load(run, options.model), chosen, options.episodes, options.seed
+        algorithms.load(run, options.model),
+        chosen,
+        options.episodes,
+        options.seed,
+        options.max_steps,
     )
     words = episode_statistics.in_words(measured)
     return CommandResult({"env": settings["env"]} | measured, f"{model}: {words}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from kpg.cli import algorithms
-from kpg.cli.command_result import CommandResult
+from kpg.cli import algorithms, runs
+from kpg.cli.command_result import CommandResult, UsageError
 from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.runs import Run
 
@@ -15,6 +15,12 @@ def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
     run = Run(options.run)
     notes = {"env": run.settings()["env"], "run": str(run.directory)}
+    if options.directory is None:
+        commands = runs.to_serve(run.directory, run.settings()["env"])
+        raise UsageError(
+            f"The directory of the model's versions is missing: type {commands}. "
+            f"Received: {options.run} alone"
+        )
     if run.result_file.is_file():
         result = json.loads(run.result_file.read_text(encoding="utf-8"))
         notes |= {key: result.get(key) for key in ("env_steps", "return_mean")}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from kpg.cli.command_result import CommandResult
+from kpg.cli import runs
+from kpg.cli.command_result import CommandResult, UsageError
 from kpg.cli.quiet_tensorflow import import_tensorflow
-from kpg.cli.runs import to_json
+from kpg.cli.runs import Run, to_json
 
 if TYPE_CHECKING:
     from kpg.export.serving.server import Server
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command; prints as soon as the server answers."""
+    if runs.is_run(options.directory):
+        commands = runs.to_serve(
+            options.directory, Run(options.directory).settings()["env"]
+        )
+        raise UsageError(
+            f"A run is exported first: type {commands}. Received: {options.directory}"
+        )
     import_tensorflow(options.debug)
     from kpg.export.serving import server
 

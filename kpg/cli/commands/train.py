@@ -138,6 +138,7 @@ def _fit(
                 validation_episodes=chosen.validation_episodes,
                 callbacks=[*callbacks, stop],
                 verbose=0,
+                real_steps=True,
             )
             trainer.save(str(run.last_file))
     finally:

@@ -162,6 +162,11 @@ class Texts(Kind):
                 "A text policy completes prompts; give one with --prompt. Received: "
                 f"{options.env} without --prompt"
             )
+        if options.max_steps is not None:
+            raise UsageError(
+                "A completion is bounded by --max-new-tokens; leave --max-steps out. "
+                f"Received: {options.env} with --max-steps"
+            )
         how = {"seed": options.seed, "deterministic": options.deterministic}
         if options.server is None:
             texts = _complete_here(options, how)

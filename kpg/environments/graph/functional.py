@@ -151,7 +151,7 @@ class GraphEnvironment(Environment):
             )
         self.func_env = cast(FunctionalEnv, func_env)
         self.num_envs = checks.whole_number("num_envs", num_envs)
-        self.seed = seed
+        self.seed = checks.seed(seed)
         self.spec = spec if spec is not None else getattr(func_env, "spec", None)
         self.observation_space = self.func_env.observation_space
         self.action_space = self.func_env.action_space
@@ -161,7 +161,7 @@ class GraphEnvironment(Environment):
             if steps is None:
                 steps = getattr(source, "max_episode_steps", None)
         if steps is not None:
-            checks.whole_number("max_episode_steps", steps)
+            steps = checks.whole_number("max_episode_steps", steps)
         self._max_episode_steps = steps
 
     @property

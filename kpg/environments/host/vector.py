@@ -14,9 +14,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 from typing_extensions import override
 
-from kpg import spaces
+from kpg import checks, spaces
 from kpg.environments.environment import Environment
 from kpg.environments.partner import Partner
+from kpg.limits import time_limit
 from kpg.types import Array, Nest, Space
 
 Infos: TypeAlias = dict[str, Any]
@@ -74,6 +75,8 @@ class HostEnvironment(Environment):
         vector_env: The environments. `metadata["autoreset_mode"]` says their mode.
         seed: Seed of the first reset. Defaults to `None`: a trainer's, else Gymnasium's
             own choice.
+        max_episode_steps: The time limit that the environments keep, where none is
+            found; see `kpg.limits`. Defaults to `None`.
 
     Attributes:
         parts: Slices of the copies that are stepped separately; by default one of all.
@@ -81,17 +84,23 @@ class HostEnvironment(Environment):
             goes on only while this number is as it was.
 
     Raises:
-        ValueError: If the autoreset mode is unknown, or a space is not supported.
+        ValueError: If the autoreset mode is unknown, a space is not supported, or the
+            time limit is another one.
     """
 
-    def __init__(self, vector_env: VectorEnv[Any, Any, Any], seed: int | None = None):
+    def __init__(
+        self,
+        vector_env: VectorEnv[Any, Any, Any],
+        seed: int | None = None,
+        max_episode_steps: int | None = None,
+    ) -> None:
         self.vector_env = vector_env
         self.autoreset_mode = mode_of(vector_env)
         self.num_envs = vector_env.num_envs
         has_parts = hasattr(vector_env, "parts")  # Gymnasium's own class has none
         self._parted = cast(_Parted, vector_env) if has_parts else None
         self.parts = self._parted.parts if self._parted else (slice(0, self.num_envs),)
-        self.seed = seed
+        self.seed = checks.seed(seed)
         # EnvPool's own environments have a `spec` of another kind.
         spec = vector_env.spec
         self.spec = spec if isinstance(spec, EnvSpec) else None
@@ -102,24 +111,25 @@ class HostEnvironment(Environment):
         paths = [path for path, _ in spaces.leaves(self.observation_space)]
         indices = ("".join(f"[{key!r}]" for key in path) for path in paths)
         self._names = [f"observations{index}" for index in indices]
-        self._first_seed = seed
+        self._first_seed = self.seed
         self._ended = np.zeros(vector_env.num_envs, bool)
         self._begun = False
         self.calls = 0
+        self._max_episode_steps = _checked_limit(vector_env, max_episode_steps)
         self._sent: Nest = None
         self._closed = False
 
     @property
     @override
     def max_episode_steps(self) -> int | None:
-        return None if self.spec is None else self.spec.max_episode_steps
+        return self._max_episode_steps
 
     def reset(self, seed: int | None = None) -> Nest:
         """Starts a new episode in every copy; returns observations `[B, ...]`.
 
         The seed defaults to that of the constructor the first time, then to none.
         """
-        seed = self._first_seed if seed is None else seed
+        seed = self._first_seed if seed is None else checks.seed(seed)
         self._first_seed = None
         self.calls += 1
         observations, _ = self.vector_env.reset(seed=seed)
@@ -271,6 +281,16 @@ class HostEnvironment(Environment):
             "Received: inf or nan in rows "
             f"{(first + np.flatnonzero(~finite)[:8]).tolist()} of {self.num_envs}"
         )
+
+
+def _checked_limit(env: VectorEnv[Any, Any, Any], said: int | None) -> int | None:
+    found = time_limit(env)
+    if said is None:
+        return found
+    if found is not None and found != said:
+        wanted = f"must be that of the environment, {found}; omit it"
+        checks.refuse("max_episode_steps", wanted, said)
+    return checks.whole_number("max_episode_steps", said)
 
 
 def joined(parts: Sequence[Nest]) -> Nest:

@@ -104,8 +104,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         seed: int = 0,
         jit_compile: bool = True,
     ) -> None:
-        checks.whole_number("max_prompt_tokens", max_prompt_tokens)
-        checks.whole_number("max_new_tokens", max_new_tokens)
+        room = checks.whole_number("max_prompt_tokens", max_prompt_tokens)
+        max_new_tokens = checks.whole_number("max_new_tokens", max_new_tokens)
         self.num_envs = checks.whole_number("num_envs", num_envs)
         self.task = TextTask(
             prompts, references, rewards, reward_weights, columns, max_new_tokens
@@ -114,11 +114,12 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         flat: Config = {"word_classes": word_classes, "phrases": phrases}
         flat |= {"strength": strength, "sharpness": sharpness}
         flat |= {"deterministic": deterministic or None}
+        flat = {name: checks.plain(value) for name, value in flat.items()}
         # What is empty or not given stays the control's own default.
         given = {k: v for k, v in flat.items() if v or isinstance(v, (int, float))}
         self.control = values.get("control", control, Control, CONTROLS, given)
         self._steering = Steering(self.control, executor, max_new_tokens)
-        tokens, lengths = self.task.padded(executor, max_prompt_tokens)
+        tokens, lengths = self.task.padded(executor, room)
         self._interaction = Interaction(executor, self._steering.space, interaction)
         lexicon = self._steering.lexicon
         self._texts = TextBuffer(
@@ -132,7 +133,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._mode = AutoresetMode(checks.choice("autoreset_mode", mode, modes))
         self._describe()
         self._last_actions = self._interaction.no_actions(num_envs)
-        self._seed, self._places, self._steps = seed, 0, 0
+        self._seed, self._places, self._steps = checks.seed(seed) or 0, 0, 0
         self._begun = False
 
     def _make_writer(self, again: bool) -> ExecutorWriter:

@@ -33,6 +33,24 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture
+def unfinished_run(tmp_path: Path) -> Path:
+    """A run directory of CartPole-v1 whose training has just begun."""
+    directory = tmp_path / "runs" / "CartPole-v1" / "1"
+    directory.mkdir(parents=True)
+    (directory / "settings.json").write_text('{"env": "CartPole-v1"}')
+    return directory
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    """A directory that looks like what `kpg export` writes."""
+    version = tmp_path / "cart_pole" / "1"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    return version.parent
+
+
 @pytest.fixture(scope="session")
 def servable(run_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That run's policy, exported; tests must not change it."""

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import gymnasium
+import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-from kpg.cli.playing import play
+from kpg.cli.playing import play, play_episodes
 from kpg.export import Client, Server
 
 
@@ -16,3 +19,18 @@ def test_an_episode_is_played_to_its_end(servable: Path) -> None:
         assert total == steps  # CartPole pays 1 a step
         assert play(env, client, seed=3) == (total, steps)
     env.close()
+
+
+def test_an_endless_episode_is_cut_and_told(
+    servable: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpg.limits.LONGEST_EPISODE", 5)
+    with Server(servable, port=0) as server:
+        options = argparse.Namespace(server=server.address, model_name="default")
+        options.episodes, options.seed, options.max_steps = 2, 3, None
+        values = play_episodes(CartPoleEnv(), options)
+        assert values["length_mean"] == 5
+        assert "2 of 2 episodes had not ended after 5 steps" in capsys.readouterr().err
+        options.max_steps = 4
+        assert play_episodes(CartPoleEnv(), options)["length_mean"] == 4
+    assert not capsys.readouterr().err

@@ -132,3 +132,45 @@ def test_parameters_are_inputs_of_alpha_then_of_beta() -> None:
     inputs = np.logaddexp(0.0, np.arange(8.0)).reshape(2, 2, 2)
     np.testing.assert_allclose(named["concentration1"], 1 + inputs[0], rtol=1e-6)
     np.testing.assert_allclose(named["concentration0"], 1 + inputs[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [3e2, 3e4, 1e6])
+@pytest.mark.parametrize("ratio", [1.0, 0.2])
+def test_large_concentrations_keep_their_digits(alpha: float, ratio: float) -> None:
+    """In float32 the terms of the density, of the size of α, would leave few."""
+    # Far from 0 the softplus is the identity, and float32 can tell the parameters.
+    given = np.array([[alpha, ratio * alpha]], np.float32)
+    exact = scipy.stats.beta(*(1.0 + given[0].astype("f8")))
+    points = exact.mean() + exact.std() * np.linspace(-3.0, 3.0, 9)
+    raw = points.astype(np.float32)[:, np.newaxis]
+    parameters = tf.constant(given)
+    volume = np.log(HIGH - LOW)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(parameters)
+        log_probs = FAMILY.log_prob(tf.tile(parameters, [9, 1]), raw)
+        entropy = FAMILY.entropy(parameters)[0]
+    expected = exact.logpdf(raw[:, 0].astype("f8")) - volume
+    np.testing.assert_allclose(log_probs, expected, atol=1e-5, rtol=1e-6)
+    assert float(entropy) == pytest.approx(entropy_of(given[0]) + volume, abs=1e-5)
+
+    a, b = 1.0 + given[0].astype("f8")
+    digamma, trigamma = scipy.special.digamma, lambda x: scipy.special.polygamma(1, x)
+    x = raw[:, 0].astype("f8")
+    slopes = np.stack([np.log(x) - digamma(a), np.log1p(-x) - digamma(b)], axis=1)
+    slopes = (slopes + digamma(a + b)).sum(axis=0)
+    found = tape.gradient(log_probs, parameters)[0]
+    np.testing.assert_allclose(found, slopes, rtol=1e-4, atol=1e-7)
+    common = (a + b - 2.0) * trigamma(a + b)
+    slopes = [common - (a - 1.0) * trigamma(a), common - (b - 1.0) * trigamma(b)]
+    found = tape.gradient(entropy, parameters)[0]
+    np.testing.assert_allclose(found, slopes, rtol=1e-4, atol=1e-9)
+
+
+def entropy_of(excesses: np.ndarray) -> float:
+    """Returns the entropy on (0, 1) by quadrature around the mean."""
+    exact = scipy.stats.beta(*(1.0 + excesses.astype("f8")))
+    width = 12.0 * exact.std()
+    points = exact.mean() + width * (np.arange(20_000) + 0.5 - 10_000) / 10_000
+    points = points[(points > 0.0) & (points < 1.0)]
+    log_probs = exact.logpdf(points)
+    return float(-(np.exp(log_probs) * log_probs).sum() * width / 10_000)

@@ -20,6 +20,7 @@ from gymnasium.wrappers import (
     GrayscaleObservation,
     RescaleAction,
     TimeAwareObservation,
+    TimeLimit,
     TransformReward,
 )
 from gymnasium.wrappers import FrameStackObservation as FrameStack
@@ -34,6 +35,7 @@ from kpg.environments import (
     Rng,
     as_environment,
 )
+from tests.environments import Counting, Walk, limited
 
 
 def cart_pole() -> gymnasium.Env[Any, Any]:
@@ -266,6 +268,73 @@ def test_an_unknown_id_names_close_ones(env_id: str, close: str) -> None:
         kpg.make(env_id)
     assert f"Received: id={env_id!r}" in str(caught.value)
     assert close in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "package"),
+    [("ALE/Pong-v5", "ale"), ("MiniGrid-Empty-5x5-v0", "minigrid")],
+)
+def test_the_package_of_an_id_is_told(env_id: str, package: str) -> None:
+    with pytest.raises(
+        ValueError,
+        match=rf"pip install {package}.*'{package}\S+:{env_id}|"
+        rf"pip install {package}.*'{package}:{env_id}",
+    ) as caught:
+        kpg.make(env_id)
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_a_namespace_that_nobody_registered_has_no_close_ids() -> None:
+    with pytest.raises(ValueError, match="'module:id' imports") as caught:
+        kpg.make("Mine/Ant-v5")
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["n_envs", "num_environments", "random_seed"])
+def test_arguments_of_other_libraries_are_no_environments(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"Did you mean (num_envs|seed)\?.*{name}=4"):
+        kpg.make("CartPole-v1", **{name: 4})
+
+
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_numbers_of_numpy(backend: Any) -> None:
+    numbers = {"num_envs": np.int64(2), "seed": np.int64(3)}
+    env = kpg.make(
+        "CartPole-v1", backend=backend, max_episode_steps=np.int32(9), **numbers
+    )
+    assert (env.num_envs, env.seed, env.max_episode_steps) == (2, 3, 9)
+    assert type(env.num_envs) is type(env.seed) is int
+    if backend == "gymnasium":
+        env.reset()
+
+
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+def test_none_keeps_the_registered_limit(backend: Any) -> None:
+    env = kpg.make("CartPole-v1", max_episode_steps=None, backend=backend)
+    assert env.max_episode_steps == 500
+
+
+def test_a_limit_among_the_wrappers_is_found() -> None:
+    env = kpg.make("CartPole-v1", wrappers=[lambda env: TimeLimit(env, 20)])
+    assert env.max_episode_steps == env.spec.max_episode_steps == 20
+
+
+def test_a_limit_can_be_said_of_what_has_none() -> None:
+    """A single environment and one in the graph get it, a vector must keep it."""
+    env = as_environment(lambda: Counting(2), 2, max_episode_steps=np.int64(4))
+    assert env.max_episode_steps == steps_until_end(cast(Any, env), np.zeros(2)) == 4
+    walk = as_environment(Walk(), max_episode_steps=4)
+    vector = as_environment(SyncVectorEnv([Counting]), max_episode_steps=np.int64(4))
+    assert walk.max_episode_steps == vector.max_episode_steps == 4
+
+
+def test_another_limit_than_the_one_in_force_is_refused() -> None:
+    for candidate in (SyncVectorEnv([lambda: limited(0)]), lambda: limited(0)):
+        with pytest.raises(ValueError, match=r"that of the environment, 5.*steps=8"):
+            as_environment(candidate, max_episode_steps=8)
+    made = kpg.make("CartPole-v1")
+    with pytest.raises(ValueError, match=r"where the environment is made.*steps=8"):
+        as_environment(made, max_episode_steps=8)
 
 
 def test_an_id_like_no_other_names_none() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ import tensorflow as tf
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
-from tests.environments import Noted, Paid, Walk
+from tests.environments import Counting, Noted, Paid, Walk
 
 Make = Callable[..., Any]
 
@@ -103,3 +105,72 @@ def test_evaluation_plays_other_episodes_than_training(make_trainer: Make) -> No
     trainer.evaluate(env, 1)
     own, given, again = vector.seeds
     assert own == again != 3 and given == 7
+
+
+ENDLESS = {
+    "graph": lambda: kpg.environments.as_environment(Walk(), num_envs=2, seed=0),
+    # Even episodes of a copy end after 3 + copy steps, odd ones never.
+    "gymnasium": lambda: kpg.environments.as_environment(
+        SyncVectorEnv([lambda: Counting(0), lambda: Counting(1)]), seed=0
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", [*ENDLESS])
+def test_an_episode_that_does_not_end_is_cut(backend: str, make_trainer: Make) -> None:
+    env = ENDLESS[backend]()
+    trainer = make_trainer("PPO", env=env)
+    result = trainer.evaluate(env, 5, max_steps=np.int64(7))
+    assert len(result["returns"]) == 5
+    lengths = [7.0] * 5
+    if backend == "gymnasium":  # both are cut once, and then start anew
+        lengths = [3.0, 4.0, 7.0, 7.0, 3.0]
+    assert result["length"] == pytest.approx(np.mean(lengths))
+    assert result["cut"] == lengths.count(7.0)
+    again = trainer.evaluate(ENDLESS[backend](), 5, max_steps=7)
+    np.testing.assert_array_equal(again["returns"], result["returns"])
+
+
+@pytest.mark.parametrize("backend", [*ENDLESS])
+def test_without_a_limit_there_is_a_bound_and_a_warning(
+    backend: str, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpg.trainers.acting.evaluation.LONGEST_EPISODE", 20)
+    env = ENDLESS[backend]()
+    trainer = make_trainer("PPO", env=env)
+    cut = 4 if backend == "graph" else 2
+    with pytest.warns(UserWarning, match=rf"{cut} of 4 episodes.*20 steps.*max_steps"):
+        result = trainer.evaluate(env, 4)
+    assert result["cut"] == cut
+
+
+def test_an_interruption_is_heeded_between_two_calls(make_trainer: Make) -> None:
+    """Without it an evaluation in the graph would be one call that nothing stops."""
+    env = ENDLESS["graph"]()
+    trainer = make_trainer("PPO", env=env)
+    trainer.evaluate(env, 2, max_steps=3)  # builds the graph
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        started = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            trainer.evaluate(env, 2, max_steps=10**9)
+        assert time.perf_counter() - started < 5.0
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert trainer.evaluate(env, 2, max_steps=3)["length"] == 3.0
+
+
+def test_a_later_bound_changes_nothing(make_trainer: Make) -> None:
+    env = kpg.make("CartPole-v1", num_envs=3, seed=3)
+    trainer = make_trainer("PPO", env=env)
+    usual, bounded = (trainer.evaluate(env, 7, max_steps=n) for n in (None, 500))
+    np.testing.assert_array_equal(usual["returns"], bounded["returns"])
+    assert usual["cut"] == bounded["cut"] == 0
+
+
+@pytest.mark.parametrize("wrong", [0, 2.5, -1])
+def test_a_bound_that_is_none_is_refused(wrong: Any, make_trainer: Make) -> None:
+    env = ENDLESS["graph"]()
+    with pytest.raises(ValueError, match="`max_steps` must be a whole number"):
+        make_trainer("PPO", env=env).evaluate(env, 2, max_steps=wrong)

@@ -15,7 +15,7 @@ import kpg
 from kpg.environments import HostEnvironment
 from kpg.trainers.acting.evaluation import HostEvaluator
 from kpg.trainers.acting.host import HostCollector
-from tests.environments import Paid
+from tests.environments import Counting, Paid, limited
 
 STEPS = 60
 
@@ -154,3 +154,23 @@ def test_what_somebody_else_does_breaks_episodes_off(calls: str) -> None:
     env.reset(2)
     np.testing.assert_array_equal(again.observations[0], env.reset(2))
     assert not np.array_equal(again.observations[0], first.observations[0])
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_rows_that_only_reset_are_no_steps(restart: bool) -> None:
+    """Each episode of two steps is followed by a row without one."""
+    played = SyncVectorEnv([lambda: limited(0, 2)] * 2)
+    env = HostEnvironment(played, seed=1)
+    policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
+    collector = HostCollector(env, policy, 6, restart)
+    collector.collect(tf.constant([1, 2]))
+    assert collector.steps == 2 * 4
+
+
+def test_a_limit_that_is_not_kept_is_told() -> None:
+    """Otherwise half an episode would be learned from as a whole one."""
+    env = HostEnvironment(SyncVectorEnv([Counting]), seed=1, max_episode_steps=2)
+    policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
+    collector = HostCollector(env, policy, 2, restart=True)
+    with pytest.raises(ValueError, match=r"TimeLimit.*steps=2.*not ended after 2"):
+        collector.collect(tf.constant([1, 2]))

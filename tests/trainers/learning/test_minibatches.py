@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unittest.mock
 from typing import Any
 
 import gymnasium as gym
@@ -11,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 import kpg
+from kpg.advantages import Gains
 from kpg.trainers.learning.minibatches import global_norm
-from tests.fragments import T, assert_weights, fragment, learn, values_of
+from tests.fragments import B, T, assert_weights, fragment, learn, values_of
 
 
 @pytest.mark.parametrize("xla", [True, False])
@@ -137,3 +139,21 @@ def test_keras_s_optimizers_accumulate_decay_and_count() -> None:
         )
     ]
     assert_weights(step({"optimizer": decaying}), want)
+
+
+@pytest.mark.parametrize("constant", [0.1, 50.2, -3e4])
+def test_equal_advantages_teach_nothing(constant: float, make_trainer: Any) -> None:
+    """Scaled up, the rounding of their mean would count as an advantage of 1."""
+    trainer = make_trainer("PPO", num_steps=T, minibatch_size=T * B, vf_coef=0.0)
+    rows = fragment(trainer.policy)
+    before, same = (
+        values_of(trainer.policy.trainable_variables),
+        tf.fill([T, B], constant),
+    )
+    with unittest.mock.patch.object(
+        type(trainer), "estimate", lambda *_: Gains(same, same)
+    ):
+        learn(trainer, rows)
+    after = values_of(trainer.policy.trainable_variables)
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)

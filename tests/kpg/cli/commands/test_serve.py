@@ -81,3 +81,11 @@ def test_a_busy_port_is_refused(kpg_command: Kpg, servable: Path) -> None:
         result = kpg_command("serve", servable, "--port", server.port)
     assert result.code == 1
     assert str(server.port) in one_line(result)
+
+
+def test_a_run_is_exported_first(kpg_command: Kpg, unfinished_run: Path) -> None:
+    result = kpg_command("serve", unfinished_run)
+    assert result.code == 2
+    servable = Path("servables", "CartPole-v1")
+    assert f"`kpg export {unfinished_run} {servable}`" in one_line(result)
+    assert f"`kpg serve {servable}`" in one_line(result)

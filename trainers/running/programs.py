@@ -75,7 +75,7 @@ class Programs:
         averages from the first step on.
         """
         for optimizer, variables in self.compiled:
-            if int(optimizer.iterations) > 0:
+            if int(tf.convert_to_tensor(optimizer.iterations)) > 0:
                 optimizer.finalize_variable_values(variables)
 
     def evaluator_for(

@@ -198,9 +198,9 @@ def small(make_trainer: Make, env: Any) -> Any:
 def test_no_episodes_begin_twice_by_one_seed(
     make_trainer: Make, tmp_path: Path
 ) -> None:
-    env, other = (HostEnvironment(Noted(), seed=3) for _ in range(2))
-    trainer = small(make_trainer, env)
-    seeds = env.vector_env.seeds
+    vector, others = Noted(), Noted()
+    env, other = (HostEnvironment(own, seed=3) for own in (vector, others))
+    trainer, seeds = small(make_trainer, env), vector.seeds
     how: Any = {"steps_per_epoch": 1, "verbose": 0}
     # Evaluation plays on the copies that train.
     trainer.fit(env, epochs=2, validation_data=env, validation_episodes=1, **how)
@@ -211,7 +211,7 @@ def test_no_episodes_begin_twice_by_one_seed(
     assert seeds.pop() == validation
 
     trainer.fit(other, **how)
-    env.vector_env.breaks = True
+    vector.breaks = True
     with pytest.raises(RuntimeError, match="a step fails"):
         trainer.fit(env, **how)
     trainer.fit(env, **how)
@@ -221,7 +221,7 @@ def test_no_episodes_begin_twice_by_one_seed(
     kpg.load(tmp_path / "trainer.keras").fit(env, **how)
     trained = [first, second, *seeds[4:]]
     assert len(trained) == 6
-    assert len({*trained, validation, *other.vector_env.seeds}) == 8
+    assert len({*trained, validation, *others.seeds}) == 8
 
 
 class Kept(FunctionalEnv):
@@ -295,8 +295,9 @@ def test_trainers_interrupt_each_other(adopted: bool, make_trainer: Make) -> Non
 
 @pytest.mark.usefixtures("one_by_one")
 def test_reinforce_plays_its_first_seed_once(make_trainer: Make) -> None:
-    env = HostEnvironment(Noted(), seed=3)
+    vector = Noted()
+    env = HostEnvironment(vector, seed=3)
     env.spec = gym.envs.registration.EnvSpec("Counting", max_episode_steps=5)
     trainer = make_trainer("REINFORCE", env=env, num_steps=6)
     trainer.fit(env, steps_per_epoch=3, verbose=0)
-    assert env.vector_env.seeds == [3, None, None]
+    assert vector.seeds == [3, None, None]

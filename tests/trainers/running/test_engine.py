@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
@@ -297,7 +298,7 @@ def test_trainers_interrupt_each_other(adopted: bool, make_trainer: Make) -> Non
 def test_reinforce_plays_its_first_seed_once(make_trainer: Make) -> None:
     vector = Noted()
     env = HostEnvironment(vector, seed=3)
-    env.spec = gym.envs.registration.EnvSpec("Counting", max_episode_steps=5)
+    env.spec = EnvSpec("Counting", max_episode_steps=5)
     trainer = make_trainer("REINFORCE", env=env, num_steps=6)
     trainer.fit(env, steps_per_epoch=3, verbose=0)
     assert vector.seeds == [3, None, None]

@@ -12,7 +12,7 @@ import kpg
 
 
 @functools.cache
-def trainer() -> Any:
+def ready() -> Any:
     env = kpg.make("CartPole-v1")
     policy = kpg.models.Policy(env.observation_space, env.action_space)
     made = kpg.trainers.PPO(policy, kpg.models.Critic(env.observation_space))
@@ -43,7 +43,7 @@ def trainer() -> Any:
     ],
 )
 def test_refuses_by_name(method: str, name: str, value: object, instead: str) -> None:
-    call = getattr(trainer(), method)
+    call = getattr(ready(), method)
     given = () if method == "compile" else (kpg.make("CartPole-v1"),)
     with pytest.raises(ValueError) as caught:
         call(*given, **{name: value})
@@ -53,7 +53,7 @@ def test_refuses_by_name(method: str, name: str, value: object, instead: str) ->
 
 def test_a_batch_of_data_teaches_nothing() -> None:
     rows = np.zeros((2, 4), np.float32)
-    for call in (trainer().train_on_batch, trainer().test_on_batch):
+    for call in (ready().train_on_batch, ready().test_on_batch):
         with pytest.raises(ValueError, match=r"learns from an environment.*fit\(env"):
             call(rows)
 

@@ -166,7 +166,8 @@ def test_scaled_losses_learn(algorithm: str, dynamic: bool) -> None:
 def test_replicas_scale_the_loss_together() -> None:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
-        trainer, env = compiled("mixed_float16", keras.optimizers.Adam(3e-3))
+        adam = keras.optimizers.Adam(3e-3, use_ema=True)
+        trainer, env = compiled("mixed_float16", adam)
     history = trainer.fit(env, epochs=4, steps_per_epoch=10, verbose=0).history
     assert max(history["return"]) > 200.0
     for variable in trainer.trainable_variables:

@@ -368,7 +368,7 @@ class Trainer(Algorithm, SavedTrainer):
             validation = self._environments.get(validation_data)
             self.check_environment(validation)
 
-            def validate(callbacks: keras.callbacks.CallbackList) -> dict[str, Any]:
+            def validated(callbacks: keras.callbacks.CallbackList) -> dict[str, Any]:
                 return self.evaluate(
                     validation,
                     validation_episodes,
@@ -376,6 +376,7 @@ class Trainer(Algorithm, SavedTrainer):
                     max_steps=validation_max_steps,
                 )
 
+            validate = validated
         self.compile_seconds = self.train_seconds = 0.0
         Fitting(
             engine,

@@ -96,12 +96,13 @@ def test_a_trainer_of_its_own_seed_repeats_itself(make_trainer: Make) -> None:
 def test_without_seeds_runs_follow_keras_s_seed(backend: Any) -> None:
     def run(seed: int) -> np.ndarray:
         keras.utils.set_random_seed(seed)
-        env = kpg.make("CartPole-v1", num_envs=4, backend=backend)
-        policy = kpg.models.Policy(env.observation_space, env.action_space)
-        critic = kpg.models.Critic(env.observation_space)
-        trainer = kpg.trainers.ActorCritic(policy, critic)
+        env = kpg.make("CartPole-v1", num_envs=2, backend=backend)
+        spaces, small = (env.observation_space, env.action_space), (4,)
+        policy = kpg.models.Policy(*spaces, hidden_units=small)
+        critic = kpg.models.Critic(spaces[0], hidden_units=small)
+        trainer = kpg.trainers.ActorCritic(policy, critic, num_steps=2)
         trainer.compile(jit_compile=False)
-        trainer.fit(env, steps_per_epoch=2, verbose=0)
+        trainer.fit(env, steps_per_epoch=1, verbose=0)
         return np.concatenate([w.ravel() for w in weights(trainer)])
 
     first = run(42)
@@ -133,7 +134,7 @@ def test_layers_keep_their_statistics_and_seeds(make_trainer: Make) -> None:
     trainer.compile("sgd", jit_compile=False)
     states = [normal.moving_mean, dropout.seed_generator.state]
     before = values_of(states)
-    trainer.predict(ROWS, verbose=0)
+    trainer(ROWS)
     for old, new in zip(before, values_of(states), strict=True):
         np.testing.assert_array_equal(old, new)
     trainer.fit(env, steps_per_epoch=1, verbose=0)

@@ -85,7 +85,7 @@ def callback_list(
         # That of a `fit` which evaluates; Keras's list may have no model at all.
         if not add_history and getattr(callbacks, "model", None) is model:
             return callbacks
-        callbacks = callbacks.callbacks
+        callbacks = vars(callbacks)["callbacks"]
     given = tf.nest.flatten([] if callbacks is None else callbacks)
     for callback in given:
         if not isinstance(callback, keras.callbacks.Callback):

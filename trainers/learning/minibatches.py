@@ -13,6 +13,7 @@ import tensorflow as tf
 from typing_extensions import override
 
 from kpg import losses, schedules
+from kpg.graph.compiling import for_gpu, for_xla
 from kpg.trainers.learning.batches import Batch, take
 from kpg.trainers.learning.outputs import outputs
 from kpg.trainers.learning.replicas import all_sum, share, sum_up
@@ -158,35 +159,61 @@ class Descent:
         self,
         batch: Batch,
         orders: Tensor,
-        window: tuple[Tensor | int, Tensor | int],
+        window: tuple[Tensor | int, int],
         taken: Taken,
         progress: Tensor,
     ) -> Taken:
-        """Takes a gradient step on each minibatch, `[first, last)` of the window."""
-        first, last = window
+        """Takes a gradient step on each minibatch of a window: first, how many."""
+        (first, count), limit = window, self.target_kl
+        # A branch would make a GPU's host wait: there, each step is taken and undone.
+        changing = self.training.changing() if limit is None and for_gpu() else []
+        undone = [v for v in changing if keras.backend.is_float_dtype(v.dtype)]
+        counters = [v for v in changing if not keras.backend.is_float_dtype(v.dtype)]
+
+        def undo(variables: list[keras.Variable], before: list[Tensor]) -> None:
+            for variable, old in zip(variables, before, strict=True):
+                variable.assign(tf.where(taken.stopped, old, variable))
 
         def body(index: Tensor, taken: Taken) -> tuple[Tensor, Taken]:
-            arguments = (batch, orders, index, progress)
+            before = [tf.identity(variable) for variable in undone]
+            arguments = (batch, orders, first + index, progress)
             gradients, metrics = self.strategy.run(self._gradients, arguments)
             metrics = sum_up(self.strategy, metrics)
             gradients = sum_up(self.strategy, gradients)
-            stop = taken.stopped
-            if self.target_kl is None:
+            totals = taken.totals + metrics
+            if limit is None:
                 self._apply(gradients)
-            else:
-                kl = metrics[self.names.index(KL_METRIC)]
-                stop = kl > 1.5 * self.target_kl
-                tf.cond(stop, lambda: None, lambda: self._apply(gradients))
-            return index + 1, Taken(stop, taken.totals + metrics, taken.looked + 1.0)
+                undo(undone, before)
+                return index + 1, taken._replace(totals=totals)
+            stop = metrics[self.names.index(KL_METRIC)] > 1.5 * limit
+            tf.cond(stop, lambda: None, lambda: self._apply(gradients))
+            return index + 1, Taken(stop, totals, taken.looked + 1.0)
 
         def unfinished(index: Tensor, taken: Taken) -> Tensor:
             # A condition on the index alone lets XLA know how often the loop runs.
-            more = index < last
-            return more if self.target_kl is None else more & ~taken.stopped
+            more = index < count
+            return more if limit is None else more & ~taken.stopped
 
-        start = tf.where(taken.stopped, last, first)
-        done: Taken = tf.while_loop(unfinished, body, (start, taken))[1]
-        return done
+        def descend() -> Taken:
+            # XLA must see where the loop starts.
+            steered = limit is None and not for_xla()
+            start = tf.where(taken.stopped, count, 0) if steered else tf.constant(0)
+            done: Taken = tf.while_loop(unfinished, body, (start, taken))[1]
+            if limit is not None:
+                return done
+            looked = tf.where(taken.stopped, 0.0, float(count))
+            return done._replace(looked=taken.looked + looked)
+
+        if limit is not None or not for_xla():
+            return descend()
+        if not undone:
+            done: Taken = tf.cond(taken.stopped, lambda: taken, descend)
+            return done
+        before = [tf.identity(counter) for counter in counters]
+        done = descend()
+        undo(counters, before)
+        totals = tf.where(taken.stopped, taken.totals, done.totals)
+        return done._replace(totals=totals)
 
     def metrics(self, taken: Taken) -> Metrics:
         """Returns the means over the minibatches, by name."""

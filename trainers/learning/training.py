@@ -62,6 +62,14 @@ class Training(NamedTuple):
         """All trainable variables, each once."""
         return [v for _, variables in self.optimized for v in variables]
 
+    def changing(self) -> list[keras.Variable]:
+        """Returns all variables that a gradient step may change, each once."""
+        partner = None if self.partner is None else self.partner.model
+        models = (self.policy, self.critic, partner)
+        owners = (*models, *(optimizer for optimizer, _ in self.optimized))
+        found = [v for owner in owners if owner is not None for v in owner.variables]
+        return list({id(v): v for v in (*found, *self.variables)}.values())
+
     def minibatch_size(self, size: int | None) -> int:
         """Returns a minibatch's rows on all replicas; `None` is all rows."""
         num_envs, num_steps = self.num_envs, self.settings.num_steps

@@ -7,7 +7,14 @@ import logging
 import pytest
 import tensorflow as tf
 
-from kpg.graph.compiling import building_for_xla, compiled, for_xla, traceable
+from kpg.graph.compiling import (
+    building_for_device,
+    building_for_xla,
+    compiled,
+    for_gpu,
+    for_xla,
+    traceable,
+)
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
@@ -51,3 +58,14 @@ def test_objects_that_are_each_traced_once_are_no_retracing(
     for _ in range(11):
         tf.function(Doubled().run, autograph=False)(tf.constant(1.0))
     assert [record for record in caplog.records if "retracing" in record.message]
+
+
+@pytest.mark.parametrize("xla", [True, False])
+def test_only_xla_has_forms_for_a_gpu(xla: bool) -> None:
+    with building_for_xla(xla):
+        assert not for_gpu()  # there is none
+        with building_for_device("GPU"):
+            assert for_gpu() == xla
+            with building_for_device("CPU"):
+                assert not for_gpu()
+        assert not for_gpu()

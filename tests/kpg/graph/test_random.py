@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kpg.graph import random
-from kpg.graph.compiling import building_for_xla, compiled
+from kpg.graph.compiling import building_for_device, building_for_xla, compiled
 
 COUNT = 40_000
 SEED = tf.constant([7, -8])
@@ -141,3 +141,27 @@ def test_seeds_that_numbers_are_folded_in_are_all_different() -> None:
     assert len(set(folded)) > len(pairs) - 3  # two of 2000 meet with 0.1 %
     assert all(0 <= seed < 2**31 for seed in folded)
     assert folded == [random.fold_in(*pair) for pair in pairs]
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_forms_for_a_gpu_give_the_same_bits(name: str) -> None:
+    found = []
+    for device in ("CPU", "GPU"):
+        with building_for_xla(), building_for_device(device):
+            found.append(np.asarray(DRAWS[name](SEED)))
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("name", ["integers", "permutations"])
+def test_a_program_does_not_grow_with_its_numbers(name: str) -> None:
+    """Numbers from 0 on would be a literal of megabytes."""
+
+    def size(count: int) -> int:
+        draw = {
+            "integers": lambda seed: random.integers([count], seed, 0, 9),
+            "permutations": lambda seed: random.permutations(1, count, seed),
+        }[name]
+        program = compiled(draw, True).experimental_get_compiler_ir(SEED)
+        return len(program(stage="hlo_serialized"))
+
+    assert size(2**20 + 5) < 1.2 * size(2**12)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from kpg.graph.scan import decayed_sums, scan
+from tests.programs import passes
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -56,6 +57,16 @@ def test_gradients_flow_through_time(in_graph: bool) -> None:
         tape.watch(rows)
         carry = (tf.function(product) if in_graph else product)(rows)
     np.testing.assert_allclose(tape.gradient(carry, rows), [6.0, 3.0, 2.0])
+
+
+def test_xla_knows_how_often_the_loop_runs() -> None:
+    """Else the host of a GPU waits after every pass to learn whether one follows."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def sums(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return scan(lambda carry, row: (carry + row, carry), tf.zeros([3]), rows)
+
+    assert passes(sums, tf.zeros([50, 3])) == [50]
 
 
 @pytest.mark.parametrize("length", [None, 0])

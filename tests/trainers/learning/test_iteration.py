@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import kpg
 from kpg import losses
+from kpg.graph.compiling import building_for_device, building_for_xla
 from kpg.trainers import PPO, Batch, Iteration, Outputs, Trainer, TrainerSettings
 from tests.fragments import B, T, collected, fragment, learn, values_of
 
@@ -378,3 +379,37 @@ def test_a_wrong_loss_is_refused_by_name(env: Any, case: str) -> None:
         trainer.fit(env, steps_per_epoch=1, verbose=0)
     for old, new in zip(before, trainer.learned_variables(), strict=True):
         np.testing.assert_array_equal(old, number(new))
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_the_form_for_a_gpu_learns_the_same(make_trainer: Callable[..., Any]) -> None:
+    """It has no branches, and asks the critic about some rows at a time."""
+    learned = []
+    for device in ("CPU", "GPU"):
+        trainer = make_trainer("PPO", num_steps=T, num_epochs=1, minibatch_size=T)
+        rows = fragment(trainer.policy)
+        with building_for_xla(), building_for_device(device):
+            metrics = learn(trainer, rows)[1]
+        learned.append((weights(trainer), metrics))
+    (expected, metrics), (found, others) = learned
+    assert others == pytest.approx(metrics, rel=1e-4, abs=1e-5)
+    for left, right in zip(expected, found, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
+def test_a_broken_trajectory_leaves_everything_as_it_was(
+    device: str, make_trainer: Callable[..., Any]
+) -> None:
+    trainer = make_trainer("PPO", num_steps=T, minibatch_size=T)
+    rows = fragment(trainer.policy)
+    rewards = tf.tensor_scatter_nd_update(rows.rewards, [[1, 2]], [float("nan")])
+    before = values_of([*trainer.variables, *trainer.optimizer.variables])
+    with building_for_xla(), building_for_device(device):
+        _, metrics = learn(trainer, rows._replace(rewards=rewards))
+    after = values_of([*trainer.variables, *trainer.optimizer.variables])
+    assert metrics["broken_environment"] == 1.0
+    assert metrics["loss"] == 0.0
+    for left, right in zip(before, after, strict=True):
+        np.testing.assert_array_equal(left, right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest.mock
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -10,11 +11,24 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from typing_extensions import override
 
 import kpg
 from kpg.advantages import Gains
-from kpg.trainers.learning.minibatches import global_norm
-from tests.fragments import B, T, assert_weights, fragment, learn, values_of
+from kpg.graph.compiling import building_for_device, compiled
+from kpg.trainers.learning.batches import Batch
+from kpg.trainers.learning.minibatches import Descent, Objective, global_norm
+from kpg.types import Metrics, Tensor
+from tests.fragments import (
+    B,
+    T,
+    assert_weights,
+    batch_of,
+    fragment,
+    learn,
+    values_of,
+)
+from tests.programs import passes
 
 
 @pytest.mark.parametrize("xla", [True, False])
@@ -157,3 +171,34 @@ def test_equal_advantages_teach_nothing(constant: float, make_trainer: Any) -> N
     after = values_of(trainer.policy.trainable_variables)
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+class Bias(Objective):
+    """Pulls the bias of a policy's head down."""
+
+    def __init__(self, policy: Any) -> None:
+        self.bias = policy.head.bias
+
+    @override
+    def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
+        loss = tf.reduce_sum(self.bias * tf.reduce_mean(rows.advantages))
+        return loss, {"loss": loss}
+
+
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
+def test_xla_knows_how_many_steps_there_are(
+    device: str, make_trainer: Callable[..., Any]
+) -> None:
+    """Also from a later epoch on, and if a broken trajectory may teach nothing."""
+    trainer = make_trainer("ActorCritic", num_steps=6, optimizer=keras.optimizers.SGD())
+    batch = batch_of(trainer, fragment(trainer.policy))
+    descent = Descent(trainer.training_on(4), Bias(trainer.policy))
+    orders = tf.reshape(tf.range(24), [12, 2])
+
+    def later(first: Tensor, healthy: Tensor) -> Tensor:
+        taken = descent.start(batch, orders, healthy)
+        return descent.run(batch, orders, (first, 7), taken, tf.zeros([])).totals
+
+    with building_for_device(device):
+        function = compiled(later, jit_compile=True)
+        assert passes(function, tf.constant(2), tf.constant(True)) == [7]

@@ -54,7 +54,7 @@ def refuse(name: str, wanted: str, value: object) -> NoReturn:
 def plain(value: _T) -> _T:
     """Returns a NumPy scalar as Python's number or bool, and all else as it is."""
     scalar = isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0
-    return value.item() if scalar else value  # type: ignore[attr-defined, no-any-return]
+    return value.item() if scalar else value  # type: ignore[attr-defined]
 
 
 def make_plain(settings: Any) -> None:

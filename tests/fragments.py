@@ -175,7 +175,7 @@ def orders_of(trainer: Any, num_envs: int, iteration: int) -> np.ndarray:
     training = trainer.training_on(num_envs)
     seeds = random.seeds([2], tf.constant([training.seed, iteration]))
     (epochs, _), size = training.minibatches(), trainer.updates.minibatch_size
-    return training.orders(epochs, size, seeds[1]).numpy()
+    return np.asarray(training.orders(epochs, size, seeds[1]))
 
 
 def decoder_of(trainer: Any, env: Any) -> Any:

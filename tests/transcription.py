@@ -154,7 +154,8 @@ class Transcription:
             for all_of, part in zip(kept, parts, strict=True):
                 all_of.append(part)
         named = {name: np.array([log[name] for log in logs]) for name in LOGS}
-        return Outcome(*kept, named, frozenset(self.met))
+        policies, critics, observed, returns = kept
+        return Outcome(policies, critics, observed, returns, named, frozenset(self.met))
 
     def iteration(self, rows: Rows, orders: Array, progress: float) -> dict[str, float]:
         """Learns from one fragment; returns its logs."""
@@ -381,8 +382,8 @@ def transcribed(place: str, **options: Any) -> Outcome:
 def alike(one: Outcome, other: Outcome, *names: str) -> None:
     """Compares parts of two outcomes by name, those of the logs included."""
     for name in names:
-        pair = [
+        found, expected = (
             run.logs[name] if name in LOGS else np.array(getattr(run, name))
             for run in (one, other)
-        ]
-        np.testing.assert_allclose(*pair, rtol=2e-4, atol=5e-5, err_msg=name)
+        )
+        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=5e-5, err_msg=name)

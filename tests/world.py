@@ -265,5 +265,7 @@ def trained(place: str) -> Run:
     )
     logs = history.history
     orders = [orders_of(trainer, COPIES, index) for index in range(ITERATIONS)]
-    outcome = Outcome(*watch.weights, {name: np.array(logs[name]) for name in LOGS})
+    named = {name: np.array(logs[name]) for name in LOGS}
+    policies, critics, observed, returns = watch.weights
+    outcome = Outcome(policies, critics, observed, returns, named)
     return Run(outcome, world.world.fragments(), orders, *first)

@@ -62,9 +62,9 @@ def test_scalars_of_numpy_become_those_of_python(make: Any) -> None:
         found = check("size", make(value))
         assert found == value
         assert type(found) in (int, float, bool)
-    for check, value in ((checks.whole_number, True), (checks.flag, 1)):
+    for check, wrong in ((checks.whole_number, True), (checks.flag, 1)):
         with pytest.raises(ValueError, match="`size` must be"):
-            check("size", make(value))
+            check("size", make(wrong))
 
 
 def test_a_seed_is_a_whole_number_or_none() -> None:

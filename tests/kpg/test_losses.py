@@ -195,6 +195,7 @@ def through(log_ratios: Any, loss: Any) -> tuple[Any, Any]:
     return value.numpy(), tape.gradient(value, x).numpy()
 
 
+SIGNS = tf.constant([1.0, -1.0, 1.0, -1.0])
 LOSSES_OF_RATIOS = {
     "clipped": lambda x: kpg.losses.clipped_surrogate(
         x, tf.zeros_like(x), SIGNS, clip_range=0.2
@@ -205,7 +206,6 @@ LOSSES_OF_RATIOS = {
     "k3": lambda x: kpg.losses.approximate_kl(x, tf.zeros_like(x)),
     "reference": lambda x: kpg.losses.reference_kl(x, tf.zeros_like(x), -x),
 }
-SIGNS = tf.constant([1.0, -1.0, 1.0, -1.0])
 
 
 @pytest.mark.parametrize("name", [*LOSSES_OF_RATIOS])

@@ -83,9 +83,11 @@ def test_numbers_of_numpy_become_those_of_python() -> None:
         def __post_init__(self) -> None:
             assert type(self.size) is int
 
-    made = Checked(np.int64(3), np.float64(0.25))
+    size: Any = np.int64(3)
+    share: Any = np.float32(0.5)
+    made = Checked(size, np.float64(0.25))
     assert (type(made.size), type(made.share)) == (int, float)
-    assert dataclasses.replace(made, share=np.float32(0.5)).get_config() == {
+    assert dataclasses.replace(made, share=share).get_config() == {
         "size": 3,
         "share": 0.5,
     }

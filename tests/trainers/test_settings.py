@@ -83,7 +83,7 @@ def test_settings_of_other_libraries_are_told_their_place(name: str, told: str) 
 
 
 def test_numbers_of_numpy_are_settings() -> None:
-    numbers = {
+    numbers: dict[str, Any] = {
         "num_steps": np.int64(16),
         "gamma": np.float32(0.5),
         "normalize_rewards": np.bool_(True),

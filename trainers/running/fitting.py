@@ -194,7 +194,7 @@ class Fitting:
         log, env = EpochLog(), self.engine.env
         total, step = self.epochs * self.steps, 0
         while True:
-            done = epoch * self.steps + step
+            done: float = epoch * self.steps + step
             if self.real_steps:
                 done = (self._env_steps() - self._before) / self.engine.rows
             left = int((epoch + 1) * self.steps - done)

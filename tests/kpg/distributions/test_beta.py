@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import gymnasium as gym
@@ -154,14 +155,15 @@ def test_large_concentrations_keep_their_digits(alpha: float, ratio: float) -> N
     assert float(entropy) == pytest.approx(entropy_of(given[0]) + volume, abs=1e-5)
 
     a, b = 1.0 + given[0].astype("f8")
-    digamma, trigamma = scipy.special.digamma, lambda x: scipy.special.polygamma(1, x)
+    digamma: Any = scipy.special.digamma
+    trigamma: Any = functools.partial(scipy.special.polygamma, 1)
     x = raw[:, 0].astype("f8")
     slopes = np.stack([np.log(x) - digamma(a), np.log1p(-x) - digamma(b)], axis=1)
     slopes = (slopes + digamma(a + b)).sum(axis=0)
     found = tape.gradient(log_probs, parameters)[0]
     np.testing.assert_allclose(found, slopes, rtol=1e-4, atol=1e-7)
     common = (a + b - 2.0) * trigamma(a + b)
-    slopes = [common - (a - 1.0) * trigamma(a), common - (b - 1.0) * trigamma(b)]
+    slopes = np.stack([common - (z - 1.0) * trigamma(z) for z in (a, b)])
     found = tape.gradient(entropy, parameters)[0]
     np.testing.assert_allclose(found, slopes, rtol=1e-4, atol=1e-9)
 

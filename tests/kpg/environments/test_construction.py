@@ -293,15 +293,15 @@ def test_a_namespace_that_nobody_registered_has_no_close_ids() -> None:
 @pytest.mark.parametrize("name", ["n_envs", "num_environments", "random_seed"])
 def test_arguments_of_other_libraries_are_no_environments(name: str) -> None:
     with pytest.raises(ValueError, match=rf"Did you mean (num_envs|seed)\?.*{name}=4"):
-        kpg.make("CartPole-v1", **{name: 4})
+        made: Any = kpg.make
+        made("CartPole-v1", **{name: 4})
 
 
 @pytest.mark.parametrize("backend", ["graph", "gymnasium"])
 def test_numbers_of_numpy(backend: Any) -> None:
-    numbers = {"num_envs": np.int64(2), "seed": np.int64(3)}
-    env = kpg.make(
-        "CartPole-v1", backend=backend, max_episode_steps=np.int32(9), **numbers
-    )
+    numbers: Any = {"num_envs": np.int64(2), "seed": np.int64(3)}
+    numbers["max_episode_steps"] = np.int32(9)
+    env: Any = kpg.make("CartPole-v1", backend=backend, **numbers)
     assert (env.num_envs, env.seed, env.max_episode_steps) == (2, 3, 9)
     assert type(env.num_envs) is type(env.seed) is int
     if backend == "gymnasium":
@@ -315,16 +315,17 @@ def test_none_keeps_the_registered_limit(backend: Any) -> None:
 
 
 def test_a_limit_among_the_wrappers_is_found() -> None:
-    env = kpg.make("CartPole-v1", wrappers=[lambda env: TimeLimit(env, 20)])
+    env: Any = kpg.make("CartPole-v1", wrappers=[lambda env: TimeLimit(env, 20)])
     assert env.max_episode_steps == env.spec.max_episode_steps == 20
 
 
 def test_a_limit_can_be_said_of_what_has_none() -> None:
     """A single environment and one in the graph get it, a vector must keep it."""
-    env = as_environment(lambda: Counting(2), 2, max_episode_steps=np.int64(4))
+    four: Any = np.int64(4)
+    env = as_environment(lambda: Counting(2), 2, max_episode_steps=four)
     assert env.max_episode_steps == steps_until_end(cast(Any, env), np.zeros(2)) == 4
     walk = as_environment(Walk(), max_episode_steps=4)
-    vector = as_environment(SyncVectorEnv([Counting]), max_episode_steps=np.int64(4))
+    vector = as_environment(SyncVectorEnv([Counting]), max_episode_steps=four)
     assert walk.max_episode_steps == vector.max_episode_steps == 4
 
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments import as_environment
+from kpg.environments import GraphEnvironment, as_environment
 from kpg.models import Policy
 from kpg.trainers.acting.graph import Episodes, GraphCollector, act
 from kpg.trainers.acting.host import HostCollector
@@ -183,6 +183,7 @@ def test_the_greedy_action_is_the_mode_and_needs_no_luck() -> None:
 @pytest.mark.usefixtures("one_by_one")
 def test_what_ends_at_the_limit_is_terminated_not_truncated() -> None:
     env = as_environment(Walk(length=3, max_episode_steps=3), num_envs=2, seed=0)
+    assert isinstance(env, GraphEnvironment)
     policy = Policy(env.observation_space, env.action_space, hidden_units=(2,))
     collector = GraphCollector(env, policy, 6, 2)
     _, rows, _ = collector.collect(collector.start(SEED), SEED)

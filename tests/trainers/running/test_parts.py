@@ -94,5 +94,6 @@ def test_what_is_no_model_is_told_how_to_make_one(wrong: Any) -> None:
     env = kpg.make("CartPole-v1")
     policy, critic = wrong
     with pytest.raises(ValueError, match=r"Type policy = kpg\.models\.Policy\(") as e:
-        kpg.trainers.PPO(policy, critic and env, verbose=1)
+        made: Any = kpg.trainers.PPO
+        made(policy, critic and env, verbose=1)
     assert "PPO(policy, critic)" in str(e.value)

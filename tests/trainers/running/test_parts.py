@@ -80,7 +80,7 @@ def test_half_precision_anywhere_scales_the_loss() -> None:
     for policy in ("float32", "mixed_bfloat16"):  # whose exponents are the same
         assert not uses_half_precision(keras.layers.Dense(2, dtype=policy))
     plain = keras.optimizers.SGD()
-    scaled = scaling(plain)
+    scaled: Any = scaling(plain)
     assert isinstance(scaled, keras.optimizers.LossScaleOptimizer)
     assert scaled.inner_optimizer is plain
     assert scaling(scaled) is scaled and scaling(None) is None

@@ -65,22 +65,62 @@ def encode(space: Space, batch: Nest) -> Nest:
     `batch` has B elements of the space as Gymnasium batches them: arrays, sequences of
     strings for a `Text`, nests of these for `Dict` and `Tuple`. The top of this module
     says what becomes of them. Raises a `ValueError` if an array's shape is not the
-    space's, or a text is too long or has a character that is not in the space.
+    space's, or it is of floats where the space has integers; if a number is not in a
+    `Discrete`, `MultiDiscrete` or `MultiBinary`, or too large for the dtype; if a text
+    is too long or has a character that is not in the space.
     """
+    return _encode(space, batch, "")
+
+
+def _encode(space: Space, batch: Nest, where: str) -> Nest:
     if space.shape is not None:
-        values: Array = np.array(batch, space.dtype)
-        if values.shape[1:] == space.shape:
-            return values
-        raise ValueError(
-            f"A batch of {space} must have the shape [B, *{space.shape}]. Received: "
-            f"shape={values.shape}"
-        )
+        given: Array = np.asarray(batch)
+        if given.shape[1:] != space.shape:
+            raise ValueError(
+                f"A batch of {space} must have the shape [B, *{space.shape}]. Received:"
+                f" shape={given.shape}{where and f' at {where}'}"
+            )
+        with np.errstate(over="ignore"):
+            values = given.astype(space.dtype)
+        if values.dtype.kind in "iub":
+            _check_integers(space, given, values, where)
+        return values
     if isinstance(space, gym.spaces.Text):
         return _encode_texts(space, batch)
     if isinstance(space, gym.spaces.Dict):
-        return _nest(space, [encode(part, batch[key]) for key, part in _parts(space)])
-    parts = zip(_parts(space), batch, strict=True)
-    return tuple(encode(part, values) for (_, part), values in parts)
+        parts = [_encode(p, batch[k], f"{where}[{k!r}]") for k, p in _parts(space)]
+        return _nest(space, parts)
+    pairs = zip(_parts(space), batch, strict=True)
+    return tuple(_encode(part, own, f"{where}[{i}]") for (i, part), own in pairs)
+
+
+def _check_integers(space: Space, given: Array, values: Array, where: str) -> None:
+    if given.dtype.kind in "iub":
+        outside = np.zeros((), bool)
+        if given.dtype != values.dtype:
+            outside = given != values
+        if (bounds := choices(space)) is not None:
+            outside = outside | (given < bounds[0]) | (given > bounds[1])
+        if not outside.any():
+            return
+        index = tuple(np.argwhere(outside)[0].tolist())
+        seen = f"{given[index]} at index {index}, of which the first is the row"
+    else:
+        seen = f"{given.dtype} numbers"
+    raise ValueError(f"Observations{where} must be in {space}. Received: {seen}")
+
+
+def choices(space: Space) -> tuple[Array, Array] | None:
+    """Returns the least and the largest integers of a space whose values are choices.
+
+    That is a `Discrete`, `MultiDiscrete` or `MultiBinary`, and `None` is for all else.
+    """
+    if isinstance(space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
+        count = getattr(space, "nvec", getattr(space, "n", 1))
+        return np.asarray(space.start), space.start + np.asarray(count) - 1
+    if isinstance(space, gym.spaces.MultiBinary):
+        return np.zeros(space.shape, int), np.ones(space.shape, int)
+    return None
 
 
 def leaves(space: Space) -> list[tuple[Path, Space]]:

@@ -11,6 +11,7 @@ import numpy as np
 from kpg import checks
 
 SMALLEST_IMAGE = 8
+CHANNELS = ("auto", "first", "last", "none", "legacy")
 
 # The smallest side they are for, then kernel and stride of each convolution.
 _CONVOLUTIONS = (
@@ -46,7 +47,10 @@ def mlp(
 
 
 def cnn(
-    image_shape: Sequence[int], units: int = 512, seed: int | None = None
+    image_shape: Sequence[int],
+    units: int = 512,
+    seed: int | None = None,
+    channels: str = "auto",
 ) -> keras.Sequential:
     """The convolutional network of Atari's DQN, shrunk for small images.
 
@@ -55,10 +59,13 @@ def cnn(
     Mnih et al. (2015), https://doi.org/10.1038/nature14236; below that they are less.
 
     Args:
-        image_shape: `[height, width, channels]`, or `[channels, height, width]` if the
-            first axis is smaller than the last; at least 8 × 8 pixels.
+        image_shape: `[height, width]`, with the channels before or behind them, or
+            `[frames, …]` of such images, at least 8 × 8 pixels.
         units: Width of the dense layer. Defaults to 512.
         seed: Seed of the weights. Defaults to a random one.
+        channels: "first" or "last", where they are. Defaults to "auto", which tells by
+            the shape: not one of two axes that are equal, else first if there are half
+            as many as pixels along each side, and otherwise last.
 
     Returns:
         A `keras.Sequential` from float `[B, *image_shape]`, with values around 1, to
@@ -67,18 +74,22 @@ def cnn(
     Raises:
         ValueError: If the shape is not that of such an image.
     """
-    side = smallest_side(image_shape)
-    if side < SMALLEST_IMAGE:
+    axes = image_axes(image_shape, channels)
+    if axes is None:
         raise ValueError(
-            f"Images must have at least {SMALLEST_IMAGE} by {SMALLEST_IMAGE} pixels "
-            "and channels: [height, width, channels]. Received: "
-            f"image_shape={tuple(image_shape)}"
+            f"Images must have at least {SMALLEST_IMAGE} by {SMALLEST_IMAGE} pixels: "
+            "[height, width], perhaps with channels and frames. Received: "
+            f"image_shape={tuple(image_shape)}, channels={channels!r}"
         )
     starts = _initializers(seed)
     units = checks.whole_number("units", units)
     layers: list[keras.layers.Layer] = [keras.Input(image_shape)]
-    if _channels_first(image_shape):
-        layers.append(keras.layers.Permute((2, 3, 1)))
+    if [*axes] != sorted(axes):
+        layers.append(keras.layers.Permute([axis + 1 for axis in axes]))
+    height, width, *planes = (image_shape[axis] for axis in axes)
+    if len(planes) != 1:
+        layers.append(keras.layers.Reshape((height, width, math.prod(planes))))
+    side = min(height, width)
     _, convolutions = next(row for row in _CONVOLUTIONS if side >= row[0])
     options = {"data_format": "channels_last", "activation": "relu"}
     layers += [
@@ -91,15 +102,43 @@ def cnn(
     return keras.Sequential([*layers, keras.layers.Flatten(), dense])
 
 
-def smallest_side(image_shape: Sequence[int]) -> int:
-    """Returns the pixels along an image's shorter side, 0 if it is not of rank 3."""
-    if len(image_shape) != 3:
-        return 0
-    return min(image_shape[1:] if _channels_first(image_shape) else image_shape[:-1])
+def image_axes(shape: Sequence[int], channels: str = "auto") -> list[int] | None:
+    """Returns the axes of height, width, and then frames and channels, if any.
+
+    `None` is for what is no image of at least 8 × 8 pixels. `channels` is as in `cnn`;
+    "none" says that nothing is an image, and "legacy" reads images as versions before
+    this argument did: of rank 3, first if the first axis is smaller than the last.
+    """
+    checks.choice("channels", channels, CHANNELS)
+    if channels == "none" or not 2 <= len(shape) <= (3 if channels == "legacy" else 4):
+        return None
+    if len(shape) == 4:
+        inner = image_axes(shape[1:], channels)
+        if inner is not None:
+            return [inner[0] + 1, inner[1] + 1, 0, *(axis + 1 for axis in inner[2:])]
+        orders = [[0, 1, 2, 3]]
+    elif len(shape) == 2:
+        orders = [[0, 1]] if channels != "legacy" else []
+    else:
+        named = {"first": [1, 2, 0], "last": [0, 1, 2]}
+        guess = _told_by_shape(shape, channels)
+        orders = [named[guess]]
+        if channels == "auto":
+            orders += named.values()
+    sizes = (min(shape[axis] for axis in order[:2]) for order in orders)
+    pairs = zip(orders, sizes, strict=True)
+    return next((order for order, size in pairs if size >= SMALLEST_IMAGE), None)
 
 
-def _channels_first(image_shape: Sequence[int]) -> bool:
-    return image_shape[0] < image_shape[-1]
+def _told_by_shape(shape: Sequence[int], channels: str) -> str:
+    first, middle, last = shape
+    if channels == "legacy":
+        return "first" if first < last else "last"
+    if channels != "auto":
+        return channels
+    if first == middle:
+        return "last"
+    return "first" if middle == last or 2 * first <= min(middle, last) else "last"
 
 
 def _initializers(seed: int | None) -> Iterator[keras.initializers.Initializer]:

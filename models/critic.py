@@ -41,12 +41,15 @@ class Critic(ObservationModel):
         action_mask: str | None = None,
         trunk: Policy | None = None,
         seed: int | None = None,
+        channels: str = "auto",
         **kwargs: Unpack[LayerArguments],
     ) -> None:
         remembered = memories.get(memory, memory_units, memory_steps)
         super().__init__(
             observation_space,
-            TrunkOptions(backbone, hidden_units, activation, remembered, action_mask),
+            TrunkOptions(
+                backbone, hidden_units, activation, remembered, action_mask, channels
+            ),
             units=1,
             gain=1.0,
             seed=seed,

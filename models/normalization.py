@@ -13,7 +13,10 @@ from kpg.types import Config, LayerArguments
 
 
 class Sums(NamedTuple):
-    """Rows of a batch, and their summed deviation `[...]` from the running mean."""
+    """Rows of a batch, and their summed deviation `[...]` from the running mean.
+
+    It has the dtype of the mean.
+    """
 
     count: tf.Tensor
     deviation: tf.Tensor
@@ -33,12 +36,15 @@ class RunningNormalization(keras.layers.Layer):
     Args:
         feature_shape: Shape of one row, `()` for scalars.
         clip: Bound of the standardised values. Defaults to 10.
+        precise: Whether the mean is kept and subtracted in float64, for inputs whose
+            differences float32 does not show. Defaults to `False`.
     """
 
     def __init__(
         self,
         feature_shape: Sequence[int],
         clip: float = 10.0,
+        precise: bool = False,
         **kwargs: Unpack[LayerArguments],
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -46,8 +52,11 @@ class RunningNormalization(keras.layers.Layer):
         self.feature_shape = tuple(feature_shape)
         self.clip = clip
         shape = self.feature_shape
+        self.precise = precise
+        self._wide = tf.float64 if precise else tf.float32
         options = {"dtype": "float32", "trainable": False, "autocast": False}
-        self.mean = self.add_weight(shape, "zeros", name="mean", **options)
+        wide = {**options, "dtype": self._wide.name}
+        self.mean = self.add_weight(shape, "zeros", name="mean", **wide)
         self.variance = self.add_weight(shape, "ones", name="variance", **options)
         self.count = self.add_weight((), "zeros", name="count", **options)
         self.built = True
@@ -55,7 +64,8 @@ class RunningNormalization(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Standardises `[..., *feature_shape]` inputs."""
         bound = tf.where(self.count > 0.0, self.clip, float("inf"))
-        outputs = (tf.cast(inputs, tf.float32) - self.mean) * self.inverse_deviation()
+        deviations = tf.cast(tf.cast(inputs, self._wide) - self.mean, tf.float32)
+        outputs = deviations * self.inverse_deviation()
         return tf.clip_by_value(outputs, -bound, bound)
 
     def inverse_deviation(self) -> tf.Tensor:
@@ -82,8 +92,9 @@ class RunningNormalization(keras.layers.Layer):
         Around another point, squares of a distant batch would lose their digits. `sums`
         are over all replicas; the result is `[*feature_shape]`.
         """
-        center = self.mean + sums.deviation / tf.maximum(sums.count, 1.0)
-        return tf.reduce_sum(tf.square(self._deviations(rows, center, valid)), axis=0)
+        center = self.mean + self._shift(sums)
+        deviations = tf.cast(self._deviations(rows, center, valid), tf.float32)
+        return tf.reduce_sum(tf.square(deviations), axis=0)
 
     def merge(
         self, sums: Sums, squares: tf.Tensor, enabled: tf.Tensor | bool = True
@@ -95,11 +106,12 @@ class RunningNormalization(keras.layers.Layer):
         old = tf.convert_to_tensor(self.count)
         total = old + sums.count
         safe = tf.maximum(total, 1.0)
-        shift = sums.deviation / tf.maximum(sums.count, 1.0)
+        shift = self._shift(sums)
         squares = squares + self.variance * old
-        squares += tf.square(shift) * old * sums.count / safe
+        squares += tf.square(tf.cast(shift, tf.float32)) * old * sums.count / safe
         changed = tf.logical_and(enabled, sums.count > 0.0)
-        mean = self.mean + shift * sums.count / safe
+        count, total_count = (tf.cast(n, self._wide) for n in (sums.count, safe))
+        mean = self.mean + shift * count / total_count
         self.mean.assign(tf.where(changed, mean, self.mean))
         self.variance.assign(tf.where(changed, squares / safe, self.variance))
         self.count.assign(tf.where(changed, total, old))
@@ -109,16 +121,22 @@ class RunningNormalization(keras.layers.Layer):
         sums = self.sums(rows, valid)
         self.merge(sums, self.squares(rows, sums, valid))
 
+    def _shift(self, sums: Sums) -> tf.Tensor:
+        """Returns how far a batch's mean is from the running one."""
+        return sums.deviation / tf.cast(tf.maximum(sums.count, 1.0), self._wide)
+
     def _deviations(
         self, rows: tf.Tensor, center: tf.Tensor, valid: tf.Tensor | None
     ) -> tf.Tensor:
-        deviations = tf.cast(rows, tf.float32) - center
+        deviations = tf.cast(rows, self._wide) - center
         if valid is None:
             return deviations
         shape = [-1] + [1] * len(self.feature_shape)
-        return tf.where(tf.reshape(valid, shape), deviations, 0.0)
+        valid = tf.reshape(valid, shape)
+        return tf.where(valid, deviations, tf.zeros_like(deviations))
 
     def get_config(self) -> Config:
         """Returns what `from_config` makes an equal object of."""
-        own = {"feature_shape": list(self.feature_shape), "clip": self.clip}
+        shape = list(self.feature_shape)
+        own = {"feature_shape": shape, "clip": self.clip, "precise": self.precise}
         return {**super().get_config(), **own}

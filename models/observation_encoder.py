@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 from typing_extensions import Self, Unpack
 
 from kpg import spaces
-from kpg.models.backbones import SMALLEST_IMAGE, cnn, layer_seeds, smallest_side
+from kpg.models.backbones import cnn, image_axes, layer_seeds
 from kpg.models.normalization import RunningNormalization
 from kpg.types import Config, LayerArguments, Nest, Space
 
@@ -24,9 +25,9 @@ Normalizer: TypeAlias = tuple[Callable[[Nest], tf.Tensor], RunningNormalization]
 class ObservationEncoder(keras.layers.Layer):
     """Turns a batch of observations into numbers for a network.
 
-    A plain `Box` keeps its shape and is standardised; an image (uint8, of rank 3, at
-    least 8 × 8 pixels) is divided by 255 instead. The leaves of other spaces are
-    encoded, flattened and concatenated in the order of `tf.nest`:
+    A plain `Box` keeps its shape and is standardised; an image (uint8, of rank 2 to 4,
+    at least 8 × 8 pixels) is scaled from its bounds to 0 … 1 instead. The leaves of
+    other spaces are encoded, flattened and concatenated in the order of `tf.nest`:
 
     - `Box`: standardised; an image goes through `kpg.models.cnn` with 256 units;
     - `Discrete`, `MultiDiscrete`: one-hot; `MultiBinary`: as it is;
@@ -36,9 +37,11 @@ class ObservationEncoder(keras.layers.Layer):
         observation_space: Space of one environment's observations.
         action_mask: Key of a `Dict` whose entry is left out. Defaults to none.
         seed: Seed of the initial weights. Defaults to a random one.
+        channels: See `kpg.models.Policy`. Defaults to "auto".
 
     Raises:
-        ValueError: If the space is not supported or lacks that key.
+        ValueError: If the space is not supported or lacks that key, or `channels` has
+            no effect.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class ObservationEncoder(keras.layers.Layer):
         observation_space: Space,
         action_mask: str | None = None,
         seed: int | None = None,
+        channels: str = "auto",
         **kwargs: Unpack[LayerArguments],
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -59,9 +63,12 @@ class ObservationEncoder(keras.layers.Layer):
         paths, leaves = zip(*spaces.leaves(observation_space), strict=True)
         self._names = tuple("/".join(path) for path in paths)
         self._seen = seen_leaves(observation_space, action_mask)
+        self.channels = channels
+        _check_effect(channels, [leaves[index] for index in self._seen])
         seeds = layer_seeds(seed, stream="encoder")
         self.encoders = [
-            _encoder_of(leaves[index], self._plain, next(seeds)) for index in self._seen
+            _encoder_of(leaves[index], self._plain, next(seeds), channels)
+            for index in self._seen
         ]
         for index, layer in zip(self._seen, self.encoders, strict=True):
             if not layer.built:
@@ -84,10 +91,19 @@ class ObservationEncoder(keras.layers.Layer):
         """
         leaves = self._leaves(observations)
         if self._plain:
-            return self.encoders[0](tf.cast(leaves[0], tf.float32))
+            return self.encoders[0](leaves[0])
         seen = [leaves[index] for index in self._seen]
         parts = [layer(leaf) for leaf, layer in zip(seen, self.encoders, strict=True)]
         return tf.concat([_flatten(part) for part in parts], axis=-1)
+
+    def images(self) -> list[str]:
+        """Returns for each image how it is read, in words."""
+        leaves = [leaf for _, leaf in spaces.leaves(self.observation_space)]
+        return [
+            f"{self._names[index] or 'observation'}: {_described(leaves[index], axes)}"
+            for index in self._seen
+            if (axes := _axes(leaves[index], self.channels)) is not None
+        ]
 
     def _leaves(self, observations: Nest) -> list[tf.Tensor]:
         """Checks structure and static shapes, and flattens the observations."""
@@ -119,12 +135,13 @@ class ObservationEncoder(keras.layers.Layer):
             "observation_space": spaces.to_config(self.observation_space),
             "action_mask": self.action_mask,
             "seed": self._seed,
+            "channels": self.channels,
         }
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """Makes the encoder that a configuration describes."""
-        config = dict(config)
+        """Makes the encoder that a configuration, new or old, describes."""
+        config = {"channels": "legacy", **config}
         config["observation_space"] = spaces.from_config(config["observation_space"])
         return cls(**config)
 
@@ -195,13 +212,53 @@ class CharacterEmbedding(keras.layers.Layer):
         }
 
 
-def is_image(space: Space) -> bool:
-    """Whether a space is a uint8 `Box` of rank 3 and at least 8 × 8 pixels."""
+def is_image(space: Space, channels: str = "auto") -> bool:
+    """Whether a space is a `Box` of images; see `ObservationEncoder`."""
+    return _axes(space, channels) is not None
+
+
+def _axes(space: Space, channels: str) -> list[int] | None:
+    """Returns the `image_axes` of an image; only uint8 ones are told by the shape."""
+    if not isinstance(space, gym.spaces.Box):
+        return None
+    if space.dtype != np.uint8 and channels not in ("first", "last"):
+        return None
+    return image_axes(space.shape, channels) if space.is_bounded() else None
+
+
+def _described(space: Space, axes: Sequence[int]) -> str:
+    """Says how an image is read, given its `image_axes`."""
+    height, width, *others = axes
+    shape = space.shape or ()
+    count = math.prod(shape[axis] for axis in others)
+    where = ", ".join(f"axis {axis}" for axis in others) or "none"
     return (
-        isinstance(space, gym.spaces.Box)
-        and space.dtype == np.uint8
-        and smallest_side(space.shape) >= SMALLEST_IMAGE
+        f"image of {shape[height]} × {shape[width]} pixels, channels: {count} ({where})"
+        f", values {np.min(space.low)} … {np.max(space.high)}"  # type: ignore[attr-defined]
     )
+
+
+def _check_effect(channels: str, leaves: Sequence[Space]) -> None:
+    """Refuses `channels` where no image is read in another way because of it."""
+    own = channels if channels in ("first", "last") else "auto"
+    if channels in ("auto", "legacy") or any(is_image(leaf, own) for leaf in leaves):
+        return
+    raise ValueError(
+        "`channels` is for images: bounded Boxes of rank 2 to 4 and 8 × 8 pixels or "
+        f"more; leave it out. Received: channels={channels!r} for {leaves}"
+    )
+
+
+def _scaling(space: gym.spaces.Box, legacy: bool) -> keras.layers.Layer:
+    """Returns the layer that scales an image from its bounds to 0 … 1."""
+    if legacy:
+        return keras.layers.Rescaling(1.0 / 255.0)
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    scale = 1.0 / np.where(high > low, high - low, 1.0)
+    offset = -low * scale
+    if np.ptp(low) == 0.0 and np.ptp(scale) == 0.0:
+        return keras.layers.Rescaling(scale.flat[0], offset.flat[0])
+    return keras.layers.Rescaling(scale, offset)
 
 
 def seen_leaves(observation_space: Space, action_mask: str | None) -> tuple[int, ...]:
@@ -220,12 +277,14 @@ def seen_leaves(observation_space: Space, action_mask: str | None) -> tuple[int,
     return seen
 
 
-def _encoder_of(space: Space, plain: bool, seed: int | None) -> keras.layers.Layer:
+def _encoder_of(
+    space: Space, plain: bool, seed: int | None, channels: str
+) -> keras.layers.Layer:
     """Makes the layer of one leaf."""
-    if is_image(space):
-        scaling = keras.layers.Rescaling(1.0 / 255.0)
-        images = keras.Sequential([scaling, cnn(space.shape or (), 256, seed)])
-        return scaling if plain else images
+    if isinstance(space, gym.spaces.Box) and is_image(space, channels):
+        scaling = _scaling(space, channels == "legacy")
+        network = [] if plain else [cnn(space.shape, 256, seed, channels)]
+        return keras.Sequential([scaling, *network]) if network else scaling
     if isinstance(space, gym.spaces.Discrete):
         return OneHot([int(space.n)], [int(space.start)])
     if isinstance(space, gym.spaces.MultiDiscrete):
@@ -234,7 +293,8 @@ def _encoder_of(space: Space, plain: bool, seed: int | None) -> keras.layers.Lay
         return CharacterEmbedding(len(space.character_set), seed=seed)
     if isinstance(space, gym.spaces.MultiBinary):
         return keras.layers.Flatten()
-    return RunningNormalization(space.shape or ())
+    precise = not np.can_cast(np.dtype(space.dtype), np.float32)
+    return RunningNormalization(space.shape or (), precise=precise)
 
 
 def _selector(index: int) -> Callable[[Nest], tf.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
@@ -180,6 +180,18 @@ class ObservationModel(keras.Model):
         outputs = [model.outputs(features, rows) for model in models]
         return [tf.reshape(o, [*axes, *o.shape[1:]]) for o in outputs], states
 
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], object] | None = None,
+        **options: object,
+    ) -> None:
+        """See `keras.Model.summary`; says how images are read, too."""
+        super().summary(line_length, positions, print_fn, **options)
+        for image in self.encoder.images():
+            (print_fn or print)(image)
+
     def get_config(self) -> Config:
         """Returns what `from_config` makes an equal object of."""
         return {
@@ -218,6 +230,8 @@ class ObservationModel(keras.Model):
             config.pop("memory_units", None)
         if config["memory"] != "transformer":
             config.pop("memory_steps", None)
+        if trunk is None:
+            config.setdefault("channels", "legacy")
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
             revive = keras.saving.deserialize_keras_object
             config["backbone"] = revive(config["backbone"])

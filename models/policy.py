@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import gymnasium as gym
 import keras
 import numpy as np
 import tensorflow as tf
-from typing_extensions import Unpack, override
+from typing_extensions import Self, Unpack, override
 
 from kpg import spaces
 from kpg.distributions import distribution as distributions
 from kpg.distributions.construction import for_space
-from kpg.distributions.distribution import DistributionLike
+from kpg.distributions.distribution import DistributionLike, Normal
 from kpg.distributions.family import Family
 from kpg.models import memory as memories
 from kpg.models.action_model import ActionModel
@@ -41,7 +41,7 @@ class Policy(ActionModel, ObservationModel):
             MultiBinary, and Dict and Tuple of these.
         backbone: Any Keras layer or model to `[B, features]`, from `[B, *shape]` of a
             plain `Box` or `[B, F]` of another space. Defaults to `kpg.models.mlp`, and
-            for images (uint8, of rank 3, at least 8 × 8 pixels) to `kpg.models.cnn`.
+            for images (uint8, rank 2 to 4, 8 × 8 pixels or more) to `kpg.models.cnn`.
         hidden_units: Widths of the default backbone. Defaults to `(64, 64)`.
         activation: Activation of the default backbone. Defaults to `"tanh"`.
         memory: `kpg.models.LSTM(units)`, `GRU(units)`, `Transformer(units, steps)`,
@@ -55,6 +55,10 @@ class Policy(ActionModel, ObservationModel):
         distribution: See `kpg.distributions.for_space`. Defaults to "normal".
         state_dependent_std, log_std_init: See `kpg.distributions.Normal`.
         seed: Seed of the initial weights. Defaults to a random one.
+        channels: Where images have their channels, "first" or "last", which lets Boxes
+            of other dtypes be images, too; "none": there are no images. Defaults to
+            "auto": `kpg.models.cnn` tells by the shape, and `summary` says what it
+            took. "legacy" reads images as versions without this argument did.
         **kwargs: `name`, `dtype` and `trainable` of a Keras model.
 
     Attributes:
@@ -81,6 +85,7 @@ class Policy(ActionModel, ObservationModel):
         state_dependent_std: bool = False,
         log_std_init: float = 0.0,
         seed: int | None = None,
+        channels: str = "auto",
         **kwargs: Unpack[LayerArguments],
     ) -> None:
         chosen = distributions.get(distribution, state_dependent_std, log_std_init)
@@ -89,7 +94,9 @@ class Policy(ActionModel, ObservationModel):
         remembered = memories.get(memory, memory_units, memory_steps)
         super().__init__(
             observation_space,
-            TrunkOptions(backbone, hidden_units, activation, remembered, action_mask),
+            TrunkOptions(
+                backbone, hidden_units, activation, remembered, action_mask, channels
+            ),
             units=int(learned.sum()),
             gain=0.01,
             seed=seed,
@@ -135,6 +142,22 @@ class Policy(ActionModel, ObservationModel):
             parts = [columns] if len(sizes) == 1 else tf.split(columns, sizes, axis=-1)
             sources[source] = iter(parts)
         return tf.concat([next(sources[own]) for own, _ in runs], axis=-1)
+
+    @classmethod
+    @override
+    def from_config(
+        cls,
+        config: Config,
+        custom_objects: Mapping[str, object] | None = None,
+        trunk: ObservationModel | None = None,
+    ) -> Self:
+        if config.get("distribution", "normal") == "normal":
+            # Before distributions were values, actions had no unit of their own.
+            names = ("state_dependent_std", "log_std_init")
+            flat = {name: config[name] for name in names if name in config}
+            others = {name: own for name, own in config.items() if name not in names}
+            config = {**others, "distribution": Normal(**flat, scaled=False)}
+        return super().from_config(config, custom_objects, trunk)
 
     @override
     def get_config(self) -> Config:

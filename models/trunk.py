@@ -28,6 +28,7 @@ class TrunkArguments(LayerArguments, total=False):
     memory_steps: int | None
     action_mask: str | None
     seed: int | None
+    channels: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TrunkOptions(values.Value):
     activation: str = "tanh"
     memory: Memory | None = None
     action_mask: str | None = None
+    channels: str = "auto"
 
     def __post_init__(self) -> None:
         units = checks.whole_numbers("hidden_units", self.hidden_units)
@@ -72,7 +74,9 @@ class Trunk(keras.layers.Layer):
     ) -> None:
         super().__init__(autocast=False)
         backbone_seed, encoder_seed, memory_seed = seeds
-        self.encoder = ObservationEncoder(space, options.action_mask, encoder_seed)
+        self.encoder = ObservationEncoder(
+            space, options.action_mask, encoder_seed, options.channels
+        )
         self.backbone = _backbone_for(space, options, backbone_seed)
         memory = options.memory
         self.memory = None if memory is None else memory.cell(memory_seed)
@@ -104,7 +108,7 @@ def _backbone_for(
 ) -> keras.layers.Layer:
     if options.backbone is not None:
         return options.backbone
-    if is_image(space):
+    if is_image(space, options.channels):
         options.refuse("on images, whose backbone is a CNN", *_OF_MLP)
-        return cnn(space.shape or (), seed=seed)
+        return cnn(space.shape or (), seed=seed, channels=options.channels)
     return mlp(options.hidden_units, options.activation, seed)

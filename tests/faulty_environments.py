@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorWrapper
+from gymnasium.wrappers.vector import DictInfoToList
 
 import kpg
 from kpg import doctor
@@ -77,6 +78,97 @@ class RewardArray(Walk):
     def step(self, action: Any) -> Any:
         observation, reward, *rest = super().step(action)
         return observation, np.array([reward]), *rest
+
+
+class RewardColumn(VectorWrapper[Any, Any, Any, Any, Any]):
+    """A vector environment with rewards `[B, 1]`."""
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, *rest = self.env.step(actions)
+        return observations, rewards[:, np.newaxis], *rest
+
+
+class FloatImage(Walk):
+    """Floats in a space of bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = gym.spaces.Box(0, 255, (2,), np.uint8)
+
+    def observation(self) -> Any:
+        return np.array([0.5, 1.0])
+
+
+class Astronomic(Walk):
+    """Numbers that float64 holds and float32 does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+
+    def observation(self) -> Any:
+        return np.array([1e300 if self.steps == 5 else 0.1, self.place])
+
+
+class Beyond(Walk):
+    """A choice that its space does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = gym.spaces.Discrete(5)
+
+    def observation(self) -> Any:
+        return np.int64(7 if self.steps == 5 else 1)
+
+
+class Ragged(Walk):
+    """Infos that Gymnasium allows and does not stack."""
+
+    def step(self, action: Any) -> Any:
+        *step, _ = super().step(action)
+        odd = self.steps % 2
+        return *step, {
+            "path": np.zeros((self.steps, 2)),
+            "kind": "text" if odd else np.zeros(2),
+            "nest": {"deep": np.zeros(self.steps)} if odd else 1,
+            "turned": 1 if odd else {"deep": 1},
+            "large": 2**70 if odd else 1,
+            "none": None if odd else 1.0,
+        }
+
+
+class Shared(Walk):
+    """All copies move together: their place is an attribute of the class."""
+
+    common: ClassVar[dict[str, float]] = {}
+
+    @property
+    def place(self) -> float:
+        return self.common.get("place", 0.0)
+
+    @place.setter
+    def place(self, value: float) -> None:
+        self.common["place"] = value
+
+
+class OnlyAlone(Walk):
+    """Works for one copy, and fails for another beside it."""
+
+    alive = 0
+
+    def reset(self, **arguments: Any) -> Any:
+        if not vars(self).get("counted"):
+            self.counted = True
+            type(self).alive += 1
+        return super().reset(**arguments)
+
+    def step(self, action: Any) -> Any:
+        if type(self).alive > 1:
+            raise RuntimeError("the port is in use")
+        return super().step(action)
+
+    def close(self) -> None:
+        type(self).alive = 0
 
 
 class EndAsNumber(Walk):
@@ -250,7 +342,12 @@ CONTRACT_FAULTS: list[tuple[Callable[[], Any], str]] = [
     (OutOfBounds, "observation_bounds"),
     (NotFinite, "non_finite_observations"),
     (NaNReward, "non_finite_rewards"),
+    (FloatImage, "observation_dtype"),
+    (Astronomic, "non_finite_observations"),
+    (Beyond, "observation_bounds"),
     (FourThings, "step_contract"),
+    (lambda: RewardColumn(SyncVectorEnv([Walk] * 2)), "step_contract"),
+    (lambda: DictInfoToList(SyncVectorEnv([Walk] * 2)), "reset_contract"),
     (RewardArray, "step_contract"),
     (EndAsNumber, "step_contract"),
     (ResetWithoutInfo, "reset_contract"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -139,18 +138,21 @@ class Environments(Kind):
 
     @override
     def to_examine(self, id: str, num_envs: int | None) -> object:
-        """Returns the in-graph environment, if any, or a factory of single ones.
+        """Returns the in-graph environment, if any, or what makes Gymnasium's.
 
-        A single environment shows more than a vector, which checks and copies.
+        A single environment shows more than a vector, which checks and copies; after it
+        the doctor makes several copies as training does.
         """
         from kpg.environments.construction import make
+        from kpg.testing.subject import Registered
 
         with usage_errors():
             in_graph = _in_graph(id)
-        if in_graph or id.startswith("envpool:"):
+        spec = gymnasium.registry.get(id.rpartition(":")[2])
+        vectors_only = spec is not None and spec.entry_point is None
+        if in_graph or vectors_only or id.startswith("envpool:"):
             return make(id, num_envs=num_envs or 4, seed=0)
-        # Gymnasium's own checker would stop at what the doctor is to explain.
-        factory = functools.partial(gymnasium.make, id, disable_env_checker=True)
+        factory = Registered(id)
         try:
             factory().close()
         except gymnasium.error.UnregisteredEnv as error:

@@ -57,6 +57,7 @@ class Preset:
 
 
 _PARTS = ("env", "policy", "trainer", "task")
+_OF_DISTRIBUTION = ("distribution", "state_dependent_std", "log_std_init")
 OWN_KEYS = tuple(f.name for f in dataclasses.fields(Preset) if f.name not in _PARTS)
 
 
@@ -140,9 +141,12 @@ def with_settings(
         return {**old, **{k: v for k, v in settings.items() if k in accepted}}
 
     rest = set(policy) - set(trainer)
+    before = preset.policy
+    if "distribution" in settings:  # another one need not know what is tuned
+        before = {k: v for k, v in before.items() if k not in _OF_DISTRIBUTION}
     return dataclasses.replace(
         preset,
-        policy=part(preset.policy, rest - set(OWN_KEYS)),
+        policy=part(before, rest - set(OWN_KEYS)),
         trainer=part(preset.trainer, set(trainer) - set(OWN_KEYS)),
         task=part(preset.task, set(task) - set(OWN_KEYS) - rest),
         **part({}, OWN_KEYS),

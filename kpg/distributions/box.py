@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
@@ -48,6 +50,23 @@ class BoxFamily(Family):
         """Returns members of the space: rounding must not leave its bounds."""
         space = self.action_space
         return tf.clip_by_value(tf.cast(actions, space.dtype), space.low, space.high)
+
+
+def own_unit(space: gym.spaces.Box) -> tuple[Array, Array] | None:
+    """Returns the centres and half-widths of a `Box`: 0 and 1 where it has no bounds.
+
+    About the largest number of a dtype is no bound. `None` says that all are 0 and 1.
+    """
+    kinds: list[Any] = [space.dtype, np.float32]
+    most = 0.99 * min(float(np.finfo(kind).max) for kind in kinds)
+    bounded = (space.low > -most) & (space.high < most)
+    low = np.where(bounded, space.low, -1.0).astype(np.float64)
+    high = np.where(bounded, space.high, 1.0).astype(np.float64)
+    center, half_width = (low + high) / 2.0, (high - low) / 2.0
+    if (center == 0.0).all() and (half_width == 1.0).all():
+        return None
+    dtype = np.result_type(space.dtype, np.float32)
+    return center.astype(dtype), half_width.astype(dtype)
 
 
 def extent(space: gym.spaces.Box) -> tuple[Array, Array]:

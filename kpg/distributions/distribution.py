@@ -62,11 +62,27 @@ class Normal(_Scaled):
         state_dependent_std: Whether the network outputs the standard deviations, too;
             otherwise they are weights of their own. Defaults to `False`.
         log_std_init: Initial logarithm of those weights. Defaults to 0.
+        scaled: Whether a bounded Box has a unit of its own, in which means and standard
+            deviations are: 0 is its centre and 1 its half-width, so that a new policy
+            tries all of it. Defaults to `True`; what was saved without this field has
+            `False`, the environment's numbers. Unbounded ones are the same either way.
     """
+
+    scaled: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.flag("scaled", self.scaled)
 
     @override
     def family(self, action_space: gym.spaces.Box) -> Family:
-        return NormalFamily(action_space, self.state_dependent_std, self.log_std_init)
+        options = (self.state_dependent_std, self.log_std_init, self.scaled)
+        return NormalFamily(action_space, *options)
+
+    @classmethod
+    @override
+    def from_config(cls, config: Config) -> Self:
+        return super().from_config({"scaled": False, **config})
 
 
 @keras.saving.register_keras_serializable(package="kpg")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg.distributions.box import BoxFamily
+from kpg.distributions.box import BoxFamily, own_unit
 from kpg.graph import probability as tfp
 from kpg.graph import random
 
@@ -21,12 +21,15 @@ class NormalFamily(BoxFamily):
 
     Parameters are the means, then the logarithms of the standard deviations. Raw
     actions are not bounded and have the stated density; `to_environment` clips them.
+    If `scaled`, they are in the Box's own unit where both bounds of a number are
+    finite: the environment receives its centre + raw × its half-width.
 
     Reference: Schulman et al. (2017), https://arxiv.org/abs/1707.06347, section 6.1.
 
     Args:
         action_space: A Gymnasium `Box` of floating-point numbers.
         state_dependent_std, log_std_init: See `kpg.distributions.Normal`.
+        scaled: See there; defaults to `False` here, for classes derived from this one.
     """
 
     def __init__(
@@ -34,7 +37,9 @@ class NormalFamily(BoxFamily):
         action_space: gym.spaces.Box,
         state_dependent_std: bool = False,
         log_std_init: float = 0.0,
+        scaled: bool = False,
     ) -> None:
+        self._unit = own_unit(action_space) if scaled else None
         log_std = math.nan if state_dependent_std else log_std_init
         constants = np.array([math.nan, log_std], np.float32)
         super().__init__(action_space, constants.repeat(math.prod(action_space.shape)))
@@ -74,4 +79,7 @@ class NormalFamily(BoxFamily):
 
     @override
     def to_environment(self, raw: tf.Tensor) -> tf.Tensor:
-        return self.clip(raw)
+        if self._unit is None:
+            return self.clip(raw)
+        center, half_width = self._unit
+        return self.clip(tf.cast(raw, center.dtype) * half_width + center)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kpg.doctor import copies
 from kpg.doctor.training import TRAINING, default_trainer, examine
 from kpg.doctor.verdicts import VERDICTS
 from kpg.testing.finding import Finding as Finding
@@ -10,7 +11,7 @@ from kpg.testing.subject import Subject, subject_of
 from kpg.trainers.trainer import Trainer
 
 _VERDICTS = [verdict.__name__ for verdict in VERDICTS]
-NAMES = tuple(dict.fromkeys([*CONTRACT, *_VERDICTS, *TRAINING]))
+NAMES = tuple(dict.fromkeys([*CONTRACT, *_VERDICTS, *copies.NAMES, *TRAINING]))
 
 
 def diagnose(
@@ -18,15 +19,17 @@ def diagnose(
 ) -> list[Finding]:
     """Examines an environment with random actions, then a trainer on it.
 
-    The trainer is examined only if the environment is healthy: training would show the
-    same faults again. Its weights, optimizer and counters are left as they were.
+    First one copy is played, then several are stepped as a trainer steps them, and then
+    the trainer is examined on those: each only if nothing was found before, which the
+    next would show again. The trainer's weights, optimizer and counters are left as
+    they were.
 
     Args:
         env: What `kpg.environments.as_environment` takes. It is reset and stepped; what
             a function makes is closed.
         trainer: The trainer to examine, compiled. Defaults to a small `PPO`.
         num_envs: Copies for the trainer, where `env` is a functional environment or a
-            function. Defaults to as few as the minibatches allow.
+            function. Defaults to 4, or the next number that the minibatches allow.
 
     Returns:
         The findings, in the order of `NAMES`; those with `note=True` may be intended.
@@ -42,7 +45,8 @@ def diagnose(
             return findings
         if trainer is None:
             trainer = default_trainer(subject)
-        return findings + examine(subject, trainer, num_envs)
+        masked = any(finding.name == "mask_in_info" for finding in findings)
+        return findings + examine(subject, trainer, num_envs, masked)
     finally:
         subject.close()
 

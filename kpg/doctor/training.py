@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
-from kpg import losses
+from kpg import losses, spaces
+from kpg.doctor import copies
 from kpg.environments.environment import Environment
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
@@ -28,7 +29,8 @@ RATIO_TOLERANCE = 1e-4
 LEAST_EXPLAINED = -0.5
 _ITERATIONS = (3, 10)  # at least, at most
 _MOST_STEPS = 20_000
-_MOST_COPIES = 1024
+_COPIES = (4, 1024)  # usually, at most
+_AT_BOUNDS = 0.95
 
 
 class Trial:
@@ -37,6 +39,7 @@ class Trial:
     def __init__(self, trainer: Trainer, env: Environment) -> None:
         self.trainer = trainer
         self.env = env
+        self.trained = int(tf.convert_to_tensor(trainer.iteration)) > 0
         self.trajectory = fragment_of(trainer, env)
         self.kl = 0.0
         entropies = trainer.policy.family.entropy(self._parameters(training=False))
@@ -86,7 +89,7 @@ def default_trainer(subject: Subject) -> Trainer:
         Policy(observations, actions, seed=0, **options),
         Critic(observations, seed=1, **options),
         seed=0,
-        num_steps=256,
+        num_steps=128,
         num_epochs=4,
         minibatch_size=64,
     )
@@ -94,12 +97,20 @@ def default_trainer(subject: Subject) -> Trainer:
     return trainer
 
 
-def examine(subject: Subject, trainer: Trainer, num_envs: int | None) -> list[Finding]:
-    """Trains on as few copies as possible, or `num_envs`, and restores the trainer."""
+def examine(
+    subject: Subject, trainer: Trainer, num_envs: int | None, masked: bool
+) -> list[Finding]:
+    """Steps and trains several copies, by default few, and restores the trainer.
+
+    Where a mask is only in the infos (`masked`), no legal actions can be drawn.
+    """
     if not trainer.compiled:
         raise ValueError("Call `compile()` first. Received: a trainer not compiled")
     if num_envs is None:
         num_envs = 1 if subject.factory is None else _copies(trainer)
+    found = [] if masked else copies.findings(subject, num_envs or 1)
+    if found:
+        return found
     env = subject.environment(num_envs or 1)
     trainer.check_environment(env)
     trainer.training_on(env.num_envs).minibatches()  # refuses those that do not fit
@@ -168,6 +179,29 @@ def ratio_not_one(trial: Trial) -> Finding | None:
     return Finding("ratio_not_one", f"{seen} {ratio:.2g}. {why}.")
 
 
+def actions_at_bounds(trial: Trial) -> Finding | None:
+    """Actions that are clipped, so that nothing is learned from their differences."""
+    family = trial.trainer.policy.family
+    taken = tf.nest.flatten(family.to_environment(trial.trajectory.actions))
+    for (path, space), rows in zip(
+        spaces.leaves(family.action_space), taken, strict=True
+    ):
+        if not isinstance(space, gym.spaces.Box):
+            continue
+        low, high = (rows.numpy() <= space.low), (rows.numpy() >= space.high)
+        shares = np.where(space.low < space.high, (low | high).mean(axis=(0, 1)), 0.0)
+        if shares.max() > _AT_BOUNDS:
+            return Finding(
+                "actions_at_bounds",
+                f"{shares.max():.0%} of the actions{''.join(f'[{k!r}]' for k in path)} "
+                f"are at a bound of {space}, where other samples look the same. Give "
+                "both bounds and use `kpg.distributions.Normal()`, whose unit is the "
+                "Box's, or wrap it in gymnasium.wrappers.RescaleAction.",
+                note=trial.trained,
+            )
+    return None
+
+
 def kl_too_large(trial: Trial) -> Finding | None:
     """An iteration that moves the policy too far."""
     if trial.kl <= LARGEST_KL:
@@ -213,7 +247,7 @@ def entropy_collapse(trial: Trial) -> Finding | None:
     )
 
 
-_TRIED = (kl_too_large, explained_variance, entropy_collapse)
+_TRIED = (actions_at_bounds, kl_too_large, explained_variance, entropy_collapse)
 # In the order of the report.
 _FIRST = ("non_finite_weights", "ratio_not_one", "training_fails")
 TRAINING = (*_FIRST, *(check.__name__ for check in _TRIED))
@@ -233,8 +267,10 @@ def _restored(trainer: Trainer) -> Iterator[None]:
 
 
 def _copies(trainer: Trainer) -> int:
-    """Returns the smallest number of copies that the minibatches allow."""
-    for count in range(1, _MOST_COPIES):
+    """Returns a small number of copies that the minibatches allow."""
+    fewest, most = _COPIES
+    counts: list[int] = [*range(fewest, most), *range(1, fewest)]
+    for count in counts:
         with contextlib.suppress(ValueError):
             trainer.training_on(count).minibatches()
             return count

@@ -145,6 +145,18 @@ def mask_in_info(_: Subject, experience: Experience) -> Verdict:
     )
 
 
+def ragged_infos(_: Subject, experience: Experience) -> Verdict:
+    """A note: infos that vector environments cannot stack."""
+    if experience.ragged is None:
+        return None
+    return Finding(
+        "ragged_infos",
+        f"info[{experience.ragged!r}] is not always of one type and shape. kpg does "
+        "without it, but Gymnasium's own vector environments fail there.",
+        note=True,
+    )
+
+
 def observation_scale(subject: Subject, experience: Experience) -> Verdict:
     """Observations that saturate a network."""
     for index, (path, space) in enumerate(spaces.leaves(subject.observation_space)):
@@ -185,6 +197,7 @@ VERDICTS: tuple[Callable[[Subject, Experience], Verdict], ...] = (
     constant_rewards,
     actions_without_effect,
     mask_in_info,
+    ragged_infos,
     observation_scale,
     reward_scale,
 )

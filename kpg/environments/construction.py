@@ -22,7 +22,7 @@ from kpg.environments.graph.classic_control import (
 )
 from kpg.environments.graph.functional import GraphEnvironment, is_functional
 from kpg.environments.host.envpool import EnvPoolVectorEnv
-from kpg.environments.host.vector import HostEnvironment
+from kpg.environments.host.vector import HostEnvironment, keep_known_infos
 from kpg.environments.registry import IN_GRAPH, close_ids, find, register
 from kpg.types import Config
 
@@ -179,7 +179,9 @@ def _from_envs(
     if steps is not None:
         limit = checks.whole_number("max_episode_steps", steps)
         factories = [_limited(factory, limit) for factory in factories]
-    environment = HostEnvironment(SyncVectorEnv(factories), seed, steps)
+    vector_env = SyncVectorEnv(factories)
+    keep_known_infos(vector_env)
+    environment = HostEnvironment(vector_env, seed, steps)
     environment.spec = spec
     return environment
 
@@ -252,6 +254,8 @@ def _make_vector(
                 # A vector version need not know every argument of the single one.
                 if spec.entry_point is None or not env_kwargs:
                     raise
-        return made("sync", list(wrappers))
+        vector_env = made("sync", list(wrappers))
+        keep_known_infos(vector_env)
+        return vector_env
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{spec.id} needs a missing package. {error}") from error

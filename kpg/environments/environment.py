@@ -33,6 +33,11 @@ class Environment(ABC):
     spec: EnvSpec | None
 
     @property
+    def name(self) -> str:
+        """What messages call it: its id, or else its class."""
+        return self.spec.id if self.spec else type(self).__name__
+
+    @property
     @abstractmethod
     def max_episode_steps(self) -> int | None:
         """Number of steps after which an episode is truncated, or `None`."""

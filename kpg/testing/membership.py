@@ -59,11 +59,15 @@ def _leaf(space: Space, observation: Nest, where: str) -> Finding | None:
             f"observation{where} is {array.dtype}, but its space says {space.dtype}. "
             f"Return `observation.astype(np.{np.dtype(space.dtype)})`, or declare it.",
         )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if (
+        array.dtype.kind == "f"
+        and not (np.abs(array) <= np.finfo(np.float32).max).all()
+    ):
         return Finding(
             "non_finite_observations",
-            f"observation{where} holds inf or nan. One of them turns every weight into "
-            "nan: look for a division by zero or a simulation that explodes.",
+            f"observation{where} holds nan, or what is inf in float32. One turns every "
+            "weight into nan: look for a division by zero, or a simulation that "
+            "explodes.",
         )
     if isinstance(space, gym.spaces.Box):
         slack = _TOLERANCE * np.maximum(1.0, np.abs(array))

@@ -69,11 +69,24 @@ class Experience:
     terminated: list[bool] = dataclasses.field(default_factory=list)
     num_steps: int = 0
     mask_in_info: bool = False
+    infos: dict[str, object] = dataclasses.field(default_factory=dict)
+    ragged: str | None = None
 
     def add(self, finding: Finding | None) -> None:
         """Keeps the first finding of each name."""
         if finding is not None:
             self.findings.setdefault(finding.name, finding)
+
+    def note_info(self, info: Info) -> None:
+        """Remembers what kind of thing each entry was, and one that changed it."""
+        for name, value in info.items():
+            if isinstance(value, dict):
+                self.note_info({f"{name}/{key}": own for key, own in value.items()})
+            kind = np.shape(value) if isinstance(value, np.ndarray) else type(value)
+            if isinstance(value, (bool, int, float, np.number)):
+                kind = ()
+            if self.infos.setdefault(name, kind) != kind:
+                self.ragged = name
 
     @property
     def report(self) -> list[Finding]:
@@ -154,6 +167,7 @@ def _play_episode(
     actor = random_actions.Actor(subject.action_space, seed)
     observation, info = reset(subject, seed)
     _look(subject, experience, observation)
+    experience.note_info(info)
     length, ended, terminated = 0, False, False
     while not ended and not experience.enough and length < longest:
         seen = isinstance(observation, Mapping) and "action_mask" in observation
@@ -172,6 +186,7 @@ def _play_episode(
             )
             words += " a division by zero, a logarithm or an overflow in the reward."
             experience.add(Finding("non_finite_rewards", words))
+        experience.note_info(info)
         experience.rewards.append(reward)
         experience.num_steps += 1
         length += 1

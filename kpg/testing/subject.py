@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 from typing_extensions import override
 
-from kpg.environments.construction import as_environment
+from kpg.environments.construction import as_environment, make
 from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment, Rng, is_functional
 from kpg.environments.host.vector import HostEnvironment, mode_of
@@ -21,6 +22,20 @@ from kpg.graph.compiling import traceable
 from kpg.testing import functions
 from kpg.testing.finding import Finding
 from kpg.types import Factory, Nest, Space, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """Makes single copies of an id of Gymnasium's, and vectors as a trainer has them.
+
+    Gymnasium's own checker is left out: it would stop at what is to be explained.
+    """
+
+    id: str
+
+    def __call__(self) -> gym.Env[Any, Any]:
+        """Makes one copy."""
+        return gym.make(self.id, disable_env_checker=True)
 
 
 class Subject(ABC):
@@ -47,6 +62,8 @@ class Subject(ABC):
 
     def environment(self, num_envs: int) -> Environment:
         """Returns the environment for a trainer."""
+        if isinstance(self.factory, Registered):
+            return make(self.factory.id, num_envs, seed=0)
         if self.factory is not None:
             return as_environment(self.factory, num_envs, seed=0)
         return as_environment(self.candidate, seed=0)

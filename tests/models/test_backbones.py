@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -68,7 +69,9 @@ def test_configurations_come_back() -> None:
         )
 
 
-@pytest.mark.parametrize("shape", [(7, 80, 3), (80, 80), (3, 7, 7), (2, 8, 8, 3)])
+@pytest.mark.parametrize(
+    "shape", [(7, 80, 3), (80, 7), (3, 7, 7), (2, 7, 8, 3), (80,), (2, 2, 8, 8, 3)]
+)
 def test_refuses_what_is_no_image(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"at least 8 by 8.*Received: image_shape"):
         cnn(shape)
@@ -78,3 +81,40 @@ def test_refuses_what_is_no_image(shape: tuple[int, ...]) -> None:
 def test_refuses_bad_widths(units: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"whole number.*Received: hidden_units"):
         mlp(units)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "seen", "permuted"),
+    [
+        ((9, 9, 17), "auto", (9, 9, 17), None),
+        ((17, 9, 9), "auto", (9, 9, 17), (2, 3, 1)),
+        ((9, 9, 9), "auto", (9, 9, 9), None),
+        ((9, 9, 9), "first", (9, 9, 9), (2, 3, 1)),
+        ((9, 12, 16), "auto", (9, 12, 16), None),
+        ((12, 210, 160), "auto", (210, 160, 12), (2, 3, 1)),
+        ((7, 12, 16), "auto", (12, 16, 7), (2, 3, 1)),
+        ((10, 12), "auto", (10, 12, 1), None),
+        ((4, 84, 84, 3), "auto", (84, 84, 12), (2, 3, 1, 4)),
+        ((4, 3, 84, 84), "auto", (84, 84, 12), (3, 4, 1, 2)),
+        ((84, 84, 3, 4), "auto", (84, 84, 12), None),
+        ((9, 9, 17), "legacy", (9, 17, 9), (2, 3, 1)),
+    ],
+)
+def test_where_the_channels_are(
+    shape: Any, channels: str, seen: Any, permuted: Any
+) -> None:
+    network = cnn(shape, units=2, seed=0, channels=channels)
+    assert convolutions(network)[0].input.shape == (None, *seen)
+    orders = [tuple(x.dims) for x in network.layers if hasattr(x, "dims")]
+    assert orders == ([] if permuted is None else [permuted])
+
+
+def test_frames_and_their_channels_become_channels() -> None:
+    frames = np.random.default_rng(0).normal(size=(2, 4, 10, 12, 3)).astype("float32")
+    joined = np.moveaxis(frames, 1, 3).reshape(2, 10, 12, 12)
+    stacked = cnn((4, 10, 12, 3), 3, seed=0)
+    flat = cnn((10, 12, 12), 3, seed=0, channels="last")
+    np.testing.assert_allclose(stacked(frames), flat(joined), atol=1e-5)
+    plain, column = cnn((10, 12), 3, seed=0), cnn((10, 12, 1), 3, seed=0)
+    images = frames[:, 0, ..., 0]
+    np.testing.assert_allclose(plain(images), column(images[..., None]), atol=1e-6)

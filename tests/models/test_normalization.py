@@ -83,3 +83,16 @@ def test_configuration_round_trip() -> None:
     revived = keras.saving.deserialize_keras_object(config)
     assert revived.get_config() == layer.get_config()
     assert revived.feature_shape == (2, 3)
+
+
+def test_a_precise_layer_is_the_same_for_small_numbers() -> None:
+    rows = data()
+    layers = [RunningNormalization((2,), precise=own) for own in (False, True)]
+    for layer in layers:
+        layer.update(rows, tf.constant([True] * (len(rows) - 1) + [False]))
+        layer.update(rows)
+        assert layer.get_config()["precise"] == (layer.mean.dtype == "float64")
+        again = RunningNormalization.from_config(layer.get_config())
+        assert again.get_config() == layer.get_config()
+    one, other = (layer(rows) for layer in layers)
+    np.testing.assert_allclose(one, other, atol=1e-4)

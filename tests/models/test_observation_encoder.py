@@ -53,7 +53,39 @@ def test_a_plain_image_is_scaled_only() -> None:
     assert encoder.normalizers == [] and encoder.weights == []
 
 
-@pytest.mark.parametrize("shape", [(7, 8, 3), (84, 84), (8,)])
+@pytest.mark.parametrize("shape", [(8, 9, 3), (9, 9, 17), (84, 84), (4, 9, 9, 3)])
+def test_an_image_is_scaled_from_its_bounds(shape: tuple[int, ...]) -> None:
+    board = gym.spaces.Box(0, 1, shape, np.uint8)
+    rows = batch(board)
+    np.testing.assert_array_equal(ObservationEncoder(board)(rows), rows)
+    shifted = gym.spaces.Box(10, 20, shape, np.uint8)
+    rows = batch(shifted)
+    expected = (rows - 10.0) / 10.0
+    np.testing.assert_allclose(ObservationEncoder(shifted)(rows), expected, atol=1e-6)
+    high = np.full(shape, 4, np.uint8)
+    high.flat[0], high.flat[1] = 100, 0
+    mixed = gym.spaces.Box(np.zeros(shape, np.uint8), high, dtype=np.uint8)
+    rows = batch(mixed)
+    expected = rows / np.maximum(high, 1)
+    np.testing.assert_allclose(ObservationEncoder(mixed)(rows), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_large_numbers_keep_their_differences(dtype: Any) -> None:
+    space = gym.spaces.Box(0, 4e9, (2,), dtype)
+    encoder = ObservationEncoder(space)
+    noise = np.random.default_rng(0).normal(size=(500, 2), scale=3.0)
+    rows = (1.7e9 + noise).astype(dtype)
+    ((select, layer),) = encoder.normalizers
+    for part in np.split(rows, 5):
+        layer.update(select(tf.constant(part)))
+    outputs = encoder(tf.constant(rows))
+    assert outputs.dtype == tf.float32
+    expected = (rows - rows.mean(0)) / rows.astype(float).std(0)
+    np.testing.assert_allclose(outputs, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(7, 8, 3), (84, 7), (8,)])
 def test_other_bytes_are_standardised(shape: tuple[int, ...]) -> None:
     space = gym.spaces.Box(0, 255, shape, np.uint8)
     encoder = ObservationEncoder(space)

@@ -103,6 +103,7 @@ def test_saving_keeps_everything(
 
 
 IMAGE = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+BITS = gym.spaces.MultiBinary(2)
 MASKED = gym.spaces.Dict(
     {"mask": gym.spaces.MultiBinary(4), "position": gym.spaces.Box(-1, 1, (3,))}
 )
@@ -211,10 +212,11 @@ FLAT: dict[str, Any] = {
     "state_dependent_std": False,
     "log_std_init": 0.0,
 }
+OLD = Normal(scaled=False)
 FLAT_CHANGES: list[tuple[dict[str, Any], Any, Any]] = [
-    ({}, Normal(), None),
-    ({"memory": "lstm", "memory_units": 3}, Normal(), LSTM(3)),
-    ({"memory": "transformer", "memory_steps": 2}, Normal(), Transformer(steps=2)),
+    ({}, OLD, None),
+    ({"memory": "lstm", "memory_units": 3}, OLD, LSTM(3)),
+    ({"memory": "transformer", "memory_steps": 2}, OLD, Transformer(steps=2)),
     (
         {"distribution": "tanh_normal", "log_std_init": -1.0},
         TanhNormal(log_std_init=-1.0),
@@ -241,9 +243,67 @@ def test_configurations_of_earlier_versions_load(
         distribution=distribution,
         seed=3,
         name="policy",
+        channels="legacy",
     )
     assert policy.get_config() == same.get_config()
     np.testing.assert_array_equal(policy(rows()), same(rows()))
+
+
+def test_files_of_before_act_as_they_did() -> None:
+    """Without the fields `channels` and `scaled`, they have the old meaning."""
+    actions = gym.spaces.Box(100.0, 200.0, (1,))
+    board = gym.spaces.Box(0, 1, (9, 9, 17), np.uint8)
+    policy = Policy(board, actions, distribution=OLD, channels="legacy", seed=0)
+    config = policy.get_config()
+    del config["channels"], config["distribution"]["config"]["scaled"]
+    revived, seen = Policy.from_config(config), batch(board)
+    np.testing.assert_array_equal(revived(seen), policy(seen))
+    assert revived.get_config() == policy.get_config()
+    raw = np.full((1, 1), 150.5, np.float32)
+    np.testing.assert_array_equal(revived.family.to_environment(raw), raw)
+    np.testing.assert_allclose(revived.encoder(seen), seen / 255.0, atol=1e-7)
+    # Convolved over the wrong axis, as it was.
+    assert revived.backbone.layers[0].output.shape == (None, 9, 17, 9)
+    new = Policy(board, actions, seed=0)
+    assert Policy.from_config(new.get_config()).get_config() == new.get_config()
+    np.testing.assert_array_equal(new.encoder(seen), seen)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        ((9, 9, 17), {}, "image of 9 × 9 pixels, channels: 17 (axis 2)"),
+        ((9, 12, 10), {"channels": "first"}, "12 × 10 pixels, channels: 9 (axis 0)"),
+        ((4, 10, 10, 3), {}, "10 × 10 pixels, channels: 12 (axis 0, axis 3)"),
+        ((10, 12), {}, "10 × 12 pixels, channels: 1 (none)"),
+        ((7, 7, 3), {}, None),
+    ],
+)
+def test_the_summary_says_how_images_are_read(
+    shape: Any, options: Any, words: str | None
+) -> None:
+    lines: list[str] = []
+    space = gym.spaces.Dict(a=gym.spaces.Box(0, 3, shape, np.uint8), b=BITS)
+    Policy(space, ACTIONS[0], **options).summary(print_fn=lines.append)
+    assert [line for line in lines if line.startswith("a: ")] == (
+        [] if words is None else [line for line in lines if words in line]
+    )
+    assert words is None or "values 0 … 3" in lines[-1]
+
+
+def test_channels_say_what_is_an_image() -> None:
+    floats = gym.spaces.Box(0.0, 2.0, (9, 9, 3))
+    assert Policy(floats, ACTIONS[0]).encoder.normalizers
+    policy = Policy(floats, ACTIONS[0], channels="last")
+    np.testing.assert_allclose(policy.encoder(np.ones((1, 9, 9, 3))), 0.5)
+    assert any("conv" in layer.name for layer in policy.backbone.layers)
+    none = Policy(IMAGE, ACTIONS[0], channels="none")
+    assert none.encoder.normalizers
+    for space, channels in ((OBSERVATIONS, "last"), (floats, "none"), (BITS, "first")):
+        with pytest.raises(ValueError, match="`channels` is for images.*Received"):
+            Policy(space, ACTIONS[0], channels=channels)
+    with pytest.raises(ValueError, match="channels.*Received"):
+        Policy(IMAGE, ACTIONS[0], channels="middle")
 
 
 def no_choice(rows: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from typing_extensions import override
 
-from kpg import checks, losses
+from kpg import checks, losses, spaces
 from kpg.trainers.algorithm import Iteration, Loss
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.estimation import Estimation
@@ -30,7 +30,7 @@ from kpg.trainers.learning.replicas import share, sum_up
 from kpg.trainers.learning.scaling import Scaling
 from kpg.trainers.learning.training import Training
 from kpg.trajectories import Trajectory
-from kpg.types import Metrics, Nest, Tensor
+from kpg.types import Metrics, Nest, Space, Tensor
 
 BROKEN = ("broken_environment", "broken_policy")
 
@@ -154,7 +154,7 @@ class Learner:
             drift = run(reference.drift, (trajectory,))
         if training.partner is not None:
             trajectory = run(self.estimation.with_log_probs, (trajectory,))
-        broken = sum_up(self.strategy, run(_broken, (trajectory, drift)))
+        broken = sum_up(self.strategy, run(self._broken, (trajectory, drift)))
         healthy = tf.equal(tf.reduce_sum(broken), 0.0)
 
         if reference is not None and reference.kl.in_reward:
@@ -261,22 +261,38 @@ class Learner:
         )[1]
         return done
 
+    def _broken(self, trajectory: Trajectory, drift: Drift | None) -> Tensor:
+        """Returns `[2]`, 1 if environment or policy gave anything no one can use."""
+        seen = [trajectory.observations, trajectory.next_observations]
+        sound = [tf.math.is_finite(trajectory.rewards)]
+        sound += [
+            tf.math.is_finite(tf.cast(leaf, tf.float32))
+            for leaf in tf.nest.flatten(seen)
+            if leaf.dtype.is_floating
+        ]
+        space = self.training.policy.observation_space
+        for nest in seen:
+            sound += _possible(space, nest)
+        log_probs = tf.math.is_finite(trajectory.log_probs)
+        if trajectory.turns:
+            log_probs &= tf.math.is_finite(trajectory.turns[1])
+        if trajectory.valid is not None:
+            log_probs |= ~trajectory.valid
+        if drift is not None:
+            log_probs &= tf.math.is_finite(drift.estimates)
+        given = tf.stack([tf.reduce_all(part) for part in sound])
+        both = tf.stack([tf.reduce_all(given), tf.reduce_all(log_probs)])
+        return 1.0 - tf.cast(both, tf.float32)
 
-def _broken(trajectory: Trajectory, drift: Drift | None) -> Tensor:
-    """Returns `[2]`, 1 if environment or policy gave anything not finite."""
-    parts = [trajectory.rewards]
-    parts += tf.nest.flatten((trajectory.observations, trajectory.next_observations))
-    finite = [
-        tf.reduce_all(tf.math.is_finite(part))
-        for part in parts
-        if part.dtype.is_floating
+
+def _possible(space: Space, nest: Nest) -> list[Tensor]:
+    """Returns where choices that were observed are in their space."""
+    parts = tf.nest.flatten(nest)
+    leaves = spaces.leaves(space) if space is not None and parts else []
+    bounds = [spaces.choices(leaf) for _, leaf in leaves]
+    return [
+        (part >= tf.cast(known[0], part.dtype))
+        & (part <= tf.cast(known[1], part.dtype))
+        for part, known in zip(parts, bounds, strict=bool(bounds))
+        if known is not None
     ]
-    log_probs = tf.math.is_finite(trajectory.log_probs)
-    if trajectory.turns:
-        log_probs &= tf.math.is_finite(trajectory.turns[1])
-    if trajectory.valid is not None:
-        log_probs |= ~trajectory.valid
-    if drift is not None:
-        log_probs &= tf.math.is_finite(drift.estimates)
-    sound = tf.stack([tf.reduce_all(tf.stack(finite)), tf.reduce_all(log_probs)])
-    return 1.0 - tf.cast(sound, tf.float32)

@@ -191,8 +191,7 @@ class HostEngine(HostedEngine):
             raise ValueError(
                 "A comparison with the greedy episode from the same start needs an "
                 "environment that can start twice in one state: one in the graph, or a "
-                "text task. Received: "
-                f"{env.spec.id if env.spec else type(env).__name__}"
+                f"text task. Received: {env.name}"
             )
         self.collector = HostCollector(
             env,
@@ -211,7 +210,10 @@ class HostEngine(HostedEngine):
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
         if not self.collector.goes_on:
             self.restart()  # what is carried along is of those episodes
-        return self.collector.collect(seed, self.first_seed(iteration))
+        trajectory, episodes = self.collector.collect(seed, self.first_seed(iteration))
+        if not self.training.settings.normalize_observations:
+            self.env.check_digits(trajectory.observations)
+        return trajectory, episodes
 
     @override
     def steps_taken(self) -> int:

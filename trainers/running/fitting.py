@@ -209,11 +209,12 @@ class Fitting:
             self._pace.add(seconds, size)
             log.add(sums, size, self._env_steps() - before, seconds)
             if log.broken == "broken_environment":
-                name = env.spec.id if env.spec else "The environment"
                 raise ValueError(
-                    f"{name} gave observations or rewards that are not finite; nothing "
-                    "was learned from them. Wrap or fix the environment. Received: inf "
-                    "or nan"
+                    f"{env.name} gave integers outside their space, or observations or "
+                    "rewards that are not finite; nothing was learned from them. Wrap "
+                    "or fix the environment; `kpg doctor` says more. Received: inf or "
+                    "nan in float32, or no choice of a Discrete, MultiDiscrete or "
+                    "MultiBinary"
                 )
             if log.broken:
                 raise broken_policy()

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import gymnasium
+import numpy as np
 import tensorflow as tf
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.experimental.functional import FuncEnv
 from typing_extensions import override
 
-from kpg import checks, contracts
+from kpg import checks, contracts, spaces
 from kpg.environments.environment import Environment
 from kpg.graph import random
 from kpg.types import Nest, Space, Tensor
@@ -155,6 +156,7 @@ class GraphEnvironment(Environment):
         self.spec = spec if spec is not None else getattr(func_env, "spec", None)
         self.observation_space = self.func_env.observation_space
         self.action_space = self.func_env.action_space
+        self._spaces = spaces.leaves(self.observation_space)
         self._takes = {name: _num_arguments(func_env, name) for name in _ARGUMENTS}
         steps = max_episode_steps
         for source in (self.spec, func_env):
@@ -163,6 +165,11 @@ class GraphEnvironment(Environment):
         if steps is not None:
             steps = checks.whole_number("max_episode_steps", steps)
         self._max_episode_steps = steps
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.spec.id if self.spec else type(self.func_env).__name__
 
     @property
     @override
@@ -179,18 +186,36 @@ class GraphEnvironment(Environment):
 
     def observation(self, states: Nest, rng: Rng | None = None) -> Nest:
         """Returns the observations `[B, ...]` of the states."""
-        return self.call("observation", states, rng)
+        observations = self.call("observation", states, rng)
+        pairs = zip(tf.nest.flatten(observations), self._spaces, strict=False)
+        for leaf, (_, space) in pairs:
+            floating = tf.is_tensor(leaf) and leaf.dtype.is_floating
+            if floating and np.dtype(space.dtype).kind in "iub":
+                raise self._broken("observation", f"{np.dtype(space.dtype)}", leaf)
+        return observations
 
     def reward(
         self, states: Nest, actions: Nest, next_states: Nest, rng: Rng | None = None
     ) -> Tensor:
         """Returns the rewards `[B]` float32 of the transitions."""
         rewards = self.call("reward", states, actions, next_states, rng)
-        return tf.cast(rewards, tf.float32)
+        return self._column("reward", tf.cast(rewards, tf.float32))
 
     def terminal(self, states: Nest, rng: Rng | None = None) -> Tensor:
         """Returns `[B]` bool, whether each state ends its episode."""
-        return tf.cast(self.call("terminal", states, rng), tf.bool)
+        ends = self.call("terminal", states, rng)
+        return self._column("terminal", tf.cast(ends, tf.bool))
+
+    def _column(self, method: str, values: Tensor) -> Tensor:
+        if values.shape.rank not in (None, 1):
+            raise self._broken(method, "[B], one for each copy", values)
+        return values
+
+    def _broken(self, method: str, wanted: str, values: Tensor) -> ValueError:
+        return ValueError(
+            f"`{method}` of {self.name} must return {wanted}; change it or the space. "
+            f"Received: {values.dtype.name} {values.shape}"
+        )
 
     @override
     def close(self) -> None:

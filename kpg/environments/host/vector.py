@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import gymnasium as gym
@@ -21,6 +23,18 @@ from kpg.limits import time_limit
 from kpg.types import Array, Nest, Space
 
 Infos: TypeAlias = dict[str, Any]
+
+_RETURNS = {
+    "reset": "take `seed` and `options`, and return (observation, info)",
+    "step": "return (observation, reward, terminated, truncated, info)",
+}
+# Beyond it is inf in float32, in which models compute.
+_MOST = float(np.finfo(np.float32).max)
+# Below it float32 has three binary digits after the point. A column is refused if
+# float32 changes it by a share of its span that is more than the rounding of float64.
+_EXACT, _LOST, _NOISE = 2.0**20, 0.05, 1e-12
+_CALLERS = tuple(f"gymnasium.{x}" for x in ("core", "utils", "vector", "wrappers"))
+_READ = ("action_mask", "final_obs")
 
 
 class HostStep(NamedTuple):
@@ -78,6 +92,9 @@ class HostEnvironment(Environment):
         max_episode_steps: The time limit that the environments keep, where none is
             found; see `kpg.limits`. Defaults to `None`.
 
+    Infos are not read, but for final observations. In Gymnasium's own vector
+    environments those that cannot be stacked become arrays of objects.
+
     Attributes:
         parts: Slices of the copies that are stepped separately; by default one of all.
         calls: How often it was reset or stepped, by whomever: what has been collected
@@ -95,6 +112,7 @@ class HostEnvironment(Environment):
         max_episode_steps: int | None = None,
     ) -> None:
         self.vector_env = vector_env
+        _stack_any_infos(vector_env)
         self.autoreset_mode = mode_of(vector_env)
         self.num_envs = vector_env.num_envs
         has_parts = hasattr(vector_env, "parts")  # Gymnasium's own class has none
@@ -121,6 +139,14 @@ class HostEnvironment(Environment):
 
     @property
     @override
+    def name(self) -> str:
+        inner = getattr(self.vector_env, "unwrapped", self.vector_env)
+        copies = getattr(inner, "envs", None)
+        own = copies[0].unwrapped if copies else inner
+        return self.spec.id if self.spec else type(own).__name__
+
+    @property
+    @override
     def max_episode_steps(self) -> int | None:
         return self._max_episode_steps
 
@@ -132,10 +158,10 @@ class HostEnvironment(Environment):
         seed = self._first_seed if seed is None else checks.seed(seed)
         self._first_seed = None
         self.calls += 1
-        observations, _ = self.vector_env.reset(seed=seed)
+        observations = self._reset(seed=seed)
         self._ended[:] = False
         self._begun = True
-        return self._encode(observations)
+        return observations
 
     def step(self, actions: Nest) -> HostStep:
         """Steps every copy, and resets those whose episode has ended.
@@ -143,8 +169,9 @@ class HostEnvironment(Environment):
         `actions` `[B, ...]` are in a dictionary or tuple for a `Dict` or `Tuple` space.
 
         Raises:
-            ValueError: If `reset` was never called, the number or structure of the
-                actions is wrong, or an observation or reward is not finite.
+            ValueError: If `reset` was never called, or the number or structure of the
+                actions is wrong; and if the environment breaks Gymnasium's contract, or
+                an observation or reward is not finite in float32 or not in its space.
         """
         batch = self._batch(actions, self.num_envs)
         if len(self.parts) == 1:
@@ -165,13 +192,18 @@ class HostEnvironment(Environment):
         """Ends a step that `send` began, and resets the copies whose episode ended."""
         rows = self.parts[part]
         if self._parted is None:
-            result = self.vector_env.step(self._sent)
+            result = self._call("step", self.vector_env.step, self._sent)
         else:
-            result = self._parted.step_wait(part)
-        observations, rewards, terminated, truncated, infos = result
-        observations = self._encode(observations, rows.start)
-        terminated = np.array(terminated, bool)
-        truncated = np.array(truncated, bool) & ~terminated
+            result = self._call("step", self._parted.step_wait, part)
+        observations, *flags, infos = self._of_length(5, "step", result)
+        observations = self._encode(observations, "step", rows.start)
+        rewards, terminated, truncated = map(np.asarray, flags)
+        shapes = rewards.shape, terminated.shape, truncated.shape
+        if rewards.dtype.kind not in "fiub" or {*shapes} != {(rows.stop - rows.start,)}:
+            raise self._broken("step", f"rewards, terminated, truncated of {shapes}")
+        self._check_finite(rewards, "rewards", "step", rows.start)
+        terminated = terminated.astype(bool)
+        truncated = truncated.astype(bool) & ~terminated
         ended = terminated | truncated
         valid = np.ones(len(ended), bool)
         next_observations = observations
@@ -182,11 +214,35 @@ class HostEnvironment(Environment):
                 observations, ended, infos, rows
             )
         self._ended[rows] = ended
-        rewards = np.array(rewards, np.float32)
-        self._check_finite(rewards, "rewards", rows.start)
+        rewards = rewards.astype(np.float32)
         return HostStep(
             observations, next_observations, rewards, terminated, truncated, valid
         )
+
+    def check_digits(self, observations: Nest) -> None:
+        """Refuses `[T, B, ...]` whose differences are lost in float32.
+
+        That is so far from 0: float32 tells no Unix second from the next 127.
+        """
+        leaves = spaces.leaves(self.observation_space)
+        arrays = tf.nest.flatten(observations)
+        for name, (_, space), rows in zip(self._names, leaves, arrays, strict=True):
+            fits = np.can_cast(rows.dtype, np.float32) or np.abs(rows).max() < _EXACT
+            if fits or not isinstance(space, gym.spaces.Box):
+                continue
+            columns = rows.reshape(rows.shape[0] * rows.shape[1], -1).astype(float)
+            errors = np.abs(columns - columns.astype(np.float32)).max(axis=0)
+            span, most = np.ptp(columns, axis=0), np.abs(columns).max(axis=0)
+            lost = (errors > _LOST * span) & (span > _NOISE * most)
+            if lost.any():
+                column = np.flatnonzero(lost)[0]
+                raise ValueError(
+                    f"{self.name} gave {name} that a network, which computes in "
+                    "float32, cannot tell apart. Train with `normalize_observations="
+                    "True`, which subtracts the mean in float64, or subtract it in a "
+                    "gymnasium.wrappers.TransformObservation. Received: numbers about "
+                    f"{most[column]:g} that differ by {span[column]:g}"
+                )
 
     def _begin(self, batch: Nest, part: int) -> None:
         self.calls += 1
@@ -217,8 +273,7 @@ class HostEnvironment(Environment):
         if self.autoreset_mode is AutoresetMode.DISABLED:
             mask = np.zeros(self.num_envs, bool)
             mask[part] = ended
-            fresh, _ = self.vector_env.reset(options={"reset_mask": mask})
-            fresh = self._encode(fresh)
+            fresh = self._reset(options={"reset_mask": mask})
             if len(self.parts) > 1:
                 fresh = tf.nest.map_structure(operator.itemgetter(part), fresh)
             return observations, fresh
@@ -229,16 +284,53 @@ class HostEnvironment(Environment):
             )
         rows, space = np.flatnonzero(ended), self.observation_space
         empty: Any = create_empty_array(space, len(rows), np.empty)
-        batch = self._encode(concatenate(space, [finals[row] for row in rows], empty))
+        own = [finals[row] for row in rows]
+        batch = self._encode(self._call("step", concatenate, space, own, empty), "step")
         return replaced(observations, rows, batch), observations
 
-    def _encode(self, observations: Nest, first: int = 0) -> Nest:
+    def _reset(self, **arguments: Any) -> Nest:
+        reset = functools.partial(self.vector_env.reset, **arguments)
+        result = self._of_length(2, "reset", self._call("reset", reset))
+        return self._encode(result[0], "reset")
+
+    def _of_length(self, length: int, method: str, result: Any) -> Any:
+        """Refuses what is not as many things as wanted, the last a dictionary."""
+        several = isinstance(result, (tuple, list))
+        if several and len(result) == length and isinstance(result[-1], Mapping):
+            return result
+        parts = [type(part).__name__ for part in result] if several else []
+        raise self._broken(
+            method,
+            f"{type(result).__name__} {parts}; the last must be a dictionary, as it is "
+            "without the wrapper `DictInfoToList`",
+        )
+
+    def _call(self, method: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a method, and says whose it is if it breaks Gymnasium's contract."""
+        try:
+            return function(*arguments)
+        except Exception as error:  # any code of a user may run here
+            if isinstance(error, gym.error.Error) or not _in_gymnasium(error):
+                raise
+            raise self._broken(method, f"{type(error).__name__}: {error}") from error
+
+    def _broken(self, method: str, why: str) -> ValueError:
+        return ValueError(
+            f"`{method}` of {self.name} breaks Gymnasium's contract: each copy must "
+            f"{_RETURNS[method]}, with one number as the reward and observations as "
+            f"their space says. Correct or wrap it. Received: {why}"
+        )
+
+    def _encode(self, observations: Nest, method: str, first: int = 0) -> Nest:
         """Copies a batch: some environments write the next one into the same array."""
-        encoded = spaces.encode(self.observation_space, observations)
+        try:
+            encoded = spaces.encode(self.observation_space, observations)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._broken(method, str(error)) from error
         plain = isinstance(encoded, np.ndarray)
         leaves = [encoded] if plain else tf.nest.flatten(encoded)
         for name, leaf in zip(self._names, leaves, strict=True):
-            self._check_finite(leaf, name, first)
+            self._check_finite(leaf, name, method, first)
         return encoded
 
     def _batch(self, actions: Nest, count: int) -> Nest:
@@ -270,16 +362,19 @@ class HostEnvironment(Environment):
             f"{keys}"
         )
 
-    def _check_finite(self, values: Array, name: str, first: int = 0) -> None:
-        """Refuses inf and nan: they would turn every weight into nan."""
-        if values.dtype.kind != "f" or np.isfinite(values).all():
+    def _check_finite(self, values: Array, name: str, method: str, first: int) -> None:
+        """Refuses what is inf or nan in float32: it would make every weight nan."""
+        if values.dtype.kind != "f":
             return
-        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-        env_id = "The environment" if self.spec is None else self.spec.id
+        wide = values.dtype.itemsize > 4
+        finite = np.abs(values) <= _MOST if wide else np.isfinite(values)
+        if finite.all():
+            return
+        rows = np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))
         raise ValueError(
-            f"{env_id} gave {name} that are not finite; correct it or wrap it. "
-            "Received: inf or nan in rows "
-            f"{(first + np.flatnonzero(~finite)[:8]).tolist()} of {self.num_envs}"
+            f"{self.name} gave {name} that are not finite in float32, in `{method}`; "
+            "correct it or wrap it. Received: inf or nan in rows "
+            f"{(first + rows[:8]).tolist()} of {self.num_envs}"
         )
 
 
@@ -291,6 +386,51 @@ def _checked_limit(env: VectorEnv[Any, Any, Any], said: int | None) -> int | Non
         wanted = f"must be that of the environment, {found}; omit it"
         checks.refuse("max_episode_steps", wanted, said)
     return checks.whole_number("max_episode_steps", said)
+
+
+def _stack_any_infos(vector_env: VectorEnv[Any, Any, Any]) -> None:
+    """Lets Gymnasium's own vector environments take every info of their copies."""
+    stacking = getattr(vector_env, "unwrapped", vector_env)
+    if getattr(type(stacking), "_add_info", None) is VectorEnv._add_info:
+        if "_add_info" not in vars(stacking):
+            vars(stacking)["_add_info"] = functools.partial(_add_info, stacking)
+
+
+def keep_known_infos(vector_env: VectorEnv[Any, Any, Any]) -> None:
+    """Lets a vector environment that nobody else has leave out what kpg never reads."""
+
+    def add(infos: Infos, info: Infos, row: int) -> Infos:
+        known = {name: info[name] for name in _READ if name in info}
+        return _add_info(vector_env, infos, known, row)
+
+    vars(vector_env)["_add_info"] = add
+
+
+def _add_info(vector_env: Any, infos: Infos, info: Infos, row: int) -> Infos:
+    """Adds one copy's info; Gymnasium refuses what differs from the first in shape."""
+    for name, value in info.items():
+        known = infos.get(name)
+        try:
+            if name in infos and isinstance(known, dict) != isinstance(value, dict):
+                raise TypeError(name)
+            VectorEnv._add_info(vector_env, infos, {name: value}, row)
+        except Exception:  # of NumPy, which has one for each kind of mismatch
+            rows = np.full(vector_env.num_envs, None, object)
+            mask = infos.get(f"_{name}", np.zeros(len(rows), bool))
+            for index in np.flatnonzero(mask):
+                if isinstance(known, np.ndarray):
+                    rows[index] = known[index]
+            rows[row], mask[row] = value, True
+            infos[name], infos[f"_{name}"] = rows, mask
+    return infos
+
+
+def _in_gymnasium(error: Exception) -> bool:
+    """Returns whether Gymnasium, and not an environment, could not go on."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [str(frame.f_globals.get("__name__")) for frame in frames]
+    own = [m for m in modules if m.split(".")[0] not in ("numpy", "functools")]
+    return own[-1] == __name__ or own[-1].startswith(_CALLERS)
 
 
 def joined(parts: Sequence[Nest]) -> Nest:

@@ -61,6 +61,7 @@ class Sharpened(Distribution):
     ("value", "kind"),
     [
         (Normal(log_std_init=-0.5), NormalFamily),
+        (Normal(scaled=False), NormalFamily),
         (TanhNormal(state_dependent_std=True), TanhNormalFamily),
         (Beta(), BetaFamily),
         (Sharpened(3), Sharp),
@@ -148,3 +149,13 @@ def test_a_family_must_keep_its_contract() -> None:
         unfinished(BOX, tf.TensorSpec([2]), None, 0)
     with pytest.raises(TypeError, match=r"Did you mean family\?.*Received: familly"):
         type("Misspelt", (Distribution,), {"familly": entropi})
+
+
+def test_what_was_saved_before_boxes_had_units_acts_as_it_did() -> None:
+    now = keras.saving.serialize_keras_object(Normal(log_std_init=-0.5))
+    assert keras.saving.deserialize_keras_object(now) == Normal(log_std_init=-0.5)
+    old = {**now, "config": {"state_dependent_std": False, "log_std_init": -0.5}}
+    revived = keras.saving.deserialize_keras_object(old)
+    assert revived == Normal(log_std_init=-0.5, scaled=False)
+    with pytest.raises(ValueError, match="Received: scaled=1"):
+        Normal(scaled=1)  # type: ignore[arg-type]

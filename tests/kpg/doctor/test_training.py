@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 import kpg
+from kpg.distributions import Normal
 from kpg.doctor import diagnose
+from kpg.doctor.training import Trial, actions_at_bounds
+from kpg.environments import as_environment
 from tests.faulty_environments import Walk, names, trainer_for
 
 
@@ -81,12 +84,21 @@ def test_a_policy_that_stops_trying_is_found() -> None:
 
 
 def test_the_trainer_is_as_before() -> None:
+    made = []
+
+    class Counted(Walk):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
     trainer = trainer_for(Walk())
     before = [
         variable.numpy()
         for variable in (*trainer.variables, *trainer.optimizer.variables)
     ]
-    assert diagnose(Walk, trainer) == []
+    assert diagnose(Counted, trainer) == []
+    # One to play, and twice four to step and to train.
+    assert len(made) == 1 + 4 + 4
     after = (*trainer.variables, *trainer.optimizer.variables)
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old, new.numpy())
@@ -102,3 +114,40 @@ def test_a_trainer_that_does_not_fit_is_refused() -> None:
     trainer = kpg.trainers.PPO(trainer_for(Walk()).policy, critic, seed=0)
     with pytest.raises(ValueError, match="compile"):
         diagnose(Walk(), trainer)
+
+
+class Far(Walk):
+    """Acts in a Box far from 0."""
+
+    bounds: tuple[float, float] = (100.0, 200.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gym.spaces.Box(*self.bounds, (1,))
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        share = float(action[0] - self.bounds[0]) / 100.0
+        return super().step(float(share > 0.5))
+
+
+def test_actions_that_are_all_clipped_are_found() -> None:
+    """As they were before a bounded Box had a unit of its own."""
+    env = Far()
+    options: dict[str, Any] = {"hidden_units": (8,), "seed": 0}
+    for distribution, expected in ((Normal(scaled=False), True), (Normal(), False)):
+        policy = kpg.models.Policy(
+            env.observation_space,
+            env.action_space,
+            distribution=distribution,
+            **options,
+        )
+        critic = kpg.models.Critic(env.observation_space, **options)
+        trainer = kpg.trainers.PPO(
+            policy, critic, seed=0, num_steps=64, minibatch_size=64, num_epochs=1
+        )
+        trainer.compile(jit_compile=False)
+        finding = actions_at_bounds(Trial(trainer, as_environment(Far, 2, seed=0)))
+        assert (finding is not None) == expected
+        if finding is not None:
+            assert not finding.note and "100% of the actions are at" in finding.words

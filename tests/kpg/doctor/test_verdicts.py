@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from kpg.doctor import diagnose
+from kpg.doctor import NAMES, diagnose
+from kpg.doctor.verdicts import ragged_infos
+from kpg.testing.playing import play
+from kpg.testing.subject import subject_of
 from tests.faulty_environments import (
     VERDICT_FAULTS,
     ConstantReward,
     Huge,
     LimitAsTermination,
+    Ragged,
     SameStart,
     Stuck,
     Walk,
@@ -59,3 +63,12 @@ def test_a_trainer_that_normalises_is_asked_for_no_more() -> None:
     env = Huge()
     trainer = trainer_for(env, normalize_observations=True)
     assert "observation_scale" not in names(diagnose(env, trainer))
+
+
+def test_ragged_infos_are_a_note() -> None:
+    for make, ragged in ((Ragged, True), (Walk, False)):
+        subject = subject_of(make)
+        finding = ragged_infos(subject, play(subject))
+        assert (finding is not None) == ragged
+        if finding is not None:
+            assert finding.note and finding.name in NAMES

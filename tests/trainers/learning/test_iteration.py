@@ -6,15 +6,17 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium as gym
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kpg
-from kpg import losses
+from kpg import losses, spaces
 from kpg.graph.compiling import building_for_device, building_for_xla
 from kpg.trainers import PPO, Batch, Iteration, Outputs, Trainer, TrainerSettings
+from tests.environments import Walk
 from tests.fragments import B, T, collected, fragment, learn, values_of
 
 
@@ -413,3 +415,57 @@ def test_a_broken_trajectory_leaves_everything_as_it_was(
     assert metrics["loss"] == 0.0
     for left, right in zip(before, after, strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+class Choices(Walk):
+    """Observes choices that are in their spaces for some steps, then one that is not.
+
+    `wrong` is the place in a nest of the leaf that is.
+    """
+
+    def __init__(self, wrong: int, dtype: Any = np.int64, value: float = 7) -> None:
+        super().__init__()
+        self.wrong, self.value = wrong, value
+        box = gym.spaces.Box(-np.inf, np.inf, (), np.float64)
+        parts = (
+            gym.spaces.Discrete(5, start=1),
+            gym.spaces.MultiDiscrete([2, 3]),
+            gym.spaces.MultiBinary(2),
+            box,
+        )
+        self.observation_space = gym.spaces.Tuple(parts)
+
+    def observation(self, state: tf.Tensor, rng: Any, params: Any = None) -> Any:
+        late = state[:, 0] > 12.0
+        ones = tf.ones_like(state, tf.int32)
+        leaves = [ones[:, 0], ones, ones, tf.cast(state[:, 0], tf.float64)]
+        specs = tf.nest.flatten(spaces.specs(self.observation_space))
+        for index, spec in enumerate(specs):
+            leaf = tf.cast(leaves[index], spec.dtype)
+            if index == self.wrong:
+                away = tf.cast(tf.constant(self.value, tf.float64), spec.dtype)
+                rows = tf.reshape(late, [-1] + [1] * (leaf.shape.rank - 1))
+                leaf = tf.where(rows, away, leaf)
+            leaves[index] = leaf
+        return tuple(leaves)
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize(
+    ("wrong", "value"), [(0, 6), (0, 0), (1, 2), (2, 2), (2, -1), (3, 1e300), (-1, 0)]
+)
+def test_what_no_space_has_is_the_environments_fault(
+    wrong: int, value: float, make_trainer: Callable[..., Any]
+) -> None:
+    walk = Choices(wrong, value=value)
+    env = kpg.environments.as_environment(walk, num_envs=2, seed=0)
+    trainer = make_trainer("ActorCritic", env=env)
+    trainer.fit(env, steps_per_epoch=1, verbose=0)
+    before = weights(trainer)
+    if wrong == -1:
+        trainer.fit(env, steps_per_epoch=1, verbose=0)
+        return
+    with pytest.raises(ValueError, match="Choices gave .* nothing was learned.*Rec"):
+        trainer.fit(env, steps_per_epoch=1, verbose=0)
+    for own, old in zip(weights(trainer), before, strict=True):
+        np.testing.assert_array_equal(own, old)

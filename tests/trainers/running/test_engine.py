@@ -302,3 +302,48 @@ def test_reinforce_plays_its_first_seed_once(make_trainer: Make) -> None:
     trainer = make_trainer("REINFORCE", env=env, num_steps=6)
     trainer.fit(env, steps_per_epoch=3, verbose=0)
     assert vector.seeds == [3, None, None]
+
+
+class Clock(gym.Env[Any, Any]):
+    """A bandit: whether the time, in seconds since 1970, is early or late.
+
+    It pays 1 for the right choice of two.
+    """
+
+    observation_space = gym.spaces.Box(0, 4e9, (1,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.second = self.np_random.uniform(-3.0, 3.0)
+        return np.array([1.7e9 + self.second]), {}
+
+    def step(self, action: Any) -> Any:
+        reward = float(action == (self.second > 0.0))
+        return np.array([1.7e9 + self.second]), reward, True, False, {}
+
+
+def clock_trainer(make_trainer: Make, env: Any, **settings: Any) -> Any:
+    settings = {"num_steps": 16, "minibatch_size": 32, **settings}
+    optimizer = keras.optimizers.Adam(0.01)
+    return make_trainer("PPO", env=env, optimizer=optimizer, gamma=0.0, **settings)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_seconds_are_told_apart_or_refused(make_trainer: Make) -> None:
+    env = kpg.environments.as_environment(Clock, 4, seed=0)
+    with pytest.raises(ValueError, match=r"Clock gave.*normalize_observations=True"):
+        clock_trainer(make_trainer, env).fit(env, steps_per_epoch=1, verbose=0)
+    trainer = clock_trainer(make_trainer, env, normalize_observations=True)
+    trainer.fit(env, steps_per_epoch=2, verbose=0)
+    times = np.array([[1.7e9 - 2.0], [1.7e9 + 2.0]])
+    encoded = trainer.policy.encoder(times).numpy().ravel()
+    assert np.ptp(encoded) == pytest.approx(4.0 / np.sqrt(3.0), rel=0.3)
+
+
+@pytest.mark.slow
+def test_seconds_are_learned_from(make_trainer: Make) -> None:
+    env = kpg.environments.as_environment(Clock, 16, seed=0)
+    trainer = clock_trainer(make_trainer, env, normalize_observations=True)
+    trainer.fit(env, steps_per_epoch=60, verbose=0)
+    assert trainer.evaluate(env, 200)["return"] > 0.95

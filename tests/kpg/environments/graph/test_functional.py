@@ -298,3 +298,27 @@ def test_a_number_of_environments_that_is_none_is_refused(num_envs: Any) -> None
 def test_a_time_limit_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1. Received: max_episode_steps=0"):
         GraphEnvironment(Walk(), max_episode_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "seen"),
+    [
+        ("reward", lambda state, action, following: state, r"float32 \(3, 1\)"),
+        ("reward", lambda state, action, following: 1.0, r"float32 \(\)"),
+        ("terminal", lambda state: state > 1.0, r"bool \(3, 1\)"),
+    ],
+)
+def test_a_column_for_the_copies_is_refused(name: str, method: Any, seen: str) -> None:
+    env, states = with_method(name, method), tf.zeros([3, 1])
+    with pytest.raises(ValueError, match=rf"`{name}` of Still must.*Received: {seen}"):
+        env.reward(states, None, states)
+        env.terminal(states)
+
+
+def test_floats_in_a_space_of_integers_are_refused() -> None:
+    func_env: Any = Still()
+    func_env.observation_space = spaces.Box(0, 255, (1,), np.uint8)
+    env = GraphEnvironment(func_env)
+    with pytest.raises(ValueError, match="`observation` of Still must return uint8"):
+        env.observation(tf.zeros([3, 1]))
+    assert env.observation(tf.zeros([3, 1], tf.uint8)).dtype == tf.uint8

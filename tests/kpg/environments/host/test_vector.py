@@ -12,13 +12,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import concatenate, create_empty_array
 from gymnasium.wrappers import TimeLimit
+from gymnasium.wrappers.vector import DictInfoToList
 
 from kpg import spaces as space_of
-from kpg.environments import HostEnvironment, HostStep
+from kpg.environments import HostEnvironment, HostStep, as_environment
 from tests.environments import Counting, Noted
+from tests.faulty_environments import (
+    Astronomic,
+    FloatImage,
+    FourThings,
+    Ragged,
+    ResetWithoutInfo,
+    ResetWithoutSeed,
+    RewardArray,
+    RewardColumn,
+    Walk,
+    WrongShape,
+)
 
 MODES = list(AutoresetMode)
 COPIES = 3
@@ -31,6 +44,12 @@ def factory(copy: int) -> Callable[[], gymnasium.Env[Any, Any]]:
 def counting(mode: AutoresetMode, **kwargs: Any) -> HostEnvironment:
     factories = [factory(copy) for copy in range(COPIES)]
     return HostEnvironment(SyncVectorEnv(factories, autoreset_mode=mode, **kwargs))
+
+
+def hosted(make: Callable[[], Any], num_envs: int) -> HostEnvironment:
+    env = as_environment(make, num_envs)
+    assert isinstance(env, HostEnvironment)
+    return env
 
 
 def repeat(env: HostEnvironment, actions: Any, times: int) -> HostStep:
@@ -100,6 +119,155 @@ def test_numbers_that_are_not_finite_are_refused(garbage: float) -> None:
             ValueError, match=rf"{what} that are not .* rows \[1\] of 2"
         ):
             env.step([0, 0])
+
+
+# Infos that nobody reads, and what breaks the contract.
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_infos_of_any_kind_are_taken(mode: AutoresetMode) -> None:
+    vector_env = SyncVectorEnv([Ragged] * 3, autoreset_mode=mode)
+    own = [HostEnvironment(vector_env)]
+    if mode is AutoresetMode.NEXT_STEP:
+        own.append(hosted(Ragged, 3))
+    for env in own:
+        env.reset(seed=0)
+        for index in range(50):
+            actions = [index % 2, (index + 1) % 2, int(index % 5 < 2)]
+            assert np.isfinite(env.step(actions).rewards).all()
+
+
+def test_wrappers_still_see_the_infos_of_a_vector_environment() -> None:
+    class Known(Ragged):
+        def step(self, action: Any) -> Any:
+            *step, info = super().step(action)
+            return *step, {**info, "place": self.place}
+
+    class Watching(VectorWrapper[Any, Any, Any, Any, Any]):
+        infos: dict[str, Any]
+
+        def step(self, actions: Any) -> Any:
+            *step, self.infos = self.env.step(actions)
+            return *step, self.infos
+
+    watching = Watching(SyncVectorEnv([Known] * 2))
+    env = HostEnvironment(watching)
+    env.reset(seed=0)
+    step = env.step([0, 1])
+    np.testing.assert_allclose(watching.infos["place"], step.observations[:, 0])
+    assert watching.infos["_kind"].all()
+    assert [*watching.infos["kind"]] == ["text", "text"]
+
+
+@pytest.mark.parametrize(
+    ("make", "method", "seen"),
+    [
+        (RewardArray, "step", "array element"),
+        (FourThings, "step", "expected 5, got 4"),
+        (ResetWithoutInfo, "reset", "TypeError"),
+        (ResetWithoutSeed, "reset", "seed"),
+        (FloatImage, "reset", "float64"),
+        (WrongShape, "reset", "array"),
+    ],
+)
+def test_what_breaks_the_contract_is_named(make: Any, method: str, seen: str) -> None:
+    text = rf"`{method}` of {make.__name__} breaks Gymnasium's contract.*({seen})"
+    env = hosted(make, 2)
+    with pytest.raises(ValueError, match=text):
+        for _ in env.reset(seed=0):
+            env.step([0, 0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_vector_environments_that_break_the_contract_are_named(
+    mode: AutoresetMode,
+) -> None:
+    inner = [SyncVectorEnv([Walk] * 2, autoreset_mode=mode) for _ in range(2)]
+    for wrapped, method, seen in (
+        (RewardColumn(inner[0]), "step", r"\(2, 1\)"),
+        (DictInfoToList(inner[1]), "reset", "DictInfoToList"),
+    ):
+        env = HostEnvironment(wrapped)
+        with pytest.raises(ValueError, match=rf"`{method}` of Walk breaks.*{seen}"):
+            env.reset(seed=0)
+            env.step([0, 0])
+
+
+def test_errors_of_the_environment_itself_stay_what_they_are() -> None:
+    class Own(Walk):
+        def step(self, action: Any) -> Any:
+            raise KeyError("own")
+
+    env = hosted(Own, 2)
+    env.reset()
+    with pytest.raises(KeyError, match="own"):
+        env.step([0, 0])
+
+
+@pytest.mark.parametrize(
+    ("space", "wrong", "seen"),
+    [
+        (spaces.Discrete(5), np.array([4, 5]), r"5 at index \(1,\)"),
+        (spaces.Discrete(5, start=-1), np.array([4, 3]), r"4 at index \(0,\)"),
+        (spaces.Discrete(5), np.array([-1, 0]), r"-1 at index \(0,\)"),
+        (
+            spaces.MultiDiscrete([2, 3]),
+            np.array([[1, 2], [0, 3]]),
+            r"3 at index \(1, 1\)",
+        ),
+        (spaces.MultiBinary(2), np.array([[1, 2], [0, 1]]), r"2 at index \(0, 1\)"),
+        (
+            spaces.Box(0, 255, (1,), np.uint8),
+            np.array([[7], [300]]),
+            r"300 at index \(1, 0\)",
+        ),
+        (spaces.Discrete(5), np.array([1.0, 2.0]), "float64 numbers"),
+    ],
+)
+def test_integers_outside_their_space_are_refused(
+    space: Any, wrong: Any, seen: str
+) -> None:
+    for outer, value, where in (
+        (space, wrong, ""),
+        (spaces.Dict(x=spaces.Tuple([space])), {"x": (wrong,)}, r"\['x'\]\[0\]"),
+    ):
+        vector_env = Spaced(outer, BOX)
+        vector_env.reset = lambda value=value, **_: (value, {})  # type: ignore[method-assign]
+        env = HostEnvironment(vector_env)
+        text = rf"`reset` of Spaced.*Observations{where} must be in .*{seen}"
+        with pytest.raises(ValueError, match=text):
+            env.reset()
+
+
+def test_what_is_infinite_in_float32_is_not_finite() -> None:
+    env = hosted(Astronomic, 2)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"Astronomic gave observations.*`step`.*rows"):
+        for index in range(8):
+            env.step([index % 2, index % 2])
+
+    env = HostEnvironment(SyncVectorEnv([partial(Scripted, 0.0, 1e300)]))
+    env.reset()
+    with pytest.raises(ValueError, match="Scripted gave rewards that are not finite"):
+        env.step([0])
+
+
+def test_numbers_that_float32_does_not_tell_apart_are_refused() -> None:
+    def told(offset: float, dtype: Any = np.float64, scale: float = 1.0) -> None:
+        space = spaces.Box(-1e12, 1e12, (2,), dtype)
+        noise = np.random.default_rng(0).normal(size=(8, 2, 2)) * scale
+        env = HostEnvironment(Spaced(spaces.Dict(x=space), BOX))
+        env.check_digits({"x": (offset + noise).astype(dtype)})
+
+    told(1e6)
+    told(1e3, scale=1e-9)  # small, and of no other importance
+    told(1e9, scale=1e8)
+    told(1e8, np.float32)  # lost before it comes here
+    told(1e9, scale=0.0)
+    for offset, dtype in ((1e8, np.float64), (1.7e9, np.float64), (1.7e9, np.int64)):
+        text = r"Spaced gave observations\['x'\].*normalize_observations.*1\.?\d*e\+0"
+        with pytest.raises(ValueError, match=text):
+            told(offset, dtype, 10.0)
 
 
 # Spaces.

@@ -88,17 +88,17 @@ class GraphCollector:
         inputs = (seeds[:, :2], self._fresh(seeds[0, 2]))
         carry, (rows, episodes) = scan(self._step, carry, inputs)
         trajectory = Trajectory(**rows, valid=None, policy_state=before.policy_state)
+        ended = Episodes(*map(tf.reduce_sum, tf.unstack(episodes, axis=1)))
         if self.restart:
             valid = _first_episode(rows)
             trajectory = trajectory._replace(valid=valid)
-            episodes = _episodes_of(rows, valid)
+            ended = _episodes_of(rows, valid)
         if self.compare:
             greedy = functools.partial(self._step, greedy=True)
             _, (others, _) = scan(greedy, before, inputs)
             rewards = tf.where(_first_episode(others), others["rewards"], 0.0)
             trajectory = trajectory._replace(greedy_rewards=rewards)
-        sums = map(tf.reduce_sum, tf.unstack(episodes, axis=1))
-        return carry, trajectory, Episodes(*sums)
+        return carry, trajectory, ended
 
     def _fresh(self, seed: Tensor) -> Nest:
         """Draws all steps' initial states, `[T, B, ...]`, in far fewer kernels."""

@@ -71,6 +71,8 @@ class SavedTrainer(keras.Model):
         The file holds the learning rates that a schedule starts from, not what it has
         made of them so far.
         """
+        if kwargs.get("zipped") is False:
+            checks.refuse("zipped", "must be left out: `kpg.load` reads a file", False)
         if not str(filepath).endswith(".keras"):
             raise ValueError(
                 "A trainer is saved as a `.keras` file: type "
@@ -79,8 +81,6 @@ class SavedTrainer(keras.Model):
                 "`kpg.export.export_policy` a SavedModel. Received: "
                 f"filepath={str(filepath)!r}"
             )
-        if kwargs.get("zipped") is False:
-            checks.refuse("zipped", "must be left out: `kpg.load` reads a file", False)
         with self._programs.at_base_rates():
             write_aside(Path(filepath), overwrite, partial(super().save, **kwargs))
 

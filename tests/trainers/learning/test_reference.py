@@ -347,9 +347,10 @@ def test_rows_that_do_not_count_cost_nothing(make_trainer: Make) -> None:
 
 
 def test_a_drift_that_is_infinite_teaches_nothing(make_trainer: Make) -> None:
-    trainer, _, rows = on_fragments(make_trainer, reference_kl_in="loss")
+    in_loss = {"reference_kl_in": "loss", "reference_kl_estimator": "k1"}
+    trainer, _, rows = on_fragments(make_trainer, **in_loss)
     before = values_of(trainer.weights)
-    _, metrics = learn(trainer, rows._replace(log_probs=rows.log_probs - 200.0))
+    _, metrics = learn(trainer, rows._replace(log_probs=rows.log_probs - np.inf))
     assert metrics["broken_policy"] == 1.0
     for ours, theirs in zip(values_of(trainer.weights), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)

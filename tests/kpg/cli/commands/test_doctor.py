@@ -70,7 +70,7 @@ def test_the_command_on_a_run(
     assert (code, out) == (0, f"{tmp_path}: healthy\n")
     (tmp_path / "best.keras").unlink()
     code, out = called(capfd, tmp_path)
-    assert code == 1 and "neither" in out
+    assert code == 1 and "no best.keras" in out
 
 
 def test_a_run_that_is_healthy(kpg_command: Kpg, run_directory: Path) -> None:

@@ -145,7 +145,8 @@ class Learner:
     ) -> tuple[Carry, Metrics]:
         """Learns from each replica's trajectory, given a `[2]` int32 seed.
 
-        Nothing is learned from one with `inf` or `nan`: weights stay as they were. The
+        Nothing is learned from one with `inf` or `nan`, or without a valid row: weights
+        stay as they were. The
         scalars include two named `BROKEN`, positive if environment or policy gave such.
         """
         training, run = self.training, self.strategy.run
@@ -156,6 +157,8 @@ class Learner:
             trajectory = run(self.estimation.with_log_probs, (trajectory,))
         broken = sum_up(self.strategy, run(_broken, (trajectory, drift)))
         healthy = tf.equal(tf.reduce_sum(broken), 0.0)
+        if trajectory.valid is not None:
+            healthy &= sum_up(self.strategy, run(_taught, (trajectory,))) > 0.0
 
         if reference is not None and reference.kl.in_reward:
             trajectory = run(reference.charged, (trajectory, drift))
@@ -260,6 +263,11 @@ class Learner:
             (tf.constant(count), taken),
         )[1]
         return done
+
+
+def _taught(trajectory: Trajectory) -> Tensor:
+    """Returns how many of a replica's rows count."""
+    return tf.reduce_sum(tf.cast(trajectory.valid, tf.float32))
 
 
 def _broken(trajectory: Trajectory, drift: Drift | None) -> Tensor:

@@ -103,7 +103,6 @@ def make_trainer(
         gamma=1.0,
         returns="total",
         baseline="leave_one_out",
-        group_size=GROUP_SIZE,
         normalize_advantages=False,
         reference_kl_coef=0.01,
         max_grad_norm=1.0,

@@ -101,7 +101,6 @@ def make_trainer(
         gamma=1.0,
         returns="total",
         baseline="leave_one_out",
-        group_size=GROUP_SIZE,
         normalize_advantages=False,
         max_grad_norm=1.0,
         reference_kl_coef=0.02,

@@ -131,17 +131,18 @@ def estimates_of(trainer: Any, rows: Any, carry: Any = None) -> tuple[Any, Any]:
     return seen[0], carry
 
 
-def batch_of(trainer: Any, rows: Any) -> Any:
+def batch_of(trainer: Any, rows: Any, group_size: int | None = None) -> Any:
     """Returns the rows that an iteration's minibatches are taken from."""
     num_envs = rows.rewards.shape[1]
     state = learner_of(trainer, num_envs).start().critic_state
-    return Estimation(trainer.training_on(num_envs)).batch(rows, state, None)[0]
+    training = trainer.training_on(num_envs, group_size=group_size)
+    return Estimation(training).batch(rows, state, None)[0]
 
 
 def engine_of(trainer: Any, env: Any) -> Any:
     """Returns the engine that the next `fit` on an environment would use."""
     partner = partner_of(env, trainer.executor)
-    training = trainer.training_on(env.num_envs, partner)
+    training = trainer.training_on(env.num_envs, partner, env.group_size)
     return trainer._programs.engine_for(training, env)
 
 

@@ -77,6 +77,7 @@ def write(
     writer = gguf.GGUFWriter(path, architecture)
     add: dict[type, Any] = {
         str: writer.add_string,
+        bool: writer.add_bool,
         int: writer.add_uint32,
         float: writer.add_float32,
         list: writer.add_array,

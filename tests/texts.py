@@ -41,6 +41,16 @@ class Letters:
         return tf.strings.reduce_join(tf.gather(self.symbols, tokens), axis=-1)
 
 
+class Begun(Letters):
+    """Letters whose texts begin with "^", if nobody says otherwise."""
+
+    add_start_token = True
+
+    def __init__(self, letters: str = "abc") -> None:
+        super().__init__(letters + "^")
+        self.start_token_id = 1 + len(self.letters)
+
+
 def bpe(**options: Any) -> Any:
     """Returns a byte-pair tokenizer that joins two spaces, or a space and an n."""
     letters = [*"abcdefghijklmnopqrstuvwxyzITAM0123456789'.,!", "Ġ", "Ċ"]

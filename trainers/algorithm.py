@@ -76,8 +76,8 @@ class Iteration(ABC):
     The methods build graph, outside of replicas, as `Algorithm.after` does.
 
     Attributes:
-        healthy: Scalar bool; `False` if the trajectory held `inf` or `nan`, so that
-            nothing was learned.
+        healthy: Scalar bool; `False` if the trajectory held `inf` or `nan`, or no valid
+            row, so that nothing was learned.
         progress: Scalar in [0, 1], how much of this `fit` is done.
     """
 
@@ -166,4 +166,7 @@ class Algorithm(ABC):
         """
 
     def check_environment(self, env: Environment) -> None:  # noqa: B027
-        """Raises a `ValueError` if the algorithm cannot learn from it."""
+        """Raises a `ValueError` if the algorithm cannot learn from it.
+
+        Environments that only evaluate are not asked.
+        """

@@ -50,7 +50,8 @@ class PPOSettings(TrainerSettings):
         num_steps: See `TrainerSettings`. Defaults to 2048.
         num_epochs: Passes over each iteration's rows, ≥ 1. Defaults to 10.
         minibatch_size: Rows of a gradient step, a divisor of `num_envs * num_steps`;
-            for recurrent models a multiple of `num_steps`. Defaults to 64.
+            for recurrent models a multiple of `num_steps`. Defaults to 64, or, in `fit`
+            on a text task, to about as many of whole texts.
         advantage: See `ActorCriticSettings`; `gae_lambda=0.9` is short for `GAE(0.9)`,
             and `VTrace` estimates anew before each epoch. Defaults to `GAE(0.95)`.
         recompute_advantages: Whether the current critic estimates advantages and

@@ -187,7 +187,7 @@ class REINFORCE(Trainer):
         super().check_environment(env)
         replicas = self.distribute_strategy.num_replicas_in_sync
         if isinstance(self.baseline, GroupBaseline):
-            size = self.baseline.group_size
+            size = self._checked_group_size(self.baseline.group_size, env.group_size)
             if env.num_envs // replicas % (size or env.num_envs):
                 raise ValueError(
                     "`group_size` must divide the number of environments, on every "
@@ -209,6 +209,19 @@ class REINFORCE(Trainer):
                 "give a critic and `whole_episodes=False`. Received: "
                 f"num_steps={num_steps}, max_episode_steps={limit}"
             )
+
+    def _checked_group_size(self, own: int | None, given: int | None) -> int | None:
+        """Returns the size of a group, which an environment with groups decides."""
+        if given is None:
+            return own
+        if given < 2 or own not in (None, given):
+            raise ValueError(
+                "A group holds the completions of one prompt, at least 2, and the task "
+                "says how many: give `group_size=` to the task, and to the baseline "
+                f"the same or none. Received: group_size={given} of the task, "
+                f"baseline={self.baseline}"
+            )
+        return given
 
     @override
     def add_state(self) -> None:

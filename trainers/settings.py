@@ -127,7 +127,8 @@ class TrainerSettings:
     """The settings of every trainer.
 
     Attributes:
-        num_steps: Steps of each environment per iteration, ≥ 1. Defaults to 128.
+        num_steps: Steps of each environment per iteration, ≥ 1. Defaults to 128, or, in
+            `fit` on a text task, to its `max_new_tokens`.
         gamma: Discount in [0, 1]. Defaults to 0.99.
         ent_coef: Weight of the entropy bonus (in nats), ≥ 0. Defaults to 0.
         ent_coef_schedule: "constant", or "linear" to 0 over one `fit`.

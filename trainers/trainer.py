@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import random as python_random
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ from kpg.trainers.running.parts import (
 from kpg.trainers.running.programs import Environments, Programs, partner_of
 from kpg.trainers.running.saving import SavedTrainer
 from kpg.trainers.settings import TrainerSettings
-from kpg.types import Nest, Space
+from kpg.types import Config, Nest, Space
 
 # Makes the seed of evaluations out of that of an environment; no iteration has it.
 _EVALUATION = 2**32 - 1
@@ -106,6 +107,7 @@ class Trainer(Algorithm, SavedTrainer):
         optional = self.critic_is_optional
         check_models(type(self).__name__, policy, critic, executor, optional)
         self.settings = self.settings_class.make(settings)
+        self._said = frozenset(settings)
         self.policy = policy
         self.critic = critic
         self.executor = executor
@@ -152,7 +154,12 @@ class Trainer(Algorithm, SavedTrainer):
         """Returns all trainable variables, each once."""
         return [v for _, variables in self.optimized_variables() for v in variables]
 
-    def training_on(self, num_envs: int, partner: Partner | None = None) -> Training:
+    def training_on(
+        self,
+        num_envs: int,
+        partner: Partner | None = None,
+        group_size: int | None = None,
+    ) -> Training:
         """Returns what learning needs, for all replicas' environments and a partner."""
         return Training(
             algorithm=self,
@@ -167,6 +174,7 @@ class Trainer(Algorithm, SavedTrainer):
             num_envs=num_envs,
             reference=self.reference,
             partner=partner,
+            group_size=group_size,
         )
 
     @property
@@ -196,6 +204,22 @@ class Trainer(Algorithm, SavedTrainer):
                     f"for; make a Policy with this environment's spaces. Received: "
                     f"{given}, but the policy has {wanted}"
                 )
+
+    def _take_length(self, env: Environment) -> None:
+        """Takes the sizes that were not said from an environment of whole episodes."""
+        own, steps = self.settings, env.episode_steps
+        if steps is None:
+            return
+        sizes: Config = {
+            "num_steps": own.num_steps if "num_steps" in self._said else steps
+        }
+        largest = getattr(type(own), "minibatch_size", None)
+        if largest is not None and "minibatch_size" not in self._said:
+            rows = sizes["num_steps"] * self.distribute_strategy.num_replicas_in_sync
+            counts = [n for n in range(1, env.num_envs + 1) if env.num_envs % n == 0]
+            fits = [rows * n for n in counts if rows * n <= largest]
+            sizes["minibatch_size"] = max(fits, default=rows)
+        self.settings = dataclasses.replace(own, **sizes)
 
     def set_reference(self, policy: Policy | None = None) -> None:
         """Copies a policy as the reference of `reference=KL(…)`.
@@ -351,9 +375,11 @@ class Trainer(Algorithm, SavedTrainer):
         for each in np.ravel(validation_freq).tolist():
             checks.whole_number("validation_freq", each)
         environment = self._environments.get(env)
+        self._take_length(environment)
         self.check_environment(environment)
+        partner = partner_of(environment, self.executor)
         training = self.training_on(
-            environment.num_envs, partner_of(environment, self.executor)
+            environment.num_envs, partner, environment.group_size
         )
         iterations = (epochs - initial_epoch) * steps_per_epoch
         self._programs.plan(training, environment, iterations)
@@ -366,7 +392,7 @@ class Trainer(Algorithm, SavedTrainer):
             checks.refuse("validation_max_steps", wanted, validation_max_steps)
         if validation_data is not None:
             validation = self._environments.get(validation_data)
-            self.check_environment(validation)
+            Trainer.check_environment(self, validation)
 
             def validated(callbacks: keras.callbacks.CallbackList) -> dict[str, Any]:
                 return self.evaluate(
@@ -436,7 +462,7 @@ class Trainer(Algorithm, SavedTrainer):
             max_steps = checks.whole_number("max_steps", max_steps)
         listed = callback_list(callbacks, self, verbose, 1, 1, add_history=False)
         environment = self._environments.get(env)
-        self.check_environment(environment)
+        Trainer.check_environment(self, environment)
         evaluator = self._programs.evaluator_for(
             self.policy, environment, episodes, deterministic
         )

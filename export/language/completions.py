@@ -121,10 +121,10 @@ class _Writer:
             self._policy, count, deterministic, self._decoder, temperature, put_anywhere
         )
         completions = sampler(*self._read(prompts, count), seed)
-        tokenizer = self._policy.tokenizer
+        end = int(self._policy.tokenizer.end_token_id)
         rows = tf.transpose(completions.tokens)
-        kept = tf.transpose(completions.valid) & (rows != int(tokenizer.end_token_id))
-        texts = tokenizer.detokenize(tf.ragged.boolean_mask(rows, kept))
+        kept = tf.transpose(completions.valid) & (rows != end)
+        texts = self._policy.codec.texts_of(tf.ragged.boolean_mask(rows, kept))
         # A token can be part of a character, and a reply in JSON must be text.
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         return {
@@ -165,7 +165,7 @@ class _Writer:
         self, prompts: tf.Tensor, max_new_tokens: int | tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the tokens `[B, P]` of prompts, P ≥ 1, and how many `[B]`."""
-        tokens = self._policy.tokenizer.tokenize(tf.ensure_shape(prompts, [None]))
+        tokens = self._policy.codec.prompts_of(tf.ensure_shape(prompts, [None]))
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         requirements = [
             require(
@@ -186,7 +186,7 @@ class _Writer:
                 )
             )
         with tf.control_dependencies(requirements):
-            table = tf.cast(tokens.to_tensor(0), tf.int32)
+            table = tokens.to_tensor(0)
         missing = tf.maximum(1 - tf.shape(table)[1], 0)
         return widened(table, missing, axis=1), lengths
 
@@ -197,8 +197,8 @@ class _Writer:
     def _prompts(self, count: int) -> list[bytes]:
         """Makes prompts of words that the tokenizer knows, of 1 to 3 tokens."""
         pieces = self._pieces
-        fits = self._policy.trunk.has_room
-        room = max(count for count in (1, 2, 3) if fits(count, self.limit))
+        fits, start = self._policy.trunk.has_room, int(self._policy.add_start_token)
+        room = max(count for count in (1, 2, 3) if fits(start + count, self.limit))
         return [
             "".join(
                 pieces[(row + part) % len(pieces)] for part in range(1 + row % room)
@@ -213,7 +213,7 @@ def _limit(policy: LanguagePolicy, max_new_tokens: int | None) -> int:
         half = DEFAULT_NEW_TOKENS if longest is None else max(longest // 2, 1)
         return min(DEFAULT_NEW_TOKENS, half)
     max_new_tokens = checks.whole_number("max_new_tokens", max_new_tokens)
-    if not policy.trunk.has_room(1, max_new_tokens):
+    if not policy.trunk.has_room(1 + policy.add_start_token, max_new_tokens):
         raise ValueError(
             f"`max_new_tokens` must leave room for a prompt in the {longest} tokens "
             f"that the model reads. Received: max_new_tokens={max_new_tokens}"

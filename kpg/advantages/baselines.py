@@ -164,8 +164,9 @@ class GroupBaseline(Baseline):
     """Compares an episode's return with those of its group.
 
     Args:
-        group_size: Adjacent environments of a group, ≥ 2: for a text task those that
-            complete one prompt. Defaults to `None`, all of them.
+        group_size: Adjacent environments of a group, ≥ 2. Defaults to `None`: those
+            that complete one prompt of a text task, elsewhere all of them. A text task
+            accepts no other group than its own.
     """
 
     compares_episodes: ClassVar[bool] = True
@@ -177,16 +178,21 @@ class GroupBaseline(Baseline):
             checks.whole_number("group_size", self.group_size, low=2)
 
     @abstractmethod
-    def within(self, totals: Tensor, group_size: int) -> Tensor:
-        """Returns `[B]` advantages of `[B]` total returns."""
+    def within(self, totals: Tensor, group_size: int, valid: Tensor | None) -> Tensor:
+        """Returns `[B]` advantages of `[B]` total returns.
+
+        What is not `valid`, `[B]` bool, has no return; `None` is true for all.
+        """
 
     @override
     def compared(
         self, returns: Tensor, estimates: Estimates, gamma: float, state: Tensor
     ) -> Tensor:
         # Every column is one episode, and the first row is credited with it.
-        size = self.group_size or returns.shape[1]
-        return tf.broadcast_to(self.within(returns[0], size), returns.shape)
+        size = self.group_size or estimates.group_size or returns.shape[1]
+        valid = estimates.valid
+        known = None if valid is None else tf.reduce_any(valid, axis=0)
+        return tf.broadcast_to(self.within(returns[0], size, known), returns.shape)
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -195,8 +201,8 @@ class LeaveOneOut(GroupBaseline):
     """The mean of the others in the group, as RLOO does; see `leave_one_out`."""
 
     @override
-    def within(self, totals: Tensor, group_size: int) -> Tensor:
-        return leave_one_out(totals, group_size)
+    def within(self, totals: Tensor, group_size: int, valid: Tensor | None) -> Tensor:
+        return leave_one_out(totals, group_size, valid)
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -205,8 +211,8 @@ class GroupNormalized(GroupBaseline):
     """Standardised within the group, as GRPO does; see `group_normalized`."""
 
     @override
-    def within(self, totals: Tensor, group_size: int) -> Tensor:
-        return group_normalized(totals, group_size)
+    def within(self, totals: Tensor, group_size: int, valid: Tensor | None) -> Tensor:
+        return group_normalized(totals, group_size, valid)
 
 
 BASELINES: dict[str, type[Baseline]] = {

@@ -24,6 +24,8 @@ class Estimates(NamedTuple):
         valid: bool, or `None` if every row counts.
         greedy_rewards: float32, of the episode that the most likely actions make from
             each column's start; `()` unless the algorithm asks for it.
+        group_size: Adjacent columns that begin alike, such as the completions of a
+            prompt; `None` if the environment has no such groups.
     """
 
     rewards: Tensor
@@ -34,6 +36,7 @@ class Estimates(NamedTuple):
     log_ratios: Tensor | None = None
     valid: Tensor | None = None
     greedy_rewards: Tensor | tuple[()] = ()
+    group_size: int | None = None
 
     def named(self, *names: str) -> dict[str, Tensor]:
         """Returns some of them as keyword arguments."""

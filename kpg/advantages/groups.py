@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from kpg.advantages.inputs import floats
+from kpg.advantages.inputs import flags, floats
+from kpg.graph.shapes import assert_same_shape
 
 
-def leave_one_out(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
+def leave_one_out(
+    rewards: tf.Tensor, group_size: int, valid: tf.Tensor | None = None
+) -> tf.Tensor:
     """Subtracts from each reward the mean of the *other* rewards of its group.
 
     Aᵢ = rᵢ − Σⱼ≠ᵢ rⱼ / (G − 1): the baseline does not depend on sample i, so it is
@@ -19,16 +22,21 @@ def leave_one_out(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
     Args:
         rewards: `[N]` float32; `group_size` consecutive rewards answer one prompt.
         group_size: G ≥ 2, a divisor of N; a `ValueError` says if it is not.
+        valid: `[N]` bool; what is not has no part in its group, whatever its reward,
+            and G is the number of those that have. Defaults to `None`, all.
 
     Returns:
-        `[N]` float32 advantages.
+        `[N]` float32 advantages; 0 where not valid, or where nothing is left to compare
+        with.
     """
-    groups = _groups(rewards, group_size)
-    means = tf.reduce_mean(groups, axis=1, keepdims=True)
-    return tf.reshape((groups - means) * (group_size / (group_size - 1)), [-1])
+    centred, count = _centred(rewards, group_size, valid)
+    scale = tf.math.divide_no_nan(count, count - 1.0)
+    return tf.reshape(centred * scale, [-1])
 
 
-def group_normalized(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
+def group_normalized(
+    rewards: tf.Tensor, group_size: int, valid: tf.Tensor | None = None
+) -> tf.Tensor:
     """Standardises each reward within its group, as GRPO does.
 
     Aᵢ = (rᵢ − mean) / (std + 10⁻⁴), with the population's std (divided by G); 0 in a
@@ -38,14 +46,15 @@ def group_normalized(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
     Reference: Shao et al., "DeepSeekMath: pushing the limits of mathematical reasoning
     in open language models" (2024), section 4.1, https://arxiv.org/abs/2402.03300.
     """
-    groups = _groups(rewards, group_size)
-    centred = groups - tf.reduce_mean(groups, axis=1, keepdims=True)
-    std = tf.sqrt(tf.reduce_mean(tf.square(centred), axis=1, keepdims=True))
+    centred, count = _centred(rewards, group_size, valid)
+    std = tf.sqrt(_mean(tf.square(centred), count))
     return tf.reshape(centred / (std + 1e-4), [-1])
 
 
-def _groups(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
-    """Reshapes `[N]` rewards to `[N / group_size, group_size]`."""
+def _centred(
+    rewards: tf.Tensor, group_size: int, valid: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `[N / G, G]` rewards less their group's mean, and `[N / G, 1]` counts."""
     (rewards,) = floats(rewards)
     length = rewards.shape[0] if rewards.shape.rank == 1 else None
     if rewards.shape.rank != 1 or group_size < 2 or (length or 0) % group_size:
@@ -54,4 +63,17 @@ def _groups(rewards: tf.Tensor, group_size: int) -> tf.Tensor:
             f"members. Received: rewards.shape={rewards.shape}, "
             f"group_size={group_size}. Drop the rest or choose a divisor."
         )
-    return tf.reshape(rewards, [-1, group_size])
+    known = tf.ones_like(rewards, tf.bool) if valid is None else flags(valid)[0]
+    assert_same_shape(rewards=rewards, valid=known)
+    groups, known = (tf.reshape(part, [-1, group_size]) for part in (rewards, known))
+    groups = tf.where(known, groups, 0.0)
+    count = tf.reduce_sum(tf.cast(known, tf.float32), axis=1, keepdims=True)
+    return tf.where(known, groups - _mean(groups, count), 0.0), count
+
+
+def _mean(groups: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of each row, of which so many are known and the others 0."""
+    whole = tf.reduce_mean(groups, axis=1, keepdims=True)
+    total = tf.reduce_sum(groups, axis=1, keepdims=True)
+    part = tf.math.divide_no_nan(total, count)
+    return tf.where(count == groups.shape[1], whole, part)

@@ -7,6 +7,7 @@ environment. The commands call a kind's methods and do not ask which one it is.
 from __future__ import annotations
 
 import argparse
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -146,6 +147,8 @@ class Kind(ABC):
         finally:
             env.close()
         returns = [float(value) for value in logs["returns"]]
+        # NaN is a text that was not scored.
+        returns = [value for value in returns if not math.isnan(value)] or [math.nan]
         return summary(returns, float(logs["length"])) | self.details(logs)
 
     def details(self, logs: Config) -> Config:

@@ -24,6 +24,10 @@ class Environment(ABC):
         seed: What the randomness of the environments starts from, or `None`.
         spec: Gymnasium's `EnvSpec` (`id`, `max_episode_steps`, `reward_threshold`), or
             `None` for an environment that is not registered.
+        group_size: Adjacent copies that begin alike, to be compared with each other;
+            `None` (the default) if there are no such groups.
+        episode_steps: Steps that an iteration must have, since all episodes begin and
+            end in it; `None` (the default) for any number.
     """
 
     observation_space: Space
@@ -31,6 +35,8 @@ class Environment(ABC):
     num_envs: int
     seed: int | None
     spec: EnvSpec | None
+    group_size: int | None = None
+    episode_steps: int | None = None
 
     @property
     def name(self) -> str:

@@ -23,19 +23,20 @@ class TextGeneration(Environment):
     completion. It ends with the end token or after `max_new_tokens`; both are
     terminations, since the text is judged as it stands. An iteration of a trainer takes
     the next `num_envs / group_size` prompts, `group_size` times each; every pass
-    shuffles them again. `num_steps` of the trainer must be `max_new_tokens`. The policy
-    brings the tokenizer, and with it the spaces.
+    shuffles them again. `num_steps` of the trainer is `max_new_tokens` unless it was
+    said. The policy brings the tokenizer, and with it the spaces.
 
     Args:
         prompts: Strings, none empty.
         references: What completions are compared with, one value for each prompt: the
             column `references` of the rewards. Defaults to none.
         rewards: Functions as in `kpg.rewards`, see `kpg.rewards.Reward.__call__`.
-            Nothing is learned from a completion whose reward is `None`.
+            A completion counts by those that are not `None`; where all are, it has no
+            part in any mean or baseline, and nothing is learned from it.
         max_prompt_tokens: Longest prompt, ≥ 1. Defaults to 128.
         max_new_tokens: Longest completion, the end token included, ≥ 1. Defaults to 64.
         group_size: Completions of each prompt in an iteration, ≥ 1, in neighbouring
-            rows. Defaults to 1.
+            rows; baselines that compare a group take it from here. Defaults to 1.
         num_envs: B completions an iteration, whole groups. Defaults to 32.
         reward_weights: A number for each reward. Defaults to 1 each.
         columns: More lists that the rewards may ask for by name, one value for each
@@ -69,7 +70,8 @@ class TextGeneration(Environment):
             "max_prompt_tokens", max_prompt_tokens
         )
         self.max_new_tokens = checks.whole_number("max_new_tokens", max_new_tokens)
-        self.group_size = checks.whole_number("group_size", group_size)
+        self.group_size: int = checks.whole_number("group_size", group_size)
+        self.episode_steps = self.max_new_tokens
         self.num_envs = checks.whole_number("num_envs", num_envs)
         self.task = TextTask(
             prompts, references, rewards, reward_weights, columns, max_new_tokens
@@ -109,7 +111,7 @@ class TextGeneration(Environment):
 
     @override
     def measured(self) -> dict[str, float]:
-        """Returns the mean of each reward since the last call, and how many ended."""
+        """See `TextTask.measured`."""
         return self.task.measured()
 
     @override

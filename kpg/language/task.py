@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -56,6 +57,8 @@ class TextTask:
         check_columns(rewards, [*self.columns, *FROM_POLICY])
         self.max_new_tokens = max_new_tokens
         self.completed: Completed | None = None
+        # Which rewards give numbers to tokens shows when they are called.
+        self._of_tokens = [term for term in self.reward.terms if term[1]]
         self._measures: list[dict[str, Array]] = []
 
     def drawn(self, places: Iterable[int], seed: int) -> Array:
@@ -89,25 +92,69 @@ class TextTask:
         prompt_ids: Sequence[Array],
         completion_ids: Sequence[Array],
         ended: Sequence[bool],
+        **more: Column,
     ) -> Evaluation:
         """Calls all rewards for B completions of the prompts `indices`.
 
-        `prompt_ids`, `completion_ids` and `ended` are the columns of `Completed`.
+        `prompt_ids`, `completion_ids`, `ended` and `more` are columns of `Completed`.
         """
+        self.completed = self._known(
+            indices, completions, prompt_ids, completion_ids, ended, **more
+        )
+        limit = self.max_new_tokens
+        rewards, weights = self.reward.rewards, self.reward.weights
+        scores = evaluate(rewards, weights, *self.completed, num_tokens=limit)
+        measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
+        self._measures.append(
+            {
+                **measures,
+                "ended": np.asarray(ended, np.float32),
+                "scored": scores.scored.astype(np.float32),
+            }
+        )
+        return scores
+
+    @property
+    def scores_tokens(self) -> bool:
+        """Whether a reward may give numbers to single tokens."""
+        return bool(self._of_tokens)
+
+    def so_far(self, *written: Any, **more: Any) -> Array:
+        """Returns the sums `[B]` of what tokens have earned in texts that go on.
+
+        Takes the arguments of `score`. A reward that gives numbers to whole completions
+        alone is not asked again.
+        """
+        batch, kept = self._known(*written, **more), []
+        total = np.zeros(len(batch.prompts))
+        for reward, weight in self._of_tokens:
+            found = evaluate([reward], [weight], *batch)
+            (part,) = found.parts.values()
+            if part.ndim == 2:
+                total += found.total.sum(axis=1, dtype=np.float64)
+            if part.ndim == 2 or np.isnan(part).all():
+                kept.append((reward, weight))
+        self._of_tokens = kept
+        return total
+
+    def _known(
+        self,
+        indices: Array,
+        completions: Sequence[str],
+        prompt_ids: Sequence[Array],
+        completion_ids: Sequence[Array],
+        ended: Sequence[bool],
+        **more: Column,
+    ) -> Completed:
+        """Returns completions with all their columns."""
         columns: dict[str, Column] = {
             name: [values[index] for index in indices]
             for name, values in self.columns.items()
         }
         columns["prompt_ids"], columns["completion_ids"] = prompt_ids, completion_ids
-        columns["ended"] = ended
+        columns |= {"ended": ended, **more}
         prompts = [self.prompts[index] for index in indices]
-        self.completed = Completed(prompts, completions, columns)
-        limit = self.max_new_tokens
-        rewards, weights = self.reward.rewards, self.reward.weights
-        scores = evaluate(rewards, weights, *self.completed, num_tokens=limit)
-        measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
-        self._measures.append({**measures, "ended": np.asarray(ended, np.float32)})
-        return scores
+        return Completed(prompts, completions, columns)
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
@@ -119,13 +166,24 @@ class TextTask:
             self._measures = before
 
     def measured(self) -> dict[str, float]:
-        """Returns the mean of each reward since the last call, and how many ended."""
+        """Returns means since the last call: each reward, the texts `ended`, `scored`.
+
+        A warning says if there were texts and none was scored.
+        """
         measures, self._measures = self._measures, []
         names = measures[0] if measures else ()
-        return {
+        means = {
             name: mean_of_known(np.concatenate([row[name] for row in measures]))
             for name in names
         }
+        if means.get("scored") == 0.0:
+            warnings.warn(
+                "No completion was scored: every reward whose weight is not 0 was "
+                "None, so that nothing is learned. Look at the completions, and return "
+                "a number where one is meant.",
+                stacklevel=2,
+            )
+        return means
 
 
 def _checked_prompts(prompts: Sequence[str]) -> list[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import keras
+from typing_extensions import Self, override
 
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.language_policy import LanguagePolicy
+from kpg.types import Config
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -24,6 +28,12 @@ class CausalLMPolicy(LanguagePolicy):
         value_head: Whether there is a `critic` on the features. Defaults to `True`.
         temperature: What logits are divided by, > 0. Defaults to 1.
         top_k, top_p: See `kpg.distributions.TruncatedFamily`. Default to `None`.
+        add_start_token: Whether prompts begin with the tokenizer's start token, as most
+            models were trained, wherever they come from (rewards see it in
+            `prompt_ids`). Defaults to what KerasHub's preprocessor of the model or its
+            family does; with another tokenizer to its own `add_start_token`, or not.
+        special_tokens: Tokens that stand for themselves where a text has them, such as
+            `["<bos>"]`. Defaults to none: the tokenizer may spell them out.
 
     Raises:
         ValueError: If the model is not a causal language model, the tokenizer does not
@@ -41,9 +51,31 @@ class CausalLMPolicy(LanguagePolicy):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        add_start_token: bool | None = None,
+        special_tokens: Sequence[str] = (),
         **kwargs: object,
     ) -> None:
         trunk = LanguageTrunk(causal_lm)
         super().__init__(
-            trunk, tokenizer, value_head, temperature, top_k, top_p, **kwargs
+            trunk,
+            tokenizer,
+            value_head,
+            temperature,
+            top_k,
+            top_p,
+            add_start_token,
+            special_tokens,
+            **kwargs,
         )
+
+    @override
+    def get_config(self) -> Config:
+        return {**super().get_config(), "add_start_token": self.add_start_token}
+
+    @classmethod
+    @override
+    def from_config(
+        cls, config: Config, custom_objects: Mapping[str, object] | None = None
+    ) -> Self:
+        # Policies from before there were start tokens learned without.
+        return super().from_config({"add_start_token": False, **config}, custom_objects)

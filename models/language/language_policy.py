@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 from typing_extensions import Self, override
 
@@ -30,6 +31,8 @@ from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import State, TextTrunk
 from kpg.types import Array, Config, Tensor
 
+Texts: TypeAlias = "Sequence[str] | Sequence[Array] | Sequence[Sequence[int]]"
+
 
 class LanguagePolicy(ActionModel, TextModel):
     """A policy over tokens, for `kpg.environments.TextGeneration`.
@@ -51,6 +54,8 @@ class LanguagePolicy(ActionModel, TextModel):
         temperature: float,
         top_k: int | None,
         top_p: float | None,
+        add_start_token: bool | None,
+        special_tokens: Sequence[str],
         **kwargs: object,
     ) -> None:
         super().__init__(trunk, **kwargs)
@@ -64,6 +69,10 @@ class LanguagePolicy(ActionModel, TextModel):
         if (top_k, top_p) != (None, None):
             self.family = TruncatedFamily(self.action_space, top_k, top_p)
         self.tokenizer = chosen_tokenizer(tokenizer, trunk.lm)
+        self.add_start_token = adds_start_token(
+            trunk.lm, self.tokenizer, add_start_token
+        )
+        self.special_tokens = tuple(special_tokens)
         if _has_vocabulary(self.tokenizer):
             check_tokenizer(self.tokenizer, trunk.vocabulary_size, self.codec)
         self.temperature = float(temperature)
@@ -82,11 +91,14 @@ class LanguagePolicy(ActionModel, TextModel):
     @functools.cached_property
     def codec(self) -> Codec:
         """Strings to tokens and back, by the tokenizer's graph."""
-        return Codec(self.tokenizer)
+        return codec_of(self.tokenizer, self.add_start_token, self.special_tokens)
 
     def padded(self, prompts: Sequence[str]) -> tuple[Tokens, Tokens]:
-        """Returns tokens `[B, P]` of prompts, padded on the right, and how many."""
-        table, lengths = padded(self.codec.encode(prompts))
+        """Returns tokens `[B, P]` of prompts, padded on the right, and how many.
+
+        A start token is among them.
+        """
+        table, lengths = padded(self.codec.encode(prompts, prompts=True))
         for prompt, length in zip(prompts, lengths, strict=True):
             if length == 0:
                 raise ValueError(
@@ -99,6 +111,81 @@ class LanguagePolicy(ActionModel, TextModel):
         """Returns the text of each completion, a row of tokens, without its end."""
         end = self.tokenizer.end_token_id
         return self.codec.decode([row[: len(row) - (row[-1] == end)] for row in rows])
+
+    def score(
+        self,
+        prompts: Texts,
+        completions: Texts,
+    ) -> list[Array]:
+        """Returns log p(token | prompt, tokens before) of each completion's tokens.
+
+        The model reads each completion once, so that a policy can be the scorer of a
+        reward: `kpg.rewards.Fluency(policy)`.
+
+        Args:
+            prompts: B strings, or B rows of token ids with all that the model reads.
+            completions: B strings, whose end is not scored, or B rows of token ids.
+
+        Returns:
+            B float32 arrays in nats, each as long as its completion, at the policy's
+            temperature. `top_k` and `top_p` cut nothing off, so that all are finite.
+
+        Raises:
+            ValueError: If there are not as many prompts as completions, one of them has
+                no token or an unknown one, or the model cannot read that much.
+        """
+        rows = self._rows(prompts, True)
+        written = self._rows(completions, False)
+        if len(rows) != len(written) or not rows:
+            raise ValueError(
+                "Each prompt needs a completion, and there must be one. Received: "
+                f"{len(rows)} prompts, {len(written)} completions"
+            )
+        (table, lengths), (tokens, counts) = padded(rows), padded(written)
+        if len(rows) > 1 and not self.trunk.has_room(table.shape[1], tokens.shape[1]):
+            pairs = zip(rows, written, strict=True)
+            return [self.score([p], [c])[0] for p, c in pairs]  # perhaps one by one
+        self.check_room(table.shape[1], tokens.shape[1])
+        first, state = self.begin(table, lengths)
+        observations = np.concatenate([first[np.newaxis], tokens.T[:-1]])
+        states = tuple(tf.constant(part) for part in state)
+        found = self._reading(
+            tf.constant(observations), tf.constant(tokens.T), *states
+        ).numpy()
+        return [found[:count, row] for row, count in enumerate(counts)]
+
+    def _rows(self, texts: Texts, prompts: bool) -> list[Tokens]:
+        """Returns the tokens of texts that are strings or rows of tokens."""
+        if isinstance(texts, str):
+            raise ValueError(f"A list of texts is wanted. Received: {texts!r}")
+        strings = [text for text in texts if isinstance(text, str)]
+        encoded = iter(self.codec.encode(strings, prompts) if strings else [])
+        rows = [
+            next(encoded) if isinstance(text, str) else np.asarray(text, np.int32)
+            for text in texts
+        ]
+        for text, row in zip(texts, rows, strict=True):
+            known = (row >= 0) & (row < self.trunk.vocabulary_size)
+            if row.ndim != 1 or not row.size or not known.all():
+                raise ValueError(
+                    "A text to score must have at least one token, and only tokens of "
+                    f"the model. Received: {text!r}"
+                )
+        return rows
+
+    @functools.cached_property
+    def _reading(self) -> tf.types.experimental.PolymorphicFunction:
+        """Returns the compiled part of `score`, for any number of tokens."""
+
+        def read(observations: Tensor, tokens: Tensor, *state: Tensor) -> Tensor:
+            features, _ = self.trunk.unroll(observations, state)
+            return -tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tokens, self.outputs(features)
+            )
+
+        rows = [tf.TensorSpec([None, None], tf.int32)] * 2
+        states = [tf.TensorSpec([None, *s.shape], s.dtype) for s in self.state_spec]
+        return tf.function(read, [*rows, *states], autograph=False)
 
     def generate(
         self,
@@ -186,6 +273,7 @@ class LanguagePolicy(ActionModel, TextModel):
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
             "value_head": self.critic is not None,
             "temperature": self.temperature,
+            "special_tokens": list(self.special_tokens),
             **self._cut,
         }
 
@@ -232,6 +320,39 @@ def chosen_tokenizer(tokenizer: Tokenizer | None, lm: keras.Model) -> Tokenizer:
             "tokenizer=None"
         )
     return found
+
+
+def adds_start_token(
+    lm: keras.Model, tokenizer: Tokenizer, wanted: bool | None
+) -> bool:
+    """Whether prompts begin with the tokenizer's start token.
+
+    `None` is what the model's preprocessor does, or that of its family if the tokenizer
+    is the family's, or what the tokenizer says itself in `add_start_token`.
+    """
+    known = getattr(tokenizer, "start_token_id", None) is not None
+    if wanted and not known and _has_vocabulary(tokenizer):
+        raise ValueError(
+            "`add_start_token` needs a tokenizer with a `start_token_id`. Received: "
+            f"add_start_token=True, {type(tokenizer).__name__}"
+        )
+    if wanted is not None or not known:
+        return bool(wanted)
+    owner = getattr(lm, "preprocessor", None)
+    kind: Any = getattr(lm, "preprocessor_cls", None)
+    if getattr(owner, "tokenizer", None) is not tokenizer:
+        owner = tokenizer
+        if kind is not None and isinstance(tokenizer, kind.tokenizer_cls):
+            owner = kind(tokenizer)
+    return bool(getattr(owner, "add_start_token", False))
+
+
+def codec_of(
+    tokenizer: Tokenizer, add_start_token: bool, special_tokens: Sequence[str] = ()
+) -> Codec:
+    """Returns the codec of texts whose prompts begin with a start token, or do not."""
+    start = getattr(tokenizer, "start_token_id", None) if add_start_token else None
+    return Codec(tokenizer, start, special_tokens)
 
 
 def _has_vocabulary(tokenizer: Tokenizer) -> bool:

@@ -13,7 +13,11 @@ from kpg import checks
 from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
-from kpg.models.language.language_policy import chosen_tokenizer
+from kpg.models.language.language_policy import (
+    adds_start_token,
+    chosen_tokenizer,
+    codec_of,
+)
 from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import TextTrunk
@@ -51,14 +55,16 @@ def pretrain(
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     jit_compile: bool | str = False,
     verbose: int | str = "auto",
+    add_start_token: bool | None = None,
 ) -> keras.callbacks.History:
     """Trains a language model to predict the next token.
 
-    Texts, each followed by the end token, are joined and cut into windows. A pair of a
-    prompt and its completion has a window of its own, of which only the completion and
-    its end are learned; a Seq2SeqLM learns pairs only. The loss is the mean of −log p
-    in nats over the tokens that count, without temperature; Adam follows its gradient,
-    whose norm is clipped to 1. Frozen weights and a policy's value head stay.
+    Texts, each between start token (if any) and end token, are joined and cut into
+    windows. A pair of a prompt and its completion has a window of its own, of which
+    only the completion and its end are learned; a Seq2SeqLM learns pairs only. The loss
+    is the mean of −log p in nats over the tokens that count, without temperature; Adam
+    follows its gradient, whose norm is clipped to 1. Frozen weights and a policy's
+    value head stay.
 
     Args:
         lm: A `CausalLM` or a `Seq2SeqLM` of keras_nlp, or a policy of one.
@@ -77,6 +83,9 @@ def pretrain(
         jit_compile: Whether XLA compiles the step, as in `keras.Model.compile`.
             Defaults to `False`: a small model gains less than compiling takes.
         verbose: See `keras.Model.fit`. Defaults to "auto".
+        add_start_token: Whether texts and prompts begin with the start token, which is
+            never learned. Defaults to what a policy of the model does, see
+            `kpg.models.CausalLMPolicy`. A Seq2SeqLM has its own.
 
     Returns:
         Keras's `History`: `loss`, and `val_loss` with a validation split.
@@ -91,13 +100,13 @@ def pretrain(
         checks.whole_number("sequence_length", sequence_length)
     if checks.fraction("validation_split", validation_split) == 1.0:
         checks.refuse("validation_split", "must be less than 1", validation_split)
-    trunk, tokenizer = _read(lm, tokenizer)
-    check_tokenizer(tokenizer, trunk.vocabulary_size)
+    trunk, codec = _read(lm, tokenizer, add_start_token)
+    check_tokenizer(codec.tokenizer, trunk.vocabulary_size, codec)
     if isinstance(trunk, Seq2SeqTrunk):
-        rows = pairs_of(trunk, texts, tokenizer, sequence_length)
+        rows = pairs_of(trunk, texts, codec.tokenizer, sequence_length, codec)
     else:
         longest = _longest(trunk, sequence_length)
-        rows = windows(texts, tokenizer, longest, sequence_length)
+        rows = windows(texts, codec.tokenizer, longest, sequence_length, codec)
     first = _learned_windows(len(rows.weights), validation_split)
     data = tf.data.Dataset.from_tensor_slices(tuple(rows))
     learned, measured = data.take(first), data.skip(first)
@@ -130,15 +139,30 @@ def _learned_windows(count: int, validation_split: float) -> int:
     return count - held_out
 
 
-def _read(lm: keras.Model, tokenizer: Tokenizer | None) -> tuple[TextTrunk, Tokenizer]:
-    """Returns what reads texts, and the tokenizer."""
+def _read(
+    lm: keras.Model, tokenizer: Tokenizer | None, add_start_token: bool | None
+) -> tuple[TextTrunk, Codec]:
+    """Returns what reads texts, and their codec."""
     found = chosen_tokenizer(tokenizer or getattr(lm, "tokenizer", None), lm)
+    special: Sequence[str] = ()
     if isinstance(lm, TextModel):
-        return lm.trunk, found
-    if callable(getattr(lm, Seq2SeqTrunk.reader, None)):
+        trunk = lm.trunk
+        if found is getattr(lm, "tokenizer", None):
+            special = lm.special_tokens
+            if add_start_token is None:
+                add_start_token = lm.add_start_token
+    elif callable(getattr(lm, Seq2SeqTrunk.reader, None)):
         check_tokenizer(found, int(lm.backbone.vocabulary_size))
-        return Seq2SeqTrunk(lm, framing_of(lm, found)), found
-    return LanguageTrunk(lm), found
+        trunk = Seq2SeqTrunk(lm, framing_of(lm, found))
+    else:
+        trunk = LanguageTrunk(lm)
+    if isinstance(trunk, Seq2SeqTrunk):
+        if add_start_token:
+            wanted = "is of CausalLMs; a Seq2SeqLM has its `framing`; omit it"
+            checks.refuse("add_start_token", wanted, add_start_token)
+        return trunk, codec_of(found, False, special)
+    adds = adds_start_token(trunk.lm, found, add_start_token)
+    return trunk, codec_of(found, adds, special)
 
 
 def predictor(trunk: TextTrunk) -> keras.Model:
@@ -155,17 +179,23 @@ def predictor(trunk: TextTrunk) -> keras.Model:
 
 
 def windows(
-    texts: Sequence[Text], tokenizer: Tokenizer, longest: int, length: int | None = None
+    texts: Sequence[Text],
+    tokenizer: Tokenizer,
+    longest: int,
+    length: int | None = None,
+    codec: Codec | None = None,
 ) -> Windows:
     """Packs texts, or pairs of a prompt and its completion, into windows.
 
-    L is `length`, or, if that is `None`, what the texts need, at most `longest`.
+    L is `length`, or, if that is `None`, what the texts need, at most `longest`. The
+    codec is by default that of the tokenizer alone.
     """
+    codec = codec or Codec(tokenizer)
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not texts:
         raise ValueError("`texts` must hold at least one text. Received: texts=[]")
     end, pairs = int(tokenizer.end_token_id), not isinstance(texts[0], str)
-    rows, *rest = _encoded(texts, tokenizer, 2 if pairs else 1)
+    rows, *rest = _encoded(texts, codec, 2 if pairs else 1)
     if pairs:
         return _of_pairs(texts, rows, rest[0], end, length or longest, length)
     stream = np.concatenate([np.append(row, np.int32(end)) for row in rows])
@@ -174,11 +204,19 @@ def windows(
     room = np.zeros(count * size + 1, np.int32)
     room[: len(stream)] = stream
     known = np.arange(1, len(room)) < len(stream)
+    if codec.start is not None:
+        # A start token is given, not predicted from the text before it.
+        starts = np.cumsum([len(row) + 1 for row in rows])[:-1]
+        known[starts - 1] = False
     return _table(room[:-1], room[1:], known, (count, size))
 
 
 def pairs_of(
-    trunk: Seq2SeqTrunk, texts: Sequence[Text], tokenizer: Tokenizer, length: int | None
+    trunk: Seq2SeqTrunk,
+    texts: Sequence[Text],
+    tokenizer: Tokenizer,
+    length: int | None,
+    codec: Codec | None = None,
 ) -> Windows:
     """Makes windows of pairs of a source and its target, with the model's framing.
 
@@ -190,7 +228,7 @@ def pairs_of(
             "A Seq2SeqLM needs at least one pair `(source, target)`. Received: "
             f"texts={texts[:1]}"
         )
-    sources, targets = _encoded(texts, tokenizer, 2)
+    sources, targets = _encoded(texts, codec or Codec(tokenizer), 2)
     limit, start = _longest(trunk, length), trunk.framing.start
     longest = length or limit
     for text, source, target in zip(texts, sources, targets, strict=True):
@@ -261,9 +299,7 @@ def _longest(trunk: TextTrunk, length: int | None) -> int:
     return _LONGEST_WINDOW if limit is None else min(limit, _LONGEST_WINDOW)
 
 
-def _encoded(
-    texts: Sequence[Text], tokenizer: Tokenizer, parts: int
-) -> list[list[Tokens]]:
+def _encoded(texts: Sequence[Text], codec: Codec, parts: int) -> list[list[Tokens]]:
     """Returns the tokens of each part of texts that have one or two of them."""
     rows = []
     for index, text in enumerate(texts):
@@ -279,7 +315,8 @@ def _encoded(
                 f"is given, not learned. Received: texts[{index}]={text!r}"
             )
         rows.append(row)
-    tokens = [Codec(tokenizer).encode(part) for part in zip(*rows, strict=True)]
+    first, *rest = zip(*rows, strict=True)
+    tokens = [codec.encode(first, prompts=True), *map(codec.encode, rest)]
     for text, known in zip(texts, tokens[0], strict=True):
         if not len(known):
             raise ValueError(

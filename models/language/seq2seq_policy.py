@@ -24,7 +24,8 @@ class Seq2SeqLMPolicy(LanguagePolicy):
 
     Args:
         seq2seq_lm: A `Seq2SeqLM` of keras_nlp: BART or T5.
-        tokenizer, value_head, temperature, top_k, top_p: See `CausalLMPolicy`.
+        tokenizer, value_head, temperature, top_k, top_p, special_tokens: See
+            `CausalLMPolicy`.
         framing: Three rows of tokens that the tokenizer does not give: what precedes a
             prompt, what follows it, and what the decoder begins with. Defaults to those
             of the model's family if the tokenizer is the family's, otherwise to
@@ -46,10 +47,19 @@ class Seq2SeqLMPolicy(LanguagePolicy):
         top_k: int | None = None,
         top_p: float | None = None,
         framing: Sequence[Sequence[int]] | None = None,
+        special_tokens: Sequence[str] = (),
         **kwargs: object,
     ) -> None:
         tokenizer = chosen_tokenizer(tokenizer, seq2seq_lm)
         trunk = Seq2SeqTrunk(seq2seq_lm, framing or framing_of(seq2seq_lm, tokenizer))
         super().__init__(
-            trunk, tokenizer, value_head, temperature, top_k, top_p, **kwargs
+            trunk,
+            tokenizer,
+            value_head,
+            temperature,
+            top_k,
+            top_p,
+            False,
+            special_tokens,
+            **kwargs,
         )

@@ -104,7 +104,7 @@ class TextTrunk(keras.layers.Layer):
         steps = tf.range(sizes(fed)[1])
         # The tokens go right behind the text, and each row's padding behind them. Keras
         # warns of attention to a single place.
-        alone = (history.shape[1], fed.shape[1]) == (0, 1)
+        alone = int((history.shape[1], fed.shape[1]) == (0, 1))
         room = tf.pad(history, [[0, 0], [0, sizes(fed)[1] + alone]])
         slots = tf.range(sizes(room)[1])
         turns = slots - lengths[:, tf.newaxis]

@@ -75,15 +75,24 @@ class Evaluator(ABC):
                 "`validation_max_steps`), which also silences this warning.",
                 stacklevel=3,
             )
+        counted = self.counted(returns)
+        if counted.any():
+            known, steps = returns[counted], lengths[counted]
+        else:
+            known = steps = np.array([np.nan])
         return {
             **self.env.measured(),
-            "return": float(np.mean(returns)),
-            "return_std": float(np.std(returns)),
-            "length": float(np.mean(lengths)),
+            "return": float(np.mean(known)),
+            "return_std": float(np.std(known)),
+            "length": float(np.mean(steps)),
             "episodes": len(returns),
             "cut": cut,
             "returns": returns,
         }
+
+    def counted(self, returns: Array) -> Array:
+        """Returns `[episodes]` bool: those with a return; NaN is a text not scored."""
+        return ~np.isnan(returns)
 
     def act(self, observations: Nest, state: Nest, seed: Tensor) -> tuple[Nest, Nest]:
         """Returns the environment's actions and a recurrent policy's new state."""
@@ -135,6 +144,10 @@ class GraphEvaluator(Evaluator):
         played = np.arange(len(returns))[:, np.newaxis] < self.quotas
         cut = int(game.cut)
         return Played(returns.numpy()[played], lengths.numpy()[played], cut)
+
+    @override
+    def counted(self, returns: Array) -> Array:
+        return np.ones_like(returns, bool)  # nothing else refuses NaN in a graph
 
     def _started(self, seed: Tensor) -> Game:
         size = self.env.num_envs
@@ -224,7 +237,8 @@ class HostEvaluator(Evaluator):
             late = live & ~ended & (lengths >= max_steps)
             for index in np.flatnonzero(live & (ended | late)):
                 if counts[index] < self.quotas[index]:
-                    played[0].append(returns[index])
+                    scored = result.scored[index]
+                    played[0].append(returns[index] if scored else np.nan)
                     played[1].append(lengths[index])
                     cut += int(late[index])
                 counts[index] += 1

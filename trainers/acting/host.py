@@ -99,6 +99,7 @@ class HostCollector:
         self._learned = np.zeros(self.env.num_envs, bool)
         before = joined([actor.state for actor in self._actors])
         self._episodes = Episodes(0.0, 0.0, 0.0)
+        self._scored = np.ones((self.num_steps, self.env.num_envs), bool)
         sent = _Rows(self.num_steps, self.env.num_envs)
         received = _Rows(self.num_steps, self.env.num_envs)
         parts = range(len(self.env.parts))
@@ -120,7 +121,7 @@ class HostCollector:
             rewards=rewards,
             terminated=terminated,
             truncated=truncated,
-            valid=valid,
+            valid=valid & self._scored,
             next_observations=finals,
             policy_state=before,
             turns=turns,
@@ -177,7 +178,13 @@ class HostCollector:
         )
         table.write(step, rows, happened)
         if ended.any():
-            self._finish(rows.start + np.flatnonzero(ended))
+            lost = rows.start + np.flatnonzero(ended & ~result.scored)
+            for row in lost:
+                # What earlier fragments had of the episode has been learned.
+                first = max(0, step + 1 - self._lengths[row])
+                self._scored[first : step + 1, row] = False
+            self._returns[lost] = self._lengths[lost] = 0
+            self._finish(rows.start + np.flatnonzero(ended & result.scored))
 
     def _refuse_broken(self, log_probs: Array, ended: Array) -> None:
         """Raises before an environment gets an action that no policy chose."""

@@ -35,9 +35,9 @@ class TextEngine(HostedEngine):
         num_steps = training.settings.num_steps
         if num_steps != env.max_new_tokens:
             raise ValueError(
-                "A trainer's `num_steps` must be the task's `max_new_tokens`: a "
-                f"fragment holds whole completions. Received: num_steps={num_steps}, "
-                f"max_new_tokens={env.max_new_tokens}"
+                "A trainer's `num_steps` must be the task's `max_new_tokens`, or be "
+                "omitted: a fragment holds whole completions. Received: "
+                f"num_steps={num_steps}, max_new_tokens={env.max_new_tokens}"
             )
         super().__init__(training, env, jit_compile)
 
@@ -60,8 +60,13 @@ class TextEngine(HostedEngine):
         written = self.writer.write(chosen, seed)
         trajectory = self._trajectory(written)
         if self._greedy is not None:
-            rewards = tf.constant(self._greedy.rewards(chosen).T)
-            trajectory = trajectory._replace(greedy_rewards=rewards)
+            rewards = self._greedy.rewards(chosen).T
+            # A text whose greedy one has no score has nothing to be compared with.
+            scored = ~np.isnan(rewards[0])
+            trajectory = trajectory._replace(
+                greedy_rewards=tf.constant(np.where(scored, rewards, 0.0), tf.float32),
+                valid=trajectory.valid & scored,
+            )
         return trajectory, written.episodes
 
     def _trajectory(self, written: Written) -> Trajectory:

@@ -36,16 +36,17 @@ class Written(NamedTuple):
 
     @property
     def returns(self) -> Array:
-        """Each completion's total reward, `[B]` float32."""
-        returns: Array = self.scores.total.sum(axis=1)
-        return returns
+        """Each completion's total reward, `[B]` float32; NaN if nothing scored it."""
+        total = self.scores.total.sum(axis=1)
+        return np.where(self.scores.scored, total, np.float32(np.nan))
 
     @property
     def episodes(self) -> Episodes:
-        """Sums over the completions."""
-        return Episodes(
-            float(self.returns.sum()), float(self.counts.sum()), float(len(self.counts))
-        )
+        """Sums over the completions that were scored."""
+        scored = self.scores.scored
+        total = self.scores.total[scored].sum()
+        count = self.counts[scored].sum()
+        return Episodes(float(total), float(count), float(scored.sum()))
 
 
 class Writer:
@@ -98,11 +99,15 @@ class GreedyWriter:
         self._writer = Writer(self._env, policy, jit_compile, deterministic=True)
 
     def rewards(self, indices: Array) -> Array:
-        """Returns `[B, T]` float32 rewards; a group's one prompt is completed once."""
+        """Returns `[B, T]` float32 rewards, NaN for texts that nothing scored.
+
+        A group's one prompt is completed once.
+        """
         size = self._env.group_size
-        written = self._writer.write(indices[::size], tf.constant([0, 0]))
+        scores = self._writer.write(indices[::size], tf.constant([0, 0])).scores
         self._env.measured()
-        return np.repeat(written.scores.total, size, axis=0)
+        rewards = np.where(scores.scored[:, np.newaxis], scores.total, np.nan)
+        return np.repeat(rewards.astype(np.float32), size, axis=0)
 
 
 class TextEvaluator(Evaluator):

@@ -50,6 +50,7 @@ class Estimation:
             truncated=trajectory.truncated,
             valid=trajectory.valid,
             greedy_rewards=trajectory.greedy_rewards,
+            group_size=self.training.group_size,
         )
         if self.training.algorithm.needs.log_ratios:
             estimates = estimates._replace(log_ratios=self._log_ratios(trajectory))

@@ -145,7 +145,8 @@ class Learner:
     ) -> tuple[Carry, Metrics]:
         """Learns from each replica's trajectory, given a `[2]` int32 seed.
 
-        Nothing is learned from one with `inf` or `nan`: weights stay as they were. The
+        Nothing is learned from one with `inf` or `nan`, or without a valid row: weights
+        stay as they were. The
         scalars include two named `BROKEN`, positive if environment or policy gave such.
         """
         training, run = self.training, self.strategy.run
@@ -156,6 +157,8 @@ class Learner:
             trajectory = run(self.estimation.with_log_probs, (trajectory,))
         broken = sum_up(self.strategy, run(self._broken, (trajectory, drift)))
         healthy = tf.equal(tf.reduce_sum(broken), 0.0)
+        if trajectory.valid is not None:
+            healthy &= sum_up(self.strategy, run(_valid_rows, (trajectory,))) > 0.0
 
         if reference is not None and reference.kl.in_reward:
             trajectory = run(reference.charged, (trajectory, drift))
@@ -283,6 +286,11 @@ class Learner:
         given = tf.stack([tf.reduce_all(part) for part in sound])
         both = tf.stack([tf.reduce_all(given), tf.reduce_all(log_probs)])
         return 1.0 - tf.cast(both, tf.float32)
+
+
+def _valid_rows(trajectory: Trajectory) -> Tensor:
+    """Returns how many of a replica's rows count."""
+    return tf.reduce_sum(tf.cast(trajectory.valid, tf.float32))
 
 
 def _possible(space: Space, nest: Nest) -> list[Tensor]:

@@ -318,7 +318,7 @@ def global_norm(gradients: Sequence[Tensor | tf.IndexedSlices]) -> Tensor:
     """
     parts = []
     for gradient in gradients:
-        part = getattr(gradient, "values", gradient)
+        part = tf.cast(getattr(gradient, "values", gradient), tf.float32)
         if part.shape.rank > 1:
             axes = list(range(part.shape.rank - 1))
             part = tf.sqrt(tf.reduce_sum(tf.square(part), axis=axes))

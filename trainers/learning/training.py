@@ -25,7 +25,8 @@ class Training(NamedTuple):
     """What is trained, and how; `num_envs` counts the environments of all replicas.
 
     `optimized` is in the order of the gradients; `iteration` and `env_steps` are int64
-    counters; `partner` acts after the policy and learns too.
+    counters; `partner` acts after the policy and learns too; for `group_size` see
+    `Environment`.
     """
 
     algorithm: Algorithm
@@ -40,6 +41,7 @@ class Training(NamedTuple):
     num_envs: int
     reference: Reference | None = None
     partner: Partner | None = None
+    group_size: int | None = None
 
     @property
     def settings(self) -> TrainerSettings:

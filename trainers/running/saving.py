@@ -60,6 +60,7 @@ class SavedTrainer(keras.Model):
     executor: keras.Model | None
     seed: int | None
     settings: TrainerSettings
+    _said: frozenset[str]
     _programs: Programs
     _auto_scale_loss: bool
 
@@ -99,11 +100,16 @@ class SavedTrainer(keras.Model):
     def get_config(self) -> Config:
         """See `keras.Model.get_config`."""
         models = serialized((self.policy, self.critic, self.executor))
+        settings = self.settings.get_config()
+        for name in {"num_steps", "minibatch_size"} - self._said:
+            # An environment may still decide; see `Trainer.fit`.
+            if settings.get(name) == getattr(type(self.settings), name, None):
+                settings.pop(name, None)
         return {
             "name": self.name,
             **dict(zip(("policy", "critic", "executor"), models, strict=True)),
             "seed": self.seed,
-            **self.settings.get_config(),
+            **settings,
         }
 
     @classmethod

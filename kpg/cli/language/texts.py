@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 _PACKAGE = "kpg.cli.language"
 _PREFIX = "text:"
-_NOT_SETTINGS = {"vocabulary_size", "seed", "causal_lm", "tokenizer", "kwargs"}
+_NOT_SETTINGS = {
+    *("vocabulary_size", "seed", "causal_lm", "tokenizer", "kwargs"),
+    *("add_start_token", "special_tokens"),  # a byte tokenizer has none
+}
 
 
 class Texts(Kind):

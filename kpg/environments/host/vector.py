@@ -51,6 +51,8 @@ class HostStep(NamedTuple):
         truncated: `[B]` bool; the episode was cut. Never together with `terminated`.
         valid: `[B]` bool; `False` where the environment was only reset and ignored the
             action, so that the row is not a step.
+        scored: `[B]` bool; `False` where an episode ended whose return nobody knows, so
+            that nothing is learned from it: the environment's `unscored`, if it has it.
     """
 
     observations: Nest
@@ -59,6 +61,7 @@ class HostStep(NamedTuple):
     terminated: Array
     truncated: Array
     valid: Array
+    scored: Array
 
 
 class _Parted(Protocol):
@@ -215,8 +218,15 @@ class HostEnvironment(Environment):
             )
         self._ended[rows] = ended
         rewards = rewards.astype(np.float32)
+        scored = ~getattr(self.vector_env, "unscored", np.zeros(self.num_envs, bool))
         return HostStep(
-            observations, next_observations, rewards, terminated, truncated, valid
+            observations,
+            next_observations,
+            rewards,
+            terminated,
+            truncated,
+            valid,
+            scored[rows],
         )
 
     def check_digits(self, observations: Nest) -> None:

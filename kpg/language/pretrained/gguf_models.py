@@ -45,8 +45,8 @@ def load_gguf(
     Files of the architecture "llama" (Llama 2 and 3, SmolLM, SmolLM2 and others) become
     a `keras_nlp.models.Llama3CausalLM` without a preprocessor, if their tokenizer is
     byte-pair encoding. Quantised weights become floats of `dtype`, by default Keras's
-    `floatx`. The tokenizer adds no token at the beginning of a text; write it into the
-    prompts of models that need one.
+    `floatx`. Policies write the start token before their prompts if the file's
+    `add_bos_token` says so.
 
     Raises:
         ImportError: If the package gguf is not installed.
@@ -181,6 +181,7 @@ def _tokenizer(file: GGUFFile) -> BPETokenizer:
     vocabulary = file.value("tokenizer.ggml.tokens")
     kinds = file.value("tokenizer.ggml.token_type", [1] * len(vocabulary))
     end = file.value("tokenizer.ggml.eos_token_id")
+    start = file.value("tokenizer.ggml.bos_token_id", None)
     pad = file.value("tokenizer.ggml.padding_token_id", end)
     # Many files pad with the end token; it could not be told from padding.
     pad = pad if pad != end else int(end == 0)
@@ -195,4 +196,8 @@ def _tokenizer(file: GGUFFile) -> BPETokenizer:
             if kind in (_CONTROL, _USER_DEFINED)
         ],
         splitting=splitting,
+        start_token=None if start is None else vocabulary[start],
+        # llama.cpp assumes it for Llama 3 alone.
+        add_start_token=start is not None
+        and bool(file.value("tokenizer.ggml.add_bos_token", splitting == "llama-bpe")),
     )

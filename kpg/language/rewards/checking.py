@@ -115,17 +115,18 @@ def rows(reward: RewardFunction, name: str, batch: Completed) -> list[Score]:
 
     Returns B finite floats, finite float64 arrays `[tokens]`, or None.
     """
-    found, size = _called(reward, name, batch), len(batch.prompts)
+    found, size = _plain(_called(reward, name, batch)), len(batch.prompts)
     if not _is_list(found) or len(found) != size:
         wanted = f"must return {size} scores, one for each completion"
         received = f"{len(found)} scores" if _is_list(found) else repr(found)
         raise _refusal(name, wanted, received, batch, 0)
     ids = batch.columns.get("completion_ids")
     counts = [None] * size if ids is None else [len(row) for row in ids]
-    for index, (row, count) in enumerate(zip(found, counts, strict=True)):
+    scores = [_plain(row) for row in found]
+    for index, (row, count) in enumerate(zip(scores, counts, strict=True)):
         if problem := _problem(row, count):
             raise _refusal(name, *problem, batch, index)
-    return [_as_score(row) for row in found]
+    return [_as_score(row) for row in scores]
 
 
 def _called(reward: RewardFunction, name: str, batch: Completed) -> object:
@@ -179,6 +180,15 @@ def _problem(row: object, count: int | None) -> tuple[str, str] | None:
         place = int(np.argmin(np.abs(numbers) <= _LARGEST))
         return wanted, f"{numbers[place]} at token {place}"
     return None
+
+
+def _plain(value: object) -> Any:
+    """Returns a NumPy array in place of a tensor of any library."""
+    if isinstance(value, np.ndarray | np.generic) or not hasattr(value, "__array__"):
+        return value
+    array = np.asarray(value)
+    # NumPy itself has no bfloat16.
+    return array.astype(np.float64) if array.dtype.kind == "V" else array
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:

@@ -12,9 +12,16 @@ from typing_extensions import override
 from kpg.language.rewards.reward import Column, Reward, Score, token_ids
 from kpg.types import Array, Config
 
+# A column of what needs no asking: pairs of the model that wrote a completion and what
+# it gave to the tokens meanwhile, NaN where it did not choose them.
+TOLD = "executor_log_likelihoods"
+
 
 class Scorer(Protocol):
-    """A language model that says how likely tokens are."""
+    """A language model that says how likely tokens are: `kpg.models.CausalLMPolicy`.
+
+    Its tokens must be those of the policy that writes.
+    """
 
     def score(
         self, prompt_ids: Sequence[Array], completion_ids: Sequence[Array]
@@ -37,6 +44,12 @@ class Likelihood(Reward, ABC):
 
     def __init__(self, scorer: Scorer, name: str) -> None:
         super().__init__(name)
+        if not callable(getattr(scorer, "score", None)) or hasattr(scorer, "backbone"):
+            raise ValueError(
+                "`scorer` must have `score(prompt_ids, completion_ids)`, as a "
+                "`kpg.models.CausalLMPolicy` has; make one of a model of KerasHub. "
+                f"Received: {type(scorer).__name__}"
+            )
         self.scorer = scorer
 
     @abstractmethod
@@ -49,6 +62,24 @@ class Likelihood(Reward, ABC):
     ) -> list[Score]:
         prompt_ids = token_ids(self, columns, "prompt_ids")
         completion_ids = token_ids(self, columns, "completion_ids")
+        nothing = (None, np.full(1, np.nan))
+        told = columns.get(TOLD) or [nothing] * len(prompt_ids)
+        asked = [
+            index
+            for index, (scorer, row) in enumerate(told)
+            if scorer is not self.scorer or np.isnan(row).any()
+        ]
+        rows = [row for _, row in told]
+        if asked:
+            given = [[ids[i] for i in asked] for ids in (prompt_ids, completion_ids)]
+            found = self._asked(*given)
+            rows = [found.pop(0) if i in asked else row for i, row in enumerate(rows)]
+        return [self.score(row) for row in rows]
+
+    def _asked(
+        self, prompt_ids: Sequence[Array], completion_ids: Sequence[Array]
+    ) -> list[Array]:
+        """Returns what the scorer says, checked."""
         found = self.scorer.score(prompt_ids, completion_ids)
         rows = [np.asarray(row, np.float64) for row in found]
         shapes, wanted = [row.shape for row in rows], [i.shape for i in completion_ids]
@@ -65,7 +96,7 @@ class Likelihood(Reward, ABC):
                 f"{scorer} must return log-probabilities, never above "
                 f"0; are these logits? Received: {highest:.3g}"
             )
-        return [self.score(row) for row in rows]
+        return rows
 
     @override
     def get_config(self) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,8 +29,8 @@ class Evaluation:
         total: float32 `[B, T]`, the weighted sum at each token: a token's reward stands
             there, that of a whole completion at its last token. 0 after the end and
             where `scored` is False.
-        scored: bool `[B]`, False where a reward whose weight is not 0 was None: leave
-            such a completion out.
+        scored: bool `[B]`, False where every reward whose weight is not 0 was None:
+            leave such a completion out. Where some were, the others make the total.
         parts: Each reward by its name, not weighted: float32 `[B]`, or `[B, T]` if it
             came for each token of at least one completion; nan where it was None.
     """
@@ -63,7 +64,8 @@ def evaluate(
 
     Args:
         rewards: At least one callable with the signature of `Reward.__call__`. A
-            `Weighted` counts as its parts, named "weighted/part".
+            `Weighted` counts as its parts, named "weighted/part". Functions that share
+            a name, such as two lambdas, are numbered: "name", "name_2".
         weights: A finite number for each reward; None for 1 each. A reward of weight 0
             is only reported.
         prompts: B strings.
@@ -90,7 +92,7 @@ def evaluate(
             f"completion. Received: {num_tokens}"
         )
     total = np.zeros((len(prompts), width), np.float64)
-    scored = np.ones(len(prompts), bool)
+    scored = np.full(len(prompts), not any(weight for _, weight in terms.values()))
     parts = {}
     for name, (reward, weight) in terms.items():
         found = checking.rows(reward, name, batch)
@@ -98,8 +100,7 @@ def evaluate(
         parts[name] = (placed.sum(axis=1) if whole else placed).astype(np.float32)
         missing = np.array([row is None for row in found])
         total += weight * np.where(missing[:, None], 0.0, placed)
-        scored &= ~missing | (weight == 0.0)
-    total[~scored] = 0.0
+        scored |= ~missing & (weight != 0.0)
     return Evaluation(total.astype(np.float32), scored, parts)
 
 
@@ -107,8 +108,8 @@ class Weighted(Reward):
     """A weighted sum of rewards, Σᵢ wᵢ · rᵢ.
 
     Where a part gives each token its own reward, so does the sum, and the other parts
-    stand at the last token. None where a part whose weight is not 0 is None. For errors
-    see `evaluate`.
+    stand at the last token. Parts that are None are left out of the sum, which is None
+    where all whose weight is not 0 are. For errors see `evaluate`.
 
     Args:
         rewards: At least one reward.
@@ -126,8 +127,8 @@ class Weighted(Reward):
         self.weights = checking.check_weights(rewards, weights)
         self.rewards = list(rewards)
         # Finds names that clash now, not when the first batch has been sampled.
-        parts = _terms(self.rewards, self.weights).values()
-        needed = set().union(*(checking.required(reward) for reward, _ in parts))
+        self.terms = list(_terms(self.rewards, self.weights).values())
+        needed = set().union(*(checking.required(reward) for reward, _ in self.terms))
         self.requires = tuple(sorted(needed))
 
     @override
@@ -164,6 +165,11 @@ def _terms(
     numbers = checking.check_weights(rewards, weights)
     for reward, weight in zip(rewards, numbers, strict=True):
         name = checking.name_of(reward)
+        another = all(reward is not known for known, _ in terms.values())
+        if another and not getattr(reward, "name", None):  # nor does it take `name=`
+            numbered = (f"{name}_{number}" for number in itertools.count(2))
+            names = itertools.chain([name], numbered)
+            name = next(name for name in names if name not in terms)
         inner = {name: (reward, weight)}
         if isinstance(reward, Weighted):
             parts = _terms(reward.rewards, reward.weights).items()

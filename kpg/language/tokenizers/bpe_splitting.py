@@ -6,6 +6,7 @@ that, which TensorFlow's RE2 cannot; a first pass splits such runs here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -53,16 +54,22 @@ def words_of(
 
     Each of `special_tokens`, at least one, is one word wherever it occurs.
     """
-    longest_first = sorted(special_tokens, key=len, reverse=True)
-    codes = [[rf"\x{{{ord(sign):x}}}" for sign in token] for token in longest_first]
-    pattern = "|".join("".join(signs) for signs in codes)
-    texts = tf.strings.regex_replace(texts, f"({pattern})", rf"{_CUT}\1{_CUT}")
-    pieces = tf.strings.split(texts, _CUT)
+    pieces = apart(texts, special_tokens)
     flat = pieces.flat_values
     special = tf.reduce_any(flat[:, tf.newaxis] == tf.constant(special_tokens), axis=1)
     words = tf.strings.split(tf.where(special, flat, _parted(flat, splitting)), _CUT)
     words = pieces.with_flat_values(words).merge_dims(1, 2)
     return tf.ragged.boolean_mask(words, words != "")
+
+
+def apart(texts: Tensor, special_tokens: Sequence[str]) -> tf.RaggedTensor:
+    """Cuts texts `[B]` at special tokens: pieces `[B, (pieces)]`, none empty."""
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    codes = [[rf"\x{{{ord(sign):x}}}" for sign in token] for token in longest_first]
+    pattern = "|".join("".join(signs) for signs in codes)
+    texts = tf.strings.regex_replace(texts, f"({pattern})", rf"{_CUT}\1{_CUT}")
+    pieces = tf.strings.split(texts, _CUT)
+    return tf.ragged.boolean_mask(pieces, pieces != "")
 
 
 def _parted(texts: Tensor, splitting: Splitting) -> Tensor:

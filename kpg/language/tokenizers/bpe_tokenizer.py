@@ -33,6 +33,9 @@ class BPETokenizer(GraphTokenizer):
             `end_token` does. Defaults to none.
         splitting: How texts are split into words: "gpt-2" (the default), "llama-bpe",
             "qwen2" or "smollm".
+        start_token: The token that begins a text, `start_token_id`. Defaults to none.
+        add_start_token: Whether a policy writes it before its prompts unless told
+            otherwise. Defaults to `False`.
 
     Raises:
         ValueError: If a token is missing or occurs twice, or the splitting is unknown.
@@ -46,6 +49,8 @@ class BPETokenizer(GraphTokenizer):
         pad_token: str,
         special_tokens: Sequence[str] = (),
         splitting: str = "gpt-2",
+        start_token: str | None = None,
+        add_start_token: bool = False,
     ) -> None:
         checks.choice("splitting", splitting, SPLITTINGS)
         self._config: Config = {
@@ -55,6 +60,8 @@ class BPETokenizer(GraphTokenizer):
             "pad_token": pad_token,
             "special_tokens": list(special_tokens),
             "splitting": splitting,
+            "start_token": start_token,
+            "add_start_token": add_start_token,
         }
         ids = {token: index for index, token in enumerate(vocabulary)}
         if len(ids) < len(vocabulary):
@@ -66,6 +73,8 @@ class BPETokenizer(GraphTokenizer):
         self._special = sorted({end_token, *special_tokens})
         self._special_ids = _known(ids, self._special)
         self.end_token_id, self.pad_token_id = _known(ids, [end_token, pad_token])
+        self.start_token_id = start_token and _known(ids, [start_token])[0]
+        self.add_start_token = add_start_token
         # One more number stands for a byte that has no token, and for no byte.
         self._none = len(ids)
         symbols = byte_symbols()

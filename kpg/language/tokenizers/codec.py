@@ -14,7 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from kpg.graph.compiling import traceable
+from kpg.language.tokenizers.bpe_splitting import apart
 from kpg.language.tokenizers.tokenizer import Tokenizer
+from kpg.types import Tensor
 
 Tokens: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -24,18 +26,77 @@ _PROBE = ["It's 2026, and  nobody'll say “naïve” 3 times.\n\n  Amen!"]
 
 
 class Codec:
-    """The two directions of a tokenizer of any make, as compiled functions."""
+    """The two directions of a tokenizer of any make, as compiled functions.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    Args:
+        tokenizer: The tokenizer.
+        start: The token that every prompt begins with. Defaults to none.
+        special_tokens: Tokens that stand for themselves where a text has them, whatever
+            the tokenizer makes of their letters. Defaults to none.
+
+    Raises:
+        ValueError: If the tokenizer does not know a special token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        start: int | None = None,
+        special_tokens: Sequence[str] = (),
+    ) -> None:
         self.tokenizer = tokenizer
-        strings = tf.TensorSpec([None], tf.string)
-        tokens = tf.RaggedTensorSpec([None, None], tf.int32)
-        self._encode = traceable(tokenizer.tokenize, [strings])
-        self._decode = traceable(tokenizer.detokenize, [tokens])
+        self.start = start
+        self._special = {token: _id_of(token, tokenizer) for token in special_tokens}
+        strings = [tf.TensorSpec([None], tf.string)]
+        tokens = [tf.RaggedTensorSpec([None, None], tf.int32)]
+        self._encode = traceable(self.tokens_of, strings)
+        self._encode_prompts = traceable(self.prompts_of, strings)
+        self._decode = traceable(self.texts_of, tokens)
 
-    def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Returns the tokens of each text, an int32 array each, without end tokens."""
-        tokens = self._encode(tf.constant(list(texts), tf.string))
+    def tokens_of(self, texts: Tensor) -> tf.RaggedTensor:
+        """Builds graph: the tokens `[B, (length)]` int32 of texts `[B]`."""
+        if not self._special:
+            return tf.cast(self.tokenizer.tokenize(texts), tf.int32)
+        names, ids = zip(*self._special.items(), strict=True)
+        pieces = apart(texts, names)
+        flat = pieces.flat_values
+        which = flat[:, tf.newaxis] == tf.constant(names)
+        special = tf.reduce_any(which, axis=1)
+        found = tf.gather(tf.constant(ids), tf.argmax(which, axis=1))[special]
+        own = tf.RaggedTensor.from_row_lengths(found, tf.cast(special, tf.int64))
+        others = tf.RaggedTensor.from_row_lengths(
+            flat[~special], tf.cast(~special, tf.int64)
+        )
+        tokens = tf.cast(self.tokenizer.tokenize(others.flat_values), tf.int32)
+        others = others.with_flat_values(tokens).merge_dims(1, 2)
+        either = tf.concat([own, others], axis=1)
+        return pieces.with_flat_values(either).merge_dims(1, 2)
+
+    def prompts_of(self, texts: Tensor) -> tf.RaggedTensor:
+        """Builds graph: as `tokens_of`, with `start` where it is not written anyway."""
+        tokens = self.tokens_of(texts)
+        if self.start is None:
+            return tokens
+        begun = tf.reduce_any(tokens[:, :1] == self.start, axis=1)
+        ones = tf.cast(~begun, tf.int64)
+        front = tf.fill([tf.reduce_sum(ones)], self.start)
+        return tf.concat([tf.RaggedTensor.from_row_lengths(front, ones), tokens], 1)
+
+    def texts_of(self, tokens: tf.RaggedTensor) -> Tensor:
+        """Builds graph: texts `[B]` of tokens `[B, (length)]`.
+
+        Left out are tokens that only the model has: vocabularies are often padded.
+        """
+        known = tokens < int(self.tokenizer.vocabulary_size())
+        return self.tokenizer.detokenize(tf.ragged.boolean_mask(tokens, known))
+
+    def encode(self, texts: Sequence[str], prompts: bool = False) -> list[Tokens]:
+        """Returns the tokens of each text, an int32 array each, without end tokens.
+
+        Those of `prompts` have their start.
+        """
+        encode = self._encode_prompts if prompts else self._encode
+        tokens = encode(tf.constant(list(texts), tf.string))
         return [np.asarray(row, np.int32) for row in tokens.to_list()]
 
     def decode(self, rows: Sequence[Tokens]) -> list[str]:
@@ -46,6 +107,22 @@ class Codec:
         ragged = tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False)
         texts = self._decode(ragged)
         return [text.decode("utf-8", errors="replace") for text in texts.numpy()]
+
+
+def _id_of(token: str, tokenizer: Tokenizer) -> int:
+    """Returns the number of a special token, or refuses it."""
+    found, known = 0, False
+    try:
+        found = int(tokenizer.token_to_id(token))  # type: ignore[attr-defined]
+        known = tokenizer.id_to_token(found) == token  # type: ignore[attr-defined]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    if not known:
+        raise ValueError(
+            "`special_tokens` must be tokens that the tokenizer can look up by "
+            f"`token_to_id`. Received: {token!r}, {type(tokenizer).__name__}"
+        )
+    return found
 
 
 def padded(rows: Sequence[Tokens]) -> tuple[Tokens, Tokens]:

@@ -12,7 +12,7 @@ from typing_extensions import Self, override
 
 from kpg.types import Config, Tensor
 
-_FIRST_BYTE = 2
+FIRST_BYTE = 2
 
 
 class Tokenizer(Protocol):
@@ -46,8 +46,8 @@ class GraphTokenizer(ABC):
     eager calls and graphs; it needs no file.
     """
 
-    pad_token_id: int
-    end_token_id: int
+    pad_token_id: int = 0
+    end_token_id: int = 1
 
     def __init__(self, texts: Sequence[bytes]) -> None:
         self._texts = texts
@@ -92,6 +92,10 @@ def bytes_of(texts: Tensor) -> tf.RaggedTensor:
     return characters.with_flat_values(tf.reshape(tf.cast(codes, tf.int32), [-1]))
 
 
+# What the tokens of padding, of the end and of each byte stand for.
+BYTES = [b"", b"", *(bytes([code]) for code in range(256))]
+
+
 @keras.saving.register_keras_serializable(package="kpg")
 class ByteTokenizer(GraphTokenizer):
     """One token for each byte of UTF-8, and two that stand for no byte.
@@ -100,12 +104,9 @@ class ByteTokenizer(GraphTokenizer):
     `2 + b` is the byte `b`: 258 in all.
     """
 
-    pad_token_id = 0
-    end_token_id = 1
-
     def __init__(self) -> None:
-        super().__init__([b"", b"", *(bytes([code]) for code in range(256))])
+        super().__init__(BYTES)
 
     @override
     def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
-        return bytes_of(tf.convert_to_tensor(texts, tf.string)) + _FIRST_BYTE
+        return bytes_of(tf.convert_to_tensor(texts, tf.string)) + FIRST_BYTE

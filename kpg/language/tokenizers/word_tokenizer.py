@@ -11,10 +11,15 @@ import tensorflow as tf
 from typing_extensions import Self, override
 
 from kpg import checks
-from kpg.language.tokenizers.tokenizer import ByteTokenizer
+from kpg.language.tokenizers.tokenizer import (
+    BYTES,
+    FIRST_BYTE,
+    GraphTokenizer,
+    bytes_of,
+)
 from kpg.types import Config, Tensor
 
-_FIRST_WORD = 258  # after the tokens of `ByteTokenizer`
+_FIRST_WORD = len(BYTES)
 
 # A word takes the space before it along. Every character belongs to one of these.
 _PIECE = r" ?\pL+| ?\pN+| ?[^\s\pL\pN]+|\s"
@@ -22,7 +27,7 @@ _SEPARATOR = b"\xff"  # which UTF-8 never has
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class WordTokenizer(ByteTokenizer):
+class WordTokenizer(GraphTokenizer):
     """One token for each word that it knows, and one for each byte of all others.
 
     A word is a run of letters, of digits or of other signs, with the space before it,
@@ -42,8 +47,7 @@ class WordTokenizer(ByteTokenizer):
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
         _check_words(self.words)
-        super().__init__()
-        self._texts = [*self._texts, *(word.encode() for word in self.words)]
+        super().__init__([*BYTES, *(word.encode() for word in self.words)])
         fingerprints = _fingerprints(tf.constant(self.words)).numpy()
         order = np.argsort(fingerprints)
         self._fingerprints = fingerprints[order]
@@ -71,7 +75,7 @@ class WordTokenizer(ByteTokenizer):
         places = tf.searchsorted(self._fingerprints, prints)
         places = tf.minimum(places, len(self._fingerprints) - 1)
         known = tf.gather(self._fingerprints, places) == prints
-        tokens = super().tokenize(tf.where(known, "", flat))
+        tokens = bytes_of(tf.where(known, "", flat)) + FIRST_BYTE
         words = tf.RaggedTensor.from_row_lengths(
             tf.gather(self._tokens, places)[known], tf.cast(known, tf.int64)
         )

@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from typing_extensions import override
 
 from kpg import checks, values
+from kpg.language.rewards.likelihood import TOLD
 from kpg.language.rewards.reward import RewardFunction
 from kpg.language.task import Completed, TextTask
 from kpg.models.language.control.controls import CONTROLS, Control
@@ -32,9 +33,12 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     acts before each token, which the executor then writes. The executor stays as it is,
     unless a trainer is given it: `kpg.trainers.PPO(policy, critic, executor=executor)`.
     An episode is one completion; it terminates with the end token or after
-    `max_new_tokens`. Its reward comes with its last step: the sum of the rewards, or 0
-    if one of them is `None`, not scored. `kpg.environments.SingleEnv` makes a plain
-    `gymnasium.Env` of it.
+    `max_new_tokens`. A reward of the whole completion comes with its last step. One of
+    single tokens, such as `kpg.rewards.ExecutorLogLikelihood(executor)`, is asked about
+    the text so far in every step (the others in the first one, which tells them apart),
+    and the step gets what its tokens add to the sum. A
+    completion that all rewards refuse (`None`) gets 0, and trainers leave it out.
+    `kpg.environments.SingleEnv` makes a plain `gymnasium.Env` of it.
 
     Actions are those of `control`. The executor samples from what its logits then are,
     at its own temperature, `top_k` and `top_p`. A word class is raised through the
@@ -75,6 +79,10 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
             `reset` is given one. Defaults to 0.
         jit_compile: Whether XLA compiles a step. The first one then takes seconds, and
             the others half the time or less. Defaults to `True`.
+
+    Attributes:
+        unscored: `[B]` bool, the texts that ended in the last step and that no reward
+            scored.
 
     Raises:
         ValueError: If an argument is wrong or not one of the control's, the executor is
@@ -135,6 +143,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._last_actions = self._interaction.no_actions(num_envs)
         self._seed, self._places, self._steps = checks.seed(seed) or 0, 0, 0
         self._begun = False
+        self.unscored = np.zeros(num_envs, bool)
+        self._earned = np.zeros(num_envs)  # by each text, so far
 
     def _make_writer(self, again: bool) -> ExecutorWriter:
         """Makes the device's side; `again` is as in `rowwise_decoder_for`."""
@@ -220,12 +230,19 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._write(actions, np.flatnonzero(~before))
         # With NEXT_STEP, what ended in the last step begins anew in this one.
         self._begin(np.flatnonzero(before))
-        ended = self._texts.ended
-        rewards, infos = np.zeros(self.num_envs), dict[str, Any]()
+        ended, infos = self._texts.ended, dict[str, Any]()
+        self.unscored = np.zeros(self.num_envs, bool)
         observations = self._observations()
-        if ended.any():
-            finished = np.flatnonzero(ended)
-            rewards[finished] = self._score(finished, infos)
+        earned = self._earned.copy()
+        going_on = np.flatnonzero(~ended & (self._texts.counts > 0))
+        if len(going_on) and self.task.scores_tokens:
+            known = self._written(going_on)
+            earned[going_on] = self.task.so_far(*known, **self._told(going_on))
+        finished = np.flatnonzero(ended)
+        if len(finished):
+            earned[finished] = self._score(finished, infos)
+        rewards, self._earned = earned - self._earned, earned
+        if len(finished):
             if self._mode is AutoresetMode.SAME_STEP:
                 rows = list(iterate(self.observation_space, observations))
                 self._inform(infos, "final_obs", finished, [rows[i] for i in finished])
@@ -244,7 +261,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         if self._partner is not None:
             told = (texts.tokens.copy(), lengths, texts.states.copy(), actions)
             self._partner.turn = Turn(*told, tokens)
-        texts.append(rows, tokens[rows])
+        texts.append(rows, tokens[rows], self._writer.log_likelihoods[rows])
         self._last_actions[rows] = self._interaction.as_last(actions[rows])
         unread = []
         for row, phrase in self._steering.phrases(actions, rows):
@@ -259,6 +276,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._places += len(rows)
         self._texts.begin(rows, self.task.drawn(places, self._seed))
         self._last_actions[rows] = 0
+        self._earned[rows] = 0.0
         self._read(rows)
 
     def _read(self, rows: Array) -> None:
@@ -278,16 +296,28 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._writer.replace(rows, texts.tokens, texts.lengths, begun=False)
 
     def _score(self, rows: Array, infos: dict[str, Any]) -> Array:
-        """Returns the rewards of the texts in rows."""
+        """Returns what the texts in rows, which ended, earned in all."""
+        written = self._written(rows)
+        self._inform(infos, "completion", rows, written[1])
+        scores = self.task.score(*written, **self._told(rows))
+        self.unscored[rows] = ~scores.scored
+        totals = scores.total.sum(axis=1, dtype=np.float64)
+        return np.where(scores.scored, totals, self._earned[rows])
+
+    def _written(self, rows: Array) -> tuple[Any, ...]:
+        """Returns what `TextTask.score` takes, for the texts in rows as they are."""
         texts = self._texts
         prompts = [texts.prompt_ids(row) for row in rows]
         written = [texts.completion_ids(row) for row in rows]
+        stopped: list[bool] = texts.stopped[rows].tolist()
         completions = self.executor.texts(written)
-        self._inform(infos, "completion", rows, completions)
-        indices, stopped = texts.indices[rows], texts.stopped[rows].tolist()
-        scores = self.task.score(indices, completions, prompts, written, stopped)
-        rewards: Array = scores.total.sum(axis=1)
-        return rewards
+        return texts.indices[rows], completions, prompts, written, stopped
+
+    def _told(self, rows: Array) -> dict[str, Any]:
+        """Returns what the executor gave to the tokens of the texts in rows."""
+        texts, executor = self._texts, self.executor
+        parts = [texts.likelihoods[row, : texts.counts[row]].copy() for row in rows]
+        return {TOLD: [(executor, part) for part in parts]}
 
     def _inform(
         self, infos: dict[str, Any], name: str, rows: Array, known: Sequence[object]

@@ -17,7 +17,8 @@ class TextBuffer:
 
     `prompts` are `[N, P]` int32, padded on the right, `tokens` `[B, P + T]`; `indices`
     say which prompts, `counts` how many tokens the completions have, `states` where
-    they are in the word classes, `stopped` whether they have their end token.
+    they are in the word classes, `stopped` whether they have their end token, and
+    `likelihoods`, `[B, T]`, what was said of their tokens, NaN if nothing.
     """
 
     prompts: Array
@@ -34,6 +35,7 @@ class TextBuffer:
         self.counts = np.zeros(count, np.int32)
         self.states = np.zeros(count, np.int32)
         self.stopped = np.zeros(count, bool)
+        self.likelihoods = np.full([count, self.new_tokens], np.nan)
 
     @property
     def lengths(self) -> Array:
@@ -57,9 +59,12 @@ class TextBuffer:
             table[rows] = 0
         self.tokens[rows, : self.prompt_room] = self.prompts[indices]
 
-    def append(self, rows: Array, tokens: Array) -> None:
+    def append(
+        self, rows: Array, tokens: Array, likelihoods: Array | float = np.nan
+    ) -> None:
         """Adds a token to each of `[R]` completions, none of which has ended."""
         self.tokens[rows, self.lengths[rows]] = tokens
+        self.likelihoods[rows, self.counts[rows]] = likelihoods
         self.counts[rows] += 1
         self.stopped[rows] = tokens == self.end
         if self.classes.names:

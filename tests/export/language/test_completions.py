@@ -21,7 +21,7 @@ from kpg.export import Client, Server, ServingError
 from kpg.export.loading.servable import Servable
 from kpg.export.writing.offer import offer_of
 from kpg.models import CausalLMPolicy
-from tests.texts import Letters, gemma, gpt2, llama, policy
+from tests.texts import Begun, Letters, gemma, gpt2, llama, policy
 
 # Warm-up requests are read by tf.data, which has graphs in any case.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
@@ -293,3 +293,12 @@ def test_a_function_of_prompts_is_served_too(
         kpg.export.export_policy(
             made(), tmp_path, signatures={"mine": lambda observation: observation}
         )
+
+
+def test_prompts_begin_as_the_policy_begins_them() -> None:
+    own = CausalLMPolicy(gpt2(9, num_layers=1), Begun())  # with a padded vocabulary
+    complete = offer_of(own, 4).signatures["complete"].function
+    found = complete(**tensors([*PROMPTS, ""], seed=1))
+    texts, log_probs = own.complete([*PROMPTS, ""], 4, seed=1)
+    assert [one.decode() for one in found["completions"].numpy()] == texts
+    np.testing.assert_allclose(found["log_probs"], log_probs, atol=1e-5)

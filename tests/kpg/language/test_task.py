@@ -75,7 +75,7 @@ def test_a_reward_may_have_nothing_to_say() -> None:
     np.testing.assert_array_equal(found.total[0], [0.0, 0.0, 1.0, 0.0])
     assert found.scored.tolist() == [True, False] and found.means() == {"exact": 1.0}
     with_length = score(task([exact, length], references=["ab", "x", None]))
-    assert with_length.scored.tolist() == [True, False]
+    assert with_length.scored.tolist() == [True, True]
     assert with_length.means() == {"exact": 1.0, "length": 1.5}
 
 
@@ -105,7 +105,7 @@ def test_measures_are_means_since_they_were_asked() -> None:
     score(env, ("abc", ""))
     want = {"length": 1.5, "<lambda>": 1.5}
     named = {f"reward/{name}": mean for name, mean in want.items()}
-    assert env.measured() == {**named, "ended": 0.5}
+    assert env.measured() == {**named, "ended": 0.5, "scored": 1.0}
     assert env.measured() == {}
     assert env.completed is not None and env.completed.completions == ["abc", ""]
 
@@ -142,3 +142,39 @@ def test_shows_the_prompt_that_a_reward_fails_on() -> None:
 
     with pytest.raises(ValueError, match="'one'.*only for the batch as a whole"):
         score(task([together]))
+
+
+def nothing(prompts: Any, completions: Any) -> list[None]:
+    return [None for _ in completions]
+
+
+def test_the_share_that_was_scored_is_measured() -> None:
+    env = task([exact], references=["ab", "b", None])
+    found = score(env)
+    assert found.scored.tolist() == [True, False]
+    assert env.measured() == {"reward/exact": 1.0, "ended": 0.5, "scored": 0.5}
+    assert env.measured() == {}
+
+
+def test_a_warning_says_when_nothing_was_scored() -> None:
+    env = task([nothing, length], reward_weights=[1.0, 0.0])
+    score(env)
+    with pytest.warns(UserWarning, match="No completion was scored.*return a number"):
+        assert env.measured()["scored"] == 0.0
+
+
+def test_only_rewards_of_tokens_are_asked_about_what_goes_on() -> None:
+    asked: list[str] = []
+
+    def noted(prompts: Any, completions: Any) -> list[float]:
+        asked.extend(completions)
+        return length(prompts, completions)
+
+    env = task([noted, per_token, nothing], reward_weights=[2.0, 0.5, 1.0])
+    tokens = [np.arange(3), np.arange(2)]
+    given = (np.array([0, 2]), ["ab", "c"], tokens, tokens, [False, False])
+    for _ in range(3):
+        assert env.scores_tokens
+        np.testing.assert_array_equal(env.so_far(*given), [1.5, 0.5])
+    assert asked == ["ab", "c"] and env.measured() == {}
+    assert not task([per_token], reward_weights=[0.0]).scores_tokens

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import keras
+import keras_nlp
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,10 +14,15 @@ import tensorflow as tf
 from kpg import text
 from kpg.distributions import TruncatedFamily
 from kpg.models import CausalLMPolicy
+from kpg.models.language.language_policy import adds_start_token
 from tests.texts import (
+    Begun,
     Letters,
+    bpe,
     gpt2,
+    llama,
     policy,
+    teacher_forced,
 )
 
 
@@ -57,8 +64,6 @@ def test_is_saved_and_loaded(tmp_path: Any) -> None:
 
 
 def test_a_vocabulary_is_saved_too(tmp_path: Any) -> None:
-    from tests.texts import bpe
-
     tokenizer = bpe(_allow_python_workflow=False)
     lm = gpt2(tokenizer.vocabulary_size(), num_layers=1)
     CausalLMPolicy(lm, tokenizer).save(tmp_path / "policy.keras")
@@ -87,3 +92,147 @@ def test_prompts_of_all_shapes_share_a_graph() -> None:
     texts = [made.generate(prompts, 3, deterministic=True) for prompts in batches]
     assert made._completing(3, True).experimental_get_tracing_count() == 1
     assert texts[0][0] == texts[2][0]
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_k": 2}])
+def test_scores_what_teacher_forcing_scores(options: dict[str, Any]) -> None:
+    made = policy("abc", **options)
+    prompts = [[2, 3], [4], [3, 3, 2, 4]]
+    completions = [[3], [2, 2, 4, 1], [4, 1]]
+    found = made.score([np.array(row) for row in prompts], completions)
+    for row, prompt, completion in zip(found, prompts, completions, strict=True):
+        want = teacher_forced(made, prompt, completion)
+        np.testing.assert_allclose(row, want, atol=1e-5)
+    texts = made.score(["ab", "c"], ["b", "aac"])
+    np.testing.assert_allclose(texts[0], found[0], atol=1e-6)
+    np.testing.assert_allclose(texts[1], found[1][:3], atol=1e-5)
+
+
+def test_scores_what_it_sampled(one_by_one: None) -> None:
+    made = policy("abc")
+    texts, log_probs = made.complete(["ba", "c"], max_new_tokens=5, seed=3)
+    rows = [[*(2 + "abc".index(letter) for letter in text), 1] for text in texts]
+    found = made.score(["ba", "c"], [np.array(row[:5]) for row in rows])
+    np.testing.assert_allclose([row.sum() for row in found], log_probs, atol=1e-5)
+
+
+def test_scores_pairs_that_do_not_fit_into_one_table() -> None:
+    made = policy("abc")
+    long, short = np.full(20, 2), np.array([3])
+    found = made.score([long, short], [short, long])
+    want = teacher_forced(made, [3], long.tolist())
+    np.testing.assert_allclose(found[1], want, atol=1e-5)
+    with pytest.raises(ValueError, match="at most 24 tokens together"):
+        made.score([long], [long])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "completions", "message"),
+    [
+        (["a"], ["a", "b"], "1 prompts, 2 completions"),
+        ([], [], "there must be one"),
+        (["a"], [""], "at least one token.*Received: ''"),
+        ([[2]], [[7]], r"only tokens of the model. Received: \[7\]"),
+        ("a", ["a"], "list of texts is wanted. Received: 'a'"),
+    ],
+)
+def test_refuses_to_score(prompts: Any, completions: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        policy("abc").score(prompts, completions)
+
+
+def begun(**options: Any) -> CausalLMPolicy:
+    return CausalLMPolicy(gpt2(6, num_layers=1), Begun(), **options)
+
+
+def test_prompts_begin_with_the_start_token(one_by_one: None) -> None:
+    made, plain = begun(), begun(add_start_token=False)
+    tokens, lengths = made.padded(["ba", "^c", ""])
+    assert tokens.tolist() == [[5, 3, 2], [5, 4, 0], [5, 0, 0]]
+    assert lengths.tolist() == [3, 2, 1]
+    with pytest.raises(ValueError, match="at least one token"):
+        plain.padded([""])
+    ways: list[dict[str, Any]] = [{"seed": 1}, {"deterministic": True}]
+    for how in ways:
+        got = made.complete(["ba", "c"], 5, **how)
+        want = plain.complete(["^ba", "^c"], 5, **how)
+        assert got[0] == want[0]
+        np.testing.assert_array_equal(got[1], want[1])
+    found = made.score(["ba"], ["cc"])
+    np.testing.assert_array_equal(found[0], plain.score([[5, 3, 2]], [[4, 4]])[0])
+    # What is scored by tokens is scored as it is.
+    np.testing.assert_array_equal(found[0], made.score([[5, 3, 2]], ["cc"])[0])
+    assert made.codec.encode(["ba"])[0].tolist() == [3, 2]
+
+
+def test_the_start_token_is_saved_and_older_policies_have_none() -> None:
+    tokenizer = text.BPETokenizer(
+        ["<pad>", "<end>", "<bos>", "a"], [], "<end>", "<pad>", start_token="<bos>"
+    )
+    made = CausalLMPolicy(gpt2(4, num_layers=1), tokenizer, add_start_token=True)
+    assert made.padded(["a"])[0].tolist() == [[2, 3]]
+    config = made.get_config()
+    assert CausalLMPolicy.from_config(config).add_start_token
+    del config["add_start_token"]
+    assert not CausalLMPolicy.from_config(config).add_start_token
+
+
+class Family:
+    """A family of models whose preprocessor begins texts with the start token."""
+
+    tokenizer_cls = Begun
+
+    def __init__(self, tokenizer: Begun, add_start_token: bool = True) -> None:
+        self.tokenizer = tokenizer
+        self.add_start_token = add_start_token
+
+
+def test_what_decides_about_the_start_token() -> None:
+    own, other = Begun(), Begun()
+    own.add_start_token = other.add_start_token = False
+    of_family: Any = SimpleNamespace(preprocessor_cls=Family)
+    assert adds_start_token(of_family, own, None)
+    given: Any = SimpleNamespace(
+        preprocessor=Family(own, False), preprocessor_cls=Family
+    )
+    assert not adds_start_token(given, own, None)
+    assert adds_start_token(given, other, None)
+    nothing: Any = SimpleNamespace()
+    assert not adds_start_token(nothing, own, None)
+    assert adds_start_token(nothing, Begun(), None)
+    for chosen in (True, False):
+        assert adds_start_token(given, own, chosen) is chosen
+    assert not adds_start_token(of_family, Letters("abc"), None)
+    with pytest.raises(ValueError, match="needs a tokenizer with a `start_token_id`"):
+        adds_start_token(of_family, Letters("abc"), True)
+
+
+@pytest.mark.slow
+def test_kerashubs_preprocessor_decides_about_the_start_token() -> None:
+    tokenizer = bpe(_allow_python_workflow=False)
+    size, end = tokenizer.vocabulary_size(), tokenizer.end_token_id
+    lm = text.gpt2(size, num_layers=1, hidden_dim=8)
+    assert CausalLMPolicy(lm, tokenizer).padded(["a"])[0].tolist() == [
+        [end, tokenizer.token_to_id("a")]
+    ]
+    for adds in (True, False):
+        own = keras_nlp.models.GPT2CausalLMPreprocessor(
+            tokenizer, sequence_length=8, add_start_token=adds
+        )
+        made = keras_nlp.models.GPT2CausalLM(lm.backbone, preprocessor=own)
+        assert CausalLMPolicy(made).add_start_token is adds
+        assert not CausalLMPolicy(made, add_start_token=False).add_start_token
+    # A tokenizer of another family.
+    assert not CausalLMPolicy(llama(size), tokenizer).add_start_token
+
+
+def test_a_padded_vocabulary_is_decoded(one_by_one: None) -> None:
+    """Models often have more tokens than their tokenizer."""
+    for tokenizer in (Letters("abc"), text.WordTokenizer(["the", "dog"])):
+        size = tokenizer.vocabulary_size()
+        made = CausalLMPolicy(gpt2(size + 500, num_layers=1), tokenizer)
+        texts = made.generate(["a", "b"], 8, seed=1)
+        assert len(texts) == 2
+        known = np.array([2], np.int32)
+        more = np.array([size, size + 7, 2], np.int32)
+        assert made.texts([more]) == made.texts([known])

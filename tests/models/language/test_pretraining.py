@@ -13,11 +13,12 @@ import pytest
 import tensorflow as tf
 
 from kpg import text
-from kpg.models import pretrain
+from kpg.models import CausalLMPolicy, pretrain
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.pretraining import pairs_of, predictor, windows
+from kpg.text import Codec
 from tests import seq2seq
-from tests.texts import Letters, gpt2, llama, policy, stirred
+from tests.texts import Begun, Letters, gpt2, llama, policy, stirred
 
 ABC = Letters("abc")
 END = 1
@@ -285,3 +286,41 @@ def test_refuses_what_are_no_pairs() -> None:
         pretrain(lm, [("b", "abc")], Letters("abc"), sequence_length=3)
     with pytest.raises(ValueError, match="none in|may be empty"):
         pretrain(lm, [("", "abc")], Letters("abc"))
+
+
+def test_a_start_token_is_given_not_learned() -> None:
+    begun = Begun()
+    codec = Codec(begun, begun.start_token_id)
+    rows = windows(["ab", "c"], begun, longest=24, codec=codec)
+    stream = [5, *tokens("ab"), END, 5, *tokens("c"), END]
+    np.testing.assert_array_equal(rows.inputs, [stream[:-1]])
+    np.testing.assert_array_equal(rows.weights, [[1, 1, 1, 0, 1, 1]])
+    rows = windows([("ab", "c"), ("c", "a")], begun, longest=24, codec=codec)
+    np.testing.assert_array_equal(rows.inputs[0], [5, *tokens("abc")])
+    np.testing.assert_array_equal(rows.weights, [[0, 0, 1, 1], [0, 1, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("options", "asked", "starts"),
+    [({}, None, True), ({"add_start_token": False}, None, False), ({}, False, False)],
+)
+def test_pretraining_reads_as_the_policy_does(
+    options: dict[str, Any], asked: bool | None, starts: bool
+) -> None:
+    lm = gpt2(6, num_layers=1)
+    given: Any = [(CausalLMPolicy(lm, Begun(), **options), None)]
+    if not options:
+        given.append((lm, Begun()))
+    codec = Codec(Begun(), 5 if starts else None)
+    rows = windows(["abc", "cab"], Begun(), longest=24, codec=codec)
+    want = loss_of(lm, rows)
+    for model, tokenizer in given:
+        history = pretrain(
+            model,
+            ["abc", "cab"],
+            tokenizer,
+            learning_rate=1e-9,
+            add_start_token=asked,
+            verbose=0,
+        )
+        assert history.history["loss"][0] == pytest.approx(want, rel=1e-4)

@@ -18,7 +18,14 @@ from kpg.models import CausalLMPolicy
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.trainers.language.engine import TextEngine
 from kpg.trajectories import Trajectory, resets
-from tests.fragments import collected, decoder_of, learn, traces, values_of
+from tests.fragments import (
+    batch_of,
+    collected,
+    decoder_of,
+    learn,
+    traces,
+    values_of,
+)
 from tests.text_training import (
     ALGORITHMS,
     T,
@@ -26,6 +33,7 @@ from tests.text_training import (
     gradient_of,
     make_trainer,
     noisy,
+    remainder,
     small_policy,
     task,
 )
@@ -196,23 +204,170 @@ def test_texts_without_an_end_stop_at_the_limit(
     # Nothing is bootstrapped: the text is judged as it stands.
     np.testing.assert_array_equal(rows.terminated, last)
     np.testing.assert_array_equal(rows.rewards, np.where(last, -1.0, 0.0))
-    assert env.measured() == {"reward/missing_end": -1.0, "ended": 0.0}
+    measured = {"reward/missing_end": -1.0, "ended": 0.0, "scored": 1.0}
+    assert env.measured() == measured
     assert env.completed is not None
     assert [len(ids) for ids in env.completed.columns["completion_ids"]] == [T] * 6
 
 
-def test_what_nobody_scored_teaches_nothing() -> None:
+def test_what_nobody_scored_teaches_nothing(one_by_one: None) -> None:
     def nothing(prompts: Any, completions: Any) -> list[None]:
         return [None for _ in completions]
 
-    trainer, env = ppo(small_policy("abc")), task([nothing])
+    trainer, env = ppo(small_policy("abc"), target_kl=None), task([nothing])
+    trainer.compile(keras.optimizers.Adam(0.1), jit_compile=False)
+    trainer.fit(task(), steps_per_epoch=1, verbose=0)
     before = values_of(trainer.learned_variables())
-    history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
-    assert np.isnan(history["reward/nothing"][0]) and history["return"] == [0.0]
+    with pytest.warns(UserWarning, match="No completion was scored"):
+        history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
+    assert np.isnan(history["reward/nothing"][0]) and np.isnan(history["return"][0])
+    assert history["scored"] == [0.0] and history["episodes"] == [0]
+    # Not even what Adam remembers of the iteration before moves a weight.
     for ours, theirs in zip(
         before, values_of(trainer.learned_variables()), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+    with pytest.warns(UserWarning, match="No completion was scored"):
+        result = trainer.evaluate(env, episodes=6)
+    assert np.isnan(result["return"]) and np.isnan(result["returns"]).all()
+
+
+def every_other(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
+    """Scores some texts of each group and, over many, about half of them."""
+    sums = [int(np.sum(ids)) for ids in completion_ids]
+    return [None if number % 2 else 10.0 + number for number in sums]
+
+
+def grouped(made: Any, baseline: Any, **settings: Any) -> Any:
+    return make_trainer(
+        made,
+        "REINFORCE",
+        returns="total",
+        baseline=baseline,
+        normalize_advantages=False,
+        **settings,
+    )
+
+
+def scored_texts(trainer: Any, **options: Any) -> tuple[Any, Any, Any, Any]:
+    """Returns texts some of which have no score: rows, episodes, totals, scored."""
+    env = task([every_other], num_envs=12, group_size=4, **options)
+    rows, episodes = collected(trainer, env)
+    scored = rows.valid.numpy()[0]
+    assert 2 < scored.sum() < 12
+    return rows, episodes, rows.rewards.numpy().sum(0), scored
+
+
+def test_a_text_without_a_score_is_no_member_of_its_group() -> None:
+    trainer = grouped(small_policy("abc"), kpg.advantages.LeaveOneOut())
+    rows, episodes, totals, scored = scored_texts(trainer)
+    gains = batch_of(trainer, rows, group_size=4).advantages.numpy()
+    for column in range(12):
+        group = range(column // 4 * 4, column // 4 * 4 + 4)
+        others = [totals[i] for i in group if scored[i] and i != column]
+        want = totals[column] - np.mean(others) if scored[column] and others else 0.0
+        np.testing.assert_allclose(gains[:, column], want, atol=1e-5)
+    assert episodes.number == scored.sum()
+    assert episodes.returns == pytest.approx(totals[scored].sum())
+    assert episodes.lengths == rows.valid.numpy().sum()
+
+
+def test_a_text_whose_greedy_one_has_no_score_is_left_out() -> None:
+    made = small_policy("abc")
+    trainer = grouped(made, "self_critical")
+    asked: list[Any] = []
+
+    def of_the_sampled(
+        prompts: Any, completions: Any, completion_ids: Any
+    ) -> list[Any]:
+        asked.append(len(completions))
+        unknown = len(completions) == 3  # one greedy text for each group
+        return [None if unknown and i == 1 else 1.0 for i in range(len(completions))]
+
+    env = task([of_the_sampled], num_envs=12, group_size=4)
+    rows, episodes = collected(trainer, env)
+    assert asked == [12, 3] and episodes.number == 12
+    valid = rows.valid.numpy()[0]
+    np.testing.assert_array_equal(valid, [True] * 4 + [False] * 4 + [True] * 4)
+    assert np.isfinite(rows.greedy_rewards).all()
+
+
+def test_the_moving_average_is_of_what_was_scored() -> None:
+    trainer = grouped(small_policy("abc"), "moving_average")
+    rows, _, totals, scored = scored_texts(trainer)
+    learn(trainer, rows, num_envs=12)
+    valid = rows.valid.numpy()
+    mean = np.broadcast_to(totals, valid.shape)[valid].mean()
+    total, weight = trainer.baseline_state.numpy()
+    assert total / weight == pytest.approx(mean, rel=1e-5)
+    nothing = rows._replace(valid=tf.zeros_like(rows.valid))
+    learn(trainer, nothing, num_envs=12)
+    np.testing.assert_allclose(trainer.baseline_state, [total, weight])
+
+
+def test_returns_of_evaluations_are_of_what_was_scored(one_by_one: None) -> None:
+    trainer = grouped(small_policy("abc"), "none")
+    env = task([every_other], num_envs=12)
+    result = trainer.evaluate(env, episodes=12, deterministic=False)
+    known = result["returns"][~np.isnan(result["returns"])]
+    assert result["scored"] == pytest.approx(len(known) / 12)
+    assert 0 < len(known) < 12
+    assert result["return"] == pytest.approx(known.mean(), rel=1e-6)
+    assert result["return"] == pytest.approx(result["reward/every_other"], rel=1e-6)
+
+
+def test_the_task_says_how_large_a_group_is(one_by_one: None) -> None:
+    made = small_policy("abc")
+    env = task([remainder], num_envs=12, group_size=4)
+    for wrong, other in ((kpg.advantages.LeaveOneOut(2), env), (None, task())):
+        trainer = grouped(made, wrong or kpg.advantages.LeaveOneOut())
+        with pytest.raises(ValueError, match="the task says how many.*Received: group"):
+            trainer.fit(other, steps_per_epoch=1, verbose=0)
+    trainer = grouped(made, kpg.advantages.GroupNormalized())
+    # Another group, and another length, of what only validates do not matter.
+    history = trainer.fit(
+        env,
+        steps_per_epoch=1,
+        validation_data=task([remainder], num_envs=5, max_new_tokens=4),
+        validation_episodes=5,
+        verbose=0,
+    ).history
+    assert np.isfinite(history["val_return"]).all()
+
+
+@pytest.mark.parametrize("algorithm", ["REINFORCE", "PPO"])
+def test_the_length_is_the_tasks_unless_it_was_said(
+    algorithm: str, tmp_path: Any, one_by_one: None
+) -> None:
+    lm = text.gpt2(258, num_layers=1, hidden_dim=8, max_tokens=12, seed=0)
+    made = CausalLMPolicy(lm, text.ByteTokenizer())
+    critic = None if algorithm == "REINFORCE" else made.critic
+    trainer = getattr(kpg.trainers, algorithm)(made, critic)
+    trainer.save(tmp_path / "new.keras")
+    loaded = kpg.load(tmp_path / "new.keras")
+    loaded.compile(jit_compile=False)
+    loaded.fit(task(), steps_per_epoch=1, verbose=0)
+    assert loaded.settings.num_steps == T and loaded.env_steps == 6 * T
+    said = getattr(kpg.trainers, algorithm)(made, critic, num_steps=T + 1)
+    said.compile(jit_compile=False)
+    with pytest.raises(ValueError, match=f"or be omitted.*num_steps={T + 1}"):
+        said.fit(task(), verbose=0)
+
+
+@pytest.mark.parametrize("algorithm", ["REINFORCE", "PPO"])
+def test_weights_of_half_precision_are_learned(algorithm: str) -> None:
+    backbone = keras_nlp.models.GPT2Backbone(
+        5, 1, 2, 8, 16, dropout=0.0, max_sequence_length=24, dtype="bfloat16"
+    )
+    made = policy("abc", stirred(keras_nlp.models.GPT2CausalLM(backbone=backbone)))
+    more: dict[str, Any] = {"minibatch_size": 6 * T} if algorithm == "PPO" else {}
+    trainer = make_trainer(made, algorithm, **{"max_grad_norm": 0.5, **more})
+    rows, _ = collected(trainer, task())
+    before = values_of(trainer.learned_variables())
+    _, metrics = learn(trainer, rows, num_envs=6)
+    assert np.isfinite([*metrics.values()]).all()
+    pairs = zip(before, values_of(trainer.learned_variables()), strict=True)
+    assert any(not np.array_equal(*pair) for pair in pairs)
 
 
 def test_trains_saves_and_goes_on(tmp_path: Any) -> None:

@@ -159,3 +159,30 @@ def test_the_decoder_reads_what_numpy_reads(tmp_path: Path) -> None:
         np.testing.assert_allclose(got, want[2 + step], atol=1e-4)
         token, step = tf.constant([token]), tf.constant(step)
         features, cache = decoder.advance(token, step, lengths, cache)
+
+
+@pytest.mark.parametrize(
+    ("splitting", "said", "starts"),
+    [
+        ("smollm", None, False),
+        ("smollm", True, True),
+        ("llama-bpe", None, True),
+        ("llama-bpe", False, False),
+    ],
+)
+def test_the_file_says_whether_prompts_have_a_start(
+    splitting: str, said: bool | None, starts: bool, tmp_path: Path
+) -> None:
+    metadata = {
+        "tokenizer.ggml.pre": splitting,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.add_bos_token": said,
+    }
+    lm, tokenizer = load_gguf(gguf_files.write(tmp_path / "m.gguf", metadata=metadata))
+    made = CausalLMPolicy(lm, tokenizer)
+    assert made.add_start_token is starts and tokenizer.start_token_id == 1
+    letter = gguf_files.VOCABULARY.index("a")
+    want = [[1, letter]] if starts else [[letter]]
+    assert made.padded(["a"])[0].tolist() == want
+    again = type(tokenizer).from_config(tokenizer.get_config())
+    assert (again.start_token_id, again.add_start_token) == (1, starts)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kpg.rewards import (
     Bleu,
@@ -204,3 +205,24 @@ def test_rewards_and_weights_that_do_not_fit_are_refused(
     ):
         with pytest.raises(ValueError, match=message):
             use()
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        tf.constant([1.0, 2.0, 3.0]),
+        tf.constant([1.0, 2.0, 3.0], tf.bfloat16),
+        [tf.constant(1), tf.Variable(2.0), np.float32(3.0)],
+        (1.0, tf.constant([0.5, 1.5]), 3.0),
+    ],
+)
+def test_tensors_are_scores(scores: Any) -> None:
+    found = evaluate(
+        [lambda **columns: scores], None, PROMPTS, COMPLETIONS, {"completion_ids": IDS}
+    )
+    np.testing.assert_array_equal(found.total.sum(axis=1), [1.0, 2.0, 3.0])
+
+
+def test_a_tensor_that_is_no_score_is_refused() -> None:
+    refused(returning(1.0, tf.constant(np.nan), 2.0), "Received: .*nan")
+    refused(returning(1.0, tf.constant("x"), 2.0), "must give a finite number")

@@ -11,6 +11,7 @@ import pytest
 
 from kpg.rewards import ExecutorLogLikelihood, Fluency, Scorer, evaluate
 from tests.mutants.subject import close
+from tests.texts import policy, teacher_forced
 
 VOCABULARY, END = 3, 0
 # p(next | last) of three tokens.
@@ -106,3 +107,40 @@ def test_the_model_is_no_part_of_the_configuration() -> None:
     again = ExecutorLogLikelihood.from_config(config)
     assert again.get_config() == reward.get_config()
     assert Fluency(Bigrams()).get_config() == {"name": "fluency"}
+
+
+def test_a_policy_is_a_scorer() -> None:
+    made = policy("ab")
+    given = {**batch(), "prompt_ids": [[2, 3]] * 7}
+    dense: list[Any] = list(ExecutorLogLikelihood(made)(**given))
+    for row, ids in zip(dense, given["completion_ids"], strict=True):
+        close(row, teacher_forced(made, [2, 3], ids).numpy())
+    close(Fluency(made)(**given), [np.mean(row) for row in dense])
+
+
+def test_what_cannot_score_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="`scorer` must have.*Received: object"):
+        Fluency(object())  # type: ignore[arg-type]
+    # KerasHub's models have a `score` of another kind.
+    with pytest.raises(ValueError, match="make one of a model.*GPT2CausalLM"):
+        ExecutorLogLikelihood(policy("ab").trunk.causal_lm)
+
+
+def test_what_the_scorer_said_while_it_wrote_is_not_asked_again() -> None:
+    class Counting(Bigrams):
+        asked = 0
+
+        def score(self, prompt_ids: Any, completion_ids: Any) -> Any:
+            self.asked += len(prompt_ids)
+            return super().score(prompt_ids, completion_ids)
+
+    scorer, given = Counting(), batch()
+    want: list[Any] = list(ExecutorLogLikelihood(scorer)(**given))
+    told: list[Any] = [(scorer, row + 1.0) for row in want]
+    told[2] = (scorer, want[2] * np.nan)  # a phrase, which nobody chose
+    told[4] = (object(), want[4])
+    scorer.asked = 0
+    found = ExecutorLogLikelihood(scorer)(**given, executor_log_likelihoods=told)
+    assert scorer.asked == 2
+    for index, (row, wanted) in enumerate(zip(found, want, strict=True)):
+        close(row, wanted + (index not in (2, 4)))

@@ -52,7 +52,7 @@ def loops(
     weights: list[float],
     *,
     at: int = -1,
-    left_out: Any = any,
+    left_out: Any = all,
     zero_weight_counts: bool = False,
 ) -> tuple[np.ndarray, list[bool]]:
     """Returns `[B, T]` sums and what is scored."""
@@ -64,7 +64,7 @@ def loops(
             for score, weight in zip(scores, weights, strict=True)
             if weight or zero_weight_counts
         ]
-        scored.append(not left_out(nones))
+        scored.append(not nones or not left_out(nones))
         for score, weight in zip(scores, weights, strict=True):
             if score is None or not scored[-1]:
                 continue
@@ -95,11 +95,20 @@ def says_it_of_a_whole_completion_at_its_last_token(sums: Implementation) -> Non
     close(total, expected)
 
 
-def leaves_out_what_a_reward_that_counts_cannot_score(sums: Implementation) -> None:
-    for weights, scored in (([1.0, 1.0, 1.0], False), ([1.0, 0.0, 1.0], True)):
+def leaves_out_what_no_reward_that_counts_can_score(sums: Implementation) -> None:
+    for weights, scored in (([1.0, 1.0, 1.0], True), ([0.0, 1.0, 0.0], False)):
         total, found = sums(mixed(), weights)
         assert found == [True, True, scored, True, True]
         assert total[2].any() == scored
+    assert sums(mixed(), [0.0, 0.0, 0.0])[1] == [True] * 5
+
+
+def counts_what_some_rewards_score(sums: Implementation) -> None:
+    """Each of two tasks in one batch has a reward of its own."""
+    one, other = Fixed("one", 1, None, 3, None, 5), Fixed("two", None, 2, None, 4, None)
+    total, found = sums([one, other], [1.0, 10.0])
+    assert found == [True] * 5
+    close(total.sum(axis=1), [1.0, 20.0, 3.0, 40.0, 5.0])
 
 
 SUBJECT = Subject(
@@ -108,12 +117,14 @@ SUBJECT = Subject(
     identities=(
         adds_up_what_is_said_of_a_completion,
         says_it_of_a_whole_completion_at_its_last_token,
-        leaves_out_what_a_reward_that_counts_cannot_score,
+        leaves_out_what_no_reward_that_counts_can_score,
+        counts_what_some_rewards_score,
     ),
     mutants={
         "at the first token": lambda *a: loops(*a, at=0),
-        "None is 0": lambda *a: loops(*a, left_out=all),
-        "None of weight 0 counts": lambda *a: loops(*a, zero_weight_counts=True),
+        "one None leaves out": lambda *a: loops(*a, left_out=any),
+        "None is 0": lambda *a: loops(*a, left_out=lambda nones: False),
+        "a score of weight 0 counts": lambda *a: loops(*a, zero_weight_counts=True),
         "weights ignored": lambda rewards, weights: loops(
             rewards, [math.copysign(min(abs(w), 1.0), w) for w in weights]
         ),
@@ -159,8 +170,20 @@ def test_means_are_of_what_was_scored() -> None:
     found = evaluate(rewards, None, PROMPTS, COMPLETIONS, COLUMNS)
     assert found.means()["some"] == 3.0
     assert math.isnan(found.means()["none"])
-    assert not found.scored.any()
-    assert not found.total.any()
+    assert found.scored.tolist() == [True, False, True, False, True]
+    assert found.total.sum(axis=1).tolist() == [1.0, 0.0, 3.0, 0.0, 5.0]
+    nothing = evaluate(rewards[1:], None, PROMPTS, COMPLETIONS, COLUMNS)
+    assert not nothing.scored.any() and not nothing.total.any()
+
+
+def test_functions_that_share_a_name_are_numbered() -> None:
+    rewards = [lambda prompts, completions, n=n: [n] * 5 for n in (1.0, 2.0, 3.0)]
+    found = evaluate(rewards, None, PROMPTS, COMPLETIONS)
+    assert found.means() == {"<lambda>": 1.0, "<lambda>_2": 2.0, "<lambda>_3": 3.0}
+    with pytest.raises(ValueError, match="give `name=` to one.*'twice'"):
+        evaluate([Fixed("twice"), Fixed("twice")], None, PROMPTS, COMPLETIONS)
+    with pytest.raises(ValueError, match="give `name=` to one.*lambda"):
+        evaluate([rewards[0], rewards[0]], None, PROMPTS, COMPLETIONS)
 
 
 def test_the_number_of_tokens_can_be_given() -> None:
@@ -212,4 +235,4 @@ def test_an_example_of_every_kind() -> None:
     }
     found = evaluate(rewards, [1.0, 0.5], ["", ""], ["a b a", "a"], columns)
     close(found.total, [[0.0, 0.0, 2 * 2 / 5 - 0.5 / 3], [0.0, 0.0, 0.0]])
-    assert found.scored.tolist() == [True, False]
+    assert found.scored.tolist() == [True, True]

@@ -74,3 +74,57 @@ def test_refuses_what_is_no_tokenizer() -> None:
     name: Any = "gpt2"
     with pytest.raises(ValueError, match="Received: str without tokenize"):
         text.check_tokenizer(name, 40)
+
+
+class Symbols(text.ByteTokenizer):
+    """Bytes, and two tokens that no byte spells."""
+
+    names = ("<bos>", "<turn>")
+
+    def vocabulary_size(self) -> int:
+        return 260
+
+    def token_to_id(self, token: str) -> int:
+        return 258 + self.names.index(token)
+
+    def id_to_token(self, id: int) -> str:
+        return self.names[id - 258]
+
+
+def test_special_tokens_stand_for_themselves_by_choice() -> None:
+    spelled = [2 + byte for byte in b"<bos>"]
+    asked = ["<bos>a<turn>", "<turn><bos>", "", "ab"]
+    rows = text.Codec(Symbols()).encode(asked)
+    assert rows[0].tolist()[:5] == spelled
+    rows = text.Codec(Symbols(), special_tokens=["<bos>", "<turn>"]).encode(asked)
+    assert [row.tolist() for row in rows] == [[258, 99, 259], [259, 258], [], [99, 100]]
+    rows = text.Codec(Symbols(), special_tokens=["<turn>"]).encode(asked)
+    assert rows[0].tolist() == [*spelled, 99, 259]
+    codec = text.Codec(Symbols(), 258, ["<bos>"])
+    rows = codec.encode(asked, prompts=True)
+    assert rows[0].tolist()[:2] == [258, 99] and rows[2].tolist() == [258]
+    assert rows[1].tolist()[-1] == 258 == rows[1].tolist()[0]
+
+
+@pytest.mark.parametrize("tokenizer", [Symbols(), text.ByteTokenizer()])
+def test_refuses_special_tokens_that_are_none(tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match="can look up.*Received: '<eos>'"):
+        text.Codec(tokenizer, special_tokens=["<eos>"])
+
+
+def test_a_policy_reads_special_tokens_of_its_prompts() -> None:
+    made = CausalLMPolicy(
+        text.gpt2(260, hidden_dim=8), Symbols(), special_tokens=["<bos>"]
+    )
+    assert made.padded(["<bos>a"])[0].tolist() == [[258, 99]]
+    assert made.get_config()["special_tokens"] == ["<bos>"]
+
+
+@pytest.mark.slow
+def test_special_tokens_of_kerashub() -> None:
+    tokenizer = bpe(_allow_python_workflow=False, unsplittable_tokens=[])
+    end = tokenizer.end_token_id
+    codec = text.Codec(tokenizer, special_tokens=["<|endoftext|>"])
+    (row,) = codec.encode(["a<|endoftext|>n"])
+    vocabulary = tokenizer.vocabulary
+    assert row.tolist() == [vocabulary["a"], end, vocabulary["n"]]

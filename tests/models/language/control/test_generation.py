@@ -145,7 +145,8 @@ def test_rewards_are_those_of_text_generation() -> None:
     env.reset()
     rewards, ended = np.zeros(4), np.zeros(4, bool)
     while not ended.any():
-        _, rewards, ended, *_ = env.step(np.zeros(4, int))
+        _, earned, ended, *_ = env.step(np.zeros(4, int))
+        rewards += earned
     done = env.completed
     assert done is not None and ended.sum() == len(done.prompts)
     columns = done.columns
@@ -157,7 +158,6 @@ def test_rewards_are_those_of_text_generation() -> None:
         columns["completion_ids"],
         columns["ended"],
     )
-    assert not scores.scored.all()
     np.testing.assert_allclose(rewards[ended], scores.total.sum(1))
     assert {*env.measured()} == {*task.measured()}
 
@@ -311,3 +311,89 @@ def test_a_policy_learns_to_steer(algorithm: str, settings: dict[str, Any]) -> N
     after = trainer.evaluate(env, episodes=128, deterministic=False)["return"]
     assert isinstance(env.single_action_space, gym.spaces.Discrete)
     assert after > 0.8 > before + 0.2
+
+
+def counted(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
+    return [np.arange(1, len(ids) + 1) for ids in completion_ids]
+
+
+def played(env: ControlledGeneration, steps: int = 3 * T) -> tuple[Any, Any, Any]:
+    """Returns rewards and ends `[steps, B]` of texts that go on, and what was seen."""
+    observations, _ = env.reset(seed=0)
+    rewards, ends, seen = [], [], []
+    for _ in range(steps):
+        observations, reward, ended, *_ = env.step(np.zeros(env.num_envs, int))
+        rewards.append(reward)
+        ends.append(ended)
+        seen.append(observations)
+    return np.array(rewards), np.array(ends), seen
+
+
+def hundred(prompts: Any, completions: Any) -> list[float]:
+    return [100.0] * len(completions)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_rewards_of_tokens_come_with_their_step(mode: AutoresetMode) -> None:
+    env = generation(rewards=[counted, hundred], autoreset_mode=mode)
+    rewards, ends, _ = played(env)
+    for column in range(4):
+        place = 0
+        for reward, ended in zip(rewards[:, column], ends[:, column], strict=True):
+            resets = place < 0
+            place += 1
+            assert reward == (0.0 if resets else place + 100.0 * ended)
+            if ended:
+                place = -1 if mode is AutoresetMode.NEXT_STEP else 0
+    assert 4 <= ends.sum() < ends.size
+
+
+def test_the_executors_likelihood_is_a_reward_of_this_step() -> None:
+    made = executor()
+    reward = kpg.rewards.ExecutorLogLikelihood(made)
+    env = generation(made, rewards=[reward], phrases=["cab"], prompts=["cabab"])
+    rewards, ends, seen = played(env)
+    likelihoods = np.array([row["log_likelihood"][:, 0] for row in seen])
+    going_on = ~ends
+    np.testing.assert_allclose(rewards[going_on], likelihoods[going_on], atol=1e-5)
+    assert rewards.max() < 0.0
+    # Whole episodes add up to what scores whole completions.
+    env.reset(seed=0)
+    total, done = np.zeros(4), np.zeros(4, bool)
+    actions = np.full(4, env.instructions.index("insert 'cab'"))
+    for _ in range(2):
+        _, step, done, *_ = env.step(actions)
+        total += step
+    assert done.all() and env.completed is not None
+    columns = env.completed.columns
+    want = [
+        row.sum()
+        for row in made.score(columns["prompt_ids"], columns["completion_ids"])
+    ]
+    np.testing.assert_allclose(total, want, atol=1e-4)
+
+
+def test_what_no_reward_scored_is_left_out() -> None:
+    def some(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
+        sums = [int(np.sum(ids)) for ids in completion_ids]
+        return [None if number % 2 else 10.0 for number in sums]
+
+    env = generation(rewards=[some], control="token")
+    actor, _ = models(env)
+    collector = HostCollector(HostEnvironment(env, seed=0), actor, 3 * T)
+    rows: Any
+    rows, episodes = collector.collect(np.array([1, 2], np.int32))
+    kept = dropped = 0
+    for column in range(4):
+        first: Any = 0
+        for step in np.flatnonzero(rows.terminated[:, column]):
+            valid = rows.valid[first : step + 1, column]
+            scored = int(rows.actions[first : step + 1, column].sum()) % 2 == 0
+            np.testing.assert_array_equal(valid, scored)
+            kept, dropped, first = kept + scored, dropped + (not scored), step + 1
+        assert rows.valid[first:, column].all()
+    assert kept and dropped and episodes.number == kept
+    assert episodes.returns == 10.0 * kept
+    trainer = kpg.trainers.REINFORCE(actor, num_steps=T, seed=0)
+    result = trainer.evaluate(env, episodes=12, deterministic=False)
+    assert result["return"] == 10.0 and np.isnan(result["returns"]).any()

@@ -79,7 +79,7 @@ def make_trainer() -> Callable[..., Any]:
         small: dict[str, Any] = {"hidden_units": (8,), "seed": 0}
         policy = kpg.models.Policy(env.observation_space, env.action_space, **small)
         critic = kpg.models.Critic(env.observation_space, **small)
-        trainer_class = algorithm
+        trainer_class: Any = algorithm
         if isinstance(algorithm, str):
             trainer_class = getattr(kpg.trainers, algorithm)
         trainer = trainer_class(policy, critic, **{"seed": 0, **settings, **arguments})

@@ -270,7 +270,9 @@ class Transcription:
             gradient = self.bounded(slope(loss, self.theta))
             self.theta = self.theta - self.adam.step(gradient, RATE * left["rate"])
         names = LOGS[: LOGS.index("kl")]
-        log = {name: np.mean([parts[name] for parts in looked]) for name in names}
+        log = {
+            name: float(np.mean([parts[name] for parts in looked])) for name in names
+        }
         return {**log, "learning_rate": RATE * left["rate"], **self.afterwards(batch)}
 
     def standard(self, gains: Array, among: dict[str, Array]) -> Array:

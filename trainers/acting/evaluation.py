@@ -177,7 +177,7 @@ class GraphEvaluator(Evaluator):
             following = env.transition(states, actions, Rng(seeds[1], size))
             lengths += 1
             returns += env.reward(states, actions, following)
-            ended = env.terminal(following) | time_is_up(env, lengths)
+            ended: Tensor = env.terminal(following) | time_is_up(env, lengths)
             late = ~ended & (lengths >= max_steps)
             cut += tf.reduce_sum(tf.cast(late & (counts < quotas), tf.int32))
             ended |= late

@@ -37,7 +37,9 @@ def for_space(
     spaces.check(action_space, "action")
     chosen = get(distribution, state_dependent_std, log_std_init)
     leaves = [leaf for _, leaf in spaces.leaves(action_space)]
-    if chosen != Normal() and not any(isinstance(p, gym.spaces.Box) for p in leaves):
+    # Files from before there was a scale have the second.
+    usual = chosen in (Normal(), Normal(scaled=False))
+    if not usual and not any(isinstance(part, gym.spaces.Box) for part in leaves):
         raise ValueError(
             "A distribution is chosen for each Box, and there is none in "
             f"{action_space!r}; leave it out. Received: {chosen}"

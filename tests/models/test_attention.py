@@ -108,6 +108,7 @@ def test_it_sees_the_last_steps_of_its_episode(units: int) -> None:
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_compiled_gradients_are_those_of_single_steps() -> None:
     policy = make()
     weights = np.random.default_rng(1).normal(size=(T, B, 2)).astype(np.float32)

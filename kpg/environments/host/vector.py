@@ -151,7 +151,10 @@ class HostEnvironment(Environment):
     @property
     @override
     def max_episode_steps(self) -> int | None:
-        return self._max_episode_steps
+        limit, spec = self._max_episode_steps, self.spec
+        if limit is None and spec is not None and spec.id not in gym.registry:
+            limit = spec.max_episode_steps  # a spec that somebody wrote for it
+        return limit
 
     def reset(self, seed: int | None = None) -> Nest:
         """Starts a new episode in every copy; returns observations `[B, ...]`.

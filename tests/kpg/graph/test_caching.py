@@ -42,6 +42,7 @@ def trained(directory: Path, *runs: str) -> list[str]:
     return run.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_graph_is_found_again_whatever_the_seed(tmp_path: Path) -> None:
     short, long = trained(tmp_path, "0:4", "0:5")
     known = set(tmp_path.glob("xla-*/*.pb"))

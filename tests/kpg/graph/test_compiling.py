@@ -50,7 +50,7 @@ def test_objects_that_are_each_traced_once_are_no_retracing(
             return 2.0 * number
 
     monkeypatch.setattr(tf.get_logger(), "propagate", True)
-    monkeypatch.setattr(tf.get_logger(), "level", logging.WARNING)
+    caplog.set_level(logging.WARNING, tf.get_logger().name)
     for make in (traceable, lambda run: compiled(run, False)):
         for _ in range(11):
             assert float(make(Doubled().run)(tf.constant(1.0))) == 2.0

@@ -331,6 +331,7 @@ def test_kl_and_mean_advantage_after_an_iteration(env: Any) -> None:
     assert np.isfinite(history["gain"][0])
 
 
+@pytest.mark.slow
 def test_the_phase_is_the_same_under_two_replicas() -> None:
     results = []
     for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):

@@ -294,7 +294,9 @@ def strange(policy: Any) -> Any:
     return other
 
 
-@pytest.mark.parametrize("place", ["reward", "loss"])
+@pytest.mark.parametrize(
+    "place", ["reward", pytest.param("loss", marks=pytest.mark.slow)]
+)
 def test_two_replicas_know_one_drift(place: str, make_trainer: Make) -> None:
     arguments: dict[str, Any] = {
         "num_steps": T,

@@ -55,6 +55,7 @@ def test_the_weights_do_not_depend_on_the_pace(make_trainer: Make) -> None:
         np.testing.assert_array_equal(one, auto)
 
 
+@pytest.mark.slow
 def test_xla_begins_where_it_pays_off_and_goes_on_with_the_same_episodes(
     make_trainer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

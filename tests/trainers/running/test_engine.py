@@ -153,6 +153,7 @@ def test_both_engines_train_alike(memory: str | None) -> None:
         np.testing.assert_allclose(host, graph, atol=1e-4, err_msg=host.path)
 
 
+@pytest.mark.slow
 def test_how_iterations_are_run_does_not_change_what_is_learned(
     make_trainer: Make,
 ) -> None:

@@ -234,6 +234,7 @@ ALGORITHMS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "settings"), one_fast(ALGORITHMS))
 def test_both_follow_the_gradient_of_the_expected_reward(
     algorithm: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,7 @@ class Value:
             checks.make_plain(self)
             checked(self)
 
+        # `dataclass` calls it by its name, which this base does without.
         cls.__post_init__ = made  # type: ignore[attr-defined]
 
     def get_config(self) -> Config:

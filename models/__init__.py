@@ -1,6 +1,6 @@
 """Keras models: observation to distribution parameters, observation to value."""
 
-import kpg.backend  # noqa: F401
+import kpg.backend  # noqa: F401  # refuses another backend of Keras
 from kpg.models.attention import AttentionCell as AttentionCell
 from kpg.models.backbones import cnn as cnn
 from kpg.models.backbones import mlp as mlp

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random as python_random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import keras
@@ -386,23 +386,9 @@ class Trainer(Algorithm, SavedTrainer):
         engine = self._programs.engine_for(training, environment)
         if self.reference is not None:
             self.reference.begin()
-        validate = None
-        if validation_max_steps is not None and validation_data is None:
-            wanted = "has no effect without validation_data; omit it"
-            checks.refuse("validation_max_steps", wanted, validation_max_steps)
-        if validation_data is not None:
-            validation = self._environments.get(validation_data)
-            Trainer.check_environment(self, validation)
-
-            def validated(callbacks: keras.callbacks.CallbackList) -> dict[str, Any]:
-                return self.evaluate(
-                    validation,
-                    validation_episodes,
-                    callbacks=callbacks,
-                    max_steps=validation_max_steps,
-                )
-
-            validate = validated
+        validate = self._validation(
+            validation_data, validation_episodes, validation_max_steps
+        )
         self.compile_seconds = self.train_seconds = 0.0
         Fitting(
             engine,
@@ -418,6 +404,22 @@ class Trainer(Algorithm, SavedTrainer):
             checks.flag("real_steps", real_steps),
         ).run(initial_epoch)
         return self.history
+
+    def _validation(
+        self, data: object, episodes: int, max_steps: int | None
+    ) -> Callable[[keras.callbacks.CallbackList], dict[str, Any]] | None:
+        """Returns what evaluates between epochs, if there is an environment for it."""
+        if data is None:
+            if max_steps is not None:
+                wanted = "has no effect without validation_data; omit it"
+                checks.refuse("validation_max_steps", wanted, max_steps)
+            return None
+        env = self._environments.get(data)
+        # Not that of the algorithm: what only validates need not fit how it learns.
+        Trainer.check_environment(self, env)
+        return lambda callbacks: self.evaluate(
+            env, episodes, callbacks=callbacks, max_steps=max_steps
+        )
 
     @override
     def evaluate(

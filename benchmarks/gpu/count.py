@@ -24,7 +24,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
-import jax_plugins.xla_cuda13  # noqa: F401
+import jax_plugins.xla_cuda13  # noqa: F401  # registers the compiler for the card
 from contenders import contenders
 from jax.experimental import topologies
 from kernels import count

@@ -69,11 +69,15 @@ class Bench:
                 "waits": found.waits,
                 "temporary_mb": round(planned / 1e6, 1),
             }
-        except Exception as error:
-            traceback.print_exc()
-            self.note(work, who, error=f"{type(error).__name__}: {error}"[:300])
+        except Exception as error:  # whatever stops one, the others are measured
+            self.failed(work, who, error)
             return None
         return contender
+
+    def failed(self, work: str, who: str, error: Exception) -> None:
+        """Notes, and shows in full, what went wrong; call it where it was caught."""
+        traceback.print_exc()
+        self.note(work, who, error=f"{type(error).__name__}: {error}"[:300])
 
     def measure(self, name: str, able: dict[str, Contender]) -> None:
         """Lets all take turns and notes what each did."""
@@ -85,9 +89,8 @@ class Bench:
                 contender.run(3)
                 seconds = (time.perf_counter() - began) / 3
                 plan[who] = max(1, min(5000, round(self.options.target / seconds)))
-            except Exception as error:
-                traceback.print_exc()
-                self.note(name, who, error=f"{type(error).__name__}: {error}"[:300])
+            except Exception as error:  # whatever stops one, the others are measured
+                self.failed(name, who, error)
                 del able[who]
         seconds_of: dict[str, list[float]] = {who: [] for who in able}
         last: dict[str, float | None] = {}
@@ -182,9 +185,8 @@ def measure_group(
     for name in names:
         try:
             able = contenders(name, WORKS[name], folders)
-        except Exception as error:
-            traceback.print_exc()
-            bench.note(name, "all", error=f"{type(error).__name__}: {error}"[:300])
+        except Exception as error:  # such as a program that was not exported
+            bench.failed(name, "all", error)
             continue
         for who, one in able.items():
             jobs[name, who] = pool.submit(bench.build, name, who, one)

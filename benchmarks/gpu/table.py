@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 
+# These stand in the folder above, which must be on the path first.
 from installations import python_of  # noqa: E402
 from page import PAGE, put_between, table  # noqa: E402
 from works import BUILD, WORKS, Control  # noqa: E402
@@ -84,8 +85,7 @@ def count(
     command += [part for name in names for part in ("--only", name)]
     found = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None  # noqa: S101
-        for text in process.stdout:
+        for text in process.stdout or ():
             print(text, end="", flush=True)
             if text.startswith("{"):
                 found.append(json.loads(text))

@@ -21,7 +21,7 @@ Gradients flow through every function; the losses of `kpg.losses` stop them.
 
 from __future__ import annotations
 
-import kpg.backend  # noqa: F401
+import kpg.backend  # noqa: F401  # refuses another backend of Keras
 from kpg.advantages.baselines import Baseline as Baseline
 from kpg.advantages.baselines import BatchMean as BatchMean
 from kpg.advantages.baselines import CriticBaseline as CriticBaseline

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import kpg.backend  # noqa: F401
+import kpg.backend  # noqa: F401  # refuses another backend of Keras
 from kpg.distributions.beta import BetaFamily as BetaFamily
 from kpg.distributions.box import BoxFamily as BoxFamily
 from kpg.distributions.categorical import CategoricalFamily as CategoricalFamily

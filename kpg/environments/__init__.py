@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import kpg.backend  # noqa: F401
+import kpg.backend  # noqa: F401  # refuses another backend of Keras
 from kpg import imports
 from kpg.environments.construction import BACKENDS as BACKENDS
 from kpg.environments.construction import as_environment as as_environment

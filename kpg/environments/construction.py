@@ -75,8 +75,10 @@ def make(
     num_envs = checks.whole_number("num_envs", num_envs)
     for name in env_kwargs:
         for ours in checks.meant(name, ("num_envs", "seed")):
-            wanted = f"is no argument of an environment. Did you mean {ours}?"
-            checks.refuse(name, wanted, env_kwargs[name])
+            raise ValueError(
+                f"`{name}` is no argument of an environment. Did you mean {ours}? "
+                f"Received: {name}={env_kwargs[name]!r}"
+            )
     kwargs: Config = dict(env_kwargs)
     if max_episode_steps is not None:
         steps = checks.whole_number("max_episode_steps", max_episode_steps)

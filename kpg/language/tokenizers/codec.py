@@ -112,6 +112,7 @@ class Codec:
 def _id_of(token: str, tokenizer: Tokenizer) -> int:
     """Returns the number of a special token, or refuses it."""
     found, known = 0, False
+    # Tokenizers of KerasHub have both methods, those of others may have none.
     try:
         found = int(tokenizer.token_to_id(token))  # type: ignore[attr-defined]
         known = tokenizer.id_to_token(found) == token  # type: ignore[attr-defined]

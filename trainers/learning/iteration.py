@@ -289,8 +289,9 @@ class Learner:
 
 
 def _valid_rows(trajectory: Trajectory) -> Tensor:
-    """Returns how many of a replica's rows count."""
-    return tf.reduce_sum(tf.cast(trajectory.valid, tf.float32))
+    """Returns how many of a replica's rows count, or 1 if nothing is said of them."""
+    flags = trajectory.valid
+    return tf.ones([]) if flags is None else tf.reduce_sum(tf.cast(flags, tf.float32))
 
 
 def _possible(space: Space, nest: Nest) -> list[Tensor]:

@@ -367,6 +367,7 @@ class Trainer(Algorithm, SavedTrainer):
                 "Call `compile()` before `fit()`. Received: a trainer that is not "
                 "compiled"
             )
+        environment = self._environments.get(env)
         epochs = checks.whole_number("epochs", epochs)
         steps_per_epoch = checks.whole_number("steps_per_epoch", steps_per_epoch)
         initial_epoch = checks.whole_number("initial_epoch", initial_epoch, 0)
@@ -374,7 +375,6 @@ class Trainer(Algorithm, SavedTrainer):
         steps_per_epoch = _capped(steps_per_epoch, "max_steps_per_epoch")
         for each in np.ravel(validation_freq).tolist():
             checks.whole_number("validation_freq", each)
-        environment = self._environments.get(env)
         self._take_length(environment)
         self.check_environment(environment)
         partner = partner_of(environment, self.executor)

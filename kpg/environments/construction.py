@@ -182,6 +182,12 @@ def _from_envs(
         limit = checks.whole_number("max_episode_steps", steps)
         factories = [_limited(factory, limit) for factory in factories]
     vector_env = SyncVectorEnv(factories)
+    if len({id(env.unwrapped) for env in vector_env.envs}) < len(factories):
+        raise ValueError(
+            "An environment's function must make a new one at each call: copies are "
+            f"stepped apart. Received: {vector_env.envs[0]} for several of "
+            f"{len(factories)} copies"
+        )
     keep_known_infos(vector_env)
     environment = HostEnvironment(vector_env, seed, steps)
     environment.spec = spec

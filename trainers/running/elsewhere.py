@@ -32,7 +32,7 @@ _REPLACED: dict[str, dict[str, str]] = {
         **dict.fromkeys(("x", "y", "sample_weight"), _DATA),
         "batch_size": "the environment's `num_envs` says it",
         "steps": _EPISODES,
-        "return_dict": "the result always is a dictionary",
+        "return_dict": "the result is always a dictionary",
     },
 }
 _STEPS = "an epoch has steps_per_epoch * num_steps * num_envs steps"
@@ -59,6 +59,8 @@ def refuse_others(
     """Raises a `ValueError` about keyword arguments that a method does not take."""
     known = [*inspect.signature(method).parameters][1:-1]
     for other, value in others.items():
+        if other == "return_dict" and value is True:
+            continue  # as it is
         told = f"There is no such argument. {checks.hint(other, known)}"
         if "total" in other or "timesteps" in other:
             told = f"Say epochs=… and steps_per_epoch=…: {_STEPS}."

@@ -491,3 +491,9 @@ def test_what_was_returned_is_not_written_again() -> None:
         kept += [step.observations.copy(), step.next_observations.copy()]
     np.testing.assert_array_equal(given, kept)
     assert not np.array_equal(kept[0], kept[1])
+
+
+def test_a_function_makes_a_new_environment_at_each_call() -> None:
+    env = gymnasium.make("CartPole-v1")
+    with pytest.raises(ValueError, match="make a new one.*CartPole.* of 2 copies"):
+        kpg.environments.as_environment(lambda: env, num_envs=2)

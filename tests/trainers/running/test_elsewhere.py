@@ -36,7 +36,7 @@ def ready() -> Any:
         ("fit", "validation_steps", 3, "`validation_episodes`"),
         ("evaluate", "steps", 3, "`episodes`"),
         ("evaluate", "batch_size", 3, "`num_envs`"),
-        ("evaluate", "return_dict", True, "always is a dictionary"),
+        ("evaluate", "return_dict", False, "is always a dictionary"),
         ("compile", "optimiser", "adam", "Did you mean optimizer or"),
         ("fit", "epoch", 3, "Did you mean epochs?"),
         ("evaluate", "episode", 3, "Did you mean episodes?"),
@@ -49,6 +49,17 @@ def test_refuses_by_name(method: str, name: str, value: object, instead: str) ->
         call(*given, **{name: value})
     message = str(caught.value)
     assert instead in message and message.endswith(f"Received: {name}={value!r}")
+
+
+def test_what_is_so_anyway_is_taken() -> None:
+    env = kpg.make("CartPole-v1")
+    assert set(ready().evaluate(env, episodes=1, return_dict=True)) >= {"return"}
+
+
+def test_data_is_no_environment() -> None:
+    rows = np.zeros((2, 4), np.float32)
+    with pytest.raises(ValueError, match=r"An environment must be made by `kpg\.make`"):
+        ready().fit(rows, np.zeros(2))
 
 
 def test_a_batch_of_data_teaches_nothing() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from kpg.graph.compiling import aside
 from kpg.types import Nest
 
 # This many numbers stay in a core's cache; above it, a loop that reads them once wins.
@@ -59,13 +60,11 @@ def scan(
         )
         return count + 1, carry, arrays
 
-    # Traced on the side for the shapes and dtypes of the outputs.
-    traced = tf.function(step, autograph=False).get_concrete_function(
-        *tf.nest.map_structure(tf.TensorSpec.from_tensor, (carry, row(0)))
-    )
+    with aside():
+        outputs = tf.nest.map_structure(tf.convert_to_tensor, step(carry, row(0))[1])
     arrays = tf.nest.map_structure(
         lambda output: tf.TensorArray(output.dtype, length, element_shape=output.shape),
-        traced.structured_outputs[1],
+        outputs,
     )
     # XLA finds the number of passes in TensorFlow's own condition, if it is alone.
     _, carry, arrays = tf.while_loop(

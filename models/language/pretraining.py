@@ -118,6 +118,8 @@ def pretrain(
         ),
         jit_compile=jit_compile,
     )
+    # A step that makes the optimizer's variables would be traced twice.
+    model.optimizer.build(model.trainable_variables)
     return model.fit(
         learned.shuffle(first, seed=seed).batch(batch_size),
         epochs=epochs,

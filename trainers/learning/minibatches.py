@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -13,7 +14,7 @@ import tensorflow as tf
 from typing_extensions import override
 
 from kpg import losses, schedules
-from kpg.graph.compiling import for_gpu, for_xla
+from kpg.graph.compiling import aside, for_gpu, for_xla
 from kpg.trainers.learning.batches import Batch, take
 from kpg.trainers.learning.outputs import outputs
 from kpg.trainers.learning.replicas import all_sum, share, sum_up
@@ -144,16 +145,9 @@ class Descent:
         return Taken(~healthy, tf.zeros([len(self.names)]), tf.constant(0.0))
 
     def _look(self, batch: Batch, orders: Tensor) -> None:
-        """Finds the metrics' names, which the loop needs, in a graph thrown away."""
-
-        def look() -> Metrics:
-            return self.objective.metrics(take(batch, orders[0]))
-
-        if tf.executing_eagerly():
-            self.names = tuple(look())
-            return
-        traced = tf.function(look, autograph=False).get_concrete_function()
-        self.names = tuple(traced.structured_outputs)
+        """Finds the metrics' names, which the loop needs."""
+        with contextlib.nullcontext() if tf.executing_eagerly() else aside():
+            self.names = tuple(self.objective.metrics(take(batch, orders[0])))
 
     def run(
         self,

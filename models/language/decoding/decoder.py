@@ -8,6 +8,7 @@ from typing import Generic, TypeAlias, TypeVar
 import tensorflow as tf
 from typing_extensions import override
 
+from kpg.graph.compiling import aside
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.tables import put_anywhere, sizes, widened
 from kpg.models.language.text_trunk import TextTrunk
@@ -72,10 +73,10 @@ class CachedDecoder(LockstepDecoder):
         """
         batch_size, room = prompts.shape
         # No public method tells the shape of a cache.
-        build = tf.function(self.trunk.causal_lm._build_cache, autograph=False)
-        tokens = tf.TensorSpec([batch_size, room + new_tokens], tf.int32)
-        _, spec = build.get_concrete_function(tokens).structured_outputs
-        cache = tf.zeros(spec.shape, spec.dtype)
+        with aside():
+            tokens = tf.zeros([batch_size, room + new_tokens], tf.int32)
+            _, like = self.trunk.causal_lm._build_cache(tokens)
+        cache = tf.zeros(like.shape, like.dtype)
         _, features, cache = self.trunk.causal_lm.call_with_cache(prompts, cache, 0)
         place = tf.reduce_min(lengths)
         return tf.gather(features, place - 1, axis=1), (cache, place)

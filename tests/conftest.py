@@ -22,15 +22,19 @@ os.environ["KPG_CACHE_DIR"] = ""
 def pytest_configure(config: pytest.Config) -> None:
     """Splits the CPU in two while TensorFlow still allows it.
 
-    MirroredStrategy then has two replicas on any machine.
+    MirroredStrategy then has two replicas on any machine. What only hands tests to
+    other processes needs no TensorFlow.
     """
+    if getattr(config.option, "numprocesses", None):
+        return
     import_tensorflow()
     import tensorflow as tf
 
     # Graphs are objects by the hundred thousand that live as long as their trainer; to
-    # look through them for garbage again and again takes a tenth of the time.
+    # look through them for garbage again and again takes a tenth of the time. It is
+    # done once for each file, see `tidy`.
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(1_000_000, 20, 50)
     # Nor does it pay to optimise a graph that runs twice: that takes a quarter of the
     # time. The slow suite, whose graphs run for minutes, has them optimised.
     if "not slow" in config.option.markexpr:
@@ -39,6 +43,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if tf.config.get_logical_device_configuration(cpu) is None:
         halves = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(cpu, halves)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidy() -> Iterator[None]:
+    """Frees the graphs of a file: those of the whole suite are gigabytes.
+
+    What is left then is left for good, and is not looked through again.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from tests.texts import (
 )
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_generates_texts() -> None:
     made = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
     prompts = ["ba", "c", "abcab"]
@@ -48,6 +49,7 @@ def test_generates_texts() -> None:
         made.generate(["a"], max_new_tokens=24)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_is_saved_and_loaded(tmp_path: Any) -> None:
     lm = gpt2(258, num_layers=1)
     options: dict[str, Any] = {"temperature": 0.5, "top_k": 7, "top_p": 0.9}
@@ -63,6 +65,7 @@ def test_is_saved_and_loaded(tmp_path: Any) -> None:
     assert loaded.generate(["ab"], max_new_tokens=3) == texts
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_vocabulary_is_saved_too(tmp_path: Any) -> None:
     tokenizer = bpe(_allow_python_workflow=False)
     lm = gpt2(tokenizer.vocabulary_size(), num_layers=1)
@@ -94,6 +97,7 @@ def test_prompts_of_all_shapes_share_a_graph() -> None:
     assert texts[0][0] == texts[2][0]
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_k": 2}])
 def test_scores_what_teacher_forcing_scores(options: dict[str, Any]) -> None:
     made = policy("abc", **options)
@@ -116,6 +120,7 @@ def test_scores_what_it_sampled(one_by_one: None) -> None:
     np.testing.assert_allclose([row.sum() for row in found], log_probs, atol=1e-5)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_scores_pairs_that_do_not_fit_into_one_table() -> None:
     made = policy("abc")
     long, short = np.full(20, 2), np.array([3])
@@ -165,6 +170,7 @@ def test_prompts_begin_with_the_start_token(one_by_one: None) -> None:
     assert made.codec.encode(["ba"])[0].tolist() == [3, 2]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_start_token_is_saved_and_older_policies_have_none() -> None:
     tokenizer = text.BPETokenizer(
         ["<pad>", "<end>", "<bos>", "a"], [], "<end>", "<pad>", start_token="<bos>"

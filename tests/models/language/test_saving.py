@@ -37,6 +37,7 @@ def trained(model: Any) -> list[tuple[str, Any]]:
     return [(w.name, tuple(w.shape)) for w in model.trainable_variables]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_only_adapters_and_what_kerashub_leaves_are_trained() -> None:
     made = adapted()
     before = {id(w): w.numpy() for w in made.weights}
@@ -50,6 +51,7 @@ def test_only_adapters_and_what_kerashub_leaves_are_trained() -> None:
         assert same == (not weight.trainable), weight.path
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_loaded_policy_has_its_adapters(tmp_path: Any) -> None:
     for alpha in (None, 6.0):
         made = adapted(alpha)

@@ -114,6 +114,7 @@ def test_trains_saves_and_goes_on(tmp_path: Any) -> None:
     np.testing.assert_allclose(result["reward/remainder"], result["return"], atol=1e-2)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_first_ratio_is_one_and_the_drift_nothing() -> None:
     made = policy("abc", small())
     trainer = ppo(made)
@@ -131,6 +132,7 @@ def test_the_first_ratio_is_one_and_the_drift_nothing() -> None:
     assert np.abs(trainer.reference.drift(rows).estimates).max() < 1e-5
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_nothing_after_the_end_counts() -> None:
     made = policy("abc", small())
     trainer = make_trainer(made, "ActorCritic")
@@ -186,6 +188,7 @@ def test_an_export_writes_what_the_live_policy_writes(tmp_path: Any) -> None:
         servable.run("complete", inputs)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_is_saved_and_loaded(tmp_path: Any) -> None:
     options: dict[str, Any] = {"temperature": 0.5, "top_k": 7, "framing": FRAMING}
     lm = bart(258, num_layers=1)

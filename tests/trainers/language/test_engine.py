@@ -127,6 +127,7 @@ def ppo(made: Any, **settings: Any) -> Any:
     return make_trainer(made, "PPO", **{**sizes, **settings})
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_first_ratio_is_one() -> None:
     trainer, env = ppo(small_policy("abc")), task()
     rows, episodes = collected(trainer, env)
@@ -145,6 +146,7 @@ def test_the_first_ratio_is_one() -> None:
     assert trainer.fit(env, steps_per_epoch=1, verbose=0).history["approx_kl"][0] < 1e-9
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_first_ratio_is_one_in_half_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -167,6 +169,7 @@ def test_the_first_ratio_is_one_in_half_precision(
     assert history["approx_kl"][0] < 1e-4
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_nothing_after_the_end_counts() -> None:
     made = small_policy("abc")
     trainer = ppo(made, num_epochs=2, recompute_advantages=True)
@@ -191,6 +194,7 @@ def test_nothing_after_the_end_counts() -> None:
     assert any(not np.array_equal(*pair) for pair in moved)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_texts_without_an_end_stop_at_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -258,6 +262,7 @@ def scored_texts(trainer: Any, **options: Any) -> tuple[Any, Any, Any, Any]:
     return rows, episodes, rows.rewards.numpy().sum(0), scored
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_text_without_a_score_is_no_member_of_its_group() -> None:
     trainer = grouped(small_policy("abc"), kpg.advantages.LeaveOneOut())
     rows, episodes, totals, scored = scored_texts(trainer)
@@ -272,6 +277,7 @@ def test_a_text_without_a_score_is_no_member_of_its_group() -> None:
     assert episodes.lengths == rows.valid.numpy().sum()
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_text_whose_greedy_one_has_no_score_is_left_out() -> None:
     made = small_policy("abc")
     trainer = grouped(made, "self_critical")
@@ -292,6 +298,7 @@ def test_a_text_whose_greedy_one_has_no_score_is_left_out() -> None:
     assert np.isfinite(rows.greedy_rewards).all()
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_moving_average_is_of_what_was_scored() -> None:
     trainer = grouped(small_policy("abc"), "moving_average")
     rows, _, totals, scored = scored_texts(trainer)
@@ -354,6 +361,7 @@ def test_the_length_is_the_tasks_unless_it_was_said(
         said.fit(task(), verbose=0)
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("algorithm", ["REINFORCE", "PPO"])
 def test_weights_of_half_precision_are_learned(algorithm: str) -> None:
     backbone = keras_nlp.models.GPT2Backbone(
@@ -396,6 +404,7 @@ def test_trains_saves_and_goes_on(tmp_path: Any) -> None:
     assert trainer.evaluate(env, episodes=8)["return"] == result["return"]
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize(
     ("options", "settings", "message"),
     [

@@ -27,6 +27,7 @@ BETA = 0.5
 PROMPT = [2, 2, 2]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_reference_reads_texts_up_to_their_end() -> None:
     made = small_policy("abc")
     trainer = make_trainer(made, "REINFORCE", reference_kl_coef=1.0)

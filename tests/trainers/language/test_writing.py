@@ -30,6 +30,7 @@ def test_what_is_written_is_what_is_scored() -> None:
     assert env.completed is not None and env.completed.completions == texts
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_only_those_that_are_wanted_are_scored() -> None:
     env = task([vowels])
     written = Writer(env, small_policy("abc"), jit_compile=False).write(
@@ -39,6 +40,7 @@ def test_only_those_that_are_wanted_are_scored() -> None:
     assert written.completions.tokens.shape == (T, 6)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_greedy_writer_leaves_no_trace() -> None:
     made, env = small_policy("abc"), task([remainder], group_size=2)
     writer = Writer(env, made, jit_compile=False)
@@ -61,6 +63,7 @@ def test_a_policy_of_something_else_is_refused() -> None:
         Writer(task(), made, jit_compile=False)
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_as_many_episodes_as_are_asked_for(deterministic: bool) -> None:
     made, env = small_policy("abc"), task([vowels], num_envs=4)

@@ -319,6 +319,7 @@ def test_each_phase_has_an_order_of_its_own(env: Any) -> None:
         assert not np.array_equal(rows[one], rows[other])
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_kl_and_mean_advantage_after_an_iteration(env: Any) -> None:
     class Measured(PPO):
         def after(self, iteration: Iteration) -> dict[str, Any]:
@@ -367,6 +368,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_loss_is_refused_by_name(env: Any, case: str) -> None:
     returned, message = WRONG[case]

@@ -181,12 +181,12 @@ def test_only_what_is_trainable_is_copied() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
     [
-        ("REINFORCE", {}),
-        ("ActorCritic", {}),
+        pytest.param("REINFORCE", {}, marks=pytest.mark.slow),
+        pytest.param("ActorCritic", {}, marks=pytest.mark.slow),
         ("PPO", {"normalize_rewards": True}),
         ("REINFORCE", {"reference_kl_in": "loss", "reference_kl_estimator": "k1"}),
         ("ActorCritic", {"reference_kl_in": "loss", "reference_kl_estimator": "k2"}),
-        ("PPO", {"reference_kl_in": "loss"}),
+        pytest.param("PPO", {"reference_kl_in": "loss"}, marks=pytest.mark.slow),
     ],
 )
 def test_training_ends_where_theory_says(
@@ -228,16 +228,17 @@ def test_the_price_brings_the_drift_to_its_target() -> None:
     assert price[-1] > 3 * price[0] > 0
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_goes_on_with_the_same_reference_and_price(tmp_path: Path) -> None:
     settings = {"reference_kl_target": 0.1, "reference_kl_horizon": 1000}
     trainer = trainer_of("PPO", reference_kl_coef=0.3, **settings)
-    trainer.fit(language(), steps_per_epoch=100, verbose=0)
+    trainer.fit(language(), steps_per_epoch=3, verbose=0)
     trainer.save(tmp_path / "trainer.keras")
     loaded: Any = kpg.load(tmp_path / "trainer.keras")
     assert loaded.settings == trainer.settings
     assert float(trainer.reference.coefficient) != pytest.approx(0.3, rel=0.05)
     histories = [
-        one.fit(language(), steps_per_epoch=50, verbose=0).history
+        one.fit(language(), steps_per_epoch=2, verbose=0).history
         for one in (trainer, loaded)
     ]
     for name in ("reference_kl", "reference_kl_coef"):
@@ -248,6 +249,7 @@ def test_goes_on_with_the_same_reference_and_price(tmp_path: Path) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_reference_outlives_the_adapters(tmp_path: Path) -> None:
     """Keras merges them into the weights that it saves."""
     keras.utils.set_random_seed(1)  # which Keras draws them by
@@ -273,6 +275,7 @@ def test_a_reference_outlives_the_adapters(tmp_path: Path) -> None:
     assert np.abs(now - ours).min() > 1e-3
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_returns_are_those_of_the_environment() -> None:
     plain, charged = (
         trainer_of("ActorCritic", reference_kl_coef=coef) for coef in (0.0, 5.0)

@@ -78,6 +78,7 @@ def test_completions_are_written_down(run: Run) -> None:
     assert validations == pytest.approx(means, abs=1e-6)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_evaluate(kpg_command: Kpg, run: Run) -> None:
     arguments = ("evaluate", run.directory, "--episodes", 20, "--json", "--seed", 5)
     values = kpg_command(*arguments).values
@@ -86,6 +87,7 @@ def test_evaluate(kpg_command: Kpg, run: Run) -> None:
     assert values == kpg_command(*arguments).values
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_play_a_run_or_a_server(kpg_command: Kpg, run: Run, address: str) -> None:
     flags = ["--prompt", "bast", "--prompt", "lo", "--max-new-tokens", "5", "--json"]
     flags += ["--seed", "3"]

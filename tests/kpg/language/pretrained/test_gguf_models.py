@@ -61,6 +61,7 @@ def test_quantised_weights_are_near(tmp_path: Path) -> None:
     assert 1e-4 < error < 0.02 * np.ptp(want)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_tokenizer_comes_along(tmp_path: Path) -> None:
     lm, tokenizer = load_gguf(gguf_files.write(tmp_path / "m.gguf"))
     check_tokenizer(tokenizer, lm.backbone.vocabulary_size)
@@ -83,6 +84,7 @@ def test_padding_of_its_own_is_kept(tmp_path: Path) -> None:
     assert (tokenizer.end_token_id, tokenizer.pad_token_id) == (0, 1)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_policy_of_it_is_saved_and_loaded(tmp_path: Path) -> None:
     policy = CausalLMPolicy(*load_gguf(gguf_files.write(tmp_path / "m.gguf")))
     policy.save(tmp_path / "policy.keras")
@@ -147,6 +149,7 @@ def test_refuses_what_it_cannot_load(
         load_gguf(path)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_decoder_reads_what_numpy_reads(tmp_path: Path) -> None:
     lm, tokenizer = load_gguf(gguf_files.write(tmp_path / "m.gguf"))
     trunk = CausalLMPolicy(lm, tokenizer).trunk
@@ -161,6 +164,7 @@ def test_the_decoder_reads_what_numpy_reads(tmp_path: Path) -> None:
         features, cache = decoder.advance(token, step, lengths, cache)
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize(
     ("splitting", "said", "starts"),
     [

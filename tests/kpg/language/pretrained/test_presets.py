@@ -61,6 +61,7 @@ def test_a_preset_is_a_policy_with_its_tokenizer(
     np.testing.assert_array_equal(tokenizer.tokenize([TEXT])[0], tokens)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_another_tokenizer_can_be_given(tmp_path: Path) -> None:
     lm = gpt2(258, num_layers=1)
     lm.save_to_preset(str(tmp_path))

@@ -15,7 +15,7 @@ import kpg
 from kpg.environments import Biases, Control, Instructions, NextToken
 from kpg.models.language.control.lexicon import Lexicon
 from kpg.types import Space, Tensor
-from tests.steering import CLASSES, SEED, logits, steered
+from tests.steering import CLASSES, SEED, executor, logits, steered
 from tests.texts import policy
 
 
@@ -101,7 +101,7 @@ def made(**options: Any) -> Control:
     small: dict[str, Any] = {"rewards": [lambda **_: [0.0]], "num_envs": 1}
     small |= {"max_new_tokens": 4, "jit_compile": False}
     env = kpg.environments.ControlledGeneration(
-        policy("abc"), ["a"], **{**small, **options}
+        executor(), ["a"], **{**small, **options}
     )
     return env.control
 
@@ -134,6 +134,7 @@ class Temperature(Control):
         return parameters / actions
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_control_of_ones_own() -> None:
     env = kpg.environments.ControlledGeneration(
         policy("abc"),

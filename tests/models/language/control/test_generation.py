@@ -38,6 +38,7 @@ def whole(env: ControlledGeneration, actions: Any) -> list[str]:
     return texts
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_bias_of_nothing_changes_nothing_and_a_large_one_forces() -> None:
     env = generation(control="bias", deterministic=True, strength=100.0)
     env.reset()
@@ -53,6 +54,7 @@ def test_a_bias_of_nothing_changes_nothing_and_a_large_one_forces() -> None:
     assert whole(env, biases) == ["b" * T] * 4
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_boosted_class_is_written() -> None:
     env = generation(word_classes={"x": ["ca", "cbb"]}, strength=100.0)
     boosts = np.full(4, env.instructions.index("boost x"))
@@ -61,6 +63,7 @@ def test_a_boosted_class_is_written() -> None:
     assert written <= {"cacac", "cacbb", "cbbca", "cbbcb"}
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_phrase_is_written_as_far_as_there_is_room() -> None:
     env = generation(phrases=["cab"], deterministic=True, prompts=["ab"])
     env.reset()
@@ -71,6 +74,7 @@ def test_a_phrase_is_written_as_far_as_there_is_room() -> None:
     assert env.completed is not None and env.completed.columns["ended"] == [False] * 4
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_stop_writes_the_end() -> None:
     env = generation()
     env.reset()
@@ -110,6 +114,7 @@ def plays(mode: AutoresetMode) -> tuple[list[Any], dict[str, float]]:
     return episodes, env.measured()
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_every_autoreset_mode_plays_the_same_episodes() -> None:
     same, _ = plays(AutoresetMode.SAME_STEP)
     for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED):
@@ -132,6 +137,7 @@ def exact(prompts: Any, completions: Any, references: Any, topic: Any) -> list[A
     return [None if want is None else float(text == want) for text, want in pairs]
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_rewards_are_those_of_text_generation() -> None:
     shared: dict[str, Any] = {
         "rewards": [length, per_token, exact],
@@ -208,6 +214,7 @@ def test_trainers_leave_the_executor_as_it_is(
     assert any(not np.array_equal(old, new.numpy()) for old, new in pairs)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_what_a_trainer_takes_down_is_what_was_written() -> None:
     env = generation(control="token")
     actor, _ = models(env)
@@ -257,6 +264,7 @@ def test_refuses_to_be_made(options: dict[str, Any], message: str) -> None:
         generation(**options)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_refuses_steps_that_cannot_be() -> None:
     env = generation(autoreset_mode=AutoresetMode.DISABLED)
     with pytest.raises(ValueError, match="no reset so far"):
@@ -275,6 +283,7 @@ def test_refuses_steps_that_cannot_be() -> None:
         env.reset(options={"reset_mask": np.ones(2, bool)})
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_reward_that_fails_shows_its_prompt() -> None:
     env = generation(rewards=[lambda prompts, completions: 1 / 0])
     env.reset()
@@ -335,6 +344,7 @@ def hundred(prompts: Any, completions: Any) -> list[float]:
     return [100.0] * len(completions)
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
 def test_rewards_of_tokens_come_with_their_step(mode: AutoresetMode) -> None:
     env = generation(rewards=[counted, hundred], autoreset_mode=mode)
@@ -350,6 +360,7 @@ def test_rewards_of_tokens_come_with_their_step(mode: AutoresetMode) -> None:
     assert 4 <= ends.sum() < ends.size
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_executors_likelihood_is_a_reward_of_this_step() -> None:
     made = executor()
     reward = kpg.rewards.ExecutorLogLikelihood(made)
@@ -375,6 +386,7 @@ def test_the_executors_likelihood_is_a_reward_of_this_step() -> None:
     np.testing.assert_allclose(total, want, atol=1e-4)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_what_no_reward_scored_is_left_out() -> None:
     def some(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
         sums = [int(np.sum(ids)) for ids in completion_ids]

@@ -27,6 +27,7 @@ def check_finals(
         assert final["step"] == np.float32(len(parts[1]) / T)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_two_ways_show_what_the_model_thinks() -> None:
     made = executor(temperature=0.7)
     env = generation(made, phrases=["cab", "b"], word_classes={"x": ["ab"]})
@@ -62,6 +63,7 @@ def test_two_ways_show_what_the_model_thinks() -> None:
         np.testing.assert_array_equal(texts.counts, np.where(ended, 0, before + wrote))
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_one_way_shows_nothing_of_the_executor() -> None:
     env = generation(interaction="one_way", control="bias")
     observations, _ = env.reset(seed=0)

@@ -265,6 +265,7 @@ def test_a_wrong_gradient_is_found(
     assert max(np.abs(ours - want).max() for ours, want in errors) > 0.01
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_ratio_is_that_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
     """V-trace sees no difference between what the one or the other made likelier."""
     bars = {"clip_rho": 100.0, "clip_c": 100.0, "num_epochs": 2}
@@ -283,6 +284,7 @@ def test_a_ratio_is_that_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(gains[0] - gains[1]).max() > 0.1
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_an_executor_that_changed_reads_all_texts_again() -> None:
     made = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
     env = generation(made, phrases=["ca"])
@@ -307,6 +309,7 @@ def test_an_executor_that_changed_reads_all_texts_again() -> None:
         np.testing.assert_allclose(sampled, want["top_log_probs"], atol=1e-4)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_turn_is_what_was_written_behind_what() -> None:
     env = generation(policy("abc", gpt2(5)), control="bias")
     actor, _ = models(env)
@@ -385,6 +388,7 @@ def test_a_policy_with_a_memory_teaches_too(
     assert any(not np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_each_moves_by_its_own_rate() -> None:
     trainer, env = taught("REINFORCE", small(), env={"num_envs": 16})
     trainer.executor_optimizer.learning_rate = 0.0

@@ -39,6 +39,7 @@ def tiny(family: str, **options: Any) -> Any:
     return fixed(getattr(keras_nlp.models, f"{family}CausalLM")(backbone=backbone))
 
 
+@pytest.mark.usefixtures("one_by_one")
 # These two differ most: a cap on the logits, and positions that are learned.
 @pytest.mark.parametrize(
     ("family", "options"),

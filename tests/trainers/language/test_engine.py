@@ -349,7 +349,8 @@ def test_the_length_is_the_tasks_unless_it_was_said(
     lm = text.gpt2(258, num_layers=1, hidden_dim=8, max_tokens=12, seed=0)
     made = CausalLMPolicy(lm, text.ByteTokenizer())
     critic = None if algorithm == "REINFORCE" else made.critic
-    trainer = getattr(kpg.trainers, algorithm)(made, critic)
+    one: dict[str, Any] = {"num_epochs": 1} if algorithm == "PPO" else {}
+    trainer = getattr(kpg.trainers, algorithm)(made, critic, **one)
     trainer.save(tmp_path / "new.keras")
     loaded = kpg.load(tmp_path / "new.keras")
     loaded.compile(jit_compile=False)
@@ -368,7 +369,7 @@ def test_weights_of_half_precision_are_learned(algorithm: str) -> None:
         5, 1, 2, 8, 16, dropout=0.0, max_sequence_length=24, dtype="bfloat16"
     )
     made = policy("abc", stirred(keras_nlp.models.GPT2CausalLM(backbone=backbone)))
-    more: dict[str, Any] = {"minibatch_size": 6 * T} if algorithm == "PPO" else {}
+    more = {"minibatch_size": 6 * T, "num_epochs": 1} if algorithm == "PPO" else {}
     trainer = make_trainer(made, algorithm, **{"max_grad_norm": 0.5, **more})
     rows, _ = collected(trainer, task())
     before = values_of(trainer.learned_variables())

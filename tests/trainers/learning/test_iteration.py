@@ -196,6 +196,9 @@ class Phasic(Trainer):
         return {"auxiliary": tf.cond(due, phase, lambda: tf.zeros([]))}
 
 
+SMALL: dict[str, Any] = {"num_steps": 8, "minibatch_size": 16, "num_epochs": 1}
+
+
 def models(seed: int = 0) -> tuple[kpg.models.Policy, kpg.models.Critic]:
     env = kpg.make("CartPole-v1")
     return (
@@ -242,7 +245,7 @@ def test_steps_of_the_critic_alone_leave_the_policy_as_it_is(env: Any) -> None:
 
     after = []
     for algorithm in (PPO, More):
-        trainer: Any = algorithm(*models(), seed=0, num_steps=8, minibatch_size=16)
+        trainer: Any = algorithm(*models(), seed=0, **SMALL)
         trainer.compile(keras.optimizers.Adam(0.01), jit_compile=False)
         start = kpg.make("CartPole-v1", num_envs=4, seed=0)
         trainer.fit(start, steps_per_epoch=1, verbose=0)
@@ -325,7 +328,7 @@ def test_kl_and_mean_advantage_after_an_iteration(env: Any) -> None:
         def after(self, iteration: Iteration) -> dict[str, Any]:
             return {"kl": iteration.kl(), "gain": iteration.mean_advantage()}
 
-    trainer = Measured(*models(), seed=0, num_steps=8, minibatch_size=16)
+    trainer = Measured(*models(), seed=0, **SMALL)
     trainer.compile(keras.optimizers.Adam(0.01), jit_compile=False)
     history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
     assert history["kl"][0] > 0.0
@@ -377,7 +380,7 @@ def test_a_wrong_loss_is_refused_by_name(env: Any, case: str) -> None:
         def policy_loss(self, log_probs: Any, rows: Batch, progress: Any) -> Any:
             return returned(losses.mean(log_probs, rows.valid))
 
-    trainer = Wrong(*models(), seed=0, num_steps=8, minibatch_size=16)
+    trainer = Wrong(*models(), seed=0, **SMALL)
     trainer.compile(jit_compile=False)
     before = [number(v) for v in trainer.learned_variables()]
     with pytest.raises(ValueError, match=message):

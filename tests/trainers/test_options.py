@@ -228,20 +228,19 @@ def test_an_estimator_of_another_shape_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "option", "value"),
+    ("name", "options"),
     [
-        ("ppo", "advantage", GAE(0.9)),
-        ("ppo", "reference", KL(0.1, target=0.02)),
-        ("actor_critic", "advantage", VTrace(clip_rho=2.0)),
-        ("reinforce", "baseline", LeaveOneOut(2)),
+        ("ppo", {"advantage": GAE(0.9), "reference": KL(0.1, target=0.02)}),
+        ("actor_critic", {"advantage": VTrace(clip_rho=2.0)}),
+        ("reinforce", {"baseline": LeaveOneOut(2)}),
     ],
 )
 def test_files_saved_before_options_were_values_are_still_loaded(
-    name: str, option: str, value: Any
+    name: str, options: dict[str, Any]
 ) -> None:
     """The files were written by kpg 0.x with flat settings only."""
     trainer = kpg.load(OLD / f"{name}.keras")
-    assert getattr(trainer.settings, option) == value
+    assert {key: getattr(trainer.settings, key) for key in options} == options
     observations = np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4)
     wanted = json.loads((OLD / "parameters.json").read_text())[name]
     np.testing.assert_allclose(trainer.policy(observations), wanted, atol=1e-5)

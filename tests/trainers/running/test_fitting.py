@@ -110,11 +110,15 @@ def test_history_and_one_trace(backend: str, make_trainer: Make) -> None:
     assert trainer.train_seconds > 0
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("algorithm", ["ActorCritic", "REINFORCE"])
 def test_the_other_algorithms_log_what_they_have(
     algorithm: str, make_trainer: Make
 ) -> None:
-    history = make_trainer(algorithm).fit(cartpole(), steps_per_epoch=2, verbose=0)
+    env = cartpole(max_episode_steps=8)
+    history = make_trainer(algorithm, num_steps=8).fit(
+        env, steps_per_epoch=2, verbose=0
+    )
     of_whole_episodes = {"valid_fraction"} if algorithm == "REINFORCE" else set()
     assert set(history.history) == LOGS | of_whole_episodes
 

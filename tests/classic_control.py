@@ -84,7 +84,7 @@ def steps_agree(env_id: str, limit: int | None = None) -> None:
     numpy_rng = np.random.default_rng(0)
     seen = {"terminated": 0, "truncated": 0, "wall": 0}
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def step(states: tf.Tensor, actions: tf.Tensor, seed: tf.Tensor) -> Any:
         following = env.transition(states, actions, Rng(seed, COPIES))
         return (
@@ -204,7 +204,9 @@ def eager_and_compiled_agree(env_id: str) -> None:
     states = env.initial(Rng(tf.constant([0, 1]), COPIES))
     actions = actions_for(env, states.numpy(), np.random.default_rng(0))
     rng = Rng(tf.constant([0, 2]), COPIES)
-    compiled = tf.function(lambda s, a: env.transition(s, a, rng), jit_compile=True)
+    compiled = tf.function(
+        lambda s, a: env.transition(s, a, rng), autograph=False, jit_compile=True
+    )
     np.testing.assert_allclose(
         env.transition(states, actions, rng),
         compiled(states, actions),

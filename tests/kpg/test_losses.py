@@ -103,7 +103,7 @@ def test_without_a_valid_row_the_loss_is_zero(loss: Loss, count: int) -> None:
 
 @pytest.mark.parametrize(("loss", "count"), CASES)
 def test_losses_compile_to_a_scalar(loss: Loss, count: int) -> None:
-    compiled = tf.function(loss, jit_compile=True)
+    compiled = tf.function(loss, autograph=False, jit_compile=True)
     result = compiled(*tensors(count), valid=tf.ones([4, 3], tf.bool))
     assert result.shape == ()
     close(result, loss(*tensors(count)))
@@ -126,7 +126,9 @@ def test_shapes_that_would_broadcast_are_refused(
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_k3_is_never_negative(jit_compile: bool) -> None:
     log_ratios = np.concatenate([np.linspace(-3.0, 3.0, 301), np.logspace(-9, -1, 200)])
-    run = tf.function(kpg.losses.approximate_kl, jit_compile=jit_compile)
+    run = tf.function(
+        kpg.losses.approximate_kl, autograph=False, jit_compile=jit_compile
+    )
     for log_ratio in [*log_ratios, *-log_ratios[-200:]]:
         found = run(tf.constant([log_ratio], tf.float32), tf.constant([0.0])).numpy()
         # Not below what float32 rounds away.
@@ -228,7 +230,7 @@ def test_below_twenty_nothing_changes(jit_compile: bool) -> None:
     """To the last bit, and so does the gradient."""
     x = np.linspace(-20.0, 20.0, 4001, dtype=np.float32)
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def both(x: Any) -> Any:
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)

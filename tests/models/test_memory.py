@@ -93,7 +93,7 @@ def test_compiled_gradients_are_those_of_the_naive_loop(memory: str) -> None:
             loss = tf.reduce_sum(weights * unroll(rows, state)[0])
         return tape.gradient(loss, [*variables, rows, state])
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def compiled(rows: tf.Tensor, state: Any) -> Any:
         return gradients(lambda x, s: policy.unroll(x, s, resets()), rows, state)
 

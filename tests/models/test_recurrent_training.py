@@ -80,7 +80,7 @@ def replay(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, list[Any]]:
     outputs: list[list[Any]] = [[None] * count for _ in range(length)]
     following: list[list[Any]] = [[None] * count for _ in range(length)]
     states: list[list[Any]] = [[None] * count for _ in range(length)]
-    step = tf.function(model.step, reduce_retracing=True)
+    step = tf.function(model.step, autograph=False, reduce_retracing=True)
     for column in range(count):
         state = model.initial_state(1)
         for row in range(length):

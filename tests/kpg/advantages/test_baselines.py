@@ -188,7 +188,9 @@ def test_the_greedy_episode_has_the_same_start(one_by_one: None) -> None:
     policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)
     collector = GraphCollector(env, policy, 2, 32, restart=True, compare=True)
     carry = collector.start(tf.constant([1, 2]))
-    _, rows, _ = tf.function(collector.collect)(carry, tf.constant([3, 4]))
+    _, rows, _ = tf.function(collector.collect, autograph=False)(
+        carry, tf.constant([3, 4])
+    )
     starts = np.argmax(rows.observations[0], axis=-1)
     greedy = rewards[starts, policy.mode(rows.observations[0])]
     sampled = rewards[starts, rows.actions[0]]

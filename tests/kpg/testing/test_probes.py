@@ -204,7 +204,7 @@ def test_compiled_and_eager_agree() -> None:
         ends = env.terminal(following)
         return env.initial(rng), following, rewards, ends, env.observation(following)
 
-    compiled = tf.function(step, jit_compile=True)
+    compiled = tf.function(step, autograph=False, jit_compile=True)
     states, seed = env.initial(Rng(tf.constant([0, 1]), count)), tf.constant([0, 2])
     ends = tf.zeros([count], tf.bool)
     for _ in range(4):

@@ -98,7 +98,7 @@ def test_the_straight_line_earns_the_values() -> None:
     env = GraphEnvironment(func_env)
     discount = 0.9
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def move(states: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         actions = func_env.best_actions(states)
         following = step(env, states, actions)

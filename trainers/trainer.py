@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Never, override
 
-from kpg import checks, contracts, spaces
+from kpg import checks, contracts
 from kpg.environments.environment import Environment
 from kpg.environments.partner import Partner
 from kpg.graph import random
@@ -39,7 +39,7 @@ from kpg.trainers.running.parts import (
 from kpg.trainers.running.programs import Environments, Programs, partner_of
 from kpg.trainers.running.saving import SavedTrainer
 from kpg.trainers.settings import TrainerSettings
-from kpg.types import Config, Nest, Space
+from kpg.types import Config, Nest
 
 # Makes the seed of evaluations out of that of an environment; no iteration has it.
 _EVALUATION = 2**32 - 1
@@ -130,7 +130,7 @@ class Trainer(Algorithm, SavedTrainer):
         self._programs = Programs(self.distribute_strategy, False, None)
         self._environments = Environments()
         self.add_state()
-        self(_inputs(policy.observation_space))
+        self.built = True  # its models are
 
     def optimized_variables(self) -> list[Optimized]:
         """Returns each optimizer with its variables, in the order of the gradients.
@@ -499,11 +499,3 @@ def _capped(count: int, limit: str) -> int:
     """Returns a count, or less if `keras.config` limits it for a quick trial."""
     longest: int | None = getattr(keras.config, limit, lambda: None)()
     return count if longest is None else min(count, longest)
-
-
-def _inputs(space: Space) -> Nest:
-    """Returns symbolic Keras inputs for a batch of observations."""
-    return tf.nest.map_structure(
-        lambda spec: keras.Input(tuple(spec.shape), dtype=spec.dtype.name),
-        spaces.specs(space),
-    )

@@ -55,7 +55,7 @@ def is_fast(name: str, algorithm: str, mode: str) -> bool:
         return True
     number, place = list(PAIRS).index(name), MODES.index(mode)
     if mode == "in-graph":
-        return algorithm == ("PPO", "ActorCritic")[number % 2]
+        return algorithm == ("ActorCritic", "PPO")[number % 2]
     return algorithm == ALGORITHMS[(number + place) % 3]
 
 

@@ -38,7 +38,6 @@ def whole(env: ControlledGeneration, actions: Any) -> list[str]:
     return texts
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_a_bias_of_nothing_changes_nothing_and_a_large_one_forces() -> None:
     env = generation(control="bias", deterministic=True, strength=100.0)
     env.reset()
@@ -114,7 +113,6 @@ def plays(mode: AutoresetMode) -> tuple[list[Any], dict[str, float]]:
     return episodes, env.measured()
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_every_autoreset_mode_plays_the_same_episodes() -> None:
     same, _ = plays(AutoresetMode.SAME_STEP)
     for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED):
@@ -214,7 +212,6 @@ def test_trainers_leave_the_executor_as_it_is(
     assert any(not np.array_equal(old, new.numpy()) for old, new in pairs)
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_what_a_trainer_takes_down_is_what_was_written() -> None:
     env = generation(control="token")
     actor, _ = models(env)
@@ -344,7 +341,6 @@ def hundred(prompts: Any, completions: Any) -> list[float]:
     return [100.0] * len(completions)
 
 
-@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
 def test_rewards_of_tokens_come_with_their_step(mode: AutoresetMode) -> None:
     env = generation(rewards=[counted, hundred], autoreset_mode=mode)
@@ -360,7 +356,6 @@ def test_rewards_of_tokens_come_with_their_step(mode: AutoresetMode) -> None:
     assert 4 <= ends.sum() < ends.size
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_the_executors_likelihood_is_a_reward_of_this_step() -> None:
     made = executor()
     reward = kpg.rewards.ExecutorLogLikelihood(made)
@@ -386,7 +381,6 @@ def test_the_executors_likelihood_is_a_reward_of_this_step() -> None:
     np.testing.assert_allclose(total, want, atol=1e-4)
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_what_no_reward_scored_is_left_out() -> None:
     def some(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
         sums = [int(np.sum(ids)) for ids in completion_ids]

@@ -17,7 +17,6 @@ from tests.steering import CONTINUE, PROMPTS, STOP, T, executor, finished, gener
 from tests.texts import gemma, gpt2, llama, policy
 
 
-@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize(
     ("build", "decoder"),
     [

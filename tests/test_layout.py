@@ -23,6 +23,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.backend",),  # what Keras runs on
     ("kpg.types",),  # names of types
     ("kpg.checks",),  # what is wrong with an argument, in words
+    ("kpg.files",),  # what is written to the disk, whole or not at all
     ("kpg.imports",),  # "module:Name"
     ("kpg.contracts",),  # base classes that hold their subclasses to a promise
     ("kpg.values",),  # options as values

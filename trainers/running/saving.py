@@ -11,6 +11,7 @@ from typing_extensions import Self
 from kpg import checks, files
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
+from kpg.models.tracked_model import TrackedModel
 from kpg.trainers.running.programs import Programs
 from kpg.trainers.running.sharing import knowing, reviving, serialized
 from kpg.trainers.settings import TrainerSettings
@@ -35,7 +36,7 @@ def revived_models(config: Config, custom_objects: Config | None = None) -> Conf
     return config
 
 
-class SavedTrainer(keras.Model):
+class SavedTrainer(TrackedModel):
     """How a trainer is saved and revived."""
 
     policy: Policy

@@ -23,7 +23,7 @@ def write_aside(path: Path, write: Callable[[Path], None]) -> None:
     aside = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
     with telling(path):
         try:
-            _sweep(path)
+            sweep(path.parent, re.escape(path.name))
             with aside.open("xb") as held:
                 _lock(held.fileno())
                 write(aside)
@@ -32,6 +32,19 @@ def write_aside(path: Path, write: Callable[[Path], None]) -> None:
             _flush(path.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def sweep(directory: Path, names: str = ".*") -> None:
+    """Removes what dead writers of files left, whose `names` match an expression.
+
+    Earlier versions began with the number of a process.
+    """
+    aside = re.compile(rf"\.([0-9a-f]{{32}}|\d+)-({names})")
+    for name in filter(aside.fullmatch, os.listdir(directory)):
+        left = directory / name
+        with contextlib.suppress(OSError), left.open("ab") as file:
+            if _lock(file.fileno()):
+                left.unlink()
 
 
 @contextlib.contextmanager
@@ -76,16 +89,6 @@ def _lock(descriptor: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _sweep(path: Path) -> None:
-    """Removes what dead writers of a file left; earlier versions used numbers."""
-    aside = re.compile(rf"\.([0-9a-f]{{32}}|\d+)-{re.escape(path.name)}")
-    for name in filter(aside.fullmatch, os.listdir(path.parent)):
-        left = path.with_name(name)
-        with contextlib.suppress(OSError), left.open("ab") as file:
-            if _lock(file.fileno()):
-                left.unlink()
 
 
 def _flush(directory: Path) -> None:

@@ -73,7 +73,13 @@ def on_host(kind: type[gym.Env[Any, Any]] = Kept) -> Any:
     return HostEnvironment(SyncVectorEnv(copies), seed=1)
 
 
-def make(env: Any, memory: Any = None, seed: int | None = 3, **settings: Any) -> Any:
+def make(
+    env: Any,
+    memory: Any = None,
+    seed: int | None = 3,
+    jit_compile: bool = False,
+    **settings: Any,
+) -> Any:
     """Returns a small trainer, as every process makes it."""
     spaces = env.observation_space, env.action_space
     small: dict[str, Any] = {"hidden_units": (3,), "seed": 0}
@@ -87,7 +93,8 @@ def make(env: Any, memory: Any = None, seed: int | None = 3, **settings: Any) ->
         **settings,
     }
     trainer = kpg.trainers.ActorCritic(policy, critic, seed=seed, **settings)
-    trainer.compile(keras.optimizers.Adam(0.05), steps_per_execution=1)
+    adam = keras.optimizers.Adam(0.05)
+    trainer.compile(adam, steps_per_execution=1, jit_compile=jit_compile)
     return trainer
 
 

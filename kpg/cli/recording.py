@@ -16,6 +16,7 @@ from typing import ClassVar, TextIO
 
 import keras
 
+from kpg import files
 from kpg.cli.runs import Run
 from kpg.types import Config, Logs
 
@@ -35,8 +36,9 @@ class RunRecorder(keras.callbacks.Callback):
         self._sizes: dict[str, int] | None = {}
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Removes the logs of epochs that are trained again."""
+        """Removes the logs of epochs that are trained again, and halves of files."""
         if self._sizes is not None:
+            files.sweep(self.run.directory)
             self.run.cut(self._sizes)
         self._sizes = None
 

@@ -44,6 +44,8 @@ def test_what_dead_writers_left_is_swept(tmp_path: Path) -> None:
         (tmp_path / name).write_text("of somebody else")
     write_aside(path, lambda aside: None)
     assert sorted(os.listdir(tmp_path)) == sorted([*others, "best.keras"])
+    files.sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*others[1:], "best.keras"])
 
 
 def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ class Checkpoint(keras.callbacks.Callback):
             yield
             return
         with files.locked(self.directory / ".lock"):
+            files.sweep(self.directory)
             yield
 
     def restore(self, fit: Fit) -> bool:

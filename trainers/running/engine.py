@@ -85,7 +85,7 @@ class Engine(ABC):
         start = self.start()
         count, rows = self.strategy.num_replicas_in_sync, state["carry"]
         if any(len(row) != count for row in rows):
-            return f"there are other replicas now, {count}"
+            return f"it does not hold those of all {count} replicas"
         leaves = [replicated(self.strategy, row) for row in rows]
         self._carry = tf.nest.pack_sequence_as(start, leaves)
         return None

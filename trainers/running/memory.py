@@ -29,7 +29,8 @@ def remembered(callbacks: Sequence[keras.callbacks.Callback]) -> Config:
         if _tells(callback):
             states[name] = callback.get_state()
         elif names := _names(callback):
-            states[name] = {own: getattr(callback, own) for own in names}
+            known = vars(callback)
+            states[name] = {own: known[own] for own in names if own in known}
     return states
 
 

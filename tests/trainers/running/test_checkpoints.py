@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 import kpg
 from kpg.trainers import Checkpoint
 from kpg.trainers.running import checkpoints
+from tests.fork_server import serving
 from tests.resuming import (
     Crash,
     Crashes,
@@ -391,3 +392,52 @@ def test_only_trainers_have_checkpoints_and_only_one(tmp_path: Path) -> None:
         watch.set_model(keras.Sequential())
     with pytest.raises(ValueError, match="one `Checkpoint`"):
         fit(in_graph(), make(in_graph()), watch, Checkpoint(tmp_path / "other"))
+
+
+def end_of(path: Path) -> dict[str, Any]:
+    with np.load(path) as file:
+        return {name: file[name] for name in file}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["graph", "xla", "mirrored"])
+def test_another_process_goes_on(how: str, tmp_path: Path) -> None:
+    with serving() as server:
+
+        def train(name: str, **task: Any) -> dict[str, Any]:
+            out = tmp_path / f"{name}.npz"
+            return server.train(tmp_path / name, out, how=how, epochs=3, **task)
+
+        assert train("undisturbed")["status"] == 0
+        for call in (3, 1):
+            assert train("killed", die=call)["killed"]
+        assert train("killed")["status"] == 0
+        ends = [end_of(tmp_path / f"{name}.npz") for name in ("undisturbed", "killed")]
+        assert_equal(*ends)
+
+
+@pytest.mark.slow
+def test_fifty_processes_are_killed_at_random_moments(tmp_path: Path) -> None:
+    random, kills, how = np.random.default_rng(), 0, {"how": "eager", "epochs": 4}
+    with serving() as server:
+        out = tmp_path / "undisturbed.npz"
+        seconds = server.train(tmp_path / "undisturbed", out, **how)["seconds"]
+        undisturbed, trainings = end_of(out), 0
+        while kills < 50:
+            trainings += 1
+            folder, out = tmp_path / f"{trainings}", tmp_path / f"{trainings}.npz"
+            moments = iter(random.uniform(0.0, seconds, 4))
+            while (answer := server.train(folder, out, **how, **killed(moments)))[
+                "killed"
+            ]:
+                kills += 1
+            assert answer["status"] == 0
+            assert_equal(end_of(out), undisturbed)
+            # Nothing half is left behind.
+            assert not [name for name in files_in(folder) if "checkpoint-" != name[:11]]
+    print(f"{kills} processes killed in {trainings} trainings")
+
+
+def killed(moments: Iterator[float]) -> dict[str, float]:
+    """Returns when the next process dies, if it does."""
+    return {"kill": moment} if (moment := next(moments, None)) is not None else {}

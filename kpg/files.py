@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
-def write_aside(path: Path, write: Callable[[Path], None]) -> None:
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file aside, flushes it to the disk and gives it its name.
 
     What was there before stays until then, and whatever goes wrong. What writers of the

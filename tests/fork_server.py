@@ -91,7 +91,8 @@ def _run(task: dict[str, Any], pipe: int) -> None:
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     env = resuming.in_graph()
     with strategy.scope():
-        trainer = resuming.make(env, "lstm", jit_compile=how == "xla")
+        memory = None if how == "eager" else "lstm"
+        trainer = resuming.make(env, memory, jit_compile=how == "xla")
     callbacks = [Begun(pipe, task.get("die")), Checkpoint(task["folder"], 1e-9)]
     state = resuming.fit(env, trainer, *callbacks, epochs=task["epochs"])
     np.savez(task["out"], **state)

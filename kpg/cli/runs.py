@@ -203,8 +203,8 @@ def _append(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Writes a whole file or nothing."""
-    text = (to_json(value, indent=2) + "\n").encode()
-    files.write_aside(path, lambda aside: aside.write_bytes(text) and None)
+    text = to_json(value, indent=2) + "\n"
+    files.write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def _plain(value: object) -> object:

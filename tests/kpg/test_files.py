@@ -53,7 +53,7 @@ def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
 
     def outer(aside: Path) -> None:
         aside.write_text("outer")
-        write_aside(path, lambda inner: inner.write_text("inner") and None)
+        write_aside(path, lambda inner: inner.write_text("inner"))
         assert path.read_text() == "inner" and aside.read_text() == "outer"
 
     write_aside(path, outer)

@@ -43,9 +43,11 @@ class Fit(Protocol):
 
     def settings(self) -> Config:
         """Returns the arguments of `fit` that must stay the same."""
+        ...
 
     def state(self) -> Config:
         """Returns where it is: `epoch`, `step`, `rates`, `base_rates`, and more."""
+        ...
 
     def set_state(self, state: Config) -> None:
         """Goes on from there."""

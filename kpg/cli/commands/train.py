@@ -50,11 +50,11 @@ def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
     found, given = _found(options), _given(options)
     import_tensorflow(options.debug)
-    with usage_errors():
-        if found is None:
+    if found is None:
+        with usage_errors():
             chosen = kind_of(options.env).chosen_preset(options.env, given)
         seed = options.seed or 0
-    if found is not None:
+    else:
         said = {} if options.seed is None else {"seed": options.seed}
         chosen, seed = resuming.preset_of(found, given | said), found.settings()["seed"]
     seeds = Seeds.derived(seed)

@@ -40,7 +40,7 @@ def step(env: Any, times: int) -> list[Any]:
 def test_an_environment_goes_on_in_another_one(mode: Any, kind: str) -> None:
     make: Callable[[], Any] = {
         "told": kept,
-        "pickled": lambda: TransformReward(TimeLimit(Drawing(), 5), abs),
+        "pickled": lambda: TransformReward(TimeLimit(Drawing(), 5), float),
         "registered": lambda: gym.make("CartPole-v1"),
         "weak": kept,
     }[kind]
@@ -76,7 +76,7 @@ def test_vector_environments_of_gymnasium_are_pickled() -> None:
 def test_what_tells_nothing_is_named() -> None:
     assert inner.missing(vector(kept)) is None
     assert inner.missing(vector(Drawing)) == "Drawing"
-    wrapped = vector(lambda: TransformReward(kept(), abs))
+    wrapped = vector(lambda: TransformReward(kept(), float))
     assert inner.missing(wrapped) == "TransformReward"
     assert inner.missing(RecordEpisodeStatistics(vector(kept))) == (
         "RecordEpisodeStatistics"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import keras
-
 from kpg.distributions.family import Family
 from kpg.graph import probability as tfp
+from kpg.models.tracked_model import TrackedModel
 from kpg.types import Nest, Tensor
 
 
-class ActionModel(keras.Model):
+class ActionModel(TrackedModel):
     """A model whose outputs are parameters for `family`, which derived classes set."""
 
     family: Family

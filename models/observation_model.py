@@ -15,13 +15,14 @@ from kpg.models import memory
 from kpg.models.backbones import layer_seeds
 from kpg.models.head import Head
 from kpg.models.observation_encoder import Normalizer, ObservationEncoder
+from kpg.models.tracked_model import TrackedModel
 from kpg.models.trunk import Trunk, TrunkOptions
 from kpg.types import Config, LayerArguments, Nest, Space
 
 _OF_KERAS = tuple(LayerArguments.__annotations__)
 
 
-class ObservationModel(keras.Model):
+class ObservationModel(TrackedModel):
     """Observations → encoder → backbone → memory, if it has one → dense head.
 
     Abstract: `Policy` and `Critic` define what the head's outputs mean. A class without

@@ -23,6 +23,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.backend",),  # what Keras runs on
     ("kpg.types",),  # names of types
     ("kpg.checks",),  # what is wrong with an argument, in words
+    ("kpg.files",),  # what is written to the disk, whole or not at all
     ("kpg.imports",),  # "module:Name"
     ("kpg.contracts",),  # base classes that hold their subclasses to a promise
     ("kpg.values",),  # options as values
@@ -62,7 +63,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.cli",),  # the command line
     ("kpg.__main__",),
 )
-MOST_LINES = 28_600
+MOST_LINES = 29_800
 MOST_ANY = 0.03
 # What has no test file of its own, and why.
 UNTESTED = {"kpg.types": "names of types alone, which nothing runs"}

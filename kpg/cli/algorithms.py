@@ -55,7 +55,8 @@ def settings_names(kind: type[Trainer]) -> list[str]:
 def load(run: Run, choice: str = "best") -> Trainer:
     """Loads a run's best or last model, after the classes of your own that it needs.
 
-    Raises a `ValueError` if there is no model, or a class cannot be imported.
+    Raises a `ValueError` if there is no model, a class cannot be imported, or the file
+    is damaged, and then says if the last model is whole.
     """
     path, own = run.model_file(choice), {}
     preset = run.settings().get("preset", {})
@@ -73,7 +74,14 @@ def load(run: Run, choice: str = "best") -> Trainer:
                 own[found.__name__] = found
     import keras
 
+    from kpg.trainers.running.loading import is_whole
     from kpg.trainers.running.loading import load as load_trainer
 
+    if path == run.best_file and not is_whole(path) and is_whole(run.last_file):
+        raise ValueError(
+            f"{path.name} is damaged, but {run.last_file.name} beside it, the model at "
+            f"the end of training, is whole: remove {path.name} to take that one. "
+            f"Received: {path}"
+        )
     with keras.saving.custom_object_scope(own):
         return load_trainer(str(path))

@@ -44,12 +44,15 @@ def _add(commands: Commands, name: str, does: str) -> argparse.ArgumentParser:
 def _add_train(commands: Commands) -> None:
     parser = _add(commands, "train", "train a policy and write a run directory")
     text = "Gymnasium id: MountainCar-v0; module:Id-v0; or text:letters"
-    parser.add_argument("env", metavar="ENV", help=text)
+    parser.add_argument("env", metavar="ENV", nargs="?", help=text)
+    text = "go on with a run whose training broke off; without RUN the newest in runs/"
+    parser.add_argument("--resume", metavar="RUN", nargs="?", const="", help=text)
+    text = "minutes between checkpoints to go on from; default: %(default)s"
+    parser.add_argument("--checkpoint-minutes", type=_minutes, default=1.0, help=text)
     text = f"{', '.join(algorithms.KNOWN)}, or module:Name of a trainer of your own, "
     text += "looked for in the current folder too; default: the preset's"
     parser.add_argument("--algorithm", metavar="NAME", help=text)
-    text = "seed of everything; default: %(default)s"
-    parser.add_argument("--seed", type=_seed, default=0, help=text)
+    parser.add_argument("--seed", type=_seed, help="seed of everything; default: 0")
     text = "environments stepped together; default: the preset's"
     parser.add_argument("--num-envs", type=_positive, help=text)
     text = "the most environment steps to take; default: the preset's"
@@ -142,6 +145,16 @@ def _whole_number(text: str, low: int, high: int) -> int:
 _positive = functools.partial(_whole_number, low=1, high=2**53)
 _seed = functools.partial(_whole_number, low=0, high=2**31 - 1)
 _port = functools.partial(_whole_number, low=0, high=2**16 - 1)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = float("nan")
+    if not 0.0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0. Received: {text!r}")
+    return minutes
 
 
 def _address(text: str) -> str:

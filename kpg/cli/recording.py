@@ -16,29 +16,57 @@ from typing import ClassVar, TextIO
 
 import keras
 
+from kpg import files
 from kpg.cli.runs import Run
-from kpg.types import Logs
+from kpg.types import Config, Logs
 
 _BAR_WIDTH = 24
 
 
 class RunRecorder(keras.callbacks.Callback):
-    """Writes each epoch's logs, and the model whenever its validation is the best."""
+    """Writes each epoch's logs, and the model whenever its validation is the best.
+
+    A `Checkpoint` remembers the best, and how long the files were.
+    """
 
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
         self.best = -math.inf
+        self._sizes: dict[str, int] | None = {}
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Removes the logs of epochs that are trained again, and halves of files."""
+        if self._sizes is not None:
+            files.sweep(self.run.directory)
+            self.run.cut(self._sizes)
+        self._sizes = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """See `keras.callbacks.Callback.on_epoch_end`."""
+        if self.model.stop_training:
+            return  # an epoch that a signal has cut; it goes on with the run
         logs = logs or {}
-        self.run.append_metrics({"epoch": epoch + 1, **logs})
         value = float(logs.get("val_return", math.nan))
         # Of equals the later one, which saw more: CartPole's return has a ceiling.
         if value >= self.best:
             self.best = value
             self.model.save(str(self.run.best_file))
+        self.run.append_metrics({"epoch": epoch + 1, **logs})
+
+    def get_state(self) -> Config:
+        """See `kpg.trainers.Checkpoint`."""
+        return {"best": self.best, "sizes": self.run.sizes()}
+
+    def set_state(self, state: Config) -> None:
+        """See `kpg.trainers.Checkpoint`.
+
+        `best.keras` may be of an epoch after the checkpoint, whose logs are cut off.
+        """
+        self._sizes = state["sizes"]
+        later = self.run.metrics(state["sizes"].get(self.run.metrics_file.name, 0))
+        values = [logs.get("val_return") for logs in later]
+        self.best = max([state["best"], *(own for own in values if own is not None)])
 
 
 class Progress(keras.callbacks.Callback):
@@ -55,6 +83,7 @@ class Progress(keras.callbacks.Callback):
         self.bar = self.stream.isatty()
         self.latest: Logs = {}
         self.started = time.perf_counter()
+        self.first: int | None = None  # steps of earlier processes
 
     def notes(self) -> list[str]:
         """Returns lines to show at the end of an epoch, above its numbers."""
@@ -69,6 +98,10 @@ class Progress(keras.callbacks.Callback):
         self.started = time.perf_counter()
         # Says why nothing seems to happen at first.
         self._show("compiling …", end="\r" if self.bar else "\n")
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """See `keras.callbacks.Callback.on_epoch_begin`."""
+        self.first = self.model.env_steps if self.first is None else self.first
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """See `keras.callbacks.Callback.on_train_batch_end`."""
@@ -102,7 +135,7 @@ class Progress(keras.callbacks.Callback):
             full = round(share * _BAR_WIDTH)
             parts.insert(0, f"{'█' * full}{'░' * (_BAR_WIDTH - full)} {share:4.0%}")
             spent = time.perf_counter() - self.started
-            left = spent / share - spent if share else 0.0
+            left = spent * (self.total_steps - done) / max(done - (self.first or 0), 1)
             parts.append(f"{int(left // 60)}:{int(left % 60):02d} left")
         return "  ".join(parts)
 

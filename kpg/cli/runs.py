@@ -5,6 +5,8 @@
 - `completions.jsonl`: text tasks only, see `Run.append_completions`.
 - `learning_curve.png`: return over environment steps.
 - `best.keras`, `last.keras`: the trainer at its best validation and at the end.
+- `checkpoints/`: what a training goes on from, until it has finished.
+- `pretraining.json`: text tasks only, the outcome of the supervised start.
 - `result.json`: the outcome.
 """
 
@@ -18,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from kpg import files
 from kpg.types import Config
 
 
@@ -32,6 +35,8 @@ class Run:
         self.curve_file = self.directory / "learning_curve.png"
         self.best_file = self.directory / "best.keras"
         self.last_file = self.directory / "last.keras"
+        self.checkpoints = self.directory / "checkpoints"
+        self.pretraining_file = self.directory / "pretraining.json"
         self.result_file = self.directory / "result.json"
 
     def settings(self) -> Config:
@@ -76,16 +81,59 @@ class Run:
         names = " or ".join(path.name for path in files)
         raise ValueError(
             f"A run directory with a trained model is wanted; this one has no {names}, "
-            "so its training was cut off. Train again. Received: "
-            f"{self.directory}"
+            f"so its training was cut off. Type `kpg train --resume {self.directory}` "
+            f"to go on with it. Received: {self.directory}"
         )
 
-    def metrics(self) -> list[Config]:
-        """Reads the logs of all epochs; `[]` before the first has ended."""
+    def result(self) -> Config:
+        """Reads the outcome, `{}` before the end; a `ValueError` if it is damaged."""
+        if not self.result_file.is_file():
+            return {}
+        with contextlib.suppress(ValueError):
+            result = json.loads(self.result_file.read_text(encoding="utf-8"))
+            if isinstance(result, dict):
+                return result
+        raise ValueError(
+            "The result.json of a run must be as `kpg train` wrote it. The models do "
+            "not need it: remove it, and only what it says is lost. Received: "
+            f"{self.result_file}, which is damaged"
+        )
+
+    def pretraining(self) -> Config:
+        """Reads the outcome of the supervised start, `{}` if there was none."""
+        if not self.pretraining_file.is_file():
+            return {}
+        started: Config = json.loads(self.pretraining_file.read_text("utf-8"))
+        return started
+
+    def metrics(self, start: int = 0) -> list[Config]:
+        """Reads the logs of all epochs, or those from a byte on.
+
+        What a writer that died has left of the last line does not count.
+        """
         if not self.metrics_file.is_file():
             return []
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        with self.metrics_file.open("rb") as file:
+            file.seek(start)
+            lines = file.read().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the sizes of what grows, by name, once they are on the disk."""
+        sizes = {}
+        for path in (self.metrics_file, self.completions_file):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                    sizes[path.name] = os.fstat(file.fileno()).st_size
+        return sizes
+
+    def cut(self, sizes: Mapping[str, int]) -> None:
+        """Removes what was added since `sizes` were these; of others, everything."""
+        for path in (self.metrics_file, self.completions_file):
+            size = sizes.get(path.name, 0)
+            if path.is_file() and path.stat().st_size > size:
+                os.truncate(path, size)
 
     def append_metrics(self, logs: Mapping[str, object]) -> None:
         """Adds the logs of one epoch."""
@@ -148,15 +196,15 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 def _append(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(to_json(row) + "\n" for row in rows)
+    text = "".join(to_json(row) + "\n" for row in rows)
+    with files.telling(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def write_json(path: Path, value: object) -> None:
     """Writes a whole file or nothing."""
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
-    aside.replace(path)
+    text = to_json(value, indent=2) + "\n"
+    files.write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def _plain(value: object) -> object:

@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from kpg import contracts
 from kpg.models.language.text_trunk import State, TextTrunk
+from kpg.models.tracked_model import TrackedModel
 from kpg.types import Tensor
 
 
-class TextModel(keras.Model):
+class TextModel(TrackedModel):
     """A recurrent model that observes tokens; its state is the text.
 
     Each step reads one more token, and the outputs are about the text up to that token.

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from gymnasium.vector import AutoresetMode
 
+from kpg import spaces
 from kpg.environments.host.vector import HostEnvironment, joined
 from kpg.environments.partner import Partner
 from kpg.graph import random
@@ -75,6 +76,29 @@ class HostCollector:
     def goes_on(self) -> bool:
         """Whether the environment is where the last fragment left it."""
         return self._calls == self.env.calls
+
+    def state(self, pickled: bool = False) -> Nest:
+        """Returns where the episodes are, or `None`; see `HostEnvironment.state`."""
+        env = self.env.state(pickled) if self.goes_on else None
+        if env is None:
+            return None
+        flat = tf.nest.flatten
+        return {
+            "env": env,
+            "observations": [flat(part) for part in self._observations],
+            "memory": [flat(actor.state) for actor in self._actors],
+            "counts": [self._ended, self._lengths, self._returns],
+        }
+
+    def set_state(self, state: Nest) -> None:
+        """Goes on where another one was when it returned its `state`."""
+        self.env.set_state(state["env"])
+        pack, specs = tf.nest.pack_sequence_as, spaces.specs(self.env.observation_space)
+        self._observations = [pack(specs, part) for part in state["observations"]]
+        for actor, own in zip(self._actors, state["memory"], strict=True):
+            actor.state = pack(actor.state, own)
+        self._ended, self._lengths, self._returns = state["counts"]
+        self._calls = self.env.calls
 
     def restart_episodes(self) -> None:
         """Begins the next fragment with new episodes."""

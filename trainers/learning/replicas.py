@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import tensorflow as tf
@@ -39,6 +40,15 @@ def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Trajector
 
     shares: Trajectory = strategy.experimental_distribute_values_from_function(part)
     return shares
+
+
+def replicated(strategy: tf.distribute.Strategy, rows: Sequence[Array]) -> Tensor:
+    """Gives each replica its own of several arrays, as a tensor."""
+    if len(rows) == 1:
+        return tf.constant(rows[0])
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(rows[context.replica_id_in_sync_group])
+    )
 
 
 def _constant(rows: Array | Tensor | None) -> Tensor | None:

@@ -40,18 +40,21 @@ def checked_jit_compile(
 
 
 class Pace:
-    """Chooses the iterations of each call: `fixed`, or a tenth of a second's worth."""
+    """Chooses the iterations of each call: `fixed`, or a tenth of a second's worth.
+
+    `quickest` are the seconds of an iteration in the call that was the fastest.
+    """
 
     def __init__(self, fixed: int | None) -> None:
         self._fixed = fixed
-        self._quickest = float("inf")
+        self.quickest = float("inf")
 
     def size(self, left: int) -> int:
         """Returns the iterations of the next call, at most `left`."""
         if self._fixed is not None:
             return min(self._fixed, left)
-        return min(max(1, int(_CALL / self._quickest)), left)
+        return min(max(1, int(_CALL / self.quickest)), left)
 
     def add(self, seconds: float, iterations: int) -> None:
         """Learns from a call."""
-        self._quickest = min(self._quickest, max(seconds, 1e-9) / iterations)
+        self.quickest = min(self.quickest, max(seconds, 1e-9) / iterations)

@@ -6,6 +6,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
@@ -19,7 +20,12 @@ from kpg.trainers.acting import graph
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.iteration import Carry, Learner
-from kpg.trainers.learning.replicas import fold_in_replica, split, sum_up
+from kpg.trainers.learning.replicas import (
+    fold_in_replica,
+    replicated,
+    split,
+    sum_up,
+)
 from kpg.trainers.learning.training import Training
 from kpg.trajectories import Trajectory
 from kpg.types import Logs, Metrics, Nest, Tensor
@@ -55,9 +61,34 @@ class Engine(ABC):
         sums over the iterations of `Learner.learn`'s metrics and the `Episodes`.
         """
 
+    @abstractmethod
+    def start(self) -> Nest:
+        """Returns what the next iteration takes if it is the first."""
+
     def restart(self) -> None:
         """Begins new episodes with the next run."""
         self._carry = None
+
+    def state(self, pickled: bool = False) -> Nest:
+        """Returns where the episodes are, as arrays, or `None` if new ones begin.
+
+        `pickled` is for the host; see `kpg.environments.host.inner`.
+        """
+        if self._carry is None:
+            return None
+        results = self.strategy.experimental_local_results
+        leaves = tf.nest.flatten(self._carry)
+        return {"carry": [[*map(np.array, results(leaf))] for leaf in leaves]}
+
+    def set_state(self, state: Nest, pickled: bool = False) -> str | None:
+        """Goes on where another engine was, or returns why new episodes begin."""
+        start = self.start()
+        count, rows = self.strategy.num_replicas_in_sync, state["carry"]
+        if any(len(row) != count for row in rows):
+            return f"it does not hold those of all {count} replicas"
+        leaves = [replicated(self.strategy, row) for row in rows]
+        self._carry = tf.nest.pack_sequence_as(start, leaves)
+        return None
 
     def first_seed(self, iteration: int) -> int:
         """Returns the seed of episodes that begin with an iteration, so never twice.
@@ -137,6 +168,10 @@ class HostedEngine(Engine):
         return self.rows
 
     @override
+    def start(self) -> Carry:
+        return self.learner.start()
+
+    @override
     def compile(self, jit_compile: bool) -> None:
         self.function = compiled(self.learn, jit_compile)
 
@@ -149,7 +184,7 @@ class HostedEngine(Engine):
             trajectory, episodes = self.collect(iteration, seeds[0])
             self.training.env_steps.assign_add(self.steps_taken())
             if self._carry is None:
-                self._carry = self.learner.start()
+                self._carry = self.start()
             self._carry, metrics = self.function(
                 split(self.strategy, trajectory),
                 self._carry,
@@ -207,6 +242,21 @@ class HostEngine(HostedEngine):
         self.collector.restart_episodes()
 
     @override
+    def state(self, pickled: bool = False) -> Nest:
+        own, state = self.collector.state(pickled), super().state()
+        return None if own is None or state is None else {**state, "collector": own}
+
+    @override
+    def set_state(self, state: Nest, pickled: bool = False) -> str | None:
+        own = state["collector"]
+        if not pickled and isinstance(own["env"]["inner"], bytes):
+            return "pickled environments are read only with `pickle_environments=True`"
+        why = super().set_state(state)
+        if why is None:
+            self.collector.set_state(own)
+        return why
+
+    @override
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
         if not self.collector.goes_on:
             self.restart()  # what is carried along is of those episodes
@@ -249,9 +299,7 @@ class GraphEngine(Engine):
     @override
     def run(self, iterations: int, done: float, total: int, rates: list[float]) -> Logs:
         if self._carry is None:
-            iteration = int(tf.convert_to_tensor(self.training.iteration))
-            seed = self.first_seed(iteration) & 0x7FFFFFFF
-            self._carry = self._start(tf.constant([seed, self.training.seed], tf.int32))
+            self._carry = self.start()
         self._carry, sums = self.function(
             self._carry,
             tf.constant(self.training.seed),
@@ -261,6 +309,15 @@ class GraphEngine(Engine):
             tf.constant(rates, tf.float32),
         )
         return dict(zip(self._names, sums.numpy().tolist(), strict=True))
+
+    @override
+    def start(self) -> GraphCarry:
+        iteration = int(tf.convert_to_tensor(self.training.iteration))
+        seed = self.first_seed(iteration) & 0x7FFFFFFF
+        carry: GraphCarry = self._start(
+            tf.constant([seed, self.training.seed], tf.int32)
+        )
+        return carry
 
     def _begin(self, key: Tensor) -> GraphCarry:
         start = self.strategy.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from kpg import checks, schedules
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import broken_policy
 from kpg.trainers.learning.iteration import BROKEN
+from kpg.trainers.running import memory
+from kpg.trainers.running.checkpoints import Checkpoint
 from kpg.trainers.running.compilation import Pace
 from kpg.trainers.running.engine import Engine
 from kpg.types import Logs
@@ -139,25 +142,39 @@ class Fitting:
         self._model = model
         self._schedule = engine.training.settings.learning_rate_schedule
         self._seconds: list[tuple[float, int]] = []
+        self._earlier = [0.0, 0.0]  # seconds of other processes
         self._pace = Pace(iterations_per_call)
+        self._step, self._log = 0, EpochLog()  # of the epoch that is not over
+        own = vars(self.callbacks)["callbacks"]
+        self._checkpoints = [one for one in own if isinstance(one, Checkpoint)]
+        if len(self._checkpoints) > 1:
+            checks.refuse("callbacks", "must hold one `Checkpoint`", len(own))
 
     def run(self, initial_epoch: int) -> None:
         """Runs the epochs from `initial_epoch` on, or where a callback says."""
+        with contextlib.ExitStack() as alone:
+            for checkpoint in self._checkpoints:
+                alone.enter_context(checkpoint.alone(self))
+            self._run(initial_epoch)
+
+    def _run(self, initial_epoch: int) -> None:
         self._model.stop_training = False
         self._model._initial_epoch = None
-        engine, self._base_rates = self.engine, self.engine.rates
         self.callbacks.on_train_begin()
-        logs: Logs | None = None
-        first = self._model._initial_epoch or initial_epoch
-        self._before = self._env_steps() - first * self.steps * engine.rows
+        engine, self._epoch = self.engine, self._model._initial_epoch or initial_epoch
+        self._base_rates = self._first_rates = engine.rates
+        self._before = self._env_steps() - self._epoch * self.steps * engine.rows
         engine.env.measured()  # by a fit that broke off
+        # After `on_train_begin`, in which callbacks forget what they are reminded of.
+        resumed = any(own.restore(self) for own in self._checkpoints)
+        over = resumed and memory.ended(vars(self.callbacks)["callbacks"])
+        logs: Logs | None = None
         if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
             engine.base_rates = self._base_rates
         try:
-            for epoch in range(first, self.epochs):
-                logs = self._run_epoch(epoch)
-                if self._model.stop_training:
-                    break
+            while self._epoch < self.epochs and not over:
+                logs = self._run_epoch(self._epoch)
+                over = self._model.stop_training
         except BaseException:
             engine.restart()  # what broke off may be in any state
             raise
@@ -168,20 +185,56 @@ class Fitting:
         self.finalize()
         self.callbacks.on_train_end(logs)
 
+    def settings(self) -> dict[str, Any]:
+        """Returns the arguments that stay the same when a training goes on."""
+        return {"steps_per_epoch": self.steps, "real_steps": self.real_steps}
+
+    def state(self) -> dict[str, Any]:
+        """Returns where this is, to go on from there elsewhere."""
+        self._report_times()
+        return {
+            "epoch": self._epoch,
+            "step": self._step,
+            "log": vars(self._log),
+            "steps_before": self._before,
+            "first_rates": self._first_rates,
+            "base_rates": self._base_rates,
+            "rates": self.engine.rates,
+            "quickest": self._pace.quickest,
+            "seconds": [self._model.compile_seconds, self._model.train_seconds],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from where another one was when it returned its `state`."""
+        self._epoch, self._step = state["epoch"], state["step"]
+        vars(self._log).update(state["log"])
+        self._before = state["steps_before"]
+        self._first_rates = state["first_rates"]
+        self._base_rates, self.engine.rates = state["base_rates"], state["rates"]
+        self._pace.quickest = state["quickest"]
+        self._earlier = state["seconds"]
+
     def _run_epoch(self, epoch: int) -> Logs:
         rates = self.engine.rates
         self.callbacks.on_epoch_begin(epoch)
         self._refuse_two_schedules(rates)
         logs = self._train(epoch)
-        rates = self.engine.rates
+        stopped, rates = self._model.stop_training, self.engine.rates
         logs.update(self.engine.env.measured())
         logs.update(env_steps=self._env_steps(), learning_rate=rates[0])
         if self.validate is not None and self._validates(epoch + 1):
             validated = logs_of(self.validate(self.callbacks))
             logs.update({f"val_{name}": own for name, own in validated.items()})
         self.callbacks.on_epoch_end(epoch, logs)
-        if epoch + 1 < self.epochs:
+        self._epoch, self._step, self._log = epoch + 1, 0, EpochLog()
+        last = self._epoch == self.epochs
+        if not last:
             self._refuse_two_schedules(rates)
+        # What stops within an epoch has written where it is; that epoch goes on.
+        for checkpoint in () if stopped else self._checkpoints:
+            checkpoint.after_epoch(
+                self, epoch + 1, last or bool(self._model.stop_training)
+            )
         return logs
 
     def _validates(self, epoch: int) -> bool:
@@ -190,50 +243,58 @@ class Fitting:
         return epoch % freq == 0 if isinstance(freq, int) else epoch in freq
 
     def _train(self, epoch: int) -> Logs:
-        """Runs the iterations of one epoch and returns their logs."""
-        log, env = EpochLog(), self.engine.env
-        total, step = self.epochs * self.steps, 0
+        """Runs the iterations that are left of an epoch and returns its logs."""
+        log = self._log
+        total = self.epochs * self.steps
         while True:
-            done: float = epoch * self.steps + step
+            done: float = epoch * self.steps + self._step
             if self.real_steps:
                 done = (self._env_steps() - self._before) / self.engine.rows
             left = int((epoch + 1) * self.steps - done)
             if left < 1:
                 break
             size = self._pace.size(left)
-            self.callbacks.on_train_batch_begin(step)
+            self.callbacks.on_train_batch_begin(self._step)
             start, before = time.perf_counter(), self._env_steps()
             sums = self.engine.run(size, done, total, self._base_rates)
             seconds = time.perf_counter() - start
             self._seconds.append((seconds, size))
             self._pace.add(seconds, size)
             log.add(sums, size, self._env_steps() - before, seconds)
-            if log.broken == "broken_environment":
-                raise ValueError(
-                    f"{env.name} gave integers outside their space, or observations or "
-                    "rewards that are not finite; nothing was learned from them. Wrap "
-                    "or fix the environment; `kpg doctor` says more. Received: inf or "
-                    "nan in float32, or no choice of a Discrete, MultiDiscrete or "
-                    "MultiBinary"
-                )
-            if log.broken:
-                raise broken_policy()
-            step += size
-            self.callbacks.on_train_batch_end(step - 1, log.batch_logs())
+            self._refuse_broken(log)
+            self._step += size
+            self.callbacks.on_train_batch_end(self._step - 1, log.batch_logs())
+            for checkpoint in self._checkpoints:
+                checkpoint.after_batch(self)
             if self._model.stop_training:
                 break
         return log.epoch_logs()
 
+    def _refuse_broken(self, log: EpochLog) -> None:
+        """Raises if environment or policy gave what nothing can be learned from."""
+        if log.broken == "broken_environment":
+            raise ValueError(
+                f"{self.engine.env.name} gave integers outside their space, or "
+                "observations or rewards that are not finite; nothing was learned from "
+                "them. Wrap or fix the environment; `kpg doctor` says more. Received: "
+                "inf or nan in float32, or no choice of a Discrete, MultiDiscrete or "
+                "MultiBinary"
+            )
+        if log.broken:
+            raise broken_policy()
+
     def _report_times(self) -> None:
         """Splits time into building graphs and training, by the later calls' pace."""
+        earlier = self._earlier
         if not self._seconds:
+            self._model.compile_seconds, self._model.train_seconds = earlier
             return
         first, size = self._seconds[0]
         later = sum(seconds for seconds, _ in self._seconds[1:])
         count = sum(size for _, size in self._seconds[1:])
         training = min(first, later / count * size) if count else first
-        self._model.compile_seconds = first - training
-        self._model.train_seconds = later + training
+        self._model.compile_seconds = earlier[0] + first - training
+        self._model.train_seconds = earlier[1] + later + training
 
     def _env_steps(self) -> int:
         return int(tf.convert_to_tensor(self.engine.training.env_steps))

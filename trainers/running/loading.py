@@ -39,7 +39,7 @@ def load(
             "There is no such file; give the path of a `.keras` file that a trainer "
             f"saved. Received: {str(path)!r}"
         )
-    if not _is_whole_zip(path):
+    if not is_whole(path):
         raise ValueError(
             "The file is truncated or is no `.keras` file; save the trainer again. "
             f"Received: {str(path)!r}"
@@ -71,8 +71,8 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:800]}."
 
 
-def _is_whole_zip(path: Path) -> bool:
-    """Whether every member of the archive has its checksum."""
+def is_whole(path: Path) -> bool:
+    """Whether a file is an archive, every member of which has its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

@@ -18,6 +18,7 @@ from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.compilation import pays_off
 from kpg.trainers.running.engine import Engine
 from kpg.trainers.running.kinds import kind_of
+from kpg.types import Config
 
 # Evaluators that are kept of environments that live on, each some megabytes.
 _EVALUATORS = 8
@@ -54,10 +55,27 @@ class Programs:
             num_epochs * count, training.settings.num_steps
         )
         if pays_off(self._planned, saved):
-            self.uses_xla = True
-            self._evaluators = {}
-            if self.engine is not None:
-                self.engine.compile(self.uses_xla)
+            self._choose(True)
+
+    def _choose(self, uses_xla: bool) -> None:
+        self.uses_xla = uses_xla
+        self._evaluators = {}
+        if self.engine is not None:
+            self.engine.compile(uses_xla)
+
+    def state(self) -> Config:
+        """Returns what `plan` has decided so far."""
+        return {"uses_xla": self.uses_xla, "planned": self._planned}
+
+    def set_state(self, state: Config) -> str | None:
+        """Decides as others did; returns what is other all the same, or `None`."""
+        self._planned = state["planned"]
+        if self.uses_xla != state["uses_xla"] and self.jit_compile == "auto":
+            if self.strategy.num_replicas_in_sync == 1:
+                self._choose(state["uses_xla"])
+        if self.uses_xla == state["uses_xla"]:
+            return None
+        return f"it was trained {'with' if state['uses_xla'] else 'without'} XLA"
 
     def engine_for(self, training: Training, env: Environment) -> Engine:
         """Returns the engine for an environment, where it last stopped."""

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import keras
 from typing_extensions import Self
 
-from kpg import checks
+from kpg import checks, files
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
+from kpg.models.tracked_model import TrackedModel
 from kpg.trainers.running.programs import Programs
 from kpg.trainers.running.sharing import knowing, reviving, serialized
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Config
 
 _OPTIMIZERS = ("optimizer", "critic_optimizer", "executor_optimizer")
-
-
-def write_aside(path: Path, overwrite: bool, write: Callable[[Path], None]) -> None:
-    """Writes a file aside and renames it, so that there is always a whole one."""
-    if path.exists() and not overwrite:
-        raise ValueError(
-            "The file exists; give another name or `overwrite=True`. "
-            f"Received: filepath={str(path)!r}"
-        )
-    aside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def revived_models(config: Config, custom_objects: Config | None = None) -> Config:
@@ -52,13 +36,14 @@ def revived_models(config: Config, custom_objects: Config | None = None) -> Conf
     return config
 
 
-class SavedTrainer(keras.Model):
+class SavedTrainer(TrackedModel):
     """How a trainer is saved and revived."""
 
     policy: Policy
     critic: Critic | None
     executor: keras.Model | None
     seed: int | None
+    effective_seed: int
     settings: TrainerSettings
     _said: frozenset[str]
     _programs: Programs
@@ -82,8 +67,14 @@ class SavedTrainer(keras.Model):
                 "`kpg.export.export_policy` a SavedModel. Received: "
                 f"filepath={str(filepath)!r}"
             )
+        path, write = Path(filepath), super().save
+        if path.exists() and not overwrite:
+            raise ValueError(
+                "The file exists; give another name or `overwrite=True`. "
+                f"Received: filepath={str(path)!r}"
+            )
         with self._programs.at_base_rates():
-            write_aside(Path(filepath), overwrite, partial(super().save, **kwargs))
+            files.write_aside(path, lambda aside: write(aside, **kwargs))
 
     def save_weights(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
@@ -108,7 +99,8 @@ class SavedTrainer(keras.Model):
         return {
             "name": self.name,
             **dict(zip(("policy", "critic", "executor"), models, strict=True)),
-            "seed": self.seed,
+            # Also one that was drawn: a file goes on with the same numbers.
+            "seed": self.effective_seed if self.seed is None else self.seed,
             **settings,
         }
 

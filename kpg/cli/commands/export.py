@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from kpg.cli import algorithms, runs
 from kpg.cli.command_result import CommandResult, UsageError
@@ -21,8 +20,7 @@ def run(options: argparse.Namespace) -> CommandResult:
             f"The directory of the model's versions is missing: type {commands}. "
             f"Received: {options.run} alone"
         )
-    if run.result_file.is_file():
-        result = json.loads(run.result_file.read_text(encoding="utf-8"))
+    if result := run.result():
         notes |= {key: result.get(key) for key in ("env_steps", "return_mean")}
     model = run.model_file()
     import_tensorflow(options.debug)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from kpg.cli import algorithms, episode_statistics, plots, preset, runs
-from kpg.cli.command_result import CommandResult, usage_errors
+from kpg.cli import algorithms, episode_statistics, plots, preset, resuming, runs
+from kpg.cli.command_result import CommandResult, UsageError, usage_errors
 from kpg.cli.kind import Seeds, kind_of
 from kpg.cli.preset import Preset
 from kpg.cli.quiet_tensorflow import import_tensorflow
@@ -46,33 +48,65 @@ class Parts(NamedTuple):
 
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
-    if options.output is not None:
-        runs.check_new(options.output)
-    with usage_errors():
-        if options.algorithm is not None:
-            algorithms.check_name(options.algorithm)
-        assignments = dict(map(preset.parse_assignment, options.assignments))
+    found, given = _found(options), _given(options)
     import_tensorflow(options.debug)
-    seeds = Seeds.derived(options.seed)
+    if found is None:
+        with usage_errors():
+            chosen = kind_of(options.env).chosen_preset(options.env, given)
+        seed = options.seed or 0
+    else:
+        said = {} if options.seed is None else {"seed": options.seed}
+        chosen, seed = resuming.preset_of(found, given | said), found.settings()["seed"]
+    seeds = Seeds.derived(seed)
     with usage_errors():
-        flags = {k: getattr(options, k) for k in _FLAGS if getattr(options, k)}
-        chosen = kind_of(options.env).chosen_preset(options.env, assignments | flags)
         parts = build(chosen, seeds)
-    run = runs.create(options.output, chosen.env)
-    runs.write_json(run.settings_file, _settings(chosen, options.seed, parts.schedule))
-    started, stopped_by = _fit(parts, chosen, run, seeds.pretraining)
+    run = found or runs.create(options.output, chosen.env)
+    if found is None:
+        runs.write_json(run.settings_file, _settings(chosen, seed, parts.schedule))
+    started, stopped_by = _fit(parts, chosen, run, seeds, options.checkpoint_minutes)
     threshold = parts.env.spec.reward_threshold if parts.env.spec else None
-    title = f"{chosen.env}, {chosen.algorithm}, seed {options.seed}"
+    title = f"{chosen.env}, {chosen.algorithm}, seed {seed}"
     curve, metrics = run.curve_file, run.metrics()
     plots.learning_curve(curve, metrics, title=title, threshold=threshold)
-    values = _timings(chosen, options.seed, parts.trainer) | started
+    values = _timings(chosen, seed, parts.trainer) | started
     if stopped_by is None:
         values |= _verdict(run, chosen, seeds.final, threshold)
     values["wall_seconds"] = time.perf_counter() - options.started
     values["run"] = str(run.directory)
     runs.write_json(run.result_file, values)
+    if stopped_by is None:
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
     exit_code = 0 if stopped_by is None else 128 + stopped_by
     return CommandResult(values, _in_words(values), exit_code)
+
+
+def _found(options: argparse.Namespace) -> Run | None:
+    """Returns the run that goes on, if any."""
+    if options.resume is None:
+        if options.env is None:
+            raise UsageError(
+                "Say what to train on: `kpg train MountainCar-v0`, or `kpg train "
+                "--resume` to go on with a run. Received: no ENV"
+            )
+        if options.output is not None:
+            runs.check_new(options.output)
+        return None
+    if options.output is not None:
+        raise UsageError(
+            "A run goes on in its own directory; leave --output out. Received: "
+            f"--output {options.output} with --resume"
+        )
+    return resuming.find(options.resume, options.env)
+
+
+def _given(options: argparse.Namespace) -> Config:
+    """Returns the settings on the command line, by name."""
+    with usage_errors():
+        if options.algorithm is not None:
+            algorithms.check_name(options.algorithm)
+        assignments = dict(map(preset.parse_assignment, options.assignments))
+    flags = {k: getattr(options, k) for k in _FLAGS if getattr(options, k)}
+    return assignments | flags
 
 
 def build(chosen: Preset, seeds: Seeds) -> Parts:
@@ -119,24 +153,36 @@ def planned(chosen: Preset, num_steps: int, in_graph: bool) -> Schedule:
 
 
 def _fit(
-    parts: Parts, chosen: Preset, run: Run, pretraining_seed: int
+    parts: Parts, chosen: Preset, run: Run, seeds: Seeds, minutes: float
 ) -> tuple[Logs, int | None]:
     """Trains; returns a report of the supervised start, and the signal that came."""
     from kpg.cli.recording import StopOnSignal
+    from kpg.trainers.running.checkpoints import Checkpoint, youngest
 
     kind, stop = kind_of(chosen.env), StopOnSignal()
     trainer, env, validation, schedule = parts
     callbacks = kind.callbacks(run, trainer, validation, schedule.total_steps)
+    callbacks.append(stop)
     try:
         with stop.listening():
-            started = kind.pretrain(trainer.policy, chosen, pretraining_seed, [stop])
+            if youngest(run.checkpoints, is_chief=False) is not None:
+                started = run.pretraining()
+            else:
+                started = kind.pretrain(
+                    trainer.policy, chosen, seeds.pretraining, [stop]
+                )
+                if started:
+                    runs.write_json(run.pretraining_file, started)
+            if stop.received is None:  # half a supervised start is not gone on from
+                checkpoint = Checkpoint(run.checkpoints, minutes, tell=_tell)
+                callbacks.append(checkpoint)
             trainer.fit(
                 env,
                 epochs=schedule.epochs,
                 steps_per_epoch=schedule.steps_per_epoch,
                 validation_data=validation,
                 validation_episodes=chosen.validation_episodes,
-                callbacks=[*callbacks, stop],
+                callbacks=callbacks,
                 verbose=0,
                 real_steps=True,
             )
@@ -145,6 +191,10 @@ def _fit(
         env.close()
         validation.close()
     return started, stop.received
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _settings(chosen: Preset, seed: int, schedule: Schedule) -> Config:
@@ -193,7 +243,7 @@ def _in_words(values: Config) -> str:
         f"(and {values['compile_seconds']:.1f} s of compiling)"
     ]
     if values["interrupted"]:
-        lines += ["Interrupted; what was learned so far is kept."]
+        lines += [f"Interrupted: go on with `kpg train --resume {values['run']}`"]
     else:
         lines += [f"Best model: {episode_statistics.in_words(values)}"]
         if values["solved"] is None:

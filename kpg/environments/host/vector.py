@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from kpg import checks, spaces
 from kpg.environments.environment import Environment
+from kpg.environments.host import inner
 from kpg.environments.partner import Partner
 from kpg.limits import time_limit
 from kpg.types import Array, Nest, Space
@@ -263,6 +264,19 @@ class HostEnvironment(Environment):
             self._sent = batch
         else:
             self._parted.step_async(batch, part)
+
+    def state(self, pickled: bool = False) -> Nest:
+        """Returns where the episodes are, or `None` if that cannot be told.
+
+        See `kpg.environments.host.inner`, also for `pickled`.
+        """
+        kept = inner.state(self.vector_env, pickled)
+        return None if kept is None else {"inner": kept, "ended": self._ended.copy()}
+
+    def set_state(self, state: Nest) -> None:
+        """Goes on where another one was when it returned its `state`."""
+        inner.set_state(self.vector_env, state["inner"])
+        self._ended, self._begun, self._first_seed = state["ended"], True, None
 
     @override
     def measured(self) -> dict[str, float]:

@@ -209,3 +209,17 @@ def test_a_class_that_keras_does_not_know_is_loaded_too(
 def test_text_tasks_take_them_too(inside: Path, steeper: Path) -> None:
     text = kind_of("text:letters").load("text:letters", "own_algorithms:Steeper")
     assert text.trainer == kind_of("text:letters").load("text:letters").trainer
+
+
+def test_a_whole_last_model_beside_a_damaged_best_one_is_named(
+    run_directory: Path, tmp_path: Path
+) -> None:
+    run = Run(tmp_path)
+    for name in ("settings.json", "best.keras", "last.keras"):
+        (tmp_path / name).write_bytes((run_directory / name).read_bytes())
+    run.best_file.write_bytes(run.best_file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"last\.keras.*is whole: remove best\.keras"):
+        algorithms.load(run)
+    assert algorithms.load(run, "last").env_steps == 1024
+    run.best_file.unlink()
+    assert algorithms.load(run).env_steps == 1024

@@ -47,6 +47,43 @@ def test_the_best_model_is_kept(tmp_path: Path) -> None:
     assert recorder.best == -3.0
 
 
+def test_a_run_that_goes_on_keeps_its_best_and_no_epoch_twice(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    first = RunRecorder(run)
+    attach(first)
+    first.on_epoch_begin(0)
+    first.on_epoch_end(0, {"val_return": -5.0})
+    run.append_completions([{"epoch": 1}])
+    state = first.get_state()
+    for epoch, validation in enumerate([-2.0, -3.0, math.nan], 1):
+        first.on_epoch_end(epoch, {"val_return": validation})
+    run.append_completions([{"epoch": 2}])
+    with run.metrics_file.open("a") as file:
+        file.write('{"epoch": 5, "val')
+    half = tmp_path / f".{'0' * 32}-best.keras"
+    half.touch()
+    again = RunRecorder(run)
+    trainer = attach(again)
+    again.set_state(state)
+    # The file is of an epoch after the checkpoint.
+    assert again.best == -2.0
+    again.on_epoch_begin(1)
+    assert not half.exists()
+    assert [logs["epoch"] for logs in run.metrics()] == [1]
+    assert run.completions_file.read_text() == '{"epoch": 1}\n'
+    again.on_epoch_end(1, {"val_return": -4.0})
+    again.on_epoch_begin(2)
+    assert [logs["epoch"] for logs in run.metrics()] == [1, 2]
+    assert not hasattr(trainer, "saved")
+    # What a signal has cut is trained again.
+    trainer.stop_training = True
+    again.on_epoch_end(2, {"val_return": 9.0})
+    assert (len(run.metrics()), again.best) == (2, -2.0)
+    # Without a checkpoint everything begins anew.
+    RunRecorder(run).on_epoch_begin(0)
+    assert run.metrics() == [] and run.completions_file.read_text() == ""
+
+
 def test_plain_progress_is_a_line_an_epoch() -> None:
     stream = io.StringIO()
     progress = Progress(1000, stream)

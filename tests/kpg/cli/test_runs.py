@@ -88,3 +88,35 @@ def test_the_best_model_goes_before_the_last(tmp_path: Path) -> None:
     run.best_file.touch()
     assert run.model_file() == run.best_file
     assert run.model_file("last") == run.last_file
+
+
+def test_what_a_dead_writer_left_of_a_line_does_not_count(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.append_metrics({"epoch": 1})
+    size = run.sizes()["metrics.jsonl"]
+    run.append_metrics({"epoch": 2})
+    with run.metrics_file.open("a") as file:
+        file.write('{"epoch": 3')
+    assert run.metrics() == [{"epoch": 1}, {"epoch": 2}]
+    assert run.metrics(size) == [{"epoch": 2}]
+    run.cut({"metrics.jsonl": size})
+    run.cut({"metrics.jsonl": 10 * size})  # never longer
+    assert run.metrics_file.read_text() == '{"epoch": 1}\n'
+
+
+def test_a_full_disk_is_told_with_the_path(tmp_path: Path) -> None:
+    run = Run("/dev/full/..")
+    run.metrics_file = Path("/dev/full")
+    with pytest.raises(OSError, match="/dev/full could not be written: No space left"):
+        run.append_metrics({"epoch": 1})
+    with pytest.raises(OSError, match=r"nowhere/result\.json could not be written"):
+        runs.write_json(tmp_path / "nowhere" / "result.json", {})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "{'a': 1}"])
+def test_a_damaged_result_is_told(tmp_path: Path, text: str) -> None:
+    run = Run(tmp_path)
+    assert run.result() == {}
+    run.result_file.write_text(text)
+    with pytest.raises(ValueError, match=r"remove it.*Received: .*result.json, which"):
+        run.result()

@@ -17,6 +17,7 @@ from gymnasium.vector import SyncVectorEnv
 import kpg
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.running.fitting import EpochLog
+from tests import resuming
 from tests.environments import Walk, limited
 from tests.fragments import states_of, traces, values_of
 
@@ -400,6 +401,37 @@ def test_a_run_that_broke_off_is_backed_up_and_restored(
         np.testing.assert_array_equal(got, want)
     trainer.fit(fitted.env, callbacks=following, **shared)  # a run of its own
     assert seen == [2, 3, 0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("kind", ["file", "backup"])
+def test_a_rate_decays_once_however_often_training_begins(
+    kind: str, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"epochs": 6, "steps_per_epoch": 1, "verbose": 0}
+
+    def breaks(epoch: int, logs: Any) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "{epoch}.keras"
+    saving: Any = keras.callbacks.ModelCheckpoint(path)
+    if kind == "backup":
+        saving = keras.callbacks.BackupAndRestore(tmp_path)
+    failing = keras.callbacks.LambdaCallback(on_epoch_begin=breaks)
+    trainer = resuming.make(resuming.in_graph())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(resuming.in_graph(), callbacks=[saving, failing], **how)
+    if kind == "file":
+        loaded = kpg.load(tmp_path / "3.keras")
+        history = loaded.fit(resuming.in_graph(), initial_epoch=3, **how)
+    else:
+        other = resuming.make(resuming.in_graph())
+        other.optimizer.learning_rate = 1.0  # the file has another one
+        history = other.fit(resuming.in_graph(), callbacks=[saving], **how)
+    left = [0.05 * (1 - epoch / 6) for epoch in (3, 4, 5)]
+    assert history.epoch == [3, 4, 5]
+    assert history.history["learning_rate"] == pytest.approx(left)
 
 
 def test_keras_limits_trials_and_stops(

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import kpg
 from kpg.environments import HostEnvironment
-from kpg.trainers.running.saving import revived_models, write_aside
+from kpg.trainers.running.saving import revived_models
 from tests.environments import Noted
 
 
@@ -31,31 +34,11 @@ def test_a_failed_save_keeps_the_old_file(
     def fails(*arguments: Any, **options: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("kpg.trainers.running.saving.os.replace", fails)
+    monkeypatch.setattr("kpg.files.os.replace", fails)
     with pytest.raises(OSError, match="disk full"):
         trainer.save(path)
     assert path.read_bytes() == whole
     assert [entry.name for entry in tmp_path.iterdir()] == ["trainer.keras"]
-
-
-def test_what_is_half_written_is_not_seen(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def write(aside: Path) -> None:
-        aside.write_text("half")
-        assert aside.parent == path.parent and path.read_text() == "old"
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_aside(path, True, write)
-    assert path.read_text() == "old" and [*tmp_path.iterdir()] == [path]
-
-    def rewrite(aside: Path) -> None:
-        aside.write_text("new")
-
-    write_aside(path, True, rewrite)
-    assert path.read_text() == "new" and [*tmp_path.iterdir()] == [path]
 
 
 def test_a_critic_on_the_trunk_of_its_policy_gets_that_of_the_new_one() -> None:
@@ -110,3 +93,83 @@ def test_the_suffix_to_type_is_told(
     trainer = make_trainer("PPO")
     with pytest.raises(ValueError, match=r"type `save\('.*m.*\.keras'\)`.*Received"):
         trainer.save(name)
+
+
+class Listed(keras.layers.Layer):
+    """A backbone of one's own, whose layers are in a list and a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = [keras.layers.Dense(3)]
+        self.second = {"dense": keras.layers.Dense(2)}
+
+    def build(self, shape: Any) -> None:
+        self.first[0].build(shape)
+        self.second["dense"].build((None, 3))
+
+    def call(self, inputs: Any) -> Any:
+        return self.second["dense"](self.first[0](tf.reshape(inputs, [-1, 2])))
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return (None, 2)
+
+
+ROWS = gym.spaces.Box(-1.0, 1.0, (2,))
+EVERYTHING = gym.spaces.Dict(
+    box=ROWS, choice=gym.spaces.Discrete(3), text=gym.spaces.Text(3)
+)
+PIXELS = gym.spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("space", "options"),
+    [
+        (ROWS, {"hidden_units": (3,)}),
+        (EVERYTHING, {"hidden_units": (3,), "memory": "lstm", "memory_units": 2}),
+        (ROWS, {"hidden_units": (3,), "memory": "transformer", "memory_units": 4}),
+        (ROWS, {"backbone": Listed}),
+        (PIXELS, {}),
+    ],
+    ids=["plain", "nested", "transformer", "own", "image"],
+)
+def test_a_checkpoint_of_tensorflow_holds_every_variable(
+    space: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    def own() -> dict[str, Any]:
+        return {k: v() if k == "backbone" else v for k, v in options.items()}
+
+    def made() -> Any:
+        policy = kpg.models.Policy(space, gym.spaces.Box(-1, 1, (1,)), **own())
+        critic = kpg.models.Critic(space, **own())
+        how = {"reference": kpg.trainers.KL(0.1), "num_steps": 4, "minibatch_size": 4}
+        trainer = kpg.trainers.PPO(policy, critic, **how)
+        trainer.compile("adam", critic_optimizer="adam")
+        return trainer
+
+    def variables_of(trainer: Any) -> list[Any]:
+        owners = (trainer, trainer.optimizer, trainer.critic_optimizer)
+        return [variable for owner in owners for variable in owner.variables]
+
+    first, second = made(), made()
+    for index, variable in enumerate(variables_of(first)):
+        variable.assign(np.full(variable.shape, index + 2))
+    path = tf.train.Checkpoint(trainer=first).save(str(tmp_path / "all"))
+    tf.train.Checkpoint(trainer=second).restore(path).assert_consumed()
+    found = zip(variables_of(first), variables_of(second), strict=True)
+    assert not [one.path for one, two in found if not np.array_equal(one, two)]
+    path = tf.train.Checkpoint(policy=first.policy).save(str(tmp_path / "policy"))
+    policy = made().policy
+    tf.train.Checkpoint(policy=policy).restore(path)
+    found = zip(first.policy.variables, policy.variables, strict=True)
+    assert not [one.path for one, two in found if not np.array_equal(one, two)]
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_seed_that_was_drawn_is_saved(
+    make_trainer: Callable[..., Any], tmp_path: Path
+) -> None:
+    trainer = make_trainer("PPO", seed=None)
+    trainer.save(tmp_path / "trainer.keras")
+    loaded = kpg.load(tmp_path / "trainer.keras")
+    assert loaded.effective_seed == trainer.effective_seed == loaded.seed
+    assert make_trainer("PPO", seed=None).effective_seed != trainer.effective_seed

@@ -31,3 +31,10 @@ def test_what_is_no_run_is_told_what_it_is(kpg_command: Kpg, exported: Path) -> 
     assert f"this is what `kpg export` wrote: type `kpg serve {exported}`" in twice
     model = one_line(kpg_command("evaluate", Path("runs", "1", "best.keras")))
     assert f"type its folder, {Path('runs', '1')}" in model
+
+
+def test_a_damaged_result_is_told(kpg_command: Kpg, unfinished_run: Path) -> None:
+    (unfinished_run / "result.json").write_text("{env_steps: 3}")
+    result = kpg_command("export", unfinished_run, "servables")
+    assert result.code == 1
+    assert "result.json, which is damaged" in one_line(result)

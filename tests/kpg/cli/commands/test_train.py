@@ -15,6 +15,7 @@ import kpg
 from kpg.cli.commands import train
 from kpg.cli.kind import kind_of
 from kpg.cli.runs import Run
+from kpg.trainers.running import checkpoints
 from tests.command_line import SMALL, Kpg, one_line
 
 TRAIN_KEYS = {
@@ -108,7 +109,13 @@ def test_train_on_a_host_environment(kpg_command: Kpg, tmp_path: Path) -> None:
     assert result.values["solved"] is None  # Blackjack has no threshold.
 
 
-def test_the_first_signal_stops_and_saves(kpg_command: Kpg, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+)
+def test_the_first_signal_stops_and_saves(
+    kpg_command: Kpg, tmp_path: Path, number: signal.Signals
+) -> None:
     directory = tmp_path / "run"
     budget = ["--total-steps", "1e9", "--set", "steps_per_epoch=2"]
     command = [sys.executable, "-m", "kpg", "train", "CartPole-v1", *SMALL, *budget]
@@ -121,14 +128,18 @@ def test_the_first_signal_stops_and_saves(kpg_command: Kpg, tmp_path: Path) -> N
         deadline = time.monotonic() + 120
         while not (directory / "best.keras").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT, err
+    assert process.returncode == 128 + number, err
     assert "stopping and saving" in err
     values = json.loads(out.splitlines()[-1])
     assert values["interrupted"] is True
     assert values["return_mean"] is None
     assert {path.name for path in directory.iterdir()} >= {"last.keras", "result.json"}
+    saved = checkpoints.youngest(directory / "checkpoints")
+    assert saved is not None
+    iterations = int(kpg.load(directory / "last.keras").iteration)
+    assert 2 * saved.state["fit"]["epoch"] + saved.state["fit"]["step"] == iterations
     assert kpg_command("evaluate", directory, "--episodes", 2).code == 0
 
 

@@ -146,7 +146,7 @@ class Fitting:
         self._model.stop_training = False
         self._model._initial_epoch = None
         engine, self._base_rates = self.engine, self.engine.rates
-        self.callbacks.on_train_begin()
+        self._tell(self.callbacks.on_train_begin)
         logs: Logs | None = None
         first = self._model._initial_epoch or initial_epoch
         self._before = self._env_steps() - first * self.steps * engine.rows
@@ -166,22 +166,47 @@ class Fitting:
             if engine.base_rates is not None:  # from which a later fit starts, too
                 engine.rates, engine.base_rates = engine.base_rates, None
         self.finalize()
-        self.callbacks.on_train_end(logs)
+        self._tell(self.callbacks.on_train_end, logs)
 
     def _run_epoch(self, epoch: int) -> Logs:
         rates = self.engine.rates
-        self.callbacks.on_epoch_begin(epoch)
-        self._refuse_two_schedules(rates)
+        self._tell(self._begin_epoch, epoch, rates)
         logs = self._train(epoch)
         rates = self.engine.rates
         logs.update(self.engine.env.measured())
         logs.update(env_steps=self._env_steps(), learning_rate=rates[0])
-        if self.validate is not None and self._validates(epoch + 1):
-            validated = logs_of(self.validate(self.callbacks))
-            logs.update({f"val_{name}": own for name, own in validated.items()})
+        logs = self.engine.agreement.of_chief(lambda: self._validated(epoch, logs))
+        self._tell(self._end_epoch, epoch, rates, logs)
+        return logs
+
+    def _tell(
+        self, notify: Callable[..., object], *arguments: object, seconds: float = 0.0
+    ) -> float:
+        """Calls callbacks; all workers stop if those of one of them want to.
+
+        Returns the mean of all workers' `seconds`.
+        """
+        agreement = self.engine.agreement
+        with agreement.meeting() as said:
+            notify(*arguments)
+            said += [float(self._model.stop_training), seconds]
+        self._model.stop_training = said[0] > 0.0
+        return said[1] / agreement.workers
+
+    def _begin_epoch(self, epoch: int, rates: list[float]) -> None:
+        self.callbacks.on_epoch_begin(epoch)
+        self._refuse_two_schedules(rates)
+
+    def _end_epoch(self, epoch: int, rates: list[float], logs: Logs) -> None:
         self.callbacks.on_epoch_end(epoch, logs)
         if epoch + 1 < self.epochs:
             self._refuse_two_schedules(rates)
+
+    def _validated(self, epoch: int, logs: Logs) -> Logs:
+        """Returns an epoch's logs with those of its evaluation, if it ends with one."""
+        if self.validate is not None and self._validates(epoch + 1):
+            validated = logs_of(self.validate(self.callbacks))
+            logs.update({f"val_{name}": own for name, own in validated.items()})
         return logs
 
     def _validates(self, epoch: int) -> bool:
@@ -201,12 +226,11 @@ class Fitting:
             if left < 1:
                 break
             size = self._pace.size(left)
-            self.callbacks.on_train_batch_begin(step)
+            self._tell(self.callbacks.on_train_batch_begin, step)
             start, before = time.perf_counter(), self._env_steps()
             sums = self.engine.run(size, done, total, self._base_rates)
             seconds = time.perf_counter() - start
             self._seconds.append((seconds, size))
-            self._pace.add(seconds, size)
             log.add(sums, size, self._env_steps() - before, seconds)
             if log.broken == "broken_environment":
                 raise ValueError(
@@ -219,7 +243,9 @@ class Fitting:
             if log.broken:
                 raise broken_policy()
             step += size
-            self.callbacks.on_train_batch_end(step - 1, log.batch_logs())
+            ended = self.callbacks.on_train_batch_end
+            seconds = self._tell(ended, step - 1, log.batch_logs(), seconds=seconds)
+            self._pace.add(seconds, size)
             if self._model.stop_training:
                 break
         return log.epoch_logs()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,11 +20,15 @@ from kpg.types import Config, Logs
 from kpg.version import __version__
 
 if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
     from kpg.environments.environment import Environment
     from kpg.trainers.trainer import Trainer
 
 _EPOCHS = 50
 _FINAL_EPISODES = 100
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _FLAGS = ("algorithm", "num_envs", "total_steps")  # settings with a flag of their own
 
 
@@ -46,8 +52,8 @@ class Parts(NamedTuple):
 
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
-    if options.output is not None:
-        runs.check_new(options.output)
+    if options.output is not None and options.strategy != "multiworker":
+        runs.check_new(options.output)  # of several workers the chief does it later
     with usage_errors():
         if options.algorithm is not None:
             algorithms.check_name(options.algorithm)
@@ -57,7 +63,13 @@ def run(options: argparse.Namespace) -> CommandResult:
     with usage_errors():
         flags = {k: getattr(options, k) for k in _FLAGS if getattr(options, k)}
         chosen = kind_of(options.env).chosen_preset(options.env, assignments | flags)
-        parts = build(chosen, seeds)
+        strategy = _strategy(options)
+        if "jit_compile" not in assignments and strategy.num_replicas_in_sync > 1:
+            chosen = dataclasses.replace(chosen, jit_compile="auto")
+        with strategy.scope():
+            parts = build(chosen, seeds, float(options.worker_deadline))
+    if not parts.trainer.is_chief:
+        return _assist(parts, chosen, seeds.pretraining)
     run = runs.create(options.output, chosen.env)
     runs.write_json(run.settings_file, _settings(chosen, options.seed, parts.schedule))
     started, stopped_by = _fit(parts, chosen, run, seeds.pretraining)
@@ -75,7 +87,31 @@ def run(options: argparse.Namespace) -> CommandResult:
     return CommandResult(values, _in_words(values), exit_code)
 
 
-def build(chosen: Preset, seeds: Seeds) -> Parts:
+def _strategy(options: argparse.Namespace) -> tf.distribute.Strategy:
+    import tensorflow as tf
+
+    from kpg.trainers.running import strategies
+
+    config = os.environ.get("TF_CONFIG", "")
+    if options.strategy is not None:
+        return strategies.make_strategy(options.strategy, options.worker_deadline)
+    if strategies.workers_in(config) > 1:
+        raise ValueError(
+            "TF_CONFIG names several workers, each of which would train by itself: add "
+            f"--strategy multiworker, or unset it. Received: TF_CONFIG={config!r}"
+        )
+    return tf.distribute.get_strategy()
+
+
+def _assist(parts: Parts, chosen: Preset, pretraining_seed: int) -> CommandResult:
+    """Trains as a worker that is not the chief and writes nothing."""
+    _, stopped_by = _fit(parts, chosen, None, pretraining_seed)
+    values = {"env": chosen.env, "env_steps": parts.trainer.env_steps}
+    text = f"{chosen.env}: {values['env_steps']:,} steps; the chief has the run."
+    return CommandResult(values, text, 0 if stopped_by is None else 128 + stopped_by)
+
+
+def build(chosen: Preset, seeds: Seeds, worker_deadline: float = 60.0) -> Parts:
     """Makes environments, models and a compiled trainer, or raises a `ValueError`."""
     import keras
 
@@ -89,6 +125,7 @@ def build(chosen: Preset, seeds: Seeds) -> Parts:
         optimizer=keras.optimizers.Adam(chosen.learning_rate, epsilon=1e-5),
         steps_per_execution=schedule.steps_per_execution,
         jit_compile=chosen.jit_compile,
+        worker_deadline=worker_deadline,
     )
     # `fit` would refuse these too, but only once there is a run directory.
     trainer.check_environment(env)
@@ -119,14 +156,20 @@ def planned(chosen: Preset, num_steps: int, in_graph: bool) -> Schedule:
 
 
 def _fit(
-    parts: Parts, chosen: Preset, run: Run, pretraining_seed: int
+    parts: Parts, chosen: Preset, run: Run | None, pretraining_seed: int
 ) -> tuple[Logs, int | None]:
-    """Trains; returns a report of the supervised start, and the signal that came."""
+    """Trains; returns a report of the supervised start, and the signal that came.
+
+    A worker without a `run` learns with the others and writes nothing.
+    """
     from kpg.cli.recording import StopOnSignal
+    from kpg.trainers.running.agreement import Agreement
 
     kind, stop = kind_of(chosen.env), StopOnSignal()
     trainer, env, validation, schedule = parts
-    callbacks = kind.callbacks(run, trainer, validation, schedule.total_steps)
+    callbacks: list[keras.callbacks.Callback] = []
+    if run is not None:
+        callbacks = kind.callbacks(run, trainer, validation, schedule.total_steps)
     try:
         with stop.listening():
             started = kind.pretrain(trainer.policy, chosen, pretraining_seed, [stop])
@@ -140,11 +183,15 @@ def _fit(
                 verbose=0,
                 real_steps=True,
             )
-            trainer.save(str(run.last_file))
+            with Agreement(trainer.distribute_strategy).meeting(patient=True) as said:
+                if run is not None:
+                    trainer.save(str(run.last_file))
+                said += [float(stop.received == number) for number in _SIGNALS]
     finally:
         env.close()
         validation.close()
-    return started, stop.received
+    came = zip(_SIGNALS, said, strict=True)
+    return started, next((number for number, count in came if count), None)
 
 
 def _settings(chosen: Preset, seed: int, schedule: Schedule) -> Config:

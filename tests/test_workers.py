@@ -50,7 +50,7 @@ def launched(*arguments: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def said(output: str) -> list[dict[str, Any]]:
-    """Returns the objects that both workers printed for each check, the chief's first."""
+    """Returns the objects that both workers printed, the chief's first."""
     lines = [line for line in output.splitlines() if '{"check"' in line]
     pairs = [line.removeprefix("[worker ").split("] ", 1) for line in sorted(lines)]
     return [{"worker": int(number), **json.loads(text)} for number, text in pairs]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -91,8 +90,11 @@ def make(
             )
         _refuse_wrappers(wrappers, "EnvPool")
         name = id.removeprefix("envpool:")
-        vector = functools.partial(EnvPoolVectorEnv, name, **kwargs)
-        return HostEnvironment(vector(num_envs), seed, make=vector)
+
+        def pool(copies: int) -> VectorEnv[Any, Any, Any]:
+            return EnvPoolVectorEnv(name, copies, **kwargs)
+
+        return HostEnvironment(pool(num_envs), seed, make=pool)
     id = _imported(id)
     entry, registered = find(id), gymnasium.registry.get(id)
     plain = registered is None or not (wrappers or env_kwargs)

@@ -77,7 +77,7 @@ def _wait(workers: Sequence[subprocess.Popen[str]]) -> int:
     for reader in readers:
         reader.start()
     code, last = 0, float("inf")
-    while any(worker.poll() is None for worker in workers):
+    while None in [worker.poll() for worker in workers]:
         failed = [worker.returncode for worker in workers if worker.returncode]
         if failed and not code:
             code, last = failed[0], time.monotonic() + _NOTICE

@@ -135,7 +135,8 @@ def test_alone_nothing_is_agreed_on(strategy: str) -> None:
 def aborted(words: str) -> Exception:
     """Returns what TensorFlow raises of a collective that ended."""
     said = f"Graph execution error:\n\nCollective ops is aborted by: {words}\nRestart"
-    return tf.errors.UnavailableError(None, None, said)
+    error: Exception = tf.errors.UnavailableError(None, None, said)
+    return error
 
 
 def test_a_worker_that_is_gone_is_told_in_words() -> None:

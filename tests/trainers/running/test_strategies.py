@@ -100,9 +100,9 @@ STRATEGIES: dict[str, Any] = {
 
 def models() -> tuple[Any, Any]:
     env: Any = kpg.make("CartPole-v1")
-    spaces, small = (env.observation_space, env.action_space), {"hidden_units": (2,)}
-    policy = kpg.models.Policy(*spaces, **small)
-    return policy, kpg.models.Critic(spaces[0], **small)
+    spaces = env.observation_space, env.action_space
+    policy = kpg.models.Policy(*spaces, hidden_units=(2,))
+    return policy, kpg.models.Critic(spaces[0], hidden_units=(2,))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

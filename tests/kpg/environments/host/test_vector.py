@@ -538,8 +538,8 @@ def test_workers_split_the_copies() -> None:
     assert whole.calls == 0
     assert whole.share(1, 2) is own  # which goes on with its episodes
     whole.close()
-    limited: Any = as_environment(factory(0), 4, max_episode_steps=7)
-    assert limited.share(0, 2).max_episode_steps == 7
+    limited: Any = as_environment(factory(0), 4, max_episode_steps=5)
+    assert limited.share(0, 2).max_episode_steps == 5
 
 
 def test_what_workers_cannot_split_is_refused() -> None:

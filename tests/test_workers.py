@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,18 @@ def test_a_stuck_worker_is_not_waited_for() -> None:
     limit = worker_program.LIMIT
     assert chief["error"].startswith(f"The other workers did not come within {limit}")
     assert limit <= chief["seconds"] < limit + 10.0
+
+
+def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "program.py"
+    path.write_text(text.replace("cart_pole.keras", str(tmp_path / "saved.keras")))
+    with launched(path) as process:
+        output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0 and "[worker 0] Epoch 2/2" in output
+    assert "[worker 1] Epoch" not in output
+    assert kpg.load(tmp_path / "saved.keras").env_steps == 2 * 10 * 8 * 32
 
 
 def children_of(process: subprocess.Popen[str]) -> list[int]:

@@ -20,6 +20,7 @@ from kpg.trainers.reinforce import REINFORCESettings as REINFORCESettings
 from kpg.trainers.running import kinds
 from kpg.trainers.running.checkpoints import Checkpoint as Checkpoint
 from kpg.trainers.running.loading import load as load
+from kpg.trainers.running.strategies import make_strategy as make_strategy
 from kpg.trainers.settings import TrainerSettings as TrainerSettings
 from kpg.trainers.trainer import Trainer as Trainer
 

@@ -22,7 +22,9 @@ from kpg.models.normalization import RunningNormalization
 from kpg.models.policy import Policy
 from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.reference import Reference
+from kpg.trainers.learning.replicas import workers_of
 from kpg.trainers.learning.training import Optimized, Training
+from kpg.trainers.running.agreement import DEADLINE
 from kpg.trainers.running.compilation import checked_jit_compile
 from kpg.trainers.running.elsewhere import Elsewhere, refuse_others
 from kpg.trainers.running.fitting import Callbacks, Fitting, callback_list, logs_of
@@ -38,6 +40,7 @@ from kpg.trainers.running.parts import (
 )
 from kpg.trainers.running.programs import Environments, Programs, partner_of
 from kpg.trainers.running.saving import SavedTrainer
+from kpg.trainers.running.strategies import check_scope, check_strategy
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Config, Nest
 
@@ -106,6 +109,11 @@ class Trainer(Algorithm, SavedTrainer):
         super().__init__(name=name)
         optional = self.critic_is_optional
         check_models(type(self).__name__, policy, critic, executor, optional)
+        check_strategy(self.distribute_strategy)
+        models = {"policy": policy, "critic": critic, "executor": executor}
+        for each, model in models.items():
+            if model is not None:
+                self._check_scope(model.variables, f"{each} = …", "trainer = …")
         self.settings = self.settings_class.make(settings)
         self._said = frozenset(settings)
         self.policy = policy
@@ -131,6 +139,12 @@ class Trainer(Algorithm, SavedTrainer):
         self._environments = Environments()
         self.add_state()
         self.built = True  # its models are
+
+    def _check_scope(
+        self, variables: Sequence[keras.Variable], made: str, used: str
+    ) -> None:
+        """See `check_scope`."""
+        check_scope(self.distribute_strategy, variables, made, used)
 
     def optimized_variables(self) -> list[Optimized]:
         """Returns each optimizer with its variables, in the order of the gradients.
@@ -175,7 +189,13 @@ class Trainer(Algorithm, SavedTrainer):
             reference=self.reference,
             partner=partner,
             group_size=group_size,
+            worker_deadline=self._programs.worker_deadline,
         )
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is the only worker of its strategy, or the one that writes."""
+        return workers_of(self.distribute_strategy)[0] == 0
 
     @property
     def env_steps(self) -> int:
@@ -248,6 +268,7 @@ class Trainer(Algorithm, SavedTrainer):
         critic_optimizer: Identifier | None = None,
         executor_optimizer: Identifier | None = None,
         auto_scale_loss: bool = True,
+        worker_deadline: float | None = DEADLINE,
         **others: Never,
     ) -> None:
         """Chooses optimizers and how graphs run.
@@ -269,6 +290,9 @@ class Trainer(Algorithm, SavedTrainer):
             auto_scale_loss: Whether optimizers become `LossScaleOptimizer`s if a layer
                 has the policy "mixed_float16", so that no gradient vanishes. Defaults
                 to `True`.
+            worker_deadline: Seconds > 0 that the workers of a
+                `MultiWorkerMirroredStrategy` wait for each other before they end with
+                an error; `None` is for ever. Defaults to 60.
             **others: Refused: what `keras.Model.compile` has and a trainer does not.
 
         Raises:
@@ -279,6 +303,10 @@ class Trainer(Algorithm, SavedTrainer):
         if steps_per_execution != "auto":
             per_call = checks.whole_number("steps_per_execution", steps_per_execution)
         jit_compile = checked_jit_compile(jit_compile, self.distribute_strategy)
+        if worker_deadline is not None:
+            worker_deadline = checks.positive("worker_deadline", worker_deadline)
+        used = "trainer.compile(…)"
+        self._check_scope(self.variables, "trainer = …", used)
         schedule = self.settings.learning_rate_schedule
         with self.distribute_strategy.scope():
             if optimizer is None:
@@ -291,6 +319,9 @@ class Trainer(Algorithm, SavedTrainer):
                 executor_optimizer, self.executor, schedule
             )
             check_distinct((optimizer, own, learned))
+            for each in filter(None, (optimizer, own, learned)):
+                made = f"keras.optimizers.{type(each).__name__}(…)"
+                self._check_scope(each.variables, made, used)
             if auto_scale_loss and uses_half_precision(self):
                 optimizer, own, learned = map(scaling, (optimizer, own, learned))
             super().compile(optimizer, jit_compile=False, auto_scale_loss=False)
@@ -299,7 +330,9 @@ class Trainer(Algorithm, SavedTrainer):
             for each, variables in self.optimized_variables():
                 if not each.built:
                     each.build(variables)
-        self._programs = Programs(self.distribute_strategy, jit_compile, per_call)
+        self._programs = Programs(
+            self.distribute_strategy, jit_compile, per_call, worker_deadline
+        )
         self._programs.compiled = self.optimized_variables()
 
     @override
@@ -375,6 +408,7 @@ class Trainer(Algorithm, SavedTrainer):
         steps_per_epoch = _capped(steps_per_epoch, "max_steps_per_epoch")
         for each in np.ravel(validation_freq).tolist():
             checks.whole_number("validation_freq", each)
+        self._check_scope(self.variables, "trainer = …", "trainer.fit(…)")
         self._take_length(environment)
         self.check_environment(environment)
         partner = partner_of(environment, self.executor)

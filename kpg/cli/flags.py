@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = _add(commands, "doctor", "say what is wrong with an environment or a run")
     text = "Gymnasium id, or a run directory"
     doctor.add_argument("target", metavar="ENV_OR_RUN", help=text)
+    _add_launch(commands)
     _add(commands, "list", "show the tuned presets and the in-graph environments")
     return parser
 
@@ -61,6 +62,27 @@ def _add_train(commands: Commands) -> None:
     _add_repeatable(parser, "--set", "assignments", "KEY=VALUE", text)
     text = "the run directory; default: runs/ENV/ and the next free number"
     parser.add_argument("--output", metavar="DIR", help=text)
+    text = "mirrored: all GPUs, or CPUs, of this machine; multiworker: what the "
+    text += "environment variable TF_CONFIG names, see `kpg launch`; default: none"
+    names = ("mirrored", "multiworker")
+    parser.add_argument("--strategy", choices=names, help=text)
+    text = "seconds that workers wait for each other; default: %(default)s"
+    parser.add_argument(
+        "--worker-deadline", metavar="SECONDS", type=_positive, default=60, help=text
+    )
+
+
+def _add_launch(commands: Commands) -> None:
+    does = "try out several workers on this machine"
+    parser = _add(commands, "launch", does)
+    text = "number of processes, each with a TF_CONFIG of its own"
+    parser.add_argument(
+        "--workers", metavar="N", type=_positive, required=True, help=text
+    )
+    text = "`train ENV …`, as for `kpg`, or a Python file and its arguments"
+    parser.add_argument(
+        "arguments", metavar="train ENV …", nargs=argparse.REMAINDER, help=text
+    )
 
 
 def _add_evaluate(commands: Commands) -> None:

@@ -89,8 +89,12 @@ def make(
                 "backend", f"must be left out: {id} is stepped by EnvPool", backend
             )
         _refuse_wrappers(wrappers, "EnvPool")
-        pool = EnvPoolVectorEnv(id.removeprefix("envpool:"), num_envs, **kwargs)
-        return HostEnvironment(pool, seed)
+        name = id.removeprefix("envpool:")
+
+        def pool(copies: int) -> VectorEnv[Any, Any, Any]:
+            return EnvPoolVectorEnv(name, copies, **kwargs)
+
+        return HostEnvironment(pool(num_envs), seed, make=pool)
     id = _imported(id)
     entry, registered = find(id), gymnasium.registry.get(id)
     plain = registered is None or not (wrappers or env_kwargs)
@@ -102,7 +106,11 @@ def make(
         return graph
     if registered is None or backend == "graph":
         raise _unknown(id, backend)
-    host = HostEnvironment(_make_vector(registered, num_envs, wrappers, kwargs), seed)
+
+    def vector(copies: int) -> VectorEnv[Any, Any, Any]:
+        return _make_vector(registered, copies, wrappers, kwargs)
+
+    host = HostEnvironment(vector(num_envs), seed, make=vector)
     host.spec = copy.deepcopy(registered)
     host.spec.max_episode_steps = host.max_episode_steps
     return host
@@ -181,15 +189,19 @@ def _from_envs(
     if steps is not None:
         limit = checks.whole_number("max_episode_steps", steps)
         factories = [_limited(factory, limit) for factory in factories]
-    vector_env = SyncVectorEnv(factories)
-    if len({id(env.unwrapped) for env in vector_env.envs}) < len(factories):
-        raise ValueError(
-            "An environment's function must make a new one at each call: copies are "
-            f"stepped apart. Received: {vector_env.envs[0]} for several of "
-            f"{len(factories)} copies"
-        )
-    keep_known_infos(vector_env)
-    environment = HostEnvironment(vector_env, seed, steps)
+
+    def vector(copies: int) -> VectorEnv[Any, Any, Any]:
+        made = SyncVectorEnv(factories[len(factories) - copies :])
+        if len({id(env.unwrapped) for env in made.envs}) < copies:
+            raise ValueError(
+                "An environment's function must make a new one at each call: copies "
+                f"are stepped apart. Received: {made.envs[0]} for several of {copies} "
+                "copies"
+            )
+        keep_known_infos(made)
+        return made
+
+    environment = HostEnvironment(vector(len(factories)), seed, steps, vector)
     environment.spec = spec
     return environment
 

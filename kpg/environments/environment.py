@@ -52,6 +52,13 @@ class Environment(ABC):
         """Returns what was measured inside, to be logged: means since the last call."""
         return {}
 
+    def share(self, worker: int, workers: int) -> Environment:
+        """Returns what one of several workers, counted from 0, steps of the copies.
+
+        That is all of it where each replica's graph takes its own.
+        """
+        return self
+
     def partner(self) -> Partner | None:
         """Returns the model inside that can learn too, if any; call `reset` next."""
         return None

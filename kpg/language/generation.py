@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,6 +54,8 @@ class TextGeneration(Environment):
             range, or a reward needs a column that is missing.
     """
 
+    _worker, _workers = 0, 1
+
     def __init__(
         self,
         prompts: Sequence[str],
@@ -101,8 +104,23 @@ class TextGeneration(Environment):
     def chosen(self, iteration: int) -> Array:
         """Returns `[B]` indices of the prompts that an iteration completes."""
         count = self.num_envs // self.group_size
-        places = range(iteration * count, (iteration + 1) * count)
+        first = (iteration * self._workers + self._worker) * count
+        places = range(first, first + count)
         return np.repeat(self.task.drawn(places, self.seed or 0), self.group_size)
+
+    @override
+    def share(self, worker: int, workers: int) -> TextGeneration:
+        """See `Environment.share`: whole groups, of other prompts for each worker."""
+        if self.num_envs % (workers * self.group_size):
+            raise ValueError(
+                "`num_envs` must be a multiple of `group_size` times the workers. "
+                f"Received: num_envs={self.num_envs}, group_size={self.group_size}, "
+                f"{workers} workers"
+            )
+        own = copy.copy(self)
+        own._worker, own._workers = worker, workers
+        own.num_envs //= workers
+        return own if workers > 1 else self
 
     @property
     def score(self) -> Callable[..., Evaluation]:

@@ -15,6 +15,7 @@ from kpg.graph.scan import scan
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trainers.learning.reference import Drift
+from kpg.trainers.learning.replicas import sum_up
 from kpg.trainers.learning.training import Training
 from kpg.trajectories import Trajectory, cuts, flatten, resets, zero_where
 from kpg.types import Nest, Tensor
@@ -39,7 +40,7 @@ class Estimation:
         """Estimates advantages and targets of this replica's rows.
 
         `state` is the critic's before them. Returns the batch, the explained variance
-        of the values, and the critic's state after the last row.
+        of the values in these rows, and the critic's state after the last row.
         """
         values, next_values, following = self._values(trajectory, state)
         estimates = Estimates(
@@ -189,3 +190,30 @@ def _explained_variance(batch: Batch) -> Tensor:
     unexplained = variance(batch.targets - batch.values)
     explained = 1.0 - tf.math.divide_no_nan(unexplained, total)
     return tf.where(total > rounding, explained, 0.0)
+
+
+def explained_by_all(strategy: tf.distribute.Strategy, batch: Batch) -> Tensor:
+    """Returns the explained variance over the rows of several replicas.
+
+    Sums are taken outside of them: TensorFlow deadlocks where a reduction within the
+    replicas runs beside those of the updates.
+    """
+
+    def sums(batch: Batch, center: Tensor | None) -> Tensor:
+        pair = tf.stack([batch.targets, batch.targets - batch.values])
+        rows = tf.reshape(pair, [2, -1])
+        if center is not None:
+            rows = tf.square(rows - center[:, tf.newaxis])
+        valid = tf.ones_like(rows[0], tf.bool) if batch.valid is None else batch.valid
+        valid = tf.reshape(valid, [-1])
+        count = tf.reduce_sum(tf.cast(valid, tf.float32), keepdims=True)
+        return tf.concat([count, tf.reduce_sum(tf.where(valid, rows, 0.0), 1)], 0)
+
+    def means(center: Tensor | None = None) -> Tensor:
+        total = sum_up(strategy, strategy.run(sums, (batch, center)))
+        return tf.math.divide_no_nan(total[1:], total[0])
+
+    center = means()
+    total, unexplained = tf.unstack(means(center))
+    explained = 1.0 - tf.math.divide_no_nan(unexplained, total)
+    return tf.where(total > tf.square(1e-6 * center[0]), explained, 0.0)

@@ -16,7 +16,7 @@ from typing_extensions import override
 from kpg import checks, losses, spaces
 from kpg.trainers.algorithm import Iteration, Loss
 from kpg.trainers.learning.batches import Batch
-from kpg.trainers.learning.estimation import Estimation
+from kpg.trainers.learning.estimation import Estimation, explained_by_all
 from kpg.trainers.learning.minibatches import (
     Descent,
     Objective,
@@ -180,7 +180,8 @@ class Learner:
         if training.settings.normalize_observations:
             self.scaling.follow_observations(trajectory, healthy)
 
-        explained = sum_up(self.strategy, explained) / training.replicas
+        if training.replicas > 1:
+            explained = explained_by_all(self.strategy, batch)
         if trajectory.critic_state:
             following = carry.critic_state
         metrics = {

@@ -13,12 +13,26 @@ from kpg.types import Array, Nest, Tensor
 _N = TypeVar("_N")
 
 
+def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Returns the number of this worker, from 0, and how many there are.
+
+    The first is the chief. A strategy on one machine has one worker.
+    """
+    resolver = strategy.cluster_resolver
+    jobs = {} if resolver is None else resolver.cluster_spec().as_dict()
+    tasks = [(job, n) for job in sorted(jobs) for n in range(len(jobs[job]))]
+    if len(tasks) < 2:
+        return 0, 1
+    return tasks.index((resolver.task_type, resolver.task_id)), len(tasks)
+
+
 def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Trajectory:
-    """Gives each replica its share of a trajectory's B columns, as tensors."""
+    """Gives each of this worker's replicas its share of B columns, as tensors."""
     count = strategy.num_replicas_in_sync
     if count == 1:
         whole: Trajectory = tf.nest.map_structure(_constant, trajectory)
         return whole
+    count //= workers_of(strategy)[1]
 
     def part(context: tf.distribute.ReplicaContext) -> Trajectory:
         def own(nest: Nest, axis: int) -> Nest:
@@ -26,7 +40,7 @@ def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Trajector
                 if rows is None:
                     return None
                 size = rows.shape[axis] // count
-                first = context.replica_id_in_sync_group * size
+                first = context.replica_id_in_sync_group % count * size
                 window = (slice(None),) * axis + (slice(first, first + size),)
                 return tf.constant(rows[window])
 
@@ -89,5 +103,10 @@ def fold_in_replica(seed: Tensor) -> Tensor:
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return seed
-    replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-    return tf.bitwise.bitwise_xor(seed, tf.stack([replica * 0x61C88647, replica]))
+    return fold_in(seed, context.replica_id_in_sync_group)
+
+
+def fold_in(seed: Tensor, number: Tensor | int) -> Tensor:
+    """Makes a `[2]` seed that of one of several replicas or workers; 0 keeps it."""
+    number = tf.cast(number, tf.int32)
+    return tf.bitwise.bitwise_xor(seed, tf.stack([number * 0x61C88647, number]))

@@ -26,7 +26,7 @@ class Training(NamedTuple):
 
     `optimized` is in the order of the gradients; `iteration` and `env_steps` are int64
     counters; `partner` acts after the policy and learns too; for `group_size` see
-    `Environment`.
+    `Environment`; workers wait for each other for `worker_deadline` seconds.
     """
 
     algorithm: Algorithm
@@ -42,6 +42,7 @@ class Training(NamedTuple):
     reference: Reference | None = None
     partner: Partner | None = None
     group_size: int | None = None
+    worker_deadline: float | None = None
 
     @property
     def settings(self) -> TrainerSettings:

@@ -21,12 +21,14 @@ from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.iteration import Carry, Learner
 from kpg.trainers.learning.replicas import (
+    fold_in,
     fold_in_replica,
     replicated,
     split,
     sum_up,
 )
 from kpg.trainers.learning.training import Training
+from kpg.trainers.running.agreement import Agreement
 from kpg.trajectories import Trajectory
 from kpg.types import Logs, Metrics, Nest, Tensor
 
@@ -36,8 +38,8 @@ GraphCarry = tuple[graph.Carry, Carry]
 class Engine(ABC):
     """Runs iterations of a training on one environment, each where the last stopped.
 
-    `base_rates` are what the learning rates were before a `fit` whose schedule now
-    changes them.
+    `env` is this worker's share of the `whole` environment. `base_rates` are what the
+    learning rates were before a `fit` whose schedule now changes them.
     """
 
     function: tf.types.experimental.PolymorphicFunction
@@ -48,8 +50,10 @@ class Engine(ABC):
         self, training: Training, env: Environment, jit_compile: bool = False
     ) -> None:
         self.training = training
-        self.env = env
         self.strategy = training.strategy
+        self.agreement = Agreement(self.strategy, training.worker_deadline)
+        self.whole = env
+        self.env = env.share(self.agreement.worker, self.agreement.workers)
         self.learner = Learner(training)
         self.compile(jit_compile)
 
@@ -164,8 +168,8 @@ class HostedEngine(Engine):
         """Collects a trajectory, given the iteration's number and a `[2]` seed."""
 
     def steps_taken(self) -> int:
-        """Returns the environment steps of the last `collect`."""
-        return self.rows
+        """Returns this worker's environment steps of the last `collect`."""
+        return self.rows // self.agreement.workers
 
     @override
     def start(self) -> Carry:
@@ -181,19 +185,27 @@ class HostedEngine(Engine):
         for index in range(iterations):
             iteration = int(tf.convert_to_tensor(self.training.iteration))
             seeds = random.seeds([2], self.next_key(self.training.seed))
-            trajectory, episodes = self.collect(iteration, seeds[0])
-            self.training.env_steps.assign_add(self.steps_taken())
+            worker = self.agreement.worker
+            own = fold_in(seeds[0], worker) if worker else seeds[0]
+            with self.agreement.meeting() as said:
+                trajectory, episodes = self.collect(iteration, own)
+                said += [self.steps_taken(), *map(float, episodes)]
+            steps, *ended = said
+            self.training.env_steps.assign_add(int(steps))
             if self._carry is None:
                 self._carry = self.start()
-            self._carry, metrics = self.function(
-                split(self.strategy, trajectory),
-                self._carry,
-                seeds[1],
-                tf.constant((done + index) / total, tf.float32),
-                tf.constant(rates, tf.float32),
-            )
-            for name, number in {**metrics, **episodes._asdict()}.items():
-                sums[name] = sums.get(name, 0.0) + float(number)
+            with self.agreement.learning(1):
+                self._carry, metrics = self.function(
+                    split(self.strategy, trajectory),
+                    self._carry,
+                    seeds[1],
+                    tf.constant((done + index) / total, tf.float32),
+                    tf.constant(rates, tf.float32),
+                )
+                numbers = {**metrics, **Episodes(*ended)._asdict()}
+                numbers = {name: float(number) for name, number in numbers.items()}
+            for name, number in numbers.items():
+                sums[name] = sums.get(name, 0.0) + number
         return sums
 
     def learn(
@@ -229,7 +241,7 @@ class HostEngine(HostedEngine):
                 f"text task. Received: {env.name}"
             )
         self.collector = HostCollector(
-            env,
+            self.env,
             training.policy,
             training.settings.num_steps,
             training.algorithm.needs.whole_episodes,
@@ -260,7 +272,9 @@ class HostEngine(HostedEngine):
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
         if not self.collector.goes_on:
             self.restart()  # what is carried along is of those episodes
-        trajectory, episodes = self.collector.collect(seed, self.first_seed(iteration))
+        first, worker = self.first_seed(iteration), self.agreement.worker
+        first = random.fold_in(first, worker) if worker else first
+        trajectory, episodes = self.collector.collect(seed, first)
         if not self.training.settings.normalize_observations:
             self.env.check_digits(trajectory.observations)
         return trajectory, episodes
@@ -300,15 +314,17 @@ class GraphEngine(Engine):
     def run(self, iterations: int, done: float, total: int, rates: list[float]) -> Logs:
         if self._carry is None:
             self._carry = self.start()
-        self._carry, sums = self.function(
-            self._carry,
-            tf.constant(self.training.seed),
-            tf.constant(iterations),
-            tf.constant(done, tf.float32),
-            tf.constant(total, tf.float32),
-            tf.constant(rates, tf.float32),
-        )
-        return dict(zip(self._names, sums.numpy().tolist(), strict=True))
+        with self.agreement.learning(iterations):
+            self._carry, sums = self.function(
+                self._carry,
+                tf.constant(self.training.seed),
+                tf.constant(iterations),
+                tf.constant(done, tf.float32),
+                tf.constant(total, tf.float32),
+                tf.constant(rates, tf.float32),
+            )
+            numbers = sums.numpy().tolist()
+        return dict(zip(self._names, numbers, strict=True))
 
     @override
     def start(self) -> GraphCarry:

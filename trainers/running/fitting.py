@@ -160,14 +160,22 @@ class Fitting:
     def _run(self, initial_epoch: int) -> None:
         self._model.stop_training = False
         self._model._initial_epoch = None
-        self.callbacks.on_train_begin()
+        self._tell(self.callbacks.on_train_begin)
         engine, self._epoch = self.engine, self._model._initial_epoch or initial_epoch
         self._base_rates = self._first_rates = engine.rates
         self._before = self._env_steps() - self._epoch * self.steps * engine.rows
         engine.env.measured()  # by a fit that broke off
         # After `on_train_begin`, in which callbacks forget what they are reminded of.
-        resumed = any(own.restore(self) for own in self._checkpoints)
-        over = resumed and memory.ended(vars(self.callbacks)["callbacks"])
+        with engine.agreement.meeting() as said:
+            resumed = any(own.restore(self) for own in self._checkpoints)
+            over = resumed and memory.ended(vars(self.callbacks)["callbacks"])
+            place = [float(self._epoch), float(self._step)]
+            said += place
+        if said and said != [engine.agreement.workers * own for own in place]:
+            raise ValueError(
+                "All workers must go on from one checkpoint: give `Checkpoint` a "
+                f"directory that they share. Received: epoch and step {place} here"
+            )
         logs: Logs | None = None
         if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
             engine.base_rates = self._base_rates
@@ -183,7 +191,7 @@ class Fitting:
             if engine.base_rates is not None:  # from which a later fit starts, too
                 engine.rates, engine.base_rates = engine.base_rates, None
         self.finalize()
-        self.callbacks.on_train_end(logs)
+        self._tell(self.callbacks.on_train_end, logs)
 
     def settings(self) -> dict[str, Any]:
         """Returns the arguments that stay the same when a training goes on."""
@@ -216,15 +224,36 @@ class Fitting:
 
     def _run_epoch(self, epoch: int) -> Logs:
         rates = self.engine.rates
-        self.callbacks.on_epoch_begin(epoch)
-        self._refuse_two_schedules(rates)
+        self._tell(self._begin_epoch, epoch, rates)
         logs = self._train(epoch)
         stopped, rates = self._model.stop_training, self.engine.rates
         logs.update(self.engine.env.measured())
         logs.update(env_steps=self._env_steps(), learning_rate=rates[0])
-        if self.validate is not None and self._validates(epoch + 1):
-            validated = logs_of(self.validate(self.callbacks))
-            logs.update({f"val_{name}": own for name, own in validated.items()})
+        logs = self.engine.agreement.of_chief(lambda: self._validated(epoch, logs))
+        self._tell(self._end_epoch, epoch, stopped, rates, logs)
+        return logs
+
+    def _tell(
+        self, notify: Callable[..., object], *arguments: object, seconds: float = 0.0
+    ) -> float:
+        """Calls callbacks; all workers stop if those of one of them want to.
+
+        Returns the mean of all workers' `seconds`.
+        """
+        agreement = self.engine.agreement
+        with agreement.meeting() as said:
+            notify(*arguments)
+            said += [float(self._model.stop_training), seconds]
+        self._model.stop_training = said[0] > 0.0
+        return said[1] / agreement.workers
+
+    def _begin_epoch(self, epoch: int, rates: list[float]) -> None:
+        self.callbacks.on_epoch_begin(epoch)
+        self._refuse_two_schedules(rates)
+
+    def _end_epoch(
+        self, epoch: int, stopped: bool, rates: list[float], logs: Logs
+    ) -> None:
         self.callbacks.on_epoch_end(epoch, logs)
         self._epoch, self._step, self._log = epoch + 1, 0, EpochLog()
         last = self._epoch == self.epochs
@@ -235,6 +264,12 @@ class Fitting:
             checkpoint.after_epoch(
                 self, epoch + 1, last or bool(self._model.stop_training)
             )
+
+    def _validated(self, epoch: int, logs: Logs) -> Logs:
+        """Returns an epoch's logs with those of its evaluation, if it ends with one."""
+        if self.validate is not None and self._validates(epoch + 1):
+            validated = logs_of(self.validate(self.callbacks))
+            logs.update({f"val_{name}": own for name, own in validated.items()})
         return logs
 
     def _validates(self, epoch: int) -> bool:
@@ -254,21 +289,24 @@ class Fitting:
             if left < 1:
                 break
             size = self._pace.size(left)
-            self.callbacks.on_train_batch_begin(self._step)
+            self._tell(self.callbacks.on_train_batch_begin, self._step)
             start, before = time.perf_counter(), self._env_steps()
             sums = self.engine.run(size, done, total, self._base_rates)
             seconds = time.perf_counter() - start
             self._seconds.append((seconds, size))
-            self._pace.add(seconds, size)
             log.add(sums, size, self._env_steps() - before, seconds)
             self._refuse_broken(log)
             self._step += size
-            self.callbacks.on_train_batch_end(self._step - 1, log.batch_logs())
-            for checkpoint in self._checkpoints:
-                checkpoint.after_batch(self)
+            seconds = self._tell(self._end_batch, log.batch_logs(), seconds=seconds)
+            self._pace.add(seconds, size)
             if self._model.stop_training:
                 break
         return log.epoch_logs()
+
+    def _end_batch(self, logs: Logs) -> None:
+        self.callbacks.on_train_batch_end(self._step - 1, logs)
+        for checkpoint in self._checkpoints:
+            checkpoint.after_batch(self)
 
     def _refuse_broken(self, log: EpochLog) -> None:
         """Raises if environment or policy gave what nothing can be learned from."""

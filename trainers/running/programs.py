@@ -35,10 +35,12 @@ class Programs:
         strategy: tf.distribute.Strategy,
         jit_compile: bool | str,
         iterations_per_call: int | None,
+        worker_deadline: float | None = None,
     ) -> None:
         self.strategy = strategy
         self.jit_compile = jit_compile
         self.iterations_per_call = iterations_per_call
+        self.worker_deadline = worker_deadline
         self.compiled: list[Optimized] = []
         self.engine: Engine | None = None
         self.uses_xla = jit_compile is True
@@ -80,7 +82,7 @@ class Programs:
     def engine_for(self, training: Training, env: Environment) -> Engine:
         """Returns the engine for an environment, where it last stopped."""
         engine = self.engine
-        if engine is None or engine.env is not env or not engine.learns(training):
+        if engine is None or engine.whole is not env or not engine.learns(training):
             with self.strategy.scope():
                 engine = kind_of(env).engine(training, env, self.uses_xla)
         self.engine = engine

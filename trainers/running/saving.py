@@ -119,6 +119,7 @@ class SavedTrainer(TrackedModel):
             "steps_per_execution": self._programs.iterations_per_call or "auto",
             "jit_compile": self._programs.jit_compile,
             "auto_scale_loss": self._auto_scale_loss,
+            "worker_deadline": self._programs.worker_deadline,
         }
 
     def compile_from_config(self, config: Config) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 import shutil
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,11 +22,15 @@ from kpg.types import Config, Logs
 from kpg.version import __version__
 
 if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
     from kpg.environments.environment import Environment
     from kpg.trainers.trainer import Trainer
 
 _EPOCHS = 50
 _FINAL_EPISODES = 100
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _FLAGS = ("algorithm", "num_envs", "total_steps")  # settings with a flag of their own
 
 
@@ -59,7 +65,13 @@ def run(options: argparse.Namespace) -> CommandResult:
         chosen, seed = resuming.preset_of(found, given | said), found.settings()["seed"]
     seeds = Seeds.derived(seed)
     with usage_errors():
-        parts = build(chosen, seeds)
+        strategy = _strategy(options)
+        if "jit_compile" not in given and strategy.num_replicas_in_sync > 1:
+            chosen = dataclasses.replace(chosen, jit_compile="auto")
+        with strategy.scope():
+            parts = build(chosen, seeds, float(options.worker_deadline))
+    if not parts.trainer.is_chief:
+        return _assist(parts, chosen, found, seeds)
     run = found or runs.create(options.output, chosen.env)
     if found is None:
         runs.write_json(run.settings_file, _settings(chosen, seed, parts.schedule))
@@ -88,8 +100,8 @@ def _found(options: argparse.Namespace) -> Run | None:
                 "Say what to train on: `kpg train MountainCar-v0`, or `kpg train "
                 "--resume` to go on with a run. Received: no ENV"
             )
-        if options.output is not None:
-            runs.check_new(options.output)
+        if options.output is not None and options.strategy != "multiworker":
+            runs.check_new(options.output)  # of several workers the chief does it later
         return None
     if options.output is not None:
         raise UsageError(
@@ -109,7 +121,33 @@ def _given(options: argparse.Namespace) -> Config:
     return assignments | flags
 
 
-def build(chosen: Preset, seeds: Seeds) -> Parts:
+def _strategy(options: argparse.Namespace) -> tf.distribute.Strategy:
+    import tensorflow as tf
+
+    from kpg.trainers.running import strategies
+
+    config = os.environ.get("TF_CONFIG", "")
+    if options.strategy is not None:
+        return strategies.make_strategy(options.strategy, options.worker_deadline)
+    if strategies.workers_in(config) > 1:
+        raise ValueError(
+            "TF_CONFIG names several workers, each of which would train by itself: add "
+            f"--strategy multiworker, or unset it. Received: TF_CONFIG={config!r}"
+        )
+    return tf.distribute.get_strategy()
+
+
+def _assist(
+    parts: Parts, chosen: Preset, found: Run | None, seeds: Seeds
+) -> CommandResult:
+    """Trains as a worker that is not the chief and writes nothing."""
+    _, stopped_by = _fit(parts, chosen, found, seeds)
+    values = {"env": chosen.env, "env_steps": parts.trainer.env_steps}
+    text = f"{chosen.env}: {values['env_steps']:,} steps; the chief has the run."
+    return CommandResult(values, text, 0 if stopped_by is None else 128 + stopped_by)
+
+
+def build(chosen: Preset, seeds: Seeds, worker_deadline: float = 60.0) -> Parts:
     """Makes environments, models and a compiled trainer, or raises a `ValueError`."""
     import keras
 
@@ -123,6 +161,7 @@ def build(chosen: Preset, seeds: Seeds) -> Parts:
         optimizer=keras.optimizers.Adam(chosen.learning_rate, epsilon=1e-5),
         steps_per_execution=schedule.steps_per_execution,
         jit_compile=chosen.jit_compile,
+        worker_deadline=worker_deadline,
     )
     # `fit` would refuse these too, but only once there is a run directory.
     trainer.check_environment(env)
@@ -153,29 +192,39 @@ def planned(chosen: Preset, num_steps: int, in_graph: bool) -> Schedule:
 
 
 def _fit(
-    parts: Parts, chosen: Preset, run: Run, seeds: Seeds, minutes: float
+    parts: Parts,
+    chosen: Preset,
+    run: Run | None,
+    seeds: Seeds,
+    minutes: float | None = None,
 ) -> tuple[Logs, int | None]:
-    """Trains; returns a report of the supervised start, and the signal that came."""
+    """Trains; returns a report of the supervised start, and the signal that came.
+
+    A worker without a `run` learns with the others and writes nothing.
+    """
     from kpg.cli.recording import StopOnSignal
+    from kpg.trainers.running.agreement import Agreement
     from kpg.trainers.running.checkpoints import Checkpoint, youngest
 
     kind, stop = kind_of(chosen.env), StopOnSignal()
     trainer, env, validation, schedule = parts
-    callbacks = kind.callbacks(run, trainer, validation, schedule.total_steps)
+    callbacks: list[keras.callbacks.Callback] = []
+    if run is not None and trainer.is_chief:
+        callbacks = kind.callbacks(run, trainer, validation, schedule.total_steps)
     callbacks.append(stop)
     try:
         with stop.listening():
-            if youngest(run.checkpoints, is_chief=False) is not None:
+            if run is not None and youngest(run.checkpoints, is_chief=False):
                 started = run.pretraining()
             else:
                 started = kind.pretrain(
                     trainer.policy, chosen, seeds.pretraining, [stop]
                 )
-                if started:
+                if started and run is not None and trainer.is_chief:
                     runs.write_json(run.pretraining_file, started)
-            if stop.received is None:  # half a supervised start is not gone on from
-                checkpoint = Checkpoint(run.checkpoints, minutes, tell=_tell)
-                callbacks.append(checkpoint)
+            if run is not None and stop.received is None:
+                # Half a supervised start is not gone on from.
+                callbacks.append(Checkpoint(run.checkpoints, minutes, tell=_tell))
             trainer.fit(
                 env,
                 epochs=schedule.epochs,
@@ -186,11 +235,15 @@ def _fit(
                 verbose=0,
                 real_steps=True,
             )
-            trainer.save(str(run.last_file))
+            with Agreement(trainer.distribute_strategy).meeting(patient=True) as said:
+                if trainer.is_chief and run is not None:
+                    trainer.save(str(run.last_file))
+                said += [float(stop.received == number) for number in _SIGNALS]
     finally:
         env.close()
         validation.close()
-    return started, stop.received
+    came = zip(_SIGNALS, said, strict=True)
+    return started, next((number for number, count in came if count), None)
 
 
 def _tell(text: str) -> None:

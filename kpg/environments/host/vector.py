@@ -95,6 +95,8 @@ class HostEnvironment(Environment):
             own choice.
         max_episode_steps: The time limit that the environments keep, where none is
             found; see `kpg.limits`. Defaults to `None`.
+        make: Makes the vector environment with another number of copies, so that
+            several workers can split them. `kpg.make` gives it. Defaults to `None`.
 
     Infos are not read, but for final observations. In Gymnasium's own vector
     environments those that cannot be stacked become arrays of objects.
@@ -114,8 +116,11 @@ class HostEnvironment(Environment):
         vector_env: VectorEnv[Any, Any, Any],
         seed: int | None = None,
         max_episode_steps: int | None = None,
+        make: Callable[[int], VectorEnv[Any, Any, Any]] | None = None,
     ) -> None:
         self.vector_env = vector_env
+        self._make, self._said_limit = make, max_episode_steps
+        self._own: HostEnvironment | None = None
         _stack_any_infos(vector_env)
         self.autoreset_mode = mode_of(vector_env)
         self.num_envs = vector_env.num_envs
@@ -283,6 +288,25 @@ class HostEnvironment(Environment):
         return dict(getattr(self.vector_env, "measured", dict)())
 
     @override
+    def share(self, worker: int, workers: int) -> HostEnvironment:
+        """See `Environment.share`: environments of its own, made anew."""
+        if workers == 1:
+            return self
+        if self._make is None or self.num_envs % workers:
+            raise ValueError(
+                "Each worker steps its share of `num_envs`, which the workers must "
+                "divide, in environments that can be made with any number of copies: "
+                "give `fit` what `kpg.make` returns, or "
+                "`kpg.environments.HostEnvironment(vector_env, make=…)`. Received: "
+                f"num_envs={self.num_envs}, {workers} workers, make={self._make}"
+            )
+        if self._own is None:
+            vector_env = self._make(self.num_envs // workers)
+            self._own = HostEnvironment(vector_env, self.seed, self._said_limit)
+            self._own.spec = self.spec
+        return self._own
+
+    @override
     def partner(self) -> Partner | None:
         partner: Partner | None = getattr(self.vector_env, "partner", lambda: None)()
         return partner
@@ -291,6 +315,8 @@ class HostEnvironment(Environment):
     def close(self) -> None:
         if not self._closed:
             self.vector_env.close()
+            if self._own is not None:
+                self._own.close()
         self._closed = True
 
     def _reset_rows(

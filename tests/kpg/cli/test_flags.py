@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kpg.cli import flags
@@ -54,3 +56,14 @@ def test_help_names_the_algorithms(capsys: pytest.CaptureFixture[str]) -> None:
         parse("train", "--help")
     assert end.value.code == 0
     assert "PPO, ActorCritic, REINFORCE, or" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_page_on_scaling_exist() -> None:
+    page = Path(__file__).parents[3] / "docs/scaling.md"
+    lines = [line.split() for line in page.read_text("utf-8").splitlines()]
+    found = [vars(flags.parser().parse_args(s[1:])) for s in lines if s[:1] == ["kpg"]]
+    assert [(own["command"], own.get("strategy")) for own in found] == [
+        ("train", "mirrored"),
+        ("launch", None),
+        ("train", "multiworker"),
+    ]

@@ -50,6 +50,18 @@ def test_every_prompt_has_its_turn_in_each_pass() -> None:
     assert any(not np.array_equal(other.chosen(i), row) for i, row in enumerate(rows))
 
 
+def test_workers_split_whole_groups() -> None:
+    whole = task(prompts=[*"abcdefg"], num_envs=8, group_size=2)
+    assert whole.share(0, 1) is whole
+    shares = [whole.share(worker, 2) for worker in (0, 1)]
+    assert [own.num_envs for own in shares] == [4, 4] and whole.num_envs == 8
+    for iteration in range(3):
+        parts = [own.chosen(iteration) for own in shares]
+        np.testing.assert_array_equal(np.concatenate(parts), whole.chosen(iteration))
+    with pytest.raises(ValueError, match="num_envs=8, group_size=2, 3 workers"):
+        whole.share(0, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -206,3 +206,29 @@ def test_a_run_is_not_trained_again(kpg_command: Kpg, unfinished_run: Path) -> N
     message = one_line(result)
     assert "takes the id of an environment" in message
     assert "Did you mean" not in message
+
+
+def test_workers_need_to_know_each_other(
+    kpg_command: Kpg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = kpg_command("train", "CartPole-v1", "--strategy", "multiworker")
+    assert result.code == 2
+    assert "kpg launch --workers 2 train" in one_line(result)
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
+    result = kpg_command("train", "CartPole-v1")
+    assert result.code == 2
+    assert "each of which would train by itself" in one_line(result)
+
+
+@pytest.mark.slow
+def test_train_runs_on_all_devices(kpg_command: Kpg, tmp_path: Path) -> None:
+    place = ("--strategy", "mirrored", "--output", tmp_path / "run")
+    small = [word for word in SMALL if word not in ("--set", "jit_compile=False")]
+    settings = [("--set", word) for word in small if "=" in word]
+    numbers = small[:4]
+    result = kpg_command(
+        "train", "CartPole-v1", *numbers, *sum(settings, ()), *place, "--json"
+    )
+    assert result.code == 0 and result.values["env_steps"] == 1024
+    assert kpg.load(tmp_path / "run/best.keras").env_steps <= 1024

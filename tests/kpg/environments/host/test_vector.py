@@ -17,6 +17,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from gymnasium.wrappers import TimeLimit
 from gymnasium.wrappers.vector import DictInfoToList
 
+import kpg
 from kpg import spaces as space_of
 from kpg.environments import HostEnvironment, HostStep, as_environment
 from tests.environments import Counting, Noted
@@ -526,3 +527,27 @@ def test_closing_twice_does_no_harm() -> None:
     env = counting(AutoresetMode.NEXT_STEP)
     env.close()
     env.close()
+
+
+def test_workers_split_the_copies() -> None:
+    whole: Any = kpg.make("CartPole-v1", 6, seed=3, backend="gymnasium")
+    assert whole.share(0, 1) is whole
+    own = whole.share(1, 2)
+    assert (own.num_envs, own.seed, own.spec) == (3, 3, whole.spec)
+    assert own.reset(5).shape == (3, 4)
+    assert whole.calls == 0
+    assert whole.share(1, 2) is own  # which goes on with its episodes
+    whole.close()
+    limited: Any = as_environment(factory(0), 4, max_episode_steps=5)
+    assert limited.share(0, 2).max_episode_steps == 5
+
+
+def test_what_workers_cannot_split_is_refused() -> None:
+    env: Any = kpg.make("CartPole-v1", 3, backend="gymnasium")
+    with pytest.raises(ValueError, match="divide.*Received: num_envs=3, 2 workers"):
+        env.share(0, 2)
+    made = SyncVectorEnv([factory(0), factory(1)])
+    with pytest.raises(ValueError, match=r"give `fit` what `kpg\.make`.*make=None"):
+        HostEnvironment(made).share(0, 2)
+    split = HostEnvironment(made, make=lambda n: SyncVectorEnv([factory(n)] * n))
+    assert split.share(0, 2).num_envs == 1

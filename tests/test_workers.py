@@ -1,0 +1,204 @@
+"""Training under MultiWorkerMirroredStrategy, by two processes on this machine.
+
+What they do is in `tests/worker_program.py`; a process takes seconds to begin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kpg
+from kpg.cli.runs import Run
+from tests import worker_program
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+CHECKS = [*(c.__name__ for c in worker_program.CHECKS if c.__name__ != "until_killed")]
+PROGRAM = "tests/worker_program.py"
+
+
+@contextlib.contextmanager
+def launched(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Runs `kpg launch` with two workers, and kills it in the end."""
+    command = [sys.executable, "-m", "kpg", "launch", "--workers", "2"]
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()  # which it passes on
+        process.communicate()
+
+
+def said(output: str) -> list[dict[str, Any]]:
+    """Returns the objects that both workers printed, the chief's first."""
+    lines = [line for line in output.splitlines() if '{"check"' in line]
+    pairs = [line.removeprefix("[worker ").split("] ", 1) for line in sorted(lines)]
+    return [{"worker": int(number), **json.loads(text)} for number, text in pairs]
+
+
+@functools.cache
+def checked() -> dict[str, list[dict[str, Any]]]:
+    """Runs all checks in one pair of processes."""
+    with launched(PROGRAM, *CHECKS) as process:
+        found = said(process.communicate(timeout=280)[0])
+    return {name: [own for own in found if own["check"] == name] for name in CHECKS}
+
+
+def two(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    chief, other = checked()[name]
+    return chief, other
+
+
+def test_two_workers_are_as_two_replicas_of_one_process() -> None:
+    chief, other = two("like_one_process")
+    assert chief["weights"] == other["weights"]
+    assert repr(chief["history"]) == repr(other["history"])
+    one = worker_program.like_one_process(kpg.trainers.make_strategy("mirrored"))
+    for own, want in zip(chief["weights"], one["weights"], strict=True):
+        np.testing.assert_allclose(own, want, rtol=1e-6, atol=1e-6)
+    assert set(chief["history"]) == set(one["history"]) > {"val_return", "loss"}
+    for key, want in one["history"].items():
+        np.testing.assert_allclose(chief["history"][key], want, rtol=1e-5, atol=1e-6)
+
+
+def test_workers_of_different_speed_have_one_pace() -> None:
+    chief, other = two("paces")
+    assert chief["digest"] == other["digest"]
+    assert 5 < chief["calls"] == other["calls"] < 600
+
+
+def test_host_environments_are_split() -> None:
+    chief, other = two("on_the_host")
+    assert chief["digest"] == other["digest"]
+    assert repr(chief["history"]) == repr(other["history"])
+    for own in (chief, other):
+        assert own["own"] == 2 and own["calls"][0] == 0
+        assert 2 * own["calls"][1] >= own["env_steps"] / 2
+    assert chief["state"] != other["state"]
+    steps = 2 * 4 * 8 * 4  # but for those that only reset a copy
+    assert steps * 0.8 < chief["env_steps"] <= steps
+    assert sum(chief["history"]["episodes"]) > 2
+
+
+def test_all_stop_where_one_stops() -> None:
+    chief, other = two("one_stops")
+    assert chief["epochs"] == other["epochs"] == 2
+    assert chief["digest"] == other["digest"]
+
+
+def test_texts_are_split() -> None:
+    chief, other = two("texts")
+    assert chief["digest"] == other["digest"]
+    assert chief["episodes"] == other["episodes"] == [3 * 8]
+
+
+def test_what_fails_on_one_is_told_by_all() -> None:
+    chief, other = two("one_fails")
+    assert other["error"] == "OverflowError: the arm is broken"
+    assert chief["error"].startswith("RuntimeError: Worker 1 failed")
+    assert chief["error"].endswith(f"Received: {other['error']}")
+
+
+def test_a_stuck_worker_is_not_waited_for() -> None:
+    chief, _ = two("one_is_stuck")
+    limit = worker_program.LIMIT
+    assert chief["error"].startswith(f"The other workers did not come within {limit}")
+    assert limit <= chief["seconds"] < limit + 10.0
+
+
+def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "program.py"
+    path.write_text(text.replace("cart_pole.keras", str(tmp_path / "saved.keras")))
+    with launched(path) as process:
+        output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0 and "[worker 0] Epoch 2/2" in output
+    assert "[worker 1] Epoch" not in output
+    assert kpg.load(tmp_path / "saved.keras").env_steps == 2 * 10 * 8 * 32
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    """Returns the processes of the workers, in order."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return sorted(map(int, path.read_text().split()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_is_killed_or_stopped_ends_the_other(number: int) -> None:
+    with launched(PROGRAM, "until_killed") as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not any("epoch 3" in line for line in lines):
+            lines.append(process.stdout.readline())
+        _, other = children_of(process)
+        os.kill(other, number)
+        started = time.monotonic()
+        while not any('{"check"' in line for line in lines):
+            lines.append(process.stdout.readline())
+        seconds = time.monotonic() - started
+        if number == signal.SIGSTOP:
+            os.kill(other, signal.SIGKILL)
+    (chief,) = said("".join(lines))
+    assert chief["error"].startswith("Worker 1 ended, was stopped or cannot be reached")
+    assert seconds < 40
+
+
+def test_a_worker_that_never_comes_is_not_waited_for() -> None:
+    cluster = {"worker": ["127.0.0.1:21853", "127.0.0.1:21854"]}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
+    command = [sys.executable, "-m", "kpg", "train", "CartPole-v1"]
+    flags = ["--strategy", "multiworker", "--worker-deadline", "3"]
+    ended = subprocess.run(
+        [*command, *flags],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CONFIG": json.dumps(config)},
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert "The other workers did not come within 3 seconds" in ended.stderr
+
+
+def test_kpg_train_learns_and_stops_with_workers(tmp_path: Path) -> None:
+    """CartPole to 475, written by the chief alone; and a run that a signal ends."""
+    run, cut = tmp_path / "run", tmp_path / "cut"
+    with launched("train", "CartPole-v1", "--output", run, "--json") as process:
+        lines = process.communicate(timeout=280)[0].splitlines()
+    assert process.returncode == 0
+    results = [line for line in lines if line.endswith("}") and '"env_steps"' in line]
+    chief, other = (json.loads(line.split("] ", 1)[1]) for line in sorted(results))
+    assert chief["solved"] and chief["return_mean"] >= 475
+    assert chief["env_steps"] == other["env_steps"] and "run" not in other
+    epochs = [logs["epoch"] for logs in Run(run).metrics()]
+    assert epochs == [*range(1, len(epochs) + 1)]
+    longer = ("--total-steps", "1e8", "--output", cut)
+    with launched("train", "CartPole-v1", *longer) as process:
+        assert process.stdout is not None
+        while "validation" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert kpg.load(cut / "last.keras").env_steps > 0

@@ -1,0 +1,236 @@
+"""What each worker of `tests/test_workers.py` runs; prints a JSON object for a check.
+
+kpg launch --workers 2 tests/worker_program.py CHECK…
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kpg
+from kpg.trainers.running.agreement import Agreement
+
+LIMIT = 8.0
+
+
+class Slow(keras.callbacks.Callback):
+    """Takes its time after each call."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.calls = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.calls += 1
+        time.sleep(self.seconds)
+
+
+class Stop(keras.callbacks.Callback):
+    """Stops after the second epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training = epoch == 1
+
+
+class Faulty(gym.Wrapper[Any, Any, Any, Any]):
+    """Fails after some steps."""
+
+    steps = 0
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        if self.steps > 20:
+            raise OverflowError("the arm is broken")
+        return super().step(action)
+
+
+def made(
+    strategy: tf.distribute.Strategy,
+    algorithm: str = "PPO",
+    memory: Any = None,
+    **settings: Any,
+) -> Any:
+    """Returns a compiled trainer for CartPole-v1."""
+    spaces = kpg.make("CartPole-v1")
+    small: dict[str, Any] = {"hidden_units": (8,), "seed": 0, "memory": memory}
+    with strategy.scope():
+        policy = kpg.models.Policy(
+            spaces.observation_space, spaces.action_space, **small
+        )
+        critic = kpg.models.Critic(spaces.observation_space, **small)
+        trainer = getattr(kpg.trainers, algorithm)(policy, critic, seed=0, **settings)
+        trainer.compile(keras.optimizers.Adam(1e-3), worker_deadline=LIMIT)
+    return trainer
+
+
+def weights_of(trainer: Any) -> list[Any]:
+    """Returns a trainer's variables and its optimizer's as lists of floats."""
+    variables = [*trainer.variables, *trainer.optimizer.variables]
+    return [np.ravel(tf.convert_to_tensor(v)).tolist() for v in variables]
+
+
+def digest(trainer: Any) -> str:
+    """Returns what differs if one bit does."""
+    return hashlib.sha256(repr(weights_of(trainer)).encode()).hexdigest()
+
+
+FULL: dict[str, Any] = {
+    "num_steps": 8,
+    "num_epochs": 2,
+    "minibatch_size": 32,
+    "target_kl": 0.02,
+    "max_grad_norm": 0.5,
+    "normalize_observations": True,
+    "normalize_rewards": True,
+    "normalize_advantages": True,
+}
+
+
+def like_one_process(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """In the graph, with all that has to be reduced, and validation."""
+    trainer = made(strategy, memory="lstm", **FULL)
+    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
+    validation = kpg.make("CartPole-v1", num_envs=4, seed=4)
+    history = trainer.fit(
+        env,
+        epochs=3,
+        steps_per_epoch=2,
+        validation_data=validation,
+        validation_episodes=4,
+        verbose=0,
+    ).history
+    del history["steps_per_second"]
+    return {"history": history, "weights": weights_of(trainer)}
+
+
+def paces(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """kpg's defaults with one slow worker, well beyond the fifth call."""
+    trainer = made(strategy, "ActorCritic", num_steps=4)
+    worker = Agreement(strategy).worker
+    slow = Slow(0.1 * worker)
+    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
+    history = trainer.fit(env, steps_per_epoch=600, callbacks=[slow], verbose=0)
+    return {"calls": slow.calls, "digest": digest(trainer), **history.history}
+
+
+def on_the_host(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """Each worker steps half of the copies."""
+    trainer = made(strategy, **FULL)
+    env: Any = kpg.make("CartPole-v1", num_envs=4, seed=3, backend="gymnasium")
+    history = trainer.fit(env, epochs=2, steps_per_epoch=4, verbose=0).history
+    mine = env.share(Agreement(strategy).worker, 2)
+    return {
+        "digest": digest(trainer),
+        "env_steps": trainer.env_steps,
+        "own": mine.num_envs,
+        "calls": [env.calls, mine.calls],
+        "state": np.ravel(mine.vector_env.state).tolist(),
+        "history": {k: v for k, v in history.items() if k != "steps_per_second"},
+    }
+
+
+def one_stops(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """A callback of the last worker stops all."""
+    trainer = made(strategy, "ActorCritic", num_steps=4)
+    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
+    stop = [Stop()] if Agreement(strategy).worker else []
+    history = trainer.fit(env, 5, 2, callbacks=stop, verbose=0)
+    return {"epochs": len(history.epoch), "digest": digest(trainer)}
+
+
+def texts(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """Each worker writes and scores half of the completions."""
+    from kpg.environments import TextGeneration
+    from tests.texts import gpt2, policy
+
+    def vowels(prompts: Any, completions: Any) -> list[float]:
+        return [float(text.count("a")) for text in completions]
+
+    with strategy.scope():
+        writer: Any = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
+        trainer = kpg.trainers.REINFORCE(
+            writer, seed=0, returns="total", baseline="leave_one_out", group_size=2
+        )
+        trainer.compile(keras.optimizers.SGD(0.1))
+    env = TextGeneration(
+        ["ba", "c", "abcab"],
+        rewards=[vowels],
+        max_new_tokens=4,
+        group_size=2,
+        num_envs=8,
+    )
+    history = trainer.fit(env, steps_per_epoch=3, verbose=0).history
+    return {"digest": digest(trainer), "episodes": history["episodes"]}
+
+
+def one_fails(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """The environments of the last worker break."""
+    trainer = made(strategy, "ActorCritic", num_steps=4)
+    last = Agreement(strategy).worker == 1
+    wrappers = [Faulty] if last else []
+    env = kpg.make("CartPole-v1", 4, 3, backend="gymnasium", wrappers=wrappers)
+    try:
+        trainer.fit(env, epochs=9, steps_per_epoch=4, verbose=0)
+    except (OverflowError, RuntimeError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {}
+
+
+def one_is_stuck(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """The last worker sleeps for longer than the deadline. Must be the last check."""
+    trainer = made(strategy, "ActorCritic", num_steps=4)
+    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
+    slow = Slow(0.0 if trainer.is_chief else LIMIT + 20.0)
+    trainer.fit(env, steps_per_epoch=4, verbose=0)
+    started = time.monotonic()
+    try:
+        trainer.fit(env, steps_per_epoch=4, callbacks=[slow], verbose=0)
+    except RuntimeError as error:
+        return {"error": str(error), "seconds": time.monotonic() - started}
+    return {}
+
+
+def until_killed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """Trains until something happens to a worker."""
+    trainer = made(strategy, "ActorCritic", num_steps=4)
+    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
+
+    class Say(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            print("epoch", epoch, flush=True)
+
+    try:
+        trainer.fit(env, 100_000, 20, callbacks=[Say()], verbose=0)
+    except RuntimeError as error:
+        return {"error": str(error)}
+    return {}
+
+
+CHECKS: list[Callable[[tf.distribute.Strategy], dict[str, Any]]] = [
+    *(like_one_process, paces, on_the_host, one_stops, texts, one_fails),
+    *(one_is_stuck, until_killed),
+]
+
+
+def main() -> None:
+    names = sys.argv[1:]
+    strategy = kpg.trainers.make_strategy("multiworker", deadline=120.0)
+    for check in CHECKS:
+        if check.__name__ in names:
+            found = check(strategy)
+            print(json.dumps({"check": check.__name__, **found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from kpg.export.serving.server import serve as serve
     from kpg.export.wire.errors import ServingError as ServingError
     from kpg.export.wire.errors import VerificationError as VerificationError
+    from kpg.export.writing.models_config import configure as configure
     from kpg.export.writing.saved_model import Export as Export
     from kpg.export.writing.saved_model import export_policy as export_policy
     from kpg.export.writing.saved_model import publish as publish
+    from kpg.export.writing.staging import prune as prune
     from kpg.export.writing.verification import verify as verify
 
 __getattr__, __dir__ = imports.lazily(
@@ -24,7 +26,9 @@ __getattr__, __dir__ = imports.lazily(
         "kpg.export.client.client": "Client",
         "kpg.export.wire.errors": "ServingError VerificationError",
         "kpg.export.client.player": "Player",
+        "kpg.export.writing.models_config": "configure",
         "kpg.export.writing.saved_model": "Export export_policy publish",
+        "kpg.export.writing.staging": "prune",
         "kpg.export.serving.server": "Server serve",
         "kpg.export.writing.verification": "verify",
     },

@@ -77,6 +77,17 @@ def _add_export(commands: Commands) -> None:
     parser.add_argument("--version", type=_positive, help=text)
     text = "of texts: tokens of a completion at most; default: as in training"
     parser.add_argument("--max-new-tokens", type=_positive, help=text)
+    formats, text = (
+        ("saved_model", "litert", "onnx"),
+        "what to write; default: %(default)s",
+    )
+    parser.add_argument("--format", choices=formats, default=formats[0], help=text)
+    text = "remove all but the N newest versions, and those with a label; default: none"
+    parser.add_argument("--keep", type=_positive, metavar="N", help=text)
+    text = "write the model into a --model_config_file of TensorFlow Serving"
+    parser.add_argument("--models-config", metavar="FILE", help=text)
+    text = "what the file calls the version, such as stable; repeatable"
+    _add_repeatable(parser, "--label", "labels", "NAME", text)
 
 
 def _add_serve(commands: Commands) -> None:

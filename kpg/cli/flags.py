@@ -22,9 +22,13 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_train, _add_evaluate, _add_export, _add_serve, _add_play):
         add(commands)
-    doctor = _add(commands, "doctor", "say what is wrong with an environment or a run")
-    text = "Gymnasium id, or a run directory"
-    doctor.add_argument("target", metavar="ENV_OR_RUN", help=text)
+    doctor = _add(
+        commands,
+        "doctor",
+        "say what is wrong with an environment, a run or a SavedModel",
+    )
+    text = "Gymnasium id, a run, or the directory of a SavedModel or of its versions"
+    doctor.add_argument("target", metavar="TARGET", help=text)
     _add(commands, "list", "show the tuned presets and the in-graph environments")
     return parser
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from kpg import imports
 
 if TYPE_CHECKING:
+    from kpg.export.client.async_client import AsyncClient as AsyncClient
+    from kpg.export.client.channel import TLS as TLS
     from kpg.export.client.client import Client as Client
     from kpg.export.client.player import Player as Player
     from kpg.export.serving.server import Server as Server
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = imports.lazily(
     __name__,
     {
+        "kpg.export.client.async_client": "AsyncClient",
+        "kpg.export.client.channel": "TLS",
         "kpg.export.client.client": "Client",
         "kpg.export.wire.errors": "ServingError VerificationError",
         "kpg.export.client.player": "Player",

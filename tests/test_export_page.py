@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ import tensorflow as tf
 from kpg.cli import flags
 from kpg.cli.main import main
 from kpg.doctor import saved_models
-from kpg.export import Server
+from kpg.export import Client, Server
 from tests.command_line import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,14 @@ def interpreter(model_path: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tf.lite.Interpreter(model_path)
+
+
+def wait_for(client: Client, version: int) -> None:
+    """Returns once a server that polls has found a version."""
+    deadline = time.monotonic() + 60
+    while (version, "AVAILABLE", "") not in client.status():
+        assert time.monotonic() < deadline, client.status()
+        time.sleep(0.1)
 
 
 class TestPage:
@@ -86,7 +95,9 @@ class TestPage:
             if "onnx" in text and not onnx:
                 continue
             if kind == "python":
-                address = server.address if server else ""
+                address = server.address
+                with Client(address) as client:
+                    wait_for(client, 3)
                 exec(text.replace("127.0.0.1:8500", address), names)
                 continue
             for arguments in commands(text):

@@ -129,7 +129,7 @@ class AsyncClient(Connection):
             return result
 
     async def _answers(self, said: list[Request] | float) -> list[Message]:
-        if isinstance(said, float):
+        if not isinstance(said, list):
             await asyncio.sleep(said)
             return []
         return await asyncio.gather(*map(self._answer, said))

@@ -191,7 +191,7 @@ class Client(Connection):
             return result
 
     def _answers(self, said: list[Request] | float) -> list[Message]:
-        if isinstance(said, float):
+        if not isinstance(said, list):
             time.sleep(said)
             return []
         if len(said) == 1:  # a call in this thread is faster

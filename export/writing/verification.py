@@ -28,6 +28,7 @@ class Runs(Protocol):
 
     def run(self, name: str, inputs: Arrays, /) -> Arrays:
         """Returns the outputs of a signature by name."""
+        ...
 
 
 Loader: TypeAlias = "Callable[[str | os.PathLike[str]], Runs]"

@@ -160,6 +160,8 @@ _port = functools.partial(_whole_number, low=0, high=2**16 - 1)
 
 
 def _address(text: str) -> str:
+    if text.startswith("unix:"):
+        return text
     host, colon, port = text.rpartition(":")
     if not host or not colon:
         raise argparse.ArgumentTypeError(

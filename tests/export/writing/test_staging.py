@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,11 +153,11 @@ def test_no_server_sees_half_of_a_version_that_is_removed(
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").touch()
     seen = []
-    original = staging.shutil.rmtree  # type: ignore[attr-defined]
+    original = shutil.rmtree
 
-    def remove(path: Path, **options: bool) -> None:
+    def remove(path: Path, ignore_errors: bool) -> None:
         seen.append(names(tmp_path) - {path.name})
-        original(path, **options)
+        original(path, ignore_errors)
 
     monkeypatch.setattr("shutil.rmtree", remove)
     kpg.export.prune(tmp_path, 1)

@@ -54,3 +54,8 @@ def test_help_names_the_algorithms(capsys: pytest.CaptureFixture[str]) -> None:
         parse("train", "--help")
     assert end.value.code == 0
     assert "PPO, ActorCritic, REINFORCE, or" in capsys.readouterr().out
+
+
+def test_a_server_can_be_a_socket() -> None:
+    address = parse("play", "CartPole-v1", "--server", "unix:/run/kpg.sock")["server"]
+    assert address == "unix:/run/kpg.sock"

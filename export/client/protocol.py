@@ -39,7 +39,8 @@ _DECLARATIONS = {
     "repeated uint64 uint64_val = 17",
     "int64_value": "int64 value = 1",
     "any": "string type_url = 1, bytes value = 2",
-    "ModelSpec": "string name = 1, int64_value version = 2, string signature_name = 3",
+    "ModelSpec": "string name = 1, int64_value version = 2, string signature_name = 3, "
+    "string version_label = 4",
     "PredictRequest": "ModelSpec model_spec = 1, map Tensor inputs = 2, "
     "repeated string output_filter = 3",
     "PredictResponse": "map Tensor outputs = 1, ModelSpec model_spec = 2",

@@ -79,7 +79,7 @@ class Servable:
         handles = [
             operation.outputs[0]
             for operation in self._graph.get_operations()
-            if operation.type == "VarHandleOp"
+            if operation.type == "VarHandleOp" and _is_used(operation.outputs[0])
         ]
         present = self._session.run(
             [tf.raw_ops.VarIsInitializedOp(resource=handle) for handle in handles]
@@ -152,6 +152,14 @@ def tensor_name(info: meta_graph_pb2.TensorInfo) -> str:
             f"dense ones. Received: {info.WhichOneof('encoding')}",
         )
     return str(info.name)
+
+
+def _is_used(handle: tf.Tensor) -> bool:
+    """Whether anything becomes of a variable: `Model.export` writes idle ones, too."""
+    return any(
+        one.type != "ReadVariableOp" or one.outputs[0].consumers()
+        for one in handle.consumers()
+    )
 
 
 def _translate(error: tf.errors.OpError) -> ServingError:

@@ -48,6 +48,11 @@ def check(path: Path) -> tuple[str, ...]:
     return check_kinds(_read(path))
 
 
+def tags(path: Path) -> list[set[str]]:
+    """Returns the tags of each graph in the SavedModel at `path`."""
+    return [set(one.meta_info_def.tags) for one in _parse(path).meta_graphs]
+
+
 def check_kinds(operations: Iterable[str]) -> tuple[str, ...]:
     """Sorts kinds of operations, and refuses those that TensorFlow Serving lacks."""
     operations = tuple(sorted(operations))
@@ -91,6 +96,10 @@ def register(path: str | Path) -> None:
 
 
 def _read(path: Path) -> set[str]:
+    return set().union(*(of_graph(one.graph_def) for one in _parse(path).meta_graphs))
+
+
+def _parse(path: Path) -> saved_model_pb2.SavedModel:
     saved_model = saved_model_pb2.SavedModel()
     try:
         saved_model.ParseFromString((path / "saved_model.pb").read_bytes())
@@ -99,7 +108,7 @@ def _read(path: Path) -> set[str]:
             f"A SavedModel must hold a readable saved_model.pb. Received: {path} "
             f"({one_line(error)})"
         ) from error
-    return set().union(*(of_graph(one.graph_def) for one in saved_model.meta_graphs))
+    return saved_model
 
 
 def of_graph(graph: graph_pb2.GraphDef) -> set[str]:

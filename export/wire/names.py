@@ -16,6 +16,7 @@ from kpg.types import Nest
 GREEDY = "serving_default"  # what TensorFlow Serving takes a request to ask for
 SAMPLE = "sample"
 COMPLETE = "complete"
+BUILT_IN = (GREEDY, SAMPLE, COMPLETE)
 
 # A request must hold every input of a signature: this number stands for "as exported".
 AS_EXPORTED = -1

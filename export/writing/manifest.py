@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+import tensorflow as tf
+
 from kpg import spaces
 from kpg.export.loading.supported_operations import not_core
-from kpg.export.wire import tensors
 from kpg.export.writing.offer import Offer
 from kpg.export.writing.verification import Parity
 from kpg.types import Config
@@ -25,21 +26,22 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "gymnasium", "nump
 def write(
     directory: Path,
     version: int,
+    format: str,
     offer: Offer,
-    signatures: Config,
     parity: Parity,
     notes: Mapping[str, object],
 ) -> None:
-    """Writes the manifest of the SavedModel in `directory`, whose other files exist."""
+    """Writes the manifest of the version in `directory`, whose other files exist."""
     content = {
         "version": version,
+        "format": format,
         "notes": dict(notes),
         "settings": offer.settings,
         "spaces": {
             "observation": spaces.to_config(offer.policy.observation_space),
             "action": spaces.to_config(offer.policy.action_space),
         },
-        "signatures": signatures,
+        "signatures": describe(offer),
         "parity": {"max_abs": parity.max_abs, "outputs": parity.outputs},
         "operations": list(parity.operations),
         "operations_beyond_tensorflow": not_core(parity.operations),
@@ -51,13 +53,13 @@ def write(
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def describe(offer: Offer, loaded: Mapping[str, tensors.SignatureDef]) -> Config:
-    """Returns the signatures that a server has loaded, as in `Export.signatures`."""
+def describe(offer: Offer) -> Config:
+    """Returns the signatures of an offer, as in `Export.signatures`."""
     return {
         name: {
             "docs": signature.docs,
-            "inputs": _describe(loaded[name].inputs),
-            "outputs": _describe(loaded[name].outputs),
+            "inputs": _describe(signature.inputs),
+            "outputs": _describe(signature.traced.structured_outputs),
         }
         for name, signature in sorted(offer.signatures.items())
     }
@@ -81,18 +83,11 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _describe(infos: Mapping[str, tensors.TensorInfo]) -> Config:
+def _describe(specs: Mapping[str, tf.TensorSpec]) -> Config:
     return {
-        name: {"dtype": _dtype(info.dtype), "shape": list(tensors.shape_of(info) or ())}
-        for name, info in sorted(infos.items())
+        name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+        for name, spec in sorted(specs.items())
     }
-
-
-def _dtype(number: int) -> str:
-    kind = tensors.BY_NUMBER.get(number)
-    if kind is None:
-        return tensors.type_name(number)
-    return "string" if kind.name == "string" else kind.dtype.name
 
 
 def _packages() -> dict[str, str]:

@@ -16,7 +16,6 @@ from kpg.export.writing.signature import Signature, Tensors, check_name
 
 Function: TypeAlias = Callable[..., "tf.Tensor | Mapping[str, tf.Tensor]"]
 
-_RESERVED = (names.GREEDY, names.SAMPLE, names.COMPLETE)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -38,7 +37,7 @@ def extended(offer: Offer, functions: Mapping[str, Function] | None) -> Offer:
 
 def _signature(offer: Offer, name: str, function: Function) -> Signature:
     check_name("A signature's name", name)
-    if name in {*_RESERVED, *offer.signatures}:
+    if name in {*names.BUILT_IN, *offer.signatures}:
         raise ValueError(
             "The name of a signature of your own must not be taken; choose another. "
             f"Received: {name!r}"

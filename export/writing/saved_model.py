@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import tensorflow as tf
 
 from kpg import checks
-from kpg.export.loading import versions, warmup
-from kpg.export.loading.servable import quiet
-from kpg.export.writing import manifest
-from kpg.export.writing.offer import Offer, offer_of
+from kpg.export.loading import versions
+from kpg.export.writing import formats, manifest, staging
+from kpg.export.writing.offer import offer_of
 from kpg.export.writing.own_signatures import Function, extended
-from kpg.export.writing.verification import verify
 from kpg.types import Config
 
 
@@ -47,6 +39,7 @@ def export_policy(
     directory: str | os.PathLike[str],
     *,
     version: int | None = None,
+    format: str = "saved_model",
     signatures: Mapping[str, Function] | None = None,
     max_new_tokens: int | None = None,
 ) -> str:
@@ -55,6 +48,7 @@ def export_policy(
         trainer_or_policy,
         directory,
         version=version,
+        format=format,
         signatures=signatures,
         max_new_tokens=max_new_tokens,
     ).path
@@ -65,6 +59,7 @@ def publish(
     directory: str | os.PathLike[str],
     *,
     version: int | None = None,
+    format: str = "saved_model",
     notes: Mapping[str, object] | None = None,
     signatures: Mapping[str, Function] | None = None,
     max_new_tokens: int | None = None,
@@ -74,11 +69,15 @@ def publish(
     The SavedModel is written to a hidden directory, compared with the live policy in
     both of TensorFlow's loaders, and given warm-up requests, which are replayed once.
     Only then is it renamed: a server that polls `directory` sees all of it or nothing.
+    The other formats are compared in their own runtimes, and published the same way.
 
     Args:
         trainer_or_policy: A trainer with `policy` and perhaps `critic`, or a policy.
         directory: The model's directory, made if need be. Versions are sub-directories.
         version: An integer ≥ 1 that is not there yet. Defaults to the next free one.
+        format: "saved_model"; or "litert" or "onnx", files `model.tflite` and
+            `model.onnx` with the greedy actions, see docs/export.md. Defaults to
+            "saved_model".
         notes: For the manifest, such as `{"env": "MountainCar-v0"}`. Defaults to none.
         signatures: Functions of your own by signature name. Parameters are named after
             the exported inputs that they receive, in batches `[B, ...]` as the models
@@ -90,29 +89,28 @@ def publish(
             else to 64, or half of what the model reads if that is less.
 
     Raises:
-        ValueError: If an argument does not fit; nothing has been changed then.
+        ValueError: If an argument does not fit, or the disk is full. Nothing has been
+            published, and the versions that were there are unchanged.
         VerificationError: A ValueError: the exported model does not do what the live
-            one does. Nothing has been published.
+            one does, or the format cannot hold it.
+        ImportError: If the format needs a package that is not installed.
     """
     _check_notes(notes)
     if version is not None:
         version = checks.whole_number("version", version)
-    offer = extended(offer_of(trainer_or_policy, max_new_tokens), signatures)
+    form = formats.get(format)
+    offer = form.held(extended(offer_of(trainer_or_policy, max_new_tokens), signatures))
     for signature in offer.signatures.values():
         signature.check()
-    base = _base(directory)
-    if version is not None and version in versions.published(base):
-        raise _exists(base, version)
-    with _staging(base) as stage:
-        _write(offer, stage, base.name)
-        with quiet():  # the live policy builds a graph for each shape
-            examples = offer.requests(offer.verified_batch_sizes)
-            parity = verify(stage, offer.live, examples)
-        described = manifest.describe(offer, parity.signatures)
+    base = staging.base_of(directory)
+    staging.check_free(base, version)
+    with staging.staging(base) as stage:
+        form.write(offer, stage, base.name)
+        parity = form.verify(stage, offer)
         number = versions.next_free(base) if version is None else version
-        manifest.write(stage, number, offer, described, parity, notes or {})
-        path = _publish(stage, base, number)
-    return Export(str(path), number, parity.max_abs, described)
+        manifest.write(stage, number, format, offer, parity, notes or {})
+        path = staging.publish(stage, base, number)
+    return Export(str(path), number, parity.max_abs, manifest.describe(offer))
 
 
 def _check_notes(notes: Mapping[str, object] | None) -> None:
@@ -123,73 +121,3 @@ def _check_notes(notes: Mapping[str, object] | None) -> None:
             "`notes` must be JSON: finite numbers, strings, lists and dictionaries. "
             f"Received: {error}"
         ) from error
-
-
-def _base(directory: str | os.PathLike[str]) -> Path:
-    base = Path(directory).absolute()
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            "It must be possible to make the model's directory and write to it. "
-            f"Received: {directory} ({error.strerror})"
-        ) from error
-    return base
-
-
-def _exists(base: Path, version: int) -> ValueError:
-    return ValueError(
-        "A version that servers may have loaded is never overwritten; leave version "
-        f"out to take the next free one. Received: version={version}, which exists in "
-        f"{base}"
-    )
-
-
-@contextlib.contextmanager
-def _staging(base: Path) -> Iterator[Path]:
-    """Makes a directory that servers do not see, and leaves nothing of it behind."""
-    # Not tempfile.mkdtemp: its directories can be read by their owner only, and a
-    # server often runs as somebody else.
-    stage = base / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
-    stage.mkdir()
-    try:
-        yield stage
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _write(offer: Offer, stage: Path, model_name: str) -> None:
-    functions = {name: one.traced for name, one in offer.signatures.items()}
-    with quiet():  # no "Assets written to" the staging directory
-        tf.saved_model.save(offer.module(), str(stage), signatures=functions)
-    warmup.write(stage, model_name, offer.requests(offer.warm_batch_sizes))
-
-
-def _publish(stage: Path, base: Path, version: int) -> Path:
-    """Makes the staged version durable, then visible."""
-    for folder, _, names in os.walk(stage):
-        for name in names:
-            _sync(Path(folder, name))
-        _sync(Path(folder))
-    path = base / str(version)
-    # rename() silently replaces an empty directory.
-    if version in versions.published(base):
-        raise _exists(base, version)
-    try:
-        os.rename(stage, path)
-    except OSError as error:
-        raise ValueError(
-            "The version must not appear during the export; export again. "
-            f"Received: {path} ({error.strerror})"
-        ) from error
-    _sync(base)
-    return path
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file or a directory has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
+from kpg.distributions import portable
 from kpg.export.loading import supported_operations
 from kpg.export.wire import tensors
 from kpg.export.wire.errors import VerificationError
@@ -39,7 +40,8 @@ class Signature:
             for name, spec in self.inputs.items()
         }
         function = tf.function(self.function, autograph=False, jit_compile=False)
-        return function.get_concrete_function(**named)
+        with portable.operations():
+            return function.get_concrete_function(**named)
 
     @functools.cached_property
     def operations(self) -> frozenset[str]:

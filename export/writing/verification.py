@@ -10,19 +10,28 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from kpg.export.loading import supported_operations, warmup
-from kpg.export.loading.servable import Servable
 from kpg.export.wire.errors import ServingError, VerificationError, one_line
-from kpg.export.wire.tensors import SignatureDef
 from kpg.export.writing.signature import Arrays
 from kpg.types import Array
 
 Run: TypeAlias = Callable[[str, Arrays], Arrays]
+
+
+class Runs(Protocol):
+    """A loaded model."""
+
+    def run(self, name: str, inputs: Arrays, /) -> Arrays:
+        """Returns the outputs of a signature by name."""
+        ...
+
+
+Loader: TypeAlias = "Callable[[str | os.PathLike[str]], Runs]"
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,6 @@ class Parity:
     max_abs: float  # largest absolute difference of any floating-point output
     outputs: dict[str, float]  # the same for each "signature/output"
     operations: tuple[str, ...]  # kinds that a server must have, sorted
-    signatures: Mapping[str, SignatureDef]  # by name, as a server has them
 
 
 def verify(
@@ -63,13 +71,27 @@ def verify(
             lacks an output, or gives different results.
     """
     found = supported_operations.check(Path(path))
+    differences = agreement(_LOADERS, path, reference, examples, tolerance)
+    return Parity(max(differences.values(), default=0.0), differences, found)
+
+
+def agreement(
+    loaders: Mapping[str, Loader],
+    path: str | os.PathLike[str],
+    reference: Run,
+    examples: Iterable[tuple[str, Arrays]],
+    tolerance: float = 1e-5,
+) -> dict[str, float]:
+    """Compares a model with a live one in each of some loaders; see `verify`.
+
+    Returns:
+        The largest difference of each "signature/output", in any loader.
+    """
     differences: dict[str, float] = {}
-    signatures: dict[str, SignatureDef] = {}
     cases = [(name, inputs, dict(reference(name, inputs))) for name, inputs in examples]
-    for loader, load in _LOADERS.items():
+    for loader, load in loaders.items():
         try:
             model = load(path)
-            signatures |= model.signatures
             for name, inputs, expected in cases:
                 shapes = ", ".join(f"{key} {a.shape}" for key, a in inputs.items())
                 case = f"{name} with {shapes}, loaded by {loader}"
@@ -81,18 +103,15 @@ def verify(
             raise
         except Exception as error:  # whatever a loader or a kernel may raise
             raise VerificationError(
-                "An exported model must load and run in TensorFlow Serving as well as "
-                f"in Python; it failed in {loader}. Received: "
+                "An exported model must load and run where it will be used; it failed "
+                f"in {loader}. Received: "
                 f"{error if isinstance(error, ServingError) else one_line(error)}"
             ) from error
-    largest = max(differences.values(), default=0.0)
-    return Parity(largest, differences, found, signatures)
+    return differences
 
 
 class _InPython:
     """What `tf.saved_model.load` makes of a SavedModel."""
-
-    signatures: ClassVar[dict[str, SignatureDef]] = {}
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._loaded = tf.saved_model.load(os.fspath(path))
@@ -103,7 +122,7 @@ class _InPython:
         return {key: value.numpy() for key, value in outputs.items()}
 
 
-_LOADERS: dict[str, Callable[[str | os.PathLike[str]], Servable | _InPython]] = {
+_LOADERS: dict[str, Loader] = {
     "TensorFlow Serving's loader": lambda path: warmup.load(Path(path)),
     "tf.saved_model.load": _InPython,
 }

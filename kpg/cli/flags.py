@@ -22,9 +22,13 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_train, _add_evaluate, _add_export, _add_serve, _add_play):
         add(commands)
-    doctor = _add(commands, "doctor", "say what is wrong with an environment or a run")
-    text = "Gymnasium id, or a run directory"
-    doctor.add_argument("target", metavar="ENV_OR_RUN", help=text)
+    doctor = _add(
+        commands,
+        "doctor",
+        "say what is wrong with an environment, a run or a SavedModel",
+    )
+    text = "Gymnasium id, a run, or the directory of a SavedModel or of its versions"
+    doctor.add_argument("target", metavar="TARGET", help=text)
     _add_launch(commands)
     _add(commands, "list", "show the tuned presets and the in-graph environments")
     return parser
@@ -102,6 +106,17 @@ def _add_export(commands: Commands) -> None:
     parser.add_argument("--version", type=_positive, help=text)
     text = "of texts: tokens of a completion at most; default: as in training"
     parser.add_argument("--max-new-tokens", type=_positive, help=text)
+    formats, text = (
+        ("saved_model", "litert", "onnx"),
+        "what to write; default: %(default)s",
+    )
+    parser.add_argument("--format", choices=formats, default=formats[0], help=text)
+    text = "remove all but the N newest versions, and those with a label; default: none"
+    parser.add_argument("--keep", type=_positive, metavar="N", help=text)
+    text = "write the model into a --model_config_file of TensorFlow Serving"
+    parser.add_argument("--models-config", metavar="FILE", help=text)
+    text = "what the file calls the version, such as stable; repeatable"
+    _add_repeatable(parser, "--label", "labels", "NAME", text)
 
 
 def _add_serve(commands: Commands) -> None:
@@ -180,6 +195,8 @@ def _minutes(text: str) -> float:
 
 
 def _address(text: str) -> str:
+    if text.startswith("unix:"):
+        return text
     host, colon, port = text.rpartition(":")
     if not host or not colon:
         raise argparse.ArgumentTypeError(

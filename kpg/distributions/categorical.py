@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import override
 
+from kpg.distributions import portable
 from kpg.distributions.family import (
     FORBIDDEN,
     Family,
@@ -104,8 +105,7 @@ class ChoicesFamily(Family):
     @override
     def log_prob(self, parameters: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
         logits = self._logits(parameters, raw)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(raw, logits)
-        return -event_sum(losses, self.action_space)
+        return -event_sum(portable.cross_entropy(raw, logits), self.action_space)
 
     @override
     def entropy(self, parameters: tf.Tensor) -> tf.Tensor:

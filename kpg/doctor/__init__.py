@@ -1,8 +1,9 @@
-"""What is wrong with an environment or a trainer, in words."""
+"""What is wrong with an environment, a trainer or a SavedModel, in words."""
 
 from __future__ import annotations
 
-from kpg.doctor import copies
+from kpg.doctor import copies, saved_models
+from kpg.doctor.saved_models import diagnose_saved_model as diagnose_saved_model
 from kpg.doctor.training import TRAINING, default_trainer, examine
 from kpg.doctor.verdicts import VERDICTS
 from kpg.testing.finding import Finding as Finding
@@ -11,7 +12,8 @@ from kpg.testing.subject import Subject, subject_of
 from kpg.trainers.trainer import Trainer
 
 _VERDICTS = [verdict.__name__ for verdict in VERDICTS]
-NAMES = tuple(dict.fromkeys([*CONTRACT, *_VERDICTS, *copies.NAMES, *TRAINING]))
+_OF_ENVIRONMENTS = [*CONTRACT, *_VERDICTS, *copies.NAMES, *TRAINING]
+NAMES = tuple(dict.fromkeys([*_OF_ENVIRONMENTS, *saved_models.NAMES]))
 
 
 def diagnose(

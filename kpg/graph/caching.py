@@ -55,9 +55,18 @@ def cache_compilations(directory: str | os.PathLike[str] | None = None) -> Path 
 
 def _fingerprint() -> str:
     """Identifies what compiled code depends on besides its graph."""
-    parts = [metadata.version("tensorflow"), platform.machine(), str(os.cpu_count())]
+    parts = [_tensorflow(), platform.machine(), str(os.cpu_count())]
     parts += [os.environ.get("XLA_FLAGS", ""), *_processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _tensorflow() -> str:
+    """Returns the version of TensorFlow, whose package may be tensorflow-cpu."""
+    try:
+        return metadata.version("tensorflow")
+    except metadata.PackageNotFoundError:  # finding its name takes longer
+        packages = metadata.packages_distributions().get("tensorflow", ["tensorflow"])
+        return f"{packages[0]} {metadata.version(packages[0])}"
 
 
 def _processor() -> list[str]:

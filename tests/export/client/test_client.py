@@ -58,6 +58,16 @@ def test_act(client: Client, trainer: Any, rows: int) -> None:
     np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_act_on_one_observation(client: Client) -> None:
+    one, many = client.act([0.5, -0.5]), client.act([[0.5, -0.5]])
+    assert one.shape == (1,)
+    np.testing.assert_array_equal([one], many)
+    action, state = client.step([0.5, -0.5], seed=3)
+    assert action.shape == (1,) and state == {}
+    outputs = client.sample([0.5, -0.5], seed=3)
+    assert outputs["log_prob"].shape == () and outputs["loc"].shape == (1,)
+
+
 def test_served_actions_are_those_of_the_trainer(tmp_path: Path) -> None:
     policy = kpg.models.Policy(OBSERVATIONS, gym.spaces.Discrete(5), seed=1)
     ppo = kpg.trainers.PPO(policy, kpg.models.Critic(OBSERVATIONS, seed=1), seed=0)
@@ -128,7 +138,7 @@ def test_metadata_and_status(client: Client) -> None:
             "INVALID_ARGUMENT",
             "to be float but string is provided",
         ),
-        (lambda client: client.act([0.0, 0.0]), "INVALID_ARGUMENT", "not compatible"),
+        (lambda client: client.act(0.0), "INVALID_ARGUMENT", "not compatible"),
         (
             lambda client: client.act([[0.0] * 3]),
             "INVALID_ARGUMENT",

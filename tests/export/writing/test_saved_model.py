@@ -20,7 +20,7 @@ import kpg
 from kpg.export import Export, ServingError, VerificationError
 from kpg.export.loading import warmup
 from kpg.export.loading.servable import Servable
-from kpg.export.writing import manifest, saved_model
+from kpg.export.writing import formats, manifest, saved_model
 
 OBSERVATIONS = gym.spaces.Box(
     np.array([-1.2, -np.inf], np.float32), np.array([0.6, np.inf], np.float32)
@@ -289,16 +289,17 @@ def test_a_failed_verification_publishes_nothing(
     def fail(*args: Any, **options: Any) -> None:
         raise VerificationError("no parity")
 
-    monkeypatch.setattr(saved_model, "verify", fail)
+    monkeypatch.setattr(formats, "verify", fail)
     with pytest.raises(VerificationError, match="no parity"):
         kpg.export.export_policy(trainer(DISCRETE), tmp_path)
     assert names(tmp_path) == {"1"} and manifest.hashes(Path(first)) == hashes
 
 
-def test_leftovers_of_a_crash_are_no_version(tmp_path: Path) -> None:
+def test_leftovers_of_a_crash_are_no_version_and_go(tmp_path: Path) -> None:
     (tmp_path / ".tmp-123-abc").mkdir()
     (tmp_path / ".tmp-123-abc" / "saved_model.pb").write_text("half")
     assert kpg.export.export_policy(trainer(DISCRETE), tmp_path).endswith("/1")
+    assert names(tmp_path) == {"1"}
 
 
 @pytest.mark.parametrize(

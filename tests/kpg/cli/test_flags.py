@@ -67,3 +67,8 @@ def test_the_commands_of_the_page_on_scaling_exist() -> None:
         ("launch", None),
         ("train", "multiworker"),
     ]
+
+
+def test_a_server_can_be_a_socket() -> None:
+    address = parse("play", "CartPole-v1", "--server", "unix:/run/kpg.sock")["server"]
+    assert address == "unix:/run/kpg.sock"

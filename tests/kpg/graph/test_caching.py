@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,24 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("TF_XLA_FLAGS", caching.VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+
+
+def test_another_package_of_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container it is tensorflow-cpu, which has a version of its own name."""
+    original = metadata.version
+
+    def version(name: str) -> str:
+        if name == "tensorflow":
+            raise metadata.PackageNotFoundError(name)
+        return "2.21.0" if name == "tensorflow-cpu" else original(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    packages = {"tensorflow": ["tensorflow-cpu"]}
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: packages)
+    place = caching.cache_compilations(tmp_path)
+    assert place is not None and place.parent == tmp_path
 
 
 def trained(directory: Path, *runs: str) -> list[str]:

@@ -81,6 +81,18 @@ def test_a_run_that_is_healthy(kpg_command: Kpg, run_directory: Path) -> None:
     assert (values["healthy"], values["findings"]) == (True, [])
 
 
+def test_a_saved_model(
+    capfd: pytest.CaptureFixture[str], exported: Path, tmp_path: Path
+) -> None:
+    code, out = called(capfd, exported, "--json")
+    values = json.loads(out)
+    assert (code, values["healthy"], values["saved_model"]) == (1, False, str(exported))
+    assert [finding["name"] for finding in values["findings"]] == ["no_serve_tag"]
+    (tmp_path / "nothing").mkdir()
+    code, out = called(capfd, tmp_path / "nothing")
+    assert code == 1 and "must be a run, a SavedModel, or hold the versions" in out
+
+
 def test_what_nobody_registered(kpg_command: Kpg) -> None:
     for id in ("Nothing-v0", "no_such_module:Nothing-v0"):
         result = kpg_command("doctor", id)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kpg.export import configure
 from tests.command_line import Kpg, one_line
 
 
@@ -17,6 +18,29 @@ def test_export(kpg_command: Kpg, run_directory: Path, tmp_path: Path) -> None:
     assert taken.code == 1
     assert "version=1, which exists" in one_line(taken)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_versions_are_labelled_and_pruned(
+    kpg_command: Kpg, run_directory: Path, tmp_path: Path
+) -> None:
+    model, file = tmp_path / "model", tmp_path / "models.config"
+    for version in (3, 4, 7):
+        (model / str(version)).mkdir(parents=True)
+    configure(file, model, {"stable": 3})
+    command = ["export", run_directory, model, "--format", "litert", "--json"]
+    command += ["--keep", 1, "--models-config", file, "--label", "canary"]
+    result = kpg_command(*command)
+    assert result.code == 0, result.err
+    assert (result.values["version"], result.values["removed"]) == (8, [7, 4])
+    assert {path.name for path in model.iterdir()} == {"3", "8"}
+    assert (model / "8" / "model.tflite").is_file()
+    assert '"canary"' in file.read_text() and str(model) in file.read_text()
+
+
+def test_a_label_needs_a_file(kpg_command: Kpg, unfinished_run: Path) -> None:
+    result = kpg_command("export", unfinished_run, "model", "--label", "stable")
+    assert result.code == 2
+    assert "add --models-config FILE. Received: --label stable" in one_line(result)
 
 
 def test_a_run_alone_is_told_the_rest(kpg_command: Kpg, unfinished_run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,13 @@ def examples(*values: float) -> Any:
         example = made.example_list.examples.add()
         example.features.feature["x"].float_list.value.append(value)
     return made
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def refusal(call: Any, *arguments: Any, **named: Any) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""One request on its way through a model: how long it may take, and how long it took."""
+"""One request on its way through a model: how long it may take, and has taken."""
 
 from __future__ import annotations
 

@@ -190,9 +190,7 @@ def _check_regression(signature: SignatureDef) -> None:
         raise invalid(f"No regression outputs found in SignatureDef: {signature}")
 
 
-def _fill_classification(
-    outputs: dict[str, Array], rows: int, result: _Result
-) -> None:
+def _fill_classification(outputs: dict[str, Array], rows: int, result: _Result) -> None:
     found = {name: outputs[name] for name in (_CLASSES, _SCORES) if name in outputs}
     for name, array in found.items():
         _check_scores(name, array, rows)
@@ -219,14 +217,11 @@ def _fill_classification(
 def _check_scores(name: str, array: Array, rows: int) -> None:
     if array.ndim != 2:
         raise invalid(
-            "Expected Tensor shape: [batch_size num_classes] but got "
-            f"{_shape(array)}"
+            f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}"
         )
     _check_type(array, "DT_STRING" if name == _CLASSES else "DT_FLOAT", name)
     if len(array) != rows:
-        raise invalid(
-            f"Expected {name} output batch size of {rows}. Got: {len(array)}"
-        )
+        raise invalid(f"Expected {name} output batch size of {rows}. Got: {len(array)}")
 
 
 def _check_type(array: Array, wanted: str, name: str) -> None:

@@ -38,7 +38,7 @@ class Loaded(Protocol):
     """A version of a model that can be asked, from any thread."""
 
     path: str
-    signatures: Mapping[str, SignatureDef]
+    signatures: dict[str, SignatureDef]
     checks_method_names: bool
 
     def run(
@@ -158,7 +158,9 @@ class Servable:
         if found is None:
             found = self._prepare(signature_name, names)
         keys, program = found
-        feeds = [inputs[name] for name in sorted(self.signatures[signature_name].inputs)]
+        feeds = [
+            inputs[name] for name in sorted(self.signatures[signature_name].inputs)
+        ]
         values = dict(zip(keys, self._run(program, feeds, call or Call()), strict=True))
         if names is not None and len(names) != len(keys):
             return {name: values[name] for name in names}
@@ -223,7 +225,7 @@ class Servable:
     def _prepare(
         self, signature_name: str, names: tuple[str, ...] | None
     ) -> tuple[list[str], _Program]:
-        """Compiles a signature for a choice of outputs, or for all if there are many."""
+        """Compiles a signature for some outputs, or for all if many were asked for."""
         signature = self.signatures[signature_name]
         if len(self._programs) >= _MOST_PROGRAMS:
             names = None

@@ -1,5 +1,4 @@
-"""Who may ask, and what is written down about it: neither is part of TensorFlow Serving.
-"""
+"""Who may ask, and what is written down about it. TensorFlow Serving has neither."""
 
 from __future__ import annotations
 
@@ -85,6 +84,6 @@ class AccessLog:
             self._file.close()
 
 
-def _refuse(request: object, context: grpc.ServicerContext) -> object:
+def _refuse(request: object, context: grpc.ServicerContext) -> None:
     code = grpc.StatusCode[UNAUTHENTICATED.code]
     context.abort(code, UNAUTHENTICATED.message)

@@ -299,9 +299,7 @@ def _rows(inputs: Mapping[str, Array]) -> int:
     if -1 in sizes:
         raise invalid("Batching Run() input tensors must have at least one dimension")
     if len(sizes) > 1:
-        raise invalid(
-            "Batching Run() input tensors must have equal 0th-dimension size"
-        )
+        raise invalid("Batching Run() input tensors must have equal 0th-dimension size")
     return int(sizes.pop())
 
 
@@ -311,7 +309,8 @@ def _is_in_time(task: _Task) -> bool:
         task.call.remaining()
     except ServingError:
         task.error = ServingError(
-            "DEADLINE_EXCEEDED", "Run() timeout exceeded while waiting in batching queue"
+            "DEADLINE_EXCEEDED",
+            "Run() timeout exceeded while waiting in batching queue",
         )
         task.done.set()
         return False

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from pathlib import Path
+from typing import TypeAlias
 
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
@@ -19,7 +20,6 @@ from kpg.export.loading import versions
 from kpg.export.loading.servable import Loaded
 from kpg.export.serving.configuration import TENSORFLOW
 from kpg.export.serving.model import (
-    AVAILABLE,
     Model,
     Retries,
     VersionState,
@@ -28,7 +28,7 @@ from kpg.export.serving.model import (
 )
 from kpg.export.wire.errors import ServingError, invalid
 
-_Config = model_server_config_pb2.ModelConfig
+_Config: TypeAlias = model_server_config_pb2.ModelConfig
 _logger = logging.getLogger(__name__)
 
 

@@ -91,9 +91,7 @@ def models(path: str) -> model_server_config_pb2.ModelServerConfig:
     return _read(path, model_server_config_pb2.ModelServerConfig())
 
 
-def one_model(
-    name: str, base_path: str
-) -> model_server_config_pb2.ModelServerConfig:
+def one_model(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:
     """Returns the configuration that the flags for one model stand for."""
     made = model_server_config_pb2.ModelServerConfig()
     made.model_config_list.config.add(
@@ -142,7 +140,8 @@ def batching(path: str, threads: int) -> Batching:
 def _read(path: str, message: _Message) -> _Message:
     name = message.DESCRIPTOR.full_name  # type: ignore[attr-defined]
     try:
-        return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
+        text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
+        return message
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise invalid(
             f"Error parsing text-format {name}: {one_line(error)}. Received: {path}"

@@ -7,16 +7,19 @@ and https://www.tensorflow.org/tfx/serving/api_rest.
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
-from tensorflow.core.example import example_pb2, feature_pb2
-from tensorflow_serving.apis import input_pb2
 
+from kpg.export.serving.json_values import (
+    decode_base64,
+    is_object,
+    kind_of,
+    shown,
+    signature_name,
+)
 from kpg.export.wire import tensors
 from kpg.export.wire.errors import ServingError, invalid
 from kpg.export.wire.tensors import SignatureDef, TensorInfo
@@ -26,34 +29,6 @@ _SIGNED = {"int8": 32, "int16": 32, "int32": 32, "uint8": 32, "int64": 64}
 _UNSIGNED = {"uint32": 32, "uint64": 64}
 _MOST_DIMENSIONS = 32
 _WRITABLE = {*_SIGNED, *_UNSIGNED, "float", "double", "bool", "string"}
-
-
-def parse(body: bytes) -> dict[str, Any]:
-    """Reads a JSON object; a `ServingError` says what is wrong with it."""
-    if not body:
-        raise invalid("JSON Parse error: The document is empty")
-    try:
-        document = json.loads(body)
-    except json.JSONDecodeError as error:
-        raise invalid(
-            f"JSON Parse error: {error.msg} at offset: {error.pos}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"JSON Parse error: {error}") from error
-    if not isinstance(document, dict):
-        raise invalid(f"JSON Value: {_shown(document)} Is not object")
-    return document
-
-
-def signature_name(document: Mapping[str, Any]) -> str:
-    """Returns the signature that a request names, empty for none."""
-    name = document.get("signature_name", "")
-    if not isinstance(name, str):
-        raise invalid(
-            f"JSON Value: {_shown(document)} not formatted correctly. "
-            "'signature_name' key must be a string value."
-        )
-    return name
 
 
 def read_predict(
@@ -68,47 +43,22 @@ def read_predict(
         instances = document["instances"]
         if "inputs" in document:
             raise invalid(
-                f"JSON Value: {_shown(document)} Not formatted correctly expecting "
+                f"JSON Value: {shown(document)} Not formatted correctly expecting "
                 "only one of 'inputs' or 'instances' keys to exist "
             )
         if not isinstance(instances, list):
             raise invalid(
-                f"JSON Value: {_shown(document)} Expecting 'instances' to be an "
+                f"JSON Value: {shown(document)} Expecting 'instances' to be an "
                 "list/array"
             )
         if not instances:
-            raise invalid(f"JSON Value: {_shown(document)} No values in 'instances' array")
+            raise invalid(
+                f"JSON Value: {shown(document)} No values in 'instances' array"
+            )
         return _read_rows(instances, infos), True
     if "inputs" in document:
         return _read_columns(document["inputs"], infos), False
     raise invalid("Missing 'inputs' or 'instances' key")
-
-
-def read_examples(document: Mapping[str, Any]) -> input_pb2.Input:
-    """Returns the examples of a request to classify or to regress."""
-    made = input_pb2.Input()
-    target = made.example_list
-    if "context" in document:
-        target = made.example_list_with_context
-        _fill_example(document["context"], target.context)
-    if "examples" not in document:
-        raise invalid(
-            f"JSON Value: {_shown(document)} When method is classify, key 'examples' "
-            "is expected and was not found"
-        )
-    found = document["examples"]
-    if not isinstance(found, list):
-        raise invalid(
-            f"JSON Value: {_shown(document)} Expecting 'examples' value to be an "
-            "list/array"
-        )
-    if not found:
-        raise invalid(
-            f"JSON Value: {_shown(document)} 'examples' value is an empty array"
-        )
-    for one in found:
-        _fill_example(one, target.examples.add())
-    return made
 
 
 def write_predict(outputs: Mapping[str, Array], by_rows: bool) -> object:
@@ -147,24 +97,18 @@ def numbers(array: Array) -> Any:
     return array.tolist()
 
 
-def dumps(value: object) -> bytes:
-    """Writes JSON. Strings that are not UTF-8 come out as the bytes that they are."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogateescape")
-
-
 def _read_rows(instances: list[Any], infos: dict[str, TensorInfo]) -> dict[str, Array]:
     if not isinstance(instances[0], dict) and len(infos) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map"
         )
-    named = _is_object(instances[0])
+    named = is_object(instances[0])
     columns: dict[str, list[Any]] = {name: [] for name in sorted(infos)}
     (single, *_) = columns
     shapes: dict[str, tuple[int, ...]] = {}
     for row, instance in enumerate(instances):
-        if named != _is_object(instance):
+        if named != is_object(instance):
             what = "object but got list" if named else "value/list but got object"
             raise invalid(f"Expecting {what} at item {row} of input list")
         for name, value in (instance if named else {single: instance}).items():
@@ -182,7 +126,7 @@ def _read_rows(instances: list[Any], infos: dict[str, TensorInfo]) -> dict[str, 
         if named and instance.keys() != infos.keys():
             raise invalid(
                 f"Failed to process element: {row} of 'instances' list. JSON object: "
-                f"{_shown(instance)} keys must be equal to: {','.join(sorted(infos))}"
+                f"{shown(instance)} keys must be equal to: {','.join(sorted(infos))}"
             )
     return {
         name: _array(
@@ -195,7 +139,7 @@ def _read_rows(instances: list[Any], infos: dict[str, TensorInfo]) -> dict[str, 
 
 
 def _read_columns(value: Any, infos: dict[str, TensorInfo]) -> dict[str, Array]:
-    if not _is_object(value):
+    if not is_object(value):
         if len(infos) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple "
@@ -211,15 +155,13 @@ def _read_columns(value: Any, infos: dict[str, TensorInfo]) -> dict[str, Array]:
     return made
 
 
-def _flat(
-    value: Any, info: TensorInfo, expected: tuple[int, ...] | None
-) -> list[Any]:
+def _flat(value: Any, info: TensorInfo, expected: tuple[int, ...] | None) -> list[Any]:
     """Returns the values of nested lists, whose form and type are checked."""
     shape = _shape(value)
     kind = tensors.BY_NUMBER.get(info.dtype)
     if kind is None or len(shape) > _MOST_DIMENSIONS:
         raise invalid(
-            f"JSON Value: {_shown(value)} cannot become a tensor of "
+            f"JSON Value: {shown(value)} cannot become a tensor of "
             f"{tensors.type_name(info.dtype)} with {len(shape)} dimensions"
         )
     flat: list[Any] = []
@@ -239,7 +181,7 @@ def _collect(value: Any, shape: tuple[int, ...], level: int, flat: list[Any]) ->
     if not isinstance(value, list):
         if level != len(shape):
             raise invalid(
-                f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} "
+                f"JSON Value: {shown(value)} found at incorrect level: {level + 1} "
                 f"in the JSON DOM. Expected at level: {len(shape)}"
             )
         flat.append(value)
@@ -281,7 +223,7 @@ def _reader(kind: str) -> Callable[[Any], Any]:
 
     def wrong(value: Any) -> NoReturn:
         raise invalid(
-            f"JSON Value: {_shown(value)} Type: {_type(value)} is not of expected "
+            f"JSON Value: {shown(value)} Type: {kind_of(value)} is not of expected "
             f"type: {kind}"
         )
 
@@ -303,7 +245,7 @@ def _reader(kind: str) -> Callable[[Any], Any]:
 
     def text(value: Any) -> bytes:
         if isinstance(value, dict):
-            return _decode_base64(value)
+            return decode_base64(value)
         if not isinstance(value, str):
             wrong(value)
         return value.encode("utf-8", "surrogatepass")
@@ -318,7 +260,7 @@ def _reader(kind: str) -> Callable[[Any], Any]:
             wrong(value)
         raise ServingError(
             "UNIMPLEMENTED",
-            f"Conversion of JSON Value: {_shown(value)} to type: {kind}",
+            f"Conversion of JSON Value: {shown(value)} to type: {kind}",
         )
 
     if kind in _SIGNED:
@@ -338,7 +280,9 @@ def _plain(name: str, array: Array) -> Any:
     if kind.name != "string":
         return numbers(array)
     if name.endswith("_bytes"):
-        return _each(array.tolist(), lambda one: {"b64": base64.b64encode(one).decode()})
+        return _each(
+            array.tolist(), lambda one: {"b64": base64.b64encode(one).decode()}
+        )
     return _each(array.tolist(), lambda one: one.decode("utf-8", "surrogateescape"))
 
 
@@ -348,85 +292,5 @@ def _each(value: Any, change: Callable[[bytes], object]) -> Any:
     return change(value)
 
 
-def _fill_example(value: Any, example: example_pb2.Example) -> None:
-    if not isinstance(value, dict):
-        raise invalid(f"Example must be JSON object but got JSON {_type(value)}")
-    for name, content in value.items():
-        feature = example.features.feature[name]
-        for one in content if isinstance(content, list) else [content]:
-            _add_to_feature(one, name, feature)
-
-
-def _add_to_feature(value: Any, name: str, feature: feature_pb2.Feature) -> None:
-    if value is None or isinstance(value, list) or _is_object(value):
-        raise invalid(
-            f"Feature: {name} has element with unexpected JSON type: {_type(value)}"
-        )
-    kind, made = "int64", value
-    if isinstance(value, bool):
-        made = int(value)
-    elif isinstance(value, float):
-        kind = "float"
-    elif isinstance(value, (str, dict)):
-        kind = "bytes"
-        made = value.encode() if isinstance(value, str) else _decode_base64(value)
-    elif not -(2**63) <= value < 2**63:
-        if value < 2**64:
-            raise invalid(
-                f"Feature: {name} has uint64_t element. Only int64_t is supported."
-            )
-        kind, made = "float", float(value)
-    before = feature.WhichOneof("kind")
-    if before not in (None, f"{kind}_list"):
-        raise invalid(
-            f"Unexpected element type in feature: {name} expecting type: "
-            f"{before.removesuffix('_list')}"
-        )
-    getattr(feature, f"{kind}_list").value.append(made)
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_base64(value)
-
-
-def _is_base64(value: dict[str, Any]) -> bool:
-    return list(value) == ["b64"] and isinstance(value["b64"], str)
-
-
-def _decode_base64(value: dict[str, Any]) -> bytes:
-    if not _is_base64(value):
-        raise invalid(
-            f"JSON Value: {_shown(value)} not formatted correctly for base64 data"
-        )
-    try:
-        return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid("Unable to base64 decode") from error
-
-
-def _shown(value: object, most: int = 256) -> str:
-    """Returns the beginning of a value as JSON, without writing all of it."""
-    text = ""
-    for piece in _pieces(value):
-        text += piece
-        if len(text) >= most:
-            break
-    return text[:most]
-
-
-def _pieces(value: object) -> Iterator[str]:
-    try:
-        yield from json.JSONEncoder().iterencode(value)
-    except RecursionError:
-        yield "…"
-
-
 def _sizes(shape: tuple[int, ...]) -> str:
     return "[" + ",".join(str(size) for size in shape) + "]"
-
-
-def _type(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    kinds = {type(None): "Null", dict: "Object", list: "Array", str: "String"}
-    return kinds.get(type(value), "Number")

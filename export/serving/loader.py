@@ -24,7 +24,7 @@ class Loader:
     """Loads versions as the settings of a server want it."""
 
     def __init__(self, settings: Settings, found: metrics.Metrics) -> None:
-        """Reads the files that settings name; `found` is told how long warm-ups take."""
+        """Reads the files that settings name; `found` learns how long warm-ups take."""
         self._settings, self._metrics = settings, found
         cores = os.cpu_count() or 1
         self._loading = Loading(

@@ -30,7 +30,7 @@ from tensorflow_serving.apis import (
 
 from kpg.export.loading import prediction
 from kpg.export.loading.call import Call
-from kpg.export.serving import json_tensors
+from kpg.export.serving import json_examples, json_tensors, json_values
 from kpg.export.serving.access import UNAUTHENTICATED, Token
 from kpg.export.serving.services import Answered, Services, as_known
 from kpg.export.wire import names
@@ -197,7 +197,7 @@ class Rest:
                 body = self._dispatch(target, sent, call)
         except Exception as error:
             known = as_known(error)
-            code, body = known.code, json_tensors.dumps({"error": known.message})
+            code, body = known.code, json_values.dumps({"error": known.message})
         headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
         start_response(
             _STATUSES.get(code, _OTHER_STATUS), headers + (_CORS if self._cors else [])
@@ -243,11 +243,11 @@ class Rest:
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
         )
-        return text.encode()
+        return str(text).encode()
 
     def _predict(self, target: _Target, sent: bytes, call: Call) -> bytes:
-        document = json_tensors.parse(sent)
-        name = json_tensors.signature_name(document) or names.GREEDY
+        document = json_values.parse(sent)
+        name = json_values.signature_name(document) or names.GREEDY
         with self._services.catalog.lease(target.spec()) as (_, servable):
             signature = servable.signatures.get(name)
             if signature is None:
@@ -258,13 +258,13 @@ class Rest:
             call.signature_name = name
             inputs, by_rows = json_tensors.read_predict(document, signature)
             outputs = prediction.run(servable, name, inputs, None, call)
-        return json_tensors.dumps(json_tensors.write_predict(outputs, by_rows))
+        return json_values.dumps(json_tensors.write_predict(outputs, by_rows))
 
     def _classify(self, target: _Target, sent: bytes, call: Call) -> bytes:
-        document = json_tensors.parse(sent)
+        document = json_values.parse(sent)
         request = classification_pb2.ClassificationRequest(model_spec=target.spec())
-        request.model_spec.signature_name = json_tensors.signature_name(document)
-        request.input.CopyFrom(json_tensors.read_examples(document))
+        request.model_spec.signature_name = json_values.signature_name(document)
+        request.input.CopyFrom(json_examples.read_examples(document))
         result = self._services.classify(request, call).result
         if not result.classifications:
             raise invalid("Cannot convert empty ClassificationResults to JSON")
@@ -272,17 +272,17 @@ class Rest:
             [[one.label, _short(one.score)] for one in row.classes]
             for row in result.classifications
         ]
-        return json_tensors.dumps({"results": rows})
+        return json_values.dumps({"results": rows})
 
     def _regress(self, target: _Target, sent: bytes, call: Call) -> bytes:
-        document = json_tensors.parse(sent)
+        document = json_values.parse(sent)
         request = regression_pb2.RegressionRequest(model_spec=target.spec())
-        request.model_spec.signature_name = json_tensors.signature_name(document)
-        request.input.CopyFrom(json_tensors.read_examples(document))
+        request.model_spec.signature_name = json_values.signature_name(document)
+        request.input.CopyFrom(json_examples.read_examples(document))
         result = self._services.regress(request, call).result
         if not result.regressions:
             raise invalid("Cannot convert empty RegressionResults to JSON")
-        return json_tensors.dumps(
+        return json_values.dumps(
             {"results": [_short(one.value) for one in result.regressions]}
         )
 
@@ -301,7 +301,7 @@ class Rest:
             )
             for message in (response.model_spec, signatures)
         )
-        return json_tensors.dumps(
+        return json_values.dumps(
             {"model_spec": spec, "metadata": {"signature_def": found}}
         )
 

@@ -68,7 +68,9 @@ class Settings:
     model_name: str = _flag("default", "name that requests ask for")
     model_base_path: str = _flag("", "where the versions are, as DIR")
     model_config_file: str = _flag("", "models to serve: a ModelServerConfig, as text")
-    model_config_file_poll_wait_seconds: int = _flag(0, "seconds between readings of it")
+    model_config_file_poll_wait_seconds: int = _flag(
+        0, "seconds between readings of it"
+    )
     file_system_poll_wait_seconds: float = _flag(1.0, "between checks for versions")
     max_num_load_retries: int = _flag(5, "times that a failed load is tried again")
     load_retry_interval_micros: int = _flag(60_000_000, "microseconds between them")

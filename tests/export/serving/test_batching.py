@@ -101,9 +101,10 @@ def make(model: Doubling) -> Iterator[Any]:
     schedulers = []
 
     def made(**settings: Any) -> Asked:
+        served: Any = model
         settings.setdefault("max_execution_batch_size", settings["max_batch_size"])
         schedulers.append(Scheduler(1))
-        return Asked(Batcher(model, Batching(**settings), schedulers[-1]))
+        return Asked(Batcher(served, Batching(**settings), schedulers[-1]))
 
     yield made
     model.gate.set()
@@ -179,7 +180,9 @@ def test_too_many_requests(make: Any, model: Doubling) -> None:
     assert error.code == "UNAVAILABLE" and "max_enqueued_batches is 2" in error.message
 
 
-def test_rows_of_other_sizes_run_apart_or_are_padded(make: Any, model: Doubling) -> None:
+def test_rows_of_other_sizes_run_apart_or_are_padded(
+    make: Any, model: Doubling
+) -> None:
     def ask(**settings: Any) -> list[Any]:
         asked = make(max_batch_size=8, **settings)
         model.gate.clear()

@@ -28,11 +28,15 @@ def test_models(tmp_path: Path) -> None:
     assert (made.name, made.base_path, made.model_platform) == ("m", "/m", "tensorflow")
 
 
-@pytest.mark.parametrize("text", ["improperly formatted file", "model_config_list {", "\x80"])
+@pytest.mark.parametrize(
+    "text", ["improperly formatted file", "model_config_list {", "\x80"]
+)
 def test_what_is_no_configuration(tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_bytes(text.encode("latin-1"))
     name = "tensorflow.serving.ModelServerConfig"
-    with pytest.raises(ServingError, match=f"Error parsing text-format {name}: ") as caught:
+    with pytest.raises(
+        ServingError, match=f"Error parsing text-format {name}: "
+    ) as caught:
         configuration.models(str(tmp_path / "file"))
     assert caught.value.code == "INVALID_ARGUMENT"
 

@@ -7,7 +7,6 @@ path of a real `tensorflow_model_server`, that one is asked the same.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -32,7 +31,14 @@ from tensorflow_serving.apis import (
 )
 
 from kpg.export import Server
-from tests.served_models import CLASSIFY, REGRESS, examples, publish, refusal
+from tests.served_models import (
+    CLASSIFY,
+    REGRESS,
+    examples,
+    free_port,
+    publish,
+    refusal,
+)
 
 BINARY = os.environ.get("KPG_TFS_BINARY", "")
 INVALID = "INVALID_ARGUMENT"
@@ -88,9 +94,7 @@ def ask(directory: Path) -> Iterator[Asker]:
         with Server(port=0, **settings) as server:
             yield Asker(server.address, directory)
         return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings["allow_version_labels_for_unavailable_models"] = "true"
     flags = [f"--{name}={value}" for name, value in settings.items()]
     with subprocess.Popen([BINARY, f"--port={port}", *flags]) as process:

@@ -159,7 +159,9 @@ def test_a_version_that_fails_in_any_way_is_reported_in_words(tmp_path: Path) ->
 
     model = Model("m", tmp_path, load=load)
     words = "KeyError: 'an output of no known type'"
-    with pytest.raises(ServingError, match=f"Version 1 in .* cannot be served: {words}"):
+    with pytest.raises(
+        ServingError, match=f"Version 1 in .* cannot be served: {words}"
+    ):
         model.poll()
     (state,) = model.states()
     assert (state.state, state.error and state.error.code) == (END, "INTERNAL")
@@ -181,7 +183,9 @@ def test_a_load_is_tried_again_so_often_and_after_so_long(tmp_path: Path) -> Non
         for _ in range(polls):
             with contextlib.suppress(ServingError):
                 model.poll()
-        assert model.has_given_up() == (not model.is_available() and not retries.seconds)
+        assert model.has_given_up() == (
+            not model.is_available() and not retries.seconds
+        )
         model.close()
         return len(tried)
 
@@ -206,7 +210,9 @@ POLICIES = {
 
 
 @pytest.mark.parametrize(("text", "chosen"), POLICIES.values(), ids=POLICIES.keys())
-def test_a_policy_chooses_versions(text: str, chosen: list[int], tmp_path: Path) -> None:
+def test_a_policy_chooses_versions(
+    text: str, chosen: list[int], tmp_path: Path
+) -> None:
     for name in ("1", "003", "5", "12", "x", ".tmp-13", "13.0"):
         (tmp_path / name).mkdir()
     (tmp_path / "99").touch()  # a file is no version

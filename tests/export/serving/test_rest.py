@@ -16,13 +16,7 @@ import pytest
 
 from kpg.export import Server
 from kpg.export.serving import rest
-from tests.served_models import publish
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+from tests.served_models import free_port, publish
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +50,7 @@ def ask(
     connection = http.client.HTTPConnection(server.rest_address, timeout=20)
     if body is not None and not isinstance(body, (bytes, str)):
         body = json.dumps(body)
-    connection.request(method, path, body, headers)  # type: ignore[arg-type]
+    connection.request(method, path, body, headers)
     response = connection.getresponse()
     content = response.read()
     connection.close()
@@ -97,14 +91,19 @@ ANSWERS: dict[str, tuple[str, object, object]] = {
         "/v1/models/m:predict",
         {
             "signature_name": "both",
-            "instances": [{"a": [1, 2.5], "b": {"b64": "/w=="}}, {"a": [0, 0], "b": ""}],
+            "instances": [
+                {"a": [1, 2.5], "b": {"b64": "/w=="}},
+                {"a": [0, 0], "b": ""},
+            ],
         },
         None,
     ),
 }
 
 
-@pytest.mark.parametrize(("path", "sent", "wanted"), ANSWERS.values(), ids=ANSWERS.keys())
+@pytest.mark.parametrize(
+    ("path", "sent", "wanted"), ANSWERS.values(), ids=ANSWERS.keys()
+)
 def test_answers(server: Server, path: str, sent: Any, wanted: Any) -> None:
     if wanted is None:
         sent["instances"][0]["b"] = {"b64": base64.b64encode(b"ab").decode()}
@@ -169,7 +168,7 @@ ERRORS: dict[str, tuple[str, str, object, int, str]] = {
         "m:classify",
         {"examples": []},
         400,
-        'JSON Value: {"examples": []} \'examples\' value is an empty array',
+        "JSON Value: {\"examples\": []} 'examples' value is an empty array",
     ),
     "no such type in JSON": (
         "POST",
@@ -276,7 +275,9 @@ def test_metrics(server: Server) -> None:
     assert "# TYPE :tensorflow:serving:request_count counter" in page
     assert ':request_count{model_name="m",status="OK"}' in page
     assert "stranger" not in page  # clients must not fill the memory with names
-    assert ':request_latency_count{model_name="m",API="Predict",entrypoint="REST"}' in page
+    assert (
+        ':request_latency_count{model_name="m",API="Predict",entrypoint="REST"}' in page
+    )
     assert ':runtime_latency_bucket{model_name="m",API="Predict",runtime="TF1",le="10"}'
 
 
@@ -284,7 +285,10 @@ def test_other_origins(server: Server) -> None:
     path = "/v1/models/m:predict"
     assert ask(server, "OPTIONS", path, Origin="https://example.org")[0] == 200
     code, answer = ask(server, "OPTIONS", path)
-    assert (code, answer["error"]) == (400, "Origin header is missing in CORS preflight")
+    assert (code, answer["error"]) == (
+        400,
+        "Origin header is missing in CORS preflight",
+    )
     connection = http.client.HTTPConnection(server.rest_address)
     connection.request("GET", "/v1/models/m")
     headers = connection.getresponse().headers

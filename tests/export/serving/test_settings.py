@@ -16,8 +16,14 @@ from kpg.export.serving.settings import OWN, Settings
 def test_defaults_are_those_of_tensorflow_serving() -> None:
     made = Settings()
     assert (made.port, made.rest_api_port, made.model_name) == (8500, 0, "default")
-    assert (made.max_num_load_retries, made.load_retry_interval_micros) == (5, 60_000_000)
-    assert (made.file_system_poll_wait_seconds, made.rest_api_timeout_in_ms) == (1, 30_000)
+    assert (made.max_num_load_retries, made.load_retry_interval_micros) == (
+        5,
+        60_000_000,
+    )
+    assert (made.file_system_poll_wait_seconds, made.rest_api_timeout_in_ms) == (
+        1,
+        30_000,
+    )
     assert made.model_config_file_poll_wait_seconds == 0
     assert made.host == "127.0.0.1"  # an addition, and the safe one
     assert set(settings.names()) >= OWN

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from tensorflow_serving.apis import predict_pb2
 
 from kpg.export.loading.call import Call
-from kpg.export.loading.servable import Loaded, tensor_name
+from kpg.export.loading.servable import Loaded, Plan, tensor_name
 from kpg.export.wire import names, tensors
 from kpg.export.wire.errors import ServingError, invalid
 from kpg.export.wire.tensors import SignatureDef, TensorProto
@@ -33,14 +33,15 @@ def predict(
     call = call or Call()
     name, signature = find_signature(servable, request.model_spec.signature_name)
     call.signature_name = name
-    inputs = _read_inputs(request.inputs, signature)
+    inputs = _read_inputs(request.inputs, signature, servable.plans[name])
     wanted = _check_filter(request.output_filter, signature)
     outputs = run(servable, name, inputs, wanted, call)
     response = predict_pb2.PredictResponse()
     response.model_spec.signature_name = name
     encode = tensors.encode_content if as_content else tensors.encode
+    kinds, filled = servable.plans[name].outputs, response.outputs
     for key, array in outputs.items():
-        encode(array, response.outputs[key], signature.outputs[key].dtype)
+        encode(array, filled[key], kinds[key])
     return response
 
 
@@ -70,14 +71,16 @@ def run(
     call: Call,
 ) -> dict[str, Array]:
     """Runs a signature on arrays whose data types are checked here."""
-    _check_dtypes(inputs, servable.signatures[name])
+    _check_dtypes(inputs, servable.plans[name])
     return servable.run(name, inputs, wanted, call)
 
 
 def _read_inputs(
-    sent: Mapping[str, TensorProto], signature: SignatureDef
+    sent: Mapping[str, TensorProto], signature: SignatureDef, plan: Plan
 ) -> dict[str, Array]:
     """Checks the names of a request's inputs, and decodes them."""
+    if len(sent) == len(plan.inputs) and all(name in sent for name in plan.inputs):
+        return {name: _decode(name, sent[name]) for name in plan.inputs}
     defaults = signature.defaults
     if len(sent) > len(signature.inputs) or (
         len(sent) < len(signature.inputs) and not defaults
@@ -134,10 +137,10 @@ def _check_filter(wanted: Iterable[str], signature: SignatureDef) -> list[str] |
     return seen or None
 
 
-def _check_dtypes(inputs: Mapping[str, Array], signature: SignatureDef) -> None:
+def _check_dtypes(inputs: Mapping[str, Array], plan: Plan) -> None:
     """Raises Session::Run's error; that of the faster callable has other words."""
-    for index, (name, array) in enumerate(inputs.items()):
-        expected = signature.inputs[name].dtype
+    for index, (name, expected) in enumerate(plan.inputs.items()):
+        array = inputs[name]
         got = tensors.kind_of(array)
         if got.number != expected:
             raise invalid(

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import grpc
 import tensorflow as tf
@@ -34,11 +34,27 @@ _MOST_PROGRAMS = 64
 _SLOW = 0.01
 
 
+class Plan(NamedTuple):
+    """A signature as requests use it: maps of protocol buffers are slow to read."""
+
+    inputs: dict[str, int]  # data types by name, sorted
+    outputs: dict[str, int]
+
+    @staticmethod
+    def of(signature: SignatureDef) -> Plan:
+        """Returns the plan of a signature."""
+        return Plan(
+            {name: signature.inputs[name].dtype for name in sorted(signature.inputs)},
+            {name: signature.outputs[name].dtype for name in sorted(signature.outputs)},
+        )
+
+
 class Loaded(Protocol):
     """A version of a model that can be asked, from any thread."""
 
     path: str
     signatures: dict[str, SignatureDef]
+    plans: dict[str, Plan]
     checks_method_names: bool
 
     def run(
@@ -144,6 +160,7 @@ class Servable:
             raise
         # Among them is TensorFlow's own `__saved_model_init_op`.
         self.signatures: dict[str, SignatureDef] = dict(meta_graph.signature_def)
+        self.plans = {name: Plan.of(one) for name, one in self.signatures.items()}
 
     def run(
         self,
@@ -158,9 +175,7 @@ class Servable:
         if found is None:
             found = self._prepare(signature_name, names)
         keys, program = found
-        feeds = [
-            inputs[name] for name in sorted(self.signatures[signature_name].inputs)
-        ]
+        feeds = [inputs[name] for name in self.plans[signature_name].inputs]
         values = dict(zip(keys, self._run(program, feeds, call or Call()), strict=True))
         if names is not None and len(names) != len(keys):
             return {name: values[name] for name in names}

@@ -211,7 +211,7 @@ class Batcher:
         self._servable, self._batching = servable, batching
         self._scheduler = scheduler
         self.path = servable.path
-        self.signatures = servable.signatures
+        self.signatures, self.plans = servable.signatures, servable.plans
         self.checks_method_names = servable.checks_method_names
         self._batched = {
             name for name, one in self.signatures.items() if _is_by_rows(one)

@@ -5,7 +5,6 @@ Reference: model_servers/server_core.cc in tensorflow_serving.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from kpg.export.loading import versions
 from kpg.export.loading.servable import Loaded
 from kpg.export.serving.configuration import TENSORFLOW
 from kpg.export.serving.model import (
+    Lease,
     Model,
     Retries,
     VersionState,
@@ -119,9 +119,7 @@ class Catalog:
         for error in self._poll(list(self._models.values())).values():
             _logger.warning("%s", error)
 
-    def lease(
-        self, spec: model_pb2.ModelSpec
-    ) -> contextlib.AbstractContextManager[tuple[int, Loaded]]:
+    def lease(self, spec: model_pb2.ModelSpec) -> Lease:
         """Keeps the version that a request asks for loaded while it is answered."""
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")

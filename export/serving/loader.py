@@ -12,8 +12,9 @@ from tensorflow.core.protobuf import config_pb2
 from kpg.export.loading import warmup
 from kpg.export.loading.call import Turns
 from kpg.export.loading.servable import Loaded, Loading, Servable
-from kpg.export.serving import configuration, metrics
+from kpg.export.serving import configuration
 from kpg.export.serving.batching import Batcher, Scheduler
+from kpg.export.serving.metrics import Metrics
 from kpg.export.serving.settings import Settings
 from kpg.export.wire.errors import ServingError, invalid, one_line
 
@@ -23,7 +24,7 @@ PER_MODEL = "batching_params.pbtxt"
 class Loader:
     """Loads versions as the settings of a server want it."""
 
-    def __init__(self, settings: Settings, found: metrics.Metrics) -> None:
+    def __init__(self, settings: Settings, found: Metrics) -> None:
         """Reads the files that settings name; `found` learns how long warm-ups take."""
         self._settings, self._metrics = settings, found
         cores = os.cpu_count() or 1
@@ -66,8 +67,7 @@ class Loader:
             raise
         finally:
             took = time.perf_counter() - started
-            labels = servable.path, code
-            self._metrics.observe(metrics.WARMUP_LATENCY, labels, took)
+            self._metrics.warmed_up(servable.path, code, took)
 
     def _batched(self, servable: Loaded, path: Path) -> Loaded:
         batching = self._batching

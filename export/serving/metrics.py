@@ -34,23 +34,38 @@ class Metrics:
         self._times: dict[str, dict[tuple[str, ...], tuple[list[int], list[float]]]]
         self._times = {name: {} for name in _LABELS if name != COUNT}
 
-    def count(self, model: str, status: str) -> None:
-        """Counts a request by the name of its model and of its status."""
+    def answered(
+        self,
+        model: str,
+        method: str,
+        interface: str,
+        status: str,
+        seconds: float,
+        runtime: float,
+    ) -> None:
+        """Adds a request: how long it took, and how long of that in TensorFlow."""
         with self._lock:
             key = model, status
             self._counts[key] = self._counts.get(key, 0) + 1
+            if status != "OK":
+                return
+            self._add(REQUEST_LATENCY, (model, method, interface), seconds)
+            if runtime:
+                self._add(RUNTIME_LATENCY, (model, method, "TF1"), runtime)
 
-    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
-        """Adds a duration to one of the latencies."""
-        value = 1e6 * seconds
+    def warmed_up(self, path: str, status: str, seconds: float) -> None:
+        """Adds the warm-up of the version at a path."""
         with self._lock:
-            found = self._times[name].get(labels)
-            if found is None:
-                found = [0] * (len(_BOUNDS) + 1), [0.0]
-                self._times[name][labels] = found
-            buckets, total = found
-            buckets[bisect.bisect_right(_BOUNDS, value)] += 1
-            total[0] += value
+            self._add(WARMUP_LATENCY, (path, status), seconds)
+
+    def _add(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
+        found = self._times[name].get(labels)
+        if found is None:
+            found = self._times[name][labels] = [0] * (len(_BOUNDS) + 1), [0.0]
+        buckets, total = found
+        value = 1e6 * seconds
+        buckets[bisect.bisect_right(_BOUNDS, value)] += 1
+        total[0] += value
 
     def value(self, name: str) -> int:
         """Returns a counter's first value, 0 if there is none: see ReloadConfig."""

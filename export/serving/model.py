@@ -6,12 +6,11 @@ core/availability_preserving_policy.cc in tensorflow_serving.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -128,8 +127,7 @@ class Model:
             tries = [one.attempts for one in self._failed.values()]
         return bool(tries) and min(tries) > self._retries.number
 
-    @contextlib.contextmanager
-    def lease(self, version: int | None) -> Iterator[tuple[int, Loaded]]:
+    def lease(self, version: int | None) -> Lease:
         """Keeps a version, by default the newest, loaded while a request uses it."""
         with self._changed:
             number = max(self._loaded, default=None) if version is None else version
@@ -137,14 +135,15 @@ class Model:
             if number is None or servable is None:
                 raise not_found(self.name, version)
             self._leases[number] += 1
-        try:
-            yield number, servable
-        finally:
-            with self._changed:
-                self._leases[number] -= 1
-                last = number in self._retired and not self._leases[number]
-            if last:  # not in the thread of a request, which has an answer to send
-                threading.Thread(target=self._close, args=(number,)).start()
+        return Lease(self, number, servable)
+
+    def give_back(self, version: int) -> None:
+        """Ends a lease."""
+        with self._changed:
+            self._leases[version] -= 1
+            last = version in self._retired and not self._leases[version]
+        if last:  # not in the thread of a request, which has an answer to send
+            threading.Thread(target=self._close, args=(version,)).start()
 
     def close(self, wait: bool = True) -> None:
         """Unloads every version, each when its requests have been answered.
@@ -224,6 +223,21 @@ class Model:
     def _set(self, state: VersionState) -> None:
         with self._changed:
             self._states[state.version] = state
+
+
+class Lease:
+    """A version in use, until the `with` block that it belongs to ends."""
+
+    __slots__ = ("_model", "_servable", "_version")
+
+    def __init__(self, model: Model, version: int, servable: Loaded) -> None:
+        self._model, self._version, self._servable = model, version, servable
+
+    def __enter__(self) -> tuple[int, Loaded]:
+        return self._version, self._servable
+
+    def __exit__(self, *details: object) -> None:
+        self._model.give_back(self._version)
 
 
 def choose(found: Mapping[int, Path], policy: Policy) -> dict[int, Path]:

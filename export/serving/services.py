@@ -201,13 +201,9 @@ class Services:
         """Puts a request that has been answered into the metrics and the log."""
         # Clients choose names, and each would stay in memory.
         model = done.model if done.model in self.catalog.models else ""
-        self.metrics.count(model, done.code)
-        if done.code == "OK":
-            labels = model, done.method, done.interface
-            self.metrics.observe(metrics.REQUEST_LATENCY, labels, done.seconds)
-            if call.runtime:
-                labels = model, done.method, "TF1"
-                self.metrics.observe(metrics.RUNTIME_LATENCY, labels, call.runtime)
+        self.metrics.answered(
+            model, done.method, done.interface, done.code, done.seconds, call.runtime
+        )
         if self._access_log is not None:
             self._access_log.write(
                 **done._asdict(),

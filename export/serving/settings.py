@@ -18,13 +18,19 @@ from kpg import checks
 # What this server adds has no counterpart in TensorFlow Serving.
 OWN = frozenset({"host", "token_file", "access_log"})
 
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
 # Accepted, for scripts that set them, but without a meaning here; with it a server says
 # so when it starts. Each with its default.
 _MEANINGLESS: dict[str, object] = {
     "flush_filesystem_caches": True,
     "remove_unused_fields_from_bundle_metagraph": True,
     "num_unload_threads": 0,
-    "enable_profiler": True,
+    "num_tflite_pools": _cores(),
+    "num_tflite_interpreters_per_pool": 1,
     "skip_initialize_tpu": False,
     "xla_cpu_compilation_enabled": False,
     "xla_gpu_compilation_enabled": False,
@@ -34,6 +40,7 @@ _IMPOSSIBLE: dict[str, tuple[object, str]] = {
     "use_alts_credentials": (False, "gRPC for Python has no ALTS; use ssl_config_file"),
     "platform_config_file": ("", "there is no other platform than TensorFlow's"),
     "thread_pool_factory_config_file": ("", "thread pools are TensorFlow's own"),
+    "prefer_tflite_model": (False, "only SavedModels are served"),
     "mixed_precision": ("", "a model runs in the types that it was exported with"),
 }
 
@@ -42,10 +49,6 @@ _logger = logging.getLogger(__name__)
 
 def _flag(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 @dataclass(frozen=True)
@@ -96,15 +99,15 @@ class Settings:
     enable_grpc_healthcheck_service: bool = _flag(True, "answer grpc.health.v1")
     enable_signature_method_name_check: bool = _flag(False, "of signatures")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer in bytes")
-    prefer_tflite_model: bool = _flag(False, "load model.tflite where there is one")
-    num_tflite_pools: int = _flag(_cores(), "pools of its interpreters")
-    num_tflite_interpreters_per_pool: int = _flag(1, "interpreters in each")
+    prefer_tflite_model: bool = _flag(False, "not possible here")
+    num_tflite_pools: int = _flag(_cores(), "no meaning here")
+    num_tflite_interpreters_per_pool: int = _flag(1, "no meaning here")
     token_file: str = _flag("", "file with a token that requests must bring")
     access_log: str = _flag("", "file for one JSON line a request; - for stderr")
     flush_filesystem_caches: bool = _flag(True, "no meaning here")
     remove_unused_fields_from_bundle_metagraph: bool = _flag(True, "no meaning here")
     num_unload_threads: int = _flag(0, "no meaning here: unloading never blocks")
-    enable_profiler: bool = _flag(True, "no meaning here")
+    enable_profiler: bool = _flag(True, "there is none here, whatever this says")
     skip_initialize_tpu: bool = _flag(False, "no meaning here")
     xla_cpu_compilation_enabled: bool = _flag(False, "no meaning here: always on")
     xla_gpu_compilation_enabled: bool = _flag(False, "no meaning here: always on")

@@ -5,6 +5,7 @@ Reference: tensorflow/core/framework/tensor.proto and tensor.cc (`Tensor::FromPr
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -180,16 +181,19 @@ def encode(array: Array, tensor: TensorProto, number: int = 0) -> None:
     TensorFlow Serving answers in this form, and many clients read no other. `number` is
     the data type, if known: TensorFlow returns quantised numbers as plain integers.
     """
-    kind = _header(array, tensor, number)
-    if not array.size:
-        return
+    kind = _told(array, number)
+    head = _head(kind.number, array.shape)
     tag = _PACKED_TAGS.get(kind.number)
-    if tag is not None:
+    if not array.size:
+        tensor.MergeFromString(head)
+    elif tag is not None:
         packed = array.astype(kind.dtype, copy=False).tobytes()
-        tensor.MergeFromString(tag + _varint(len(packed)) + packed)
+        tensor.MergeFromString(head + tag + _varint(len(packed)) + packed)
     elif kind.name == "string":
+        tensor.MergeFromString(head)
         tensor.string_val.extend(_to_bytes(item) for item in array.reshape(-1).tolist())
     else:
+        tensor.MergeFromString(head)
         flat = _little(array, kind).reshape(-1).view(kind.raw)
         getattr(tensor, kind.field).extend(flat.tolist())
 
@@ -202,7 +206,8 @@ def encode_content(array: Array, tensor: TensorProto, number: int = 0) -> None:
     if kind_of(array).name == "string":
         encode(array, tensor)
     else:
-        kind = _header(array, tensor, number)
+        kind = _told(array, number)
+        tensor.MergeFromString(_head(kind.number, array.shape))
         tensor.tensor_content = _little(array, kind).tobytes()
 
 
@@ -211,16 +216,25 @@ def _little(array: Array, kind: Kind) -> Array:
     return array if kind.dtype.names else array.astype(kind.dtype, copy=False)
 
 
-def _header(array: Array, tensor: TensorProto, number: int) -> Kind:
+def _told(array: Array, number: int) -> Kind:
+    """Returns the kind of an array, of which `number` says whether it is quantised."""
     kind = kind_of(array)
-    told = BY_NUMBER.get(number)
-    if told is not None and told.dtype.names and told.raw == kind.dtype:
-        kind = told
-    tensor.dtype = kind.number
-    tensor.tensor_shape.SetInParent()  # a scalar has a shape too: the empty one
-    for size in array.shape:
-        tensor.tensor_shape.dim.add(size=size)
+    if number not in (0, kind.number):
+        told = BY_NUMBER.get(number)
+        if told is not None and told.dtype.names and told.raw == kind.dtype:
+            return told
     return kind
+
+
+@functools.lru_cache(maxsize=1024)
+def _head(number: int, shape: tuple[int, ...]) -> bytes:
+    """Returns the bytes of the data type and the shape: answers repeat them."""
+    sizes = b""
+    for size in shape:
+        dimension = b"\x08" + _varint(size) if size else b""
+        sizes += b"\x12" + _varint(len(dimension)) + dimension
+    # A scalar has a shape too: the empty one.
+    return b"\x08" + _varint(number) + b"\x12" + _varint(len(sizes)) + sizes
 
 
 def serialize(message: Message) -> bytes:

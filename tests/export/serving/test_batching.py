@@ -30,6 +30,7 @@ class Doubling:
 
     path = ""
     checks_method_names = False
+    plans: Any = {}
 
     def __init__(self) -> None:
         self.signatures = {

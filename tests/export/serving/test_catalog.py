@@ -18,6 +18,7 @@ class Loaded:
     """A version that is its path."""
 
     checks_method_names = False
+    plans: Any = {}
     signatures: Any = {}
 
     def __init__(self, path: Path) -> None:

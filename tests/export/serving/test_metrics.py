@@ -20,12 +20,11 @@ def test_an_empty_page() -> None:
 
 def test_a_counter() -> None:
     made = metrics.Metrics()
-    made.count("m", "OK")
-    made.count("m", "OK")
-    made.count("n", "NOT_FOUND")
+    for model, status in (("m", "CANCELLED"), ("m", "CANCELLED"), ("n", "NOT_FOUND")):
+        made.answered(model, "Predict", "GRPC", status, 1.0, 0.0)
     assert made.page() == (
         "# TYPE :tensorflow:serving:request_count counter\n"
-        ':tensorflow:serving:request_count{model_name="m",status="OK"} 2\n'
+        ':tensorflow:serving:request_count{model_name="m",status="CANCELLED"} 2\n'
         ':tensorflow:serving:request_count{model_name="n",status="NOT_FOUND"} 1\n'
     )
     assert made.value(metrics.COUNT) == 2
@@ -34,10 +33,20 @@ def test_a_counter() -> None:
 
 def test_a_histogram() -> None:
     made = metrics.Metrics()
-    labels = ("m", "Predict", "GRPC")
     for seconds in (5e-6, 15e-6, 1e9):
-        made.observe(metrics.REQUEST_LATENCY, labels, seconds)
-    family = families(made.page())[":tensorflow:serving:request_latency"]
+        made.answered("m", "Predict", "GRPC", "OK", seconds, 0.0)
+    made.answered("m", "Classify", "GRPC", "OK", 2.0, 0.5)
+    made.warmed_up("/m/1", "OK", 1.0)
+    found = families(made.page())
+    assert found[":tensorflow:serving:runtime_latency"].samples[-1].labels == {
+        "model_name": "m",
+        "API": "Classify",
+        "runtime": "TF1",
+    }
+    warmed = found[":tensorflow:serving:model_warmup_latency"].samples[-1]
+    assert warmed.labels == {"model_path": "/m/1", "status": "OK"}
+    family = found[":tensorflow:serving:request_latency"]
+    family.samples = [one for one in family.samples if one.labels["API"] == "Predict"]
     assert family.type == "histogram"
     buckets = [one for one in family.samples if one.name.endswith("_bucket")]
     assert len(buckets) == 34
@@ -54,6 +63,6 @@ def test_a_histogram() -> None:
 def test_names_with_what_the_format_uses_itself() -> None:
     made = metrics.Metrics()
     name = 'a"b\\c\nd'
-    made.count(name, "OK")
+    made.answered(name, "Predict", "GRPC", "ABORTED", 1.0, 0.0)
     (sample,) = families(made.page())[":tensorflow:serving:request_count"].samples
     assert sample.labels["model_name"] == name

@@ -43,7 +43,7 @@ class Loader:
 
     def load(self, path: Path) -> Loaded:
         """Makes a version ready for requests."""
-        servable = Servable(path, self._loading)
+        servable = self._loaded(path)
         try:
             if self._settings.enable_model_warmup:
                 self._warm_up(servable)
@@ -56,6 +56,16 @@ class Loader:
         """Ends the threads. No request may still be running."""
         if self._scheduler is not None:
             self._scheduler.close()
+
+    def _loaded(self, path: Path) -> Loaded:
+        chosen = self._settings
+        if not (chosen.prefer_tflite_model and (path / "model.tflite").is_file()):
+            return Servable(path, self._loading)
+        # TensorFlow warns of its interpreter as soon as the module is imported.
+        from kpg.export.loading.lite import LiteServable
+
+        number = chosen.num_tflite_pools * chosen.num_tflite_interpreters_per_pool
+        return LiteServable(path, self._loading, number)
 
     def _warm_up(self, servable: Loaded) -> None:
         started, code = time.perf_counter(), "OK"

@@ -29,8 +29,6 @@ _MEANINGLESS: dict[str, object] = {
     "flush_filesystem_caches": True,
     "remove_unused_fields_from_bundle_metagraph": True,
     "num_unload_threads": 0,
-    "num_tflite_pools": _cores(),
-    "num_tflite_interpreters_per_pool": 1,
     "skip_initialize_tpu": False,
     "xla_cpu_compilation_enabled": False,
     "xla_gpu_compilation_enabled": False,
@@ -40,7 +38,6 @@ _IMPOSSIBLE: dict[str, tuple[object, str]] = {
     "use_alts_credentials": (False, "gRPC for Python has no ALTS; use ssl_config_file"),
     "platform_config_file": ("", "there is no other platform than TensorFlow's"),
     "thread_pool_factory_config_file": ("", "thread pools are TensorFlow's own"),
-    "prefer_tflite_model": (False, "only SavedModels are served"),
     "mixed_precision": ("", "a model runs in the types that it was exported with"),
 }
 
@@ -99,9 +96,9 @@ class Settings:
     enable_grpc_healthcheck_service: bool = _flag(True, "answer grpc.health.v1")
     enable_signature_method_name_check: bool = _flag(False, "of signatures")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer in bytes")
-    prefer_tflite_model: bool = _flag(False, "not possible here")
-    num_tflite_pools: int = _flag(_cores(), "no meaning here")
-    num_tflite_interpreters_per_pool: int = _flag(1, "no meaning here")
+    prefer_tflite_model: bool = _flag(False, "load model.tflite where there is one")
+    num_tflite_pools: int = _flag(_cores(), "pools of its interpreters")
+    num_tflite_interpreters_per_pool: int = _flag(1, "interpreters in each")
     token_file: str = _flag("", "file with a token that requests must bring")
     access_log: str = _flag("", "file for one JSON line a request; - for stderr")
     flush_filesystem_caches: bool = _flag(True, "no meaning here")

@@ -36,9 +36,12 @@ class Endpoint:
     ) -> None:
         """Takes the port and the socket. `start` begins to answer."""
         interceptors = [] if token is None else [TokenInterceptor(token)]
+        computing, others = (
+            futures.ThreadPoolExecutor(settings.grpc_max_threads) for _ in range(2)
+        )
         self._server = grpc.server(
-            futures.ThreadPoolExecutor(settings.grpc_max_threads),
-            handlers=services.handlers(),
+            others,
+            handlers=services.handlers(computing),
             interceptors=interceptors,
             options=_options(settings.grpc_channel_arguments),
         )

@@ -79,7 +79,7 @@ class Model:
         self.directory = Path(directory)
         self.policy = policy
         self._load_version, self._retries = load, retries
-        self._polling = threading.Lock()
+        self._polling, self._is_closed = threading.Lock(), False
         self._changed = threading.Condition()
         self._loaded: dict[int, Loaded] = {}
         self._retired: dict[int, Loaded] = {}  # those that still answer a request
@@ -94,6 +94,8 @@ class Model:
         once for each time that it was tried.
         """
         with self._polling:
+            if self._is_closed:
+                return
             aspired = choose(versions.published(self.directory), self.policy)
             for version in set(self._failed) - set(aspired):
                 del self._failed[version]
@@ -146,11 +148,12 @@ class Model:
             threading.Thread(target=self._close, args=(version,)).start()
 
     def close(self, wait: bool = True) -> None:
-        """Unloads every version, each when its requests have been answered.
+        """Unloads every version for good, each when its requests have been answered.
 
         `wait` returns only then.
         """
         with self._polling:
+            self._is_closed = True
             for version in list(self._loaded):
                 self._retire(version)
         with self._changed:

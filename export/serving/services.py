@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import grpc
@@ -70,8 +71,14 @@ class Services:
         self.catalog, self.metrics = catalog, found
         self._access_log, self._as_content = access_log, as_content
 
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Returns gRPC handlers for PredictionService and ModelService."""
+    def handlers(
+        self, threads: futures.ThreadPoolExecutor | None = None
+    ) -> list[grpc.GenericRpcHandler]:
+        """Returns gRPC handlers for PredictionService and ModelService.
+
+        What computes runs in `threads` alone, if given, so that it does not keep the
+        others from answering, above all what asks for the server's health.
+        """
         metadata, status = get_model_metadata_pb2, get_model_status_pb2
         services: dict[str, dict[str, tuple[_Answer, type[_Request]]]] = {
             "PredictionService": {
@@ -98,7 +105,12 @@ class Services:
         return [
             grpc.method_handlers_generic_handler(
                 f"tensorflow.serving.{service}",
-                {name: self._method(name, *made) for name, made in methods.items()},
+                {
+                    name: self._method(
+                        name, *made, threads if service == "PredictionService" else None
+                    )
+                    for name, made in methods.items()
+                },
             )
             for service, methods in services.items()
         ]
@@ -212,7 +224,11 @@ class Services:
             )
 
     def _method(
-        self, name: str, answer: _Answer, request_class: type[_Request]
+        self,
+        name: str,
+        answer: _Answer,
+        request_class: type[_Request],
+        threads: futures.ThreadPoolExecutor | None,
     ) -> grpc.RpcMethodHandler:
         """Makes a gRPC method of a function that raises `ServingError`."""
 
@@ -244,6 +260,8 @@ class Services:
                 _abort(context, error)
             return sent or b""
 
+        if threads is not None:
+            handle.experimental_thread_pool = threads  # type: ignore[attr-defined]
         return grpc.unary_unary_rpc_method_handler(handle)
 
 

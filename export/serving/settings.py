@@ -152,6 +152,8 @@ class Settings:
         for name, default in _MEANINGLESS.items():
             if getattr(self, name) != default:
                 _logger.warning("%s has no meaning here and changes nothing", name)
+        if self.monitoring_config_file and not self.rest_api_port:
+            _logger.warning("There are no metrics without a rest_api_port")
 
 
 def names() -> list[str]:

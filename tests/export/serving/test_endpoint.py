@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
+import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from kpg.export import Server, ServingError
 from kpg.export.serving import endpoint
@@ -124,6 +131,22 @@ def test_health_and_reflection(tmp_path: Path) -> None:
         (tmp_path / "m" / "1").rename(tmp_path / "away")
         server.catalog.poll()
         assert {health(channel, name) for name in names} == {"NOT_SERVING"}
+
+
+def test_probes_are_answered_under_load(directory: Path) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.model_spec.signature_name = "work"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.zeros(1, np.float32)))
+    request.inputs["steps"].CopyFrom(tf.make_tensor_proto(np.int32(10_000)))
+    with Server(directory, port=0, model_name="m", grpc_max_threads=2) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            calls = [stub.Predict.future(request) for _ in range(8)]
+            assert health(channel) == "SERVING" and status(channel) == 30
+            assert not any(call.done() for call in calls[-4:])
+            for call in calls:
+                call.cancel()
 
 
 def test_health_may_be_switched_off(directory: Path) -> None:

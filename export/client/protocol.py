@@ -7,10 +7,7 @@ Reference: tensorflow_serving/apis/*.proto, https://github.com/tensorflow/servin
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from kpg.export.wire import messages
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
@@ -25,15 +22,15 @@ STATES = {
     50: "END",
 }
 
-# Each message with its fields, in the notation of .proto files. Unused fields are left
-# out, enums are integers as they are on the wire, `any` is google.protobuf.Any, and
-# `int64_value` is google.protobuf.Int64Value.
+# Unused fields are left out, `any` is google.protobuf.Any, and `int64_value` is
+# google.protobuf.Int64Value.
 _DECLARATIONS = {
     "Dimension": "int64 size = 1",
     "Shape": "repeated Dimension dim = 2, bool unknown_rank = 3",
     "Tensor": "int32 dtype = 1, Shape tensor_shape = 2, bytes tensor_content = 4, "
     "repeated float float_val = 5, repeated double double_val = 6, "
     "repeated int32 int_val = 7, repeated bytes string_val = 8, "
+    "repeated float scomplex_val = 9, repeated double dcomplex_val = 12, "
     "repeated int64 int64_val = 10, repeated bool bool_val = 11, "
     "repeated int32 half_val = 13, repeated uint32 uint32_val = 16, "
     "repeated uint64 uint64_val = 17",
@@ -57,58 +54,7 @@ _DECLARATIONS = {
     "GetModelStatusResponse": "repeated ModelVersionStatus model_version_status = 1",
 }
 
-_PACKAGE = "kpg.serving"
-_FIELD = re.compile(r"(?:(repeated|map) )?(\w+) (\w+) = (\d+)")
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    name: _Field.Type.Value(f"TYPE_{name.upper()}")
-    for name in "double float int64 uint64 int32 uint32 bool string bytes".split()
-}
-
-
-def _add_field(message: descriptor_pb2.DescriptorProto, declaration: str) -> None:
-    match = _FIELD.fullmatch(declaration)
-    if match is None:
-        raise ValueError(
-            "A field must look like `repeated int64 size = 1`; correct _DECLARATIONS. "
-            f"Received: {declaration!r}"
-        )
-    label, kind, name, number = match.groups()
-    field = message.field.add(name=name, number=int(number))
-    field.label = _Field.LABEL_REPEATED if label else _Field.LABEL_OPTIONAL
-    if label == "map":  # on the wire a map is a list of pairs
-        entry = "".join(part.title() for part in name.split("_")) + "Entry"
-        pair = message.nested_type.add(name=entry)
-        pair.options.map_entry = True
-        _add_field(pair, "string key = 1")
-        _add_field(pair, f"{kind} value = 2")
-        kind = f"{message.name}.{entry}"
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        field.type = _Field.TYPE_MESSAGE
-        field.type_name = f".{_PACKAGE}.{kind}"
-
-
-def _classes() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="kpg/serving.proto", package=_PACKAGE, syntax="proto3"
-    )
-    for name, fields in _DECLARATIONS.items():
-        message = file.message_type.add(name=name)
-        for field in fields.split(", "):
-            _add_field(message, field)
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return {
-        name: message_factory.GetMessageClass(
-            pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")
-        )
-        for name in _DECLARATIONS
-    }
-
-
-_MESSAGES = _classes()
+_MESSAGES = messages.classes("kpg.serving", _DECLARATIONS)
 
 PredictRequest = _MESSAGES["PredictRequest"]
 PredictResponse = _MESSAGES["PredictResponse"]

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
+from kpg.export.loading import inference
+from kpg.export.loading.call import Call
 from kpg.export.loading.prediction import predict
-from kpg.export.loading.servable import Servable
+from kpg.export.loading.servable import Loaded, Servable
 from kpg.export.wire import tensors
 from kpg.export.wire.errors import ServingError, invalid
 from kpg.types import Array
@@ -53,7 +55,7 @@ def load(directory: Path) -> Servable:
     return servable
 
 
-def replay(servable: Servable) -> int:
+def replay(servable: Loaded, iterations: int = 1) -> int:
     """Runs the warm-up requests of a loaded version, and returns their number."""
     path = Path(servable.path) / PATH
     if not path.is_file():
@@ -65,7 +67,14 @@ def replay(servable: Servable) -> int:
                 "Number of warmup records exceeds the maximum "
                 f"({MAX_RECORDS}) at {path}"
             )
-        predict(servable, _request(record, path))
+        try:
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+        except DecodeError as error:
+            raise invalid(
+                f"Failed to parse warmup record: {record!r} from {path}"
+            ) from error
+        for _ in range(iterations):
+            _run(servable, log)
         count += 1
     return count
 
@@ -77,19 +86,23 @@ def _records(path: Path) -> Iterable[bytes]:
         raise _damaged(path) from error
 
 
-def _request(record: bytes, path: Path) -> predict_pb2.PredictRequest:
-    try:
-        log = prediction_log_pb2.PredictionLog.FromString(record)
-    except DecodeError as error:
-        raise _damaged(path) from error
+def _run(servable: Loaded, log: prediction_log_pb2.PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
-    if kind != "predict_log":
+    if kind == "predict_log":
+        predict(servable, log.predict_log.request)
+    elif kind == "classify_log":
+        inference.classify(servable, log.classify_log.request, Call())
+    elif kind == "regress_log":
+        inference.regress(servable, log.regress_log.request, Call())
+    elif kind == "multi_inference_log":
+        request = log.multi_inference_log.request
+        inference.multi_inference(servable, request, Call())
+    else:
         fields = log.DESCRIPTOR.fields_by_name
         number = fields[kind].number if kind else 0
         raise ServingError(
             "UNIMPLEMENTED", f"Unsupported log_type for warmup: {number}"
         )
-    return log.predict_log.request
 
 
 def _damaged(path: Path) -> ServingError:

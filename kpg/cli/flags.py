@@ -6,7 +6,7 @@ import argparse
 import functools
 from typing import TYPE_CHECKING
 
-from kpg.cli import algorithms
+from kpg.cli import algorithms, serving_flags
 from kpg.version import __version__
 
 if TYPE_CHECKING:
@@ -120,14 +120,10 @@ def _add_export(commands: Commands) -> None:
 
 
 def _add_serve(commands: Commands) -> None:
-    parser = _add(commands, "serve", "serve an exported model over gRPC")
-    parser.add_argument("directory", metavar="DIR", help="what `kpg export` wrote")
-    text = "port for gRPC, 0 for any free one; default: %(default)s"
-    parser.add_argument("--port", type=_port, default=8500, help=text)
-    text = "port for REST; not supported yet"
-    parser.add_argument("--rest_api_port", type=_port, help=text)
-    text = "name that requests ask for; default: %(default)s"
-    parser.add_argument("--model_name", default="default", help=text)
+    parser = _add(commands, "serve", "serve exported models over gRPC and REST")
+    text = "what `kpg export` wrote; or say --model_base_path or --model_config_file"
+    parser.add_argument("directory", metavar="DIR", nargs="?", help=text)
+    serving_flags.add_to(parser)
 
 
 def _add_play(commands: Commands) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2, json_format
+from google.protobuf import json_format
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -104,8 +104,3 @@ def test_metadata_response() -> None:
 def test_states() -> None:
     states = get_model_status_pb2.ModelVersionStatus.State
     assert {number: name for name, number in states.items()} == protocol.STATES
-
-
-def test_a_field_that_cannot_be_read() -> None:
-    with pytest.raises(ValueError, match="Received: 'int64 size'"):
-        protocol._add_field(descriptor_pb2.DescriptorProto(), "int64 size")

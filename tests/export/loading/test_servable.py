@@ -77,7 +77,7 @@ def test_the_public_session_is_the_fallback(path: Path) -> None:
     servable = Servable(path)
     fast = servable.run("serving_default", ONES)
     servable._session = PublicSession(servable._session)
-    servable._callables.clear()
+    servable._programs.clear()
     slow = servable.run("serving_default", ONES)
     assert set(fast) == set(slow)
     for name in fast:

@@ -73,9 +73,10 @@ def test_an_unsupported_warmup_record(path: Path) -> None:
 
 def test_a_damaged_warmup_file(path: Path) -> None:
     write_records(path, b"\xff no message")
-    for content in (None, b"this is not a TFRecord"):
-        if content is not None:
-            (path / warmup.PATH).write_bytes(content)
-        with pytest.raises(ServingError, match="verify your warmup data") as caught:
-            warmup.replay(Servable(path))
-        assert caught.value.code == "DATA_LOSS"
+    with pytest.raises(ServingError, match="Failed to parse warmup record") as caught:
+        warmup.replay(Servable(path))
+    assert caught.value.code == "INVALID_ARGUMENT"
+    (path / warmup.PATH).write_bytes(b"this is not a TFRecord")
+    with pytest.raises(ServingError, match="verify your warmup data") as caught:
+        warmup.replay(Servable(path))
+    assert caught.value.code == "DATA_LOSS"

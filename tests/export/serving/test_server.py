@@ -162,7 +162,10 @@ def test_a_broken_model(tmp_path: Path) -> None:
             {"grpc_max_threads": 0},
             "`grpc_max_threads` must be a whole number of at least 1",
         ),
-        ({"rest_api_port": 8501}, "no REST interface yet"),
+        ({"rest_api_port": 8500}, "must differ from `port`"),
+        ({"batching_parameters_file": "x"}, "needs `enable_batching`"),
+        ({"use_alts_credentials": True}, "must be False: .*use ssl_config_file"),
+        ({"prot": 1}, "`prot` is no setting. .*port"),
     ],
 )
 def test_settings(tmp_path: Path, settings: dict[str, Any], text: str) -> None:

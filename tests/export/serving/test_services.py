@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
 import kpg
 from kpg.export import Server, ServingError
 from kpg.export.loading import prediction
+from tests.served_models import refusal
 
 OBSERVATIONS = gym.spaces.Box(-1, 1, (2,), np.float32)
 INVALID, PRECONDITION = "INVALID_ARGUMENT", "FAILED_PRECONDITION"
@@ -63,14 +64,6 @@ def request(
 
 def predict(channel: Any, made: Any) -> Any:
     return prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(made)
-
-
-def refusal(call: Any, *arguments: Any) -> tuple[str, str]:
-    """Returns the code and the words with which a call is refused."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call(*arguments)
-    error: Any = caught.value
-    return error.code().name, error.details()
 
 
 def test_predict(channel: Any) -> None:
@@ -300,15 +293,17 @@ def test_status_refuses(
     assert refusal(status, channel, name, version) == (code, words)
 
 
-def test_methods_that_are_not_there_yet(channel: Any) -> None:
-    call = channel.unary_unary("/tensorflow.serving.PredictionService/Classify")
-    assert refusal(call, b"")[0] == "UNIMPLEMENTED"
-
-
 def test_long_messages_are_cut(channel: Any) -> None:
     code, words = refusal(predict, channel, request(outputs=("q" * 3000,)))
     assert code == INVALID
     assert len(words) == 1024 + len("...TRUNCATED") and words.endswith("...TRUNCATED")
+
+
+def test_messages_are_cut_by_bytes_between_characters(channel: Any) -> None:
+    code, words = refusal(predict, channel, request("😀" * 1000))
+    assert code == "NOT_FOUND"
+    start = "Servable not found for request: Latest("
+    assert words == start + "😀" * ((1024 - len(start)) // 4) + "...TRUNCATED"
 
 
 def test_large_messages_pass(server: Server) -> None:
@@ -323,7 +318,7 @@ def test_large_messages_pass(server: Server) -> None:
 def test_a_fault_of_the_server_is_internal(
     channel: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*arguments: Any) -> Any:
+    def fail(*arguments: Any, **named: Any) -> Any:
         raise KeyError("a fault")
 
     monkeypatch.setattr(prediction, "predict", fail)

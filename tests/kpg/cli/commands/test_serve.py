@@ -71,9 +71,35 @@ def test_what_cannot_be_served_is_refused(
     empty = kpg_command("serve", tmp_path, "--port", 0)
     assert empty.code == 1
     assert "kpg export" in one_line(empty)
-    rest = kpg_command("serve", servable, "--port", 0, "--rest_api_port", 8501)
-    assert rest.code == 1
-    assert "rest_api_port=8501" in one_line(rest)
+    same = kpg_command("serve", servable, "--port", 8501, "--rest_api_port", 8501)
+    assert same.code == 2
+    assert "rest_api_port=8501" in one_line(same)
+    nothing = kpg_command("serve")
+    assert nothing.code == 2
+    assert "--model_base_path" in one_line(nothing)
+    (tmp_path / "models").write_text("improperly formatted file")
+    wrong = kpg_command("serve", f"--model_config_file={tmp_path / 'models'}")
+    assert wrong.code == 1
+    assert "Error parsing text-format tensorflow.serving.Model" in one_line(wrong)
+
+
+def test_the_real_server_is_started_with_the_same_flags(
+    kpg_command: Kpg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ("--engine", "tensorflow_model_server")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = kpg_command("serve", "m", *engine)
+    assert missing.code == 2 and "no tensorflow_model_server" in one_line(missing)
+    program = tmp_path / "tensorflow_model_server"
+    program.write_text('#!/bin/sh\nprintf "%s\n" "$@" > "$0.flags"\n')
+    program.chmod(0o755)
+    own = kpg_command("serve", "m", *engine, "--host=0.0.0.0")
+    assert own.code == 2 and "--host" in one_line(own)
+    flags = ["--rest_api_port=8501", "--enable_batching=true"]
+    command = [sys.executable, "-m", "kpg", "serve", str(tmp_path), *engine, *flags]
+    assert subprocess.run(command, timeout=60).returncode == 0
+    got = (tmp_path / "tensorflow_model_server.flags").read_text().split()
+    assert got == [*flags, f"--model_base_path={tmp_path}"]
 
 
 def test_a_busy_port_is_refused(kpg_command: Kpg, servable: Path) -> None:

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from kpg import checks, spaces
 from kpg.environments.environment import Environment
+from kpg.environments.host.processes import GONE, watched
 from kpg.environments.partner import Partner
 from kpg.limits import time_limit
 from kpg.types import Array, Nest, Space
@@ -94,6 +95,9 @@ class HostEnvironment(Environment):
             own choice.
         max_episode_steps: The time limit that the environments keep, where none is
             found; see `kpg.limits`. Defaults to `None`.
+        env_timeout: Seconds that a reset or step of all copies may take, > 0, of a
+            `gymnasium.vector.AsyncVectorEnv`; after them its processes are ended, and a
+            `TimeoutError` names the copies that hang. Defaults to `None`: no end.
 
     Infos are not read, but for final observations. In Gymnasium's own vector
     environments those that cannot be stacked become arrays of objects.
@@ -104,8 +108,9 @@ class HostEnvironment(Environment):
             goes on only while this number is as it was.
 
     Raises:
-        ValueError: If the autoreset mode is unknown, a space is not supported, or the
-            time limit is another one.
+        ValueError: If the autoreset mode is unknown, a space is not supported, the
+            time limit is another one, or `env_timeout` is given for environments that
+            are not processes, which nothing can interrupt.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class HostEnvironment(Environment):
         vector_env: VectorEnv[Any, Any, Any],
         seed: int | None = None,
         max_episode_steps: int | None = None,
+        env_timeout: float | None = None,
     ) -> None:
         self.vector_env = vector_env
         _stack_any_infos(vector_env)
@@ -139,6 +145,7 @@ class HostEnvironment(Environment):
         self._max_episode_steps = _checked_limit(vector_env, max_episode_steps)
         self._sent: Nest = None
         self._closed = False
+        self._processes = watched(vector_env, self.name, env_timeout)
 
     @property
     @override
@@ -322,6 +329,10 @@ class HostEnvironment(Environment):
         """Calls a method, and says whose it is if it breaks Gymnasium's contract."""
         try:
             return function(*arguments)
+        except GONE as error:
+            if self._processes is None:
+                raise
+            raise self._processes.gone() from error
         except Exception as error:  # any code of a user may run here
             if isinstance(error, gym.error.Error) or not _in_gymnasium(error):
                 raise

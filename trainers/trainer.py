@@ -22,6 +22,7 @@ from kpg.models.normalization import RunningNormalization
 from kpg.models.policy import Policy
 from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.reference import Reference
+from kpg.trainers.learning.soundness import ON_NONFINITE
 from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.compilation import checked_jit_compile
 from kpg.trainers.running.elsewhere import Elsewhere, refuse_others
@@ -127,6 +128,7 @@ class Trainer(Algorithm, SavedTrainer):
         self.critic_optimizer: keras.optimizers.Optimizer | None = None
         self.executor_optimizer: keras.optimizers.Optimizer | None = None
         self.compile_seconds = self.train_seconds = 0.0
+        self._on_nonfinite = ON_NONFINITE[0]
         self._programs = Programs(self.distribute_strategy, False, None)
         self._environments = Environments()
         self.add_state()
@@ -175,6 +177,7 @@ class Trainer(Algorithm, SavedTrainer):
             reference=self.reference,
             partner=partner,
             group_size=group_size,
+            on_nonfinite=self._on_nonfinite,
         )
 
     @property
@@ -248,6 +251,7 @@ class Trainer(Algorithm, SavedTrainer):
         critic_optimizer: Identifier | None = None,
         executor_optimizer: Identifier | None = None,
         auto_scale_loss: bool = True,
+        on_nonfinite: str = "raise",
         **others: Never,
     ) -> None:
         """Chooses optimizers and how graphs run.
@@ -269,6 +273,11 @@ class Trainer(Algorithm, SavedTrainer):
             auto_scale_loss: Whether optimizers become `LossScaleOptimizer`s if a layer
                 has the policy "mixed_float16", so that no gradient vanishes. Defaults
                 to `True`.
+            on_nonfinite: What happens where a loss, or the norm of a gradient, is inf
+                or nan in float32. The step is never taken. "raise" (the default) ends
+                `fit` with an error that names the loss or weight; "skip" goes on with
+                the next minibatch and logs `skipped_updates`, their number. What a
+                `LossScaleOptimizer` scaled too much, it skips itself, in both cases.
             **others: Refused: what `keras.Model.compile` has and a trainer does not.
 
         Raises:
@@ -279,6 +288,7 @@ class Trainer(Algorithm, SavedTrainer):
         if steps_per_execution != "auto":
             per_call = checks.whole_number("steps_per_execution", steps_per_execution)
         jit_compile = checked_jit_compile(jit_compile, self.distribute_strategy)
+        checks.choice("on_nonfinite", on_nonfinite, ON_NONFINITE)
         schedule = self.settings.learning_rate_schedule
         with self.distribute_strategy.scope():
             if optimizer is None:
@@ -296,6 +306,7 @@ class Trainer(Algorithm, SavedTrainer):
             super().compile(optimizer, jit_compile=False, auto_scale_loss=False)
             self.critic_optimizer, self.executor_optimizer = own, learned
             self._auto_scale_loss = auto_scale_loss
+            self._on_nonfinite = on_nonfinite
             for each, variables in self.optimized_variables():
                 if not each.built:
                     each.build(variables)
@@ -359,7 +370,8 @@ class Trainer(Algorithm, SavedTrainer):
 
         Raises:
             ValueError: If the environment does not fit, or gives values that are not
-                finite; the weights are then as before that iteration.
+                finite; the weights are then as before that iteration, whose steps do
+                not count. If a loss or gradient is not finite; see `compile`.
         """
         refuse_others("fit", others, Trainer.fit)
         if not self.compiled:

@@ -13,7 +13,13 @@ import tensorflow as tf
 from kpg import checks, schedules
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import broken_policy
-from kpg.trainers.learning.iteration import BROKEN
+from kpg.trainers.learning.iteration import BROKEN, FAILED
+from kpg.trainers.learning.soundness import (
+    FAULT,
+    FAULT_VALUE,
+    SKIPPED,
+    not_finite,
+)
 from kpg.trainers.running.compilation import Pace
 from kpg.trainers.running.engine import Engine
 from kpg.types import Logs
@@ -29,15 +35,14 @@ class EpochLog:
     """Accumulates what the calls of one epoch return."""
 
     def __init__(self) -> None:
-        self._sums: Logs = {}
+        self.sums: Logs = {}
         self._iterations = 0
         self._env_steps = 0
         self.seconds = 0.0
 
     def add(self, sums: Logs, iterations: int, env_steps: int, seconds: float) -> None:
-        """Adds a call of `Engine.run`: its iterations, environment steps, seconds."""
-        for name, number in sums.items():
-            self._sums[name] = self._sums.get(name, 0.0) + number
+        """Takes the sums after a call of `Engine.run`, and adds what it took."""
+        self.sums = sums
         self._iterations += iterations
         self._env_steps += env_steps
         self.seconds += seconds
@@ -45,7 +50,7 @@ class EpochLog:
     @property
     def broken(self) -> str | None:
         """The member of `BROKEN` that gave values that are not finite, or `None`."""
-        return next((name for name in BROKEN if self._sums[name] > 0), None)
+        return next((name for name in BROKEN if self.sums[name] > 0), None)
 
     def batch_logs(self) -> Logs:
         """Returns the running means of the epoch, without unknown ones."""
@@ -57,16 +62,18 @@ class EpochLog:
 
     def epoch_logs(self) -> Logs:
         """Returns the means over the epoch."""
-        count = self._sums.get("number", 0.0)
-        hidden = (*BROKEN, *Episodes._fields)
+        count = self.sums.get("number", 0.0)
+        hidden = (*FAILED, FAULT_VALUE, SKIPPED, *Episodes._fields)
+        skipped = {k: int(n) for k, n in self.sums.items() if k == SKIPPED}
         return {
-            "return": self._sums["returns"] / count if count else math.nan,
-            "length": self._sums["lengths"] / count if count else math.nan,
+            "return": self.sums["returns"] / count if count else math.nan,
+            "length": self.sums["lengths"] / count if count else math.nan,
             "episodes": int(count),
             "steps_per_second": self._env_steps / max(self.seconds, 1e-9),
+            **skipped,
             **{
                 name: number / max(self._iterations, 1)
-                for name, number in self._sums.items()
+                for name, number in self.sums.items()
                 if name not in hidden
             },
         }
@@ -203,7 +210,7 @@ class Fitting:
             size = self._pace.size(left)
             self.callbacks.on_train_batch_begin(step)
             start, before = time.perf_counter(), self._env_steps()
-            sums = self.engine.run(size, done, total, self._base_rates)
+            sums = self.engine.run(size, done, total, self._base_rates, log.sums)
             seconds = time.perf_counter() - start
             self._seconds.append((seconds, size))
             self._pace.add(seconds, size)
@@ -218,6 +225,9 @@ class Fitting:
                 )
             if log.broken:
                 raise broken_policy()
+            if fault := int(sums.get(FAULT, 0.0)):
+                suspect = self.engine.learner.suspects[fault - 1]
+                raise not_finite(suspect, sums[FAULT_VALUE])
             step += size
             self.callbacks.on_train_batch_end(step - 1, log.batch_logs())
             if self._model.stop_training:

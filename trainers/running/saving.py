@@ -63,6 +63,7 @@ class SavedTrainer(keras.Model):
     _said: frozenset[str]
     _programs: Programs
     _auto_scale_loss: bool
+    _on_nonfinite: str
 
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
@@ -127,6 +128,7 @@ class SavedTrainer(keras.Model):
             "steps_per_execution": self._programs.iterations_per_call or "auto",
             "jit_compile": self._programs.jit_compile,
             "auto_scale_loss": self._auto_scale_loss,
+            "on_nonfinite": self._on_nonfinite,
         }
 
     def compile_from_config(self, config: Config) -> None:

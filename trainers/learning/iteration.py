@@ -52,9 +52,14 @@ class LearnedIteration(Iteration):
     _training: Training
     _batch: Batch
     _seed: Tensor
-    healthy: Tensor
+    _healthy: Tensor
     progress: Tensor
     _tally: Tally
+
+    @property
+    @override
+    def healthy(self) -> Tensor:
+        return self._healthy & self._tally.sound()
 
     @override
     def kl(self) -> Tensor:
@@ -97,7 +102,7 @@ class LearnedIteration(Iteration):
         taken = descent.start(self._batch, orders, self.healthy)
         window = (0, num_epochs * (rows // size))
         taken = descent.run(self._batch, orders, window, taken, self.progress)
-        self.healthy &= self._tally.add(descent.suspects, descent.faults(taken))
+        self._tally.add(descent.suspects, descent.faults(taken))
         return descent.metrics(taken)
 
 
@@ -120,12 +125,7 @@ class OwnObjective(Objective):
 
 
 class Learner:
-    """Turns trajectories into gradient steps.
-
-    `suspects` are what the last traced `learn` may blame; see `soundness.row`.
-    """
-
-    suspects: list[str] = []  # noqa: RUF012
+    """Turns trajectories into gradient steps; `tally` says which were not sound."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -134,6 +134,7 @@ class Learner:
         self.num_epochs, self.num_minibatches = training.minibatches()
         self.scaling = Scaling(training)
         self.estimation = Estimation(training)
+        self.tally = Tally(training.on_nonfinite)
         objective = PolicyObjective(training)
         self.descent = Descent(
             training,
@@ -188,11 +189,12 @@ class Learner:
         taken = self._updated(
             trajectory, state, drift, batch, seed, progress, healthy=healthy
         )
-        tally = Tally(training.on_nonfinite)
-        healthy &= tally.add(self.descent.suspects, self.descent.faults(taken))
+        tally = self.tally
+        tally.start()
+        tally.add(self.descent.suspects, self.descent.faults(taken))
         iteration = LearnedIteration(training, batch, seed, healthy, progress, tally)
         after = training.algorithm.after(iteration)
-        healthy, self.suspects = iteration.healthy, tally.suspects
+        healthy = iteration.healthy
         if training.settings.normalize_observations:
             self.scaling.follow_observations(trajectory, healthy)
         if training.settings.normalize_rewards:

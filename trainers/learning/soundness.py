@@ -49,32 +49,39 @@ class Faults(NamedTuple):
 
 
 class Tally:
-    """Adds up an iteration's `Faults`, phase by phase; builds graph."""
+    """Adds up an iteration's `Faults`, phase by phase; methods build graph.
+
+    A phase may stand in a branch, out of which only a variable leads.
+    """
 
     def __init__(self, on_nonfinite: str) -> None:
         self.raises = on_nonfinite == "raise"
         self.suspects: list[str] = []
         self.phases = 0
-        self._number = self._fault = self._value = tf.zeros([])
+        self._sums = tf.Variable(tf.zeros([3]), trainable=False)
 
-    def add(self, suspects: list[str], faults: Faults) -> Tensor:
-        """Adds a phase's; returns whether nothing must be raised about it."""
-        first = 1.0 + len(self.suspects)
+    def start(self) -> None:
+        """Begins an iteration."""
+        self.suspects, self.phases = [], 0
+        self._sums.assign(tf.zeros([3]))
+
+    def add(self, suspects: list[str], faults: Faults) -> None:
+        """Adds a phase's."""
+        wrong = tf.logical_and(self.raises, faults.number > 0.0)
+        place = 1.0 + len(self.suspects) + faults.place
+        blame = tf.where(wrong, tf.stack([place, faults.value]), 0.0)
+        self._sums.assign_add(tf.concat([faults.number[tf.newaxis], blame], axis=0))
         self.phases += 1
         self.suspects += suspects
-        self._number += faults.number
-        if not self.raises:
-            return tf.constant(True)
-        wrong = faults.number > 0.0
-        self._fault += tf.where(wrong, first + faults.place, 0.0)
-        self._value += tf.where(wrong, faults.value, 0.0)
-        return ~wrong
+
+    def sound(self) -> Tensor:
+        """Returns whether nothing has to be raised so far."""
+        return tf.equal(self._sums[1], 0.0)
 
     def metrics(self) -> Metrics:
         """Returns how many steps were skipped, or the one that raises."""
-        if self.raises:
-            return {FAULT: self._fault, FAULT_VALUE: self._value}
-        return {SKIPPED: self._number}
+        number, fault, value = tf.unstack(tf.convert_to_tensor(self._sums))
+        return {FAULT: fault, FAULT_VALUE: value} if self.raises else {SKIPPED: number}
 
 
 def columns(gradient: Gradient) -> Tensor:
@@ -140,4 +147,4 @@ def not_finite(name: str, value: float) -> ValueError:
 
 def _width(variable: keras.Variable) -> int:
     """Returns how many columns a variable has."""
-    return int(variable.shape[-1]) if variable.shape else 1
+    return int(variable.shape[-1]) if len(variable.shape) else 1

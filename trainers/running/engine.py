@@ -31,10 +31,11 @@ class Engine(ABC):
     """Runs iterations of a training on one environment, each where the last stopped.
 
     `base_rates` are what the learning rates were before a `fit` whose schedule now
-    changes them.
+    changes them; with `real_steps`, that goes on by steps, not by iterations.
     """
 
     function: tf.types.experimental.PolymorphicFunction
+    real_steps = False
     base_rates: list[float] | None = None
     _carry: Nest = None
 
@@ -159,7 +160,7 @@ class HostedEngine(Engine):
         sums: Logs | None = None,
     ) -> Logs:
         sums = dict(sums or {})
-        for index in range(iterations):
+        for _ in range(iterations):
             iteration = int(tf.convert_to_tensor(self.training.iteration))
             seeds = random.seeds([2], self.next_key(self.training.seed))
             trajectory, episodes = self.collect(iteration, seeds[0])
@@ -169,7 +170,7 @@ class HostedEngine(Engine):
                 split(self.strategy, trajectory),
                 self._carry,
                 seeds[1],
-                tf.constant((done + index) / total, tf.float32),
+                tf.constant(done / total, tf.float32),
                 tf.constant(rates, tf.float32),
             )
             for name, number in {**metrics, **episodes._asdict()}.items():
@@ -177,6 +178,7 @@ class HostedEngine(Engine):
             if _failures(metrics) > 0.0:
                 break
             self.training.env_steps.assign_add(self.steps_taken())
+            done += self.steps_taken() / self.rows if self.real_steps else 1
         return sums
 
     def learn(

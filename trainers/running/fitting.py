@@ -158,6 +158,7 @@ class Fitting:
         first = self._model._initial_epoch or initial_epoch
         self._before = self._env_steps() - first * self.steps * engine.rows
         engine.env.measured()  # by a fit that broke off
+        engine.real_steps = self.real_steps
         if self._schedule in schedules.SCHEDULES and self._schedule != "constant":
             engine.base_rates = self._base_rates
         try:
@@ -226,7 +227,7 @@ class Fitting:
             if log.broken:
                 raise broken_policy()
             if fault := int(sums.get(FAULT, 0.0)):
-                suspect = self.engine.learner.suspects[fault - 1]
+                suspect = self.engine.learner.tally.suspects[fault - 1]
                 raise not_finite(suspect, sums[FAULT_VALUE])
             step += size
             self.callbacks.on_train_batch_end(step - 1, log.batch_logs())

@@ -271,6 +271,14 @@ class HostEnvironment(Environment):
         else:
             self._parted.step_async(batch, part)
 
+    def leave_out(self, copies: Array) -> None:
+        """Says of which copies, `[B]` bool, nobody learns, nor shall `measured` tell.
+
+        Of use to environments that have a `left_out`.
+        """
+        if hasattr(self.vector_env, "left_out"):
+            self.vector_env.left_out = copies.copy()
+
     @override
     def measured(self) -> dict[str, float]:
         return dict(getattr(self.vector_env, "measured", dict)())

@@ -71,7 +71,7 @@ def blamed(trainer: Any, rows: Any) -> str:
     """Returns what an iteration that must raise is blamed on."""
     learner = learner_of(trainer, B)
     metrics = learner.learn(rows, learner.start(), tf.constant([5, 6]), tf.zeros([]))[1]
-    return learner.suspects[int(metrics["fault"]) - 1]
+    return learner.tally.suspects[int(metrics["fault"]) - 1]
 
 
 def state_of(trainer: Any) -> list[np.ndarray]:

@@ -101,7 +101,8 @@ class RunningNormalization(keras.layers.Layer):
     ) -> None:
         """Merges what `sums` and `squares` returned, over all replicas, if `enabled`.
 
-        The result does not depend on how the rows were split into batches.
+        The result does not depend on how the rows were split into batches. Rows whose
+        squares float32 cannot hold change nothing: `call` clips them.
         """
         old = tf.convert_to_tensor(self.count)
         total = old + sums.count
@@ -109,11 +110,13 @@ class RunningNormalization(keras.layers.Layer):
         shift = self._shift(sums)
         squares = squares + self.variance * old
         squares += tf.square(tf.cast(shift, tf.float32)) * old * sums.count / safe
-        changed = tf.logical_and(enabled, sums.count > 0.0)
         count, total_count = (tf.cast(n, self._wide) for n in (sums.count, safe))
         mean = self.mean + shift * count / total_count
+        variance = squares / safe
+        changed = tf.logical_and(enabled, sums.count > 0.0)
+        changed &= tf.reduce_all(tf.math.is_finite(variance))
         self.mean.assign(tf.where(changed, mean, self.mean))
-        self.variance.assign(tf.where(changed, squares / safe, self.variance))
+        self.variance.assign(tf.where(changed, variance, self.variance))
         self.count.assign(tf.where(changed, total, old))
 
     def update(self, rows: tf.Tensor, valid: tf.Tensor | None = None) -> None:

@@ -76,13 +76,19 @@ class Iteration(ABC):
     The methods build graph, outside of replicas, as `Algorithm.after` does.
 
     Attributes:
-        healthy: Scalar bool; `False` if the trajectory held `inf` or `nan`, or no valid
-            row, so that nothing was learned.
         progress: Scalar in [0, 1], how much of this `fit` is done.
     """
 
-    healthy: Tensor
     progress: Tensor
+
+    @property
+    @abstractmethod
+    def healthy(self) -> Tensor:
+        """Scalar bool; `False` if the iteration is to be as if it had never been.
+
+        Then the trajectory held `inf` or `nan`, or no valid row, or a gradient step
+        has failed and `fit` will raise an error.
+        """
 
     @abstractmethod
     def kl(self) -> Tensor:

@@ -23,6 +23,7 @@ from kpg.models.policy import Policy
 from kpg.trainers.algorithm import Algorithm
 from kpg.trainers.learning.reference import Reference
 from kpg.trainers.learning.replicas import workers_of
+from kpg.trainers.learning.soundness import ON_NONFINITE
 from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.agreement import DEADLINE
 from kpg.trainers.running.compilation import checked_jit_compile
@@ -135,6 +136,7 @@ class Trainer(Algorithm, SavedTrainer):
         self.critic_optimizer: keras.optimizers.Optimizer | None = None
         self.executor_optimizer: keras.optimizers.Optimizer | None = None
         self.compile_seconds = self.train_seconds = 0.0
+        self._on_nonfinite = ON_NONFINITE[0]
         self._programs = Programs(self.distribute_strategy, False, None)
         self._environments = Environments()
         self.add_state()
@@ -190,6 +192,7 @@ class Trainer(Algorithm, SavedTrainer):
             partner=partner,
             group_size=group_size,
             worker_deadline=self._programs.worker_deadline,
+            on_nonfinite=self._on_nonfinite,
         )
 
     @property
@@ -269,6 +272,7 @@ class Trainer(Algorithm, SavedTrainer):
         executor_optimizer: Identifier | None = None,
         auto_scale_loss: bool = True,
         worker_deadline: float | None = DEADLINE,
+        on_nonfinite: str = "raise",
         **others: Never,
     ) -> None:
         """Chooses optimizers and how graphs run.
@@ -293,6 +297,11 @@ class Trainer(Algorithm, SavedTrainer):
             worker_deadline: Seconds > 0 that the workers of a
                 `MultiWorkerMirroredStrategy` wait for each other before they end with
                 an error; `None` is for ever. Defaults to 60.
+            on_nonfinite: What happens where a loss, or the norm of a gradient, is inf
+                or nan in float32. The step is never taken. "raise" (the default) ends
+                `fit` with an error that names the loss or weight; "skip" goes on with
+                the next minibatch and logs `skipped_updates`, their number. What a
+                `LossScaleOptimizer` scaled too much, it skips itself, in both cases.
             **others: Refused: what `keras.Model.compile` has and a trainer does not.
 
         Raises:
@@ -305,6 +314,7 @@ class Trainer(Algorithm, SavedTrainer):
         jit_compile = checked_jit_compile(jit_compile, self.distribute_strategy)
         if worker_deadline is not None:
             worker_deadline = checks.positive("worker_deadline", worker_deadline)
+        checks.choice("on_nonfinite", on_nonfinite, ON_NONFINITE)
         used = "trainer.compile(…)"
         self._check_scope(self.variables, "trainer = …", used)
         schedule = self.settings.learning_rate_schedule
@@ -327,6 +337,7 @@ class Trainer(Algorithm, SavedTrainer):
             super().compile(optimizer, jit_compile=False, auto_scale_loss=False)
             self.critic_optimizer, self.executor_optimizer = own, learned
             self._auto_scale_loss = auto_scale_loss
+            self._on_nonfinite = on_nonfinite
             for each, variables in self.optimized_variables():
                 if not each.built:
                     each.build(variables)
@@ -392,7 +403,8 @@ class Trainer(Algorithm, SavedTrainer):
 
         Raises:
             ValueError: If the environment does not fit, or gives values that are not
-                finite; the weights are then as before that iteration.
+                finite; the weights are then as before that iteration, whose steps do
+                not count. If a loss or gradient is not finite; see `compile`.
         """
         refuse_others("fit", others, Trainer.fit)
         if not self.compiled:

@@ -22,6 +22,7 @@ from kpg.environments.graph.classic_control import (
 )
 from kpg.environments.graph.functional import GraphEnvironment, is_functional
 from kpg.environments.host.envpool import EnvPoolVectorEnv
+from kpg.environments.host.processes import NEEDS_PROCESSES
 from kpg.environments.host.vector import HostEnvironment, keep_known_infos
 from kpg.environments.registry import IN_GRAPH, close_ids, find, register
 from kpg.types import Config
@@ -73,6 +74,9 @@ def make(
         checks.refuse("id", wanted + "`kpg.environments.as_environment` copies", id)
     checks.choice("backend", backend, BACKENDS)
     num_envs = checks.whole_number("num_envs", num_envs)
+    if "env_timeout" in env_kwargs:
+        wanted = f"{NEEDS_PROCESSES}, or give `as_environment` one and its timeout"
+        checks.refuse("env_timeout", wanted, env_kwargs["env_timeout"])
     for name in env_kwargs:
         for ours in checks.meant(name, ("num_envs", "seed")):
             raise ValueError(
@@ -121,6 +125,7 @@ def as_environment(
     num_envs: int = 1,
     seed: int | None = None,
     max_episode_steps: int | None = None,
+    env_timeout: float | None = None,
 ) -> Environment:
     """Turns whatever environment a user has into an `Environment`.
 
@@ -133,20 +138,27 @@ def as_environment(
         max_episode_steps: Time limit, ≥ 1, of what has none: a `gymnasium.Env` or
             functional environment is given it, a `VectorEnv` must keep it itself.
             Defaults to `None`, the one that is found (see `kpg.limits`).
+        env_timeout: Seconds that a reset or step of an `AsyncVectorEnv` may take; see
+            `HostEnvironment`. Defaults to `None`, without end.
 
     Raises:
-        ValueError: For anything else, several copies of a single `gymnasium.Env`, or
-            another time limit than the one in force.
+        ValueError: For anything else, several copies of a single `gymnasium.Env`,
+            another time limit than the one in force, or a timeout of environments that
+            are not processes.
     """
     num_envs = checks.whole_number("num_envs", num_envs)
     steps = max_episode_steps
     if isinstance(candidate, Environment):
-        if steps is not None:
-            wanted = "must be said where the environment is made, as to `kpg.make`"
-            checks.refuse("max_episode_steps", wanted, steps)
+        said = {"max_episode_steps": steps, "env_timeout": env_timeout}
+        for name, value in said.items():
+            if value is not None:
+                wanted = "must be said where the environment is made"
+                checks.refuse(name, wanted, value)
         return candidate
     if isinstance(candidate, VectorEnv):
-        return HostEnvironment(candidate, seed, steps)
+        return HostEnvironment(candidate, seed, steps, env_timeout)
+    if env_timeout is not None and not is_factory(candidate):
+        checks.refuse("env_timeout", NEEDS_PROCESSES, env_timeout)
     if isinstance(candidate, gymnasium.Env):
         if num_envs != 1:
             raise ValueError(
@@ -164,13 +176,15 @@ def as_environment(
         )
     first = candidate()
     if isinstance(first, gymnasium.Env) and not isinstance(first, VectorEnv):
+        if env_timeout is not None:
+            checks.refuse("env_timeout", NEEDS_PROCESSES, env_timeout)
         others = [candidate] * (num_envs - 1)
         return _from_envs([lambda: first, *others], first.spec, seed, steps)
     if callable(first) and not is_functional(first):
         raise ValueError(
             f"An environment's function must return one. Received: {first!r}"
         )
-    return as_environment(first, num_envs, seed, steps)
+    return as_environment(first, num_envs, seed, steps, env_timeout)
 
 
 def is_factory(candidate: object) -> bool:

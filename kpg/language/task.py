@@ -92,11 +92,13 @@ class TextTask:
         prompt_ids: Sequence[Array],
         completion_ids: Sequence[Array],
         ended: Sequence[bool],
+        counted: Array | None = None,
         **more: Column,
     ) -> Evaluation:
         """Calls all rewards for B completions of the prompts `indices`.
 
-        `prompt_ids`, `completion_ids`, `ended` and `more` are columns of `Completed`.
+        `prompt_ids`, `completion_ids`, `ended` and `more` are columns of `Completed`;
+        `measured` tells of those that are `counted`, `[B]` bool, by default all.
         """
         self.completed = self._known(
             indices, completions, prompt_ids, completion_ids, ended, **more
@@ -105,13 +107,11 @@ class TextTask:
         rewards, weights = self.reward.rewards, self.reward.weights
         scores = evaluate(rewards, weights, *self.completed, num_tokens=limit)
         measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
-        self._measures.append(
-            {
-                **measures,
-                "ended": np.asarray(ended, np.float32),
-                "scored": scores.scored.astype(np.float32),
-            }
-        )
+        measures["ended"] = np.asarray(ended, np.float32)
+        measures["scored"] = scores.scored.astype(np.float32)
+        if counted is not None:
+            measures = {name: rows[counted] for name, rows in measures.items()}
+        self._measures.append(measures)
         return scores
 
     @property

@@ -121,6 +121,7 @@ class HostCollector:
             self.partner.refresh()
         self._calls = None  # after an error: parts may be a step apart
         self._learned = np.zeros(self.env.num_envs, bool)
+        self.env.leave_out(self._learned)
         before = joined([actor.state for actor in self._actors])
         self._episodes = Episodes(0.0, 0.0, 0.0)
         self._scored = np.ones((self.num_steps, self.env.num_envs), bool)
@@ -208,6 +209,7 @@ class HostCollector:
                 first = max(0, step + 1 - self._lengths[row])
                 self._scored[first : step + 1, row] = False
             self._returns[lost] = self._lengths[lost] = 0
+            self._learned[lost] |= self.restart
             self._finish(rows.start + np.flatnonzero(ended & result.scored))
 
     def _refuse_broken(self, log_probs: Array, ended: Array) -> None:
@@ -234,6 +236,8 @@ class HostCollector:
         )
         self._returns[ended] = 0
         self._lengths[ended] = 0
+        if self.restart:
+            self.env.leave_out(self._learned)
 
 
 class _Rows:

@@ -28,11 +28,14 @@ from kpg.trainers.learning.outputs import output, outputs
 from kpg.trainers.learning.reference import Drift
 from kpg.trainers.learning.replicas import share, sum_up
 from kpg.trainers.learning.scaling import Scaling
+from kpg.trainers.learning.soundness import FAULT, Tally
 from kpg.trainers.learning.training import Training
 from kpg.trajectories import Trajectory
 from kpg.types import Metrics, Nest, Space, Tensor
 
 BROKEN = ("broken_environment", "broken_policy")
+# Positive where an iteration must not be followed by another one.
+FAILED = (*BROKEN, FAULT)
 
 
 class Carry(NamedTuple):
@@ -49,9 +52,14 @@ class LearnedIteration(Iteration):
     _training: Training
     _batch: Batch
     _seed: Tensor
-    healthy: Tensor
+    _healthy: Tensor
     progress: Tensor
-    _phases: int = 0
+    _tally: Tally
+
+    @property
+    @override
+    def healthy(self) -> Tensor:
+        return self._healthy & self._tally.sound()
 
     @override
     def kl(self) -> Tensor:
@@ -83,8 +91,8 @@ class LearnedIteration(Iteration):
     ) -> Metrics:
         training, strategy = self._training, self._training.strategy
         checks.whole_number("num_epochs", num_epochs)
-        self._phases += 1  # each phase has an order of its own
-        seed = self._seed + tf.constant([0, self._phases])
+        # Each phase has an order of its own.
+        seed = self._seed + tf.constant([0, self._tally.phases])
         orders = strategy.run(
             lambda seed: training.orders(num_epochs, minibatch_size, seed), (seed,)
         )
@@ -94,6 +102,7 @@ class LearnedIteration(Iteration):
         taken = descent.start(self._batch, orders, self.healthy)
         window = (0, num_epochs * (rows // size))
         taken = descent.run(self._batch, orders, window, taken, self.progress)
+        self._tally.add(descent.suspects, descent.faults(taken))
         return descent.metrics(taken)
 
 
@@ -104,15 +113,19 @@ class OwnObjective(Objective):
     training: Training
     loss: Loss
 
+    def __post_init__(self) -> None:
+        self.name = getattr(self.loss, "__name__", type(self.loss).__name__)
+        self.terms = (f"the loss {self.name!r}",)
+
     @override
     def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
         said = outputs(self.training.policy, self.training.critic, rows)
-        name = getattr(self.loss, "__name__", type(self.loss).__name__)
-        return checked_loss(name, self.loss(said, rows, progress))
+        loss, metrics = checked_loss(self.name, self.loss(said, rows, progress))
+        return loss, {**metrics, self.terms[0]: loss}
 
 
 class Learner:
-    """Turns trajectories into gradient steps."""
+    """Turns trajectories into gradient steps; `tally` says which were not sound."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -121,6 +134,7 @@ class Learner:
         self.num_epochs, self.num_minibatches = training.minibatches()
         self.scaling = Scaling(training)
         self.estimation = Estimation(training)
+        self.tally = Tally(training.on_nonfinite)
         objective = PolicyObjective(training)
         self.descent = Descent(
             training,
@@ -146,8 +160,8 @@ class Learner:
         """Learns from each replica's trajectory, given a `[2]` int32 seed.
 
         Nothing is learned from one with `inf` or `nan`, or without a valid row: weights
-        stay as they were. The
-        scalars include two named `BROKEN`, positive if environment or policy gave such.
+        stay as they were. The scalars include two named `BROKEN`, positive if
+        environment or policy gave such, and those of a `Tally`.
         """
         training, run = self.training, self.strategy.run
         reference, drift = training.reference, None
@@ -162,7 +176,8 @@ class Learner:
 
         if reference is not None and reference.kl.in_reward:
             trajectory = run(reference.charged, (trajectory, drift))
-        returns = carry.returns
+        returns, moments = carry.returns, training.return_moments.variables
+        before = [tf.identity(variable) for variable in moments]
         if training.settings.normalize_rewards:
             trajectory, returns = self.scaling.scale_rewards(
                 trajectory, returns, healthy
@@ -174,11 +189,17 @@ class Learner:
         taken = self._updated(
             trajectory, state, drift, batch, seed, progress, healthy=healthy
         )
-        after = training.algorithm.after(
-            LearnedIteration(training, batch, seed, healthy, progress)
-        )
+        tally = self.tally
+        tally.start()
+        tally.add(self.descent.suspects, self.descent.faults(taken))
+        iteration = LearnedIteration(training, batch, seed, healthy, progress, tally)
+        after = training.algorithm.after(iteration)
+        healthy = iteration.healthy
         if training.settings.normalize_observations:
             self.scaling.follow_observations(trajectory, healthy)
+        if training.settings.normalize_rewards:
+            for variable, old in zip(moments, before, strict=True):
+                variable.assign(tf.where(healthy, variable, old))
 
         if training.replicas > 1:
             explained = explained_by_all(self.strategy, batch)
@@ -190,6 +211,7 @@ class Learner:
             **self._follow_drift(trajectory, drift, healthy),
             **self._taught(trajectory.valid),
             "explained_variance": explained,
+            **tally.metrics(),
             **dict(zip(BROKEN, tf.unstack(broken), strict=True)),
         }
         return Carry(returns, following), metrics

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -18,6 +18,14 @@ from kpg.graph.compiling import aside, for_gpu, for_xla
 from kpg.trainers.learning.batches import Batch, take
 from kpg.trainers.learning.outputs import outputs
 from kpg.trainers.learning.replicas import all_sum, share, sum_up
+from kpg.trainers.learning.soundness import (
+    Faults,
+    Part,
+    culprit,
+    global_norm,
+    row,
+    suspects,
+)
 from kpg.trainers.learning.training import Training
 from kpg.types import Metrics, Tensor
 
@@ -29,6 +37,7 @@ _RESERVED = (
     *("reference_kl", "reference_kl_coef"),
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
     *("returns", "lengths", "number", "broken_environment", "broken_policy"),
+    *("skipped_updates", "fault", "fault_value"),
 )
 # Not logged; it decides whether an iteration's updates go on.
 KL_METRIC = "kl of the next minibatch"
@@ -36,6 +45,9 @@ KL_METRIC = "kl of the next minibatch"
 
 class Objective(ABC):
     """What gradient steps minimise on a minibatch."""
+
+    # The losses among the metrics, the total last.
+    terms: tuple[str, ...] = ("policy_loss", "value_loss", "entropy", "loss")
 
     @abstractmethod
     def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
@@ -47,11 +59,15 @@ class Objective(ABC):
 
 
 class Taken(NamedTuple):
-    """An iteration's steps so far: `[M]` sums of metrics over `looked` minibatches."""
+    """An iteration's steps so far; if `stopped`, no more are taken.
+
+    `totals` are `[M]` sums of metrics over the sound minibatches, the number of these,
+    and that of others. `faulty` is the `row` of the first of these that must raise.
+    """
 
     stopped: Tensor
     totals: Tensor
-    looked: Tensor
+    faulty: Tensor
 
 
 class PolicyObjective(Objective):
@@ -139,10 +155,23 @@ class Descent:
         """Whose replicas learn."""
         return self.training.strategy
 
+    @property
+    def terms(self) -> list[str]:
+        """The losses that are watched, the total last."""
+        return [name for name in self.objective.terms if name in self.names]
+
+    @property
+    def suspects(self) -> list[str]:
+        """What may have been the fault of a step that must raise; see `row`."""
+        if self.training.on_nonfinite == "skip":
+            return []
+        return suspects(self.terms, self.training.variables)
+
     def start(self, batch: Batch, orders: Tensor, healthy: Tensor) -> Taken:
         """Returns the state before the first step; if not `healthy`, there is none."""
         self.strategy.run(self._look, (batch, orders))
-        return Taken(~healthy, tf.zeros([len(self.names)]), tf.constant(0.0))
+        sizes = len(self.names) + 2, len(self.suspects)
+        return Taken(~healthy, *(tf.zeros([size]) for size in sizes))
 
     def _look(self, batch: Batch, orders: Tensor) -> None:
         """Finds the metrics' names, which the loop needs."""
@@ -159,61 +188,73 @@ class Descent:
     ) -> Taken:
         """Takes a gradient step on each minibatch of a window: first, how many."""
         (first, count), limit = window, self.target_kl
-        # A branch would make a GPU's host wait: there, each step is taken and undone.
-        changing = self.training.changing() if limit is None and for_gpu() else []
-        undone = [v for v in changing if keras.backend.is_float_dtype(v.dtype)]
-        counters = [v for v in changing if not keras.backend.is_float_dtype(v.dtype)]
-
-        def undo(variables: list[keras.Variable], before: list[Tensor]) -> None:
-            for variable, old in zip(variables, before, strict=True):
-                variable.assign(tf.where(taken.stopped, old, variable))
 
         def body(index: Tensor, taken: Taken) -> tuple[Tensor, Taken]:
-            before = [tf.identity(variable) for variable in undone]
+            before = Before(self.training, limit)
             arguments = (batch, orders, first + index, progress)
             gradients, metrics = self.strategy.run(self._gradients, arguments)
             metrics = sum_up(self.strategy, metrics)
-            gradients = sum_up(self.strategy, gradients)
-            totals = taken.totals + metrics
-            if limit is None:
-                self._apply(gradients)
-                undo(undone, before)
-                return index + 1, taken._replace(totals=totals)
-            stop = metrics[self.names.index(KL_METRIC)] > 1.5 * limit
-            tf.cond(stop, lambda: None, lambda: self._apply(gradients))
-            return index + 1, Taken(stop, totals, taken.looked + 1.0)
+            parts = self._parts(sum_up(self.strategy, gradients))
+            sound = tf.math.is_finite(metrics[self.names.index(self.terms[-1])])
+            for part in parts:
+                sound &= part.sound()
+            counted, faulty = sound & ~taken.stopped, ~sound & ~taken.stopped
+            stop = tf.constant(False)
+            if limit is not None:
+                stop = counted & (metrics[self.names.index(KL_METRIC)] > 1.5 * limit)
+
+            def step() -> Tensor:
+                self._apply(parts)
+                return taken.faulty
+
+            def leave() -> Tensor:
+                return self._blamed(taken, metrics, parts, faulty)
+
+            blamed = before.change(step, leave, counted & ~stop, sound)
+            if self.training.on_nonfinite == "raise":
+                stop |= faulty
+            numbers = tf.stack(
+                [tf.cast(flag, tf.float32) for flag in (counted, faulty)]
+            )
+            seen = tf.concat([tf.where(counted, metrics, 0.0), numbers], axis=0)
+            stopped = taken.stopped | stop
+            return index + 1, Taken(stopped, taken.totals + seen, blamed)
 
         def unfinished(index: Tensor, taken: Taken) -> Tensor:
             # A condition on the index alone lets XLA know how often the loop runs.
             more = index < count
             return more if limit is None else more & ~taken.stopped
 
-        def descend() -> Taken:
-            # XLA must see where the loop starts.
-            steered = limit is None and not for_xla()
-            start = tf.where(taken.stopped, count, 0) if steered else tf.constant(0)
-            done: Taken = tf.while_loop(unfinished, body, (start, taken))[1]
-            if limit is not None:
-                return done
-            looked = tf.where(taken.stopped, 0.0, float(count))
-            return done._replace(looked=taken.looked + looked)
+        # XLA must see where the loop starts.
+        steered = limit is None and not for_xla()
+        start = tf.where(taken.stopped, count, 0) if steered else tf.constant(0)
+        done: Taken = tf.while_loop(unfinished, body, (start, taken))[1]
+        return done
 
-        if limit is not None or not for_xla():
-            return descend()
-        if not undone:
-            done: Taken = tf.cond(taken.stopped, lambda: taken, descend)
-            return done
-        before = [tf.identity(counter) for counter in counters]
-        done = descend()
-        undo(counters, before)
-        totals = tf.where(taken.stopped, taken.totals, done.totals)
-        return done._replace(totals=totals)
+    def _blamed(
+        self, taken: Taken, metrics: Tensor, parts: list[Part], faulty: Tensor
+    ) -> Tensor:
+        """Returns the `row` of the first faulty step, if it is to raise an error."""
+        if not self.suspects:
+            return taken.faulty
+        losses = tf.stack([metrics[self.names.index(term)] for term in self.terms])
+        found = row(losses, parts, self.training.variables)
+        return tf.where(faulty, found, taken.faulty)
 
     def metrics(self, taken: Taken) -> Metrics:
-        """Returns the means over the minibatches, by name."""
-        means = tf.math.divide_no_nan(taken.totals, taken.looked)
-        named = zip(self.names, tf.unstack(means), strict=True)
-        return {name: mean for name, mean in named if name != KL_METRIC}
+        """Returns the means over the sound minibatches, by name."""
+        sums, looked = taken.totals[:-2], taken.totals[-2]
+        means = tf.unstack(tf.math.divide_no_nan(sums, looked))
+        hidden = {KL_METRIC, *self.terms} - {*METRICS}
+        named = zip(self.names, means, strict=True)
+        return {name: mean for name, mean in named if name not in hidden}
+
+    def faults(self, taken: Taken) -> Faults:
+        """Returns how many steps were not sound, and what was the first one's fault."""
+        number, place, value = taken.totals[-1], tf.zeros([]), tf.zeros([])
+        if self.suspects:
+            place, value = culprit(taken.faulty, len(self.terms))
+        return Faults(number, place, value)
 
     def _gradients(
         self, batch: Batch, orders: Tensor, index: Tensor, progress: Tensor
@@ -239,28 +280,67 @@ class Descent:
         values = [metrics[name] for name in self.names]
         return gradients, weight * tf.stack(values)
 
-    def _apply(self, gradients: list[Tensor]) -> None:
-        """Lets each optimizer update its variables, but for those without effect."""
-        left, reached = iter(gradients), iter(self._reached)
+    def _parts(self, gradients: list[Tensor]) -> list[Part]:
+        """Splits the gradients by optimizer, without variables that have no effect."""
+        left, reached, parts = iter(gradients), iter(self._reached), []
         for optimizer, variables in self.training.optimized:
             own = [variable for variable in variables if next(reached)]
             if own:
                 part = [next(left) for _ in own]
-                optimizer.apply(self._clipped(part, optimizer), own)
+                parts.append(Part(optimizer, own, part, global_norm(part)))
+        return parts
 
-    def _clipped(
-        self, gradients: list[Tensor], optimizer: keras.optimizers.Optimizer
-    ) -> list[Tensor]:
+    def _apply(self, parts: list[Part]) -> None:
+        """Lets each optimizer update its variables."""
+        for part in parts:
+            part.optimizer.apply(self._clipped(part), part.variables)
+
+    def _clipped(self, part: Part) -> list[Tensor]:
         """Clips the global norm, unless the optimizer itself does it more tightly."""
         limit = self.training.settings.max_grad_norm
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        inner = getattr(part.optimizer, "inner_optimizer", part.optimizer)
         own = getattr(inner, "global_clipnorm", None)
         if limit is None or (own is not None and own <= limit):
-            return gradients
-        limit *= optimizer.scale_loss(1.0)  # what `apply` divides by
-        norm = global_norm(gradients)
-        clipped: list[Tensor] = tf.clip_by_global_norm(gradients, limit, norm)[0]
+            return part.gradients
+        limit *= part.optimizer.scale_loss(1.0)  # what `apply` divides by
+        clipped: list[Tensor] = tf.clip_by_global_norm(
+            part.gradients, limit, part.norm
+        )[0]
         return clipped
+
+
+class Before:
+    """The variables before a step, which is not taken if need be.
+
+    A branch would make a GPU's host wait: there, each step is taken and undone.
+    """
+
+    def __init__(self, training: Training, target_kl: float | None) -> None:
+        self._undone = for_gpu() and target_kl is None
+        stepped = training.stepped() if self._undone else []
+        self._stepped = [(variable, tf.identity(variable)) for variable in stepped]
+        self._followed = [(v, tf.identity(v)) for v in training.followed()]
+
+    def change(
+        self,
+        step: Callable[[], Tensor],
+        leave: Callable[[], Tensor],
+        taken: Tensor,
+        sound: Tensor,
+    ) -> Tensor:
+        """Takes a step if `taken`; what layers followed stays if it was `sound`.
+
+        Returns what `step` or `leave` does.
+        """
+        if self._undone:
+            left, done = leave(), step()
+            result = tf.where(taken, done, left)
+        else:
+            result = tf.cond(taken, step, leave)
+        for pairs, keep in ((self._stepped, taken), (self._followed, sound)):
+            for variable, old in pairs:
+                variable.assign(tf.where(keep, variable, old))
+        return result
 
 
 def _penalties(training: Training) -> list[Tensor]:
@@ -302,19 +382,3 @@ def checked_loss(name: str, found: object) -> tuple[Tensor, Metrics]:
                 f"Received: {key!r} from `{name}`"
             )
     return loss, {key: tf.cast(own, tf.float32) for key, own in metrics.items()}
-
-
-def global_norm(gradients: Sequence[Tensor | tf.IndexedSlices]) -> Tensor:
-    """Returns `tf.linalg.global_norm` in fewer and quicker kernels.
-
-    XLA turns norms of norms of columns into vector instructions, but regroups sums of
-    squares into one slow sum per tensor.
-    """
-    parts = []
-    for gradient in gradients:
-        part = tf.cast(getattr(gradient, "values", gradient), tf.float32)
-        if part.shape.rank > 1:
-            axes = list(range(part.shape.rank - 1))
-            part = tf.sqrt(tf.reduce_sum(tf.square(part), axis=axes))
-        parts.append(tf.reshape(part, [-1]))
-    return tf.sqrt(tf.reduce_sum(tf.square(tf.concat(parts, axis=0))))

@@ -26,7 +26,8 @@ class Training(NamedTuple):
 
     `optimized` is in the order of the gradients; `iteration` and `env_steps` are int64
     counters; `partner` acts after the policy and learns too; for `group_size` see
-    `Environment`; workers wait for each other for `worker_deadline` seconds.
+    `Environment`, for `on_nonfinite` `Trainer.compile`; workers wait for each other for
+    `worker_deadline` seconds.
     """
 
     algorithm: Algorithm
@@ -43,6 +44,7 @@ class Training(NamedTuple):
     partner: Partner | None = None
     group_size: int | None = None
     worker_deadline: float | None = None
+    on_nonfinite: str = "raise"
 
     @property
     def settings(self) -> TrainerSettings:
@@ -65,13 +67,22 @@ class Training(NamedTuple):
         """All trainable variables, each once."""
         return [v for _, variables in self.optimized for v in variables]
 
-    def changing(self) -> list[keras.Variable]:
-        """Returns all variables that a gradient step may change, each once."""
+    def stepped(self) -> list[keras.Variable]:
+        """Returns all variables that optimizers change."""
+        own = [v for optimizer, _ in self.optimized for v in optimizer.variables]
+        return [*self.variables, *own]
+
+    def followed(self) -> list[keras.Variable]:
+        """Returns what layers follow as they are asked, as averages of batches."""
         partner = None if self.partner is None else self.partner.model
-        models = (self.policy, self.critic, partner)
-        owners = (*models, *(optimizer for optimizer, _ in self.optimized))
-        found = [v for owner in owners if owner is not None for v in owner.variables]
-        return list({id(v): v for v in (*found, *self.variables)}.values())
+        found: dict[int, keras.Variable] = {}
+        for model in (self.policy, self.critic, partner):
+            layers = [] if model is None else model._flatten_layers()
+            for layer in layers:
+                # Not `non_trainable_variables`, which holds frozen weights, too.
+                if not isinstance(layer, RunningNormalization):
+                    found |= {id(v): v for v in layer._non_trainable_variables}
+        return list(found.values())
 
     def minibatch_size(self, size: int | None) -> int:
         """Returns a minibatch's rows on all replicas; `None` is all rows."""

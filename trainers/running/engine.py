@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -15,11 +15,11 @@ from kpg.environments.environment import Environment
 from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.host.vector import HostEnvironment
 from kpg.graph import random
-from kpg.graph.compiling import compiled, traceable
+from kpg.graph.compiling import building_for_xla, compiled, traceable
 from kpg.trainers.acting import graph
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import HostCollector
-from kpg.trainers.learning.iteration import Carry, Learner
+from kpg.trainers.learning.iteration import FAILED, Carry, Learner
 from kpg.trainers.learning.replicas import (
     fold_in,
     fold_in_replica,
@@ -39,10 +39,12 @@ class Engine(ABC):
     """Runs iterations of a training on one environment, each where the last stopped.
 
     `env` is this worker's share of the `whole` environment. `base_rates` are what the
-    learning rates were before a `fit` whose schedule now changes them.
+    learning rates were before a `fit` whose schedule now changes them; with
+    `real_steps`, that goes on by steps, not by iterations.
     """
 
     function: tf.types.experimental.PolymorphicFunction
+    real_steps = False
     base_rates: list[float] | None = None
     _carry: Nest = None
 
@@ -58,11 +60,20 @@ class Engine(ABC):
         self.compile(jit_compile)
 
     @abstractmethod
-    def run(self, iterations: int, done: float, total: int, rates: list[float]) -> Logs:
+    def run(
+        self,
+        iterations: int,
+        done: float,
+        total: int,
+        rates: list[float],
+        sums: Logs | None = None,
+    ) -> Logs:
         """Runs iterations, after `done` of the `total` ones of this `fit`.
 
         `rates` are the optimizers' learning rates at the start of this `fit`. Returns
-        sums over the iterations of `Learner.learn`'s metrics and the `Episodes`.
+        `sums`, by default none, to which one iteration after another has added
+        `Learner.learn`'s metrics and the `Episodes`: no digit depends on how many are
+        run in a call. One that `FAILED` is the last, and its steps do not count.
         """
 
     @abstractmethod
@@ -180,9 +191,16 @@ class HostedEngine(Engine):
         self.function = compiled(self.learn, jit_compile)
 
     @override
-    def run(self, iterations: int, done: float, total: int, rates: list[float]) -> Logs:
-        sums: Logs = {}
-        for index in range(iterations):
+    def run(
+        self,
+        iterations: int,
+        done: float,
+        total: int,
+        rates: list[float],
+        sums: Logs | None = None,
+    ) -> Logs:
+        sums = dict(sums or {})
+        for _ in range(iterations):
             iteration = int(tf.convert_to_tensor(self.training.iteration))
             seeds = random.seeds([2], self.next_key(self.training.seed))
             worker = self.agreement.worker
@@ -191,7 +209,6 @@ class HostedEngine(Engine):
                 trajectory, episodes = self.collect(iteration, own)
                 said += [self.steps_taken(), *map(float, episodes)]
             steps, *ended = said
-            self.training.env_steps.assign_add(int(steps))
             if self._carry is None:
                 self._carry = self.start()
             with self.agreement.learning(1):
@@ -199,13 +216,17 @@ class HostedEngine(Engine):
                     split(self.strategy, trajectory),
                     self._carry,
                     seeds[1],
-                    tf.constant((done + index) / total, tf.float32),
+                    tf.constant(done / total, tf.float32),
                     tf.constant(rates, tf.float32),
                 )
                 numbers = {**metrics, **Episodes(*ended)._asdict()}
                 numbers = {name: float(number) for name, number in numbers.items()}
             for name, number in numbers.items():
                 sums[name] = sums.get(name, 0.0) + number
+            if _failures(metrics) > 0.0:
+                break
+            self.training.env_steps.assign_add(int(steps))
+            done += steps / self.rows if self.real_steps else 1
         return sums
 
     def learn(
@@ -309,21 +330,38 @@ class GraphEngine(Engine):
     def compile(self, jit_compile: bool) -> None:
         self._step = traceable(self._iteration)
         self.function = compiled(self._iterations, jit_compile)
+        self._for_xla, self._names = jit_compile, ()
 
     @override
-    def run(self, iterations: int, done: float, total: int, rates: list[float]) -> Logs:
+    def run(
+        self,
+        iterations: int,
+        done: float,
+        total: int,
+        rates: list[float],
+        sums: Logs | None = None,
+    ) -> Logs:
         if self._carry is None:
             self._carry = self.start()
+        inputs = (
+            self._carry,
+            tf.constant(self.training.seed),
+            tf.constant(done, tf.float32),
+            tf.constant(rates, tf.float32),
+        )
+        if not self._names and not tf.config.functions_run_eagerly():
+            # Traced separately first, to know which metrics there are.
+            with building_for_xla(self._for_xla):
+                self._step.get_concrete_function(*inputs)
+        before = [(sums or {}).get(name, 0.0) for name in self._names]
         with self.agreement.learning(iterations):
-            self._carry, sums = self.function(
-                self._carry,
-                tf.constant(self.training.seed),
+            self._carry, after = self.function(
+                *inputs,
                 tf.constant(iterations),
-                tf.constant(done, tf.float32),
                 tf.constant(total, tf.float32),
-                tf.constant(rates, tf.float32),
+                tf.constant(before or 0.0, tf.float64),
             )
-            numbers = sums.numpy().tolist()
+            numbers = after.numpy().tolist()
         return dict(zip(self._names, numbers, strict=True))
 
     @override
@@ -345,32 +383,27 @@ class GraphEngine(Engine):
         self,
         carry: GraphCarry,
         seed: Tensor,
-        iterations: Tensor,
         done: Tensor,
-        total: Tensor,
         rates: Tensor,
+        iterations: Tensor,
+        total: Tensor,
+        sums: Tensor,
     ) -> tuple[GraphCarry, Tensor]:
-        """Runs `iterations` iterations: the whole of training as one graph."""
-        if tf.executing_eagerly():
-            sums = tf.constant(0.0)
-            for index in range(int(iterations)):
-                progress = (done + tf.constant(index, tf.float32)) / total
-                carry, numbers = self._step(carry, seed, progress, rates)
-                sums += numbers
-            return carry, sums
-        # Traced separately first, to know which metrics there are.
-        traced = self._step.get_concrete_function(carry, seed, done, rates)
-        size = traced.structured_outputs[1].shape[0]
+        """Runs up to `iterations` iterations: the whole of training as one graph."""
 
-        def body(index: Tensor, carry: GraphCarry, sums: Tensor) -> tuple[object, ...]:
+        def body(
+            index: Tensor, going: Tensor, carry: GraphCarry, sums: Tensor
+        ) -> tuple[object, ...]:
             progress = (done + tf.cast(index, tf.float32)) / total
             carry, numbers = self._step(carry, seed, progress, rates)
-            return index + 1, carry, sums + numbers
+            named = dict(zip(self._names, tf.unstack(numbers), strict=True))
+            going = _failures(named) <= 0.0
+            return index + 1, going, carry, sums + tf.cast(numbers, tf.float64)
 
-        _, carry, sums = tf.while_loop(
-            lambda index, *_: index < iterations,
+        *_, carry, sums = tf.while_loop(
+            lambda index, going, *_: going & (index < iterations),
             body,
-            (tf.constant(0), carry, tf.zeros([size])),
+            (tf.constant(0), tf.constant(True), carry, sums),
         )
         return carry, sums
 
@@ -380,7 +413,6 @@ class GraphEngine(Engine):
         """Collects and learns once; the numbers are in the order of `_names`."""
         self.schedule_rates(rates, progress)
         seeds = random.seeds([2], self.next_key(seed))
-        self.training.env_steps.assign_add(self.rows)
         states, learned = carry
         states, trajectory, episodes = self.strategy.run(
             self._collect, (states, seeds[0])
@@ -388,9 +420,16 @@ class GraphEngine(Engine):
         learned, metrics = self.learner.learn(trajectory, learned, seeds[1], progress)
         numbers = {**metrics, **sum_up(self.strategy, episodes)._asdict()}
         self._names = tuple(numbers)
+        counts = tf.cast(_failures(numbers) <= 0.0, tf.int64)
+        self.training.env_steps.assign_add(self.rows * counts)
         return (states, learned), tf.stack(list(numbers.values()))
 
     def _collect(
         self, carry: graph.Carry, seed: Tensor
     ) -> tuple[graph.Carry, Trajectory, Episodes]:
         return self.collector.collect(carry, fold_in_replica(seed))
+
+
+def _failures(numbers: Mapping[str, Tensor]) -> Tensor:
+    """Returns a scalar that is positive if an iteration failed; see `FAILED`."""
+    return tf.add_n([numbers[name] for name in FAILED if name in numbers])

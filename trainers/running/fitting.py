@@ -14,7 +14,13 @@ import tensorflow as tf
 from kpg import checks, schedules
 from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.acting.host import broken_policy
-from kpg.trainers.learning.iteration import BROKEN
+from kpg.trainers.learning.iteration import BROKEN, FAILED
+from kpg.trainers.learning.soundness import (
+    FAULT,
+    FAULT_VALUE,
+    SKIPPED,
+    not_finite,
+)
 from kpg.trainers.running import memory
 from kpg.trainers.running.checkpoints import Checkpoint
 from kpg.trainers.running.compilation import Pace
@@ -32,15 +38,14 @@ class EpochLog:
     """Accumulates what the calls of one epoch return."""
 
     def __init__(self) -> None:
-        self._sums: Logs = {}
+        self.sums: Logs = {}
         self._iterations = 0
         self._env_steps = 0
         self.seconds = 0.0
 
     def add(self, sums: Logs, iterations: int, env_steps: int, seconds: float) -> None:
-        """Adds a call of `Engine.run`: its iterations, environment steps, seconds."""
-        for name, number in sums.items():
-            self._sums[name] = self._sums.get(name, 0.0) + number
+        """Takes the sums after a call of `Engine.run`, and adds what it took."""
+        self.sums = sums
         self._iterations += iterations
         self._env_steps += env_steps
         self.seconds += seconds
@@ -48,7 +53,7 @@ class EpochLog:
     @property
     def broken(self) -> str | None:
         """The member of `BROKEN` that gave values that are not finite, or `None`."""
-        return next((name for name in BROKEN if self._sums[name] > 0), None)
+        return next((name for name in BROKEN if self.sums[name] > 0), None)
 
     def batch_logs(self) -> Logs:
         """Returns the running means of the epoch, without unknown ones."""
@@ -60,16 +65,18 @@ class EpochLog:
 
     def epoch_logs(self) -> Logs:
         """Returns the means over the epoch."""
-        count = self._sums.get("number", 0.0)
-        hidden = (*BROKEN, *Episodes._fields)
+        count = self.sums.get("number", 0.0)
+        hidden = (*FAILED, FAULT_VALUE, SKIPPED, *Episodes._fields)
+        skipped = {k: int(n) for k, n in self.sums.items() if k == SKIPPED}
         return {
-            "return": self._sums["returns"] / count if count else math.nan,
-            "length": self._sums["lengths"] / count if count else math.nan,
+            "return": self.sums["returns"] / count if count else math.nan,
+            "length": self.sums["lengths"] / count if count else math.nan,
             "episodes": int(count),
             "steps_per_second": self._env_steps / max(self.seconds, 1e-9),
+            **skipped,
             **{
                 name: number / max(self._iterations, 1)
-                for name, number in self._sums.items()
+                for name, number in self.sums.items()
                 if name not in hidden
             },
         }
@@ -165,6 +172,7 @@ class Fitting:
         self._base_rates = self._first_rates = engine.rates
         self._before = self._env_steps() - self._epoch * self.steps * engine.rows
         engine.env.measured()  # by a fit that broke off
+        engine.real_steps = self.real_steps
         # After `on_train_begin`, in which callbacks forget what they are reminded of.
         with engine.agreement.meeting() as said:
             resumed = any(own.restore(self) for own in self._checkpoints)
@@ -291,7 +299,7 @@ class Fitting:
             size = self._pace.size(left)
             self._tell(self.callbacks.on_train_batch_begin, self._step)
             start, before = time.perf_counter(), self._env_steps()
-            sums = self.engine.run(size, done, total, self._base_rates)
+            sums = self.engine.run(size, done, total, self._base_rates, log.sums)
             seconds = time.perf_counter() - start
             self._seconds.append((seconds, size))
             log.add(sums, size, self._env_steps() - before, seconds)
@@ -309,7 +317,7 @@ class Fitting:
             checkpoint.after_batch(self)
 
     def _refuse_broken(self, log: EpochLog) -> None:
-        """Raises if environment or policy gave what nothing can be learned from."""
+        """Raises if an iteration failed: nothing could be learned from it."""
         if log.broken == "broken_environment":
             raise ValueError(
                 f"{self.engine.env.name} gave integers outside their space, or "
@@ -320,6 +328,9 @@ class Fitting:
             )
         if log.broken:
             raise broken_policy()
+        if fault := int(log.sums.get(FAULT, 0.0)):
+            suspect = self.engine.learner.tally.suspects[fault - 1]
+            raise not_finite(suspect, log.sums[FAULT_VALUE])
 
     def _report_times(self) -> None:
         """Splits time into building graphs and training, by the later calls' pace."""

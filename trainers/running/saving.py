@@ -48,6 +48,7 @@ class SavedTrainer(TrackedModel):
     _said: frozenset[str]
     _programs: Programs
     _auto_scale_loss: bool
+    _on_nonfinite: str
 
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: object
@@ -120,6 +121,7 @@ class SavedTrainer(TrackedModel):
             "jit_compile": self._programs.jit_compile,
             "auto_scale_loss": self._auto_scale_loss,
             "worker_deadline": self._programs.worker_deadline,
+            "on_nonfinite": self._on_nonfinite,
         }
 
     def compile_from_config(self, config: Config) -> None:

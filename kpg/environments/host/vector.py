@@ -19,6 +19,7 @@ from typing_extensions import override
 from kpg import checks, spaces
 from kpg.environments.environment import Environment
 from kpg.environments.host import inner
+from kpg.environments.host.processes import GONE, watched
 from kpg.environments.partner import Partner
 from kpg.limits import time_limit
 from kpg.types import Array, Nest, Space
@@ -97,6 +98,9 @@ class HostEnvironment(Environment):
             found; see `kpg.limits`. Defaults to `None`.
         make: Makes the vector environment with another number of copies, so that
             several workers can split them. `kpg.make` gives it. Defaults to `None`.
+        env_timeout: Seconds that a reset or step of all copies may take, > 0, of a
+            `gymnasium.vector.AsyncVectorEnv`; after them its processes are ended, and a
+            `TimeoutError` names the copies that hang. Defaults to `None`: no end.
 
     Infos are not read, but for final observations. In Gymnasium's own vector
     environments those that cannot be stacked become arrays of objects.
@@ -107,8 +111,9 @@ class HostEnvironment(Environment):
             goes on only while this number is as it was.
 
     Raises:
-        ValueError: If the autoreset mode is unknown, a space is not supported, or the
-            time limit is another one.
+        ValueError: If the autoreset mode is unknown, a space is not supported, the
+            time limit is another one, or `env_timeout` is given for environments that
+            are not processes, which nothing can interrupt.
     """
 
     def __init__(
@@ -117,6 +122,7 @@ class HostEnvironment(Environment):
         seed: int | None = None,
         max_episode_steps: int | None = None,
         make: Callable[[int], VectorEnv[Any, Any, Any]] | None = None,
+        env_timeout: float | None = None,
     ) -> None:
         self.vector_env = vector_env
         self._make, self._said_limit = make, max_episode_steps
@@ -145,6 +151,7 @@ class HostEnvironment(Environment):
         self._max_episode_steps = _checked_limit(vector_env, max_episode_steps)
         self._sent: Nest = None
         self._closed = False
+        self._processes = watched(vector_env, self.name, env_timeout)
 
     @property
     @override
@@ -283,6 +290,14 @@ class HostEnvironment(Environment):
         inner.set_state(self.vector_env, state["inner"])
         self._ended, self._begun, self._first_seed = state["ended"], True, None
 
+    def leave_out(self, copies: Array) -> None:
+        """Says of which copies, `[B]` bool, nobody learns, nor shall `measured` tell.
+
+        Of use to environments that have a `left_out`.
+        """
+        if hasattr(self.vector_env, "left_out"):
+            self.vector_env.left_out = copies.copy()
+
     @override
     def measured(self) -> dict[str, float]:
         return dict(getattr(self.vector_env, "measured", dict)())
@@ -362,6 +377,10 @@ class HostEnvironment(Environment):
         """Calls a method, and says whose it is if it breaks Gymnasium's contract."""
         try:
             return function(*arguments)
+        except GONE as error:
+            if self._processes is None:
+                raise
+            raise self._processes.gone() from error
         except Exception as error:  # any code of a user may run here
             if isinstance(error, gym.error.Error) or not _in_gymnasium(error):
                 raise

@@ -144,6 +144,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         self._seed, self._places, self._steps = checks.seed(seed) or 0, 0, 0
         self._begun = False
         self.unscored = np.zeros(num_envs, bool)
+        # Copies whose texts are only there because the others go on; see `measured`.
+        self.left_out = np.zeros(num_envs, bool)
         self._earned = np.zeros(num_envs)  # by each text, so far
 
     def _make_writer(self, again: bool) -> ExecutorWriter:
@@ -175,7 +177,10 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         return self.task.completed
 
     def measured(self) -> dict[str, float]:
-        """See `kpg.environments.Environment.measured`: of the texts that ended."""
+        """See `kpg.environments.Environment.measured`: of the texts that ended.
+
+        Without those of copies that were `left_out` then.
+        """
         return self.task.measured()
 
     def partner(self) -> ExecutorPartner:
@@ -299,7 +304,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         """Returns what the texts in rows, which ended, earned in all."""
         written = self._written(rows)
         self._inform(infos, "completion", rows, written[1])
-        scores = self.task.score(*written, **self._told(rows))
+        counted = ~self.left_out[rows]
+        scores = self.task.score(*written, counted=counted, **self._told(rows))
         self.unscored[rows] = ~scores.scored
         totals = scores.total.sum(axis=1, dtype=np.float64)
         return np.where(scores.scored, totals, self._earned[rows])

@@ -305,7 +305,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         written = self._written(rows)
         self._inform(infos, "completion", rows, written[1])
         counted = ~self.left_out[rows]
-        scores = self.task.score(*written, counted=counted, **self._told(rows))
+        scores = self.task.score(*written, counted, **self._told(rows))
         self.unscored[rows] = ~scores.scored
         totals = scores.total.sum(axis=1, dtype=np.float64)
         return np.where(scores.scored, totals, self._earned[rows])

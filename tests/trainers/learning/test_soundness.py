@@ -272,7 +272,7 @@ def test_a_column_is_one_of_the_last_axis() -> None:
 
 def test_the_culprit_is_the_first_that_is_not_finite_else_the_largest() -> None:
     inf, nan = np.inf, np.nan
-    cases = [([1, inf, nan], 1), ([9, 1, 5, 2], 2), ([1, 1, 2, nan], 3)]
+    cases: Any = [([1, inf, nan], 1), ([9, 1, 5, 2], 2), ([1, 1, 2, nan], 3)]
     for numbers, place in cases:
         found, value = culprit(tf.constant(numbers, tf.float32), 1)
         assert int(found) == place
@@ -410,7 +410,8 @@ def test_programs_do_the_same(device: str, target_kl: float | None) -> None:
     start, seed = learner.start(), tf.constant([5, 6])
     with building_for_device(device):
         function: Callable[..., Any] = compiled(learner.learn, bool(device))
-        metrics = function(explosive(got), start, seed, tf.zeros([]))[1]
+        outputs: Any = function(explosive(got), start, seed, tf.zeros([]))
+        metrics = outputs[1]
     for name, number in want.items():
         np.testing.assert_allclose(metrics[name], number, rtol=1e-4, atol=1e-5)
     for one, other in zip(state_of(got), state_of(wanted), strict=True):

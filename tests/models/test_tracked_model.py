@@ -15,7 +15,7 @@ from kpg.models.tracked_model import TrackedModel
 
 @pytest.mark.parametrize("base", [TrackedModel, keras.Model])
 def test_lists_of_layers_are_restored(base: Any, tmp_path: Path) -> None:
-    class Listed(base):  # type: ignore[misc]
+    class Listed(base):
         def __init__(self, value: float) -> None:
             super().__init__()
             start = keras.initializers.Constant(value)

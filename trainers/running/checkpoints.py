@@ -222,7 +222,7 @@ class Checkpoint(keras.callbacks.Callback):
         memory.remind(_callbacks(fit), state["callbacks"])
         if state["versions"] != _versions():
             others.append(f"it was written with {_in_words(state['versions'])}")
-        notes = [f"It is as good as exact only: {o}." for o in others if o is not None]
+        notes = [f"Digits may differ: {own}." for own in others if own is not None]
         if saved.lost:
             names = " and ".join(saved.lost)
             notes.insert(0, f"What is not whole was put aside as *.broken: {names}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ import kpg.rewards
 from kpg import text
 from kpg.models import CausalLMPolicy
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
+from kpg.trainers import Checkpoint
 from kpg.trainers.language.engine import TextEngine
 from kpg.trajectories import Trajectory, resets
 from tests.fragments import (
@@ -26,6 +28,7 @@ from tests.fragments import (
     traces,
     values_of,
 )
+from tests.resuming import Crash, Crashes, assert_equal, fit
 from tests.text_training import (
     ALGORITHMS,
     T,
@@ -450,3 +453,16 @@ def test_learns_to_write_vowels(algorithm: str, seed: int) -> None:
     trainer.compile(keras.optimizers.Adam(3e-3))
     trainer.fit(env, epochs=2, steps_per_epoch=60, verbose=0)
     assert trainer.evaluate(env, episodes=64, deterministic=False)["return"] > 0.9
+
+
+@pytest.mark.slow
+def test_a_text_task_goes_on_to_the_bit(tmp_path: Path) -> None:
+    watch = Checkpoint(tmp_path, minutes=1e-9)
+    constant = {"normalize_rewards": True}
+    at_once = fit(task(), make_trainer(small_policy(), "ActorCritic", **constant))
+    with pytest.raises(Crash):
+        trainer = make_trainer(small_policy(), "ActorCritic", **constant)
+        fit(task(), trainer, watch, Crashes(3))
+    again = make_trainer(small_policy(), "ActorCritic", **constant)
+    assert_equal(fit(task(), again, watch), at_once)
+    assert watch.resumed_from == tmp_path / "checkpoint-1-1.keras"

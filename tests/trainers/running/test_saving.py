@@ -141,7 +141,11 @@ def test_a_checkpoint_of_tensorflow_holds_every_variable(
     def made() -> Any:
         policy = kpg.models.Policy(space, gym.spaces.Box(-1, 1, (1,)), **own())
         critic = kpg.models.Critic(space, **own())
-        how = {"reference": kpg.trainers.KL(0.1), "num_steps": 4, "minibatch_size": 4}
+        how: dict[str, Any] = {
+            "reference": kpg.trainers.KL(0.1),
+            "num_steps": 4,
+            "minibatch_size": 4,
+        }
         trainer = kpg.trainers.PPO(policy, critic, **how)
         trainer.compile("adam", critic_optimizer="adam")
         return trainer

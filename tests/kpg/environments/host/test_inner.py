@@ -50,11 +50,11 @@ def test_an_environment_goes_on_in_another_one(mode: Any, kind: str) -> None:
         first.reset(seed=7)
         step(first, moments)
         second.reset(seed=8)
-        proxies = [
-            weakref.proxy(env) if kind == "weak" else env for env in (first, second)
-        ]
-        state = inner.state(proxies[0], pickled)
-        inner.set_state(proxies[1], state)
+        envs: list[Any] = [first, second]
+        if kind == "weak":  # as a trainer holds what a user gave it
+            proxy: Callable[[Any], Any] = weakref.proxy
+            envs = [proxy(env) for env in envs]
+        inner.set_state(envs[1], inner.state(envs[0], pickled))
         assert step(second, 7) == step(first, 7)
 
 

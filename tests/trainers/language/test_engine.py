@@ -36,6 +36,7 @@ from tests.text_training import (
     gradient_of,
     make_trainer,
     noisy,
+    one_fast,
     remainder,
     small_policy,
     task,
@@ -64,7 +65,7 @@ def fragment(prompt: list[int], word: tuple[int, ...], reward: float) -> Traject
     )
 
 
-@pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS)
+@pytest.mark.parametrize(("algorithm", "settings"), one_fast(ALGORITHMS))
 def test_the_expected_gradient_is_that_of_the_expected_reward(
     algorithm: str, settings: dict[str, Any]
 ) -> None:

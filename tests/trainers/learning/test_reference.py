@@ -215,6 +215,7 @@ def test_training_ends_where_theory_says(
     assert min(divergence(start, wanted), 5 * divergence(got, other)) > 0.5
 
 
+@pytest.mark.slow
 def test_the_price_brings_the_drift_to_its_target() -> None:
     target = 0.2
     trainer = trainer_of(

@@ -156,7 +156,7 @@ def as_environment(
                 checks.refuse(name, wanted, value)
         return candidate
     if isinstance(candidate, VectorEnv):
-        return HostEnvironment(candidate, seed, steps, env_timeout)
+        return HostEnvironment(candidate, seed, steps, env_timeout=env_timeout)
     if env_timeout is not None and not is_factory(candidate):
         checks.refuse("env_timeout", NEEDS_PROCESSES, env_timeout)
     if isinstance(candidate, gymnasium.Env):

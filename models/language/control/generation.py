@@ -310,7 +310,9 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         totals = scores.total.sum(axis=1, dtype=np.float64)
         return np.where(scores.scored, totals, self._earned[rows])
 
-    def _written(self, rows: Array) -> tuple[Any, ...]:
+    def _written(
+        self, rows: Array
+    ) -> tuple[Array, list[str], list[Array], list[Array], list[bool]]:
         """Returns what `TextTask.score` takes, for the texts in rows as they are."""
         texts = self._texts
         prompts = [texts.prompt_ids(row) for row in rows]

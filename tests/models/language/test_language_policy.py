@@ -65,7 +65,6 @@ def test_is_saved_and_loaded(tmp_path: Any) -> None:
     assert loaded.generate(["ab"], max_new_tokens=3) == texts
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_a_vocabulary_is_saved_too(tmp_path: Any) -> None:
     tokenizer = bpe(_allow_python_workflow=False)
     lm = gpt2(tokenizer.vocabulary_size(), num_layers=1)

@@ -309,7 +309,6 @@ def test_an_executor_that_changed_reads_all_texts_again() -> None:
         np.testing.assert_allclose(sampled, want["top_log_probs"], atol=1e-4)
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_a_turn_is_what_was_written_behind_what() -> None:
     env = generation(policy("abc", gpt2(5)), control="bias")
     actor, _ = models(env)

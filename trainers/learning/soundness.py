@@ -138,7 +138,7 @@ def not_finite(name: str, value: float) -> ValueError:
     """Says what was not finite, and what to do about it."""
     return ValueError(
         "The loss and its gradient must be finite in float32. This step was not taken: "
-        "weights and optimizer are as they were before it. Lower the learning rate, or "
+        "weights and optimizer are the last good ones. Lower the learning rate, or "
         "bound or normalise what is too large (`normalize_rewards=True`, "
         "`normalize_observations=True`); `compile(on_nonfinite='skip')` leaves such "
         f"steps out. Received: {name} = {value:g}"

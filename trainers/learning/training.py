@@ -84,6 +84,10 @@ class Training(NamedTuple):
                     found |= {id(v): v for v in layer._non_trainable_variables}
         return list(found.values())
 
+    def changing(self) -> list[keras.Variable]:
+        """Returns all variables that a gradient step changes."""
+        return [*self.stepped(), *self.followed()]
+
     def minibatch_size(self, size: int | None) -> int:
         """Returns a minibatch's rows on all replicas; `None` is all rows."""
         num_envs, num_steps = self.num_envs, self.settings.num_steps

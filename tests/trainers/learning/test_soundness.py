@@ -143,14 +143,30 @@ def test_the_other_minibatches_are_learned_from(target_kl: float | None) -> None
     assert metrics["entropy"] == pytest.approx(np.log(3), abs=0.1)
 
 
-def test_no_step_follows_one_that_raises() -> None:
+@pytest.mark.parametrize("target_kl", [None, 100.0])
+def test_no_step_follows_one_that_raises(target_kl: float | None) -> None:
+    """Where each step is a branch, those before it are kept; else none is."""
     options = {"normalize_advantages": False, "gae_lambda": 0.0}
-    trainer = trainer_of(**options)
+    trainer = trainer_of(target_kl=target_kl, **options)
+    before = state_of(trainer)
     steps: list[int] = []
     count_steps(trainer, steps)
     _, metrics = learn(trainer, explosive(trainer))
-    assert len(steps) < 3  # the reward is in one of the first three minibatches
     assert metrics["fault_value"] == np.inf
+    if target_kl is None:
+        assert_equal(state_of(trainer), before)
+    else:
+        assert len(steps) < 3  # the reward is in one of the first three minibatches
+        assert int(trainer.optimizer.iterations) == len(steps)
+
+
+def test_large_networks_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpg.trainers.learning.minibatches._MANY_WEIGHTS", 10)
+    trainer = trainer_of(normalize_advantages=False, gae_lambda=0.0)
+    steps: list[int] = []
+    count_steps(trainer, steps)
+    learn(trainer, explosive(trainer))
+    assert len(steps) < 3
     assert int(trainer.optimizer.iterations) == len(steps)
 
 

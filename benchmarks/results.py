@@ -3,20 +3,20 @@
     python benchmarks/results.py --env CartPole-v1 --algorithm PPO --seeds 10
     python benchmarks/results.py --table
 
-A run is one `kpg train`, and a `kpg evaluate` of its last and of its best model on new
-episodes, in processes of their own. It becomes a line of results.jsonl, with the preset
-that made it; runs that are there already are skipped, and those of an earlier preset
-dropped.
+A run is one `kpg train` in a process of its own, whose last and best models then play
+new episodes. It becomes a line of results.jsonl, with the preset that made it. Runs that
+are there already are skipped; several processes may add theirs at once. `--table` drops
+those of an earlier preset.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ import numpy as np
 from pictures import draw_curves, draw_scores
 from scores import Scores
 
-from kpg.cli import episode_statistics
+from kpg.cli import algorithms, episode_statistics
 from kpg.cli.algorithms import KNOWN
 from kpg.cli.environments import Environments
 from kpg.cli.preset import Preset
 from kpg.cli.runs import Run, to_json
+from kpg.environments.registry import IN_GRAPH
+from kpg.graph import caching
 from kpg.version import __version__
 
 HERE = Path(__file__).resolve().parent
@@ -40,6 +42,8 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 CURVE_POINTS = 50
 # Seeds of the episodes are far from those of the trainings.
 FIRST_EPISODE_SEED = 10_000
+# Where they take no time, as many that a mean is not a matter of luck.
+GRAPH_EPISODES, HOST_EPISODES = 1000, 100
 PRESETS = Environments()
 
 Result = dict[str, Any]
@@ -48,12 +52,16 @@ Group = tuple[str, str]
 
 def main() -> None:
     options = _options()
-    if options.table:
-        write_page(PAGE, groups(current(read(RESULTS))))
-        return
     known = current(read(RESULTS))
-    write(RESULTS, known)
-    done = {(run["env"], run["algorithm"], run["seed"]) for run in known}
+    if options.table:
+        write(RESULTS, known)
+        write_page(PAGE, groups(known))
+        return
+    done = {
+        (run["env"], run["algorithm"], run["seed"])
+        for run in known
+        if "last_mean" in run
+    }
     todo = [
         (env, algorithm, seed)
         for env in options.env or PRESETS.ids()
@@ -61,12 +69,13 @@ def main() -> None:
         for seed in range(options.first_seed, options.first_seed + options.seeds)
         if (env, algorithm, seed) not in done
     ]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for result in pool.map(lambda job: measured(*job, options.episodes), todo):
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(to_json(result) + "\n")
-            shown = {k: result[k] for k in ("env", "algorithm", "seed", "return_mean")}
-            print(shown, flush=True)
+    caching.cache_compilations()
+    for env, algorithm, seed in todo:
+        result = measured(env, algorithm, seed)
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(to_json(result) + "\n")
+        shown = {k: result[k] for k in ("env", "algorithm", "seed", "last_mean")}
+        print(shown, flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -77,26 +86,27 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--algorithm", action="append", choices=KNOWN)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     parser.add_argument(
         "--table", action="store_true", help="write the page from what was measured"
     )
     return parser.parse_args()
 
 
-def measured(env: str, algorithm: str, seed: int, episodes: int) -> Result:
+def measured(env: str, algorithm: str, seed: int) -> Result:
     """Trains once and measures the last model and the best."""
+    episodes = GRAPH_EPISODES if env in IN_GRAPH else HOST_EPISODES
     with tempfile.TemporaryDirectory() as directory:
         run = Run(Path(directory) / "run")
+        before = _cpu_seconds()
         trained = _kpg(
             ["train", env, "--algorithm", algorithm, "--seed", str(seed)]
             + ["--output", str(run.directory)]
         )
+        cpu_seconds = _cpu_seconds() - before
+        preset = run.settings()["preset"]
         last, best = (
-            _kpg(
-                ["evaluate", str(run.directory), "--episodes", str(episodes)]
-                + ["--seed", str(FIRST_EPISODE_SEED + seed), "--model", model]
+            PRESETS.measure(
+                algorithms.load(run, model), preset, episodes, FIRST_EPISODE_SEED + seed
             )
             for model in ("last", "best")
         )
@@ -107,7 +117,6 @@ def measured(env: str, algorithm: str, seed: int, episodes: int) -> Result:
                 if logs.get("val_return") is not None
             ]
         )
-        settings = run.settings()["preset"]
     return {
         "env": env,
         "algorithm": algorithm,
@@ -115,14 +124,21 @@ def measured(env: str, algorithm: str, seed: int, episodes: int) -> Result:
         "last_mean": last["return_mean"],
         "return_mean": best["return_mean"],
         "return_std": best["return_std"],
-        "episodes": best["episodes"],
+        "episodes": episodes,
         "env_steps": trained["env_steps"],
+        "cpu_seconds": cpu_seconds,
         "wall_seconds": trained["wall_seconds"],
         "train_seconds": trained["train_seconds"],
         "kpg": __version__,
-        "settings": settings,
+        "settings": preset,
         "curve": curve,
     }
+
+
+def _cpu_seconds() -> float:
+    """Returns what the processes that have ended were using."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _kpg(arguments: list[str]) -> Result:
@@ -159,8 +175,17 @@ def write(path: Path, results: list[Result]) -> None:
 
 
 def current(results: list[Result]) -> list[Result]:
-    """Keeps the runs that the present presets made."""
-    return [run for run in results if _is_current(run)]
+    """Keeps the runs that the present presets made, and that measured the last model.
+
+    A row without such a run keeps its earlier ones.
+    """
+    kept = [run for run in results if _is_current(run)]
+    new = {(run["env"], run["algorithm"]) for run in kept if "last_mean" in run}
+    return [
+        run
+        for run in kept
+        if "last_mean" in run or (run["env"], run["algorithm"]) not in new
+    ]
 
 
 def _is_current(run: Result) -> bool:

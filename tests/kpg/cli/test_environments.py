@@ -25,6 +25,8 @@ STAND_INS = {
     "Hopper-v5": "Pendulum-v1",
     "LunarLander-v3": "CartPole-v1",
     "LunarLanderContinuous-v3": "Pendulum-v1",
+    "Swimmer-v5": "Pendulum-v1",
+    "Walker2d-v5": "Pendulum-v1",
 }
 OWN_MODULE = """
 import gymnasium

@@ -4,8 +4,8 @@
     python benchmarks/results.py --table
 
 A run is one `kpg train` in a process of its own, whose last and best models then play
-new episodes. It becomes a line of results.jsonl, with the preset that made it. Runs that
-are there already are skipped; several processes may add theirs at once. `--table` drops
+new episodes. It becomes a line of results.jsonl, with the preset that made it. Runs
+that are there are skipped; several processes may add theirs at once. `--table` drops
 those of an earlier preset.
 """
 
@@ -239,7 +239,7 @@ def table(rows: dict[Group, list[Result]]) -> list[str]:
     """Returns the lines of the table in Markdown."""
     titles = (
         "environment, algorithm, last [95 %], worst, best [95 %], worst, bar, "
-        "reached by, seeds, steps, wall clock, rl-zoo3, CleanRL, command"
+        "reached by, seeds, steps, CPU time, rl-zoo3, CleanRL, command"
     ).split(", ")
     lines = [titles, ["---"] * len(titles)]
     lines += [_row(env, algorithm, runs) for (env, algorithm), runs in rows.items()]
@@ -257,13 +257,19 @@ def _row(env: str, algorithm: str, runs: list[Result]) -> list[str]:
         *_columns(best(runs)),
         number(goal),
         reached,
-        str(len(runs)),
+        str(len(runs)) + " †" * (not all("last_mean" in run for run in runs)),
         f"{runs[0]['env_steps']:,}",
-        f"{np.mean([run['wall_seconds'] for run in runs]):,.0f} s",
+        _cpu_time(runs),
         known["rl_zoo3"].get(algorithm, "–"),
         known["cleanrl"].get(algorithm, "–"),
         f"`kpg train {env}{flag} --seed N`",
     ]
+
+
+def _cpu_time(runs: list[Result]) -> str:
+    """Returns the mean of the runs that tell it."""
+    known = [run["cpu_seconds"] for run in runs if "cpu_seconds" in run]
+    return f"{np.mean(known):,.0f} s" if known else "–"
 
 
 def _columns(scores: Scores) -> list[str]:

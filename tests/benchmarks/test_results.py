@@ -29,7 +29,7 @@ def run(seed: int, value: float, algorithm: str = "PPO") -> dict[str, Any]:
         "seed": seed,
         "return_mean": value,
         "env_steps": 1024,
-        "wall_seconds": 10.0 + seed,
+        "cpu_seconds": 10.0 + seed,
         "settings": json.loads(json.dumps(dataclasses.asdict(preset))),
         "curve": [[512, value / 2], [1024, value]],
     }
@@ -51,6 +51,11 @@ class TestResults:
         other["settings"]["gone"] = 1
         assert results.current([earlier, other]) == [earlier]
 
+    def test_a_row_measured_anew_has_no_earlier_runs(self, results: Any) -> None:
+        earlier, other = run(0, 500.0), run(0, 490.0, "ActorCritic")
+        new = {**run(1, 480.0), "last_mean": 470.0}
+        assert results.current([earlier, other, new]) == [other, new]
+
     def test_what_was_written_is_read(self, results: Any, tmp_path: Path) -> None:
         path = tmp_path / "results.jsonl"
         assert results.read(path) == []
@@ -64,7 +69,8 @@ class TestResults:
         runs[2]["last_mean"] = 300.0
         runs[2]["curve"][-1][1] = -1.0
         runs[1]["curve"][-1][1] = 520.5
-        runs += [run(0, 500.0, "ActorCritic")]
+        runs += [{**run(0, 500.0, "ActorCritic"), "last_mean": 500.0}]
+        del runs[-1]["cpu_seconds"]
         title, rule, first, second = results.table(results.groups(runs))
         assert title.count("|") == rule.count("|") == first.count("|")
         cells = [cell.strip() for cell in first.strip("|").split("|")]
@@ -73,9 +79,10 @@ class TestResults:
         assert cells[2:4] == ["440.2 ± 302.6", "300"]
         assert cells[4:6] == ["490.2 ± 24.2", "480.5"]
         assert cells[6:8] == ["500", "**none**"]
-        assert cells[8:11] == ["3", "1,024", "11 s"]
+        # The dagger says that some are of an earlier version.
+        assert cells[8:11] == ["3 †", "1,024", "11 s"]
         assert cells[-1] == "`kpg train CartPole-v1 --seed N`"
-        assert "| 500 | every last model |" in second
+        assert "| 500 | every last model | 1 | 1,024 | – |" in second
         assert "`kpg train CartPole-v1 --algorithm ActorCritic --seed N`" in second
 
     @pytest.mark.parametrize(

@@ -65,11 +65,13 @@ class Loaded(Protocol):
         call: Call | None = None,
     ) -> dict[str, Array]:
         """Runs a signature on arrays of its data types; returns all or some outputs."""
+        ...
 
     def run_tensors(
         self, feeds: Mapping[str, Array], fetches: Sequence[str], call: Call
     ) -> list[Array]:
         """Runs the graph from and to tensors by their names in it."""
+        ...
 
     def close(self) -> None:
         """Frees the memory. No request may still be running."""

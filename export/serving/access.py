@@ -7,9 +7,8 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import grpc
 
@@ -47,11 +46,7 @@ class TokenInterceptor(grpc.ServerInterceptor):
         self._token = token
         self._refusal = grpc.unary_unary_rpc_method_handler(_refuse)
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """See `grpc.ServerInterceptor`."""
         if not handler_call_details.method.startswith("/grpc.health.v1.Health/"):
             sent = dict(handler_call_details.invocation_metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
@@ -12,8 +12,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from kpg import checks
 from kpg.export.wire import messages
 from kpg.export.wire.errors import ServingError, invalid, one_line
-
-_Message = TypeVar("_Message")
+from kpg.export.wire.tensors import Message
 
 # Their protos are in tensorflow_serving/{config,servables/tensorflow}, but not in the
 # package tensorflow-serving-api.
@@ -88,7 +87,9 @@ class Batching:
 
 def models(path: str) -> model_server_config_pb2.ModelServerConfig:
     """Reads a ModelServerConfig."""
-    return _read(path, model_server_config_pb2.ModelServerConfig())
+    config = model_server_config_pb2.ModelServerConfig()
+    _read(path, config)
+    return config
 
 
 def one_model(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:
@@ -102,13 +103,17 @@ def one_model(name: str, base_path: str) -> model_server_config_pb2.ModelServerC
 
 def prometheus_path(path: str) -> str:
     """Returns where a MonitoringConfig wants the metrics; empty for nowhere."""
-    config = _read(path, _MESSAGES["MonitoringConfig"]()).prometheus_config
+    sent = _MESSAGES["MonitoringConfig"]()
+    _read(path, sent)
+    config = sent.prometheus_config
     return str(config.path or PROMETHEUS_PATH) if config.enable else ""
 
 
 def tls(path: str) -> Any:
     """Reads an SSLConfig: `server_key`, `server_cert`, `custom_ca`, `client_verify`."""
-    return _read(path, _MESSAGES["SSLConfig"]())
+    config = _MESSAGES["SSLConfig"]()
+    _read(path, config)
+    return config
 
 
 def batching(path: str, threads: int) -> Batching:
@@ -137,11 +142,11 @@ def batching(path: str, threads: int) -> Batching:
     )
 
 
-def _read(path: str, message: _Message) -> _Message:
-    name = message.DESCRIPTOR.full_name  # type: ignore[attr-defined]
+def _read(path: str, message: Message) -> None:
+    """Fills a message from its text in a file."""
+    name = message.DESCRIPTOR.full_name
     try:
         text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
-        return message
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise invalid(
             f"Error parsing text-format {name}: {one_line(error)}. Received: {path}"

@@ -35,7 +35,9 @@ class Endpoint:
         self, settings: Settings, services: Services, token: Token | None
     ) -> None:
         """Takes the port and the socket. `start` begins to answer."""
-        interceptors = [] if token is None else [TokenInterceptor(token)]
+        interceptors: list[grpc.ServerInterceptor] = []
+        if token is not None:
+            interceptors.append(TokenInterceptor(token))
         computing, others = (
             futures.ThreadPoolExecutor(settings.grpc_max_threads) for _ in range(2)
         )

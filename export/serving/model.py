@@ -245,7 +245,9 @@ class Lease:
 
 def choose(found: Mapping[int, Path], policy: Policy) -> dict[int, Path]:
     """Returns the versions that a ServableVersionPolicy wants to be served."""
-    kind = policy.WhichOneof("policy_choice") if policy is not None else None
+    if policy is None:
+        return {version: found[version] for version in sorted(found)[-1:]}
+    kind = policy.WhichOneof("policy_choice")
     if kind == "all":
         return dict(found)
     if kind == "specific":

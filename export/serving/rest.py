@@ -120,7 +120,8 @@ class Rest:
         self._sockets: dict[int, Any] = {}
         self._active, self._is_stopping = 0, False
         self._counting = threading.Lock()
-        self._server = waitress.server.create_server(
+        # Of one class for one address, which pyright does not know.
+        self._server: Any = waitress.server.create_server(
             self.answer,
             map=self._sockets,
             host=socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0],

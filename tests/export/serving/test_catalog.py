@@ -41,7 +41,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def catalog(**settings: Any) -> Catalog:
-    return Catalog(Loaded, **settings)
+    load: Any = Loaded
+    return Catalog(load, **settings)
 
 
 def config(root: Path, *names: str, **labels: int) -> Any:

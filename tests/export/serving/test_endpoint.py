@@ -39,7 +39,8 @@ def status(channel: Any, **call: Any) -> int:
 
 def health(channel: Any, service: str = "") -> str:
     request = health_pb2.HealthCheckRequest(service=service)
-    answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=20)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    answer = stub.Check(request, timeout=20)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 

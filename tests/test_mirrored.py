@@ -12,7 +12,9 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.environments import ControlledGeneration, TextGeneration
+from kpg.environments import ControlledGeneration, Probe, TextGeneration
+from tests.claims import PAIRS, Pair, make_environment
+from tests.claims import make_trainer as make_probe_trainer
 from tests.fragments import states_of, traces, values_of
 from tests.texts import gpt2, policy
 
@@ -88,31 +90,90 @@ def test_replicas_agree_and_are_saved_as_one(
     )
 
 
+PLAIN, MASKED = PAIRS["box-discrete"], PAIRS["discrete-discrete-masked-lstm"]
+MOMENTS = {"normalize_observations": True, "normalize_rewards": True}
+EPOCHS = {"num_epochs": 3, "minibatch_size": 24, "target_kl": 0.02}
+KINDS: dict[str, Callable[[], tf.distribute.Strategy]] = {
+    "mirrored": lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+    "central": lambda: tf.distribute.experimental.CentralStorageStrategy(
+        ["CPU:0", "CPU:1"]
+    ),
+    "one device": lambda: tf.distribute.OneDeviceStrategy("CPU:0"),
+}
+
+
 @pytest.mark.parametrize(
-    ("algorithm", "backend"),
+    ("kind", "algorithm", "pair", "settings"),
     [
-        ("ActorCritic", "gymnasium"),
-        pytest.param("ActorCritic", "graph", marks=pytest.mark.slow),
-        pytest.param("REINFORCE", "gymnasium", marks=pytest.mark.slow),
-        pytest.param("REINFORCE", "graph", marks=pytest.mark.slow),
+        ("mirrored", "ActorCritic", MASKED, {"normalize_rewards": True}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ("mirrored", "ActorCritic", PLAIN, MOMENTS),
+                ("mirrored", "REINFORCE", PLAIN, MOMENTS),
+                ("mirrored", "REINFORCE", MASKED, {}),
+                ("mirrored", "PPO", PLAIN, {**MOMENTS, **EPOCHS}),
+                ("mirrored", "PPO", MASKED, EPOCHS),
+                ("central", "PPO", PLAIN, {**MOMENTS, **EPOCHS}),
+                ("one device", "PPO", PLAIN, {**MOMENTS, **EPOCHS}),
+            ]
+        ),
     ],
 )
-def test_the_other_algorithms_and_host_environments_run(
+def test_replicas_learn_what_one_does(
+    kind: str,
     algorithm: str,
-    backend: Any,
-    strategy: tf.distribute.Strategy,
-    make_trainer: Callable[..., Any],
+    pair: Pair,
+    settings: dict[str, Any],
+    one_by_one: None,
+) -> None:
+    """On the same rows, all of them in each minibatch."""
+
+    def trained(strategy: tf.distribute.Strategy) -> tuple[Any, dict[str, Any]]:
+        probe = Probe(pair.task, pair.observation[1], pair.action[1], pair.masked)
+        env = make_environment(probe, "NEXT_STEP", 4)
+        with strategy.scope():
+            trainer = make_probe_trainer(
+                algorithm,
+                env,
+                pair,
+                num_steps=6,
+                max_grad_norm=0.05,
+                normalize_advantages=True,
+                compile_arguments={"jit_compile": False},
+                **settings,
+            )
+        history = trainer.fit(env, epochs=3, steps_per_epoch=2, verbose=0).history
+        return trainer, {k: v for k, v in history.items() if k != "steps_per_second"}
+
+    strategy = KINDS[kind]()
+    # Replicas need graphs. Alone, the operations one by one give the same numbers.
+    one, expected = trained(tf.distribute.get_strategy())
+    tf.config.run_functions_eagerly(False)
+    several, logs = trained(strategy)
+    assert expected["loss"][0] != expected["loss"][-1]
+    assert logs.keys() == expected.keys()
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(logs[name], numbers, rtol=1e-4, atol=1e-6)
+    for got, want in zip(several.variables, one.variables, strict=True):
+        for copy in strategy.experimental_local_results(got.value):
+            np.testing.assert_allclose(copy, want.numpy(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["ActorCritic", "REINFORCE"])
+def test_the_other_algorithms_run_in_the_graph(
+    algorithm: str, strategy: tf.distribute.Strategy, make_trainer: Callable[..., Any]
 ) -> None:
     with strategy.scope():
         trainer = make_trainer(algorithm)
-    env = kpg.make("CartPole-v1", num_envs=4, seed=0, backend=backend)
+    env = kpg.make("CartPole-v1", num_envs=4, seed=0)
     history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert_copies_agree(strategy, trainer)
-    if backend == "graph":
-        # Each replica has luck of its own.
-        copies = strategy.experimental_local_results(states_of(trainer))
-        assert not np.allclose(*copies)
+    # Each replica has luck of its own.
+    copies = strategy.experimental_local_results(states_of(trainer))
+    assert not np.allclose(*copies)
 
 
 def test_refuses_what_replicas_cannot_share(

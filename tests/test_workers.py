@@ -6,7 +6,6 @@ What they do is in `tests/worker_program.py`; a process takes seconds to begin.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import re
@@ -14,9 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -25,7 +24,10 @@ import kpg
 from kpg.cli.runs import Run
 from tests import worker_program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+Two: TypeAlias = Callable[[str], list[dict[str, Any]]]
+WAITING = 600  # seconds, of a machine that has much else to do
 
 ROOT = Path(__file__).parent.parent
 CHECKS = [*(c.__name__ for c in worker_program.CHECKS if c.__name__ != "until_killed")]
@@ -57,20 +59,15 @@ def said(output: str) -> list[dict[str, Any]]:
     return [{"worker": int(number), **json.loads(text)} for number, text in pairs]
 
 
-@functools.cache
-def checked() -> dict[str, list[dict[str, Any]]]:
-    """Runs all checks in one pair of processes."""
+@pytest.fixture(scope="module")
+def two() -> Two:
+    """Runs all checks in one pair of processes; returns what both said of one."""
     with launched(PROGRAM, *CHECKS) as process:
-        found = said(process.communicate(timeout=280)[0])
-    return {name: [own for own in found if own["check"] == name] for name in CHECKS}
+        found = said(process.communicate(timeout=WAITING)[0])
+    return lambda name: [own for own in found if own["check"] == name]
 
 
-def two(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    chief, other = checked()[name]
-    return chief, other
-
-
-def test_two_workers_are_as_two_replicas_of_one_process() -> None:
+def test_two_workers_are_as_two_replicas_of_one_process(two: Two) -> None:
     chief, other = two("like_one_process")
     assert chief["weights"] == other["weights"]
     assert repr(chief["history"]) == repr(other["history"])
@@ -82,13 +79,13 @@ def test_two_workers_are_as_two_replicas_of_one_process() -> None:
         np.testing.assert_allclose(chief["history"][key], want, rtol=1e-5, atol=1e-6)
 
 
-def test_workers_of_different_speed_have_one_pace() -> None:
+def test_workers_of_different_speed_have_one_pace(two: Two) -> None:
     chief, other = two("paces")
     assert chief["digest"] == other["digest"]
     assert 5 < chief["calls"] == other["calls"] < 600
 
 
-def test_host_environments_are_split() -> None:
+def test_host_environments_are_split(two: Two) -> None:
     chief, other = two("on_the_host")
     assert chief["digest"] == other["digest"]
     assert repr(chief["history"]) == repr(other["history"])
@@ -101,26 +98,26 @@ def test_host_environments_are_split() -> None:
     assert sum(chief["history"]["episodes"]) > 2
 
 
-def test_all_stop_where_one_stops() -> None:
+def test_all_stop_where_one_stops(two: Two) -> None:
     chief, other = two("one_stops")
     assert chief["epochs"] == other["epochs"] == 2
     assert chief["digest"] == other["digest"]
 
 
-def test_texts_are_split() -> None:
+def test_texts_are_split(two: Two) -> None:
     chief, other = two("texts")
     assert chief["digest"] == other["digest"]
     assert chief["episodes"] == other["episodes"] == [3 * 8]
 
 
-def test_what_fails_on_one_is_told_by_all() -> None:
+def test_what_fails_on_one_is_told_by_all(two: Two) -> None:
     chief, other = two("one_fails")
     assert other["error"] == "OverflowError: the arm is broken"
     assert chief["error"].startswith("RuntimeError: Worker 1 failed")
     assert chief["error"].endswith(f"Received: {other['error']}")
 
 
-def test_a_stuck_worker_is_not_waited_for() -> None:
+def test_a_stuck_worker_is_not_waited_for(two: Two) -> None:
     chief, _ = two("one_is_stuck")
     limit = worker_program.LIMIT
     assert chief["error"].startswith(f"The other workers did not come within {limit}")
@@ -133,7 +130,7 @@ def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
     path = tmp_path / "program.py"
     path.write_text(text.replace("cart_pole.keras", str(tmp_path / "saved.keras")))
     with launched(path) as process:
-        output = process.communicate(timeout=200)[0]
+        output = process.communicate(timeout=WAITING)[0]
     assert process.returncode == 0 and "[worker 0] Epoch 2/2" in output
     assert "[worker 1] Epoch" not in output
     assert kpg.load(tmp_path / "saved.keras").env_steps == 2 * 10 * 8 * 32
@@ -175,7 +172,7 @@ def test_a_worker_that_never_comes_is_not_waited_for() -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CONFIG": json.dumps(config)},
-        timeout=120,
+        timeout=WAITING,
     )
     assert ended.returncode == 1
     assert "The other workers did not come within 3 seconds" in ended.stderr
@@ -185,7 +182,7 @@ def test_kpg_train_learns_and_stops_with_workers(tmp_path: Path) -> None:
     """CartPole to 475, written by the chief alone; and a run that a signal ends."""
     run, cut = tmp_path / "run", tmp_path / "cut"
     with launched("train", "CartPole-v1", "--output", run, "--json") as process:
-        lines = process.communicate(timeout=280)[0].splitlines()
+        lines = process.communicate(timeout=WAITING)[0].splitlines()
     assert process.returncode == 0
     results = [line for line in lines if line.endswith("}") and '"env_steps"' in line]
     chief, other = (json.loads(line.split("] ", 1)[1]) for line in sorted(results))
@@ -199,6 +196,6 @@ def test_kpg_train_learns_and_stops_with_workers(tmp_path: Path) -> None:
         while "validation" not in process.stdout.readline():
             pass
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
+        process.communicate(timeout=WAITING)
     assert process.returncode == 128 + signal.SIGTERM
     assert kpg.load(cut / "last.keras").env_steps > 0

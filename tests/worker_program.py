@@ -5,6 +5,7 @@ kpg launch --workers 2 tests/worker_program.py CHECK…
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sys
@@ -74,6 +75,13 @@ def made(
     return trainer
 
 
+@functools.cache
+def in_graph(strategy: tf.distribute.Strategy) -> tuple[Any, Any]:
+    """Returns one trainer with kpg's defaults for several checks, and environments."""
+    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
+    return made(strategy, "ActorCritic", num_steps=4), env
+
+
 def weights_of(trainer: Any) -> list[Any]:
     """Returns a trainer's variables and its optimizer's as lists of floats."""
     variables = [*trainer.variables, *trainer.optimizer.variables]
@@ -116,11 +124,9 @@ def like_one_process(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 def paces(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     """kpg's defaults with one slow worker, well beyond the fifth call."""
-    trainer = made(strategy, "ActorCritic", num_steps=4)
-    worker = Agreement(strategy).worker
-    slow = Slow(0.1 * worker)
-    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
-    history = trainer.fit(env, steps_per_epoch=600, callbacks=[slow], verbose=0)
+    trainer, env = in_graph(strategy)
+    slow = Slow(0.0 if trainer.is_chief else 0.05)
+    history = trainer.fit(env, steps_per_epoch=300, callbacks=[slow], verbose=0)
     return {"calls": slow.calls, "digest": digest(trainer), **history.history}
 
 
@@ -142,9 +148,8 @@ def on_the_host(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 def one_stops(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     """A callback of the last worker stops all."""
-    trainer = made(strategy, "ActorCritic", num_steps=4)
-    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
-    stop = [Stop()] if Agreement(strategy).worker else []
+    trainer, env = in_graph(strategy)
+    stop = [] if trainer.is_chief else [Stop()]
     history = trainer.fit(env, 5, 2, callbacks=stop, verbose=0)
     return {"epochs": len(history.epoch), "digest": digest(trainer)}
 
@@ -189,9 +194,8 @@ def one_fails(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 def one_is_stuck(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     """The last worker sleeps for longer than the deadline. Must be the last check."""
-    trainer = made(strategy, "ActorCritic", num_steps=4)
-    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
-    slow = Slow(0.0 if trainer.is_chief else LIMIT + 20.0)
+    trainer, env = in_graph(strategy)
+    slow = Slow(0.0 if trainer.is_chief else LIMIT + 10.0)
     trainer.fit(env, steps_per_epoch=4, verbose=0)
     started = time.monotonic()
     try:
@@ -203,8 +207,7 @@ def one_is_stuck(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 def until_killed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     """Trains until something happens to a worker."""
-    trainer = made(strategy, "ActorCritic", num_steps=4)
-    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
+    trainer, env = in_graph(strategy)
 
     class Say(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -186,6 +186,10 @@ class Learner:
         batch, explained, following = run(
             self.estimation.batch, (trajectory, state, drift)
         )
+        if training.replicas > 1:
+            explained = explained_by_all(self.strategy, batch)
+            with tf.control_dependencies([explained]):  # reduced before the updates
+                healthy = tf.identity(healthy)
         taken = self._updated(
             trajectory, state, drift, batch, seed, progress, healthy=healthy
         )
@@ -201,8 +205,6 @@ class Learner:
             for variable, old in zip(moments, before, strict=True):
                 variable.assign(tf.where(healthy, variable, old))
 
-        if training.replicas > 1:
-            explained = explained_by_all(self.strategy, batch)
         if trajectory.critic_state:
             following = carry.critic_state
         metrics = {

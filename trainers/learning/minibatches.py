@@ -18,7 +18,7 @@ from kpg import losses, schedules
 from kpg.graph.compiling import aside, for_gpu, for_xla
 from kpg.trainers.learning.batches import Batch, take
 from kpg.trainers.learning.outputs import outputs
-from kpg.trainers.learning.replicas import all_sum, share, sum_up
+from kpg.trainers.learning.replicas import all_sum, one_at_a_time, share, sum_up
 from kpg.trainers.learning.soundness import (
     Faults,
     Part,
@@ -191,6 +191,8 @@ class Descent:
     ) -> Taken:
         """Takes a gradient step on each minibatch of a window: first, how many."""
         (first, count), limit = window, self.target_kl
+        # Workers must reduce in one order, or each waits for what the other does later.
+        several = self.training.replicas > 1
         together = self._undone_together()
         changing = self.training.changing() if together else []
         start_values = [tf.identity(variable) for variable in changing]
@@ -200,7 +202,9 @@ class Descent:
             arguments = (batch, orders, first + index, progress)
             gradients, metrics = self.strategy.run(self._gradients, arguments)
             metrics = sum_up(self.strategy, metrics)
-            parts = self._parts(sum_up(self.strategy, gradients))
+            with tf.control_dependencies([metrics] if several else []):
+                gradients = sum_up(self.strategy, gradients)
+            parts = self._parts(gradients)
             sound = tf.math.is_finite(metrics[self.names.index(self.terms[-1])])
             for part in parts:
                 sound &= part.sound()
@@ -224,6 +228,8 @@ class Descent:
             )
             seen = tf.concat([tf.where(counted, metrics, 0.0), numbers], axis=0)
             stopped = taken.stopped | stop
+            with tf.control_dependencies(gradients if several else []):
+                index = tf.identity(index) if several else index
             return index + 1, Taken(stopped, taken.totals + seen, blamed)
 
         def unfinished(index: Tensor, taken: Taken) -> Tensor:
@@ -234,7 +240,9 @@ class Descent:
         # XLA must see where the loop starts.
         steered = limit is None and not for_xla()
         start = tf.where(taken.stopped, count, 0) if steered else tf.constant(0)
-        done: Taken = tf.while_loop(unfinished, body, (start, taken))[1]
+        done: Taken = tf.while_loop(
+            unfinished, body, (start, taken), **one_at_a_time(self.strategy)
+        )[1]
         for variable, old in zip(changing, start_values, strict=True):
             variable.assign(tf.where(done.stopped, old, variable))
         return done

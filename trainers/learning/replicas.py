@@ -26,6 +26,15 @@ def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     return tasks.index((resolver.task_type, resolver.task_id)), len(tasks)
 
 
+def one_at_a_time(strategy: tf.distribute.Strategy) -> dict[str, int]:
+    """Returns an argument of `tf.while_loop` for loops with reductions in them.
+
+    Reductions of several replicas must come in the same order on each worker, which
+    would otherwise wait for ever for what another one does later.
+    """
+    return {} if strategy.num_replicas_in_sync == 1 else {"parallel_iterations": 1}
+
+
 def split(strategy: tf.distribute.Strategy, trajectory: Trajectory) -> Trajectory:
     """Gives each of this worker's replicas its share of B columns, as tensors."""
     count = strategy.num_replicas_in_sync

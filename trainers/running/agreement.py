@@ -189,4 +189,5 @@ def watched(seconds: float | None) -> Iterator[None]:
 def take_signal_back() -> None:
     """Gives SIGTERM its meaning in Python, of which TensorFlow's makes nothing."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        handler = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+        signal.signal(signal.SIGTERM, handler)

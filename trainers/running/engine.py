@@ -23,6 +23,7 @@ from kpg.trainers.learning.iteration import FAILED, Carry, Learner
 from kpg.trainers.learning.replicas import (
     fold_in,
     fold_in_replica,
+    one_at_a_time,
     replicated,
     split,
     sum_up,
@@ -184,7 +185,9 @@ class HostedEngine(Engine):
 
     @override
     def start(self) -> Carry:
-        return self.learner.start()
+        alone, start = self.agreement.workers == 1, self.learner.start
+        carry: Carry = start() if alone else traceable(start)()
+        return carry
 
     @override
     def compile(self, jit_compile: bool) -> None:
@@ -353,7 +356,9 @@ class GraphEngine(Engine):
             # Traced separately first, to know which metrics there are.
             with building_for_xla(self._for_xla):
                 self._step.get_concrete_function(*inputs)
-        before = [(sums or {}).get(name, 0.0) for name in self._names]
+        # Where no graph is built, the sums so far know the names.
+        names = self._names or tuple(sums or ())
+        before = [(sums or {}).get(name, 0.0) for name in names]
         with self.agreement.learning(iterations):
             self._carry, after = self.function(
                 *inputs,
@@ -404,6 +409,7 @@ class GraphEngine(Engine):
             lambda index, going, *_: going & (index < iterations),
             body,
             (tf.constant(0), tf.constant(True), carry, sums),
+            **one_at_a_time(self.strategy),
         )
         return carry, sums
 

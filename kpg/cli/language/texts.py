@@ -84,11 +84,20 @@ class Texts(Kind):
     @override
     def build(self, chosen: Preset, seeds: Seeds) -> tuple[Trainer, Environment]:
         """Makes the task, a language model with random weights, and a trainer."""
+        import tensorflow as tf
+
         from kpg.cli.language import task
         from kpg.language.pretrained.small_models import gpt2
         from kpg.language.tokenizers.tokenizer import ByteTokenizer
         from kpg.models.language.causal_lm_policy import CausalLMPolicy
 
+        epochs = chosen.task.get("pretraining_epochs", 0)
+        if epochs and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise ValueError(
+                "A supervised start is learned on one replica: add --set "
+                "pretraining_epochs=0, or leave out --strategy. Received: "
+                f"pretraining_epochs={epochs} under several replicas"
+            )
         fields = dataclasses.asdict(chosen)
         env = task.environment(fields, chosen.num_envs, seeds.environment)
         tokenizer, names = ByteTokenizer(), _names(gpt2)

@@ -284,7 +284,10 @@ def random(observation: Any) -> Any:
         (constant_rows, r"batch axis.*mine of shape \(7,\)"),
         (lambda observation: tf.transpose(observation), r"batch axis.*\(3, None\)"),
         (lambda observation: tf.concat([observation] * 2, 0), "batch axis.*rows"),
-        (lambda observation: tf.cast(observation, tf.complex64), "mine of complex64"),
+        (
+            lambda observation: tf.cast(observation, tf.float8_e5m2),
+            "mine of float8_e5m2",
+        ),
         (branching, "run as a graph.*OperatorNotAllowedInGraphError"),
         (making, "run as a graph.*singleton tf.Variables"),
         (vanishing, "(must run|must not use).*variable"),

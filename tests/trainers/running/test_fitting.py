@@ -211,14 +211,17 @@ def test_early_stopping_restores_the_best_weights(fitted: Fitted) -> None:
 
 
 def test_terminate_on_nan(fitted: Fitted) -> None:
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            logs["loss"] = float("nan")
+
     trainer = fitted.trainer
-    trainer.optimizer.learning_rate = 1e38
     trainer.fit(
         fitted.env,
         epochs=5,
         steps_per_epoch=2,
         verbose=0,
-        callbacks=[keras.callbacks.TerminateOnNaN()],
+        callbacks=[Spoil(), keras.callbacks.TerminateOnNaN()],
     )
     assert trainer.stop_training
 
@@ -285,7 +288,7 @@ def sums(*episodes: float, **numbers: float) -> Any:
 def test_what_is_measured_is_averaged_by_what_it_is_of() -> None:
     log = EpochLog()
     log.add(sums(10.0, 4.0, 2.0, loss=3.0), 3, 24, 0.5)
-    log.add(sums(20.0, 5.0, 1.0, loss=1.0), 1, 8, 0.5)
+    log.add(sums(30.0, 9.0, 3.0, loss=4.0), 1, 8, 0.5)
     logs = log.epoch_logs()
     assert logs == {
         "return": 10.0,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 import kpg
 from kpg.cli import algorithms
@@ -48,7 +49,7 @@ def address(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 def test_a_run_directory_is_like_the_others(run: Run) -> None:
     assert {path.name for path in run.directory.iterdir()} == {
         *("settings.json", "metrics.jsonl", "learning_curve.png", "best.keras"),
-        *("last.keras", "result.json", "completions.jsonl"),
+        *("last.keras", "result.json", "completions.jsonl", "pretraining.json"),
     }
     settings = run.settings()
     assert settings["env"] == LETTERS
@@ -172,6 +173,12 @@ def test_every_preset_is_accepted_by_every_trainer(name: str, algorithm: str) ->
     assert parts.schedule.total_steps > 0.9 * preset.total_steps
     assert parts.trainer.settings.num_steps == parts.env.max_new_tokens
     assert parts.validation.num_envs == 32
+
+
+def test_a_supervised_start_has_one_replica() -> None:
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope(), pytest.raises(ValueError, match="pretraining_epochs=0, or"):
+        TEXTS.build(TEXTS.load(LETTERS), Seeds.derived(0))
 
 
 def test_another_seed_is_another_order_of_the_prompts() -> None:

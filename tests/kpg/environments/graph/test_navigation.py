@@ -17,7 +17,7 @@ COUNT = 256
 
 
 def step(env: GraphEnvironment, states: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-    return env.transition(states, actions, Rng(tf.constant([0, 0]), len(states)))
+    return env.transition(states, actions, Rng(tf.constant([0, 0]), states.shape[0]))
 
 
 def test_equations() -> None:

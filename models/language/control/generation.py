@@ -304,8 +304,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         """Returns what the texts in rows, which ended, earned in all."""
         written = self._written(rows)
         self._inform(infos, "completion", rows, written[1])
-        counted = ~self.left_out[rows]
-        scores = self.task.score(*written, counted, **self._told(rows))
+        more = {**self._told(rows), "counted": ~self.left_out[rows]}
+        scores = self.task.score(*written, **more)
         self.unscored[rows] = ~scores.scored
         totals = scores.total.sum(axis=1, dtype=np.float64)
         return np.where(scores.scored, totals, self._earned[rows])

@@ -133,7 +133,7 @@ def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
         output = process.communicate(timeout=WAITING)[0]
     assert process.returncode == 0 and "[worker 0] Epoch 2/2" in output
     assert "[worker 1] Epoch" not in output
-    assert kpg.load(tmp_path / "saved.keras").env_steps == 2 * 10 * 8 * 32
+    assert kpg.load(tmp_path / "saved.keras").env_steps == 2 * 2 * 8 * 32
 
 
 def children_of(process: subprocess.Popen[str]) -> list[int]:

@@ -29,8 +29,11 @@ def test_evaluate(kpg_command: Kpg, run_directory: Path) -> None:
     [
         (lambda run: (run / "settings.json").unlink(), "no settings.json"),
         (lambda run: (run / "settings.json").write_text('{"env": '), "damaged"),
-        (lambda run: (run / "best.keras").write_bytes(b"PK\x03\x04"), "is damaged"),
-        (lambda run: os.truncate(run / "best.keras", 5000), "is damaged"),
+        (
+            lambda run: (run / "best.keras").write_bytes(b"PK\x03\x04"),
+            "last.keras beside it",
+        ),
+        (lambda run: os.truncate(run / "best.keras", 5000), "last.keras beside it"),
         (
             lambda run: [path.unlink() for path in run.glob("*.keras")],
             "no best.keras or last.keras",

@@ -285,7 +285,9 @@ def random(observation: Any) -> Any:
         (lambda observation: tf.transpose(observation), r"batch axis.*\(3, None\)"),
         (lambda observation: tf.concat([observation] * 2, 0), "batch axis.*rows"),
         (
-            lambda observation: tf.cast(observation, tf.float8_e5m2),
+            lambda observation: tf.cast(
+                observation, tf.dtypes.experimental.float8_e5m2
+            ),
             "mine of float8_e5m2",
         ),
         (branching, "run as a graph.*OperatorNotAllowedInGraphError"),

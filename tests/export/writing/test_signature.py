@@ -46,7 +46,9 @@ def test_what_a_server_lacks_is_named() -> None:
     with pytest.raises(VerificationError, match="'mine' cannot be served.*PyFunc"):
         make(lambda x, seed: {"y": tf.numpy_function(np.sin, [x], tf.float32)}).check()
     with pytest.raises(ValueError, match="use tf.cast.*y of float8_e5m2"):
-        make(lambda x, seed: {"y": tf.cast(x, tf.float8_e5m2)}).check()
+        make(
+            lambda x, seed: {"y": tf.cast(x, tf.dtypes.experimental.float8_e5m2)}
+        ).check()
 
 
 def test_names() -> None:

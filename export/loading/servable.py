@@ -32,6 +32,7 @@ _MOST_PROGRAMS = 64
 # What takes longer than this, in seconds, can be stopped by its deadline. That needs
 # the public session, whose 0.1 ms would be most of the time of a small model.
 _SLOW = 0.01
+_LOOPS = ("While", "StatelessWhile", "Enter")
 
 
 class Plan(NamedTuple):
@@ -95,6 +96,14 @@ class Loading:
     checks_method_names: bool = False
 
 
+def _has_loops(graph: tf.Graph) -> bool:
+    definition = graph.as_graph_def()
+    nodes = [*definition.node]
+    for function in definition.library.function:
+        nodes += function.node_def
+    return any(node.op in _LOOPS for node in nodes)
+
+
 class _Program:
     """One way of calling the session."""
 
@@ -109,6 +118,7 @@ class _Program:
         self._session, self._feeds, self._fetches = session, feeds, fetches
         self._function: Callable[..., Sequence[Array]] | None = None
         self.seconds = 0.0  # how long a run takes, by the last ones
+        self._loops = _has_loops(session.graph)
         make = getattr(session, "_make_callable_from_options", None)
         if make is not None:
             options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
@@ -117,7 +127,9 @@ class _Program:
 
     def run(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         """Runs it, and stops it at the deadline if it is a slow one."""
-        timeout = call.remaining() if self.seconds > _SLOW else None
+        # What loops may take long although it has not so far.
+        slow = self._loops or self.seconds > _SLOW
+        timeout = call.remaining() if slow else None
         started = time.perf_counter()
         try:
             if timeout is None and self._function is not None:

@@ -35,6 +35,7 @@ class TestControlledGeneration:
     # An installed wheel has no examples; a checkout always has.
     __test__ = (ROOT / "setup.py").is_file()
 
+    @pytest.mark.slow
     def test_a_short_run_prints_its_table(
         self,
         capsys: pytest.CaptureFixture[str],

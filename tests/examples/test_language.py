@@ -190,6 +190,7 @@ class TestModernEnglish:
         pairs = [("a" * 24, "b"), ("a" * 25, "b"), ("a", "b" * 25)]
         assert example.within(pairs, tokenizer) == [("a" * 24 + "\n", "b")]
 
+    @pytest.mark.slow
     def test_a_short_run_compares_before_and_after(
         self,
         capsys: pytest.CaptureFixture[str],

@@ -29,6 +29,7 @@ class TestPretrainedModel:
     # An installed wheel has no examples; a checkout always has.
     __test__ = (ROOT / "setup.py").is_file()
 
+    @pytest.mark.slow
     def test_a_short_run_says_what_it_did(
         self,
         tmp_path: Path,

@@ -24,6 +24,7 @@ def test_texts_come_back() -> None:
     assert codec.decode([np.array([258, 106, 1023], np.int32)]) == ["h"]
 
 
+@pytest.mark.slow
 def test_the_graph_of_a_tokenizer_is_what_counts() -> None:
     tokenizer, whole = bpe(), bpe(_allow_python_workflow=False)
     vocabulary = tokenizer.vocabulary

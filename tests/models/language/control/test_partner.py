@@ -249,6 +249,7 @@ def test_both_follow_the_gradient_of_the_expected_reward(
     assert max(np.abs(part).max() for part in wanted[-executor:]) > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", ["forced", "bent"])
 def test_a_wrong_gradient_is_found(
     mutant: str, monkeypatch: pytest.MonkeyPatch

@@ -88,7 +88,7 @@ class PublicSession:
     """A session of which only the public interface is left."""
 
     def __init__(self, session: Any) -> None:
-        self.run = session.run
+        self.run, self.graph = session.run, session.graph
 
 
 def test_errors_of_the_runtime(path: Path) -> None:

@@ -331,7 +331,8 @@ class Trainer(Algorithm, SavedTrainer):
             check_distinct((optimizer, own, learned))
             for each in filter(None, (optimizer, own, learned)):
                 made = f"keras.optimizers.{type(each).__name__}(…)"
-                self._check_scope(each.variables, made, used)
+                variables: list[keras.Variable] = getattr(each, "variables", [])
+                self._check_scope(variables, made, used)
             if auto_scale_loss and uses_half_precision(self):
                 optimizer, own, learned = map(scaling, (optimizer, own, learned))
             super().compile(optimizer, jit_compile=False, auto_scale_loss=False)

@@ -21,7 +21,7 @@ def workers_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     resolver = strategy.cluster_resolver
     jobs = {} if resolver is None else resolver.cluster_spec().as_dict()
     tasks = [(job, n) for job in sorted(jobs) for n in range(len(jobs[job]))]
-    if len(tasks) < 2:
+    if resolver is None or len(tasks) < 2:
         return 0, 1
     return tasks.index((resolver.task_type, resolver.task_id)), len(tasks)
 

@@ -296,7 +296,7 @@ class HostEnvironment(Environment):
         Of use to environments that have a `left_out`.
         """
         if hasattr(self.vector_env, "left_out"):
-            self.vector_env.left_out = copies.copy()
+            setattr(self.vector_env, "left_out", copies.copy())  # noqa: B010
 
     @override
     def measured(self) -> dict[str, float]:

@@ -219,6 +219,8 @@ class Servable:
             return program.run(arrays, call)
         except tf.errors.OpError as error:
             raise _translate(error) from error
+        except ValueError as error:  # the public session looks at shapes itself
+            raise invalid(str(error)) from error
         finally:
             self._turns.give_back()
 

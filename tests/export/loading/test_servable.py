@@ -82,6 +82,9 @@ def test_the_public_session_is_the_fallback(path: Path) -> None:
     assert set(fast) == set(slow)
     for name in fast:
         np.testing.assert_array_equal(fast[name], slow[name])
+    with pytest.raises(ServingError, match="Cannot feed value") as caught:
+        servable.run("serving_default", {"observation": np.ones(4, np.float32)})
+    assert caught.value.code == "INVALID_ARGUMENT"
 
 
 class PublicSession:

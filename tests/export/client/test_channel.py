@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ from kpg.export.client.channel import Route
 from tests.echo_server import Echo
 
 ROWS = [[1.0, 2.0]]
+# A certificate for "server" and "localhost", which vouches for itself, and its key.
+CERTIFICATES = Path(__file__).parents[2] / "certificates"
 
 
 @pytest.fixture
@@ -47,24 +47,9 @@ def test_what_is_no_token(token: str) -> None:
     assert "secret" not in str(e.value)
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for the name "server", which vouches for itself, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    directory = tmp_path_factory.mktemp("certificates")
-    command = [openssl, "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
-    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=server"]
-    command += ["-addext", "subjectAltName=DNS:server"]
-    command += ["-keyout", "key.pem", "-out", "server.pem"]
-    subprocess.run(command, cwd=directory, check=True, capture_output=True)
-    return directory
-
-
 @pytest.mark.parametrize("mutual", [False, True])
-def test_encryption(echo: Echo, certificates: Path, mutual: bool) -> None:
-    key, chain = certificates / "key.pem", certificates / "server.pem"
+def test_encryption(echo: Echo, mutual: bool) -> None:
+    key, chain = CERTIFICATES / "key.pem", CERTIFICATES / "server.pem"
     pair = (key.read_bytes(), chain.read_bytes())
     credentials = grpc.ssl_server_credentials(
         [pair], pair[1] if mutual else None, require_client_auth=mutual

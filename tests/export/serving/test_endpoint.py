@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,16 +51,11 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def certificate() -> dict[str, str]:
     """A key and a certificate for localhost, signed by itself."""
-    path = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", str(path / "key"), "-out", str(path / "cert"),
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return {name: (path / name).read_text() for name in ("key", "cert")}
+    path = Path(__file__).parents[2] / "certificates"
+    files = {"key": "key.pem", "cert": "server.pem"}
+    return {name: (path / file).read_text() for name, file in files.items()}
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,9 @@ def trainer_of(
     if algorithm is kpg.trainers.PPO:
         options = {"num_epochs": 2, "minibatch_size": ROWS // 3, **options}
     space, actions = gym.spaces.Box(-9.0, 9.0, (4,)), gym.spaces.Discrete(3)
-    backbone = keras.Sequential([*layers, keras.layers.Dense(4, name="wide")])
+    start = keras.initializers.GlorotUniform(seed=0)
+    wide = keras.layers.Dense(4, kernel_initializer=start, name="wide")
+    backbone = keras.Sequential([*layers, wide])
     policy = kpg.models.Policy(space, actions, backbone=backbone, seed=0)
     critic = kpg.models.Critic(space, hidden_units=(4,), seed=0)
     trainer = algorithm(policy, critic, num_steps=T, seed=0, **options)

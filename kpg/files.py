@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
@@ -19,19 +20,28 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     locked, and a lock dies with its process. `write` must write into the file that it
     is given, by its path, and not put another one there. An `OSError` says the path.
     """
-    # A random name: in containers with shared disks, numbers of processes coincide.
-    aside = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
     with telling(path):
+        sweep(path.parent, re.escape(path.name))
+        aside, held = _aside(path)
         try:
-            sweep(path.parent, re.escape(path.name))
-            with aside.open("xb") as held:
-                _lock(held.fileno())
+            with held:
                 write(aside)
                 os.fsync(held.fileno())
                 os.replace(aside, path)
-            _flush(path.parent)
+            flush(path.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _aside(path: Path) -> tuple[Path, BinaryIO]:
+    """Makes a file beside another one, which nobody sweeps while it is open."""
+    while True:
+        # A random name: in containers with shared disks, numbers of processes coincide.
+        aside = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+        held = aside.open("xb")
+        if lock(held.fileno()) is not False and aside.exists():
+            return aside, held
+        held.close()  # swept before it was locked
 
 
 def sweep(directory: Path, names: str = ".*") -> None:
@@ -43,7 +53,7 @@ def sweep(directory: Path, names: str = ".*") -> None:
     for name in filter(aside.fullmatch, os.listdir(directory)):
         left = directory / name
         with contextlib.suppress(OSError), left.open("ab") as file:
-            if _lock(file.fileno()):
+            if lock(file.fileno()):
                 left.unlink()
 
 
@@ -68,7 +78,7 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     with file:
-        if not _lock(file.fileno()):
+        if lock(file.fileno()) is False:
             raise ValueError(
                 "Only one training at a time may write to a directory, and another one "
                 "is running: wait for it, end it, or choose another directory. "
@@ -77,23 +87,23 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _lock(descriptor: int) -> bool:
-    """Takes the lock of an open file; `False` if somebody else has it.
+def lock(descriptor: int) -> bool | None:
+    """Takes the lock of an open file or directory; `False` if somebody else has it.
 
-    Where a file system has no locks, nobody has any.
+    `None` where the file system has no locks, and so cannot tell who is alive.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True
 
 
-def _flush(directory: Path) -> None:
-    """Flushes a directory, so that a new name in it outlives a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a directory, have reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kpg import checks
+from kpg import checks, files
 from kpg.export.loading import versions
 from kpg.export.wire.errors import one_line
 
@@ -70,8 +69,8 @@ def publish(stage: Path, base: Path, version: int) -> Path:
     """Makes the staged version durable, then visible; returns its path."""
     for folder, _, names in os.walk(stage):
         for name in names:
-            _sync(Path(folder, name))
-        _sync(Path(folder))
+            files.flush(Path(folder, name))
+        files.flush(Path(folder))
     path = base / str(version)
     check_free(base, version)
     try:
@@ -81,7 +80,7 @@ def publish(stage: Path, base: Path, version: int) -> Path:
             "The version must not appear during the export; export again. "
             f"Received: {path} ({error.strerror})"
         ) from error
-    _sync(base)
+    files.flush(base)
     return path
 
 
@@ -123,9 +122,10 @@ def sweep(base: Path) -> None:
     for path in base.iterdir():
         if _HIDDEN.fullmatch(path.name):
             with contextlib.suppress(OSError):  # alive, gone, or somebody else's
-                descriptor = _lock(path)
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
                 try:
-                    shutil.rmtree(path, ignore_errors=True)
+                    if files.lock(descriptor):
+                        shutil.rmtree(path, ignore_errors=True)
                 finally:
                     os.close(descriptor)
 
@@ -138,43 +138,18 @@ def _hidden(base: Path) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
-def _make(base: Path) -> tuple[Path, int | None]:
-    """Makes a hidden directory, locked if the file system has locks."""
+def _make(base: Path) -> tuple[Path, int]:
+    """Makes a hidden directory, locked while its descriptor is open."""
     while True:
         # Not tempfile.mkdtemp: its directories can be read by their owner only, and a
         # server often runs as somebody else.
         path = base / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
         path.mkdir()
-        try:
-            descriptor = _lock(path)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # swept before it was locked
-        except OSError:
-            return path, None  # then nobody can sweep it either
-        if path.exists():
-            return path, descriptor
-        os.close(descriptor)
-
-
-def _lock(path: Path) -> int:
-    """Locks a directory, unless another process does, until the result is closed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file or a directory has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):  # swept before it was locked
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            if files.lock(descriptor) is not False and path.exists():
+                return path, descriptor
+            os.close(descriptor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import stat
@@ -58,6 +60,38 @@ def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
 
     write_aside(path, outer)
     assert path.read_text() == "outer" and [*tmp_path.iterdir()] == [path]
+
+
+def test_without_locks_nobody_is_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOTSUP, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    left = tmp_path / f".{'a' * 32}-file"
+    left.write_text("being written elsewhere")
+    write_aside(tmp_path / "file", lambda aside: aside.write_text("whole"))
+    assert sorted(os.listdir(tmp_path)) == [left.name, "file"]
+    with files.locked(tmp_path / ".lock"):
+        pass
+
+
+def test_what_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = fcntl.flock, []
+
+    def late(descriptor: int, operation: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            for path in tmp_path.iterdir():
+                path.unlink()
+        original(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write_aside(tmp_path / "file", lambda aside: aside.exists() or pytest.fail("gone"))
+    assert len(calls) == 2 and os.listdir(tmp_path) == ["file"]
 
 
 def test_the_path_of_what_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class AccessLog:
         """Appends to a file; `-` is the standard error stream."""
         self._lock = threading.Lock()
         self._file: TextIO = (
-            sys.stderr if path == "-" else open(path, "a", encoding="utf-8")  # noqa: SIM115
+            sys.stderr if path == "-" else open(path, "a", encoding="utf-8")
         )
 
     def write(self, **fields: object) -> None:

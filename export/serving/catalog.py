@@ -19,6 +19,7 @@ from kpg.export.loading import versions
 from kpg.export.loading.servable import Loaded
 from kpg.export.serving.configuration import TENSORFLOW
 from kpg.export.serving.model import (
+    DEFAULT_RETRIES,
     Lease,
     Model,
     Retries,
@@ -39,7 +40,7 @@ class Catalog:
         self,
         load: Callable[[Path], Loaded],
         *,
-        retries: Retries = Retries(),  # noqa: B008 (it is frozen)
+        retries: Retries = DEFAULT_RETRIES,
         load_threads: int = 1,
         labels_before_versions: bool = False,
         on_change: Callable[[], None] = lambda: None,

@@ -51,6 +51,9 @@ class Retries:
     seconds: float = 60.0
 
 
+DEFAULT_RETRIES = Retries()
+
+
 @dataclass
 class _Failure:
     fingerprint: object
@@ -72,7 +75,7 @@ class Model:
         policy: Policy = None,
         *,
         load: Callable[[Path], Loaded] = warmup.load,
-        retries: Retries = Retries(),  # noqa: B008 (it is frozen)
+        retries: Retries = DEFAULT_RETRIES,
     ) -> None:
         """Loads nothing yet: `poll` does. `load` makes a version ready for requests."""
         self.name = name

@@ -196,7 +196,7 @@ class Rest:
                 call = Call(self._timeout or None)
                 sent = environ["wsgi.input"].read()
                 body = self._dispatch(target, sent, call)
-        except Exception as error:
+        except Exception as error:  # a client is answered whatever it was
             known = as_known(error)
             code, body = known.code, json_values.dumps({"error": known.message})
         headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]

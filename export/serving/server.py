@@ -27,6 +27,7 @@ from kpg.export.serving.model import Model, Retries
 from kpg.export.serving.services import Services
 from kpg.export.serving.settings import Settings
 from kpg.export.wire.errors import ServingError
+from kpg.types import Config
 
 if TYPE_CHECKING:
     from kpg.export.serving.rest import Rest
@@ -67,7 +68,8 @@ class Server:
         known = [field.name for field in dataclasses.fields(Settings)]
         for name in set(settings) - set(known):
             checks.refuse(name, f"is no setting. {checks.hint(name, known)}", "…")
-        self.settings = dataclasses.replace(Settings(), **settings)  # type: ignore[arg-type]
+        given: Config = settings  # each is checked by `Settings`
+        self.settings = Settings(**given)
         config = self._configuration(directory)
         self.settings.say_what_is_meaningless()
         self._stopping = threading.Event()

@@ -241,7 +241,7 @@ class Services:
                 # Not gRPC's `request_deserializer`: when that fails, 15 KB stay behind.
                 request = _parsed(request_class, data)
                 sent = answer(request, call).SerializeToString()
-            except Exception as caught:
+            except Exception as caught:  # a client is answered whatever it was
                 error = as_known(caught)
             self.note(
                 Answered(
@@ -261,7 +261,9 @@ class Services:
             return sent or b""
 
         if threads is not None:
-            handle.experimental_thread_pool = threads  # type: ignore[attr-defined]
+            # gRPC looks for this attribute of a handler, which no class of its has.
+            handler: Any = handle
+            handler.experimental_thread_pool = threads
         return grpc.unary_unary_rpc_method_handler(handle)
 
 

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 
 from kpg.export.serving.settings import Settings
+from kpg.types import Config
 from kpg.version import __version__
 
 ENGINE = "tensorflow_model_server"
@@ -29,18 +30,18 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         if default != "":
             text += f"; default: {default}"
         # `--flag` alone is `--flag=true`, as in TensorFlow Serving.
-        bare: dict[str, object] = {"nargs": "?", "const": True} if kind is bool else {}
+        bare: Config = {"nargs": "?", "const": True} if kind is bool else {}
         parser.add_argument(
             f"--{field.name}",
             type=_truth if kind is bool else _typed(kind),
             default=field.default,
             metavar={bool: "true|false", str: "TEXT"}.get(kind, "N"),
             help=text,
-            **bare,  # type: ignore[arg-type]
+            **bare,
         )
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, object]:
+def settings_of(options: argparse.Namespace) -> Config:
     """Returns the settings that were typed, those that are not the defaults."""
     return {
         field.name: getattr(options, field.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> CommandResult:
         )
     settings = serving_flags.settings_of(options)
     with usage_errors():
-        dataclasses.replace(Settings(), **settings)  # type: ignore[arg-type]
+        Settings(**settings)
     if options.engine != "kpg":
         _become_tensorflow_serving(options)
     import_tensorflow(options.debug)

@@ -295,8 +295,9 @@ class HostEnvironment(Environment):
 
         Of use to environments that have a `left_out`.
         """
-        if hasattr(self.vector_env, "left_out"):
-            setattr(self.vector_env, "left_out", copies.copy())  # noqa: B010
+        vector_env: Any = self.vector_env
+        if hasattr(vector_env, "left_out"):
+            vector_env.left_out = copies.copy()
 
     @override
     def measured(self) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,10 +45,18 @@ def test_versions_have_numbers_and_labels() -> None:
     assert number.version.value == 7 and label.version_label == "stable"
 
 
-def test_signatures_are_asked_for_once_per_version() -> None:
-    echo, asked = Echo(), []
+def test_signatures_are_asked_for_once_per_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    echo = Echo()
+    asked: list[Any] = []
     original = echo.GetModelMetadata
-    echo.GetModelMetadata = lambda *a: asked.append(a) or original(*a)  # type: ignore[method-assign,func-returns-value]
+
+    def counted(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(echo, "GetModelMetadata", counted)
     with echo.running() as address, Client(address) as client:
         for version in (None, 1, None, 1):
             client.predict([[1.0, 2.0]], version=version)

@@ -64,9 +64,9 @@ def make() -> Iterator[Callable[..., Any]]:
     def troubled(trouble: Any, wrapped: bool = False, **options: Any) -> Any:
         made.append(AsyncVectorEnv([Troubled, lambda: Troubled(trouble), Troubled]))
         outer: Any = RecordEpisodeStatistics(made[-1]) if wrapped else made[-1]
-        env = as_environment(outer, **options)
-        env.reset()  # type: ignore[attr-defined]
-        env.step(STILL)  # type: ignore[attr-defined]
+        env: Any = as_environment(outer, **options)
+        env.reset()
+        env.step(STILL)
         return env
 
     yield troubled

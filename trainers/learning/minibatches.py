@@ -62,15 +62,20 @@ class Objective(ABC):
 
 
 class Taken(NamedTuple):
-    """An iteration's steps so far; if `stopped`, no more are taken.
+    """An iteration's steps so far.
 
     `totals` are `[M]` sums of metrics over the sound minibatches, the number of these,
-    and that of others. `faulty` is the `row` of the first of these that must raise.
+    that of others, and that of reasons to stop: each number of its own would cost a GPU
+    a kernel a step. `faulty` is the `row` of the first step that must raise.
     """
 
-    stopped: Tensor
     totals: Tensor
     faulty: Tensor
+
+    @property
+    def stopped(self) -> Tensor:
+        """Whether no more steps are taken."""
+        return self.totals[-1] > 0.0
 
 
 class PolicyObjective(Objective):
@@ -173,8 +178,9 @@ class Descent:
     def start(self, batch: Batch, orders: Tensor, healthy: Tensor) -> Taken:
         """Returns the state before the first step; if not `healthy`, there is none."""
         self.strategy.run(self._look, (batch, orders))
-        sizes = len(self.names) + 2, len(self.suspects)
-        return Taken(~healthy, *(tf.zeros([size]) for size in sizes))
+        reasons = tf.cast(~healthy, tf.float32)
+        totals = tf.concat([tf.zeros([len(self.names) + 2]), [reasons]], axis=0)
+        return Taken(totals, tf.zeros([len(self.suspects)]))
 
     def _look(self, batch: Batch, orders: Tensor) -> None:
         """Finds the metrics' names, which the loop needs."""
@@ -223,14 +229,11 @@ class Descent:
             blamed = before.change(step, leave, counted & ~stop, sound)
             if self.training.on_nonfinite == "raise":
                 stop |= faulty
-            numbers = tf.stack(
-                [tf.cast(flag, tf.float32) for flag in (counted, faulty)]
-            )
-            seen = tf.concat([tf.where(counted, metrics, 0.0), numbers], axis=0)
-            stopped = taken.stopped | stop
+            flags = [tf.cast(flag, tf.float32) for flag in (counted, faulty, stop)]
+            seen = tf.concat([tf.where(counted, metrics, 0.0), flags], axis=0)
             with tf.control_dependencies(gradients if several else []):
                 index = tf.identity(index) if several else index
-            return index + 1, Taken(stopped, taken.totals + seen, blamed)
+            return index + 1, Taken(taken.totals + seen, blamed)
 
         def unfinished(index: Tensor, taken: Taken) -> Tensor:
             # A condition on the index alone lets XLA know how often the loop runs.
@@ -270,7 +273,7 @@ class Descent:
 
     def metrics(self, taken: Taken) -> Metrics:
         """Returns the means over the sound minibatches, by name."""
-        sums, looked = taken.totals[:-2], taken.totals[-2]
+        sums, looked = taken.totals[:-3], taken.totals[-3]
         means = tf.unstack(tf.math.divide_no_nan(sums, looked))
         hidden = {KL_METRIC, *self.terms} - {*METRICS}
         named = zip(self.names, means, strict=True)
@@ -278,7 +281,7 @@ class Descent:
 
     def faults(self, taken: Taken) -> Faults:
         """Returns how many steps were not sound, and what was the first one's fault."""
-        number, place, value = taken.totals[-1], tf.zeros([]), tf.zeros([])
+        number, place, value = taken.totals[-2], tf.zeros([]), tf.zeros([])
         if self.suspects:
             place, value = culprit(taken.faulty, len(self.terms))
         return Faults(number, place, value)

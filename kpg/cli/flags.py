@@ -6,7 +6,7 @@ import argparse
 import functools
 from typing import TYPE_CHECKING
 
-from kpg.cli import algorithms, serving_flags
+from kpg.cli import algorithms, client_flags, serving_flags
 from kpg.version import __version__
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def _add_play(commands: Commands) -> None:
     parser.add_argument("--server", metavar="HOST:PORT", type=_address, help=text)
     text = "name of the served model; default: %(default)s"
     parser.add_argument("--model_name", default="default", help=text)
+    client_flags.add_to(parser)
     _add_episodes(parser, 10)
     text = "what a text policy completes; repeatable"
     _add_repeatable(parser, "--prompt", "prompts", "TEXT", text)

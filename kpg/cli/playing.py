@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 from kpg import limits
-from kpg.cli import episode_statistics
+from kpg.cli import client_flags, episode_statistics
 from kpg.export.client.client import Client
 from kpg.export.client.player import Player
 from kpg.export.wire import names
@@ -27,10 +27,10 @@ def play_episodes(env: gymnasium.Env[Any, Any], options: argparse.Namespace) -> 
     bound = options.max_steps or limits.LONGEST_EPISODE
     if (limits.time_limit(env) or bound + 1) > bound:
         env = TimeLimit(env, bound)
-    client = Client(
-        options.server, model_name=options.model_name, action_space=env.action_space
-    )
-    with contextlib.closing(env), client:
+    with (
+        contextlib.closing(env),
+        client_flags.client_of(options, env.action_space) as client,
+    ):
         # Fails now, before the first episode, if no server answers.
         client.wait_until_ready(timeout=0.0)
         episodes = [

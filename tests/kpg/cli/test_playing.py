@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import gymnasium
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
+from kpg.cli import flags
 from kpg.cli.playing import play, play_episodes
 from kpg.export import Client, Server
 
@@ -26,8 +26,9 @@ def test_an_endless_episode_is_cut_and_told(
 ) -> None:
     monkeypatch.setattr("kpg.limits.LONGEST_EPISODE", 5)
     with Server(servable, port=0) as server:
-        options = argparse.Namespace(server=server.address, model_name="default")
-        options.episodes, options.seed, options.max_steps = 2, 3, None
+        given = ["play", "CartPole-v1", "--server", server.address]
+        given += ["--episodes", "2", "--seed", "3"]
+        options = flags.parser().parse_args(given)
         values = play_episodes(CartPoleEnv(), options)
         assert values["length_mean"] == 5
         assert "2 of 2 episodes had not ended after 5 steps" in capsys.readouterr().err

@@ -13,12 +13,14 @@ from kpg import imports
 from kpg.version import __version__ as __version__
 
 _MODULES = (
-    *("advantages", "distributions", "doctor", "environments", "export", "losses"),
-    *("models", "rewards", "schedules", "spaces", "testing", "text", "trainers"),
+    *("advantages", "callbacks", "distributions", "doctor", "environments", "export"),
+    *("losses", "models", "rewards", "schedules", "spaces", "testing", "text"),
+    "trainers",
 )
 
 if TYPE_CHECKING:
     from kpg import advantages as advantages
+    from kpg import callbacks as callbacks
     from kpg import distributions as distributions
     from kpg import doctor as doctor
     from kpg import environments as environments

@@ -15,7 +15,7 @@ from kpg.cli import algorithms, client_flags, episode_statistics
 from kpg.cli.command_result import UsageError
 from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.runs import Run
-from kpg.environments.episodes import Acts, play
+from kpg.episodes import Acts, play
 from kpg.export.client.player import Player
 from kpg.types import Config
 

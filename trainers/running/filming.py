@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import keras
 from gymnasium.wrappers import TimeLimit
-from typing_extensions import override
 
 from kpg import checks, films, limits
-from kpg.environments.episodes import play
+from kpg.episodes import play
 from kpg.models.player import Player
 
 
@@ -43,7 +42,7 @@ class Film(keras.callbacks.Callback):
 
     def __init__(
         self,
-        env: Any,
+        env: str | Callable[[], gymnasium.Env[Any, Any]],
         path: str | os.PathLike[str],
         every: int = 10,
         episodes: int = 1,
@@ -60,17 +59,19 @@ class Film(keras.callbacks.Callback):
         self.max_steps = checks.whole_number("max_steps", bound)
         self.width = checks.whole_number("width", width)
         self.seed = checks.whole_number("seed", seed, 0)
-        self._make = env if callable(env) else self._registered(env)
+        self._source = env
         self._env().close()
 
-    def _registered(self, id: str) -> Any:
-        return lambda: gymnasium.make(id, render_mode="rgb_array")
+    def _make(self) -> gymnasium.Env[Any, Any]:
+        if isinstance(self._source, str):
+            return gymnasium.make(self._source, render_mode="rgb_array")
+        return self._source()
 
     def _env(self) -> films.Filmed:
         return films.Filmed(TimeLimit(self._make(), self.max_steps), self.width)
 
-    @override
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Films, if the epoch is one of those."""
         if (epoch + 1) % self.every or not self.model.is_chief:
             return
         player = Player(self.model.policy)

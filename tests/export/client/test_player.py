@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 import kpg
 from kpg.cli import main as cli
-from kpg.environments.episodes import play
+from kpg.episodes import play
 from kpg.export import Client, Player, Server, ServingError
 
 OBSERVATIONS = spaces.Dict(

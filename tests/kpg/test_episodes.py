@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from kpg.environments.episodes import play
+from kpg.episodes import play
 
 
 class Alternating:

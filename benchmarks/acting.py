@@ -3,8 +3,8 @@
     python benchmarks/acting.py --peers .venv-peers
 
 kpg and Stable-Baselines3, both with their networks of 64-64 units, take turns in
-processes of their own. A cell is the median over the rounds of microseconds of CPU for a
-call, without start-up and compilation.
+processes of their own. A cell is the median over the rounds of a call's microseconds of
+CPU, without start-up and compilation.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from kpg.version import __version__ as __version__
 
 _MODULES = (
     *("advantages", "callbacks", "distributions", "doctor", "environments", "export"),
-    *("losses", "models", "rewards", "schedules", "spaces", "testing", "text"),
-    "trainers",
+    *("losses", "models", "results", "rewards", "schedules", "spaces", "testing"),
+    *("text", "trainers"),
 )
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kpg import export as export
     from kpg import losses as losses
     from kpg import models as models
+    from kpg import results as results
     from kpg import rewards as rewards
     from kpg import schedules as schedules
     from kpg import spaces as spaces

@@ -27,6 +27,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.imports",),  # "module:Name"
     ("kpg.contracts",),  # base classes that hold their subclasses to a promise
     ("kpg.values",),  # options as values
+    ("kpg.results",),  # what several seeds say
     ("kpg.limits",),  # how long an episode may last
     ("kpg.episodes",),  # whole ones, whoever plays
     ("kpg.films",),  # what one sees of them

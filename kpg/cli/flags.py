@@ -32,6 +32,12 @@ def parser() -> argparse.ArgumentParser:
     text = "Gymnasium id, a run, or the directory of a SavedModel or of its versions"
     doctor.add_argument("target", metavar="TARGET", help=text)
     _add_launch(commands)
+    does = "a table of runs; those that differ only in their seeds are one row"
+    _add_runs(_add(commands, "compare", does))
+    plot = _add(commands, "plot", "draw the learning curves of runs, as in compare")
+    _add_runs(plot)
+    text = "the picture, a .png"
+    plot.add_argument("-o", "--output", metavar="FILE", required=True, help=text)
     _add(commands, "list", "show the tuned presets and the in-graph environments")
     return parser
 
@@ -114,6 +120,11 @@ def _add_film(commands: Commands) -> None:
     parser.add_argument("--width", type=_positive, default=400, help=text)
     text = "frames a second; default: the environment's"
     parser.add_argument("--fps", type=_positive, help=text)
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    text = "run directories of one environment, such as runs/CartPole-v1/*"
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

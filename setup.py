@@ -69,6 +69,7 @@ REQUIRES = [
 
 TOOLS = [
     "build>=1.2",
+    "imageio-ffmpeg>=0.5",
     "mypy>=1.11",
     "prometheus_client>=0.20",
     "pyright[nodejs]>=1.1.390",
@@ -103,7 +104,7 @@ SERVE = [
 EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
-    "render": ["gymnasium[classic-control]"],
+    "film": ["gymnasium[classic-control]", "imageio-ffmpeg>=0.5"],
     "box2d": ["gymnasium[box2d]"],
     "mujoco": ["gymnasium[mujoco]"],
     "envpool": ["envpool>=1.2"],

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scores import Scores, band, interquartile_mean, interval
+
+from kpg.results import Scores, band, interquartile_mean, interval
 
 COLORS = {"PPO": "tab:blue", "ActorCritic": "tab:orange", "REINFORCE": "tab:green"}
 COLUMNS = 3

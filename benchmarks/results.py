@@ -22,15 +22,15 @@ from typing import Any
 
 import numpy as np
 from pictures import draw_curves, draw_scores
-from scores import Scores
 
-from kpg.cli import algorithms, episode_statistics
+from kpg.cli import algorithms
 from kpg.cli.algorithms import KNOWN
 from kpg.cli.environments import Environments
 from kpg.cli.preset import Preset
 from kpg.cli.runs import Run, to_json
 from kpg.environments.registry import IN_GRAPH
 from kpg.graph import caching
+from kpg.results import Scores, margin
 from kpg.version import __version__
 
 HERE = Path(__file__).resolve().parent
@@ -275,7 +275,7 @@ def _cpu_time(runs: list[Result]) -> str:
 def _columns(scores: Scores) -> list[str]:
     mean = number(scores.mean())
     if len(scores) > 1:
-        mean += f" ± {number(episode_statistics.margin(scores.tolist()))}"
+        mean += f" ± {number(margin(scores.tolist()))}"
     return [mean, number(scores.min())]
 
 

@@ -13,18 +13,21 @@ from kpg import imports
 from kpg.version import __version__ as __version__
 
 _MODULES = (
-    *("advantages", "distributions", "doctor", "environments", "export", "losses"),
-    *("models", "rewards", "schedules", "spaces", "testing", "text", "trainers"),
+    *("advantages", "callbacks", "distributions", "doctor", "environments", "export"),
+    *("losses", "models", "results", "rewards", "schedules", "spaces", "testing"),
+    *("text", "trainers"),
 )
 
 if TYPE_CHECKING:
     from kpg import advantages as advantages
+    from kpg import callbacks as callbacks
     from kpg import distributions as distributions
     from kpg import doctor as doctor
     from kpg import environments as environments
     from kpg import export as export
     from kpg import losses as losses
     from kpg import models as models
+    from kpg import results as results
     from kpg import rewards as rewards
     from kpg import schedules as schedules
     from kpg import spaces as spaces

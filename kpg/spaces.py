@@ -94,6 +94,44 @@ def _encode(space: Space, batch: Nest, where: str) -> Nest:
     return tuple(_encode(part, own, f"{where}[{i}]") for (i, part), own in pairs)
 
 
+def batched(space: Space, elements: Nest) -> tuple[Nest, bool]:
+    """Encodes one element of a space or a batch, and tells which of them it was.
+
+    One element becomes a batch of one. Raises a `ValueError` if it is neither.
+    """
+    try:
+        single = _is_single(space, elements)
+        batch = _batch_of_one(space, elements) if single else elements
+        return encode(space, batch), single
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        said = str(error)
+        if "Received" not in said:  # a key or an axis that is not there
+            said = f"Received: {type(elements).__name__}, {type(error).__name__} {said}"
+        raise ValueError(
+            "Observations must be one element of the space, or a batch of them with "
+            f"one more axis in front. {said}"
+        ) from error
+
+
+def _is_single(space: Space, elements: Nest) -> bool:
+    """Tells by its first leaf, if it has the structure of the space."""
+    for key, part in _parts(space):
+        return _is_single(part, elements[key])
+    if isinstance(space, gym.spaces.Text):
+        return isinstance(elements, str)
+    return np.ndim(elements) == len(space.shape or ())
+
+
+def _batch_of_one(space: Space, element: Nest) -> Nest:
+    if isinstance(space, gym.spaces.Dict):
+        return {key: _batch_of_one(part, element[key]) for key, part in _parts(space)}
+    if isinstance(space, gym.spaces.Tuple):
+        pairs = zip(_parts(space), element, strict=True)
+        return tuple(_batch_of_one(part, own) for (_, part), own in pairs)
+    text = isinstance(space, gym.spaces.Text)
+    return [element] if text else np.asarray(element)[np.newaxis]
+
+
 def _check_integers(space: Space, given: Array, values: Array, where: str) -> None:
     if given.dtype.kind in "iub":
         outside = np.zeros((), bool)

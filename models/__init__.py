@@ -16,5 +16,6 @@ from kpg.models.memory import Memory as Memory
 from kpg.models.memory import Transformer as Transformer
 from kpg.models.normalization import RunningNormalization as RunningNormalization
 from kpg.models.observation_encoder import ObservationEncoder as ObservationEncoder
+from kpg.models.player import Player as Player
 from kpg.models.policy import Policy as Policy
 from kpg.models.policy import RecurrentPolicy as RecurrentPolicy

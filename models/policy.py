@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gymnasium as gym
 import keras
@@ -12,17 +14,18 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Self, Unpack, override
 
-from kpg import spaces
+from kpg import checks, spaces
 from kpg.distributions import distribution as distributions
 from kpg.distributions.construction import for_space
 from kpg.distributions.distribution import DistributionLike, Normal
 from kpg.distributions.family import Family
 from kpg.models import memory as memories
+from kpg.models.acting import Acting
 from kpg.models.action_model import ActionModel
 from kpg.models.memory import MemoryLike
 from kpg.models.observation_model import ObservationModel
 from kpg.models.trunk import TrunkArguments, TrunkOptions
-from kpg.types import Config, LayerArguments, Nest, Space
+from kpg.types import Array, Config, LayerArguments, Nest, Space
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -129,6 +132,51 @@ class Policy(ActionModel, ObservationModel):
         flat = [tf.reshape(leaf, [-1, math.prod(leaf.shape[1:])]) for leaf in leaves]
         mask = tf.concat([tf.cast(leaf, tf.bool) for leaf in flat], axis=-1)
         return self.family.masked(parameters, mask)
+
+    def act(
+        self,
+        observations: Nest,
+        state: tuple[Array, ...] | None = None,
+        deterministic: bool = True,
+        seed: int | None = None,
+    ) -> Any:
+        """Chooses actions by hand, for one observation or for a batch of them.
+
+        It is compiled at the first call, for batches of any size. `kpg.models.Player`
+        carries a memory's state for you.
+
+        Args:
+            observations: One element of the observation space, or a batch `[B, ...]`.
+            state: With a memory, what the previous call returned. Defaults to `None`,
+                the start of episodes.
+            deterministic: Whether to take the most likely action instead of a sample.
+                Defaults to `True`.
+            seed: Whole number that a sample follows from. Defaults to a random one,
+                which follows `keras.utils.set_random_seed`.
+
+        Returns:
+            The action, or actions `[B, ...]`, in NumPy, as the environment takes them.
+            With a memory a pair: actions, and the state for the next call.
+
+        Raises:
+            ValueError: If the observations are not of the space, or the state is not
+                that of as many observations.
+        """
+        chosen = self.acting(deterministic)
+        actions, state = chosen(observations, state, checks.seed(seed))
+        return (actions, state) if self.recurrent else actions
+
+    def acting(self, deterministic: bool) -> Acting:
+        """Returns what `act` calls; it is made once."""
+        key = checks.flag("deterministic", deterministic)
+        if key not in self._acting:
+            self._acting[key] = Acting(self, self.family, key)
+        return self._acting[key]
+
+    @functools.cached_property
+    def _acting(self) -> dict[bool, Acting]:
+        # Keras would track an attribute that is set, and save it.
+        return {}
 
     def _with_constants(self, outputs: tf.Tensor) -> tf.Tensor:
         """Merges the parameters that are weights with those from the head."""

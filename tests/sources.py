@@ -11,7 +11,7 @@ from pathlib import Path
 
 FOLDERS = ("kpg", "kpg.models", "kpg.trainers", "kpg.export")
 # Modules that only pass names on, beside every `__init__.py` that does.
-FACES = ("kpg.text", "kpg.rewards")
+FACES = ("kpg.callbacks", "kpg.rewards", "kpg.text")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,10 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.imports",),  # "module:Name"
     ("kpg.contracts",),  # base classes that hold their subclasses to a promise
     ("kpg.values",),  # options as values
+    ("kpg.results",),  # what several seeds say
     ("kpg.limits",),  # how long an episode may last
+    ("kpg.episodes",),  # whole ones, whoever plays
+    ("kpg.films",),  # what one sees of them
     ("kpg.graph",),  # programs: scan, compiling, random numbers, shapes, the cache
     ("kpg.spaces",),  # what observations and actions look like
     ("kpg.trajectories",),  # what happened

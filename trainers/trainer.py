@@ -43,7 +43,7 @@ from kpg.trainers.running.programs import Environments, Programs, partner_of
 from kpg.trainers.running.saving import SavedTrainer
 from kpg.trainers.running.strategies import check_scope, check_strategy
 from kpg.trainers.settings import TrainerSettings
-from kpg.types import Config, Nest
+from kpg.types import Array, Config, Nest
 
 # Makes the seed of evaluations out of that of an environment; no iteration has it.
 _EVALUATION = 2**32 - 1
@@ -261,6 +261,16 @@ class Trainer(Algorithm, SavedTrainer):
     def call(self, observations: Nest, training: bool = False) -> Nest:
         """Returns greedy actions for `[B, ...]` observations, as if episodes began."""
         return self.policy.family.to_environment(self.policy.mode(observations))
+
+    def act(
+        self,
+        observations: Nest,
+        state: tuple[Array, ...] | None = None,
+        deterministic: bool = True,
+        seed: int | None = None,
+    ) -> Any:
+        """Chooses the policy's actions by hand; see `kpg.models.Policy.act`."""
+        return self.policy.act(observations, state, deterministic, seed)
 
     @override
     def compile(

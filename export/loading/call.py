@@ -14,13 +14,16 @@ class Call:
     Attributes:
         runtime: Seconds that TensorFlow has computed for it.
         signature_name: The signature that answered, once it is known.
+        may_wait: Whether its thread may wait, and work for long; `Later` says if it
+            would have to.
     """
 
-    __slots__ = ("_deadline", "runtime", "signature_name")
+    __slots__ = ("_deadline", "may_wait", "runtime", "signature_name")
 
-    def __init__(self, timeout: float | None = None) -> None:
+    def __init__(self, timeout: float | None = None, *, may_wait: bool = True) -> None:
         """Begins now; `timeout` is in seconds, None for no limit."""
         self._deadline = None if timeout is None else time.monotonic() + timeout
+        self.may_wait = may_wait
         self.runtime = 0.0
         self.signature_name = ""
 
@@ -32,6 +35,10 @@ class Call:
         if left <= 0.0:
             raise expired()
         return left
+
+
+class Later(Exception):
+    """A request would have to wait in a thread that must not; nothing has happened."""
 
 
 class Turns:
@@ -52,13 +59,14 @@ class Turns:
 
         Raises if the deadline passes, or would pass before the computation has run for
         the `expected` seconds. Who need not wait is never refused: the expectation may
-        be wrong, and only a computation corrects it.
+        be wrong, and only a computation corrects it. Who must not is told `Later`.
         """
         try:
             self._free.get_nowait()
             return
         except queue.Empty:
-            pass
+            if not call.may_wait:
+                raise Later from None
         try:
             self._free.get(timeout=call.remaining())
         except queue.Empty:

@@ -19,7 +19,7 @@ from flatbuffers import flexbuffers
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.lite.python import schema_py_generated as schema
 
-from kpg.export.loading.call import Call
+from kpg.export.loading.call import Call, Later
 from kpg.export.loading.servable import Loading, Plan, tensor_name
 from kpg.export.wire import names
 from kpg.export.wire.errors import ServingError, invalid, one_line
@@ -78,6 +78,8 @@ class LiteServable:
         self, feeds: Mapping[str, Array], fetches: Sequence[str], call: Call
     ) -> list[Array]:
         """See `Loaded.run_tensors`."""
+        if not call.may_wait:  # an interpreter may have to be waited for
+            raise Later
         self._turns.take(call, 0.0)
         try:
             interpreter = self._free.get(timeout=call.remaining())

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from kpg.export.loading import supported_operations
-from kpg.export.loading.call import Call, Turns
+from kpg.export.loading.call import Call, Later, Turns
 from kpg.export.wire.errors import ServingError, invalid
 from kpg.export.wire.tensors import SignatureDef
 from kpg.types import Array
@@ -32,6 +32,9 @@ _MOST_PROGRAMS = 64
 # What takes longer than this, in seconds, can be stopped by its deadline. That needs
 # the public session, whose 0.1 ms would be most of the time of a small model.
 _SLOW = 0.01
+# What takes less, on inputs of no more bytes, may run in a thread that has other work:
+# to hand it to another one, and to come back, takes as long.
+_QUICK, _SMALL = 2.5e-4, 2**13
 _LOOPS = ("While", "StatelessWhile", "Enter")
 
 
@@ -118,12 +121,19 @@ class _Program:
         self._session, self._feeds, self._fetches = session, feeds, fetches
         self._function: Callable[..., Sequence[Array]] | None = None
         self.seconds = 0.0  # how long a run takes, by the last ones
+        self._usual = 0.0  # the same, without runs that were interrupted
         self._loops = _has_loops(session.graph)
         make = getattr(session, "_make_callable_from_options", None)
         if make is not None:
             options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
             options.run_options.inter_op_thread_pool = -1
             self._function = make(options)
+
+    def is_quick(self, arrays: Sequence[Array]) -> bool:
+        """Whether a run will soon be over, by those so far."""
+        if self._loops or self._function is None or not 0.0 < self._usual < _QUICK:
+            return False
+        return sum(array.nbytes for array in arrays) <= _SMALL
 
     def run(self, arrays: Sequence[Array], call: Call) -> Sequence[Array]:
         """Runs it, and stops it at the deadline if it is a slow one."""
@@ -144,6 +154,8 @@ class _Program:
             took = time.perf_counter() - started
             call.runtime += took
             self.seconds = 0.5 * (self.seconds + took) if self.seconds else took
+            usual = self._usual or took
+            self._usual = 0.5 * (usual + min(took, 1.5 * usual))
 
 
 class Servable:
@@ -187,6 +199,8 @@ class Servable:
         names = None if outputs is None else tuple(outputs)
         found = self._programs.get((signature_name, names))
         if found is None:
+            if not (call or Call()).may_wait:
+                raise Later
             found = self._prepare(signature_name, names)
         keys, program = found
         feeds = [inputs[name] for name in self.plans[signature_name].inputs]
@@ -201,6 +215,8 @@ class Servable:
         """See `Loaded.run_tensors`."""
         names = sorted(feeds)
         key = tuple(names), tuple(fetches)
+        if not call.may_wait and key not in self._programs:
+            raise Later
         with self._lock, as_serving_errors():
             if key not in self._programs:
                 if len(self._programs) >= 2 * _MOST_PROGRAMS:
@@ -213,6 +229,8 @@ class Servable:
     def _run(
         self, program: _Program, arrays: Sequence[Array], call: Call
     ) -> Sequence[Array]:
+        if not call.may_wait and not program.is_quick(arrays):
+            raise Later
         self._turns.take(call, program.seconds)
         # Not `as_serving_errors`: a generator would cost a tenth of the call.
         try:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kpg.export.loading.call import Call, expired
+from kpg.export.loading.call import Call, Later, expired
 from kpg.export.loading.servable import Loaded
 from kpg.export.serving.configuration import Batching
 from kpg.export.wire import tensors
@@ -112,6 +112,8 @@ class _Queue:
                 task.call.runtime = call.runtime
                 part = slice(end - task.rows, end)
                 task.outputs = {key: array[part] for key, array in outputs.items()}
+        except Later:  # of a single task, in the thread that has brought it
+            raise
         except Exception as error:  # a thread of many requests must not end
             if not isinstance(error, ServingError):
                 error = ServingError("INTERNAL", one_line(error))
@@ -148,6 +150,10 @@ class Scheduler:
                 at_once = True
                 del self._queues[key]
                 self._free -= 1
+            elif not task.call.may_wait:
+                if not queue.tasks:  # a new one, which nobody will come for
+                    del self._queues[key]
+                raise Later
             else:
                 queue.add(task)
                 if self._free:
@@ -237,6 +243,8 @@ class Batcher:
                 f"{self._batching.max_batch_size}"
             )
         most = self._batching.max_execution_batch_size
+        if rows > most and not call.may_wait:  # one part might run and another wait
+            raise Later
         tasks = [
             _Task(
                 {key: array[at : at + most] for key, array in inputs.items()},
@@ -319,6 +327,8 @@ def _is_in_time(task: _Task) -> bool:
 
 def _shared(calls: list[Call]) -> Call:
     """Returns a call that ends when the last of them does."""
+    if len(calls) == 1:
+        return calls[0]
     left = []
     for call in calls:
         with contextlib.suppress(ServingError):  # it has just passed

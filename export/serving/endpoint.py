@@ -14,6 +14,7 @@ from kpg.export.serving.access import Token, TokenInterceptor
 from kpg.export.serving.catalog import Catalog
 from kpg.export.serving.services import Services
 from kpg.export.serving.settings import Settings
+from kpg.export.serving.threads import Threads
 from kpg.export.wire.errors import ServingError, invalid
 
 PREDICTION = "tensorflow.serving.PredictionService"
@@ -38,9 +39,8 @@ class Endpoint:
         interceptors: list[grpc.ServerInterceptor] = []
         if token is not None:
             interceptors.append(TokenInterceptor(token))
-        computing, others = (
-            futures.ThreadPoolExecutor(settings.grpc_max_threads) for _ in range(2)
-        )
+        computing = Threads(settings.grpc_max_threads)
+        others = futures.ThreadPoolExecutor(settings.grpc_max_threads)
         self._server = grpc.server(
             others,
             handlers=services.handlers(computing),

@@ -42,12 +42,13 @@ class Loader:
             self._scheduler = Scheduler(self._batching.num_batch_threads)
 
     def load(self, path: Path) -> Loaded:
-        """Makes a version ready for requests."""
+        """Makes a version ready for requests, of which the warm-up sends the first."""
         servable = self._loaded(path)
         try:
+            asked = self._batched(servable, path)
             if self._settings.enable_model_warmup:
-                self._warm_up(servable)
-            return self._batched(servable, path)
+                self._warm_up(asked)
+            return asked
         except BaseException:
             servable.close()
             raise

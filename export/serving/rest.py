@@ -315,7 +315,7 @@ def _parse(verb: str, path: str) -> _Target:
     elif verb == "GET":
         match = _GET.fullmatch(path)
     if match is None:
-        if not _POST.fullmatch(path) and not _GET.fullmatch(path):
+        if not path.lower().startswith("/v1/"):
             raise ServingError("NOT_FOUND", f"There is nothing at {path}")
         raise invalid(f"Malformed request: {verb} {path}")
     model, version, label, method = match.groups()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from tensorflow_serving.apis import (
 )
 
 from kpg.export.loading import inference, prediction
-from kpg.export.loading.call import Call
+from kpg.export.loading.call import Call, Later
 from kpg.export.serving import metrics
 from kpg.export.serving.access import AccessLog
 from kpg.export.serving.catalog import Catalog
@@ -231,40 +232,53 @@ class Services:
         threads: futures.ThreadPoolExecutor | None,
     ) -> grpc.RpcMethodHandler:
         """Makes a gRPC method of a function that raises `ServingError`."""
-
-        def handle(data: bytes, context: grpc.ServicerContext) -> bytes:
-            started = time.perf_counter()
-            left = context.time_remaining()
-            call = Call(left if left is not None and left < _ALWAYS else None)
-            request = sent = error = None
-            try:
-                # Not gRPC's `request_deserializer`: when that fails, 15 KB stay behind.
-                request = _parsed(request_class, data)
-                sent = answer(request, call).SerializeToString()
-            except Exception as caught:  # a client is answered whatever it was
-                error = as_known(caught)
-            self.note(
-                Answered(
-                    "GRPC",
-                    name,
-                    _model_of(request),
-                    "OK" if error is None else error.code,
-                    time.perf_counter() - started,
-                    peer=context.peer() if self._access_log is not None else "",
-                    received=len(data),
-                    sent=len(sent or b""),
-                ),
-                call,
-            )
-            if error is not None:
-                _abort(context, error)
-            return sent or b""
-
+        # gRPC and `Threads` look for attributes of it, which no class of theirs has.
+        handler: Any = functools.partial(self._handle, name, answer, request_class)
         if threads is not None:
-            # gRPC looks for this attribute of a handler, which no class of its has.
-            handler: Any = handle
             handler.experimental_thread_pool = threads
-        return grpc.unary_unary_rpc_method_handler(handle)
+            if self._access_log is None:  # which a thread may have to wait for
+                handler.at_once = functools.partial(handler, may_wait=False)
+        return grpc.unary_unary_rpc_method_handler(handler)
+
+    def _handle(
+        self,
+        name: str,
+        answer: _Answer,
+        request_class: type[_Request],
+        data: bytes,
+        context: grpc.ServicerContext,
+        may_wait: bool = True,
+    ) -> bytes | None:
+        """Answers a request of gRPC's; None if it may not wait and would have to."""
+        started = time.perf_counter()
+        left = context.time_remaining()
+        timeout = left if left is not None and left < _ALWAYS else None
+        call = Call(timeout, may_wait=may_wait)
+        request = sent = error = None
+        try:
+            # Not gRPC's `request_deserializer`: when that fails, 15 KB stay behind.
+            request = _parsed(request_class, data)
+            sent = answer(request, call).SerializeToString()
+        except Later:
+            return None
+        except Exception as caught:  # a client is answered whatever it was
+            error = as_known(caught)
+        self.note(
+            Answered(
+                "GRPC",
+                name,
+                _model_of(request),
+                "OK" if error is None else error.code,
+                time.perf_counter() - started,
+                peer=context.peer() if self._access_log is not None else "",
+                received=len(data),
+                sent=len(sent or b""),
+            ),
+            call,
+        )
+        if error is not None:
+            _abort(context, error)
+        return sent or b""
 
 
 def as_known(error: Exception) -> ServingError:

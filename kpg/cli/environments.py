@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 from typing_extensions import override
@@ -111,30 +111,33 @@ class Environments(Kind):
 
     @override
     def play(self, options: argparse.Namespace) -> CommandResult:
-        """Plays episodes by a served policy; TensorFlow is not imported."""
+        """Plays episodes by a run, or without TensorFlow by a served policy."""
         if options.prompts:
             raise UsageError(
                 "Only a text policy completes prompts: give a run of a text task, or "
                 f"--server. Received: {options.env} with --prompt"
             )
-        id, how = options.env, "give the address of `kpg serve` with --server"
+        id, run = options.env, None
         if runs.is_run(id):
-            id = Run(options.env).settings()["env"]
-            how = f"type {runs.to_serve(options.env, id)} and `kpg play {id} --server "
-            how += f"127.0.0.1:8500`; or `kpg evaluate {options.env}`"
-        if options.server is None:
+            run = Run(id)
+            id = run.settings()["env"]
+        if options.server is not None:
+            measured = playing.play_served(playing.make(id), options)
+        elif run is not None:
+            measured = playing.play_run(playing.make(id), run, options)
+        else:
             raise UsageError(
-                f"An environment is played by a served policy: {how}. Received: "
-                f"{options.env} without --server"
+                "A policy is wanted: give the run of one, or with --server the address "
+                f"of `kpg serve`. Received: {options.env} without --server"
             )
-        try:
-            env = gymnasium.make(id)
-        except gymnasium.error.Error as error:
-            raise UsageError(f"{error} Received: {options.env}") from error
-        measured = playing.play_episodes(env, options)
         values = {"env": id, "server": options.server} | measured
         words = episode_statistics.in_words(values)
         return CommandResult(values, f"{id}: {words}")
+
+    @override
+    def stage(self, id: str, render_mode: str) -> gymnasium.Env[Any, Any]:
+        _import_module(id)
+        return playing.make(id, render_mode=render_mode)
 
     @override
     def to_examine(self, id: str, num_envs: int | None) -> object:

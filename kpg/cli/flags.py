@@ -6,7 +6,7 @@ import argparse
 import functools
 from typing import TYPE_CHECKING
 
-from kpg.cli import algorithms, serving_flags
+from kpg.cli import algorithms, client_flags, serving_flags
 from kpg.version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_train, _add_evaluate, _add_export, _add_serve, _add_play):
         add(commands)
+    _add_of_run(commands, "watch", "play a run's episodes in a window", 3)
+    _add_film(commands)
     doctor = _add(
         commands,
         "doctor",
@@ -30,6 +32,12 @@ def parser() -> argparse.ArgumentParser:
     text = "Gymnasium id, a run, or the directory of a SavedModel or of its versions"
     doctor.add_argument("target", metavar="TARGET", help=text)
     _add_launch(commands)
+    does = "a table of runs; those that differ only in their seeds are one row"
+    _add_runs(_add(commands, "compare", does))
+    plot = _add(commands, "plot", "draw the learning curves of runs, as in compare")
+    _add_runs(plot)
+    text = "the picture, a .png"
+    plot.add_argument("-o", "--output", metavar="FILE", required=True, help=text)
     _add(commands, "list", "show the tuned presets and the in-graph environments")
     return parser
 
@@ -89,12 +97,39 @@ def _add_launch(commands: Commands) -> None:
     )
 
 
-def _add_evaluate(commands: Commands) -> None:
-    parser = _add(commands, "evaluate", "measure a run's model on new episodes")
+def _add_of_run(
+    commands: Commands, name: str, does: str, episodes: int
+) -> argparse.ArgumentParser:
+    parser = _add(commands, name, does)
     parser.add_argument("run", metavar="RUN", help="a run directory")
+    _add_model(parser)
+    _add_episodes(parser, episodes)
+    return parser
+
+
+def _add_evaluate(commands: Commands) -> None:
+    _add_of_run(commands, "evaluate", "measure a run's model on new episodes", 100)
+
+
+def _add_film(commands: Commands) -> None:
+    does = "write a film of a run's episodes, without a window"
+    parser = _add_of_run(commands, "film", does, 1)
+    text = "the film, a .gif or (with kpg[film]) an .mp4"
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=text)
+    text = "pixels from left to right; default: %(default)s"
+    parser.add_argument("--width", type=_positive, default=400, help=text)
+    text = "frames a second; default: the environment's"
+    parser.add_argument("--fps", type=_positive, help=text)
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    text = "run directories of one environment, such as runs/CartPole-v1/*"
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
     text = "the best one of validation, or the last one; default: %(default)s"
     parser.add_argument("--model", choices=("best", "last"), default="best", help=text)
-    _add_episodes(parser, 100)
 
 
 def _add_export(commands: Commands) -> None:
@@ -131,11 +166,13 @@ def _add_play(commands: Commands) -> None:
     parser = _add(commands, "play", does)
     text = "Gymnasium id: MountainCar-v0; or text:letters; or a run"
     parser.add_argument("env", metavar="ENV", help=text)
-    text = "where `kpg serve` or TensorFlow Serving listens; only a run of a text task "
-    text += "is played without one"
+    text = "where `kpg serve` or TensorFlow Serving listens; only a run is played "
+    text += "without one"
     parser.add_argument("--server", metavar="HOST:PORT", type=_address, help=text)
     text = "name of the served model; default: %(default)s"
     parser.add_argument("--model_name", default="default", help=text)
+    client_flags.add_to(parser)
+    _add_model(parser)
     _add_episodes(parser, 10)
     text = "what a text policy completes; repeatable"
     _add_repeatable(parser, "--prompt", "prompts", "TEXT", text)

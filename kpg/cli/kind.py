@@ -11,20 +11,21 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from typing_extensions import Self
 
 from kpg import imports
 from kpg.cli import algorithms, preset
-from kpg.cli.command_result import CommandResult
+from kpg.cli.command_result import CommandResult, UsageError
 from kpg.cli.episode_statistics import summary
 from kpg.cli.preset import Preset
 from kpg.cli.runs import Run
 from kpg.types import Config, Logs
 
 if TYPE_CHECKING:
+    import gymnasium
     import keras
 
     from kpg.environments.environment import Environment
@@ -158,6 +159,10 @@ class Kind(ABC):
     @abstractmethod
     def play(self, options: argparse.Namespace) -> CommandResult:
         """Carries out `kpg play`, or raises a `UsageError`."""
+
+    def stage(self, id: str, render_mode: str) -> gymnasium.Env[Any, Any]:
+        """Makes an environment to look at; a `UsageError` if there is none."""
+        raise UsageError(f"Only environments can be looked at. Received: {id}")
 
     @abstractmethod
     def to_examine(self, id: str, num_envs: int | None) -> object:

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from kpg import results
+from kpg.results import Scores
 from kpg.types import Array
 
 
@@ -42,6 +44,36 @@ def learning_curve(
     if threshold is not None:
         label = f"official threshold ({threshold:g})"
         axes.axhline(threshold, color="gray", linestyle="--", label=label)
+    axes.set(title=title, xlabel="environment steps", ylabel="return of an episode")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, format="png", dpi=120)
+
+
+def comparison(
+    path: Path, curves: Mapping[str, tuple[Scores, Scores]], *, title: str
+) -> None:
+    """Draws returns over environment steps into a PNG file, several seeds as one curve.
+
+    Args:
+        path: The file to write.
+        curves: By label, `[points]` environment steps and `[seeds, points]` returns. A
+            line is their interquartile mean, and its band the 95 % interval.
+        title: Of the picture.
+    """
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for label, (steps, rows) in curves.items():
+        seeds = f"{len(rows)} seed" + "s" * (len(rows) > 1)
+        (line,) = axes.plot(
+            steps, results.interquartile_mean(rows.T), label=f"{label} ({seeds})"
+        )
+        if len(rows) > 1:
+            low, high = results.band(rows)
+            axes.fill_between(
+                steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0
+            )
     axes.set(title=title, xlabel="environment steps", ylabel="return of an episode")
     axes.grid(alpha=0.3)
     axes.legend()

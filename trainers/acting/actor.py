@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kpg import spaces
 from kpg.environments.host.vector import HostEnvironment
+from kpg.graph.calling import FlatCall
 from kpg.models.policy import Policy
 from kpg.types import Array, Nest, Tensor
 
@@ -20,10 +21,7 @@ Chooser: TypeAlias = Callable[[Nest, Nest, Tensor], tuple[Nest, ...]]
 class Actor:
     """Chooses the actions of some copies of a host environment.
 
-    `tf.function` checks arguments in Python at each call, which takes four times as
-    long as a small policy. Here shapes and dtypes are fixed by `kpg.spaces.encode`, so
-    `choose` is traced once, and its operation called with flat arguments. XLA would
-    hand each call to a thread, which costs more than it saves.
+    `kpg.spaces.encode` fixes shapes and dtypes, so that `choose` is traced once.
     """
 
     def __init__(
@@ -38,18 +36,9 @@ class Actor:
             lambda spec: tf.TensorSpec([size, *spec.shape], spec.dtype),
             (spaces.specs(env.observation_space), policy.state_spec),
         )
-        signature = [*specs, tf.TensorSpec([2], tf.int32)]
-        # Kept, since the operation needs the function.
-        self._traced = tf.function(
-            choose, signature, autograph=False
-        ).get_concrete_function()
-        self._captured = list(self._traced.captured_inputs)
-        self._dtypes = [output.dtype for output in self._traced.outputs]
-        self._places = tf.nest.pack_sequence_as(
-            self._traced.structured_outputs, [*range(len(self._dtypes))]
-        )
+        self._choose = FlatCall(choose, [*specs, tf.TensorSpec([2], tf.int32)])
         self._start = tf.nest.map_structure(
-            lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype), signature[1]
+            lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype), specs[1]
         )
         self.state = self._start
 
@@ -68,25 +57,5 @@ class Actor:
 
     def __call__(self, observations: Nest, seed: Array) -> list[Nest]:
         """Returns what `choose` does as arrays, but keeps the state."""
-        outputs = tf.raw_ops.StatefulPartitionedCall(
-            args=[*leaves(observations), *leaves(self.state), seed, *self._captured],
-            Tout=self._dtypes,
-            f=self._traced,
-        )
-        arrays = [output.numpy() for output in outputs]
-        *chosen, self.state = (filled(places, arrays) for places in self._places)
+        *chosen, self.state = self._choose(observations, self.state, seed)
         return chosen
-
-
-def leaves(nest: Nest) -> list[Array]:
-    """Returns the arrays of a nest, sooner than `tf.nest` where there is only one."""
-    if isinstance(nest, np.ndarray):
-        return [nest]
-    return [] if nest == () else tf.nest.flatten(nest)
-
-
-def filled(places: Nest, arrays: list[Array]) -> Nest:
-    """Puts arrays in the places that a nest of their numbers tells."""
-    if isinstance(places, int):
-        return arrays[places]
-    return () if places == () else tf.nest.map_structure(arrays.__getitem__, places)

@@ -12,9 +12,10 @@ from kpg import spaces
 from kpg.environments.host.vector import HostEnvironment, joined
 from kpg.environments.partner import Partner
 from kpg.graph import random
+from kpg.graph.calling import leaves
 from kpg.graph.compiling import traceable
 from kpg.models.policy import Policy
-from kpg.trainers.acting.actor import Actor, Chooser, leaves
+from kpg.trainers.acting.actor import Actor, Chooser
 from kpg.trainers.acting.graph import Episodes
 from kpg.trajectories import Trajectory, ends
 from kpg.types import Array, Nest, Tensor

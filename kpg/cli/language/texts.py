@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
-from kpg.cli import algorithms, preset
+from kpg.cli import algorithms, client_flags, preset
 from kpg.cli.command_result import CommandResult, UsageError
 from kpg.cli.kind import Kind, Seeds
 from kpg.cli.preset import Preset
 from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.runs import Run
-from kpg.export.client.client import Client
 from kpg.types import Config, Logs
 
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ class Texts(Kind):
         if options.server is None:
             texts = _complete_here(options, how)
         else:
-            with Client(options.server, model_name=options.model_name) as client:
+            with client_flags.client_of(options) as client:
                 client.wait_until_ready(timeout=0.0)
                 texts = client.complete(
                     options.prompts,

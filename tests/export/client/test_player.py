@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 import kpg
 from kpg.cli import main as cli
-from kpg.cli.playing import play
+from kpg.episodes import play
 from kpg.export import Client, Player, Server, ServingError
 
 OBSERVATIONS = spaces.Dict(
@@ -235,8 +235,9 @@ def test_a_mask_without_a_legal_action(client: Client) -> None:
 
 def test_play_carries_the_state_within_episodes(policy: Any, client: Client) -> None:
     env = Recorder()
-    assert play(env, client, seed=5) == (4.0, 4)
-    assert play(env, client, seed=None) == (4.0, 4)
+    player = Player(client)
+    assert play(env, player, seed=5) == (4.0, 4)
+    assert play(env, player, seed=None) == (4.0, 4)
     for episode, actions in zip(env.episodes, env.actions, strict=True):
         steps = [batch([one]) for one in episode[:4]]
         right = unrolled(policy, steps, np.zeros((4, 1), bool))

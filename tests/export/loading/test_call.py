@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kpg.export import ServingError
-from kpg.export.loading.call import Call, Turns
+from kpg.export.loading.call import Call, Later, Turns
 
 
 def test_the_time_that_is_left() -> None:
@@ -48,3 +48,12 @@ def test_who_would_be_late_gets_no_turn() -> None:
     with pytest.raises(ServingError, match="Timed out"):
         turns.take(Call(5.0), 1000.0)
     turns.take(Call(0.0), 0.0)  # it left the turn to the next
+
+
+def test_who_must_not_wait_is_told_to_come_later() -> None:
+    turns, call = Turns(1), Call(may_wait=False)
+    turns.take(call, 0.0)
+    with pytest.raises(Later):
+        turns.take(call, 0.0)
+    turns.give_back()
+    turns.take(call, 0.0)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from kpg.export import ServingError
-from kpg.export.loading.call import Call
+from kpg.export.loading.call import Call, Later
 from kpg.export.loading.lite import FILE, LiteServable
 from kpg.export.loading.prediction import predict
 
@@ -48,6 +48,8 @@ def test_requests(path: Path) -> None:
     feed = {signature.inputs[x].name: np.zeros((1, 2), np.float32)}
     (array,) = servable.run_tensors(feed, [signature.outputs[y].name], Call())
     assert array.tolist() == [[2.0, 2.0]]
+    with pytest.raises(Later):  # an interpreter may have to be waited for
+        servable.run_tensors(feed, [], Call(may_wait=False))
     with pytest.raises(ServingError, match="Expects arg"):
         request.inputs[x].CopyFrom(tf.make_tensor_proto(np.zeros((1, 2))))
         predict(servable, request)

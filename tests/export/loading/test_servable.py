@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from kpg.export import ServingError
+from kpg.export.loading.call import Call, Later
 from kpg.export.loading.servable import Servable, tensor_name
 
 ONES = {"observation": np.ones((3, 2), np.float32)}
@@ -71,6 +73,26 @@ def test_many_threads_at_once(path: Path) -> None:
     for thread in threads:
         thread.join()
     assert results == dict.fromkeys(range(8), True)
+
+
+def test_what_is_quick_needs_no_thread_that_may_wait(path: Path) -> None:
+    servable, hurried = Servable(path), Call(may_wait=False)
+    with pytest.raises(Later):  # nobody knows yet how long it takes
+        servable.run("serving_default", ONES, None, hurried)
+    for _ in range(1000):
+        outputs = servable.run("serving_default", ONES)
+        with contextlib.suppress(Later):
+            outputs = servable.run("serving_default", ONES, None, hurried)
+            break
+    else:
+        pytest.fail("a model of one multiplication is not quick")
+    np.testing.assert_array_equal(outputs["product"], np.full((3, 2), 2.0))
+    many = {"observation": np.ones((5000, 2), np.float32)}
+    with pytest.raises(Later):
+        servable.run("serving_default", many, None, hurried)
+    with pytest.raises(Later):
+        servable.run_tensors({}, ["never asked for:0"], hurried)
+    servable.close()
 
 
 def test_the_public_session_is_the_fallback(path: Path) -> None:

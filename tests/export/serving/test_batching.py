@@ -12,7 +12,7 @@ import pytest
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from kpg.export import ServingError
-from kpg.export.loading.call import Call
+from kpg.export.loading.call import Call, Later
 from kpg.export.serving.batching import Batcher, Scheduler
 from kpg.export.serving.configuration import Batching
 
@@ -43,6 +43,8 @@ class Doubling:
         self.gate.set()
 
     def run(self, name: str, inputs: Any, outputs: Any, call: Any) -> Any:
+        if outputs == ["slow"] and not call.may_wait:
+            raise Later
         self.gate.wait(20)
         self.batches.append(list(inputs["x"].shape))
         if outputs == ["scalar"]:
@@ -154,6 +156,9 @@ def test_batches_are_filled_up_to_an_allowed_size(make: Any, model: Doubling) ->
     model.gate.set()
     assert asked.wait() == [[0.0], [2.0, 4.0], [6.0]]
     assert model.batches == [[2], [4]]
+    asked.ask([1.0, 2.0])  # fits as it is
+    assert asked.wait()[-1] == [2.0, 4.0]
+    assert model.batches[-1] == [2]
 
 
 def test_a_large_request_is_split(make: Any, model: Doubling) -> None:
@@ -262,3 +267,50 @@ def test_who_has_waited_too_long_is_left_out(make: Any, model: Doubling) -> None
     assert (first, second) == ([0.0], [4.0])
     assert late.code == "DEADLINE_EXCEEDED"
     assert model.batches == [[1], [1]]
+
+
+def test_who_must_not_wait_is_run_at_once_or_told_to_come_later(
+    make: Any, model: Doubling
+) -> None:
+    asked, inputs = (
+        make(max_batch_size=8, max_execution_batch_size=2),
+        {"x": np.ones(2)},
+    )
+
+    def run(outputs: Any = None, rows: int = 2) -> Any:
+        hurried = Call(may_wait=False)
+        return asked.batcher.run("one", {"x": np.ones(rows)}, outputs, hurried)
+
+    assert run()["y"].tolist() == [2.0, 2.0]
+    for impossible in ({"rows": 3}, {"outputs": ["slow"]}):
+        with pytest.raises(Later):
+            run(**impossible)
+    model.gate.clear()
+    asked.ask([1.0])
+    with pytest.raises(Later):
+        run()
+    asked.ask([2.0])  # waits in a queue of its own
+    model.gate.set()
+    assert asked.wait() == [[2.0], [4.0]]
+    assert asked.batcher.run("one", inputs)["y"].tolist() == [2.0, 2.0]
+
+
+def test_inputs_in_any_order_run_together(make: Any, model: Doubling) -> None:
+    asked = make(max_batch_size=8)
+    x, z = np.ones(1), np.zeros(1)
+    model.gate.clear()
+    asked.ask([0.0])
+    answers: list[Any] = []
+    for inputs in ({"x": x, "z": z}, {"z": z, "x": x}):
+        thread = threading.Thread(
+            target=lambda sent: answers.append(asked.batcher.run("two", sent)),
+            args=(inputs,),
+        )
+        asked.threads.append(thread)
+        thread.start()
+    time.sleep(0.05)
+    model.gate.set()
+    for thread in asked.threads:
+        thread.join(20)
+    assert [one["y"].tolist() for one in answers] == [[2.0], [2.0]]
+    assert model.batches == [[1], [2]]

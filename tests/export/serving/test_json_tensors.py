@@ -63,6 +63,11 @@ READ: dict[str, tuple[str, dict[str, str], Any]] = {
         {"x": "string"},
         {"x": [b"\x01\x02", b"x"]},
     ),
+    "lists of binary": (
+        '{"instances": [[{"b64": "AQI="}, {"b64": "/w=="}], ["a", {"b64": ""}]]}',
+        {"x": "string"},
+        {"x": [[b"\x01\x02", b"\xff"], [b"a", b""]]},
+    ),
     "named binary": (
         '{"instances": [{"x": {"b64": ""}}, {"x": "é"}]}',
         {"x": "string"},
@@ -87,6 +92,21 @@ READ: dict[str, tuple[str, dict[str, str], Any]] = {
         '{"instances": [Infinity, -Infinity]}',
         {"x": "float"},
         {"x": [float("inf"), float("-inf")]},
+    ),
+    "more digits than a float has": (
+        '{"instances": [1435774380, 1435774380.0]}',
+        {"x": "float"},
+        {"x": [1435774336.0, 1435774336.0]},
+    ),
+    "more than a float holds": (
+        '{"instances": [1.7976931348623157e308, -1.7976931348623157e308]}',
+        {"x": "float"},
+        {"x": [float("inf"), float("-inf")]},
+    ),
+    "less than a float holds": (
+        '{"instances": [2.2250738585072014e-308]}',
+        {"x": "float"},
+        {"x": [0.0]},
     ),
     "truths": ('{"instances": [true, false]}', {"x": "bool"}, {"x": [True, False]}),
     "small integers": ('{"instances": [-1]}', {"x": "int8"}, {"x": [-1]}),
@@ -191,6 +211,23 @@ REFUSED: dict[str, tuple[str, dict[str, str], str]] = {
         {},
         f"{AT_1}Expecting shape [1,2] but got: [2,1]",
     ),
+    "a list among values": (
+        '{"instances": [1, [1]]}',
+        {},
+        f"{AT_1}Expecting shape [] but got: [1]",
+    ),
+    "named rows of another shape": (
+        '{"instances": [{"a": [[1]], "b": "x"}, {"a": [[[1]]], "b": "y"}]}',
+        {"a": "int32", "b": "string"},
+        "Failed to process element: 1 key: a of 'instances' list. Error: "
+        "INVALID_ARGUMENT: Expecting shape [1,1] but got: [1,1,1]",
+    ),
+    "longer named rows": (
+        '{"instances": [{"a": [1], "b": "x"}, {"b": "y", "a": [1, 2]}]}',
+        {"a": "int32", "b": "string"},
+        "Failed to process element: 1 key: a of 'instances' list. Error: "
+        "INVALID_ARGUMENT: Expecting tensor size: 1 but got: 2",
+    ),
     "a ragged row": (
         '{"instances": [[[1, 2], [3]]]}',
         {},
@@ -294,11 +331,15 @@ def test_answers_by_rows() -> None:
         "predictions": [{"x": 1, "y": True}, {"x": 2, "y": False}]
     }
     assert written(True, x=np.zeros((0, 2))) == {"predictions": []}
+    empty = {"x": np.zeros((0, 1, 2)), "y": np.zeros((0, 3))}
+    assert written(True, **empty) == {"predictions": []}
     with pytest.raises(ServingError, match="Tensor name: x has no shape information "):
         written(True, x=1)
     wrong = "Tensor name: y has inconsistent batch size: 1 expecting: 2"
     with pytest.raises(ServingError, match=wrong):
         written(True, x=[1, 2], y=[1])
+    with pytest.raises(ServingError, match=wrong.replace("1 ex", "0 ex")):
+        written(True, x=[1, 2], y=[])
 
 
 def test_answers_by_columns() -> None:

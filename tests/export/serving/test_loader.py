@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,23 @@ def test_warm_up_is_timed_and_may_be_left_out(path: Path) -> None:
     warmup.write(path, "m", [("serving_default", X)])
     loaded(path, found, num_request_iterations_for_warmup=3)
     assert f'_count{{model_path="{path}",status="OK"}} 1' in found.page()
+    (path / warmup.PATH).unlink()
+
+
+def test_the_warm_up_waits_in_the_queue_of_batches(path: Path) -> None:
+    one = {"x": np.zeros(1, np.float32)}
+    warmup.write(path, "m", [("serving_default", one)])
+    limits = "max_batch_size { value: 2 } batch_timeout_micros { value: 100000 }"
+    (path / loader.PER_MODEL).write_text(limits)
+    own = {"enable_batching": True, "enable_per_model_batching_parameters": True}
+    found = metrics.Metrics()
+    loaded(path, found, **own)
+    (took,) = re.findall(r"warmup_latency_sum{.*} (.*)", found.page())
+    assert float(took) > 1e5  # microseconds, that a batch waits to become full
+    warmup.write(path, "m", [("serving_default", {"x": np.zeros(3, np.float32)})])
+    with pytest.raises(ServingError, match="larger than maximum input batch size 2"):
+        loaded(path, **own)
+    (path / loader.PER_MODEL).unlink()
     (path / warmup.PATH).unlink()
 
 

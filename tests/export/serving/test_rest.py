@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import math
 import socket
 import threading
 import time
@@ -77,6 +78,14 @@ ANSWERS: dict[str, tuple[str, object, object]] = {
         "/v1/models/m:regress",
         {"signature_name": "regress_x_to_y", "examples": [{"x": [2.0]}]},
         [3.0],
+    ),
+    "strange numbers": (
+        "/v1/models/m:regress",
+        {
+            "signature_name": "regress_x_to_y",
+            "examples": [{"x": math.inf}, {"x": -math.inf}],
+        },
+        [math.inf, -math.inf],
     ),
     "with a context": (
         "/v1/models/m:regress",
@@ -191,12 +200,12 @@ ERRORS: dict[str, tuple[str, str, object, int, str]] = {
         404,
         "Servable not found for request: Latest(nope)",
     ),
-    "a question of another kind": (
-        "GET",
+    "a name of another type": (
+        "POST",
         "m:predict",
-        None,
+        {"signature_name": 100},
         400,
-        "Malformed request: GET /v1/models/m:predict",
+        "'signature_name' key must be a string value.",
     ),
     "deep lists": (
         "POST",
@@ -234,13 +243,35 @@ def test_errors(
 
 
 def test_what_is_not_there(server: Server) -> None:
-    assert ask(server, "GET", "/")[0] == 404
-    assert ask(server, "POST", "/v1/models/m:explain", {})[0] == 404
+    for path in ("/", "/index", "/statuspage"):
+        assert ask(server, "GET", path)[0] == 404
     assert ask(server, "GET", "/v1/models") == (
         400,
         {"error": "Missing model name in request."},
     )
-    assert ask(server, "PUT", "/v1/models/m", {})[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("GET", "/v1/foo"),
+        ("POST", "/v1/foo"),
+        ("GET", "/v1/models/debug/m"),
+        ("POST", "/v1/models"),
+        ("PUT", "/v1/models/m"),
+        ("GET", "/v1/models/m:predict"),
+        ("POST", "/v1/models/m:explain"),
+        ("GET", "/v1/models/m/version/50:predict"),
+        ("POST", "/v1/models/m/version/50:regress"),
+        ("POST", "/v1/models/m/versions/HELLO:regress"),
+        ("POST", "/v1/models/m/metadata"),
+        ("POST", "/v1/models/m/label/s:regress"),
+        ("POST", "/v1/models/m/versions/50/labels/s:regress"),
+    ],
+)
+def test_what_is_malformed(server: Server, verb: str, path: str) -> None:
+    words = {"error": f"Malformed request: {verb} {path}"}
+    assert ask(server, verb, path, {}) == (400, words)
 
 
 @pytest.mark.parametrize("path", ["m", "m/versions/123", "a%2Fb/labels/s"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,24 @@ def test_large_messages_pass(server: Server) -> None:
     with grpc.insecure_channel(server.address, options) as channel:
         response = predict(channel, request(inputs=inputs))
     assert tf.make_ndarray(response.outputs["logits"]).shape == (rows, 3)
+
+
+def test_what_is_quick_is_answered_where_it_arrives(
+    channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, real = [], prediction.predict
+
+    def predict_there(*arguments: Any, **named: Any) -> Any:
+        response = real(*arguments, **named)
+        answered.append(threading.current_thread().name)
+        return response
+
+    monkeypatch.setattr(prediction, "predict", predict_there)
+    for _ in range(1000):
+        predict(channel, request())
+        if not answered[-1].startswith("ThreadPoolExecutor"):
+            return
+    pytest.fail("no request has been answered by the thread that received it")
 
 
 def test_a_fault_of_the_server_is_internal(

@@ -27,3 +27,10 @@ def test_a_picture_is_drawn(
     pixels = np.asarray(matplotlib.image.imread(path))
     assert pixels.shape == (600, 960, 4)
     assert pixels[..., :3].std() > 0.01
+
+
+def test_curves_of_several_seeds_are_drawn(tmp_path: Path) -> None:
+    steps, path = np.arange(5.0), tmp_path / "curves.png"
+    curves = {"PPO": (steps, np.ones((3, 5))), "REINFORCE": (steps, np.zeros((1, 5)))}
+    plots.comparison(path, curves, title="Walk-v0")
+    assert path.read_bytes().startswith(b"\x89PNG")

@@ -11,17 +11,27 @@ def test_nobody_to_play_against(kpg_command: Kpg) -> None:
     assert "127.0.0.1:1" in one_line(result)
 
 
-def test_a_run_is_exported_and_served_first(
+def test_a_run_is_played_without_a_server(
+    kpg_command: Kpg, run_directory: Path
+) -> None:
+    flags = ("--episodes", 3, "--seed", 4, "--json")
+    first = kpg_command("play", run_directory, *flags).values
+    assert first["env"] == "CartPole-v1" and first["server"] is None
+    assert first["episodes"] == 3 and first["return_mean"] == first["length_mean"]
+    assert kpg_command("play", run_directory, *flags).values == first
+
+
+def test_an_environment_without_a_policy_is_refused(kpg_command: Kpg) -> None:
+    result = kpg_command("play", "CartPole-v1")
+    assert result.code == 2
+    assert "--server" in one_line(result) and "the run" in one_line(result)
+
+
+def test_a_run_without_a_model_is_refused(
     kpg_command: Kpg, unfinished_run: Path
 ) -> None:
     result = kpg_command("play", unfinished_run)
-    assert result.code == 2
-    message, servable = one_line(result), Path("servables", "CartPole-v1")
-    assert f"`kpg export {unfinished_run} {servable}`" in message
-    assert f"`kpg serve {servable}`" in message
-    assert "`kpg play CartPole-v1 --server 127.0.0.1:8500`" in message
-    assert f"`kpg evaluate {unfinished_run}`" in message
-    assert "text" not in message
+    assert result.code == 1 and str(unfinished_run) in one_line(result)
 
 
 def test_with_a_server_a_run_tells_the_environment(

@@ -6,6 +6,8 @@ statistical precipice", https://arxiv.org/abs/2108.13264.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -66,3 +68,32 @@ def band(curves: Scores, resamples: int = 1000, seed: int = 0) -> tuple[Scores, 
         interquartile_mean(np.moveaxis(drawn, 1, -1)), [2.5, 97.5], axis=0
     )
     return low, high
+
+
+def margin(values: Sequence[float]) -> float:
+    """Returns half the width of the 95 % confidence interval of the mean.
+
+    It is that of Student's t distribution: values are few. One value has NaN.
+    """
+    count = len(values)
+    if count < 2:
+        return math.nan
+    return _quantile(count - 1) * statistics.stdev(values) / math.sqrt(count)
+
+
+def _quantile(freedom: int) -> float:
+    """Returns the 97.5 % quantile of Student's t, to a thousandth.
+
+    Reference: Abramowitz and Stegun (1964), equation 26.7.5, and a table below 4.
+    """
+    if freedom < 4:
+        return (12.7062, 4.3027, 3.1824)[freedom - 1]
+    z = statistics.NormalDist().inv_cdf(0.975)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return math.fsum(term / freedom**power for power, term in enumerate(terms))

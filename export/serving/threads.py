@@ -1,0 +1,133 @@
+"""Threads for gRPC's requests, and answers without any for those that are quick.
+
+gRPC for Python hands each request from the thread that has learnt of it to another one,
+which asks for the message and sleeps until the first one has received it. To wake up a
+thread takes as long as a small model. Here the first thread asks for the message, and
+answers at once what need not wait. That needs parts of gRPC that are not public: where
+they are not as they are known, gRPC goes on in its own way.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any, TypeAlias
+
+from grpc import _server as grpc_server
+from grpc._cython import cygrpc
+from typing_extensions import override
+
+# A handler of gRPC's with an attribute `at_once`: the same, but it returns None where
+# it would wait, and is then called in the usual way.
+_Handler: TypeAlias = Any
+_Event: TypeAlias = Any  # gRPC's, of a request that has arrived
+_State: TypeAlias = Any
+
+LARGEST = 2**13  # bytes of a message; to read a larger one takes time
+_KNOWN = {
+    "_abort": "state call code details",
+    "_call_behavior": "rpc_event state behavior argument request_deserializer",
+    "_possibly_finish_call": "state token",
+    "_status": "rpc_event state serialized_response",
+    "_unary_response_in_pool": "rpc_event state behavior argument_thunk "
+    "request_deserializer response_serializer",
+}
+_VALUES = ("_OPEN", "_CLOSED", "_RECEIVE_MESSAGE_TOKEN", "_is_rpc_state_active")
+_NO_FLAGS = 0
+
+_logger = logging.getLogger(__name__)
+
+
+def is_known(internals: Any = grpc_server) -> bool:
+    """Whether the installed gRPC is one whose requests can be answered at once."""
+    for name, wanted in _KNOWN.items():
+        found = getattr(internals, name, None)
+        if found is None:
+            return False
+        parameters = list(inspect.signature(found).parameters)
+        if parameters[: len(wanted.split())] != wanted.split():
+            return False
+    return all(hasattr(internals, name) for name in _VALUES)
+
+
+class Threads(futures.ThreadPoolExecutor):
+    """The threads that answer, for `grpc.server` and `experimental_thread_pool`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self._is_known = is_known()
+        # What gRPC wants for a request that keeps no thread.
+        self._done: futures.Future[Any] = futures.Future()
+        self._done.set_result(None)
+
+    @override
+    def submit(
+        self, function: Callable[..., Any], /, *args: Any, **named: Any
+    ) -> futures.Future[Any]:
+        """See `concurrent.futures.Executor.submit`."""
+        if not self._is_known or len(args) != 7 or not _can_be_at_once(*args):
+            return super().submit(function, *args, **named)
+        _, event, state, handler, *_ = args
+        self._receive(event, state, handler)
+        return self._done
+
+    def _receive(self, event: _Event, state: _State, handler: _Handler) -> None:
+        """Asks for the message of a request; gRPC holds its lock meanwhile."""
+        token = grpc_server._RECEIVE_MESSAGE_TOKEN
+
+        def received(got: _Event) -> object:
+            try:
+                self._answer(event, state, handler, got.batch_operations[0].message())
+            except Exception:  # gRPC's only thread must not end
+                _logger.exception("A request was not answered")
+            with state.condition:
+                return grpc_server._possibly_finish_call(state, token)
+
+        operation = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
+        event.call.start_server_batch((operation,), received)
+        state.due.add(token)
+
+    def _answer(
+        self, event: _Event, state: _State, handler: _Handler, message: bytes | None
+    ) -> None:
+        if message is None:
+            _refuse(event, state)
+        elif len(message) > LARGEST or not _answer(
+            event, state, handler.at_once, message
+        ):
+            super().submit(_answer, event, state, handler, message)
+
+
+def _can_be_at_once(
+    target: object, event: _Event, state: _State, handler: _Handler, *more: object
+) -> bool:
+    _, deserializer, serializer = more
+    is_plain = deserializer is None and serializer is None
+    is_unary = target is grpc_server._unary_response_in_pool
+    return is_plain and is_unary and hasattr(handler, "at_once")
+
+
+def _answer(event: _Event, state: _State, handler: _Handler, message: bytes) -> bool:
+    """Answers a request, as gRPC does; False if the handler would have to wait."""
+    if not grpc_server._is_rpc_state_active(state):
+        return True  # nobody waits any more
+    answer, is_right = grpc_server._call_behavior(event, state, handler, message, None)
+    if is_right and answer is None:
+        return False
+    if is_right:
+        grpc_server._status(event, state, answer)
+    return True
+
+
+def _refuse(event: _Event, state: _State) -> None:
+    """Ends a request without a message, in gRPC's words."""
+    method = event.call_details.method.decode()
+    words = f'"{method}" requires exactly one request message.'.encode()
+    with state.condition:
+        if state.client is grpc_server._OPEN:
+            state.client = grpc_server._CLOSED
+        if state.client is grpc_server._CLOSED:
+            code = cygrpc.StatusCode.unimplemented
+            grpc_server._abort(state, event.call, code, words)

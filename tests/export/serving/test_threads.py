@@ -1,0 +1,125 @@
+"""Requests that are answered where they arrive, and those that are not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+from grpc import _server as grpc_server
+
+from kpg.export.serving.threads import LARGEST, Threads, is_known
+from tests.served_models import refusal
+
+
+class Served:
+    """A method that notes its threads, and the client's stub of it.
+
+    What begins with `w` would wait; `e` is an error.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[bytes, str]] = []
+        self.gate = threading.Event()
+
+    def handle(self, message: bytes, context: Any) -> bytes:
+        self.seen.append((message[:5], threading.current_thread().name))
+        if message.startswith(b"w"):
+            self.gate.wait(20)
+        if message.startswith(b"e"):
+            context.abort(grpc.StatusCode.NOT_FOUND, "as told")
+        if message.startswith(b"fault"):
+            raise KeyError("a fault")
+        return b"answer to " + message[:5]
+
+    def at_once(self, message: bytes, context: Any) -> bytes | None:
+        return None if message.startswith(b"w") else self.handle(message, context)
+
+
+@pytest.fixture
+def served() -> Served:
+    return Served()
+
+
+@pytest.fixture(params=["answered at once", "as gRPC does"])
+def ask(
+    request: pytest.FixtureRequest, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """A stub of a method that may be answered at once, and in gRPC's own way."""
+    is_old = request.param == "as gRPC does"
+    if is_old:
+        monkeypatch.setattr("kpg.export.serving.threads.is_known", lambda: False)
+
+    def handler(message: bytes, context: Any) -> bytes:
+        return served.handle(message, context)
+
+    made: Any = handler
+    made.at_once = served.at_once
+    method = grpc.unary_unary_rpc_method_handler(made)
+    generic = grpc.method_handlers_generic_handler("s", {"m": method})
+    server = grpc.server(Threads(2), handlers=[generic])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = channel.unary_unary("/s/m")
+        yield SimpleNamespace(stub=stub, channel=channel, is_old=is_old)
+    served.gate.set()
+    server.stop(None).wait()
+
+
+def test_this_version_of_grpc_is_known() -> None:
+    assert is_known()
+    older = SimpleNamespace(**vars(grpc_server))
+    older._status = lambda state: None
+    assert not is_known(older)
+    del older._status
+    assert not is_known(older)
+    bare = SimpleNamespace(**vars(grpc_server))
+    del bare._RECEIVE_MESSAGE_TOKEN
+    assert not is_known(bare)
+
+
+def test_what_need_not_wait_is_answered_at_once(ask: Any, served: Served) -> None:
+    for _ in range(3):
+        assert ask.stub(b"x", timeout=20) == b"answer to x"
+    assert ask.stub(b"", timeout=20) == b"answer to "
+    in_pool = [name.startswith("ThreadPoolExecutor") for _, name in served.seen]
+    assert in_pool == [ask.is_old] * 4
+
+
+def test_what_waits_keeps_nobody_else(ask: Any, served: Served) -> None:
+    waiting = ask.stub.future(b"wait", timeout=20)
+    assert ask.stub(b"x", timeout=20) == b"answer to x"
+    assert not waiting.done()
+    served.gate.set()
+    assert waiting.result(20) == b"answer to wait"
+    assert dict(served.seen)[b"wait"].startswith("ThreadPoolExecutor")
+
+
+def test_a_large_message_is_read_in_a_thread(ask: Any, served: Served) -> None:
+    assert ask.stub(b"x" * (LARGEST + 1), timeout=20) == b"answer to xxxxx"
+    assert served.seen[0][1].startswith("ThreadPoolExecutor")
+
+
+def test_errors_and_faults(ask: Any) -> None:
+    assert refusal(ask.stub, b"e", timeout=20) == ("NOT_FOUND", "as told")
+    code, words = refusal(ask.stub, b"fault", timeout=20)
+    assert code == "UNKNOWN" and "a fault" in words
+    assert ask.stub(b"x", timeout=20) == b"answer to x"
+
+
+def test_no_message(ask: Any) -> None:
+    nothing = ask.channel.stream_unary("/s/m")
+    code, words = refusal(nothing, iter(()), timeout=20)
+    assert code == "UNIMPLEMENTED" and "requires exactly one request" in words
+
+
+def test_who_gives_up_is_forgotten(ask: Any, served: Served) -> None:
+    for call in [ask.stub.future(b"wait", timeout=20) for _ in range(8)]:
+        call.cancel()
+    assert refusal(ask.stub, b"wait", timeout=0.1)[0] == "DEADLINE_EXCEEDED"
+    served.gate.set()
+    assert ask.stub(b"x", timeout=20) == b"answer to x"

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from tests.command_line import Kpg, one_line
+
+
+def test_runs_are_drawn(kpg_command: Kpg, run_directory: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pictures" / "curves.png"
+    result = kpg_command("plot", run_directory, "-o", path)
+    assert result.code == 0 and str(path) in result.out
+    with Image.open(path) as picture:
+        assert picture.format == "PNG" and picture.width > 800
+
+
+def test_another_kind_of_file_is_refused(
+    kpg_command: Kpg, run_directory: Path, tmp_path: Path
+) -> None:
+    result = kpg_command("plot", run_directory, "-o", tmp_path / "curves.jpg")
+    assert result.code == 1 and ".png" in one_line(result)
+    assert not list(tmp_path.glob("curves*"))

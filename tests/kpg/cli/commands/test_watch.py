@@ -1,0 +1,27 @@
+"""Watching on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+
+from tests.command_line import Kpg
+from tests.painted import STEPS, Painted
+
+
+def test_a_run_is_played_in_a_window(
+    kpg_command: Kpg, run_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    def make(id: str, **options: Any) -> Any:
+        made.append((id, options))
+        return Painted()
+
+    monkeypatch.setattr(gymnasium, "make", make)
+    values = kpg_command("watch", run_directory, "--episodes", 2, "--json").values
+    assert made == [("CartPole-v1", {"render_mode": "human"})]
+    assert (values["episodes"], values["return_mean"]) == (2, STEPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Tests compile what they test.
 os.environ["KPG_CACHE_DIR"] = ""
+
+# Which decoders read which kinds of models as they do, see `decoders`.
+COMPARED: dict[tuple[Any, ...], bool] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,6 +58,30 @@ def tidy() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def decoders(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compares a decoder once with each kind of model, not once with each model.
+
+    What the comparison finds is the subject of the tests of decoding alone.
+    """
+    selection = sys.modules.get("kpg.models.language.decoding.selection")
+    if selection is None or "decoding" in request.path.parts:
+        yield
+        return
+    compare = vars(selection)["agrees"]
+
+    def remembered(decoder: Any, trunk: Any) -> bool:
+        reads = type(decoder), getattr(decoder, "write", None)
+        kind = (*reads, type(trunk.causal_lm.backbone), trunk.exact)
+        if kind not in COMPARED:
+            COMPARED[kind] = compare(decoder, trunk)
+        return COMPARED[kind]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "agrees", remembered)
+        yield
 
 
 @pytest.fixture

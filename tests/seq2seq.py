@@ -18,7 +18,7 @@ FRAMING = ((3,), (1,), (1, 3))
 
 def bart(vocabulary_size: int, **options: Any) -> Any:
     """Returns a small BART with dropout, which nothing but `pretrain` must see."""
-    small = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+    small = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
     backbone = keras_nlp.models.BartBackbone(
         vocabulary_size, **{"max_sequence_length": 24, **small, **options}
     )
@@ -27,7 +27,7 @@ def bart(vocabulary_size: int, **options: Any) -> Any:
 
 def t5(vocabulary_size: int, **options: Any) -> Any:
     """Returns a small T5, which knows places by their distance and has no limit."""
-    small = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+    small = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
     backbone = keras_nlp.models.T5Backbone(vocabulary_size, **{**small, **options})
     return fixed(keras_nlp.models.T5Seq2SeqLM(backbone=backbone))
 

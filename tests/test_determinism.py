@@ -56,14 +56,15 @@ print(json.dumps(found))
 def test_no_digit_depends_on_the_iterations_of_a_call(
     make_trainer: Make, backend: Any
 ) -> None:
+    # Five iterations as 1 + 1 + … and as 3 + 2 are sums of other groups.
     def history(size: int) -> str:
         env = kpg.make("CartPole-v1", num_envs=4, seed=0, backend=backend)
         trainer = make_trainer("ActorCritic", env=env, steps_per_execution=size)
-        logs = trainer.fit(env, epochs=2, steps_per_epoch=7, verbose=0).history
+        logs = trainer.fit(env, epochs=1, steps_per_epoch=5, verbose=0).history
         del logs["steps_per_second"]
         return repr(logs)
 
-    assert history(1) == history(3) == history(7)
+    assert history(1) == history(3)
 
 
 @functools.cache

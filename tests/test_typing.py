@@ -97,6 +97,8 @@ def compared(found: set[int], said: str) -> None:
     assert not missed and not refused, f"{missed=}\n{refused=}\n{said}"
 
 
+# The fast tests ask pyright; what mypy says of examples and tests, `make lint` shows.
+@pytest.mark.slow
 def test_mypy_finds_wrong_settings_and_nothing_else(
     project: Project, pytestconfig: pytest.Config
 ) -> None:

@@ -1,4 +1,7 @@
-"""Small languages and language policies for the tests of texts."""
+"""Small languages and language policies for the tests of texts.
+
+Models have one layer; what has to do with layers asks for two.
+"""
 
 from __future__ import annotations
 
@@ -64,16 +67,18 @@ def bpe(**options: Any) -> Any:
 
 def gpt2(vocabulary_size: int, **options: Any) -> Any:
     """Returns a small GPT-2 whose next tokens are far from uniform."""
-    small = {"num_layers": 2, "hidden_dim": 16, "max_tokens": 24, "seed": 0}
+    small = {"num_layers": 1, "hidden_dim": 16, "max_tokens": 24, "seed": 0}
     return stirred(text.gpt2(vocabulary_size, **{**small, **options}))
 
 
-def llama(vocabulary_size: int, family: str = "Llama", **options: Any) -> Any:
+def llama(
+    vocabulary_size: int, family: str = "Llama", num_layers: int = 1, **options: Any
+) -> Any:
     """Returns a small Llama, or another of its family: places are rotations."""
     make = getattr(keras_nlp.models, f"{family}Backbone")
     backbone = make(
         vocabulary_size=vocabulary_size,
-        num_layers=2,
+        num_layers=num_layers,
         num_query_heads=4,
         num_key_value_heads=2,
         hidden_dim=16,
@@ -84,11 +89,11 @@ def llama(vocabulary_size: int, family: str = "Llama", **options: Any) -> Any:
     return drawn(made(backbone=backbone))
 
 
-def gemma(vocabulary_size: int) -> Any:
+def gemma(vocabulary_size: int, num_layers: int = 1) -> Any:
     """Returns a small Gemma, which has no decoder of its own."""
     backbone = keras_nlp.models.GemmaBackbone(
         vocabulary_size=vocabulary_size,
-        num_layers=2,
+        num_layers=num_layers,
         num_query_heads=2,
         num_key_value_heads=1,
         hidden_dim=16,

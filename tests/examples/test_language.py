@@ -113,6 +113,7 @@ class TestSentiment:
         example = load("sentiment")
         monkeypatch.setattr(example, "PARTS", [part[:2] for part in example.PARTS])
         monkeypatch.setattr(example, "NUM_ENVS", 4)
+        monkeypatch.setattr(example, "MAX_NEW_TOKENS", 4)
         code = example.main(iterations=2, epochs=1)
         printed = capsys.readouterr().out
         rows = re.findall(rf"^ +(\d+){FIGURE}{FIGURE}{FIGURE}$", printed, re.M)

@@ -168,6 +168,8 @@ def test_a_sparse_input_is_refused(path: Path) -> None:
         tensor_name(info)
 
 
+# In the fast tests one process without Keras reads an export: `test_saved_model.py`.
+@pytest.mark.slow
 def test_loads_without_keras(path: Path) -> None:
     """The session loader must not lean on classes that Keras has registered."""
     code = (

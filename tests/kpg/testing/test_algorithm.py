@@ -26,7 +26,9 @@ def models(env: Any) -> Any:
     return policy, kpg.models.Critic(env.observation_space, hidden_units=(8,), seed=1)
 
 
-@pytest.mark.parametrize("algorithm", [ActorCritic, PPO])
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param(ActorCritic, marks=pytest.mark.slow), PPO]
+)
 def test_the_shipped_algorithms_pass(env: Any, algorithm: Any) -> None:
     extra = {"minibatch_size": 32} if algorithm is PPO else {}
     kpg.testing.check_algorithm(algorithm(*models(env), **SMALL, **extra), env)

@@ -49,8 +49,21 @@ DISTRIBUTIONS = [
 ]
 
 
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
-@pytest.mark.parametrize("name", BOXES)
+# A matrix is a longer row; the distributions that are slow to draw from do without.
+@pytest.mark.parametrize(
+    ("name", "distribution"),
+    [
+        pytest.param(
+            *(name, distribution),
+            marks=pytest.mark.slow
+            if name == "a matrix" and isinstance(distribution, TanhNormal | Beta)
+            else (),
+            id=f"{name}-{distribution}",
+        )
+        for name in BOXES
+        for distribution in DISTRIBUTIONS
+    ],
+)
 def test_shipped_families_over_boxes_pass(name: str, distribution: Any) -> None:
     check_family(for_space(BOXES[name], distribution=distribution))
 
@@ -60,9 +73,14 @@ def test_shipped_families_over_choices_pass(name: str) -> None:
     check_family(for_space(CHOICES[name]))
 
 
-def test_nested_squashed_and_truncated_families_pass() -> None:
-    for distribution in ("tanh_normal", "beta"):
-        check_family(for_space(CHOICES["nested"], distribution=distribution))
+@pytest.mark.parametrize(
+    "distribution", ["tanh_normal", pytest.param("beta", marks=pytest.mark.slow)]
+)
+def test_nested_families_pass(distribution: str) -> None:
+    check_family(for_space(CHOICES["nested"], distribution=distribution))
+
+
+def test_truncated_families_pass() -> None:
     check_family(TruncatedFamily(S.Discrete(6), top_k=3))
     check_family(TruncatedFamily(S.Discrete(6), top_p=0.7))
 

@@ -68,7 +68,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(
     extra: dict[str, Any] = {"minibatch_size": T} if algorithm == "PPO" else {}
     if algorithm != "REINFORCE":
         extra["vf_coef"] = 0.0
-    words = language(3, T)
+    words = language(3, 2)
     rewards = np.random.default_rng(0).normal(size=len(words))
     with tf.GradientTape() as tape:
         log_probs = [tf.reduce_sum(teacher_forced(made, prompt, w)) for w in words]

@@ -25,7 +25,17 @@ def weights(trainer: Any) -> list[np.ndarray]:
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("algorithm", ["PPO", "ActorCritic", "REINFORCE"])
+# Without a normaliser every algorithm's ratios are those of `test_support.py`.
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        "PPO",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("ActorCritic", "REINFORCE")
+        ),
+    ],
+)
 def test_the_first_minibatch_has_ratio_one(
     algorithm: str, make_trainer: Callable[..., Any]
 ) -> None:
@@ -262,6 +272,7 @@ def test_steps_of_the_critic_alone_leave_the_policy_as_it_is(env: Any) -> None:
     assert all(not np.array_equal(one, other) for one, other in pairs)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_phase_goes_down_the_gradient_of_its_loss(env: Any) -> None:
     """One step of SGD on all rows is the gradient of the mean over all rows."""
     seen: list[Any] = []

@@ -37,7 +37,7 @@ def test_two_replicas_learn_what_one_does(
         optimizer=keras.optimizers.Adam(1e-2, global_clipnorm=0.05),
     )
     rows = fragment(one.policy, masked)
-    _, expected = learn(one, rows, graph=True)
+    _, expected = learn(one, rows)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         two = make_trainer(

@@ -37,12 +37,13 @@ def cartpole(num_envs: int = 4, seed: int = 0) -> Any:
     return kpg.make("CartPole-v1", num_envs=num_envs, seed=seed)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_two_fits_carry_on_like_one(make_trainer: Make) -> None:
     once, twice = make_trainer("PPO"), make_trainer("PPO")
-    once.fit(cartpole(), epochs=2, steps_per_epoch=3, verbose=0)
+    once.fit(cartpole(), epochs=2, steps_per_epoch=1, verbose=0)
     env = cartpole()
     for _ in range(2):
-        twice.fit(env, epochs=1, steps_per_epoch=3, verbose=0)
+        twice.fit(env, epochs=1, steps_per_epoch=1, verbose=0)
     for got, want in zip(
         values_of(twice.weights), values_of(once.weights), strict=True
     ):

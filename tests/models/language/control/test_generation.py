@@ -185,7 +185,10 @@ def test_every_prompt_has_its_turn() -> None:
     ("algorithm", "env_options", "memory"),
     [
         ("PPO", {"word_classes": {"x": ["ab"]}, "phrases": ["ca"]}, None),
-        ("ActorCritic", {"control": "bias", "interaction": "one_way"}, "gru"),
+        pytest.param(
+            *("ActorCritic", {"control": "bias", "interaction": "one_way"}, "gru"),
+            marks=pytest.mark.slow,
+        ),
         ("REINFORCE", {"control": "token"}, None),
     ],
 )

@@ -34,7 +34,7 @@ def test_two_ways_show_what_the_model_thinks() -> None:
     random = np.random.default_rng(1)
     observations, _ = env.reset(seed=3)
     inserted = np.zeros(4, bool)
-    for _ in range(10):
+    for _ in range(6):
         texts = env._texts
         for row in range(4):
             tokens = texts.tokens[row, : texts.lengths[row]]

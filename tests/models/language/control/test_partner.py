@@ -310,19 +310,20 @@ def test_an_executor_that_changed_reads_all_texts_again() -> None:
         np.testing.assert_allclose(sampled, want["top_log_probs"], atol=1e-4)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_turn_is_what_was_written_behind_what() -> None:
     env = generation(policy("abc", gpt2(5)), control="bias")
     actor, _ = models(env)
     partner = env.partner()
-    collector = HostCollector(HostEnvironment(env, seed=0), actor, 12, partner=partner)
+    collector = HostCollector(HostEnvironment(env, seed=0), actor, 6, partner=partner)
     rows, _ = collector.collect(np.array([1, 2], np.int32))
     turns = rows.turns
     written = rows.next_observations["last_token"]
     np.testing.assert_array_equal(turns.tokens, written)
     np.testing.assert_array_equal(turns.actions, np.clip(rows.actions, -1, 1))
     log_probs = partner.log_probs(tf.nest.map_structure(tf.constant, turns))
-    assert log_probs.shape == (12, 4) and rows.terminated.any()
-    for step, row in np.ndindex(12, 4):
+    assert log_probs.shape == (6, 4) and rows.terminated.any()
+    for step, row in np.ndindex(6, 4):
         length = turns.lengths[step, row]
         tokens = tf.constant(turns.texts[step, row, :length][np.newaxis])
         inputs = {"token_ids": tokens, "padding_mask": tf.ones_like(tokens)}

@@ -21,7 +21,7 @@ from tests.texts import gemma, gpt2, policy
 @pytest.mark.parametrize("build", [gpt2, gemma])
 @pytest.mark.parametrize("kind", [CachedDecoder, RereadingDecoder])
 def test_the_features_are_the_models(build: Any, kind: Any) -> None:
-    trunk = policy("abc", build(5)).trunk
+    trunk = policy("abc", build(5, num_layers=2)).trunk
     assert agrees(kind(trunk), trunk)
 
     class Stuck(kind):

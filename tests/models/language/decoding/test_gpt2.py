@@ -17,7 +17,7 @@ from tests.texts import gpt2
 
 @pytest.mark.parametrize("write", [put, put_anywhere])
 def test_the_logits_are_kerashubs(write: Any) -> None:
-    model = gpt2(V)
+    model = gpt2(V, num_layers=2)
     trunk = LanguageTrunk(model)
     logits = trunk.logits(read(GPT2Decoder(trunk, write), texts())).numpy()
     np.testing.assert_allclose(logits, whole(model, texts()), atol=1e-4)
@@ -25,7 +25,7 @@ def test_the_logits_are_kerashubs(write: Any) -> None:
 
 
 def test_a_model_with_low_rank_adapters_is_read_with_them() -> None:
-    model = gpt2(V)
+    model = gpt2(V, num_layers=2)
     model.backbone.enable_lora(2)
     for weight in model.trainable_weights:
         weight.assign_add(tf.fill(weight.shape, 0.1))

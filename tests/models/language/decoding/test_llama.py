@@ -33,12 +33,22 @@ FAMILIES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("write", [put, put_anywhere])
-@pytest.mark.parametrize(("family", "options"), FAMILIES)
+# How the cache is written is one matter, and the family another.
+@pytest.mark.parametrize(
+    ("family", "options", "write"),
+    [
+        *((*case, put) for case in FAMILIES),
+        (*FAMILIES[3], put_anywhere),
+        *(
+            pytest.param(*case, put_anywhere, marks=pytest.mark.slow)
+            for case in FAMILIES[:3] + FAMILIES[4:]
+        ),
+    ],
+)
 def test_the_logits_are_kerashubs(
     family: str, options: dict[str, Any], write: Any
 ) -> None:
-    model = llama(V, family, **options)
+    model = llama(V, family, num_layers=2, **options)
     trunk = LanguageTrunk(model)
     chosen = decoder_for(trunk, portable=write is put_anywhere)
     assert isinstance(chosen, LlamaDecoder) and chosen.write is write
@@ -48,7 +58,7 @@ def test_the_logits_are_kerashubs(
 
 
 def test_a_model_with_low_rank_adapters_is_read_with_them() -> None:
-    model = llama(V)
+    model = llama(V, num_layers=2)
     model.backbone.enable_lora(2)
     for weight in model.trainable_weights:
         weight.assign_add(tf.fill(weight.shape, 0.1))
@@ -64,7 +74,7 @@ def test_half_precision_is_near() -> None:
 
 
 def test_what_differs_is_read_by_kerashub(monkeypatch: pytest.MonkeyPatch) -> None:
-    trunks = [LanguageTrunk(llama(V)) for _ in range(3)]
+    trunks = [LanguageTrunk(llama(V, num_layers=2)) for _ in range(3)]
     layer = trunks[0].causal_lm.backbone.transformer_layers[1]
     layer.activation = tf.nn.relu
     assert isinstance(decoder_for(trunks[0]), LlamaDecoder)

@@ -13,7 +13,7 @@ PROMPTS = [[2, 3, 3], [4]]
 
 
 def test_slots_hold_the_prompts_and_then_a_token_of_each_row() -> None:
-    decoder = GPT2Decoder(policy("abc", gpt2(5)).trunk)
+    decoder = GPT2Decoder(policy("abc", gpt2(5, num_layers=2)).trunk)
     table, lengths = map(tf.constant, padded(PROMPTS))
     _, cache = decoder.start(table, lengths, 2)
     assert len(cache.keys) == len(cache.values) == 2
@@ -34,7 +34,8 @@ def test_no_row_waits_for_a_longer_prompt() -> None:
 
 
 def test_a_window_hides_what_is_older() -> None:
-    trunk = policy("abc", llama(5, "Mistral", sliding_window=2)).trunk
+    lm = llama(5, "Mistral", num_layers=2, sliding_window=2)
+    trunk = policy("abc", lm).trunk
     texts = tf.constant([[2, 3, 4], [4, 3, 4]])
     lengths = tf.constant([3, 3])
     features, _ = LlamaDecoder(trunk).start(texts, lengths, 1)

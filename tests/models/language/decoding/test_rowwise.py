@@ -46,7 +46,7 @@ def test_left_alone_it_writes_what_it_would_write(build: Any, decoder: type) -> 
 
 @pytest.mark.parametrize(("build", "kind"), [(gpt2, SlotDecoder), (gemma, TextDecoder)])
 def test_a_row_can_begin_again(build: Any, kind: type) -> None:
-    trunk = policy("abc", build(5)).trunk
+    trunk = policy("abc", build(5, num_layers=2)).trunk
     decoder = rowwise_decoder_for(trunk, 3, 4, again=False)
     assert isinstance(decoder, kind)
     texts = np.random.default_rng(0).integers(2, 5, [2, 7]).astype(np.int32)

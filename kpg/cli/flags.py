@@ -72,6 +72,10 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument("--total-steps", type=_positive, help=text)
     text = "override a setting by its name in Python, such as gamma=0.99; repeatable"
     _add_repeatable(parser, "--set", "assignments", "KEY=VALUE", text)
+    text = (
+        "a JSON file of settings by name, or a run's settings.json; --set goes over it"
+    )
+    parser.add_argument("--config", metavar="FILE", help=text)
     text = "the run directory; default: runs/ENV/ and the next free number"
     parser.add_argument("--output", metavar="DIR", help=text)
     text = "mirrored: all GPUs, or CPUs, of this machine; multiworker: what the "

@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 
 from kpg import checks
 from kpg.cli import algorithms
@@ -114,6 +115,24 @@ def parse_assignment(text: str) -> tuple[str, object]:
     if isinstance(parsed, float) and "." not in value and parsed.is_integer():
         return key, int(parsed)
     return key, parsed
+
+
+def read_settings(path: str) -> Config:
+    """Reads settings by name, also out of a run's `settings.json`.
+
+    Those of its parts, `policy`, `trainer` and `task`, may also stand outside of them.
+    Raises a `ValueError` if it is no JSON object of settings.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = found.get("preset", found)
+        parts = [found.pop(name, {}) for name in _PARTS[1:]]
+        return {**found, **{k: v for part in parts for k, v in part.items()}}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(
+            'A JSON file of settings by name is wanted, such as {"gamma": 0.99}, or '
+            f"the settings.json of a run. Received: {path} ({error})"
+        ) from error
 
 
 def with_settings(

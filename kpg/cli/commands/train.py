@@ -117,6 +117,15 @@ def _given(options: argparse.Namespace) -> Config:
         if options.algorithm is not None:
             algorithms.check_name(options.algorithm)
         assignments = dict(map(preset.parse_assignment, options.assignments))
+        if options.config is not None:
+            configured = preset.read_settings(options.config)
+            env = configured.pop("env", options.env)
+            if options.env not in (None, env):
+                raise ValueError(
+                    f"The configuration is of {env}; give the same environment, or "
+                    f"take it out of the file. Received: {options.env}"
+                )
+            assignments = configured | assignments
     flags = {k: getattr(options, k) for k in _FLAGS if getattr(options, k)}
     return assignments | flags
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,3 +152,21 @@ def test_another_distribution_leaves_what_was_tuned_for_the_first() -> None:
     # Nor is a deviation tuned for the beta distribution of another entry.
     other: dict[str, Any] = {"algorithm": "ActorCritic", "distribution": "normal"}
     assert given(other).policy == {"distribution": "normal"}
+
+
+def test_settings_are_read_from_files_and_runs(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text('{"gamma": 0.9, "policy": {"hidden_units": [8]}, "task": {}}')
+    flat = {"gamma": 0.9, "hidden_units": [8]}
+    assert preset.read_settings(str(path)) == flat
+    path.write_text(json.dumps({"env": "a", "seed": 1, "preset": {"trainer": flat}}))
+    assert preset.read_settings(str(path)) == flat
+
+
+@pytest.mark.parametrize("text", [None, "[1]", "{", '{"policy": 3}'])
+def test_a_file_without_settings_is_refused(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "settings.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=r"JSON file of settings.*Received: .*json"):
+        preset.read_settings(str(path))

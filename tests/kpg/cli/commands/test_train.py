@@ -109,6 +109,41 @@ def test_train_on_a_host_environment(kpg_command: Kpg, tmp_path: Path) -> None:
     assert result.values["solved"] is None  # Blackjack has no threshold.
 
 
+@pytest.mark.slow
+def test_the_settings_of_a_run_train_another_one_like_it(
+    kpg_command: Kpg, run_directory: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    flags = ("--config", run_directory / "settings.json", "--output", again)
+    assert kpg_command("train", "CartPole-v1", *flags).code == 0
+    curves = [
+        [(logs["return"], logs["val_return"]) for logs in Run(path).metrics()]
+        for path in (run_directory, again)
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_configuration_of_something_else_is_refused(
+    kpg_command: Kpg, run_directory: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    for text, env, words in (
+        (
+            (run_directory / "settings.json").read_text(),
+            "Pendulum-v1",
+            "of CartPole-v1",
+        ),
+        ('{"gama": 0.9}', "CartPole-v1", "mean gamma"),
+        ("{", "CartPole-v1", "JSON file of settings"),
+    ):
+        config.write_text(text)
+        result = kpg_command(
+            "train", env, "--config", config, "--output", tmp_path / "r"
+        )
+        assert result.code == 2 and words in one_line(result)
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize(
     "number",
     [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from kpg.environments.construction import as_environment, is_factory
 from kpg.environments.environment import Environment
+from kpg.environments.graph.functional import GraphEnvironment
 from kpg.environments.partner import Partner
 from kpg.models.policy import Policy
 from kpg.trainers.acting.evaluation import Evaluator
@@ -18,10 +19,17 @@ from kpg.trainers.learning.training import Optimized, Training
 from kpg.trainers.running.compilation import pays_off
 from kpg.trainers.running.engine import Engine
 from kpg.trainers.running.kinds import kind_of
-from kpg.types import Config
+from kpg.types import Config, Nest
 
 # Evaluators that are kept of environments that live on, each some megabytes.
 _EVALUATORS = 8
+
+
+class Left(NamedTuple):
+    """Where a trainer left programs: what was planned, and its episodes."""
+
+    plan: Config
+    episodes: Nest | None
 
 
 class Programs:
@@ -78,6 +86,24 @@ class Programs:
         if self.uses_xla == state["uses_xla"]:
             return None
         return f"it was trained {'with' if state['uses_xla'] else 'without'} XLA"
+
+    def lend(self, seed: int, left: Left | None) -> None:
+        """Lets a trainer of another seed go on where it left these programs."""
+        self._planned = 0
+        if self.engine is None:
+            return
+        self.engine.training = self.engine.training._replace(seed=seed)
+        self.engine.restart()
+        if left is not None:
+            self.set_state(left.plan)
+            if left.episodes is not None:
+                self.engine.set_state(left.episodes)
+
+    def taken_back(self) -> Left:
+        """Returns where a trainer leaves them; on the host, new episodes begin."""
+        engine = self.engine
+        in_graph = engine is not None and isinstance(engine.env, GraphEnvironment)
+        return Left(self.state(), engine.state() if engine and in_graph else None)
 
     def engine_for(self, training: Training, env: Environment) -> Engine:
         """Returns the engine for an environment, where it last stopped."""

@@ -12,6 +12,7 @@ import numpy as np
 from kpg import checks, results
 from kpg.trainers.running.fitting import Callbacks
 from kpg.trainers.running.programs import Left
+from kpg.trainers.running.variables import assign, values_of, variables_of
 from kpg.trainers.trainer import Trainer
 from kpg.types import Array, Config
 
@@ -92,7 +93,7 @@ class Population:
         """
         for index, seed in enumerate(self.seeds):
             own = callbacks(seed) if callable(callbacks) else callbacks
-            with self._seated(index) as trainer:
+            with self.seated(index) as trainer:
                 trainer.fit(env, callbacks=own, **options)
         return Histories([member.history for member in self.members])
 
@@ -100,21 +101,24 @@ class Population:
         """Evaluates each member; returns what `Trainer.evaluate` does, in order."""
         found = []
         for index in range(len(self.seeds)):
-            with self._seated(index) as trainer:
+            with self.seated(index) as trainer:
                 found.append(trainer.evaluate(env, **options))
         return found
 
     @contextlib.contextmanager
-    def _seated(self, index: int) -> Iterator[Trainer]:
-        """Lends the programs to a member."""
+    def seated(self, index: int) -> Iterator[Trainer]:
+        """Lends the programs to a member: a trainer with its seed and weights.
+
+        What a `with` block does to that trainer, it has done to the member.
+        """
         seat, member = self._seat, self.members[index]
-        _copy(member, seat)
+        assign(seat, values_of(member))
         seat.seed, seat.effective_seed = member.seed, member.effective_seed
         seat._programs.lend(member.effective_seed, self._left[index])
         try:
             yield seat
         finally:
-            _copy(seat, member)
+            assign(member, values_of(seat))
             self._left[index] = seat._programs.taken_back()
             for name in ("history", "settings", "compile_seconds", "train_seconds"):
                 if hasattr(seat, name):
@@ -193,18 +197,5 @@ def _compiled(trainer: Trainer) -> Config:
     return config
 
 
-def _variables(trainer: Trainer) -> list[keras.Variable]:
-    """Returns all that a trainer remembers, in an order of its own making."""
-    own = [
-        v for optimizer, _ in trainer.optimized_variables() for v in optimizer.variables
-    ]
-    return list({id(v): v for v in [*trainer.variables, *own]}.values())
-
-
 def _shapes(trainer: Trainer) -> list[tuple[Any, ...]]:
-    return [(tuple(v.shape), v.dtype, v.trainable) for v in _variables(trainer)]
-
-
-def _copy(source: Trainer, target: Trainer) -> None:
-    for old, new in zip(_variables(target), _variables(source), strict=True):
-        old.assign(new)
+    return [(tuple(v.shape), v.dtype, v.trainable) for v in variables_of(trainer)]

@@ -66,6 +66,8 @@ def _add_train(commands: Commands) -> None:
     text += "looked for in the current folder too; default: the preset's"
     parser.add_argument("--algorithm", metavar="NAME", help=text)
     parser.add_argument("--seed", type=_seed, help="seed of everything; default: 0")
+    text = "train a run for each of N seeds, from --seed on; default: %(default)s"
+    parser.add_argument("--seeds", metavar="N", type=_positive, default=1, help=text)
     text = "environments stepped together; default: the preset's"
     parser.add_argument("--num-envs", type=_positive, help=text)
     text = "the most environment steps to take; default: the preset's"

@@ -18,7 +18,8 @@ import keras
 
 from kpg import files
 from kpg.cli.runs import Run
-from kpg.types import Config, Logs
+from kpg.trainers.running.variables import holding, values_of
+from kpg.types import Array, Config, Logs
 
 _BAR_WIDTH = 24
 
@@ -26,7 +27,9 @@ _BAR_WIDTH = 24
 class RunRecorder(keras.callbacks.Callback):
     """Writes each epoch's logs, and the model whenever its validation is the best.
 
-    A `Checkpoint` remembers the best, and how long the files were.
+    A `Checkpoint` remembers the best, and how long the files were. To write a model
+    takes as long as an epoch of a small one: of equals, of which the last one counts,
+    it is written when training ends or a checkpoint asks.
     """
 
     def __init__(self, run: Run) -> None:
@@ -34,6 +37,7 @@ class RunRecorder(keras.callbacks.Callback):
         self.run = run
         self.best = -math.inf
         self._sizes: dict[str, int] | None = {}
+        self._equal: list[Array] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Removes the logs of epochs that are trained again, and halves of files."""
@@ -49,13 +53,30 @@ class RunRecorder(keras.callbacks.Callback):
         logs = logs or {}
         value = float(logs.get("val_return", math.nan))
         # Of equals the later one, which saw more: CartPole's return has a ceiling.
-        if value >= self.best:
-            self.best = value
+        if (
+            value == self.best
+            and self.model.distribute_strategy.num_replicas_in_sync == 1
+        ):
+            self._equal = values_of(self.model)
+        elif value >= self.best:
+            self.best, self._equal = value, None
             self.model.save(str(self.run.best_file))
         self.run.append_metrics({"epoch": epoch + 1, **logs})
 
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Writes the last of equal models."""
+        self.write_equal()
+
+    def write_equal(self) -> None:
+        """Writes the last model that was as good as the one that is written."""
+        if self._equal is not None:
+            with holding(self.model, self._equal):
+                self.model.save(str(self.run.best_file))
+        self._equal = None
+
     def get_state(self) -> Config:
         """See `kpg.trainers.Checkpoint`."""
+        self.write_equal()
         return {"best": self.best, "sizes": self.run.sizes()}
 
     def set_state(self, state: Config) -> None:

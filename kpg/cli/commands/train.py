@@ -10,9 +10,18 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kpg.cli import algorithms, episode_statistics, plots, preset, resuming, runs
+from kpg.cli import (
+    algorithms,
+    comparing,
+    episode_statistics,
+    plots,
+    preset,
+    resuming,
+    runs,
+)
 from kpg.cli.command_result import CommandResult, UsageError, usage_errors
 from kpg.cli.kind import Seeds, kind_of
 from kpg.cli.preset import Preset
@@ -55,6 +64,11 @@ class Parts(NamedTuple):
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
     found, given = _found(options), _given(options)
+    if options.seeds > 1 and (found is not None or options.strategy is not None):
+        raise UsageError(
+            "Several seeds are trained from the start, on one device: leave --resume "
+            f"and --strategy out. Received: --seeds {options.seeds}"
+        )
     import_tensorflow(options.debug)
     if found is None:
         with usage_errors():
@@ -63,6 +77,8 @@ def run(options: argparse.Namespace) -> CommandResult:
     else:
         said = {} if options.seed is None else {"seed": options.seed}
         chosen, seed = resuming.preset_of(found, given | said), found.settings()["seed"]
+    if options.seeds > 1:
+        return _several(options, chosen, seed)
     seeds = Seeds.derived(seed)
     with usage_errors():
         strategy = _strategy(options)
@@ -72,24 +88,78 @@ def run(options: argparse.Namespace) -> CommandResult:
             parts = build(chosen, seeds, float(options.worker_deadline))
     if not parts.trainer.is_chief:
         return _assist(parts, chosen, found, seeds)
-    run = found or runs.create(options.output, chosen.env)
+    values, exit_code = _train(parts, chosen, found, options, seed)
+    return CommandResult(values, _in_words(values), exit_code)
+
+
+def _train(
+    parts: Parts,
+    chosen: Preset,
+    found: Run | None,
+    options: argparse.Namespace,
+    seed: int,
+) -> tuple[Config, int]:
+    """Trains and measures; returns what is written as the result, and the exit code."""
+    started = time.perf_counter() if options.seeds > 1 else options.started
+    seeds = Seeds.derived(seed)
+    output = options.output
+    if output is not None and options.seeds > 1:
+        output = os.path.join(output, str(seed))
+    run = found or runs.create(output, chosen.env)
     if found is None:
         runs.write_json(run.settings_file, _settings(chosen, seed, parts.schedule))
-    started, stopped_by = _fit(parts, chosen, run, seeds, options.checkpoint_minutes)
+    report, stopped_by = _fit(parts, chosen, run, seeds, options.checkpoint_minutes)
     threshold = parts.env.spec.reward_threshold if parts.env.spec else None
     title = f"{chosen.env}, {chosen.algorithm}, seed {seed}"
     curve, metrics = run.curve_file, run.metrics()
     plots.learning_curve(curve, metrics, title=title, threshold=threshold)
-    values = _timings(chosen, seed, parts.trainer) | started
+    values = _timings(chosen, seed, parts.trainer) | report
     if stopped_by is None:
         values |= _verdict(run, chosen, seeds.final, threshold)
-    values["wall_seconds"] = time.perf_counter() - options.started
+    values["wall_seconds"] = time.perf_counter() - started
     values["run"] = str(run.directory)
     runs.write_json(run.result_file, values)
     if stopped_by is None:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
-    exit_code = 0 if stopped_by is None else 128 + stopped_by
-    return CommandResult(values, _in_words(values), exit_code)
+    return values, 0 if stopped_by is None else 128 + stopped_by
+
+
+def _several(options: argparse.Namespace, chosen: Preset, first: int) -> CommandResult:
+    """Trains a run for each of several seeds, one after the other."""
+    done: list[Config] = []
+    code = 0
+    for seed, parts in _turns(chosen, range(first, first + options.seeds)):
+        values, code = _train(parts, chosen, None, options, seed)
+        done.append(values)
+        if code:
+            break
+        _tell(f"seed {seed}: {episode_statistics.in_words(values)}")
+    env, found = comparing.groups([values["run"] for values in done])
+    (group,) = found
+    values = {"env": env, "runs": [own["run"] for own in done], **group.values()}
+    return CommandResult(values, comparing.table(env, found), code)
+
+
+def _turns(chosen: Preset, numbers: Sequence[int]) -> Iterator[tuple[int, Parts]]:
+    """Yields what trains for each seed; programs in the graph are built only once."""
+    from kpg.environments.graph.functional import GraphEnvironment
+    from kpg.trainers.population import Population
+
+    with usage_errors():
+        shared = build(chosen, Seeds.derived(numbers[0]))
+    if not isinstance(shared.env, GraphEnvironment):
+        yield numbers[0], shared
+        for number in numbers[1:]:
+            yield number, build(chosen, Seeds.derived(number))
+        return
+    population = Population(
+        lambda seed: build(chosen, Seeds.derived(seed)).trainer, numbers
+    )
+    for index, number in enumerate(numbers):
+        seeds = Seeds.derived(number)
+        shared.env.seed, shared.validation.seed = seeds.environment, seeds.validation
+        with population.seated(index) as trainer:
+            yield number, shared._replace(trainer=trainer)
 
 
 def _found(options: argparse.Namespace) -> Run | None:

@@ -15,11 +15,19 @@ from kpg.cli.runs import Run
 
 
 class FakeTrainer(SimpleNamespace):
-    """Says how far it is, and saves by counting."""
+    """Has one weight, and saves that."""
+
+    def __init__(self, **attributes: object) -> None:
+        alone = SimpleNamespace(num_replicas_in_sync=1)
+        super().__init__(distribute_strategy=alone, saved=0, **attributes)
+        self.variables = [keras.Variable(0, dtype="int32")]
+
+    def optimized_variables(self) -> list[object]:
+        return []
 
     def save(self, path: str) -> None:
-        self.saved = getattr(self, "saved", 0) + 1
-        Path(path).write_text(str(self.saved))
+        self.saved += 1
+        Path(path).write_text(str(int(self.variables[0])))
 
 
 class Terminal(io.StringIO):
@@ -36,15 +44,37 @@ def attach(callback: keras.callbacks.Callback, **attributes: object) -> FakeTrai
 def test_the_best_model_is_kept(tmp_path: Path) -> None:
     run = Run(tmp_path)
     recorder = RunRecorder(run)
-    attach(recorder)
-    validations = [-5.0, -3.0, -4.0, -3.0, math.nan]
+    trainer = attach(recorder)
+    validations = [-5.0, -3.0, -4.0, -3.0, -3.0, math.nan]
     for epoch, validation in enumerate(validations):
+        trainer.variables[0].assign(epoch)
         recorder.on_epoch_end(epoch, {"val_return": validation})
-    recorder.on_epoch_end(5, {})
-    assert [logs["epoch"] for logs in run.metrics()] == [1, 2, 3, 4, 5, 6]
-    # Saved at −5, −3 and again at −3: of equals the later one.
-    assert run.best_file.read_text() == "3"
-    assert recorder.best == -3.0
+    recorder.on_epoch_end(6, {})
+    assert [logs["epoch"] for logs in run.metrics()] == [1, 2, 3, 4, 5, 6, 7]
+    # Saved at −5 and −3; of equals the last one, once training ends.
+    assert run.best_file.read_text() == "1" and trainer.saved == 2
+    recorder.on_train_end()
+    assert run.best_file.read_text() == "4" and trainer.saved == 3
+    assert recorder.best == -3.0 and int(trainer.variables[0]) == 5
+    recorder.on_train_end()
+    assert trainer.saved == 3
+
+
+def test_a_checkpoint_has_the_last_of_equals_and_a_better_one_replaces_it(
+    tmp_path: Path,
+) -> None:
+    recorder = RunRecorder(Run(tmp_path))
+    trainer = attach(recorder)
+    for epoch, validation in enumerate([1.0, 1.0]):
+        trainer.variables[0].assign(epoch)
+        recorder.on_epoch_end(epoch, {"val_return": validation})
+    assert recorder.get_state()["best"] == 1.0
+    assert recorder.run.best_file.read_text() == "1"
+    for epoch, validation in enumerate([1.0, 2.0], 2):
+        trainer.variables[0].assign(epoch)
+        recorder.on_epoch_end(epoch, {"val_return": validation})
+    recorder.on_train_end()
+    assert recorder.run.best_file.read_text() == "3" and trainer.saved == 3
 
 
 def test_a_run_that_goes_on_keeps_its_best_and_no_epoch_twice(tmp_path: Path) -> None:
@@ -74,7 +104,7 @@ def test_a_run_that_goes_on_keeps_its_best_and_no_epoch_twice(tmp_path: Path) ->
     again.on_epoch_end(1, {"val_return": -4.0})
     again.on_epoch_begin(2)
     assert [logs["epoch"] for logs in run.metrics()] == [1, 2]
-    assert not hasattr(trainer, "saved")
+    assert trainer.saved == 0
     # What a signal has cut is trained again.
     trainer.stop_training = True
     again.on_epoch_end(2, {"val_return": 9.0})

@@ -123,6 +123,33 @@ def test_the_settings_of_a_run_train_another_one_like_it(
     assert curves[0] == curves[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("env", ["CartPole-v1", "tests.painted:Painted-v0"])
+def test_several_seeds_are_several_runs(
+    kpg_command: Kpg, tmp_path: Path, env: str
+) -> None:
+    flags, parent = (*SMALL, "--json", "--output"), tmp_path / "many"
+    many = kpg_command("train", env, "--seeds", 2, "--seed", 4, *flags, parent)
+    assert many.code == 0, many.err
+    assert many.values["seeds"] == 2
+    assert many.values["runs"] == [str(parent / "4"), str(parent / "5")]
+    alone = tmp_path / "alone"
+    assert kpg_command("train", env, "--seed", 5, *flags, alone).code == 0
+    logs = [Run(path).metrics() for path in (parent / "5", alone)]
+    for log in (*logs[0], *logs[1]):
+        del log["steps_per_second"]
+    assert logs[0] == logs[1]
+    results = [Run(path).result() for path in (parent / "5", alone)]
+    assert results[0]["return_mean"] == results[1]["return_mean"]
+
+
+def test_several_seeds_begin_anew_on_one_device(kpg_command: Kpg) -> None:
+    for flags in (("--resume",), ("CartPole-v1", "--strategy", "mirrored")):
+        result = kpg_command("train", *flags, "--seeds", 2)
+        assert result.code in (1, 2) and one_line(result)
+    assert "--seeds 2" in one_line(result)
+
+
 def test_a_configuration_of_something_else_is_refused(
     kpg_command: Kpg, run_directory: Path, tmp_path: Path
 ) -> None:

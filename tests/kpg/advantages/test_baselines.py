@@ -189,7 +189,7 @@ def test_the_moving_average_is_that_of_the_iterations_before(
     np.testing.assert_array_equal(loaded.baseline_state, trainer.baseline_state)
 
 
-def test_the_greedy_episode_has_the_same_start(one_by_one: None) -> None:
+def test_the_greedy_episode_has_the_same_start() -> None:
     rewards = np.array([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
     transitions = np.zeros([3, 2, 3])
     transitions[..., 2] = 1.0
@@ -209,6 +209,8 @@ def test_the_greedy_episode_has_the_same_start(one_by_one: None) -> None:
     assert len(np.unique(starts)) == 2 and (sampled != greedy).any()
 
 
+# Its gradient is enumerated, and its episodes are played in a graph above.
+@pytest.mark.slow
 def test_being_self_critical_in_the_graph() -> None:
     settings: dict[str, Any] = {"baseline": "self_critical", **WHOLE}
     trainer = trainer_of("REINFORCE", **settings)

@@ -86,7 +86,7 @@ def test_trainers_learn_in_it(
     )
     trainer.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
     before = values_of(trainer.trainable_variables)
-    history = trainer.fit(env, steps_per_epoch=3, verbose=0).history
+    history = trainer.fit(env, steps_per_epoch=2, verbose=0).history
     losses = [history[name] for name in ("policy_loss", "value_loss", "entropy")]
     assert np.isfinite(losses).all()
     for old, new in zip(before, values_of(trainer.trainable_variables), strict=True):
@@ -112,8 +112,11 @@ def compiled(
     return trainer, env
 
 
+# Outputs are compared in the other half above; this one scales its loss.
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("policy", HALVES)
+@pytest.mark.parametrize(
+    "policy", [HALVES[0], pytest.param(HALVES[1], marks=pytest.mark.slow)]
+)
 def test_a_step_is_near_that_of_single_precision(policy: str, tmp_path: Path) -> None:
     def moved(policy: str, **options: Any) -> tuple[list[np.ndarray], Any]:
         options |= {"jit_compile": False}

@@ -99,8 +99,19 @@ def replay(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray, list[Any]]:
     return np.array(outputs), np.array(following), states
 
 
-@pytest.mark.parametrize("pair", [GRU, MASKED], ids=["gru", "masked-lstm"])
-@pytest.mark.parametrize("mode", MODES)
+# Memories are replayed alike in every mode: the fast tests take them in turn.
+@pytest.mark.parametrize(
+    ("mode", "pair"),
+    [
+        pytest.param(
+            *(mode, pair),
+            marks=() if number % 2 == own else pytest.mark.slow,
+            id=f"{mode}-{name}",
+        )
+        for number, mode in enumerate(MODES)
+        for own, (name, pair) in enumerate((("gru", GRU), ("masked-lstm", MASKED)))
+    ],
+)
 def test_state_and_log_probabilities_are_those_of_a_replay(
     mode: str, pair: Pair
 ) -> None:

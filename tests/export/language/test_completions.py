@@ -154,6 +154,8 @@ with tf.compat.v1.Session(graph=tf.Graph()) as session:
 """
 
 
+# The manifest says so, too, and other tests load files without Keras.
+@pytest.mark.slow
 def test_tensorflow_alone_can_write(path: Path) -> None:
     """Without Keras, and without the tokenizers of tensorflow-text."""
     process = subprocess.run(

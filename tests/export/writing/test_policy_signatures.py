@@ -116,7 +116,17 @@ def make_policy(observations: Any, actions: Any, **options: Any) -> Any:
     return policy
 
 
-@pytest.fixture(scope="module", params=list(CASES))
+# "masked-gru" has a memory, and "everything" a text.
+SLOW = ("text", "lstm")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in CASES
+    ],
+)
 def case(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Case:
     observations, actions, options = CASES[request.param]
     policy = make_policy(observations, actions, **options)

@@ -36,6 +36,7 @@ Word = tuple[int, ...]
 WHOLE: dict[str, Any] = {"returns": "total", "normalize_advantages": False}
 UNBIASED = ["none", "moving_average", "self_critical", "leave_one_out"]
 BIASED = ["batch_mean", "group_normalized"]
+SLOW = {"none", "group_normalized"}
 
 
 def written(policy: Any, words: Sequence[Word]) -> Trajectory:
@@ -109,7 +110,14 @@ def plain_trainer(baseline: str, normalization: str) -> Any:
     return trainer
 
 
-@pytest.mark.parametrize("baseline", [*UNBIASED, *BIASED])
+# What has no baseline is tested with texts, and one bias shows what it looks like.
+@pytest.mark.parametrize(
+    "baseline",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in [*UNBIASED, *BIASED]
+    ],
+)
 def test_which_baselines_leave_the_expected_gradient(baseline: str) -> None:
     trainer = plain_trainer(baseline, "constant")
     (found,) = expected_gradient(trainer, 2)
@@ -118,7 +126,9 @@ def test_which_baselines_leave_the_expected_gradient(baseline: str) -> None:
     assert (error < 1e-4) if baseline in UNBIASED else (error > 0.1)
 
 
-@pytest.mark.parametrize("normalization", ["rows", "episodes"])
+@pytest.mark.parametrize(
+    "normalization", [pytest.param("rows", marks=pytest.mark.slow), "episodes"]
+)
 def test_lengths_that_were_sampled_bend_the_gradient(normalization: str) -> None:
     """Also in direction, not in size alone; a constant is why Dr. GRPO has it."""
     trainer = plain_trainer("none", normalization)
@@ -179,7 +189,7 @@ def test_the_moving_average_is_that_of_the_iterations_before(
     np.testing.assert_array_equal(loaded.baseline_state, trainer.baseline_state)
 
 
-def test_the_greedy_episode_has_the_same_start(one_by_one: None) -> None:
+def test_the_greedy_episode_has_the_same_start() -> None:
     rewards = np.array([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
     transitions = np.zeros([3, 2, 3])
     transitions[..., 2] = 1.0
@@ -199,6 +209,8 @@ def test_the_greedy_episode_has_the_same_start(one_by_one: None) -> None:
     assert len(np.unique(starts)) == 2 and (sampled != greedy).any()
 
 
+# Its gradient is enumerated, and its episodes are played in a graph above.
+@pytest.mark.slow
 def test_being_self_critical_in_the_graph() -> None:
     settings: dict[str, Any] = {"baseline": "self_critical", **WHOLE}
     trainer = trainer_of("REINFORCE", **settings)

@@ -61,6 +61,7 @@ def fragment(made: Any, prompt: list[int], word: Any, reward: float) -> Trajecto
 
 
 @pytest.mark.parametrize(("algorithm", "settings"), one_fast(ALGORITHMS))
+@pytest.mark.usefixtures("one_by_one")
 def test_the_expected_gradient_is_that_of_the_expected_reward(
     algorithm: str, settings: dict[str, Any]
 ) -> None:

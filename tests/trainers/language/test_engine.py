@@ -88,6 +88,8 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(
         np.testing.assert_allclose(ours, want, atol=1e-5)
 
 
+# The fast tests enumerate pairs of words: `test_baselines.py`.
+@pytest.mark.slow
 def test_leaving_one_out_does_not_change_what_is_expected() -> None:
     made, prompt = small_policy(), [2, 0, 2]
     trainer = make_trainer(

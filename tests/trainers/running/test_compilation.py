@@ -48,7 +48,7 @@ def test_more_iterations_pay_off_and_those_on_the_host_later() -> None:
 def test_the_weights_do_not_depend_on_the_pace(make_trainer: Make) -> None:
     weights = []
     for steps in (1, "auto"):
-        trainer = make_trainer("PPO", steps_per_execution=steps)
+        trainer = make_trainer("ActorCritic", steps_per_execution=steps)
         trainer.fit(kpg.make("CartPole-v1", 4, seed=0), steps_per_epoch=5, verbose=0)
         weights.append(trainer.policy.get_weights())
     for one, auto in zip(*weights, strict=True):

@@ -84,7 +84,10 @@ def fitted(compiled: Fitted) -> Iterator[Fitted]:
     assert traces(trainer) == 1
 
 
-@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+# On the host, `test_support.py` and the papers' iterations count traces and logs, too.
+@pytest.mark.parametrize(
+    "backend", ["graph", pytest.param("gymnasium", marks=pytest.mark.slow)]
+)
 def test_history_and_one_trace(backend: str, make_trainer: Make) -> None:
     trainer = make_trainer("PPO", steps_per_execution=2)
     env = cartpole(backend=backend)

@@ -81,7 +81,9 @@ def test_train_leaves_a_run_directory(run_directory: Path) -> None:
     assert result["run"] == str(run_directory)
 
 
-@pytest.mark.parametrize("algorithm", ["ActorCritic", "REINFORCE"])
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param("ActorCritic", marks=pytest.mark.slow), "REINFORCE"]
+)
 def test_train_with_another_algorithm(
     kpg_command: Kpg, tmp_path: Path, algorithm: str
 ) -> None:
@@ -96,6 +98,7 @@ def test_train_with_another_algorithm(
     assert (values["algorithm"], values["seed"]) == (algorithm, 3)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_train_on_a_host_environment(kpg_command: Kpg, tmp_path: Path) -> None:
     result = kpg_command(
         *("train", "Blackjack-v1", "--num-envs", 2, "--total-steps", 128),

@@ -23,8 +23,8 @@ from tests.command_line import Kpg, one_line, succeed
 TEXTS = Texts()
 LETTERS = "text:letters"
 SMALL = [
-    *("--num-envs", "8", "--total-steps", "192", "--set", "steps_per_epoch=1"),
-    *("--set", "num_steps=12", "--set", "minibatch_size=96", "--set", "num_heads=1"),
+    *("--num-envs", "8", "--total-steps", "96", "--set", "steps_per_epoch=1"),
+    *("--set", "num_steps=6", "--set", "minibatch_size=48", "--set", "num_heads=1"),
     *("--set", "hidden_dim=8", "--set", "jit_compile=False"),
     *("--set", "validation_episodes=4", "--set", "pretraining_epochs=1"),
 ]
@@ -56,7 +56,7 @@ def test_a_run_directory_is_like_the_others(run: Run) -> None:
     assert settings["preset"]["policy"]["hidden_dim"] == 8
     assert settings["preset"]["task"]["pretraining_epochs"] == 1
     result = json.loads(run.result_file.read_text())
-    assert result["env_steps"] == 192
+    assert result["env_steps"] == 96
     assert 0 < result["pretraining_loss"] < math.log(258) + 0.1
     assert result["rewards"] == {"vowels": pytest.approx(result["return_mean"])}
 
@@ -81,9 +81,9 @@ def test_completions_are_written_down(run: Run) -> None:
 
 @pytest.mark.usefixtures("one_by_one")
 def test_evaluate(kpg_command: Kpg, run: Run) -> None:
-    arguments = ("evaluate", run.directory, "--episodes", 20, "--json", "--seed", 5)
+    arguments = ("evaluate", run.directory, "--episodes", 8, "--json", "--seed", 5)
     values = kpg_command(*arguments).values
-    assert values["episodes"] == 20
+    assert values["episodes"] == 8
     assert values["rewards"] == {"vowels": pytest.approx(values["return_mean"])}
     assert values == kpg_command(*arguments).values
 

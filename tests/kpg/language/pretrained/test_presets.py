@@ -43,7 +43,12 @@ def seq2seq(directory: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("save", "kind"), [(causal, CausalLMPolicy), (seq2seq, Seq2SeqLMPolicy)]
+    ("save", "kind"),
+    [
+        # The others below load this kind, too, and `test_language_policy.py` its words.
+        pytest.param(causal, CausalLMPolicy, marks=pytest.mark.slow),
+        (seq2seq, Seq2SeqLMPolicy),
+    ],
 )
 def test_a_preset_is_a_policy_with_its_tokenizer(
     save: Any, kind: Any, tmp_path: Path

@@ -403,6 +403,7 @@ def test_each_moves_by_its_own_rate() -> None:
     assert any(not np.array_equal(*pair) for pair in moved)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_refuses_what_cannot_learn() -> None:
     frozen = bytes_gpt2()
     frozen.trunk.trainable = False
@@ -414,6 +415,7 @@ def test_refuses_what_cannot_learn() -> None:
             trainer.fit(env, verbose=0)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_refuses_an_optimizer_without_an_executor_and_the_reverse() -> None:
     trainer, env = taught("REINFORCE", bytes_gpt2())
     with pytest.raises(ValueError, match="Received: executor=.*optimizer=None"):
@@ -423,6 +425,7 @@ def test_refuses_an_optimizer_without_an_executor_and_the_reverse() -> None:
         alone.compile("sgd", executor_optimizer="adam")
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_refuses_another_executor_and_none() -> None:
     trainer, _ = taught("REINFORCE", bytes_gpt2())
     with pytest.raises(ValueError, match="Received: one of another executor"):

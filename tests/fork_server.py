@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, by the hundred.
+"""Trainings and exports in processes of their own, by the hundred.
 
 `python -m tests.fork_server` has imported TensorFlow, which takes seconds, and forks
 before its runtime starts. It reads a task a line, and says what became of it.
@@ -18,10 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import keras
 import numpy as np
 import tensorflow as tf
 
+import kpg
 from kpg.trainers import Checkpoint
 from tests import resuming
 
@@ -29,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Server:
-    """Asks a fork server for trainings."""
+    """Asks a fork server for trainings and exports."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -39,9 +41,16 @@ class Server:
 
         `kill` are the seconds after which the process is killed, from the beginning of
         `fit`; `die` is the call of the compiled function after which it kills itself.
-        The rest is what `_run` takes. Returns whether it was `killed`, and `seconds`.
+        The rest is what `_train` takes. Returns whether it was `killed`, and `seconds`.
         """
-        line = json.dumps({"folder": str(folder), "out": str(out), **task})
+        return self._ask(folder=str(folder), out=str(out), **task)
+
+    def export(self, folder: Path, **task: Any) -> dict[str, Any]:
+        """Exports a policy; `kill` is as in `train`, and so is what is returned."""
+        return self._ask(folder=str(folder), **task)
+
+    def _ask(self, **task: Any) -> dict[str, Any]:
+        line = json.dumps(task)
         assert self.process.stdin is not None and self.process.stdout is not None
         print(line, file=self.process.stdin, flush=True)
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
@@ -79,7 +88,15 @@ class Begun(keras.callbacks.Callback):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _run(task: dict[str, Any], pipe: int) -> None:
+def _export(task: dict[str, Any], pipe: int) -> None:
+    space = gym.spaces.Box(-1.0, 1.0, (2,))
+    sizes: dict[str, Any] = {"hidden_units": (3,), "seed": 0}
+    policy = kpg.models.Policy(space, gym.spaces.Discrete(2), **sizes)
+    os.write(pipe, b".")
+    kpg.export.export_policy(policy, task["folder"])
+
+
+def _train(task: dict[str, Any], pipe: int) -> None:
     """Trains: "eager", in a "graph", by "xla" or on two replicas, "mirrored"."""
     how, strategy = task["how"], tf.distribute.get_strategy()
     if how == "eager":
@@ -106,7 +123,7 @@ def serve() -> None:
         child = os.fork()
         if not child:
             try:
-                _run(task, writing)
+                (_train if "out" in task else _export)(task, writing)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)

@@ -19,8 +19,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kpg
+from kpg.cli.commands.launch import free_ports
 from kpg.cli.runs import Run
 from tests import worker_program
 
@@ -28,6 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 Two: TypeAlias = Callable[[str], list[dict[str, Any]]]
 WAITING = 600  # seconds, of a machine that has much else to do
+LEARNING = 2400  # of two cores without XLA, and the same
 
 ROOT = Path(__file__).parent.parent
 CHECKS = [*(c.__name__ for c in worker_program.CHECKS if c.__name__ != "until_killed")]
@@ -52,6 +55,15 @@ def launched(*arguments: object) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+def line_with(word: str, process: subprocess.Popen[str]) -> str:
+    """Reads what the workers write up to a line with a word, which must come."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if word in line:
+            return line
+    raise AssertionError(f"The workers must write {word!r} before they end.")
+
+
 def said(output: str) -> list[dict[str, Any]]:
     """Returns the objects that both workers printed, the chief's first."""
     lines = [line for line in output.splitlines() if '{"check"' in line]
@@ -60,23 +72,71 @@ def said(output: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def two() -> Two:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the workers leave checkpoints."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def two(folder: Path) -> Two:
     """Runs all checks in one pair of processes; returns what both said of one."""
-    with launched(PROGRAM, *CHECKS) as process:
+    with launched(PROGRAM, folder, *CHECKS) as process:
         found = said(process.communicate(timeout=WAITING)[0])
     return lambda name: [own for own in found if own["check"] == name]
 
 
+def assert_as_one_process(
+    own: dict[str, Any], other: dict[str, Any], one: dict[str, Any]
+) -> None:
+    """Two workers are equal to the bit, and nearly so to two replicas of a process."""
+    assert own["weights"] == other["weights"]
+    assert repr(own["history"]) == repr(other["history"])
+    for got, want in zip(own["weights"], one["weights"], strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+    assert own["history"].keys() == one["history"].keys()
+    for key, want in one["history"].items():
+        np.testing.assert_allclose(own["history"][key], want, rtol=1e-5, atol=1e-6)
+
+
 def test_two_workers_are_as_two_replicas_of_one_process(two: Two) -> None:
     chief, other = two("like_one_process")
-    assert chief["weights"] == other["weights"]
-    assert repr(chief["history"]) == repr(other["history"])
     one = worker_program.like_one_process(kpg.trainers.make_strategy("mirrored"))
-    for own, want in zip(chief["weights"], one["weights"], strict=True):
-        np.testing.assert_allclose(own, want, rtol=1e-6, atol=1e-6)
-    assert set(chief["history"]) == set(one["history"]) > {"val_return", "loss"}
-    for key, want in one["history"].items():
-        np.testing.assert_allclose(chief["history"][key], want, rtol=1e-5, atol=1e-6)
+    assert_as_one_process(chief, other, one)
+    assert set(chief["history"]) > {"val_return", "loss"}
+
+
+def test_rates_follow_updates_stop_and_masks_hold(two: Two) -> None:
+    chief, other = two("adaptive_and_masked")
+    one = worker_program.adaptive_and_masked(kpg.trainers.make_strategy("mirrored"))
+    assert_as_one_process(chief, other, one)
+    assert len(set(chief["history"]["learning_rate"])) > 1
+    assert 6 <= chief["steps"] == other["steps"] == one["steps"] < 6 * 6
+
+
+@pytest.mark.parametrize("place", ["graph", "host"])
+def test_workers_go_on_with_new_episodes(two: Two, place: str, folder: Path) -> None:
+    chief, other = (own[place] for own in two("resumes"))
+    assert other["error"].startswith("Crash")
+    assert chief["error"].startswith("RuntimeError: Worker 1 failed")
+    assert chief["digest"] == other["digest"]
+    for own in (chief, other):
+        # `steps_per_execution="auto"` chooses how many iterations a call has.
+        assert "checkpoint-1-" in own["from"] or "checkpoint-2-0" in own["from"]
+        assert own["epochs"] == [0, 1, 2, 3]
+        (text,) = own["told"]
+        assert "New episodes begin: " in text
+    words = "what CartPoleVectorEnv keeps inside is not known"
+    if place == "graph":
+        assert chief["env_steps"] == 4 * 2 * 4 * 4
+        assert "each worker knows its own alone" in text
+        words = "there are 1 replicas now, and there were 2"
+    # One process alone goes on, too, and says so.
+    alone, told = tf.distribute.get_strategy(), list[str]()
+    trainer, env = worker_program.saved_training(alone, place == "host")
+    watch = kpg.trainers.Checkpoint(folder / place, tell=told.append)
+    how: dict[str, Any] = {"epochs": 5, "steps_per_epoch": 2, "verbose": 0}
+    assert trainer.fit(env, callbacks=[watch], **how).epoch == [0, 1, 2, 3, 4]
+    assert f"New episodes begin: {words}" in told[0]
 
 
 def test_workers_of_different_speed_have_one_pace(two: Two) -> None:
@@ -143,28 +203,29 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_is_killed_or_stopped_ends_the_other(number: int) -> None:
-    with launched(PROGRAM, "until_killed") as process:
-        assert process.stdout is not None
-        lines: list[str] = []
-        while not any("epoch 3" in line for line in lines):
-            lines.append(process.stdout.readline())
+def test_a_worker_that_is_killed_or_stopped_ends_the_other(
+    number: int, tmp_path: Path
+) -> None:
+    with launched(PROGRAM, tmp_path, "until_killed") as process:
+        line_with("epoch 3", process)
         _, other = children_of(process)
         os.kill(other, number)
         started = time.monotonic()
-        while not any('{"check"' in line for line in lines):
-            lines.append(process.stdout.readline())
+        line = line_with('{"check"', process)
         seconds = time.monotonic() - started
         if number == signal.SIGSTOP:
             os.kill(other, signal.SIGKILL)
-    (chief,) = said("".join(lines))
+    (chief,) = said(line)
+    print(f"{signal.Signals(number).name} was noticed after {seconds:.1f} s")
     assert chief["error"].startswith("Worker 1 ended, was stopped or cannot be reached")
     assert seconds < 40
 
 
-def test_a_worker_that_never_comes_is_not_waited_for() -> None:
-    cluster = {"worker": ["127.0.0.1:21853", "127.0.0.1:21854"]}
-    config = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_worker_that_never_comes_is_not_waited_for(index: int) -> None:
+    """While they connect, TensorFlow lets no other thread of Python run."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
     command = [sys.executable, "-m", "kpg", "train", "CartPole-v1"]
     flags = ["--strategy", "multiworker", "--worker-deadline", "3"]
     ended = subprocess.run(
@@ -178,11 +239,13 @@ def test_a_worker_that_never_comes_is_not_waited_for() -> None:
     assert "The other workers did not come within 3 seconds" in ended.stderr
 
 
-def test_kpg_train_learns_and_stops_with_workers(tmp_path: Path) -> None:
-    """CartPole to 475, written by the chief alone; and a run that a signal ends."""
-    run, cut = tmp_path / "run", tmp_path / "cut"
-    with launched("train", "CartPole-v1", "--output", run, "--json") as process:
-        lines = process.communicate(timeout=WAITING)[0].splitlines()
+@pytest.mark.timeout(LEARNING + WAITING)
+def test_kpg_train_learns_with_workers(tmp_path: Path) -> None:
+    """CartPole to 475, written by the chief alone."""
+    run = tmp_path / "run"
+    enough = ("--total-steps", 60_000, "--output", run, "--json")
+    with launched("train", "CartPole-v1", *enough) as process:
+        lines = process.communicate(timeout=LEARNING)[0].splitlines()
     assert process.returncode == 0
     results = [line for line in lines if line.endswith("}") and '"env_steps"' in line]
     chief, other = (json.loads(line.split("] ", 1)[1]) for line in sorted(results))
@@ -190,12 +253,22 @@ def test_kpg_train_learns_and_stops_with_workers(tmp_path: Path) -> None:
     assert chief["env_steps"] == other["env_steps"] and "run" not in other
     epochs = [logs["epoch"] for logs in Run(run).metrics()]
     assert epochs == [*range(1, len(epochs) + 1)]
-    longer = ("--total-steps", "1e8", "--output", cut)
-    with launched("train", "CartPole-v1", *longer) as process:
-        assert process.stdout is not None
-        while "validation" not in process.stdout.readline():
-            pass
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=WAITING)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert kpg.load(cut / "last.keras").env_steps > 0
+
+
+def test_kpg_train_stops_and_goes_on_with_workers(tmp_path: Path) -> None:
+    """A signal that reaches all of them ends the run, twice."""
+    cut = tmp_path / "cut"
+    longer = ("--total-steps", "1e8", "--set", "steps_per_epoch=2", "--output", cut)
+    steps = [0]
+    for words in (("CartPole-v1", *longer), ("--resume", cut)):
+        with launched("train", *words) as process:
+            if steps[-1]:
+                line_with("Going on from", process)
+            line_with("validation", process)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=WAITING)
+        assert process.returncode == 128 + signal.SIGTERM
+        steps.append(kpg.load(cut / "last.keras").env_steps)
+    assert steps == sorted({*steps})
+    epochs = [logs["epoch"] for logs in Run(cut).metrics()]
+    assert epochs == [*range(1, len(epochs) + 1)]

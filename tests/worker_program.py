@@ -1,6 +1,6 @@
 """What each worker of `tests/test_workers.py` runs; prints a JSON object for a check.
 
-kpg launch --workers 2 tests/worker_program.py CHECK…
+kpg launch --workers 2 tests/worker_program.py FOLDER CHECK…
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -19,9 +20,13 @@ import numpy as np
 import tensorflow as tf
 
 import kpg
+from kpg.environments import Probe
 from kpg.trainers.running.agreement import Agreement
+from tests import claims
+from tests.resuming import Crash, Crashes
 
 LIMIT = 8.0
+FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 
 
 class Slow(keras.callbacks.Callback):
@@ -60,6 +65,7 @@ def made(
     strategy: tf.distribute.Strategy,
     algorithm: str = "PPO",
     memory: Any = None,
+    deadline: float = LIMIT,
     **settings: Any,
 ) -> Any:
     """Returns a compiled trainer for CartPole-v1."""
@@ -71,7 +77,7 @@ def made(
         )
         critic = kpg.models.Critic(spaces.observation_space, **small)
         trainer = getattr(kpg.trainers, algorithm)(policy, critic, seed=0, **settings)
-        trainer.compile(keras.optimizers.Adam(1e-3), worker_deadline=LIMIT)
+        trainer.compile(keras.optimizers.Adam(1e-3), worker_deadline=deadline)
     return trainer
 
 
@@ -120,6 +126,58 @@ def like_one_process(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     ).history
     del history["steps_per_second"]
     return {"history": history, "weights": weights_of(trainer)}
+
+
+def adaptive_and_masked(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """A rate that follows the divergence, updates that stop early, and masks."""
+    pair = claims.PAIRS["discrete-discrete-masked-lstm"]
+    probe = Probe(pair.task, pair.observation[1], pair.action[1], pair.masked)
+    env = claims.make_environment(probe, "in-graph", 4)
+    settings: dict[str, Any] = {"num_steps": 6, "num_epochs": 6, "minibatch_size": 24}
+    settings |= {"target_kl": 2e-4, "learning_rate_schedule": "adaptive_kl"}
+    settings["compile_arguments"] = {"worker_deadline": LIMIT}
+    settings["learning_rate"] = 1e-3  # below the largest that it is raised to
+    with strategy.scope():
+        trainer = claims.make_trainer("PPO", env, pair, **settings)
+    history = trainer.fit(env, epochs=6, steps_per_epoch=1, verbose=0).history
+    del history["steps_per_second"]
+    steps = int(tf.convert_to_tensor(trainer.optimizer.iterations))
+    return {"history": history, "weights": weights_of(trainer), "steps": steps}
+
+
+def saved_training(strategy: tf.distribute.Strategy, host: bool) -> tuple[Any, Any]:
+    """Returns a trainer and environments, as every process makes them."""
+    kind: Any = "gymnasium" if host else "auto"
+    env = kpg.make("CartPole-v1", num_envs=4, seed=3, backend=kind)
+    return made(strategy, "ActorCritic", num_steps=4), env
+
+
+def resumed(strategy: tf.distribute.Strategy, host: bool, broken: bool) -> Any:
+    """Trains with checkpoints, and what came of it."""
+    trainer, env = saved_training(strategy, host)
+    told: list[str] = []
+    folder = FOLDER / ("host" if host else "graph")
+    watch = kpg.trainers.Checkpoint(folder, minutes=1e-9, tell=told.append)
+    # Worker 1 breaks off in the fourth call, and all others with it.
+    broken &= Agreement(strategy).worker == 1
+    breaks = [Crashes(3)] if broken else []
+    shared: dict[str, Any] = {"epochs": 4, "steps_per_epoch": 2, "verbose": 0}
+    try:
+        epochs = trainer.fit(env, callbacks=[watch, *breaks], **shared).epoch
+    except (Crash, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    found = {"epochs": epochs, "told": told, "env_steps": trainer.env_steps}
+    return {**found, "digest": digest(trainer), "from": str(watch.resumed_from)}
+
+
+def resumes(strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """Goes on where all were before one of them broke off."""
+    found = {}
+    for host in (False, True):
+        error = resumed(strategy, host, broken=True)
+        after = resumed(strategy, host, broken=False)
+        found["host" if host else "graph"] = {"error": error, **after}
+    return found
 
 
 def paces(strategy: tf.distribute.Strategy) -> dict[str, Any]:
@@ -206,8 +264,9 @@ def one_is_stuck(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 
 def until_killed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
-    """Trains until something happens to a worker."""
-    trainer, env = in_graph(strategy)
+    """Trains until something happens to a worker, which TensorFlow notices."""
+    env = kpg.make("CartPole-v1", num_envs=4, seed=3)
+    trainer = made(strategy, "ActorCritic", num_steps=4, deadline=60.0)
 
     class Say(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -221,13 +280,13 @@ def until_killed(strategy: tf.distribute.Strategy) -> dict[str, Any]:
 
 
 CHECKS: list[Callable[[tf.distribute.Strategy], dict[str, Any]]] = [
-    *(like_one_process, paces, on_the_host, one_stops, texts, one_fails),
-    *(one_is_stuck, until_killed),
+    *(like_one_process, adaptive_and_masked, resumes, paces, on_the_host),
+    *(one_stops, texts, one_fails, one_is_stuck, until_killed),
 ]
 
 
 def main() -> None:
-    names = sys.argv[1:]
+    names = sys.argv[2:]
     strategy = kpg.trainers.make_strategy("multiworker", deadline=120.0)
     for check in CHECKS:
         if check.__name__ in names:

@@ -114,7 +114,7 @@ class Iteration(ABC):
             minibatch_size: Rows of a step. Defaults to `None`, all.
 
         Returns:
-            The means of the metrics over the minibatches.
+            The means of the metrics over the minibatches, NaN if no step was taken.
         """
 
 

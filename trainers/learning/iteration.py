@@ -28,7 +28,7 @@ from kpg.trainers.learning.outputs import output, outputs
 from kpg.trainers.learning.reference import Drift
 from kpg.trainers.learning.replicas import share, sum_up
 from kpg.trainers.learning.scaling import Scaling
-from kpg.trainers.learning.soundness import FAULT, Tally
+from kpg.trainers.learning.soundness import FAULT, IDLE, Tally
 from kpg.trainers.learning.training import Training
 from kpg.trajectories import Trajectory
 from kpg.types import Metrics, Nest, Space, Tensor
@@ -103,7 +103,7 @@ class LearnedIteration(Iteration):
         window = (0, num_epochs * (rows // size))
         taken = descent.run(self._batch, orders, window, taken, self.progress)
         self._tally.add(descent.suspects, descent.faults(taken))
-        return descent.metrics(taken)
+        return descent.metrics(taken, unknown=float("nan"))
 
 
 @dataclasses.dataclass(eq=False)
@@ -213,6 +213,7 @@ class Learner:
             **self._follow_drift(trajectory, drift, healthy),
             **self._taught(trajectory.valid),
             "explained_variance": explained,
+            IDLE: self.descent.idle(taken),
             **tally.metrics(),
             **dict(zip(BROKEN, tf.unstack(broken), strict=True)),
         }

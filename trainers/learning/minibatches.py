@@ -38,7 +38,7 @@ _RESERVED = (
     *("reference_kl", "reference_kl_coef"),
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
     *("returns", "lengths", "number", "broken_environment", "broken_policy"),
-    *("skipped_updates", "fault", "fault_value"),
+    *("skipped_updates", "idle", "fault", "fault_value"),
 )
 # From here on a copy of all weights costs more than a branch.
 _MANY_WEIGHTS = 2**21
@@ -271,13 +271,17 @@ class Descent:
         found = row(losses, parts, self.training.variables)
         return tf.where(faulty, found, taken.faulty)
 
-    def metrics(self, taken: Taken) -> Metrics:
-        """Returns the means over the sound minibatches, by name."""
+    def metrics(self, taken: Taken, unknown: float = 0.0) -> Metrics:
+        """Returns the means over the sound minibatches, `unknown` if there are none."""
         sums, looked = taken.totals[:-3], taken.totals[-3]
-        means = tf.unstack(tf.math.divide_no_nan(sums, looked))
+        means = tf.unstack(tf.where(looked > 0.0, sums / looked, unknown))
         hidden = {KL_METRIC, *self.terms} - {*METRICS}
         named = zip(self.names, means, strict=True)
         return {name: mean for name, mean in named if name not in hidden}
+
+    def idle(self, taken: Taken) -> Tensor:
+        """Returns 1 if no minibatch was sound, else 0."""
+        return tf.cast(tf.equal(taken.totals[-3], 0.0), tf.float32)
 
     def faults(self, taken: Taken) -> Faults:
         """Returns how many steps were not sound, and what was the first one's fault."""

@@ -19,6 +19,8 @@ ON_NONFINITE = ("raise", "skip")
 FAULT, FAULT_VALUE = "fault", "fault_value"
 # Steps that were left out.
 SKIPPED = "skipped_updates"
+# Iterations without a single step, of which the means over minibatches are unknown.
+IDLE = "idle"
 Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
 

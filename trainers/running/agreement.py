@@ -7,10 +7,13 @@ worker may decide by itself (its pace, to stop, an error) is told in a meeting f
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -149,12 +152,7 @@ def watched(seconds: float | None) -> Iterator[None]:
         RuntimeError: If another worker is too late, or gone. Where TensorFlow cannot
             give up waiting, the message is printed and the process ends with code 1.
     """
-    late = (
-        f"The other workers did not come within {seconds} seconds. One of them never "
-        "began, is stuck, or needs longer: look at its output, and say "
-        "`compile(worker_deadline=…)` or `kpg train --worker-deadline …` if it only "
-        "needs longer. "
-    )
+    late = _late(seconds)
     done, expired = threading.Event(), threading.Event()
 
     def watch() -> None:
@@ -163,7 +161,7 @@ def watched(seconds: float | None) -> Iterator[None]:
         expired.set()
         context.context().abort_collective_ops(tf.errors.ABORTED, "deadline")
         if not done.wait(_GRACE):
-            os.write(2, f"kpg: {late}Received: no answer\n".encode())
+            os.write(2, f"kpg: {late}\n".encode())
             os._exit(1)
 
     if seconds is not None:
@@ -172,7 +170,7 @@ def watched(seconds: float | None) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         if expired.is_set():
-            raise RuntimeError(f"{late}Received: no answer") from error
+            raise RuntimeError(late) from error
         if "Collective ops is aborted" not in str(error):
             raise
         number = re.search(r"task:(\d+)", str(error))
@@ -184,6 +182,37 @@ def watched(seconds: float | None) -> Iterator[None]:
         ) from error
     finally:
         done.set()
+
+
+@contextlib.contextmanager
+def ending(seconds: float | None) -> Iterator[None]:
+    """Ends the process with code 1 and the same words, if what is inside takes longer.
+
+    For what lets no thread of Python run, as TensorFlow does while workers connect.
+    """
+    if seconds is None:
+        yield
+        return
+    # What dumps tracebacks runs all the same. Whoever reads them turns them into words.
+    words = f"kpg: {_late(seconds)}\n"
+    code = f"import sys; sys.stdin.buffer.read() and sys.stderr.write({words!r})"
+    command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as reader:
+        sink = reader.stdin or sys.stderr
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sink)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _late(seconds: float | None) -> str:
+    return (
+        f"The other workers did not come within {seconds} seconds. One of them never "
+        "began, is stuck, or needs longer: look at its output, and say "
+        "`compile(worker_deadline=…)` or `kpg train --worker-deadline …` if it only "
+        "needs longer. Received: no answer"
+    )
 
 
 def take_signal_back() -> None:

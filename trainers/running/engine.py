@@ -94,14 +94,20 @@ class Engine(ABC):
             return None
         results = self.strategy.experimental_local_results
         leaves = tf.nest.flatten(self._carry)
-        return {"carry": [[*map(np.array, results(leaf))] for leaf in leaves]}
+        return {
+            "replicas": self.strategy.num_replicas_in_sync,
+            "carry": [[*map(np.array, results(leaf))] for leaf in leaves],
+        }
 
     def set_state(self, state: Nest, pickled: bool = False) -> str | None:
         """Goes on where another engine was, or returns why new episodes begin."""
         start = self.start()
         count, rows = self.strategy.num_replicas_in_sync, state["carry"]
+        held = state.get("replicas", len(rows[0]))
+        if held != count:
+            return f"there are {count} replicas now, and there were {held}"
         if any(len(row) != count for row in rows):
-            return f"it does not hold those of all {count} replicas"
+            return "each worker knows its own alone, and the chief wrote it"
         leaves = [replicated(self.strategy, row) for row in rows]
         self._carry = tf.nest.pack_sequence_as(start, leaves)
         return None

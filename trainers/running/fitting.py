@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -18,6 +18,7 @@ from kpg.trainers.learning.iteration import BROKEN, FAILED
 from kpg.trainers.learning.soundness import (
     FAULT,
     FAULT_VALUE,
+    IDLE,
     SKIPPED,
     not_finite,
 )
@@ -55,30 +56,37 @@ class EpochLog:
         """The member of `BROKEN` that gave values that are not finite, or `None`."""
         return next((name for name in BROKEN if self.sums[name] > 0), None)
 
-    def batch_logs(self) -> Logs:
+    def batch_logs(self, of_steps: Collection[str] = ()) -> Logs:
         """Returns the running means of the epoch, without unknown ones."""
         return {
             name: value
-            for name, value in self.epoch_logs().items()
+            for name, value in self.epoch_logs(of_steps).items()
             if name == "loss" or not math.isnan(value)
         }
 
-    def epoch_logs(self) -> Logs:
-        """Returns the means over the epoch."""
+    def epoch_logs(self, of_steps: Collection[str] = ()) -> Logs:
+        """Returns the means over the epoch; those `of_steps` are NaN if it took none.
+
+        An iteration without gradient steps does not count in them.
+        """
         count = self.sums.get("number", 0.0)
-        hidden = (*FAILED, FAULT_VALUE, SKIPPED, *Episodes._fields)
+        hidden = (*FAILED, FAULT_VALUE, SKIPPED, IDLE, *Episodes._fields)
         skipped = {k: int(n) for k, n in self.sums.items() if k == SKIPPED}
+        taken = self._iterations - self.sums.get(IDLE, 0.0)
+        means = {
+            name: (number / taken if taken > 0 else math.nan)
+            if name in of_steps
+            else number / max(self._iterations, 1)
+            for name, number in self.sums.items()
+            if name not in hidden
+        }
         return {
             "return": self.sums["returns"] / count if count else math.nan,
             "length": self.sums["lengths"] / count if count else math.nan,
             "episodes": int(count),
             "steps_per_second": self._env_steps / max(self.seconds, 1e-9),
             **skipped,
-            **{
-                name: number / max(self._iterations, 1)
-                for name, number in self.sums.items()
-                if name not in hidden
-            },
+            **means,
         }
 
 
@@ -305,11 +313,12 @@ class Fitting:
             log.add(sums, size, self._env_steps() - before, seconds)
             self._refuse_broken(log)
             self._step += size
-            seconds = self._tell(self._end_batch, log.batch_logs(), seconds=seconds)
+            logs = log.batch_logs(self.engine.learner.descent.names)
+            seconds = self._tell(self._end_batch, logs, seconds=seconds)
             self._pace.add(seconds, size)
             if self._model.stop_training:
                 break
-        return log.epoch_logs()
+        return log.epoch_logs(self.engine.learner.descent.names)
 
     def _end_batch(self, logs: Logs) -> None:
         self.callbacks.on_train_batch_end(self._step - 1, logs)

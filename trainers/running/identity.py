@@ -14,7 +14,7 @@ from kpg.types import Config, Nest
 
 def of(trainer: SavedTrainer, engine: Engine, settings: Config) -> Config:
     """Returns by name what must stay the same, in plain values."""
-    env = engine.env
+    env = engine.whole  # of all workers, of which there may be another number
     weights = [f"{list(own.shape)} {own.dtype}" for own in trainer.variables]
     optimizers = [_of_optimizer(own) for own, _ in engine.training.optimized]
     values = {

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from kpg import checks
-from kpg.trainers.running.agreement import DEADLINE, take_signal_back, watched
+from kpg.trainers.running.agreement import DEADLINE, ending, take_signal_back
 
 NAMES = ("mirrored", "multiworker")
 
@@ -48,7 +48,7 @@ def make_strategy(
         devices = devices or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     _check_port(own_address(os.environ.get("TF_CONFIG", "")))
-    with watched(deadline):
+    with ending(deadline):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     take_signal_back()
     return strategy

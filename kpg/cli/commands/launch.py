@@ -73,7 +73,11 @@ def _wait(workers: Sequence[subprocess.Popen[str]]) -> int:
 
     It is that of the first one that fails. The others then have a while to end.
     """
-    readers = [threading.Thread(target=_show, args=pair) for pair in enumerate(workers)]
+    lock = threading.Lock()
+    readers = [
+        threading.Thread(target=_show, args=(*pair, lock))
+        for pair in enumerate(workers)
+    ]
     for reader in readers:
         reader.start()
     code, last = 0, float("inf")
@@ -91,11 +95,12 @@ def _wait(workers: Sequence[subprocess.Popen[str]]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _show(index: int, worker: subprocess.Popen[str]) -> None:
+def _show(index: int, worker: subprocess.Popen[str], lock: threading.Lock) -> None:
     if worker.stdout is not None:
         with worker.stdout as lines:
             for line in lines:
-                print(f"[worker {index}] {line.rstrip()}", flush=True)
+                with lock:  # `print` writes the end of a line by itself
+                    print(f"[worker {index}] {line.rstrip()}", flush=True)
 
 
 @contextlib.contextmanager

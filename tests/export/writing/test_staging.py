@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import resource
 import shutil
@@ -16,7 +17,9 @@ import pytest
 import tensorflow as tf
 
 import kpg
-from kpg.export.writing import staging
+from kpg.export.loading import versions
+from kpg.export.writing import manifest, staging
+from tests.fork_server import serving
 
 SPACE = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
@@ -169,3 +172,38 @@ def test_no_server_sees_half_of_a_version_that_is_removed(
 def test_at_least_one_version_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`keep` must be a whole number"):
         kpg.export.prune(tmp_path, 0)
+
+
+def assert_whole(path: Path, like: Path) -> None:
+    """Asserts that all files of a version are there, as its manifest describes them."""
+    described = json.loads((path / manifest.PATH).read_text("utf-8"))["sha256"]
+    assert manifest.hashes(path) == described
+    assert described.keys() == manifest.hashes(like).keys()
+    policy = tf.saved_model.load(str(path)).signatures["serving_default"]
+    assert policy.structured_outputs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(5))
+def test_fifty_exports_are_killed_at_random_moments(seed: int, tmp_path: Path) -> None:
+    random, kills, whole = np.random.default_rng(seed), 0, tmp_path / "whole"
+    base, seen = tmp_path / "killed", set[int]()
+    base.mkdir()
+    with serving() as server:
+        seconds = server.export(whole)["seconds"]
+        while kills < 10:
+            # Half of them near the end, where the version appears.
+            moment = seconds * random.uniform(random.choice([0.0, 0.9]), 1.1)
+            kills += server.export(base, kill=moment)["killed"]
+            found = versions.published(base)
+            for version in found.keys() - seen:
+                assert_whole(found[version], whole / "1")
+            seen |= found.keys()
+            # No more than the last one has left behind.
+            hidden = [name for name in names(base) if name.startswith(".tmp-")]
+            assert len(hidden) <= 1
+        assert server.export(base)["status"] == 0
+    assert names(base) == {*map(str, versions.published(base))}
+    assert len(names(base)) == len(seen) + 1
+    print(f"{kills} exports killed, {len(seen)} of all published")

@@ -233,6 +233,7 @@ def test_what_nobody_scored_teaches_nothing(one_by_one: None) -> None:
         history = trainer.fit(env, steps_per_epoch=1, verbose=0).history
     assert np.isnan(history["reward/nothing"][0]) and np.isnan(history["return"][0])
     assert history["scored"] == [0.0] and history["episodes"] == [0]
+    assert np.isnan(history["loss"][0])
     # Not even what Adam remembers of the iteration before moves a weight.
     for ours, theirs in zip(
         before, values_of(trainer.learned_variables()), strict=True

@@ -6,6 +6,7 @@ import concurrent.futures
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kpg.trainers.running.agreement import Agreement, take_signal_back, watched
+from kpg.trainers.running.agreement import (
+    Agreement,
+    ending,
+    take_signal_back,
+    watched,
+)
 
 
 class Threads:
@@ -158,3 +164,11 @@ def test_python_handles_sigterm_as_before() -> None:
     before = signal.getsignal(signal.SIGTERM)
     take_signal_back()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_nothing_is_left_of_what_did_not_take_too_long() -> None:
+    """`tests/test_workers.py` has what does."""
+    for seconds in (0.2, None):
+        with pytest.raises(KeyError, match="mine"), ending(seconds):
+            raise KeyError("mine")
+    time.sleep(0.3)  # and this process is still here

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kpg.cli.commands import launch
-from tests.command_line import Kpg, one_line
+from tests.command_line import Kpg, one_line, succeed
 
 SHOW = """
 import json, os, sys
@@ -44,6 +45,24 @@ def test_each_worker_has_its_place_and_a_prefix(
         addresses.add(tuple(config["cluster"]["worker"]))
     (hosts,) = addresses
     assert len({host.rpartition(":")[2] for host in hosts}) == 2
+
+
+def test_lines_of_two_workers_stay_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            time.sleep(0.001)
+            return super().write(text)
+
+    written = Slow()
+    monkeypatch.setattr("sys.stdout", written)
+    path = program(tmp_path, "for _ in range(50):\n    print('word', flush=True)")
+    succeed("launch", "--workers", 2, path)
+    lines = written.getvalue().splitlines()
+    assert sorted(lines) == [
+        f"[worker {index}] word" for index in (0, 1) for _ in range(50)
+    ]
 
 
 def test_all_end_when_one_fails(

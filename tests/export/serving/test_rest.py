@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         model_config_file=str(directory / "models"),
         monitoring_config_file=str(directory / "monitoring"),
         file_system_poll_wait_seconds=0,
-        rest_api_timeout_in_ms=2000,
+        rest_api_timeout_in_ms=1000,
         rest_api_enable_cors_support=True,
     ) as running:
         yield running

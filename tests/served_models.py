@@ -83,6 +83,30 @@ class HalfPlus(tf.Module):
         return {"y": x + end[0, 0]}
 
 
+class Counter(tf.Module):
+    """Counts: its signatures have no inputs, or none but a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counter = tf.Variable(0.0, trainable=False)
+
+    @tf.function(input_signature=[])
+    def get(self) -> dict[str, Any]:
+        return {"output": self.counter.read_value()}
+
+    @tf.function(input_signature=[tf.TensorSpec([], name="delta")])
+    def add(self, delta: Any) -> dict[str, Any]:
+        return {"output": self.counter.assign_add(delta)}
+
+
+def publish_counter(directory: Path) -> Path:
+    """Writes version 1 of a model that counts, which becomes visible whole."""
+    model, stage = Counter(), directory / ".tmp-1"
+    signatures = {"get_counter": model.get, "incr_counter_by": model.add}
+    tf.saved_model.save(model, str(stage), signatures=signatures)
+    return stage.rename(directory / "1")
+
+
 def publish(directory: Path, version: int = 1, number: float = 2.0) -> Path:
     """Writes a version of the model, which becomes visible whole."""
     model = HalfPlus(number)

@@ -25,6 +25,7 @@ from tests.command_line import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "export.md"
+ADDRESS = "127.0.0.1:8500"  # of the server on the page
 BLOCK = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
 
 
@@ -66,7 +67,7 @@ class TestPage:
             for arguments in commands(text)
         ]
         assert found.count("export") == 5
-        assert {"train", "export", "doctor", "serve"} == set(found)
+        assert {"train", "export", "doctor", "serve", "play"} == set(found)
 
     def test_every_finding_is_named(self) -> None:
         text = PAGE.read_text(encoding="utf-8")
@@ -98,12 +99,16 @@ class TestPage:
                 address = server.address
                 with Client(address) as client:
                     wait_for(client, 3)
-                exec(text.replace("127.0.0.1:8500", address), names)
+                exec(text.replace(ADDRESS, address), names)
                 continue
             for arguments in commands(text):
                 if arguments[0] == "serve":
                     server = Server(arguments[1], port=0).start()
                     continue
+                if server is not None:
+                    arguments = [
+                        server.address if one == ADDRESS else one for one in arguments
+                    ]
                 short = SMALL if arguments[0] == "train" else []
                 assert main([*arguments, *short]) == 0, arguments
         server.stop()

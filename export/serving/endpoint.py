@@ -39,8 +39,7 @@ class Endpoint:
         interceptors: list[grpc.ServerInterceptor] = []
         if token is not None:
             interceptors.append(TokenInterceptor(token))
-        computing = Threads(settings.grpc_max_threads)
-        others = futures.ThreadPoolExecutor(settings.grpc_max_threads)
+        computing, others = (Threads(settings.grpc_max_threads) for _ in range(2))
         self._server = grpc.server(
             others,
             handlers=services.handlers(computing),

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import urllib.parse
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -194,7 +195,7 @@ class Rest:
             else:
                 target = _parse(verb, path)
                 call = Call(self._timeout or None)
-                sent = environ["wsgi.input"].read()
+                sent = _body(environ)
                 body = self._dispatch(target, sent, call)
         except Exception as error:  # a client is answered whatever it was
             known = as_known(error)
@@ -330,6 +331,25 @@ def _parse(verb: str, path: str) -> _Target:
         number,
         urllib.parse.unquote(label or ""),
     )
+
+
+def _body(environ: Mapping[str, Any]) -> bytes:
+    """Reads the body of a request, which may be packed, and little of much."""
+    sent: bytes = environ["wsgi.input"].read()
+    if "gzip" not in str(environ.get("HTTP_CONTENT_ENCODING", "")):
+        return sent
+    unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        body = unpacker.decompress(sent, MOST_BYTES)
+    except zlib.error as error:
+        words = f"The body must be packed as gzip does. Received: {error}"
+        raise invalid(words) from error
+    if not unpacker.eof:
+        raise invalid(
+            f"The body must be whole, and at most {MOST_BYTES} bytes when it is "
+            f"unpacked; use gRPC for more. Received: {len(sent)} bytes"
+        )
+    return body
 
 
 def _check_origin(environ: Mapping[str, Any]) -> None:

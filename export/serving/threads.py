@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from grpc import _common
 from grpc import _server as grpc_server
 from grpc._cython import cygrpc
 from typing_extensions import override
@@ -30,6 +31,7 @@ _KNOWN = {
     "_abort": "state call code details",
     "_call_behavior": "rpc_event state behavior argument request_deserializer",
     "_possibly_finish_call": "state token",
+    "_serialize_response": "rpc_event state response response_serializer",
     "_status": "rpc_event state serialized_response",
     "_unary_response_in_pool": "rpc_event state behavior argument_thunk "
     "request_deserializer response_serializer",
@@ -53,7 +55,10 @@ def is_known(internals: Any = grpc_server) -> bool:
 
 
 class Threads(futures.ThreadPoolExecutor):
-    """The threads that answer, for `grpc.server` and `experimental_thread_pool`."""
+    """The threads that answer, for `grpc.server` and `experimental_thread_pool`.
+
+    A client that does not send its message keeps none of them.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -67,67 +72,86 @@ class Threads(futures.ThreadPoolExecutor):
         self, function: Callable[..., Any], /, *args: Any, **named: Any
     ) -> futures.Future[Any]:
         """See `concurrent.futures.Executor.submit`."""
-        if not self._is_known or len(args) != 7 or not _can_be_at_once(*args):
+        if not self._is_known or not _is_unary(args):
             return super().submit(function, *args, **named)
-        _, event, state, handler, *_ = args
-        self._receive(event, state, handler)
+        _, event, state, handler, _, deserializer, serializer = args
+        self._receive(_Request(event, state, handler, deserializer, serializer))
         return self._done
 
-    def _receive(self, event: _Event, state: _State, handler: _Handler) -> None:
+    def _receive(self, request: _Request) -> None:
         """Asks for the message of a request; gRPC holds its lock meanwhile."""
-        token = grpc_server._RECEIVE_MESSAGE_TOKEN
+        state, token = request.state, grpc_server._RECEIVE_MESSAGE_TOKEN
 
         def received(got: _Event) -> object:
             try:
-                self._answer(event, state, handler, got.batch_operations[0].message())
+                self._answer(request, got.batch_operations[0].message())
             except Exception:  # gRPC's only thread must not end
                 _logger.exception("A request was not answered")
             with state.condition:
                 return grpc_server._possibly_finish_call(state, token)
 
         operation = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
-        event.call.start_server_batch((operation,), received)
+        request.event.call.start_server_batch((operation,), received)
         state.due.add(token)
 
-    def _answer(
-        self, event: _Event, state: _State, handler: _Handler, message: bytes | None
-    ) -> None:
+    def _answer(self, request: _Request, message: bytes | None) -> None:
         if message is None:
-            _refuse(event, state)
-        elif len(message) > LARGEST or not _answer(
-            event, state, handler.at_once, message
-        ):
-            super().submit(_answer, event, state, handler, message)
+            request.refuse()
+            return
+        at_once = getattr(request.handler, "at_once", None)
+        if at_once is not None and len(message) <= LARGEST:
+            if request.answer(at_once, message):
+                return
+        super().submit(request.answer, request.handler, message)
 
 
-def _can_be_at_once(
-    target: object, event: _Event, state: _State, handler: _Handler, *more: object
-) -> bool:
-    _, deserializer, serializer = more
-    is_plain = deserializer is None and serializer is None
-    is_unary = target is grpc_server._unary_response_in_pool
-    return is_plain and is_unary and hasattr(handler, "at_once")
+class _Request(NamedTuple):
+    """What gRPC knows about a request."""
+
+    event: _Event
+    state: _State
+    handler: _Handler
+    deserializer: Any
+    serializer: Any
+
+    def answer(self, handler: _Handler, message: bytes) -> bool:
+        """Answers as gRPC does; False if the handler would have to wait."""
+        event, state = self.event, self.state
+        if not grpc_server._is_rpc_state_active(state):
+            return True  # nobody waits any more
+        read = _common.deserialize(message, self.deserializer)
+        if read is None:
+            code, words = (
+                cygrpc.StatusCode.internal,
+                b"Exception deserializing request!",
+            )
+            with state.condition:
+                grpc_server._abort(state, event.call, code, words)
+            return True
+        answer, is_right = grpc_server._call_behavior(event, state, handler, read, None)
+        if is_right and answer is None and handler is not self.handler:
+            return False
+        if is_right:
+            write = self.serializer
+            sent = grpc_server._serialize_response(event, state, answer, write)
+            if sent is not None:
+                grpc_server._status(event, state, sent)
+        return True
+
+    def refuse(self) -> None:
+        """Ends a request without a message, in gRPC's words."""
+        method = self.event.call_details.method.decode()
+        words = f'"{method}" requires exactly one request message.'.encode()
+        with self.state.condition:
+            if self.state.client is grpc_server._OPEN:
+                self.state.client = grpc_server._CLOSED
+            if self.state.client is grpc_server._CLOSED:
+                code = cygrpc.StatusCode.unimplemented
+                grpc_server._abort(self.state, self.event.call, code, words)
 
 
-def _answer(event: _Event, state: _State, handler: _Handler, message: bytes) -> bool:
-    """Answers a request, as gRPC does; False if the handler would have to wait."""
-    if not grpc_server._is_rpc_state_active(state):
-        return True  # nobody waits any more
-    answer, is_right = grpc_server._call_behavior(event, state, handler, message, None)
-    if is_right and answer is None:
+def _is_unary(args: Sequence[Any]) -> bool:
+    """Whether gRPC hands over a request with a single message."""
+    if len(args) != 7 or args[0] is not grpc_server._unary_response_in_pool:
         return False
-    if is_right:
-        grpc_server._status(event, state, answer)
-    return True
-
-
-def _refuse(event: _Event, state: _State) -> None:
-    """Ends a request without a message, in gRPC's words."""
-    method = event.call_details.method.decode()
-    words = f'"{method}" requires exactly one request message.'.encode()
-    with state.condition:
-        if state.client is grpc_server._OPEN:
-            state.client = grpc_server._CLOSED
-        if state.client is grpc_server._CLOSED:
-            code = cygrpc.StatusCode.unimplemented
-            grpc_server._abort(state, event.call, code, words)
+    return getattr(args[4], "__name__", "") == "unary_request"

@@ -11,11 +11,11 @@ from tensorflow_serving.apis import predict_pb2
 
 from kpg.export import ServingError
 from kpg.export.loading.prediction import predict
-from kpg.export.loading.servable import Servable
+from kpg.export.loading.servable import Loading, Servable
 
 
 @pytest.fixture(scope="module")
-def servable(tmp_path_factory: pytest.TempPathFactory) -> Servable:
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None], name="x")])
@@ -25,6 +25,11 @@ def servable(tmp_path_factory: pytest.TempPathFactory) -> Servable:
     module.function = function
     path = str(tmp_path_factory.mktemp("model"))
     tf.saved_model.save(module, path, signatures={"serving_default": function})
+    return path
+
+
+@pytest.fixture(scope="module")
+def servable(path: str) -> Servable:
     return Servable(path)
 
 
@@ -63,3 +68,17 @@ def test_refusals(servable: Servable, made: Any, code: str, words: str) -> None:
     with pytest.raises(ServingError) as caught:
         predict(servable, made)
     assert caught.value.code == code and words in caught.value.message
+
+
+def test_method_names_are_checked_only_if_wanted(path: str) -> None:
+    request_ = request(np.array([1], np.float32), "same")
+    for checks in (False, True):
+        loaded = Servable(path, Loading(checks_method_names=checks))
+        assert predict(loaded, request_).outputs["same"].float_val == [1.0]
+        loaded.signatures["serving_default"].method_name = "not/supported/method"
+        if not checks:
+            assert predict(loaded, request_).outputs["same"].float_val == [1.0]
+            continue
+        with pytest.raises(ServingError, match="Was: not/supported/method") as caught:
+            predict(loaded, request_)
+        assert caught.value.code == "INTERNAL"

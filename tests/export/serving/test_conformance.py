@@ -37,6 +37,7 @@ from tests.served_models import (
     examples,
     free_port,
     publish,
+    publish_counter,
     refusal,
 )
 
@@ -61,10 +62,11 @@ class Asker:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models of two versions each."""
+    """A model of two versions, and two of one."""
     path = tmp_path_factory.mktemp("models")
-    (path / "two").mkdir()
-    (path / "three").mkdir()
+    for name in ("two", "three", "counter"):
+        (path / name).mkdir()
+    publish_counter(path / "counter")
     publish(path / "two", 123, 2.0)
     publish(path / "two", 124, 20.0)
     publish(path / "three", 7, 3.0)
@@ -77,6 +79,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
           }},
           config: {{
             name: "three", base_path: "{path / "three"}", model_platform: "tensorflow"
+          }},
+          config: {{
+            name: "counter", base_path: "{path / "counter"}",
+            model_platform: "tensorflow"
           }}
         }}"""
     )
@@ -165,6 +171,25 @@ def test_the_later_of_version_and_label_counts(ask: Asker) -> None:
     request = with_spec(predict_request(), version=124)
     request.model_spec.version_label = "stable"
     assert ask.predict(request).model_spec.version.value == 123
+
+
+def test_a_signature_may_have_no_inputs_and_no_rows(ask: Asker) -> None:
+    def count(signature: str, *deltas: float) -> list[float]:
+        request = predict_pb2.PredictRequest(output_filter=["output"])
+        request.model_spec.name = "counter"
+        request.model_spec.signature_name = signature
+        for delta in deltas:
+            request.inputs["delta"].CopyFrom(tf.make_tensor_proto(np.float32(delta)))
+        response = ask.predict(request)
+        assert response.model_spec.signature_name == signature
+        return list(response.outputs["output"].float_val)
+
+    before = count("get_counter")[0]
+    assert count("incr_counter_by", 3.0) == [before + 3.0]
+    assert count("get_counter") == [before + 3.0]
+    assert refusal(count, "incr_counter_by")[0] == INVALID
+    assert refusal(count, "get_counter", 1.0)[0] == INVALID
+    assert count("get_counter") == [before + 3.0]
 
 
 def test_classify_and_regress(ask: Asker) -> None:
@@ -411,9 +436,10 @@ def test_bad_configurations(
 @pytest.fixture
 def restored(ask: Asker) -> Iterator[Asker]:
     """What a test configures is undone."""
-    three = {"name": "three", "base_path": str(ask.directory / "three")}
+    names = ("three", "counter")
+    others = [{"name": one, "base_path": str(ask.directory / one)} for one in names]
     yield ask
-    reload(ask, {"labels": {"stable": 123}}, three)
+    reload(ask, {"labels": {"stable": 123}}, *others)
 
 
 def test_models_come_and_go(restored: Asker) -> None:

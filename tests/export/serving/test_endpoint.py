@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,7 @@ def guarded(
     with Server(
         directory,
         port=free_port(),
+        rest_api_port=free_port(),
         model_name="m",
         grpc_socket_path=str(path / "socket"),
         token_file=str(path / "token"),
@@ -84,6 +86,20 @@ def test_without_the_token(guarded: Server) -> None:
             assert code == "UNAUTHENTICATED" and "Bearer <token>" in words
         assert status(channel, metadata=(("authorization", "Bearer secret"),)) == 30
         assert health(channel) == "SERVING"  # probes have no token
+
+
+def test_without_the_token_over_rest(guarded: Server) -> None:
+    def asked(path: str, token: str = "") -> int:
+        connection = http.client.HTTPConnection(guarded.rest_address, timeout=20)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET", path, headers=headers)
+        code = connection.getresponse().status
+        connection.close()
+        return code
+
+    for path in ("/v1/models/m", "/v1/models/m/metadata", "/monitoring", "/"):
+        assert asked(path) == asked(path, "secre") == 401
+    assert asked("/v1/models/m", "secret") == 200
 
 
 def test_the_socket_answers_like_the_port(guarded: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import json
 import math
@@ -38,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         model_config_file=str(directory / "models"),
         monitoring_config_file=str(directory / "monitoring"),
         file_system_poll_wait_seconds=0,
-        rest_api_timeout_in_ms=2000,
+        rest_api_timeout_in_ms=1000,
         rest_api_enable_cors_support=True,
     ) as running:
         yield running
@@ -344,6 +345,20 @@ def test_a_body_that_is_too_large(server: Server) -> None:
         head = f"POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: {length}\r\n\r\n"
         raw.sendall(head.encode())
         assert b"413" in raw.recv(1000)
+
+
+def test_a_body_may_be_packed_and_is_no_bomb(server: Server) -> None:
+    path, packed = "/v1/models/m:predict", {"Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"instances": [2.0]}')
+    assert ask(server, "POST", path, body, **packed) == (200, {"predictions": [3.0]})
+    bomb = gzip.compress(b" " * (rest.MOST_BYTES + 1), 1)
+    for wrong, words in (
+        (b"no gzip", "must be packed as gzip does"),
+        (body[:-9], "must be whole, and at most"),
+        (bomb, "must be whole, and at most"),
+    ):
+        code, answer = ask(server, "POST", path, wrong, **packed)
+        assert code == 400 and words in answer["error"]
 
 
 def test_slow_clients_keep_no_thread(server: Server) -> None:

@@ -58,8 +58,18 @@ def ask(
 
     made: Any = handler
     made.at_once = served.at_once
-    method = grpc.unary_unary_rpc_method_handler(made)
-    generic = grpc.method_handlers_generic_handler("s", {"m": method})
+    methods = {
+        "m": grpc.unary_unary_rpc_method_handler(made),
+        "int": grpc.unary_unary_rpc_method_handler(
+            lambda number, _: number + 1,
+            request_deserializer=int,
+            response_serializer=lambda number: str(number).encode(),
+        ),
+        "sum": grpc.stream_unary_rpc_method_handler(
+            lambda messages, _: b"".join(messages)
+        ),
+    }
+    generic = grpc.method_handlers_generic_handler("s", methods)
     server = grpc.server(Threads(2), handlers=[generic])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -123,3 +133,27 @@ def test_who_gives_up_is_forgotten(ask: Any, served: Served) -> None:
     assert refusal(ask.stub, b"wait", timeout=0.1)[0] == "DEADLINE_EXCEEDED"
     served.gate.set()
     assert ask.stub(b"x", timeout=20) == b"answer to x"
+
+
+def test_messages_may_have_a_form(ask: Any) -> None:
+    stub = ask.channel.unary_unary("/s/int")
+    assert stub(b"41", timeout=20) == b"42"
+    code, words = refusal(stub, b"x", timeout=20)
+    assert (code, words) == ("INTERNAL", "Exception deserializing request!")
+    assert ask.channel.stream_unary("/s/sum")(iter([b"a", b"b"]), timeout=20) == b"ab"
+
+
+@pytest.mark.parametrize("ask", ["answered at once"], indirect=True)
+def test_who_sends_no_message_keeps_no_thread(ask: Any) -> None:
+    end = threading.Event()
+
+    def never() -> Iterator[bytes]:
+        end.wait(20)
+        yield from ()
+
+    slow = [ask.channel.stream_unary("/s/m").future(never()) for _ in range(8)]
+    assert ask.stub(b"large" + b"x" * LARGEST, timeout=20) == b"answer to large"
+    assert ask.channel.unary_unary("/s/int")(b"1", timeout=20) == b"2"
+    end.set()
+    for call in slow:
+        call.cancel()

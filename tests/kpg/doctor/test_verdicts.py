@@ -54,8 +54,7 @@ def test_what_may_be_intended_is_a_note(change: dict[str, Any], name: str) -> No
         "constant_rewards": ConstantReward,
         "same_start": SameStart,
     }[name]
-    changed = type("Changed", (base,), change)
-    findings = diagnose(changed(), trainer_for(changed()))
+    findings = diagnose(type("Changed", (base,), change)())
     assert [(finding.name, finding.note) for finding in findings] == [(name, True)]
 
 

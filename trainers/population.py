@@ -12,8 +12,8 @@ import numpy as np
 from kpg import checks, results
 from kpg.trainers.running.fitting import Callbacks
 from kpg.trainers.running.programs import Left
-from kpg.trainers.running.variables import assign, values_of, variables_of
 from kpg.trainers.trainer import Trainer
+from kpg.trainers.variables import assign, values_of, variables_of
 from kpg.types import Array, Config
 
 _NOT_MEMBERS = "must return a compiled trainer, a new one each time"

@@ -18,7 +18,7 @@ import keras
 
 from kpg import files
 from kpg.cli.runs import Run
-from kpg.trainers.running.variables import holding, values_of
+from kpg.trainers.variables import holding, values_of
 from kpg.types import Array, Config, Logs
 
 _BAR_WIDTH = 24

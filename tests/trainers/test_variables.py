@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kpg
-from kpg.trainers.running.variables import assign, holding, values_of, variables_of
+from kpg.trainers.variables import assign, holding, values_of, variables_of
 
 
 @pytest.mark.usefixtures("one_by_one")

@@ -52,7 +52,10 @@ def maker(algorithm: str, **arguments: Any) -> Callable[[int], Any]:
     ("algorithm", "backend", "epochs", "settings"),
     [
         ("ActorCritic", "graph", 1, {"num_steps": 2, **FULL}),
-        ("ActorCritic", "gymnasium", 1, {"num_steps": 2, **FULL}),
+        pytest.param(
+            *("ActorCritic", "gymnasium", 1, {"num_steps": 2, **FULL}),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "PPO",
             "graph",

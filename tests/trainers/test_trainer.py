@@ -95,7 +95,9 @@ def test_a_trainer_of_its_own_seed_repeats_itself(make_trainer: Make) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
+@pytest.mark.parametrize(
+    "backend", [pytest.param("graph", marks=pytest.mark.slow), "gymnasium"]
+)
 def test_without_seeds_runs_follow_keras_s_seed(backend: Any) -> None:
     def run(seed: int) -> np.ndarray:
         keras.utils.set_random_seed(seed)

@@ -319,9 +319,9 @@ def test_who_must_not_wait_is_run_at_once_or_told_to_come_later(
         return asked.batcher.run("one", {"x": np.ones(rows)}, outputs, hurried)
 
     assert run()["y"].tolist() == [2.0, 2.0]
-    for impossible in ({"rows": 3}, {"outputs": ["slow"]}):
+    for outputs, rows in ((None, 3), (["slow"], 2)):
         with pytest.raises(Later):
-            run(**impossible)
+            run(outputs, rows)
     model.gate.clear()
     asked.ask([1.0])
     with pytest.raises(Later):

@@ -121,7 +121,7 @@ class _Program:
         self._session, self._feeds, self._fetches = session, feeds, fetches
         self._function: Callable[..., Sequence[Array]] | None = None
         self.seconds = 0.0  # how long a run takes, by the last ones
-        self._usual = 0.0  # the same, without runs that were interrupted
+        self._least = 0.0  # the same, by those that nothing has interrupted
         self._loops = _has_loops(session.graph)
         make = getattr(session, "_make_callable_from_options", None)
         if make is not None:
@@ -131,7 +131,7 @@ class _Program:
 
     def is_quick(self, arrays: Sequence[Array]) -> bool:
         """Whether a run will soon be over, by those so far."""
-        if self._loops or self._function is None or not 0.0 < self._usual < _QUICK:
+        if self._loops or self._function is None or not 0.0 < self._least < _QUICK:
             return False
         return sum(array.nbytes for array in arrays) <= _SMALL
 
@@ -154,8 +154,7 @@ class _Program:
             took = time.perf_counter() - started
             call.runtime += took
             self.seconds = 0.5 * (self.seconds + took) if self.seconds else took
-            usual = self._usual or took
-            self._usual = 0.5 * (usual + min(took, 1.5 * usual))
+            self._least = min(took, 1.1 * self._least or took)
 
 
 class Servable:

@@ -22,6 +22,9 @@ MODEL = "tensorflow.serving.ModelService"
 # TensorFlow Serving's own names, those that gRPC would choose, and the whole server.
 _HEALTHY = ("", "PredictionService", "ModelService", PREDICTION, MODEL)
 
+# Requests that wait for their batch: no batch has more than there are threads.
+_WAITING = 64
+
 _logger = logging.getLogger(__name__)
 
 
@@ -39,7 +42,11 @@ class Endpoint:
         interceptors: list[grpc.ServerInterceptor] = []
         if token is not None:
             interceptors.append(TokenInterceptor(token))
-        computing, others = (Threads(settings.grpc_max_threads) for _ in range(2))
+        number = settings.grpc_max_threads
+        others = Threads(number)
+        computing = Threads(
+            max(number, _WAITING) if settings.enable_batching else number
+        )
         self._server = grpc.server(
             others,
             handlers=services.handlers(computing),

@@ -13,8 +13,9 @@ from kpg.export.loading import warmup
 from kpg.export.loading.call import Turns
 from kpg.export.loading.servable import Loaded, Loading, Servable
 from kpg.export.serving import configuration
-from kpg.export.serving.batching import Batcher, Scheduler
+from kpg.export.serving.batching import Batcher
 from kpg.export.serving.metrics import Metrics
+from kpg.export.serving.scheduling import Scheduler
 from kpg.export.serving.settings import Settings
 from kpg.export.wire.errors import ServingError, invalid, one_line
 

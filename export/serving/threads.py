@@ -9,16 +9,24 @@ they are not as they are known, gRPC goes on in its own way.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple, TypeAlias
 
-from grpc import _common
-from grpc import _server as grpc_server
-from grpc._cython import cygrpc
 from typing_extensions import override
+
+grpc_server: Any
+grpc_common: Any
+cygrpc: Any
+try:
+    grpc_server = importlib.import_module("grpc._server")
+    grpc_common = importlib.import_module("grpc._common")
+    cygrpc = importlib.import_module("grpc._cython.cygrpc")
+except ImportError:
+    grpc_server = grpc_common = cygrpc = None
 
 # A handler of gRPC's with an attribute `at_once`: the same, but it returns None where
 # it would wait, and is then called in the usual way.
@@ -51,7 +59,8 @@ def is_known(internals: Any = grpc_server) -> bool:
         parameters = list(inspect.signature(found).parameters)
         if parameters[: len(wanted.split())] != wanted.split():
             return False
-    return all(hasattr(internals, name) for name in _VALUES)
+    there = all(hasattr(internals, name) for name in _VALUES)
+    return there and hasattr(grpc_common, "deserialize")
 
 
 class Threads(futures.ThreadPoolExecutor):
@@ -119,7 +128,7 @@ class _Request(NamedTuple):
         event, state = self.event, self.state
         if not grpc_server._is_rpc_state_active(state):
             return True  # nobody waits any more
-        read = _common.deserialize(message, self.deserializer)
+        read = grpc_common.deserialize(message, self.deserializer)
         if read is None:
             code, words = (
                 cygrpc.StatusCode.internal,

@@ -13,8 +13,9 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from kpg.export import ServingError
 from kpg.export.loading.call import Call, Later
-from kpg.export.serving.batching import Batcher, Scheduler
+from kpg.export.serving.batching import Batcher
 from kpg.export.serving.configuration import Batching
+from kpg.export.serving.scheduling import Scheduler
 
 
 def signature(*inputs: str, rows: int = -1) -> Any:
@@ -39,13 +40,17 @@ class Doubling:
             "seeded": signature("x", rows=2),
         }
         self.batches: list[list[int]] = []
+        self.started: list[int] = []
+        self.pause = 0.0
         self.gate = threading.Event()
         self.gate.set()
 
     def run(self, name: str, inputs: Any, outputs: Any, call: Any) -> Any:
         if outputs == ["slow"] and not call.may_wait:
             raise Later
+        self.started.append(len(inputs["x"]))
         self.gate.wait(20)
+        time.sleep(self.pause)
         self.batches.append(list(inputs["x"].shape))
         if outputs == ["scalar"]:
             return {"scalar": np.float32(1.0)}
@@ -103,10 +108,10 @@ def make(model: Doubling) -> Iterator[Any]:
     """Makes what asks a model in batches; one runs at a time."""
     schedulers = []
 
-    def made(**settings: Any) -> Asked:
+    def made(threads: int = 1, **settings: Any) -> Asked:
         served: Any = model
         settings.setdefault("max_execution_batch_size", settings["max_batch_size"])
-        schedulers.append(Scheduler(1))
+        schedulers.append(Scheduler(threads))
         return Asked(Batcher(served, Batching(**settings), schedulers[-1]))
 
     yield made
@@ -130,6 +135,38 @@ def test_who_waits_is_run_together(make: Any, model: Doubling) -> None:
     model.gate.set()
     assert asked.wait() == [[0.0], [2.0, 4.0], [6.0], [8.0], [10.0, 12.0]]
     assert model.batches == [[1], [4], [2]]
+
+
+def test_a_small_batch_waits_for_a_larger_one_but_not_for_long(
+    make: Any, model: Doubling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpg.export.serving.scheduling._MOST_PATIENCE", 60.0)
+    asked = make(threads=2, max_batch_size=8)
+    model.pause = 0.3
+    asked.ask([0.0])  # so that it is known how long they run
+    asked.wait()
+    model.started.clear()
+    model.batches.clear()
+    model.gate.clear()
+    asked.ask([0.0, 0.0, 0.0])  # runs
+    for x in ([1.0], [2.0]):
+        asked.ask(x)
+    time.sleep(0.1)
+    assert len(model.started) == 1
+    asked.ask([3.0])  # as many rows as those that run
+    asked.ask([4.0, 5.0])
+    time.sleep(0.1)
+    assert len(model.started) == 2
+    monkeypatch.setattr("kpg.export.serving.scheduling._MOST_PATIENCE", 0.05)
+    model.pause = 0.0
+    model.gate.set()
+    assert asked.wait()[1:] == [[0.0] * 3, [2.0], [4.0], [6.0], [8.0, 10.0]]
+    assert sorted(model.batches) == [[2], [3], [3]]
+    model.gate.clear()
+    asked.ask([0.0, 0.0])
+    asked.ask([1.0])  # has waited long enough
+    time.sleep(0.2)
+    assert model.started[-2:] == [2, 1]
 
 
 def test_a_batch_waits_to_become_full(make: Any, model: Doubling) -> None:
@@ -282,9 +319,9 @@ def test_who_must_not_wait_is_run_at_once_or_told_to_come_later(
         return asked.batcher.run("one", {"x": np.ones(rows)}, outputs, hurried)
 
     assert run()["y"].tolist() == [2.0, 2.0]
-    for impossible in ({"rows": 3}, {"outputs": ["slow"]}):
+    for outputs, rows in ((None, 3), (["slow"], 2)):
         with pytest.raises(Later):
-            run(**impossible)
+            run(outputs, rows)
     model.gate.clear()
     asked.ask([1.0])
     with pytest.raises(Later):

@@ -378,10 +378,12 @@ def test_deadlines_keep_what_cannot_be_answered_from_the_cores(
 
 def seconds_of(process: Process, steps: int) -> float:
     """Returns how long the model works so many steps, once it has been asked."""
+    times = []
     for _ in range(3):
         start = time.monotonic()
         ask_again_and_again(process, steps, clients=1, seconds=0.0)
-    return time.monotonic() - start
+        times.append(time.monotonic() - start)
+    return min(times)
 
 
 def ask_again_and_again(

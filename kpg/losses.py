@@ -17,6 +17,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from kpg import checks
+from kpg.graph.gradients import with_gradient
 from kpg.graph.shapes import assert_same_shape
 
 KL_ESTIMATORS = ("k1", "k2", "k3")
@@ -207,7 +208,7 @@ def kl_estimates(log_ratios: tf.Tensor, estimator: str) -> tf.Tensor:
     return tf.math.expm1(log_ratios) - log_ratios
 
 
-@tf.custom_gradient
+@with_gradient
 def capped(log_ratios: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Returns min(x, 20), with the gradient of x, so that exp(x) stays finite.
 

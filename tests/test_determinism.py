@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorflow.python.eager import context
 
 import kpg
 from tests.fragments import traces
@@ -119,3 +121,20 @@ def test_a_thousand_epochs_take_no_more_memory_than_two_hundred(
     trainer.fit(env, epochs=1000, steps_per_epoch=1, verbose=0)
     assert resident() - before < 10_000  # kB
     assert traces(trainer) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_nothing_is_left_of_a_trainer(make_trainer: Make, jit_compile: bool) -> None:
+    """Of neither its graphs, which are what takes memory, nor their functions."""
+
+    def left() -> int:
+        env = kpg.make("CartPole-v1", num_envs=4, seed=0)
+        trainer = make_trainer("PPO", env=env, jit_compile=jit_compile)
+        trainer.fit(env, steps_per_epoch=2, verbose=0)
+        trainer.evaluate(env, 4)
+        del trainer, env
+        gc.collect()
+        return len(context.context().list_function_names())
+
+    assert left() == left()

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from kpg import losses, schedules
 from kpg.graph.compiling import aside, for_gpu, for_xla
+from kpg.graph.gradients import graph_keeps_gradients
 from kpg.trainers.learning.batches import Batch, take
 from kpg.trainers.learning.outputs import outputs
 from kpg.trainers.learning.replicas import all_sum, one_at_a_time, share, sum_up
@@ -326,8 +327,9 @@ class Descent:
 
     def _apply(self, parts: list[Part]) -> None:
         """Lets each optimizer update its variables."""
-        for part in parts:
-            part.optimizer.apply(self._clipped(part), part.variables)
+        with graph_keeps_gradients():
+            for part in parts:
+                part.optimizer.apply(self._clipped(part), part.variables)
 
     def _clipped(self, part: Part) -> list[Tensor]:
         """Clips the global norm, unless the optimizer itself does it more tightly."""

@@ -22,10 +22,12 @@ def graph_keeps_gradients() -> Iterator[None]:
     TensorFlow keeps them for ever, by name, and each with its whole graph: of every
     trainer some megabytes. Keras's optimizers make one, too.
     """
-    if tf.executing_eagerly():
+    # Where TensorFlow keeps them is not public; elsewhere they stay as they are.
+    registry = getattr(ops, "gradient_registry", None)
+    known: dict[str, dict[str, Nest]] | None = getattr(registry, "_registry", None)
+    if tf.executing_eagerly() or known is None:
         yield
         return
-    known: dict[str, dict[str, Nest]] = ops.gradient_registry._registry
     before = set(known)
     yield
     graph = tf.compat.v1.get_default_graph()

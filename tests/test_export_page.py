@@ -92,11 +92,11 @@ class TestPage:
         onnx = importlib.util.find_spec("tf2onnx") is not None
         names: dict[str, Any] = {"__name__": "page"}
         server: Any = None
+        address = ADDRESS
         for kind, text in blocks():
             if "onnx" in text and not onnx:
                 continue
             if kind == "python":
-                address = server.address
                 with Client(address) as client:
                     wait_for(client, 3)
                 exec(text.replace(ADDRESS, address), names)
@@ -104,11 +104,9 @@ class TestPage:
             for arguments in commands(text):
                 if arguments[0] == "serve":
                     server = Server(arguments[1], port=0).start()
+                    address = server.address
                     continue
-                if server is not None:
-                    arguments = [
-                        server.address if one == ADDRESS else one for one in arguments
-                    ]
+                arguments = [address if one == ADDRESS else one for one in arguments]
                 short = SMALL if arguments[0] == "train" else []
                 assert main([*arguments, *short]) == 0, arguments
         server.stop()

@@ -465,12 +465,19 @@ def test_learns_to_write_vowels(algorithm: str, seed: int) -> None:
 
 @pytest.mark.slow
 def test_a_text_task_goes_on_to_the_bit(tmp_path: Path) -> None:
+    def trainer_of_bytes() -> Any:
+        lm = text.gpt2(258, num_layers=1, hidden_dim=8, max_tokens=12, seed=0)
+        made = CausalLMPolicy(lm, text.ByteTokenizer())
+        trainer = make_trainer(made, "ActorCritic", normalize_rewards=True)
+        one = keras.optimizers.SGD(0.1)
+        trainer.compile(one, steps_per_execution=1, jit_compile=False)
+        return trainer
+
     watch = Checkpoint(tmp_path, minutes=1e-9)
-    constant = {"normalize_rewards": True}
-    at_once = fit(task(), make_trainer(small_policy(), "ActorCritic", **constant))
+    at_once = fit(task(), trainer_of_bytes())
     with pytest.raises(Crash):
-        trainer = make_trainer(small_policy(), "ActorCritic", **constant)
+        trainer = trainer_of_bytes()
         fit(task(), trainer, watch, Crashes(3))
-    again = make_trainer(small_policy(), "ActorCritic", **constant)
+    again = trainer_of_bytes()
     assert_equal(fit(task(), again, watch), at_once)
     assert watch.resumed_from == tmp_path / "checkpoint-1-1.keras"

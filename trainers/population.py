@@ -112,6 +112,9 @@ class Population:
         What a `with` block does to that trainer, it has done to the member.
         """
         seat, member = self._seat, self.members[index]
+        names = ("history", "settings", "compile_seconds", "train_seconds")
+        for name in names:
+            setattr(seat, name, getattr(member, name, None))
         assign(seat, values_of(member))
         seat.seed, seat.effective_seed = member.seed, member.effective_seed
         seat._programs.lend(member.effective_seed, self._left[index])
@@ -120,9 +123,8 @@ class Population:
         finally:
             assign(member, values_of(seat))
             self._left[index] = seat._programs.taken_back()
-            for name in ("history", "settings", "compile_seconds", "train_seconds"):
-                if hasattr(seat, name):
-                    setattr(member, name, getattr(seat, name))
+            for name in names:
+                setattr(member, name, getattr(seat, name))
 
 
 class Histories:

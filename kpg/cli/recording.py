@@ -57,7 +57,8 @@ class RunRecorder(keras.callbacks.Callback):
             value == self.best
             and self.model.distribute_strategy.num_replicas_in_sync == 1
         ):
-            self._equal = values_of(self.model)
+            with self.model._programs.at_base_rates():  # as `save` does
+                self._equal = values_of(self.model)
         elif value >= self.best:
             self.best, self._equal = value, None
             self.model.save(str(self.run.best_file))

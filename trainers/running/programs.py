@@ -26,10 +26,11 @@ _EVALUATORS = 8
 
 
 class Left(NamedTuple):
-    """Where a trainer left programs: what was planned, and its episodes."""
+    """Where a trainer left programs: what was planned, and its episodes on `env`."""
 
     plan: Config
     episodes: Nest | None
+    env: weakref.ref[Environment] | None
 
 
 class Programs:
@@ -96,14 +97,16 @@ class Programs:
         self.engine.restart()
         if left is not None:
             self.set_state(left.plan)
-            if left.episodes is not None:
+            here = left.env is not None and left.env() is self.engine.whole
+            if here and left.episodes is not None:
                 self.engine.set_state(left.episodes)
 
     def taken_back(self) -> Left:
         """Returns where a trainer leaves them; on the host, new episodes begin."""
         engine = self.engine
-        in_graph = engine is not None and isinstance(engine.env, GraphEnvironment)
-        return Left(self.state(), engine.state() if engine and in_graph else None)
+        if engine is None or not isinstance(engine.env, GraphEnvironment):
+            return Left(self.state(), None, None)
+        return Left(self.state(), engine.state(), weakref.ref(engine.whole))
 
     def engine_for(self, training: Training, env: Environment) -> Engine:
         """Returns the engine for an environment, where it last stopped."""

@@ -127,17 +127,16 @@ def _train(
 def _several(options: argparse.Namespace, chosen: Preset, first: int) -> CommandResult:
     """Trains a run for each of several seeds, one after the other."""
     done: list[Config] = []
-    code = 0
     for seed, parts in _turns(chosen, range(first, first + options.seeds)):
         values, code = _train(parts, chosen, None, options, seed)
         done.append(values)
-        if code:
-            break
+        if code:  # the last run may have no epoch to compare
+            return CommandResult(values, _in_words(values), code)
         _tell(f"seed {seed}: {episode_statistics.in_words(values)}")
     env, found = comparing.groups([values["run"] for values in done])
     (group,) = found
     values = {"env": env, "runs": [own["run"] for own in done], **group.values()}
-    return CommandResult(values, comparing.table(env, found), code)
+    return CommandResult(values, comparing.table(env, found))
 
 
 def _turns(chosen: Preset, numbers: Sequence[int]) -> Iterator[tuple[int, Parts]]:

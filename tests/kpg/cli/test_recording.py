@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,13 +22,21 @@ class FakeTrainer(SimpleNamespace):
     def __init__(self, **attributes: object) -> None:
         alone = SimpleNamespace(num_replicas_in_sync=1)
         super().__init__(distribute_strategy=alone, saved=0, **attributes)
-        self.variables = [keras.Variable(0, dtype="int32")]
+        self.variables = [keras.Variable(0, dtype="int32"), keras.Variable(0.5)]
+        self._programs = SimpleNamespace(at_base_rates=self.at_base_rates)
+
+    @contextlib.contextmanager
+    def at_base_rates(self) -> Iterator[None]:
+        self.variables[1].assign(1.0)
+        yield
+        self.variables[1].assign(0.5)
 
     def optimized_variables(self) -> list[object]:
         return []
 
     def save(self, path: str) -> None:
         self.saved += 1
+        self.rate = float(self.variables[1])
         Path(path).write_text(str(int(self.variables[0])))
 
 
@@ -55,6 +65,7 @@ def test_the_best_model_is_kept(tmp_path: Path) -> None:
     assert run.best_file.read_text() == "1" and trainer.saved == 2
     recorder.on_train_end()
     assert run.best_file.read_text() == "4" and trainer.saved == 3
+    assert trainer.rate == 1.0 and float(trainer.variables[1]) == 0.5
     assert recorder.best == -3.0 and int(trainer.variables[0]) == 5
     recorder.on_train_end()
     assert trainer.saved == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,10 +13,8 @@ STEPS, HEIGHT, WIDTH = 6, 20, 32
 class Painted(gym.Env[Any, Any]):
     """Six steps; the frame is as bright as time has passed, and tells the action."""
 
-    metadata: ClassVar[dict[str, Any]] = {
-        "render_modes": ["rgb_array"],
-        "render_fps": 10,
-    }
+    # Gymnasium's own declaration is of an instance.
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
     observation_space = gym.spaces.Box(-np.inf, np.inf, (4,))
     action_space = gym.spaces.Discrete(2)
 

@@ -29,6 +29,7 @@ class Obvious(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._loaded = tf.saved_model.load(directory)
         self._function = self._loaded.signatures["serving_default"]
 
+    # gRPC calls it by this name.
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         inputs = {
             name: tf.constant(tf.make_ndarray(one))

@@ -139,6 +139,7 @@ def test_a_missing_part_and_a_state_of_others_are_refused() -> None:
     for wrong in (rows(4), rows(1)[0]):
         with pytest.raises(ValueError, match=r"`state` must be.*\(5, 4\)"):
             policy.act(wrong, state)
+    number: Any = 1
     with pytest.raises(ValueError, match="deterministic"):
-        policy.act(rows(), deterministic=1)  # type: ignore[arg-type]
+        policy.act(rows(), deterministic=number)
     assert spaces.batched(BOX, rows(1)[0])[1]

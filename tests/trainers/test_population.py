@@ -129,6 +129,22 @@ def test_all_members_share_one_trace_and_callbacks_are_each_ones_own() -> None:
     assert len(population.fit(env, callbacks=early, epochs=2, **options).members) == 3
 
 
+@pytest.mark.usefixtures("one_by_one")
+def test_members_keep_their_history_and_begin_anew_elsewhere() -> None:
+    make, options = maker("ActorCritic", num_steps=2), {"steps_per_epoch": 1}
+    several, alone = Population(make, 2), make(1)
+    envs = [kpg.make("CartPole-v1", num_envs=count) for count in (2, 4)]
+    for env in (*envs, envs[0]):
+        several.fit(env, verbose=0, **options)
+        alone.fit(env, verbose=0, **options)
+    for got, want in zip(weights(several.members[1]), weights(alone), strict=True):
+        np.testing.assert_array_equal(got, want)
+    kept = [member.history for member in several.members]
+    several.evaluate(envs[0], episodes=2, max_steps=2)
+    assert [member.history for member in several.members] == kept
+    assert kept[0] is not kept[1]
+
+
 def test_histories_are_tables_with_means_and_intervals() -> None:
     members = []
     for returns in ([1.0, 2.0, 6.0], [3.0, 4.0, 2.0], [5.0, 6.0]):

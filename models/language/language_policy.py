@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 import keras
 import numpy as np
@@ -186,6 +186,15 @@ class LanguagePolicy(ActionModel, TextModel):
         rows = [tf.TensorSpec([None, None], tf.int32)] * 2
         states = [tf.TensorSpec([None, *s.shape], s.dtype) for s in self.state_spec]
         return tf.function(read, [*rows, *states], autograph=False)
+
+    def acting(self, *arguments: object, **options: object) -> NoReturn:
+        """Refuses to act by hand, token by token."""
+        raise ValueError(
+            "A text policy writes whole texts: call `policy.generate(prompts)`. "
+            f"Received: {type(self).__name__}"
+        )
+
+    act = acting
 
     def generate(
         self,

@@ -15,6 +15,7 @@ from kpg import text
 from kpg.distributions import TruncatedFamily
 from kpg.models import CausalLMPolicy
 from kpg.models.language.language_policy import adds_start_token
+from kpg.models.player import Player
 from tests.texts import (
     Begun,
     Letters,
@@ -241,3 +242,11 @@ def test_a_padded_vocabulary_is_decoded(one_by_one: None) -> None:
         known = np.array([2], np.int32)
         more = np.array([size, size + 7, 2], np.int32)
         assert made.texts([more]) == made.texts([known])
+
+
+def test_it_does_not_act_by_hand_but_writes() -> None:
+    made: Any = policy("ab")
+    calls: list[Any] = [lambda: made.act(["a"], seed=1), lambda: Player(made)]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"generate\(prompts\)`. Received: Causal"):
+            call()

@@ -21,6 +21,7 @@ from kpg.cli import (
     preset,
     resuming,
     runs,
+    setting_flags,
 )
 from kpg.cli.command_result import CommandResult, UsageError, usage_errors
 from kpg.cli.kind import Seeds, kind_of
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 _EPOCHS = 50
 _FINAL_EPISODES = 100
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_FLAGS = ("algorithm", "num_envs", "total_steps")  # settings with a flag of their own
 
 
 class Schedule(NamedTuple):
@@ -63,7 +63,8 @@ class Parts(NamedTuple):
 
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
-    found, given = _found(options), _given(options)
+    given = _given(options)
+    found = _found(options)
     if options.seeds > 1 and (found is not None or options.strategy is not None):
         raise UsageError(
             "Several seeds are trained from the start, on one device: leave --resume "
@@ -181,22 +182,26 @@ def _found(options: argparse.Namespace) -> Run | None:
 
 
 def _given(options: argparse.Namespace) -> Config:
-    """Returns the settings on the command line, by name."""
+    """Returns the settings on the command line, by name, before TensorFlow loads."""
     with usage_errors():
-        if options.algorithm is not None:
-            algorithms.check_name(options.algorithm)
-        assignments = dict(map(preset.parse_assignment, options.assignments))
+        given = dict(map(preset.parse_assignment, options.assignments))
         if options.config is not None:
             configured = preset.read_settings(options.config)
-            env = configured.pop("env", options.env)
-            if options.env not in (None, env):
-                raise ValueError(
-                    f"The configuration is of {env}; give the same environment, or "
-                    f"take it out of the file. Received: {options.env}"
-                )
-            assignments = configured | assignments
-    flags = {k: getattr(options, k) for k in _FLAGS if getattr(options, k)}
-    return assignments | flags
+            options.env = _env_of(options.env, configured.pop("env", options.env))
+            given = configured | given
+        given |= setting_flags.settings_of(options)
+        if options.resume is None and options.env is not None:
+            kind_of(options.env).check(options.env, given)
+    return given
+
+
+def _env_of(typed: str | None, configured: str) -> str:
+    if typed not in (None, configured):
+        raise ValueError(
+            f"The configuration is of {configured}; give the same environment, or take "
+            f"it out of the file. Received: {typed}"
+        )
+    return configured
 
 
 def _strategy(options: argparse.Namespace) -> tf.distribute.Strategy:

@@ -53,7 +53,7 @@ def refuse(name: str, wanted: str, value: object) -> NoReturn:
 def plain(value: _T) -> _T:
     """Returns a NumPy scalar as Python's number or bool, and all else as it is."""
     np = sys.modules.get("numpy")  # which takes longer than `kpg --help` may
-    scalar = np and isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0
+    scalar = np and isinstance(value, (np.generic, np.ndarray)) and not np.ndim(value)
     # A checker does not connect the two lines.
     return value.item() if scalar else value  # type: ignore[attr-defined]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from typing_extensions import override
@@ -30,8 +30,8 @@ class _Parser(argparse.ArgumentParser):
         self.fill = None
 
     @override
-    def parse_known_args(
-        self, args: Iterable[str] | None = None, namespace: Any = None
+    def parse_known_args(  # type: ignore[override]  # which has overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         self.filled()
         options, extra = super().parse_known_args(args, namespace)

@@ -285,7 +285,7 @@ def _fit(
 
     A worker without a `run` learns with the others and writes nothing.
     """
-    from kpg.cli.recording import StopOnSignal
+    from kpg.cli.recording import Progress, StopOnSignal
     from kpg.trainers.running.agreement import Agreement
     from kpg.trainers.running.checkpoints import Checkpoint, youngest
 
@@ -323,6 +323,9 @@ def _fit(
                     trainer.save(str(run.last_file))
                 said += [float(stop.received == number) for number in _SIGNALS]
     finally:
+        for own in callbacks:
+            if isinstance(own, Progress):
+                own.close()
         env.close()
         validation.close()
     came = zip(_SIGNALS, said, strict=True)

@@ -7,9 +7,11 @@ import math
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,6 @@ from types import SimpleNamespace
 import keras
 import pytest
 
-from kpg.cli import recording
 from kpg.cli.recording import Progress, RunRecorder, StopOnSignal
 from kpg.cli.runs import Run
 
@@ -58,9 +59,17 @@ class Terminal(io.TextIOWrapper):
         size = struct.pack("HHHH", 24, columns, 0, 0)
         fcntl.ioctl(self.fileno(), termios.TIOCSWINSZ, size)
 
+    def written(self) -> bytes:
+        """What was written since it was last asked."""
+        self.flush()
+        text = b""
+        while select.select([self.other], [], [], 0.1)[0]:
+            text += os.read(self.other, 1 << 16)
+        return text
+
     def lines(self) -> list[str]:
-        """What was written so far, without colours and moves of the cursor."""
-        text = os.read(self.other, 1 << 20).decode("utf-8")
+        """The same, without colours and moves of the cursor."""
+        text = self.written().decode("utf-8")
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
         return [line for line in plain.split("\n") if line.strip()]
 
@@ -215,7 +224,7 @@ def test_a_bar_leaves_out_what_has_no_room(terminal: Terminal, words: str) -> No
     trained(progress)
     progress.on_train_end()
     first, *_, last = terminal.lines()
-    assert first.startswith("━") and (width < 20 or "compiling" in first)
+    assert "compil" in first
     assert last.startswith("━") and "50%" in last and words in last
     assert len(last) <= width
 
@@ -234,7 +243,7 @@ def test_time_that_is_left_follows_from_what_is_compiled(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(recording.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     progress = Progress(1000, terminal)
     trainer = attach(progress, env_steps=100)  # of an earlier process
     progress.on_train_begin()
@@ -250,7 +259,7 @@ def test_a_training_that_broke_off_gives_the_terminal_back(terminal: Terminal) -
     progress = Progress(1000, terminal)
     trained(progress)
     progress.close()
-    written = os.read(terminal.other, 1 << 20)
+    written = terminal.written()
     assert written.count(b"\x1b[?25l") == written.count(b"\x1b[?25h") == 1
     assert written.endswith((b"\n", b"\x1b[?25h"))
 

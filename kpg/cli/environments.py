@@ -12,7 +12,6 @@ from typing_extensions import override
 from kpg import imports
 from kpg.cli import (
     algorithms,
-    episode_statistics,
     preset,
     runs,
 )
@@ -131,9 +130,7 @@ class Environments(Kind):
                 "A policy is wanted: give the run of one, or with --server the address "
                 f"of `kpg serve`. Received: {options.env} without --server"
             )
-        values = {"env": id, "server": options.server} | measured
-        words = episode_statistics.in_words(values)
-        return CommandResult(values, f"{id}: {words}")
+        return playing.result({"env": id, "server": options.server} | measured, id)
 
     @override
     def stage(self, id: str, render_mode: str) -> gymnasium.Env[Any, Any]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 
 from kpg.cli import flags
-from kpg.cli.command_result import CommandResult, UsageError
+from kpg.cli.command_result import INTERRUPTED, CommandResult, UsageError
 from kpg.cli.runs import to_json
 from kpg.graph import caching
 
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return result.exit_code
     except KeyboardInterrupt:
         print(f"kpg {options.command}: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     except Exception as error:  # one readable line, whatever it was
         if options.debug:
             traceback.print_exc()

@@ -95,6 +95,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help=text)
     text = "the run directory; default: runs/ENV/ and the next free number"
     parser.add_argument("--output", metavar="DIR", help=text)
+    text = "write events for TensorBoard; without DIR beside the run's other files"
+    parser.add_argument("--tensorboard", metavar="DIR", nargs="?", const="", help=text)
     text = "mirrored: all GPUs, or CPUs, of this machine; multiworker: what the "
     text += "environment variable TF_CONFIG names, see `kpg launch`; default: none"
     names = ("mirrored", "multiworker")

@@ -11,8 +11,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from kpg import imports
 from kpg.cli import (
     algorithms,
     comparing,
@@ -70,6 +72,9 @@ def run(options: argparse.Namespace) -> CommandResult:
             "Several seeds are trained from the start, on one device: leave --resume "
             f"and --strategy out. Received: --seeds {options.seeds}"
         )
+    if options.tensorboard is not None:
+        wanted = "--tensorboard"
+        imports.optional("tensorboard", "tensorboard", "tensorboard", wanted)
     import_tensorflow(options.debug)
     if found is None:
         with usage_errors():
@@ -88,7 +93,7 @@ def run(options: argparse.Namespace) -> CommandResult:
         with strategy.scope():
             parts = build(chosen, seeds, float(options.worker_deadline))
     if not parts.trainer.is_chief:
-        return _assist(parts, chosen, found, seeds)
+        return _assist(parts, chosen, found, seeds, options)
     values, exit_code = _train(parts, chosen, found, options, seed)
     return CommandResult(values, _in_words(values), exit_code)
 
@@ -109,7 +114,7 @@ def _train(
     run = found or runs.create(output, chosen.env)
     if found is None:
         runs.write_json(run.settings_file, _settings(chosen, seed, parts.schedule))
-    report, stopped_by = _fit(parts, chosen, run, seeds, options.checkpoint_minutes)
+    report, stopped_by = _fit(parts, chosen, run, seeds, options)
     threshold = parts.env.spec.reward_threshold if parts.env.spec else None
     title = f"{chosen.env}, {chosen.algorithm}, seed {seed}"
     curve, metrics = run.curve_file, run.metrics()
@@ -221,10 +226,14 @@ def _strategy(options: argparse.Namespace) -> tf.distribute.Strategy:
 
 
 def _assist(
-    parts: Parts, chosen: Preset, found: Run | None, seeds: Seeds
+    parts: Parts,
+    chosen: Preset,
+    found: Run | None,
+    seeds: Seeds,
+    options: argparse.Namespace,
 ) -> CommandResult:
     """Trains as a worker that is not the chief and writes nothing."""
-    _, stopped_by = _fit(parts, chosen, found, seeds)
+    _, stopped_by = _fit(parts, chosen, found, seeds, options)
     values = {"env": chosen.env, "env_steps": parts.trainer.env_steps}
     text = f"{chosen.env}: {values['env_steps']:,} steps; the chief has the run."
     return CommandResult(values, text, 0 if stopped_by is None else 128 + stopped_by)
@@ -279,7 +288,7 @@ def _fit(
     chosen: Preset,
     run: Run | None,
     seeds: Seeds,
-    minutes: float | None = None,
+    options: argparse.Namespace,
 ) -> tuple[Logs, int | None]:
     """Trains; returns a report of the supervised start, and the signal that came.
 
@@ -294,6 +303,7 @@ def _fit(
     callbacks: list[keras.callbacks.Callback] = []
     if run is not None and trainer.is_chief:
         callbacks = kind.callbacks(run, trainer, validation, schedule.total_steps)
+        callbacks += _boards(options, run)
     callbacks.append(stop)
     try:
         with stop.listening():
@@ -307,6 +317,7 @@ def _fit(
                     runs.write_json(run.pretraining_file, started)
             if run is not None and stop.received is None:
                 # Half a supervised start is not gone on from.
+                minutes = options.checkpoint_minutes
                 callbacks.append(Checkpoint(run.checkpoints, minutes, tell=_tell))
             trainer.fit(
                 env,
@@ -330,6 +341,19 @@ def _fit(
         validation.close()
     came = zip(_SIGNALS, said, strict=True)
     return started, next((number for number, count in came if count), None)
+
+
+def _boards(options: argparse.Namespace, run: Run) -> list[keras.callbacks.Callback]:
+    """Returns what writes for TensorBoard, if asked to, a folder for each run."""
+    import keras
+
+    if options.tensorboard is None:
+        return []
+    folder = run.directory / "tensorboard"
+    if options.tensorboard:
+        folder = Path(options.tensorboard)
+        folder = folder / run.directory.name if options.seeds > 1 else folder
+    return [keras.callbacks.TensorBoard(str(folder), write_graph=False)]
 
 
 def _tell(text: str) -> None:

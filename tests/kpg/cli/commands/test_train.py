@@ -24,6 +24,16 @@ TRAIN_KEYS = {
 }
 
 
+def test_a_board_needs_its_package(
+    kpg_command: Kpg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    result = kpg_command("train", "CartPole-v1", "--tensorboard")
+    assert result.code == 1 and 'pip install "kpg[tensorboard]"' in one_line(result)
+    assert not list(tmp_path.iterdir())
+
+
 def test_train_says_what_it_did(
     kpg_command: Kpg,
     run_directory: Path,
@@ -100,13 +110,17 @@ def test_train_with_another_algorithm(
 
 @pytest.mark.usefixtures("one_by_one")
 def test_train_on_a_host_environment(kpg_command: Kpg, tmp_path: Path) -> None:
+    board = tmp_path / "board"
     result = kpg_command(
         *("train", "Blackjack-v1", "--num-envs", 2, "--total-steps", 128),
         *("--set", "num_steps=32", "--set", "num_epochs=1"),
         *("--set", "minibatch_size=32", "--set", "jit_compile=False"),
         *("--set", "validation_episodes=2", "--output", tmp_path / "run", "--json"),
+        *("--tensorboard", board),
     )
     assert result.code == 0, result.err
+    for part in ("train", "validation"):
+        assert list((board / part).glob("events.*")), part
     # Half the rows of an iteration only begin new games, which cost nothing.
     assert 128 - 2 * 32 < result.values["env_steps"] <= 128
     assert result.values["solved"] is None  # Blackjack has no threshold.

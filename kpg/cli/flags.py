@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from typing_extensions import override
@@ -54,12 +54,39 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (`{self.prog} --help` shows more)\n")
 
 
+class _Completion(argparse.Action):
+    """Prints the script of a shell, and ends as `--help` does."""
+
+    commands: Mapping[str, _Parser]
+
+    @override
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        from kpg.cli import completion
+
+        for command in self.commands.values():
+            command.filled()
+        print(completion.script(parser, str(values)))
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands."""
     parser = _Parser(
         prog="kpg", description="Train, evaluate, export and serve policies."
     )
     parser.add_argument("--version", action="version", version=f"kpg {__version__}")
+    completion = parser.add_argument(
+        "--completion",
+        choices=("bash", "zsh", "fish"),
+        action=_Completion,
+        help='print what makes Tab complete: eval "$(kpg --completion bash)"',
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (does, fill) in _COMMANDS.items():
         # Abbreviated flags would change their meaning when a flag is added.
@@ -71,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help=text)
         text = "show logs and tracebacks in full"
         command.add_argument("--debug", action="store_true", help=text)
+    vars(completion)["commands"] = commands.choices
     return parser
 
 

@@ -20,10 +20,9 @@ from kpg.cli import (
     comparing,
     episode_statistics,
     plots,
-    preset,
+    request,
     resuming,
     runs,
-    setting_flags,
 )
 from kpg.cli.command_result import CommandResult, UsageError, usage_errors
 from kpg.cli.kind import Seeds, kind_of
@@ -65,8 +64,7 @@ class Parts(NamedTuple):
 
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
-    given = _given(options)
-    found = _found(options)
+    given, found = request.settings(options), request.run(options)
     if options.seeds > 1 and (found is not None or options.strategy is not None):
         raise UsageError(
             "Several seeds are trained from the start, on one device: leave --resume "
@@ -165,48 +163,6 @@ def _turns(chosen: Preset, numbers: Sequence[int]) -> Iterator[tuple[int, Parts]
         shared.env.seed, shared.validation.seed = seeds.environment, seeds.validation
         with population.seated(index) as trainer:
             yield number, shared._replace(trainer=trainer)
-
-
-def _found(options: argparse.Namespace) -> Run | None:
-    """Returns the run that goes on, if any."""
-    if options.resume is None:
-        if options.env is None:
-            raise UsageError(
-                "Say what to train on: `kpg train MountainCar-v0`, or `kpg train "
-                "--resume` to go on with a run. Received: no ENV"
-            )
-        if options.output is not None and options.strategy != "multiworker":
-            runs.check_new(options.output)  # of several workers the chief does it later
-        return None
-    if options.output is not None:
-        raise UsageError(
-            "A run goes on in its own directory; leave --output out. Received: "
-            f"--output {options.output} with --resume"
-        )
-    return resuming.find(options.resume, options.env)
-
-
-def _given(options: argparse.Namespace) -> Config:
-    """Returns the settings on the command line, by name, before TensorFlow loads."""
-    with usage_errors():
-        given = dict(map(preset.parse_assignment, options.assignments))
-        if options.config is not None:
-            configured = preset.read_settings(options.config)
-            options.env = _env_of(options.env, configured.pop("env", options.env))
-            given = configured | given
-        given |= setting_flags.settings_of(options)
-        if options.resume is None and options.env is not None:
-            kind_of(options.env).check(options.env, given)
-    return given
-
-
-def _env_of(typed: str | None, configured: str) -> str:
-    if typed not in (None, configured):
-        raise ValueError(
-            f"The configuration is of {configured}; give the same environment, or take "
-            f"it out of the file. Received: {typed}"
-        )
-    return configured
 
 
 def _strategy(options: argparse.Namespace) -> tf.distribute.Strategy:

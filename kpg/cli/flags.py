@@ -113,10 +113,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, help="seed of everything; default: 0")
     text = "train a run for each of N seeds, from --seed on; default: %(default)s"
     parser.add_argument("--seeds", metavar="N", type=_positive, default=1, help=text)
-    text = (
-        "override a setting by its name in Python, such as gamma=0.99, also one of a "
-    )
-    text += "trainer of your own; repeatable"
+    text = "override a setting by its name in Python, such as gamma=0.99, also one of "
+    text += "a trainer of your own; repeatable"
     _add_repeatable(parser, "--set", "assignments", "KEY=VALUE", text)
     text = "a JSON or YAML file of settings by name, or a run's settings.json; --set "
     text += "and the flags of settings go over it"
@@ -125,6 +123,11 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", help=text)
     text = "write events for TensorBoard; without DIR beside the run's other files"
     parser.add_argument("--tensorboard", metavar="DIR", nargs="?", const="", help=text)
+    text = (
+        "threads of one operation of TensorFlow; default: TF_NUM_INTRAOP_THREADS, or "
+    )
+    text += "one for small networks inside the graph, else TensorFlow's own choice"
+    parser.add_argument("--threads", metavar="N", type=_positive, help=text)
     text = "mirrored: all GPUs, or CPUs, of this machine; multiworker: what the "
     text += "environment variable TF_CONFIG names, see `kpg launch`; default: none"
     names = ("mirrored", "multiworker")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
@@ -37,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"kpg.cli.commands.{options.command}")
         result: CommandResult = module.run(options)
         text = to_json(result.values) if options.json and result.values else result.text
-        if text:
-            print(text, flush=True)
-        return result.exit_code
+        return _print(text) or result.exit_code
     except KeyboardInterrupt:
         print(f"kpg {options.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -48,6 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"kpg {options.command}: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+
+
+def _print(text: str) -> int:
+    """Prints a result; returns the exit code of SIGPIPE if nobody reads on, else 0."""
+    try:
+        if text:
+            print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0
 
 
 def _one_line(error: Exception) -> str:

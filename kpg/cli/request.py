@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kpg import checks
+from kpg import checks, imports
 from kpg.cli import preset, resuming, runs, setting_flags
 from kpg.cli.command_result import UsageError, usage_errors
 from kpg.cli.kind import kind_of
@@ -42,6 +42,19 @@ def _env_of(typed: str | None, configured: object) -> str | None:
 
 def run(options: argparse.Namespace) -> Run | None:
     """Returns the run that goes on, if any."""
+    found = _found(options)
+    if options.seeds > 1 and (found is not None or options.strategy is not None):
+        raise UsageError(
+            "Several seeds are trained from the start, on one device: leave --resume "
+            f"and --strategy out. Received: --seeds {options.seeds}"
+        )
+    if options.tensorboard is not None:
+        flag = "--tensorboard"
+        imports.optional("tensorboard", "tensorboard", "tensorboard", flag)
+    return found
+
+
+def _found(options: argparse.Namespace) -> Run | None:
     if options.resume is None:
         if options.env is None:
             raise UsageError(

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from kpg import imports
 from kpg.cli import (
     algorithms,
     comparing,
@@ -23,8 +22,9 @@ from kpg.cli import (
     request,
     resuming,
     runs,
+    threads,
 )
-from kpg.cli.command_result import CommandResult, UsageError, usage_errors
+from kpg.cli.command_result import CommandResult, usage_errors
 from kpg.cli.kind import Seeds, kind_of
 from kpg.cli.preset import Preset
 from kpg.cli.quiet_tensorflow import import_tensorflow
@@ -65,15 +65,7 @@ class Parts(NamedTuple):
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
     given, found = request.settings(options), request.run(options)
-    if options.seeds > 1 and (found is not None or options.strategy is not None):
-        raise UsageError(
-            "Several seeds are trained from the start, on one device: leave --resume "
-            f"and --strategy out. Received: --seeds {options.seeds}"
-        )
-    if options.tensorboard is not None:
-        wanted = "--tensorboard"
-        imports.optional("tensorboard", "tensorboard", "tensorboard", wanted)
-    import_tensorflow(options.debug)
+    import_tensorflow(options.debug, threads.wanted(options, found, given))
     if found is None:
         with usage_errors():
             chosen = kind_of(options.env).chosen_preset(options.env, given)

@@ -105,10 +105,11 @@ KINDS: dict[str, Callable[[], tf.distribute.Strategy]] = {
 @pytest.mark.parametrize(
     ("kind", "algorithm", "pair", "settings"),
     [
-        ("mirrored", "ActorCritic", MASKED, {"normalize_rewards": True}),
         *(
+            # The fast one is in `trainers/learning/test_replicas.py`.
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [
+                ("mirrored", "ActorCritic", MASKED, {"normalize_rewards": True}),
                 ("mirrored", "ActorCritic", PLAIN, MOMENTS),
                 ("mirrored", "REINFORCE", PLAIN, MOMENTS),
                 ("mirrored", "REINFORCE", MASKED, {}),
@@ -229,7 +230,7 @@ def writer(algorithm: str, settings: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
     [
-        ("REINFORCE", GROUPS),
+        pytest.param("REINFORCE", GROUPS, marks=pytest.mark.slow),
         pytest.param("REINFORCE", GREEDY, marks=pytest.mark.slow),
         pytest.param("ActorCritic", {}, marks=pytest.mark.slow),
         pytest.param("PPO", REFERENCE, marks=pytest.mark.slow),

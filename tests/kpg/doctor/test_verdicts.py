@@ -44,8 +44,8 @@ def test_a_healthy_environment_has_no_findings() -> None:
     ("change", "name"),
     [
         ({"max_steps": 7}, "time_limit_as_termination"),
-        ({"constant": -1.0}, "constant_rewards"),
-        ({}, "same_start"),
+        pytest.param({"constant": -1.0}, "constant_rewards", marks=pytest.mark.slow),
+        pytest.param({}, "same_start", marks=pytest.mark.slow),
     ],
 )
 def test_what_may_be_intended_is_a_note(change: dict[str, Any], name: str) -> None:

@@ -84,7 +84,7 @@ def test_more_epochs_follow(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize("pickled", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_host_environments_go_on(pickled: bool, tmp_path: Path) -> None:
     kind: Any = Drawing if pickled else Kept
     how: Any = {"pickle_environments": pickled}

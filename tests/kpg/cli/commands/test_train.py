@@ -82,7 +82,12 @@ def test_train_leaves_a_run_directory(run_directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "algorithm", [pytest.param("ActorCritic", marks=pytest.mark.slow), "REINFORCE"]
+    "algorithm",
+    [
+        # `test_algorithms.py` trains with one's own algorithm, by the same way.
+        pytest.param("ActorCritic", marks=pytest.mark.slow),
+        pytest.param("REINFORCE", marks=pytest.mark.slow),
+    ],
 )
 def test_train_with_another_algorithm(
     kpg_command: Kpg, tmp_path: Path, algorithm: str

@@ -62,6 +62,7 @@ def test_fit_learns_cartpole(strategy: tf.distribute.Strategy) -> None:
     assert_copies_agree(strategy, trainer)
 
 
+@pytest.mark.slow
 def test_replicas_agree_and_are_saved_as_one(
     strategy: tf.distribute.Strategy,
     make_trainer: Callable[..., Any],

@@ -58,6 +58,7 @@ def test_what_may_be_intended_is_a_note(change: dict[str, Any], name: str) -> No
     assert [(finding.name, finding.note) for finding in findings] == [(name, True)]
 
 
+@pytest.mark.slow
 def test_a_trainer_that_normalises_is_asked_for_no_more() -> None:
     env = Huge()
     trainer = trainer_for(env, normalize_observations=True)

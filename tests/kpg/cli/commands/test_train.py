@@ -179,10 +179,8 @@ def test_a_configuration_of_something_else_is_refused(
     assert not (tmp_path / "r").exists()
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # `test_recording.py` has the fast one, in one process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_stops_and_saves(
     kpg_command: Kpg, tmp_path: Path, number: signal.Signals
 ) -> None:

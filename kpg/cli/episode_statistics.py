@@ -28,6 +28,8 @@ def summary(returns: Sequence[float], length_mean: float) -> Config:
 
 def in_words(values: Config) -> str:
     """Writes a summary as one line."""
+    if not values["episodes"]:
+        return "no whole episode"
     spread = values["return_ci95"]
     interval = "" if math.isnan(spread) else f" ± {spread:.2f} (95 %)"
     plural = "" if values["episodes"] == 1 else "s"

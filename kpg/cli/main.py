@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 
 from kpg.cli import flags
-from kpg.cli.command_result import CommandResult, UsageError
+from kpg.cli.command_result import INTERRUPTED, CommandResult, UsageError
 from kpg.cli.runs import to_json
 from kpg.graph import caching
 
@@ -38,17 +38,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"kpg.cli.commands.{options.command}")
         result: CommandResult = module.run(options)
         text = to_json(result.values) if options.json and result.values else result.text
-        if text:
-            print(text, flush=True)
-        return result.exit_code
+        return _print(text) or result.exit_code
     except KeyboardInterrupt:
         print(f"kpg {options.command}: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     except Exception as error:  # one readable line, whatever it was
         if options.debug:
             traceback.print_exc()
         print(f"kpg {options.command}: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+
+
+def _print(text: str) -> int:
+    """Prints a result; returns the exit code of SIGPIPE if nobody reads on, else 0."""
+    try:
+        if text:
+            print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0
 
 
 def _one_line(error: Exception) -> str:

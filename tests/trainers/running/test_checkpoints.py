@@ -171,6 +171,7 @@ def test_callbacks_remember(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+@pytest.mark.slow
 def test_what_stopped_early_stays_so_unless_there_is_more_patience(
     tmp_path: Path,
 ) -> None:

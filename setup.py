@@ -101,6 +101,8 @@ SERVE = [
     "waitress>=3.0.1",
 ]
 
+TUNE = ["optuna>=4.0"]
+
 EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
@@ -113,7 +115,8 @@ EXTRAS = {
     "gguf": GGUF,
     "onnx": ONNX,
     "serve": SERVE,
-    "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, "tensorboard>=2.18"],
+    "tune": TUNE,
+    "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, *TUNE, "tensorboard>=2.18"],
 }
 
 
@@ -137,7 +140,7 @@ setup(
     package_dir=PACKAGE_DIR,
     package_data={
         "kpg": ["py.typed"],
-        "kpg.cli": ["presets/*.json"],
+        "kpg.cli": ["presets/*.json", "spaces/*.json"],
         "kpg.cli.language": ["presets/*.json"],
     },
     include_package_data=False,

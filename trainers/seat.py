@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kpg import checks
-from kpg.trainers.running.inputs import Inputs, Path, differences, get
+from kpg.trainers.running.inputs import Inputs, Path, differences, get, places
 from kpg.trainers.running.programs import Left
 from kpg.trainers.trainer import Trainer
 from kpg.trainers.variables import assign, values_of, variables_of
@@ -26,15 +26,18 @@ class Seat:
     Args:
         trainer: No member, or the others would change it.
         members: The trainers that take turns.
+        inputs: Names of numbers that are inputs even if they do not differ.
 
     Raises:
         ValueError: If they differ in what a program cannot take.
     """
 
-    def __init__(self, trainer: Trainer, members: Sequence[Trainer]) -> None:
+    def __init__(
+        self, trainer: Trainer, members: Sequence[Trainer], inputs: Sequence[str] = ()
+    ) -> None:
         self.trainer = trainer
         self.members = list(members)
-        paths: set[Path] = set()
+        paths = {path for path in places(trainer.settings) if path[-1] in inputs}
         for member in self.members:
             paths |= _differing(trainer, member)
         with trainer.distribute_strategy.scope():
@@ -46,6 +49,17 @@ class Seat:
 
     def _all(self, path: Path) -> list[float]:
         return [float(get(own.settings, path)) for own in self.members]
+
+    def take(self, members: Sequence[Trainer]) -> bool:
+        """Takes other members in place of all, if the programs fit them."""
+        known = self.inputs.numbers.keys()
+        if any(_differing(self.trainer, member) - known for member in members):
+            return False
+        before, self.members, self._left = self.members, list(members), {}
+        if not self.inputs.answered():
+            self.members = before
+            return False
+        return True
 
     @contextlib.contextmanager
     def lent(self, member: Trainer) -> Iterator[Trainer]:

@@ -6,7 +6,7 @@ import argparse
 import functools
 from typing import TYPE_CHECKING
 
-from kpg.cli import algorithms, client_flags, serving_flags
+from kpg.cli import algorithms, client_flags, serving_flags, tuning_flags
 from kpg.version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
     text = "Gymnasium id, a run, or the directory of a SavedModel or of its versions"
     doctor.add_argument("target", metavar="TARGET", help=text)
     _add_launch(commands)
+    does = "search settings with which an environment is learned"
+    tune = _add(commands, "tune", does)
+    tuning_flags.add_to(tune, _positive, _seed, _minutes)
     does = "a table of runs; those that differ only in their seeds are one row"
     _add_runs(_add(commands, "compare", does))
     plot = _add(commands, "plot", "draw the learning curves of runs, as in compare")

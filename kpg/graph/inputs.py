@@ -27,14 +27,20 @@ class Number(InputNumber):
         name: The setting's, for messages.
         values: Returns all values that it takes.
         read: Builds graph that reads the present one, a scalar float64 tensor.
+        asked: Where each question is noted: what answers it, and the answer.
     """
 
     def __init__(
-        self, name: str, values: Callable[[], list[float]], read: Callable[[], Tensor]
+        self,
+        name: str,
+        values: Callable[[], list[float]],
+        read: Callable[[], Tensor],
+        asked: list[tuple[Callable[[], set[bool]], bool]] | None = None,
     ) -> None:
         self.name = name
         self.values = values
         self.read = read
+        self._asked = [] if asked is None else asked
 
     def __tf_tensor__(
         self, dtype: tf.DType | None = None, name: str | None = None
@@ -55,17 +61,27 @@ class Number(InputNumber):
             exact = other.read() if isinstance(other, Number) else float(other)
             return work(self.read(), exact)
 
-        return Number(self.name, results, read)
+        return Number(self.name, results, read, self._asked)
 
     def answer(self, other: object, question: _Operation) -> object:
         """Returns the one answer for all values, or a tensor's for a tensor."""
         if not isinstance(other, (int, float, Number)):
             return self.computed(other, question)
-        pairs = zip(self.values(), self._all(other), strict=True)
-        answers = {bool(question(*pair)) for pair in pairs}
-        if len(answers) > 1:
+
+        def answers() -> set[bool]:
+            pairs = zip(self.values(), self._all(other), strict=True)
+            return {bool(question(*pair)) for pair in pairs}
+
+        found = answers()
+        if len(found) > 1:
             self._refuse()
-        return answers.pop()
+        (answer,) = found
+        self._asked.append((answers, answer))
+        return answer
+
+    def answered(self) -> bool:
+        """Whether all that was asked so far has the same answers for today's values."""
+        return all(answers() == {answer} for answers, answer in self._asked)
 
     def _all(self, other: float | Number) -> list[float]:
         own = self.values()

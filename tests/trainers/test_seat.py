@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,8 +10,6 @@ import pytest
 import kpg
 from kpg.trainers.seat import Seat
 from tests.trainers.test_population import maker
-
-Make = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +38,18 @@ def test_settings_that_programs_are_made_of_are_refused_by_name(
 
 
 def test_other_optimizers_weights_and_algorithms_are_refused(
-    first: Any, make_trainer: Make
+    first: Any,
 ) -> None:
     other = maker("PPO", num_steps=4, minibatch_size=4)(1)
     other.compile(keras.optimizers.Adam(1e-3, beta_1=0.5), 2, False)
     with pytest.raises(ValueError, match=r"optimizer\.beta_1=0\.9.*beta_1=0\.5"):
         Seat(first, [other])
-    wide = make_trainer("PPO", num_steps=4, minibatch_size=4, num_epochs=10)
+    env = kpg.make("Acrobot-v1")
+    models: Any = [
+        kpg.models.Policy(env.observation_space, env.action_space, hidden_units=(8,)),
+        kpg.models.Critic(env.observation_space, hidden_units=(8,)),
+    ]
+    wide = kpg.trainers.PPO(*models, num_steps=4, minibatch_size=4)
     wide.compile(keras.optimizers.Adam(epsilon=1e-5), 2, False)
     with pytest.raises(ValueError, match="`weights` must be equal"):
         Seat(first, [wide])

@@ -42,6 +42,10 @@ class Inputs:
         for path, variable in self._present.items():
             variable.assign(get(settings, path))
 
+    def answered(self) -> bool:
+        """Whether what was asked of the numbers so far has the same answers now."""
+        return all(number.answered() for number in self.numbers.values())
+
     def within(self, settings: _S) -> _S:
         """Returns settings with these numbers in place of their own."""
         return _within(settings, self.numbers)
@@ -76,10 +80,19 @@ def differences(first: Any, other: Any) -> Iterator[tuple[Path, bool]]:
             for path, taken in differences(one, two):
                 yield (field.name, *path), taken
         else:
-            yield (
-                (field.name,),
-                "float" in str(field.type) and all(map(_is_number, (one, two))),
-            )
+            taken = "float" in str(field.type)
+            yield (field.name,), taken and _is_number(one) and _is_number(two)
+
+
+def places(settings: Any) -> Iterator[Path]:
+    """Yields where settings have numbers that a program can take."""
+    for field in dataclasses.fields(settings):
+        own = getattr(settings, field.name)
+        if isinstance(own, Value):
+            for path in places(own):
+                yield (field.name, *path)
+        elif "float" in str(field.type) and _is_number(own):
+            yield (field.name,)
 
 
 def _is_number(value: object) -> bool:

@@ -59,7 +59,7 @@ def test_questions_of_python_have_one_answer_for_all_values() -> None:
         lambda: both > 0.3,
         lambda: bool(number(0.0, 1.0)),
         lambda: float(both),
-        lambda: range(both),
+        lambda: int(both),
     ):
         with pytest.raises(
             ValueError, match=r"`gamma` decides.*one of|`gamma` decides"

@@ -70,6 +70,7 @@ REQUIRES = [
 TOOLS = [
     "build>=1.2",
     "imageio-ffmpeg>=0.5",
+    "keras-tuner>=1.4",
     "mypy>=1.11",
     "prometheus_client>=0.20",
     "pyright[nodejs]>=1.1.390",

@@ -129,6 +129,14 @@ def drawn(space: Space, trial: Suggests) -> Config:
     return {name: own.suggested(trial, name) for name, own in space.items()}
 
 
+def first(space: Space) -> Config:
+    """Returns settings that are in the space."""
+    return {
+        name: own.low if isinstance(own, Range) else own.values[0]
+        for name, own in space.items()
+    }
+
+
 def told(space: Space, settings: Mapping[str, object]) -> Config:
     """Returns the settings that are in the space as parameters of a trial."""
     found: Config = {}

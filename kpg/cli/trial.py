@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kpg.cli.commands.train import Parts, build
-from kpg.cli.kind import Seeds
+from kpg.cli.kind import Seeds, kind_of
 from kpg.cli.preset import Preset
 from kpg.cli.recording import StopOnSignal
 from kpg.trainers.seat import Seat
@@ -73,6 +73,10 @@ class Trials:
             KeyboardInterrupt: If a signal came.
         """
         members = [build(chosen, Seeds.derived(seed)) for seed in self.seeds]
+        for seed, own in zip(self.seeds, members, strict=True):
+            first = Seeds.derived(seed).pretraining
+            policy = own.trainer.policy
+            kind_of(chosen.env).pretrain(policy, chosen, first, [self.stop])
         try:
             seat, parts = self._programs(chosen, members)
         finally:

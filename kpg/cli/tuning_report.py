@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kpg import files
 from kpg.cli import plots, runs
 from kpg.cli import study as studies
+from kpg.cli.tuning import Tuning
 from kpg.types import Config
-
-if TYPE_CHECKING:
-    from kpg.cli.commands.tune import Tuning
 
 _BEST = 10
 

@@ -4,65 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpg import imports
-from kpg.cli import preset
+from kpg.cli import space
 from kpg.cli.command_result import CommandResult, usage_errors
-from kpg.cli.kind import kind_of
-from kpg.cli.preset import Preset
 from kpg.cli.quiet_tensorflow import import_tensorflow
-from kpg.types import Config
+from kpg.cli.tuning import Tuning
 
 if TYPE_CHECKING:
-    from kpg.cli.space import Space
     from kpg.cli.trial import Trials
-
-
-class Tuning:
-    """A search: what stays, what is tried, and where it is kept."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        from kpg.cli import space
-
-        self.options = options
-        self.given = _given(options)
-        self.base = kind_of(options.env).chosen_preset(options.env, self.given)
-        self.space: Space = space.read(self.base.algorithm, options.space)
-        self.preset_of({})
-        name = re.sub(r"[^\w.-]+", "-", f"{self.base.env}-{self.base.algorithm}")
-        self.directory = Path(options.output or Path("tuning") / name)
-        self.storage = options.storage or str(self.directory / "study.db")
-        self.seeds = range(options.seed, options.seed + options.seeds)
-
-    def preset_of(self, settings: Config) -> Preset:
-        """Returns the preset of a trial; a `ValueError` if a name is not known."""
-        searched = {name: settings.get(name) for name in self.space} if settings else {}
-        return kind_of(self.options.env).chosen_preset(
-            self.options.env, {**self.given, **searched}
-        )
-
-    def identity(self) -> Config:
-        """Returns what all processes of a study must agree on."""
-        return {
-            "env": self.base.env,
-            "algorithm": self.base.algorithm,
-            "seeds": list(self.seeds),
-            "settings": dataclasses.asdict(self.base),
-            "space": {k: dataclasses.asdict(own) for k, own in self.space.items()},
-        }
-
-    def started_with(self) -> Config:
-        """Returns the settings that the search begins with, as far as it tries them."""
-        from kpg.cli import space
-
-        own = {**self.base.trainer, "learning_rate": self.base.learning_rate}
-        return space.told(self.space, own)
 
 
 def run(options: argparse.Namespace) -> CommandResult:
@@ -79,13 +33,11 @@ def run(options: argparse.Namespace) -> CommandResult:
     found = studies.opened(tuning.storage, tuning.identity(), options.seed)
     if not found.trials:
         found.enqueue_trial(tuning.started_with(), skip_if_exists=True)
-    stop, search = StopOnSignal(), None
-    numbers = [name for name, own in tuning.space.items() if hasattr(own, "low")]
-    trials = Trials(tuning.seeds, numbers, stop)
+    stop = StopOnSignal()
+    trials = Trials(tuning.seeds, tuning.numbers(), stop)
     try:
         with stop.listening(), studies.readable(tuning.storage):
-            search = _Search(tuning, trials, found)
-            search.run()
+            _Search(tuning, trials, found).run()
     except KeyboardInterrupt:
         if stop.received is None:
             raise
@@ -124,8 +76,6 @@ class _Search:
         """Returns the median over the seeds of their last validated returns."""
         from optuna import TrialPruned
 
-        from kpg.cli import space
-
         chosen = self.tuning.preset_of(space.drawn(self.tuning.space, trial))
         trial.set_user_attr("preset", dataclasses.asdict(chosen))
         medians: list[float] = []
@@ -158,20 +108,3 @@ class _Search:
         state = trial.state.name.lower()
         line = f"trial {trial.number} {state}: {told}{leader}"
         print(line, file=sys.stderr, flush=True)
-
-
-def _given(options: argparse.Namespace) -> Config:
-    """Returns the settings on the command line, by name."""
-    settings: Config = {}
-    if options.config is not None:
-        settings = preset.read_settings(options.config)
-        env = settings.pop("env", options.env)
-        if env != options.env:
-            raise ValueError(
-                f"The configuration is of {env}; give the same environment, or take it "
-                f"out of the file. Received: {options.env}"
-            )
-    settings |= dict(map(preset.parse_assignment, options.assignments))
-    if options.algorithm is not None:
-        settings["algorithm"] = options.algorithm
-    return settings

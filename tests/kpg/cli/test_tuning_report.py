@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from kpg.cli import preset, tuning_report
+from kpg.cli import preset, space, tuning_report
 from tests.kpg.cli.test_tuning import tuning
 
 
@@ -21,8 +21,10 @@ def test_the_best_trial_is_a_preset_and_all_are_a_page(tmp_path: Path) -> None:
     )
     assert not (tmp_path / "best.json").exists()
 
+    first = space.first(found.space)
+
     def objective(trial: Any) -> float:
-        chosen = found.preset_of({"gamma": 0.9 + trial.number / 100})
+        chosen = found.preset_of({**first, "gamma": 0.9 + trial.number / 100})
         trial.set_user_attr("preset", dataclasses.asdict(chosen))
         trial.set_user_attr("returns", [100.0, 200.0 + trial.number])
         trial.report(150.0 + trial.number, 1)

@@ -84,7 +84,7 @@ def search(
     path: Path,
     trials: Sequence[int],
     returns: Sequence[float],
-    settings: Sequence[Mapping[str, object]],
+    settings: Sequence[Mapping[str, Any]],
     *,
     title: str,
 ) -> None:
@@ -105,7 +105,7 @@ def search(
     for name, axes in zip(names, places, strict=False):
         values = trials if name == "trial" else [own[name] for own in settings]
         plain = all(isinstance(value, (int, float)) for value in values)
-        if plain and min(values) > 0 and max(values) > 30 * min(values):  # type: ignore[type-var]
+        if plain and min(values) > 0 and max(values) > 30 * min(values):
             axes.set_xscale("log")
         axes.plot(values if plain else list(map(str, values)), returns, "o", alpha=0.6)
         axes.set(xlabel=name)

@@ -37,13 +37,15 @@ def test_trials_share_programs_and_train_as_one_fit_does() -> None:
 
     def judge(epoch: int, returns: list[float]) -> bool:
         seen.append((epoch, returns))
-        return epoch < 1
+        return goes_on
 
-    assert not trials.run(chosen, judge)  # at epoch 1 of 2 there is nothing to cut yet
+    goes_on = False
+    assert not trials.run(chosen, judge) and [epoch for epoch, _ in seen] == [1]
     (kept,) = trials._kept.values()
     seen.clear()
     other = dataclasses.replace(chosen, trainer={**chosen.trainer, "gamma": 0.5})
-    assert trials.run(other, lambda epoch, returns: not seen.append((epoch, returns)))
+    goes_on = True
+    assert trials.run(other, judge)
     assert [epoch for epoch, _ in seen] == [1, 2]
     assert list(trials._kept.values()) == [kept]
     assert traces(kept.seat.trainer) == 1

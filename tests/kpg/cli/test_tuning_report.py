@@ -28,7 +28,7 @@ def test_the_best_trial_is_a_preset_and_all_are_a_page(tmp_path: Path) -> None:
         trial.set_user_attr("preset", dataclasses.asdict(chosen))
         trial.set_user_attr("returns", [100.0, 200.0 + trial.number])
         trial.report(150.0 + trial.number, 1)
-        return 150.0 + trial.number / 2
+        return 150.0 + float(trial.number) / 2
 
     study.optimize(objective, n_trials=3)
     values = tuning_report.write(found, study)

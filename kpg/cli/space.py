@@ -27,14 +27,17 @@ class Suggests(Protocol):
 
     def suggest_categorical(self, name: str, choices: list[object]) -> object:
         """Returns one of the choices."""
+        ...
 
     def suggest_float(
         self, name: str, low: float, high: float, *, log: bool = False
     ) -> float:
         """Returns a number of a range."""
+        ...
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         """Returns a whole number of a range."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

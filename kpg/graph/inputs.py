@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import tensorflow as tf
 from typing_extensions import override
@@ -12,7 +12,7 @@ from typing_extensions import override
 from kpg import checks
 from kpg.types import InputNumber, Tensor
 
-_Operation = Callable[[object, object], object]
+_Operation = Callable[[Any, Any], Any]
 
 
 class Number(InputNumber):

@@ -55,7 +55,7 @@ class Number(InputNumber):
 
         def results() -> list[float]:
             pairs = zip(self.values(), self._all(other), strict=True)
-            return [work(*pair) for pair in pairs]  # type: ignore[misc]
+            return [work(*pair) for pair in pairs]
 
         def read() -> Tensor:
             exact = other.read() if isinstance(other, Number) else float(other)

@@ -85,17 +85,6 @@ def maker(algorithm: str, **arguments: Any) -> Callable[..., Any]:
             2,
             {
                 **{"num_steps": 4, "num_epochs": 2, "minibatch_size": 4, **FULL},
-                **{"learning_rate_schedule": "adaptive_kl"},
-            },
-            OF_PPO,
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "PPO",
-            "graph",
-            2,
-            {
-                **{"num_steps": 4, "num_epochs": 2, "minibatch_size": 4, **FULL},
                 "reference": KL(0.1, target=0.01),
             },
             None,
@@ -219,6 +208,36 @@ def test_what_is_no_population_is_refused(make_trainer: Make) -> None:
         Population(lambda seed: uncompiled, 2)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "varied"),
+    [
+        ("ActorCritic", {"num_steps": 2, "normalize_rewards": True}, OF_ALL),
+        pytest.param(
+            "PPO",
+            {
+                **{"num_steps": 4, "num_epochs": 2, "minibatch_size": 4, **FULL},
+                **{"learning_rate_schedule": "adaptive_kl"},
+            },
+            OF_PPO,
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_numbers_are_inputs_of_one_graph_and_make_what_constants_do(
+    algorithm: str, settings: Any, varied: Any
+) -> None:
+    make = maker(algorithm, **settings)
+    options: dict[str, Any] = {"steps_per_epoch": 2, "verbose": 0}
+    population = Population(make, [3], varied)
+    population.fit(kpg.make("CartPole-v1", num_envs=2), **options)
+    assert traces(population._seat.trainer) == 1
+    for member, own in zip(population.members, population.settings, strict=True):
+        alone = make(3, **own)
+        alone.fit(kpg.make("CartPole-v1", num_envs=2), **options)
+        for got, want in zip(weights(member), weights(alone), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
 def test_members_are_lists_of_settings_with_each_seed() -> None:
     assert grid(a=[1, 2], b=[3]) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
     make = maker("ActorCritic", num_steps=2)
@@ -230,7 +249,6 @@ def test_members_are_lists_of_settings_with_each_seed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_by_one")
 def test_with_xla_members_are_what_they_are_among_others() -> None:
     settings = {**FULL, "num_steps": 8, "num_epochs": 2, "minibatch_size": 8}
     make = maker("PPO", jit_compile=True, **settings)

@@ -28,7 +28,6 @@ def test_a_trial_is_judged_at_most_ten_times() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_by_one")
 def test_trials_share_programs_and_train_as_one_fit_does() -> None:
     chosen = Environments().chosen_preset("CartPole-v1", SMALL)
     stop = StopOnSignal()

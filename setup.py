@@ -75,6 +75,7 @@ REQUIRES = [
 TOOLS = [
     "build>=1.2",
     "imageio-ffmpeg>=0.5",
+    "keras-tuner>=1.4",
     "mypy>=1.11",
     "prometheus_client>=0.20",
     "pyright[nodejs]>=1.1.390",
@@ -106,6 +107,8 @@ SERVE = [
     "waitress>=3.0.1",
 ]
 
+TUNE = ["optuna>=4.0"]
+
 EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
@@ -118,7 +121,8 @@ EXTRAS = {
     "gguf": GGUF,
     "onnx": ONNX,
     "serve": SERVE,
-    "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, "tensorboard>=2.18"],
+    "tune": TUNE,
+    "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, *TUNE, "tensorboard>=2.18"],
 }
 
 
@@ -142,7 +146,7 @@ setup(
     package_dir=PACKAGE_DIR,
     package_data={
         "kpg": ["py.typed"],
-        "kpg.cli": ["presets/*.json"],
+        "kpg.cli": ["presets/*.json", "spaces/*.json"],
         "kpg.cli.language": ["presets/*.json"],
     },
     include_package_data=False,

@@ -29,7 +29,7 @@ def test_settings_stay_or_begin_the_search(tmp_path: Path) -> None:
     assert found.started_with() == {
         **{"learning_rate": 1e-4, "num_steps": 128, "num_epochs": 20},
         **{"minibatch_size": 256, "1 - gamma": pytest.approx(0.05)},
-        **{"gae_lambda": 0.8, "clip_range": 0.2},
+        **{"gae_lambda": 0.95, "clip_range": 0.2},
     }
     assert "gamma" in found.numbers() and "num_steps" not in found.numbers()
     chosen = found.preset_of({"gamma": 0.5, "num_epochs": 5})

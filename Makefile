@@ -12,10 +12,13 @@ SUPPORTED := import ensurepip, sys, venv; \
 find_python = $(shell for name in $(CANDIDATES); do \
 	$$name -c '$(SUPPORTED)' >/dev/null 2>&1 && { echo $$name; break; }; done)
 
-# The stamp names what was installed, and where: another lock, another setup.py or
-# another place installs anew.
-STAMP := $(VENV)/installed-$(shell \
-	(pwd; cat $(LOCK) setup.py) | cksum | cut -d ' ' -f 1)
+# The stamps name what was installed, and where: another lock, another setup.py or
+# another place installs anew. The first is for what running kpg needs, the second for
+# what working on it needs as well.
+SUM := $(shell (pwd; cat $(LOCK) setup.py) | cksum | cut -d ' ' -f 1)
+RUNNING := $(VENV)/running-$(SUM)
+STAMP := $(VENV)/installed-$(SUM)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # NumPy's types for Python 3.10 have other parameters than those from 3.11 on.
 TYPED := import sys; sys.exit(sys.version_info < (3, 11))
@@ -42,9 +45,9 @@ help:
 
 setup: $(STAMP)
 
-# Everything comes from the lock; the last line adds only kpg itself, as a link to the
-# checkout.
-$(STAMP):
+# The lock holds every version, of the tools too: as a constraint it installs only what
+# kpg asks for. kpg itself is a link to the checkout.
+$(RUNNING):
 	@python='$(or $(PYTHON),$(find_python))'; \
 	if ! "$$python" -c '$(SUPPORTED)' >/dev/null 2>&1; then \
 		echo "kpg needs Python 3.10, 3.11, 3.12 or 3.13 with its venv module." >&2; \
@@ -54,16 +57,22 @@ $(STAMP):
 	fi; \
 	echo "Setting up $(VENV) with $$("$$python" --version) (once, some minutes)"; \
 	"$$python" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(LOCK)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--no-build-isolation --no-deps --editable .
+	$(PIP) install --constraint $(LOCK) setuptools
+	$(PIP) install --constraint $(LOCK) --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP)
-	$(BIN)/python examples/demo.py
+$(STAMP): $(RUNNING)
+	$(PIP) install --requirement $(LOCK)
+	@touch $@
 
-demo-text: $(STAMP)
-	$(BIN)/python examples/demo_text.py
+demo: SCRIPT := demo.py
+demo-text: SCRIPT := demo_text.py
+demo demo-text: $(RUNNING)
+	$(BIN)/python examples/$(SCRIPT)
+	@echo
+	@echo "To go on by yourself:"
+	@echo "    . $(BIN)/activate"
+	@echo "    kpg --help"
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -90,7 +99,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 lock: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile setup.py --extra dev --universal --python-version 3.10 \
 		--upgrade --no-annotate --custom-compile-command "make lock" \
 		--output-file $(LOCK)
@@ -101,12 +110,12 @@ benchmark: SCRIPT := compare.py
 benchmark-language: SCRIPT := language.py
 benchmark-gpu: SCRIPT := gpu/table.py
 benchmark benchmark-language benchmark-gpu: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	$(PIP) install --quiet \
 		-r benchmarks/requirements/kpg.txt
 	$(BIN)/python benchmarks/$(SCRIPT) --peers $(PEERS) $(RUN)
 
 benchmark-lock: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(PIP) install --quiet uv
 	cd benchmarks/requirements && for list in *.in; do \
 		$(abspath $(BIN))/uv pip compile $$list --config-file uv.toml --universal \
 			--python-version 3.10 --upgrade --no-annotate --quiet \

@@ -24,7 +24,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TYPED := import sys; sys.exit(sys.version_info < (3, 11))
 
 .PHONY: help setup demo demo-text test test-slow lint types format lock clean
+.PHONY: docs docs-serve docs-lock notebooks
 .PHONY: benchmark benchmark-language benchmark-gpu benchmark-lock
+
+# The site is built without TensorFlow, from what its own lock names, on Python 3.11 or
+# later.
+DOCS := .venv-docs
+DOCS_LOCK := docs/requirements.lock
+DOCS_STAMP := $(DOCS)/installed-$(shell cksum < $(DOCS_LOCK) | cut -d ' ' -f 1)
 
 # What kpg is compared with has dependencies of its own.
 PEERS := .venv-peers
@@ -37,6 +44,9 @@ help:
 	@echo "make setup      only the virtual environment, in $(VENV)"
 	@echo "make lint       format, lint and types, without the tests"
 	@echo "make format     rewrite the files as the formatter wants them"
+	@echo "make docs       build the site into site/, or fail at a dead link (150 MB to install)"
+	@echo "make docs-serve show the site while you write"
+	@echo "make notebooks  write docs/notebooks/*.ipynb from their pages, and run them"
 	@echo "make lock       renew $(LOCK) from setup.py"
 	@echo "make benchmark  side by side with other libraries (10 GB to install, hours)"
 	@echo "make benchmark-language  the same of language models (6 GB, half an hour)"
@@ -104,6 +114,31 @@ lock: $(STAMP)
 		--upgrade --no-annotate --custom-compile-command "make lock" \
 		--output-file $(LOCK)
 
+$(DOCS_STAMP):
+	@python='$(or $(PYTHON),$(find_python))'; "$$python" -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--requirement $(DOCS_LOCK)
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	$(DOCS)/bin/zensical build --clean --strict
+
+docs-serve: $(DOCS_STAMP)
+	$(DOCS)/bin/zensical serve
+
+docs-lock: $(STAMP)
+	$(PIP) install --quiet uv
+	$(BIN)/python -c 'from importlib.metadata import requires; print(*(one.split(";")[0] \
+		for one in requires("kpg") if "docs" in one), sep="\n")' \
+		| $(BIN)/uv pip compile - --universal --python-version 3.11 --upgrade \
+		--no-annotate --custom-compile-command "make docs-lock" \
+		--output-file $(DOCS_LOCK)
+
+notebooks: $(STAMP)
+	$(PIP) install --quiet --constraint $(LOCK) --no-build-isolation \
+		--editable ".[notebooks]"
+	$(BIN)/python -m tests.notebooks
+
 # What is compared needs more environments than kpg itself, and uv makes those of the
 # peers. RUN="--runs 1 --work cart_pole" does a part; what was done is not done again.
 benchmark: SCRIPT := compare.py
@@ -124,6 +159,7 @@ benchmark-lock: $(STAMP)
 	done
 
 clean:
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info runs servables
+	rm -rf $(VENV) $(DOCS) $(PEERS) build dist *.egg-info src/*.egg-info
+	rm -rf runs servables site .cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -65,11 +65,10 @@ SERVE = [
     "waitress>=3.0.1",
 ]
 
-# The site; docs/requirements.lock pins it, since no other command needs it.
-DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"]
-
-# What its three notebooks run in.
-NOTEBOOKS = ["nbclient>=0.10", "ipykernel>=6.29"]
+# The site, which is built without kpg (ruff breaks its signatures into lines), and what
+# runs its notebooks.
+DOCS = ["zensical>=0.0.70", "mkdocstrings[python]>=1", "ruff>=0.8"]
+NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]
 
 EXTRAS = {
     # By what one wants to do ...
@@ -89,8 +88,9 @@ EXTRAS = {
     "tensorboard": ["tensorboard>=2.18"],
     # ... and for those who work on kpg itself.
     "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, "tensorboard>=2.18"],
-    "docs": [*DOCS, *NOTEBOOKS],
+    "docs": DOCS,
     "examples": [*TEXT, *GGUF, *TRANSLATIONS],
+    "notebooks": NOTEBOOKS,
 }
 
 KEYWORDS = [

@@ -1,0 +1,76 @@
+"""The notebooks, made of the pages of their names: `python -m tests.notebooks`.
+
+A page of `docs/notebooks` is the source: its text and its code become cells, and each
+notebook is run from top to bottom, so that it has outputs. `make notebooks` installs
+what that needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.pages import DOCS, text_of
+
+FOLDER = DOCS / "notebooks"
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def cells_of(page: Path) -> list[dict[str, Any]]:
+    """Returns the cells that a page becomes, without outputs."""
+    parts = re.split(r"^```python\n(.*?)^```$", text_of(page), flags=re.DOTALL | re.M)
+    cells = []
+    for number, text in enumerate(parts):
+        if not text.strip():
+            continue
+        cell: dict[str, Any] = {
+            "cell_type": "code" if number % 2 else "markdown",
+            "id": f"cell-{number}",
+            "metadata": {},
+            "source": text.strip().splitlines(keepends=True),
+        }
+        if number % 2:
+            cell |= {"execution_count": None, "outputs": []}
+        cells.append(cell)
+    return cells
+
+
+def notebook_of(page: Path) -> dict[str, Any]:
+    """Returns the notebook that a page becomes, in Jupyter's format."""
+    return {
+        "cells": cells_of(page),
+        "metadata": {"kernelspec": KERNEL, "language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def write(page: Path) -> None:
+    """Runs the notebook of a page and writes it beside it, outputs included."""
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.from_dict(notebook_of(page))
+    with tempfile.TemporaryDirectory() as folder:
+        resources = {"metadata": {"path": folder}}
+        nbclient.NotebookClient(
+            notebook, timeout=None, startup_timeout=600, resources=resources
+        ).execute()
+    for cell in notebook.cells:
+        cell.metadata.clear()  # when it ran is of no interest
+    text = json.dumps(notebook, indent=1, ensure_ascii=False)
+    page.with_suffix(".ipynb").write_text(text + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Writes all notebooks."""
+    for page in sorted(FOLDER.glob("*.md")):
+        print(f"Running {page.name}", flush=True)
+        write(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The site without its generator: menu, links, names, commands, and code that runs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+import kpg
+from kpg.cli import flags
+from tests import pages, sources
+from tests.pages import DOCS, ROOT
+
+PAGES = pages.pages()
+NAMES = [page.relative_to(DOCS).as_posix() for page in PAGES]
+# Pages that have tests of their own, which know what their code must print.
+OWN_TESTS = {"extending.md", "export.md", "language_models.md", "resuming.md"}
+OWN_TESTS |= {"rewards.md", "scaling.md", "serving.md", "determinism.md"}
+# Quick enough for the fast tests.
+FAST = {"films.md", "images.md"}
+# What a module defines for others inside of kpg.
+INSIDE = {"assert_same_shape", "with_gradient", "kl_estimates"}
+
+
+def test_every_page_is_in_the_menu_once() -> None:
+    assert sorted(pages.menu()) == NAMES
+
+
+@pytest.mark.parametrize("question", ["own_environment", "resuming", "films", "seeds"])
+def test_what_a_stranger_asks_is_in_the_menu(question: str) -> None:
+    assert f"{question}.md" in pages.menu()
+    assert f"]({question}.md" in pages.text_of(DOCS / "index.md")
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    if not page.is_file():
+        pytest.skip("an installed wheel has no documentation")
+    for path, anchor in pages.links(page):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name}: {path}"
+        assert page not in PAGES or target.is_relative_to(DOCS), f"{page.name}: {path}"
+        assert not anchor or anchor in pages.anchors(target), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_code_can_be_read_and_names_what_there_is(page: Path) -> None:
+    for language, code in pages.blocks(page):
+        if language in ("python", "py"):
+            for name in dotted(ast.parse(code)):
+                found: Any = kpg
+                for part in name.split(".")[1:]:
+                    assert hasattr(found, part), f"{page.name}: {name}"
+                    found = getattr(found, part)
+
+
+def dotted(tree: ast.AST) -> Iterator[str]:
+    """Yields each `kpg.name.name` in code."""
+    for node in ast.walk(tree):
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if parts and isinstance(node, ast.Name) and node.id == "kpg":
+            yield ".".join(["kpg", *reversed(parts)])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_are_understood(page: Path) -> None:
+    for language, code in pages.blocks(page):
+        lines = code.replace("\\\n", " ").splitlines() if language == "sh" else []
+        for line in lines:
+            if line.startswith("kpg "):
+                flags.parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+def public(module: str) -> set[str]:
+    """Returns the classes and functions that a module of kpg shows its users."""
+    source = sources.installed()[f"kpg.{module}"]
+    found = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom):
+            found |= {each.name for each in node.names if each.name == each.asname}
+    shown = importlib.import_module(f"kpg.{module}")
+    found |= {
+        name for name in source.defined if inspect.isroutine(getattr(shown, name))
+    }
+    return {name for name in found if not name.isupper()} - INSIDE
+
+
+@pytest.mark.parametrize("module", kpg._MODULES)
+def test_the_reference_has_every_public_name(module: str) -> None:
+    page = DOCS / "api" / f"{module}.md"
+    if not page.is_file():
+        pytest.skip("an installed wheel has no documentation")
+    listed = re.findall(rf"^::: kpg\.{module}\.(\w+)$", pages.text_of(page), re.M)
+    assert len(listed) == len(set(listed))
+    assert public(module) <= set(listed)
+    shown = importlib.import_module(f"kpg.{module}")
+    assert all(hasattr(shown, name) for name in listed)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name, marks=[] if name in FAST else pytest.mark.slow)
+        for page, name in zip(PAGES, NAMES, strict=True)
+        if name not in OWN_TESTS
+        and any(block.language == "python" for block in pages.blocks(page))
+    ],
+)
+def test_code_runs_as_it_stands(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "page"}
+    ids, known = set(kpg.environments.IN_GRAPH), dict(keras.saving.get_custom_objects())
+    try:
+        for language, code in pages.blocks(page):
+            if language == "python":
+                exec(compile(code, page.name, "exec"), names)
+    finally:
+        for name in set(kpg.environments.IN_GRAPH) - ids:
+            kpg.environments.unregister(name)
+        for name in set(keras.saving.get_custom_objects()) - set(known):
+            del keras.saving.get_custom_objects()[name]

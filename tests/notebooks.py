@@ -53,7 +53,7 @@ def write(page: Path) -> None:
     import nbclient
     import nbformat
 
-    notebook = nbformat.from_dict(notebook_of(page))
+    notebook = nbformat.reads(json.dumps(notebook_of(page)), as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         nbclient.NotebookClient(
@@ -61,8 +61,7 @@ def write(page: Path) -> None:
         ).execute()
     for cell in notebook.cells:
         cell.metadata.clear()  # when it ran is of no interest
-    text = json.dumps(notebook, indent=1, ensure_ascii=False)
-    page.with_suffix(".ipynb").write_text(text + "\n", encoding="utf-8")
+    page.with_suffix(".ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import keras
 import pytest
 
@@ -23,9 +24,20 @@ PAGES = pages.pages()
 NAMES = [page.relative_to(DOCS).as_posix() for page in PAGES]
 # Pages that have tests of their own, which know what their code must print.
 OWN_TESTS = {"extending.md", "export.md", "language_models.md", "resuming.md"}
-OWN_TESTS |= {"rewards.md", "scaling.md", "serving.md", "determinism.md"}
+OWN_TESTS |= {"rewards.md", "scaling.md"}
+# The code of this one asks a server that runs elsewhere.
+OWN_TESTS |= {"serving.md"}
 # Quick enough for the fast tests.
-FAST = {"films.md", "images.md"}
+FAST = {"determinism.md", "films.md", "images.md"}
+# What code in a block of "py" needs; it runs where that is installed.
+MORE = (
+    ("callbacks.md", "wandb"),
+    ("callbacks.md", "mlflow"),
+    ("films.md", "pygame"),
+    ("images.md", "ale_py"),
+)
+# Gymnasium's ids before any page adds its own.
+INSTALLED = frozenset(gymnasium.registry)
 # What a module defines for others inside of kpg.
 INSIDE = {"assert_same_shape", "with_gradient", "kl_estimates"}
 
@@ -110,6 +122,29 @@ def test_the_reference_has_every_public_name(module: str) -> None:
     assert all(hasattr(shown, name) for name in listed)
 
 
+@pytest.fixture
+def namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
+    """Where a page's code runs. What it registers is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    ids, known = set(kpg.environments.IN_GRAPH), dict(keras.saving.get_custom_objects())
+    yield {"__name__": "page"}
+    for name in set(kpg.environments.IN_GRAPH) - ids:
+        kpg.environments.unregister(name)
+    for name in set(gymnasium.registry) - INSTALLED:
+        del gymnasium.registry[name]
+    for name in set(keras.saving.get_custom_objects()) - set(known):
+        del keras.saving.get_custom_objects()[name]
+
+
+def run(page: Path, names: dict[str, Any], package: str = "") -> None:
+    """Runs the code of a page in order, that of "py" only where it is of a package."""
+    for language, code in pages.blocks(page):
+        if language == "python" or (language == "py" and package and package in code):
+            exec(compile(code, page.name, "exec"), names)
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -119,18 +154,19 @@ def test_the_reference_has_every_public_name(module: str) -> None:
         and any(block.language == "python" for block in pages.blocks(page))
     ],
 )
-def test_code_runs_as_it_stands(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_code_runs_as_it_stands(page: Path, namespace: dict[str, Any]) -> None:
+    run(page, namespace)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "package"), MORE)
+def test_code_runs_where_more_is_installed(
+    name: str,
+    package: str,
+    namespace: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "page"}
-    ids, known = set(kpg.environments.IN_GRAPH), dict(keras.saving.get_custom_objects())
-    try:
-        for language, code in pages.blocks(page):
-            if language == "python":
-                exec(compile(code, page.name, "exec"), names)
-    finally:
-        for name in set(kpg.environments.IN_GRAPH) - ids:
-            kpg.environments.unregister(name)
-        for name in set(keras.saving.get_custom_objects()) - set(known):
-            del keras.saving.get_custom_objects()[name]
+    pytest.importorskip(package)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    word = {"pygame": "Film", "ale_py": "ale_py"}.get(package, package)
+    run(DOCS / name, namespace, word)

@@ -43,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # time. The slow suite, whose graphs run for minutes, has them optimised.
     if "not slow" in config.option.markexpr:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        # Small networks gain nothing by threads, and two processes share two cores.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     cpu = tf.config.list_physical_devices("CPU")[0]
     if tf.config.get_logical_device_configuration(cpu) is None:
         halves = [tf.config.LogicalDeviceConfiguration()] * 2

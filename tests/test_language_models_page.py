@@ -23,6 +23,7 @@ class TestPage:
     # An installed wheel has no documentation; a checkout always has.
     __test__ = (PAGE.parents[1] / "setup.py").is_file()
 
+    @pytest.mark.slow
     def test_the_code_runs(
         self, monkeypatch: pytest.MonkeyPatch, one_by_one: None
     ) -> None:

@@ -62,6 +62,7 @@ def test_fit_learns_cartpole(strategy: tf.distribute.Strategy) -> None:
     assert_copies_agree(strategy, trainer)
 
 
+@pytest.mark.slow
 def test_replicas_agree_and_are_saved_as_one(
     strategy: tf.distribute.Strategy,
     make_trainer: Callable[..., Any],
@@ -105,10 +106,11 @@ KINDS: dict[str, Callable[[], tf.distribute.Strategy]] = {
 @pytest.mark.parametrize(
     ("kind", "algorithm", "pair", "settings"),
     [
-        ("mirrored", "ActorCritic", MASKED, {"normalize_rewards": True}),
         *(
+            # The fast one is in `trainers/learning/test_replicas.py`.
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [
+                ("mirrored", "ActorCritic", MASKED, {"normalize_rewards": True}),
                 ("mirrored", "ActorCritic", PLAIN, MOMENTS),
                 ("mirrored", "REINFORCE", PLAIN, MOMENTS),
                 ("mirrored", "REINFORCE", MASKED, {}),
@@ -229,7 +231,7 @@ def writer(algorithm: str, settings: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
     [
-        ("REINFORCE", GROUPS),
+        pytest.param("REINFORCE", GROUPS, marks=pytest.mark.slow),
         pytest.param("REINFORCE", GREEDY, marks=pytest.mark.slow),
         pytest.param("ActorCritic", {}, marks=pytest.mark.slow),
         pytest.param("PPO", REFERENCE, marks=pytest.mark.slow),

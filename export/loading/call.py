@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import time
+from collections.abc import Callable
+from typing import Any
 
 from kpg.export.wire.errors import ServingError
 
@@ -16,9 +18,21 @@ class Call:
         signature_name: The signature that answered, once it is known.
         may_wait: Whether its thread may wait, and work for long; `Later` says if it
             would have to.
+        resume: What is called when a request that was `Parked` can go on, None if it
+            must not be parked.
+        lease: The version that a parked request keeps loaded.
+        task: What a parked request waits for, done once it is resumed.
     """
 
-    __slots__ = ("_deadline", "may_wait", "runtime", "signature_name")
+    __slots__ = (
+        "_deadline",
+        "lease",
+        "may_wait",
+        "resume",
+        "runtime",
+        "signature_name",
+        "task",
+    )
 
     def __init__(self, timeout: float | None = None, *, may_wait: bool = True) -> None:
         """Begins now; `timeout` is in seconds, None for no limit."""
@@ -26,6 +40,9 @@ class Call:
         self.may_wait = may_wait
         self.runtime = 0.0
         self.signature_name = ""
+        self.resume: Callable[[], None] | None = None
+        self.lease: Any = None
+        self.task: Any = None
 
     def remaining(self) -> float | None:
         """Returns the seconds left, None for any number; raises if there are none."""
@@ -39,6 +56,13 @@ class Call:
 
 class Later(Exception):
     """A request would have to wait in a thread that must not; nothing has happened."""
+
+
+class Parked(Exception):
+    """A request waits for its batch without a thread; `Call.resume` will be called.
+
+    It is then begun again, with the same call, and finds its outputs there.
+    """
 
 
 class Turns:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kpg.export.loading.call import Call, Later
+from kpg.export.loading.call import Call, Later, Parked
 from kpg.export.loading.servable import Loaded
 from kpg.export.serving.configuration import Batching
 from kpg.export.serving.scheduling import Pace, Queue, Scheduler, Task
@@ -44,6 +44,9 @@ class Batcher:
     ) -> dict[str, Array]:
         """See `Loaded.run`."""
         call = call or Call()
+        if call.task is not None:
+            done: Task = call.task
+            return done.result()
         if signature_name not in self._batched:
             return self._servable.run(signature_name, inputs, outputs, call)
         rows = _rows(inputs)
@@ -69,7 +72,8 @@ class Batcher:
             key = self._key(signature_name, task.inputs, outputs)
             pace = self._paces.setdefault(signature_name, Pace())
             queue = Queue(self._servable, signature_name, outputs, self._batching, pace)
-            self._scheduler.run(key, queue, task)
+            if not self._scheduler.run(key, queue, task):
+                raise Parked
         parts = [task.wait() for task in tasks]
         if len(parts) == 1:
             return parts[0]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from kpg.export.loading import versions, warmup
+from kpg.export.loading.call import Parked
 from kpg.export.loading.servable import Loaded
 from kpg.export.wire.errors import ServingError, one_line
 
@@ -232,7 +233,10 @@ class Model:
 
 
 class Lease:
-    """A version in use, until the `with` block that it belongs to ends."""
+    """A version in use, until the `with` block that it belongs to ends.
+
+    A request that is parked keeps it, and comes back with another block.
+    """
 
     __slots__ = ("_model", "_servable", "_version")
 
@@ -242,8 +246,9 @@ class Lease:
     def __enter__(self) -> tuple[int, Loaded]:
         return self._version, self._servable
 
-    def __exit__(self, *details: object) -> None:
-        self._model.give_back(self._version)
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        if kind is not Parked:
+            self._model.give_back(self._version)
 
 
 def choose(found: Mapping[int, Path], policy: Policy) -> dict[int, Path]:

@@ -24,11 +24,13 @@ from kpg.types import Array
 _Key: TypeAlias = tuple[object, ...]
 
 # How long a batch waits for more rows, in times as long as batches usually run and in
-# seconds at most: while a larger one runs, and after a larger one has ended. Where they
-# run for less than `_QUICK`, it does not pay.
+# seconds at most: altogether, and for the next request. Where they run for less than
+# `_QUICK`, it does not pay.
 _PATIENCE, _MOST_PATIENCE = 2.0, 0.05
-_PAUSE, _MOST_PAUSE = 0.25, 0.005
+_PAUSE, _MOST_PAUSE = 0.5, 0.005
 _QUICK = 0.001
+# How fast it is forgotten that more rows have been there at a time.
+_FORGOTTEN = 0.25
 
 
 class Task:
@@ -47,44 +49,62 @@ class Task:
         if not self.done.wait(self.call.remaining()):
             self.is_given_up = True
             raise expired()
+        return self.result()
+
+    def result(self) -> dict[str, Array]:
+        """Returns the outputs of a batch that has run, or raises what went wrong."""
         if self.error is not None:
             raise self.error
         return self.outputs
 
 
 class Pace:
-    """How long the batches of a signature run, and how large the last one was.
+    """How long the batches of a signature run, and how many rows there are at a time.
 
-    Weights are read once for a batch, however small: beside a larger one that will soon
-    be over, or when the clients of a larger one have just been answered and will ask
-    again, it is better to wait a little for more rows.
+    Weights are read once for a batch, however small. While a larger one runs, or while
+    clients come back who have just been answered, it is better to wait for more rows.
     """
 
     def __init__(self) -> None:
-        self._seconds, self._rows, self._ended = 0.0, 0, 0.0
+        self._seconds = 0.0  # that a batch runs, by the last ones
+        self._expected = 0.0  # rows that run or wait at a time, by the last batches
+        self._most = 0  # the same, since the last batch has ended
+        self._event = 0.0  # when a request has come or a batch has ended
 
-    def note(self, rows: int, started: float) -> None:
+    @property
+    def is_quick(self) -> bool:
+        """Whether nobody should wait, by the batches so far."""
+        return self._seconds < _QUICK
+
+    def arrived(self, rows: int, now: float) -> None:
+        """Learns of a request, after which so many rows run or wait."""
+        self._most, self._event = max(self._most, rows), now
+
+    def ended(self, rows: int, started: float) -> None:
         """Learns of a batch that has run until now."""
-        self._rows, self._ended = rows, time.monotonic()
-        took = self._ended - started
+        self._event = time.monotonic()
+        took = self._event - started
         self._seconds = 0.5 * (self._seconds + took) if self._seconds else took
+        most = max(self._most, rows)
+        kept = self._expected + _FORGOTTEN * (most - self._expected)
+        self._expected, self._most = max(most, kept), 0
 
-    def wait(self, rows: int, since: float, largest: int) -> float:
+    def wait(self, rows: int, since: float, running: Sequence[int] = ()) -> float:
         """Returns when a batch should run at the latest, whose first rows are there.
 
         Args:
             rows: How many there are so far.
             since: Since when.
-            largest: The rows of the largest batch of this kind that runs now.
+            running: The rows of each batch of this kind that runs now.
         """
-        until = 0.0
-        if self._seconds < _QUICK:
-            return until
-        if rows < largest:
-            until = since + min(_PATIENCE * self._seconds, _MOST_PATIENCE)
-        if rows < self._rows:
-            until = max(until, self._ended + min(_PAUSE * self._seconds, _MOST_PAUSE))
-        return until
+        if self.is_quick:
+            return 0.0
+        latest = since + min(_PATIENCE * self._seconds, _MOST_PATIENCE)
+        if rows < max(running, default=0):
+            return latest
+        if rows + sum(running) > self._expected - 0.5:
+            return 0.0  # those who could come are all here
+        return min(latest, self._event + min(_PAUSE * self._seconds, _MOST_PAUSE))
 
 
 class Queue:
@@ -148,7 +168,7 @@ class Queue:
             name, wanted = self._signature_name, self._outputs
             started = time.monotonic()
             outputs = self._servable.run(name, merged, wanted, call)
-            self.pace.note(sum(rows), started)
+            self.pace.ended(sum(rows), started)
             _check(outputs, total)
             ends = np.cumsum(rows)
             for task, end in zip(tasks, ends.tolist(), strict=True):
@@ -167,7 +187,11 @@ class Queue:
 
 
 class Scheduler:
-    """Runs the batches of all models, so many at a time."""
+    """Runs the batches of all models, so many at a time.
+
+    There are twice as many threads: while some of them send the answers of a batch that
+    has run, others run the next one.
+    """
 
     def __init__(self, threads: int) -> None:
         self._changed = threading.Condition()
@@ -176,36 +200,57 @@ class Scheduler:
         self._free = threads
         self._is_closed = False
         self._threads = [
-            threading.Thread(target=self._work, daemon=True) for _ in range(threads)
+            threading.Thread(target=self._work, daemon=True) for _ in range(2 * threads)
         ]
         for thread in self._threads:
             thread.start()
 
-    def run(self, key: _Key, queue: Queue, task: Task) -> None:
+    def run(self, key: _Key, queue: Queue, task: Task) -> bool:
         """Puts a task into the queue of that key, which may be new.
 
         If nobody waits and a batch may run, it does so at once in this thread: that
         costs nothing, where to wake up another thread takes as long as a small model.
+
+        Returns:
+            Whether the task is to be waited for; otherwise its call is resumed.
         """
+        call = task.call
         with self._changed:
-            queue = self._queues.get(key, queue)
-            is_alone = not queue.tasks and not queue.batching.batch_timeout
-            wait = queue.pace.wait(task.rows, task.since, self._largest(key))
+            waiting = self._queues.get(key, queue)
+            pace, running = queue.pace, self._running.get(key, ())
+            rows = waiting.rows + task.rows
+            pace.arrived(rows + sum(running), task.since)
+            is_alone = not waiting.tasks and not waiting.batching.batch_timeout
+            wait = pace.wait(task.rows, task.since, running)
             at_once = is_alone and self._free and wait <= task.since
-            if at_once:
-                self._begin(key, task.rows)
-            elif not task.call.may_wait:
-                raise Later
-            else:
-                queue.add(task)
-                self._queues[key] = queue
-                if self._free:
-                    self._changed.notify()
-        if at_once:
-            try:
-                queue.run([task])
-            finally:
-                self._end(key, task.rows)
+            if not at_once or not (pace.is_quick or call.may_wait):
+                return self._add(key, waiting, task)
+            self._begin(key, task.rows)
+        try:
+            queue.run([task])
+        except Later:
+            if call.resume is None:
+                raise
+        finally:
+            self._end(key, task.rows)
+        if task.done.is_set():
+            return True
+        with self._changed:
+            return self._add(key, self._queues.get(key, queue), task)
+
+    def _add(self, key: _Key, queue: Queue, task: Task) -> bool:
+        """Lets a task wait, in this thread if it may; see `run`."""
+        call, may_wait = task.call, task.call.may_wait
+        if not may_wait and call.resume is None:
+            raise Later
+        queue.add(task)
+        if not may_wait:
+            call.task, call.may_wait = task, True  # another thread goes on with it
+        self._queues[key] = queue
+        # A thread that waits for the queue to be due looks again by itself.
+        if self._free and (queue.tasks[0] is task or self._due(key) <= task.since):
+            self._changed.notify()
+        return may_wait
 
     def close(self) -> None:
         """Ends the threads, once the queues are empty."""
@@ -222,6 +267,9 @@ class Scheduler:
                 queue.run(tasks)
             finally:
                 self._end(key, sum(task.rows for task in tasks))
+            for task in tasks:
+                if task.call.task is task and task.call.resume is not None:
+                    task.call.resume()
 
     def _begin(self, key: _Key, rows: int) -> None:
         self._free -= 1
@@ -235,13 +283,11 @@ class Scheduler:
                 del self._running[key]
             self._changed.notify()
 
-    def _largest(self, key: _Key) -> int:
-        return max(self._running.get(key, ()), default=0)
-
     def _due(self, key: _Key) -> float:
         """Returns when a queue's next batch should run."""
         queue = self._queues[key]
-        wait = queue.pace.wait(queue.rows, queue.tasks[0].since, self._largest(key))
+        running = self._running.get(key, ())
+        wait = queue.pace.wait(queue.rows, queue.tasks[0].since, running)
         return max(queue.due(), wait if queue.due() else 0.0)
 
     def _next(self) -> tuple[_Key, Queue, list[Task]] | None:

@@ -23,14 +23,16 @@ from tensorflow_serving.apis import (
 )
 
 from kpg.export.loading import inference, prediction
-from kpg.export.loading.call import Call, Later
+from kpg.export.loading.call import Call, Later, Parked
 from kpg.export.serving import metrics
 from kpg.export.serving.access import AccessLog
 from kpg.export.serving.catalog import Catalog
+from kpg.export.serving.model import Lease
 from kpg.export.wire.errors import ServingError, invalid, one_line
 
 _Request: TypeAlias = Any  # any message of TensorFlow Serving's
 _Answer: TypeAlias = Callable[[_Request, Call], Any]
+_Handler: TypeAlias = Callable[[bytes, grpc.ServicerContext], bytes]
 
 _CODES = {code.name: code for code in grpc.StatusCode}
 _LONGEST_MESSAGE = 1024  # bytes
@@ -120,7 +122,7 @@ class Services:
         self, request: predict_pb2.PredictRequest, call: Call
     ) -> predict_pb2.PredictResponse:
         """Answers a PredictRequest."""
-        with self.catalog.lease(_spec(request)) as (version, servable):
+        with self._leased(_spec(request), call) as (version, servable):
             response = prediction.predict(
                 servable, request, call, as_content=self._as_content
             )
@@ -131,7 +133,7 @@ class Services:
         self, request: classification_pb2.ClassificationRequest, call: Call
     ) -> classification_pb2.ClassificationResponse:
         """Answers a ClassificationRequest."""
-        with self.catalog.lease(_spec(request)) as (version, servable):
+        with self._leased(_spec(request), call) as (version, servable):
             response = inference.classify(servable, request, call)
         _complete(response.model_spec, request.model_spec, version)
         return response
@@ -140,7 +142,7 @@ class Services:
         self, request: regression_pb2.RegressionRequest, call: Call
     ) -> regression_pb2.RegressionResponse:
         """Answers a RegressionRequest."""
-        with self.catalog.lease(_spec(request)) as (version, servable):
+        with self._leased(_spec(request), call) as (version, servable):
             response = inference.regress(servable, request, call)
         _complete(response.model_spec, request.model_spec, version)
         return response
@@ -150,7 +152,7 @@ class Services:
     ) -> inference_pb2.MultiInferenceResponse:
         """Answers a MultiInferenceRequest; the first task says of which version."""
         spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
-        with self.catalog.lease(spec) as (version, servable):
+        with self._leased(spec, call) as (version, servable):
             response = inference.multi_inference(servable, request, call)
         for result, task in zip(response.results, request.tasks, strict=True):
             _complete(result.model_spec, task.model_spec, version)
@@ -169,7 +171,7 @@ class Services:
             if field != "signature_def":
                 raise invalid(f"Metadata field {field} is not supported")
         signatures = get_model_metadata_pb2.SignatureDefMap()
-        with self.catalog.lease(spec) as (version, servable):
+        with self._leased(spec, call) as (version, servable):
             for name, signature in servable.signatures.items():
                 signatures.signature_def[name].CopyFrom(signature)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
@@ -224,6 +226,12 @@ class Services:
                 runtime_seconds=round(call.runtime, 6),
             )
 
+    def _leased(self, spec: model_pb2.ModelSpec, call: Call) -> Lease:
+        """Returns the version for a request, for one that was parked the same again."""
+        lease: Lease = call.lease or self.catalog.lease(spec)
+        call.lease = lease
+        return lease
+
     def _method(
         self,
         name: str,
@@ -232,46 +240,64 @@ class Services:
         threads: futures.ThreadPoolExecutor | None,
     ) -> grpc.RpcMethodHandler:
         """Makes a gRPC method of a function that raises `ServingError`."""
+        method = _Method(name, answer, request_class)
         # gRPC and `Threads` look for attributes of it, which no class of theirs has.
-        handler: Any = functools.partial(self._handle, name, answer, request_class)
+        handler: Any = functools.partial(self._handle, method)
         if threads is not None:
             handler.experimental_thread_pool = threads
             if self._access_log is None:  # which a thread may have to wait for
-                handler.at_once = functools.partial(handler, may_wait=False)
+                handler.at_once = functools.partial(self._at_once, method)
         return grpc.unary_unary_rpc_method_handler(handler)
 
     def _handle(
+        self, method: _Method, data: bytes, context: grpc.ServicerContext
+    ) -> bytes:
+        """Answers a request of gRPC's."""
+        exchange = _Exchange(method, data, Call(_timeout(context)))
+        return self._go_on(exchange, data, context)
+
+    def _at_once(
         self,
-        name: str,
-        answer: _Answer,
-        request_class: type[_Request],
+        method: _Method,
         data: bytes,
         context: grpc.ServicerContext,
-        may_wait: bool = True,
-    ) -> bytes | None:
-        """Answers a request of gRPC's; None if it may not wait and would have to."""
-        started = time.perf_counter()
-        left = context.time_remaining()
-        timeout = left if left is not None and left < _ALWAYS else None
-        call = Call(timeout, may_wait=may_wait)
-        request = sent = error = None
+        resume: Callable[[_Handler], None],
+    ) -> bytes | Parked | None:
+        """Answers a request, or says why not; see `kpg.export.serving.threads`."""
+        exchange = _Exchange(method, data, Call(_timeout(context), may_wait=False))
+        again = functools.partial(self._go_on, exchange)
+        exchange.call.resume = functools.partial(resume, again)
         try:
-            # Not gRPC's `request_deserializer`: when that fails, 15 KB stay behind.
-            request = _parsed(request_class, data)
-            sent = answer(request, call).SerializeToString()
+            return self._go_on(exchange, data, context)
         except Later:
             return None
+        except Parked as parked:
+            return parked
+
+    def _go_on(
+        self, exchange: _Exchange, _: object, context: grpc.ServicerContext
+    ) -> bytes:
+        """Answers a request as far as it has not been."""
+        method, call = exchange.method, exchange.call
+        sent = error = None
+        try:
+            if exchange.request is None:
+                # Not gRPC's `request_deserializer`: when it fails, 15 KB stay behind.
+                exchange.request = _parsed(method.request_class, exchange.data)
+            sent = method.answer(exchange.request, call).SerializeToString()
+        except (Later, Parked):
+            raise
         except Exception as caught:  # a client is answered whatever it was
             error = as_known(caught)
         self.note(
             Answered(
                 "GRPC",
-                name,
-                _model_of(request),
+                method.name,
+                _model_of(exchange.request),
                 "OK" if error is None else error.code,
-                time.perf_counter() - started,
+                time.perf_counter() - exchange.started,
                 peer=context.peer() if self._access_log is not None else "",
-                received=len(data),
+                received=len(exchange.data),
                 sent=len(sent or b""),
             ),
             call,
@@ -279,6 +305,28 @@ class Services:
         if error is not None:
             _abort(context, error)
         return sent or b""
+
+
+class _Method(NamedTuple):
+    name: str
+    answer: _Answer
+    request_class: type[_Request]
+
+
+class _Exchange:
+    """A request of gRPC's on its way."""
+
+    __slots__ = ("call", "data", "method", "request", "started")
+
+    def __init__(self, method: _Method, data: bytes, call: Call) -> None:
+        self.method, self.data, self.call = method, data, call
+        self.started = time.perf_counter()
+        self.request: _Request = None  # once it is parsed
+
+
+def _timeout(context: grpc.ServicerContext) -> float | None:
+    left = context.time_remaining()
+    return left if left is not None and left < _ALWAYS else None
 
 
 def as_known(error: Exception) -> ServingError:

@@ -9,6 +9,7 @@ they are not as they are known, gRPC goes on in its own way.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import logging
@@ -17,6 +18,8 @@ from concurrent import futures
 from typing import Any, NamedTuple, TypeAlias
 
 from typing_extensions import override
+
+from kpg.export.loading.call import Parked
 
 grpc_server: Any
 grpc_common: Any
@@ -28,8 +31,9 @@ try:
 except ImportError:
     grpc_server = grpc_common = cygrpc = None
 
-# A handler of gRPC's with an attribute `at_once`: the same, but it returns None where
-# it would wait, and is then called in the usual way.
+# A handler of gRPC's with an attribute `at_once`: the same, with a third argument, and
+# it returns None where it would wait, and is then called in the usual way; or an error
+# `Parked`, when it calls its third argument later, with a handler that has the answer.
 _Handler: TypeAlias = Any
 _Event: TypeAlias = Any  # gRPC's, of a request that has arrived
 _State: TypeAlias = Any
@@ -109,9 +113,19 @@ class Threads(futures.ThreadPoolExecutor):
             return
         at_once = getattr(request.handler, "at_once", None)
         if at_once is not None and len(message) <= LARGEST:
-            if request.answer(at_once, message):
+            resume = functools.partial(self._resume, request, message)
+            handler = functools.partial(at_once, resume=resume)
+            if request.answer(handler, message):
                 return
         super().submit(request.answer, request.handler, message)
+
+    @staticmethod
+    def _resume(request: _Request, message: bytes, handler: _Handler) -> None:
+        """Answers a request that was parked, in the thread that can."""
+        try:
+            request.send(handler, message)
+        except Exception:  # that thread has others to answer
+            _logger.exception("A request was not answered")
 
 
 class _Request(NamedTuple):
@@ -137,10 +151,15 @@ class _Request(NamedTuple):
             with state.condition:
                 grpc_server._abort(state, event.call, code, words)
             return True
+        return self.send(handler, read)
+
+    def send(self, handler: _Handler, read: Any) -> bool:
+        """Sends what a handler answers, also to nobody; False if it must be later."""
+        event, state = self.event, self.state
         answer, is_right = grpc_server._call_behavior(event, state, handler, read, None)
         if is_right and answer is None and handler is not self.handler:
             return False
-        if is_right:
+        if is_right and not isinstance(answer, Parked):
             write = self.serializer
             sent = grpc_server._serialize_response(event, state, answer, write)
             if sent is not None:

@@ -104,6 +104,7 @@ class TestBleuAndGrammar:
 class TestSentiment:
     __test__ = (ROOT / "setup.py").is_file()
 
+    @pytest.mark.slow
     def test_a_short_run_prints_its_table(
         self,
         capsys: pytest.CaptureFixture[str],

@@ -231,8 +231,13 @@ def test_an_estimator_of_another_shape_is_refused() -> None:
     ("name", "options"),
     [
         ("ppo", {"advantage": GAE(0.9), "reference": KL(0.1, target=0.02)}),
-        ("actor_critic", {"advantage": VTrace(clip_rho=2.0)}),
-        ("reinforce", {"baseline": LeaveOneOut(2)}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("actor_critic", {"advantage": VTrace(clip_rho=2.0)}),
+                ("reinforce", {"baseline": LeaveOneOut(2)}),
+            )
+        ),
     ],
 )
 def test_files_saved_before_options_were_values_are_still_loaded(

@@ -94,10 +94,9 @@ def test_a_trainer_of_its_own_seed_repeats_itself(make_trainer: Make) -> None:
     assert not np.array_equal(runs[0], runs[2])
 
 
+@pytest.mark.slow  # that of a trainer's own is tested above
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize(
-    "backend", [pytest.param("graph", marks=pytest.mark.slow), "gymnasium"]
-)
+@pytest.mark.parametrize("backend", ["graph", "gymnasium"])
 def test_without_seeds_runs_follow_keras_s_seed(backend: Any) -> None:
     def run(seed: int) -> np.ndarray:
         keras.utils.set_random_seed(seed)

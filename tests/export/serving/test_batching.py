@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from kpg.export import ServingError
-from kpg.export.loading.call import Call, Later
+from kpg.export.loading.call import Call, Later, Parked
 from kpg.export.serving.batching import Batcher
 from kpg.export.serving.configuration import Batching
 from kpg.export.serving.scheduling import Scheduler
@@ -330,6 +331,37 @@ def test_who_must_not_wait_is_run_at_once_or_told_to_come_later(
     model.gate.set()
     assert asked.wait() == [[2.0], [4.0]]
     assert asked.batcher.run("one", inputs)["y"].tolist() == [2.0, 2.0]
+
+
+def test_who_is_parked_comes_back_for_the_outputs(make: Any, model: Doubling) -> None:
+    asked = make(threads=1, max_batch_size=8)
+    back: queue.SimpleQueue[Call] = queue.SimpleQueue()
+
+    def begin(x: Any, outputs: Any = None, timeout: float = 20.0) -> Call:
+        call = Call(timeout, may_wait=False)
+        call.resume = lambda: back.put(call)
+        with pytest.raises(Parked):
+            asked.batcher.run("one", {"x": np.asarray(x)}, outputs, call)
+        return call
+
+    slow = begin([0.0], ["slow"])  # found out in the thread that must not wait
+    assert back.get(timeout=20) is slow
+    model.gate.clear()
+    asked.ask([1.0])
+    calls = [begin([2.0]), begin([3.0, 4.0]), begin([5.0], ["fault"])]
+    late = begin([6.0], timeout=0.01)
+    time.sleep(0.05)
+    model.gate.set()
+    assert {back.get(timeout=20) for _ in range(4)} == {*calls, late}
+    run = asked.batcher.run
+    assert run("one", {}, None, calls[0])["y"].tolist() == [4.0]
+    assert run("one", {}, None, calls[1])["y"].tolist() == [6.0, 8.0]
+    for call, code in ((calls[2], "INTERNAL"), (late, "DEADLINE_EXCEEDED")):
+        with pytest.raises(ServingError) as caught:
+            run("one", {}, None, call)
+        assert caught.value.code == code
+    assert asked.wait() == [[2.0]]
+    assert model.batches == [[1], [1], [3], [1]]
 
 
 def test_inputs_in_any_order_run_together(make: Any, model: Doubling) -> None:

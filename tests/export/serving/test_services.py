@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -19,10 +21,16 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+from tensorflow_serving.config import model_server_config_pb2
 
 import kpg
 from kpg.export import Server, ServingError
 from kpg.export.loading import prediction
+from kpg.export.loading.call import Call, Parked
+from kpg.export.loading.servable import Plan
+from kpg.export.serving.catalog import Catalog
+from kpg.export.serving.metrics import Metrics
+from kpg.export.serving.services import Services
 from tests.served_models import refusal
 
 OBSERVATIONS = gym.spaces.Box(-1, 1, (2,), np.float32)
@@ -355,3 +363,58 @@ def test_a_broken_version_shows_in_the_status(channel: Any, server: Server) -> N
     assert entries[0].status.error_code == 5
     assert "saved_model.pb" in entries[0].status.error_message
     assert predict(channel, request()).model_spec.version.value == 3
+
+
+class Parking:
+    """A version that parks each request once."""
+
+    checks_method_names = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        made = meta_graph_pb2.SignatureDef()
+        for tensor in (made.inputs["observation"], made.outputs["y"]):
+            tensor.dtype = tf.float32.as_datatype_enum
+        self.signatures = {"serving_default": made}
+        self.plans = {"serving_default": Plan.of(made)}
+        self.is_closed = False
+
+    def run(self, name: str, inputs: Any, outputs: Any, call: Call) -> Any:
+        if call.task is None:
+            call.task = "done when it comes back"
+            raise Parked
+        assert not self.is_closed
+        return {"y": inputs["observation"]}
+
+    def run_tensors(self, *arguments: Any) -> Any: ...
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_parked_request_is_answered_by_its_version(tmp_path: Path) -> None:
+    loaded = []
+
+    def load(path: Path) -> Any:
+        loaded.append(Parking(path))
+        return loaded[-1]
+
+    (tmp_path / "1").mkdir()
+    catalog = Catalog(load)
+    config = model_server_config_pb2.ModelServerConfig()
+    config.model_config_list.config.add(
+        name="m", base_path=str(tmp_path), model_platform="tensorflow"
+    )
+    catalog.reload(config)
+    services, call, made = Services(catalog, Metrics()), Call(), request()
+    with pytest.raises(Parked):
+        services.predict(made, call)
+    (tmp_path / "2").mkdir()
+    catalog.poll()
+    assert len(loaded) == 2 and not loaded[0].is_closed
+    answer = services.predict(made, call)
+    assert answer.model_spec.version.value == 1
+    until = time.monotonic() + 20.0
+    while not loaded[0].is_closed and time.monotonic() < until:
+        time.sleep(0.01)  # closed in a thread of its own
+    assert loaded[0].is_closed

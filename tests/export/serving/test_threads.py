@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from kpg.export.loading.call import Parked
 from kpg.export.serving.threads import LARGEST, Threads, is_known
 from tests.served_models import refusal
 
@@ -20,12 +22,13 @@ grpc_server: Any = importlib.import_module("grpc._server")
 class Served:
     """A method that notes its threads, and the client's stub of it.
 
-    What begins with `w` would wait; `e` is an error.
+    What begins with `w` would wait, and with `p` is parked; `e` is an error.
     """
 
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, str]] = []
         self.gate = threading.Event()
+        self.parked: list[Any] = []
 
     def handle(self, message: bytes, context: Any) -> bytes:
         self.seen.append((message[:5], threading.current_thread().name))
@@ -37,7 +40,10 @@ class Served:
             raise KeyError("a fault")
         return b"answer to " + message[:5]
 
-    def at_once(self, message: bytes, context: Any) -> bytes | None:
+    def at_once(self, message: bytes, context: Any, resume: Any) -> Any:
+        if message.startswith(b"p"):
+            self.parked.append(resume)
+            return Parked()
         return None if message.startswith(b"w") else self.handle(message, context)
 
 
@@ -109,6 +115,45 @@ def test_what_waits_keeps_nobody_else(ask: Any, served: Served) -> None:
     served.gate.set()
     assert waiting.result(20) == b"answer to wait"
     assert dict(served.seen)[b"wait"].startswith("ThreadPoolExecutor")
+
+
+@pytest.mark.parametrize("ask", ["answered at once"], indirect=True)
+def test_who_is_parked_keeps_no_thread(ask: Any, served: Served) -> None:
+    parked = [ask.stub.future(b"park%d" % number, timeout=20) for number in range(8)]
+    while len(served.parked) < 8:
+        time.sleep(0.01)
+    assert not any(call.done() for call in parked) and served.seen == []
+    answers: dict[bytes, bytes] = {}
+    for number, resume in enumerate(served.parked):
+        resume(
+            lambda message, _, number=number: answers.setdefault(
+                message, b"%d" % number
+            )
+        )
+    assert [call.result(20) for call in parked] == [
+        answers[b"park%d" % n] for n in range(8)
+    ]
+
+
+@pytest.mark.parametrize("ask", ["answered at once"], indirect=True)
+def test_who_was_parked_may_fail_or_be_gone(ask: Any, served: Served) -> None:
+    lost = ask.stub.future(b"park", timeout=20)
+    failed = ask.stub.future(b"park", timeout=20)
+    while len(served.parked) < 2:
+        time.sleep(0.01)
+    lost.cancel()
+    called = []
+
+    def abort(message: bytes, context: Any) -> bytes:
+        called.append(message)
+        context.abort(grpc.StatusCode.NOT_FOUND, "as told")
+        raise AssertionError
+
+    for resume in served.parked:
+        resume(abort)
+    assert failed.exception(20).details() == "as told"
+    assert called == [b"park"] * 2  # what it has kept is given back
+    assert ask.stub(b"x", timeout=20) == b"answer to x"
 
 
 def test_a_large_message_is_read_in_a_thread(ask: Any, served: Served) -> None:

@@ -117,7 +117,7 @@ def make_policy(observations: Any, actions: Any, **options: Any) -> Any:
 
 
 # "masked-gru" has a memory, and "everything" a text.
-SLOW = ("text", "lstm")
+SLOW = ("text", "lstm", "masked-gru")
 
 
 @pytest.fixture(

@@ -26,6 +26,7 @@ def test_faults_of_the_data_are_told_together() -> None:
     assert names(diagnose(Both())) == ["observation_dtype", "non_finite_rewards"]
 
 
+@pytest.mark.slow
 def test_legal_actions_are_played_where_there_is_a_mask() -> None:
     class Strict(NoLegalAction):
         forbidden = (0, 1)

@@ -48,6 +48,7 @@ def test_wrong_log_probs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "log_prob" in findings[0].words
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_is_too_large_is_found() -> None:
     env = Walk()
     trainer = trainer_for(env, optimizer=keras.optimizers.Adam(0.5), num_epochs=8)
@@ -62,6 +63,7 @@ def test_weights_that_are_not_finite_are_found() -> None:
     assert names(diagnose(env, trainer)) == ["non_finite_weights"]
 
 
+@pytest.mark.slow
 def test_a_critic_that_explains_nothing_is_found() -> None:
     env = Walk()
     trainer = trainer_for(env, vf_coef=0.0, gae_lambda=1.0, gamma=0.5)

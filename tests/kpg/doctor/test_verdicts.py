@@ -44,8 +44,8 @@ def test_a_healthy_environment_has_no_findings() -> None:
     ("change", "name"),
     [
         ({"max_steps": 7}, "time_limit_as_termination"),
-        ({"constant": -1.0}, "constant_rewards"),
-        ({}, "same_start"),
+        pytest.param({"constant": -1.0}, "constant_rewards", marks=pytest.mark.slow),
+        pytest.param({}, "same_start", marks=pytest.mark.slow),
     ],
 )
 def test_what_may_be_intended_is_a_note(change: dict[str, Any], name: str) -> None:
@@ -58,6 +58,7 @@ def test_what_may_be_intended_is_a_note(change: dict[str, Any], name: str) -> No
     assert [(finding.name, finding.note) for finding in findings] == [(name, True)]
 
 
+@pytest.mark.slow
 def test_a_trainer_that_normalises_is_asked_for_no_more() -> None:
     env = Huge()
     trainer = trainer_for(env, normalize_observations=True)

@@ -44,9 +44,14 @@ def test_a_functional_environment_that_is_wrong_is_told_why(
     [
         Drift,
         Walk,
-        kpg.environments.CartPole(),
+        pytest.param(kpg.environments.CartPole(), marks=pytest.mark.slow),
         lambda: Maze(["S..", "S#G"], slip=0.2),
-        Probe("memory", {"a": "text", "b": "image"}, ("discrete", "box"), masked=True),
+        pytest.param(
+            Probe(
+                "memory", {"a": "text", "b": "image"}, ("discrete", "box"), masked=True
+            ),
+            marks=pytest.mark.slow,
+        ),
         lambda: gym.make("CartPole-v1"),
         gym.vector.SyncVectorEnv([lambda: gym.make("MountainCar-v0")] * 2),
     ],

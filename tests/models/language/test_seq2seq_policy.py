@@ -22,7 +22,6 @@ from tests.text_training import (
     gradient_of,
     make_trainer,
     noisy,
-    one_fast,
     task,
     vowels,
 )
@@ -60,7 +59,8 @@ def fragment(made: Any, prompt: list[int], word: Any, reward: float) -> Trajecto
     )
 
 
-@pytest.mark.parametrize(("algorithm", "settings"), one_fast(ALGORITHMS))
+@pytest.mark.slow  # `trainers/language/test_engine.py` has the fast one
+@pytest.mark.parametrize(("algorithm", "settings"), ALGORITHMS)
 @pytest.mark.usefixtures("one_by_one")
 def test_the_expected_gradient_is_that_of_the_expected_reward(
     algorithm: str, settings: dict[str, Any]

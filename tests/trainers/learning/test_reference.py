@@ -306,9 +306,8 @@ def strange(policy: Any) -> Any:
     return other
 
 
-@pytest.mark.parametrize(
-    "place", ["reward", pytest.param("loss", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["reward", "loss"])
 def test_two_replicas_know_one_drift(place: str, make_trainer: Make) -> None:
     arguments: dict[str, Any] = {
         "num_steps": T,

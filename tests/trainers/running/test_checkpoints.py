@@ -53,7 +53,9 @@ def undisturbed() -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("calls", [1, 2, 3])
+@pytest.mark.parametrize(
+    "calls", [1, *(pytest.param(calls, marks=pytest.mark.slow) for calls in (2, 3))]
+)
 def test_a_training_goes_on_as_if_nothing_had_been(
     calls: int, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
@@ -71,6 +73,7 @@ def test_a_training_goes_on_as_if_nothing_had_been(
     assert_equal(fit(in_graph(), make(in_graph()), watch), undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_by_one")
 def test_more_epochs_follow(tmp_path: Path) -> None:
     constant: Any = {"learning_rate_schedule": "constant"}
@@ -84,7 +87,7 @@ def test_more_epochs_follow(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize("pickled", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_host_environments_go_on(pickled: bool, tmp_path: Path) -> None:
     kind: Any = Drawing if pickled else Kept
     how: Any = {"pickle_environments": pickled}
@@ -168,6 +171,7 @@ def test_callbacks_remember(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+@pytest.mark.slow
 def test_what_stopped_early_stays_so_unless_there_is_more_patience(
     tmp_path: Path,
 ) -> None:

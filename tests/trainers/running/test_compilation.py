@@ -45,6 +45,7 @@ def test_more_iterations_pay_off_and_those_on_the_host_later() -> None:
     on_host.close()
 
 
+@pytest.mark.slow  # `test_determinism.py` has the fast one
 def test_the_weights_do_not_depend_on_the_pace(make_trainer: Make) -> None:
     weights = []
     for steps in (1, "auto"):

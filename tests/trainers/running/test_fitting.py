@@ -127,6 +127,7 @@ def test_the_other_algorithms_log_what_they_have(
     assert set(history.history) == LOGS | of_whole_episodes
 
 
+@pytest.mark.slow  # `test_support.py` trains it, too
 def test_reinforce_without_a_critic(make_trainer: Make) -> None:
     env = cartpole()
     policy = kpg.models.Policy(env.observation_space, env.action_space, seed=0)

@@ -30,6 +30,7 @@ def called(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
     return code, captured.out or captured.err
 
 
+@pytest.mark.slow  # `test_a_run_that_is_healthy` is the fast one
 def test_the_command_on_a_healthy_environment(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -82,7 +82,12 @@ def test_train_leaves_a_run_directory(run_directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "algorithm", [pytest.param("ActorCritic", marks=pytest.mark.slow), "REINFORCE"]
+    "algorithm",
+    [
+        # `test_algorithms.py` trains with one's own algorithm, by the same way.
+        pytest.param("ActorCritic", marks=pytest.mark.slow),
+        pytest.param("REINFORCE", marks=pytest.mark.slow),
+    ],
 )
 def test_train_with_another_algorithm(
     kpg_command: Kpg, tmp_path: Path, algorithm: str
@@ -174,10 +179,8 @@ def test_a_configuration_of_something_else_is_refused(
     assert not (tmp_path / "r").exists()
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # `test_recording.py` has the fast one, in one process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_stops_and_saves(
     kpg_command: Kpg, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -88,35 +88,47 @@ def test_evaluate(kpg_command: Kpg, run: Run) -> None:
     assert values == kpg_command(*arguments).values
 
 
+PROMPTS = ["--prompt", "bast", "--prompt", "lo", "--max-new-tokens", "5", "--json"]
+
+
 @pytest.mark.usefixtures("one_by_one")
-def test_play_a_run_or_a_server(kpg_command: Kpg, run: Run, address: str) -> None:
-    flags = ["--prompt", "bast", "--prompt", "lo", "--max-new-tokens", "5", "--json"]
-    flags += ["--seed", "3"]
-    here = kpg_command("play", run.directory, *flags).values
-    served = kpg_command("play", LETTERS, "--server", address, *flags).values
-    assert here["completions"] == served["completions"]
+def test_play_a_run(kpg_command: Kpg, run: Run) -> None:
+    played = kpg_command("play", run.directory, *PROMPTS, "--seed", "3").values
     policy = kpg.load(run.model_file()).policy
     assert isinstance(policy, kpg.models.CausalLMPolicy)
     texts = policy.generate(["bast", "lo"], 5, seed=3)
-    assert [row["completion"] for row in here["completions"]] == texts
-    cold = ["--prompt", "bast", "--deterministic"]
-    printed = kpg_command("play", LETTERS, "--server", address, *cold).out
+    assert [row["completion"] for row in played["completions"]] == texts
+
+
+@pytest.mark.slow  # `tests/export/language/test_completions.py` has the fast ones
+@pytest.mark.usefixtures("one_by_one")
+def test_play_against_a_server(kpg_command: Kpg, run: Run, address: str) -> None:
+    server = [LETTERS, "--server", address]
+    here = kpg_command("play", run.directory, *PROMPTS, "--seed", "3").values
+    served = kpg_command("play", *server, *PROMPTS, "--seed", "3").values
+    assert here["completions"] == served["completions"]
+    printed = kpg_command("play", *server, "--prompt", "bast", "--deterministic").out
+    policy = kpg.load(run.model_file()).policy
+    assert isinstance(policy, kpg.models.CausalLMPolicy)
     (greedy,) = policy.generate(["bast"], 6, deterministic=True)
     assert printed == f"bast{greedy}\n"
-
-
-def test_play_says_what_is_missing(kpg_command: Kpg, run: Run, address: str) -> None:
     for arguments, code, words in (
-        ([LETTERS, "--server", address], 2, "--prompt"),
+        ([], 2, "--prompt"),
+        (["--prompt", ""], 1, "INVALID_ARGUMENT"),
+        (["--prompt", "a", "--max-new-tokens", "7"], 1, "in 1 ... 6, the limit"),
+    ):
+        result = kpg_command("play", *server, *arguments)
+        assert result.code == code, arguments
+        assert words in one_line(result)
+
+
+def test_play_says_what_is_missing(kpg_command: Kpg, run: Run) -> None:
+    for arguments, code, words in (
+        ([LETTERS, "--server", "localhost:1"], 2, "--prompt"),
         ([run.directory], 2, "--prompt"),
         ([LETTERS, "--prompt", "a"], 2, "--server"),
         ([run.directory, "--prompt", "a", "--temperature", "2"], 2, "--temperature"),
         ([run.directory, "--prompt", ""], 1, "must have at least one"),
-        ([LETTERS, "--server", address, "--prompt", ""], 1, "INVALID_ARGUMENT"),
-        (
-            [LETTERS, "--server", address, "--prompt", "a", "--max-new-tokens", "7"],
-            *(1, "in 1 ... 6, the limit"),
-        ),
     ):
         result = kpg_command("play", *arguments)
         assert result.code == code, arguments

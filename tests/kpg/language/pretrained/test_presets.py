@@ -47,7 +47,7 @@ def seq2seq(directory: Path) -> Any:
     [
         # The others below load this kind, too, and `test_language_policy.py` its words.
         pytest.param(causal, CausalLMPolicy, marks=pytest.mark.slow),
-        (seq2seq, Seq2SeqLMPolicy),
+        pytest.param(seq2seq, Seq2SeqLMPolicy, marks=pytest.mark.slow),
     ],
 )
 def test_a_preset_is_a_policy_with_its_tokenizer(

@@ -20,7 +20,7 @@ from tests.texts import gemma, gpt2, llama, policy
 @pytest.mark.parametrize(
     ("build", "decoder"),
     [
-        (gpt2, SlotDecoder),
+        pytest.param(gpt2, SlotDecoder, marks=pytest.mark.slow),
         pytest.param(llama, SlotDecoder, marks=pytest.mark.slow),
         (gemma, TextDecoder),
     ],

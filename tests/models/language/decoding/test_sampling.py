@@ -140,7 +140,9 @@ def test_without_a_critic_values_are_zero() -> None:
     assert not write(made).values.any()
 
 
-@pytest.mark.parametrize("kind", [GPT2Decoder, CachedDecoder])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(GPT2Decoder, marks=pytest.mark.slow), CachedDecoder]
+)
 def test_one_trace_and_one_compilation(kind: Any) -> None:
     made = policy("abc", gpt2(5, num_layers=1, hidden_dim=8))
     sampler = Sampler(made, 3, decoder=kind(made.trunk))

@@ -102,7 +102,7 @@ KEYWORDS = [
 def version() -> str:
     """Reads the version without importing the package and what it depends on."""
     scope: dict[str, str] = {}
-    exec((ROOT / "kpg" / "version.py").read_text(encoding="utf-8"), scope)
+    exec((ROOT / "src" / "kpg" / "version.py").read_text(encoding="utf-8"), scope)
     return scope["__version__"]
 
 

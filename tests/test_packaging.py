@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -51,25 +52,31 @@ def files_in(wheel: Path) -> dict[str, str]:
         return {name: archive.read(name).decode() for name in archive.namelist()}
 
 
+def build(folder: Path, kind: str) -> Path:
+    """Builds an "sdist", a "wheel" or an "editable" of a source; returns the file."""
+    code = f"from setuptools import build_meta; build_meta.build_{kind}({kind!r})"
+    (folder / kind).mkdir()
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    (made,) = (folder / kind).iterdir()
+    return made
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """The files of a wheel of this checkout, and of one that only leads to it."""
+    """The files of a wheel of this checkout, and of one that only leads to it.
+
+    The wheel is made of the archive of sources, as a release is.
+    """
     if not (ROOT / "setup.py").is_file():
         pytest.skip("an installed wheel has no checkout")
-    copy = copy_of_the_checkout(tmp_path_factory.mktemp("wheel"))
-    code = (
-        "from setuptools import build_meta\n"
-        "for kind in ('wheel', 'editable'):\n"
-        "    getattr(build_meta, 'build_' + kind)(kind)"
-    )
-    for kind in ("wheel", "editable"):
-        (copy / kind).mkdir()
-    command = [sys.executable, "-c", code]
-    subprocess.run(command, cwd=copy, capture_output=True, check=True)
-    return {
-        kind: files_in(next((copy / kind).glob("*.whl")))
-        for kind in ("wheel", "editable")
-    }
+    folder = tmp_path_factory.mktemp("wheel")
+    copy = copy_of_the_checkout(folder)
+    with tarfile.open(build(copy, "sdist")) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = folder.glob("kpg-*")
+    wheel, editable = build(unpacked, "wheel"), build(copy, "editable")
+    return {"wheel": files_in(wheel), "editable": files_in(editable)}
 
 
 def metadata_of(files: dict[str, str]) -> email.message.Message:

@@ -7,6 +7,7 @@ what that needs.
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import tempfile
@@ -50,9 +51,9 @@ def notebook_of(page: Path) -> dict[str, Any]:
 
 def write(page: Path) -> None:
     """Runs the notebook of a page and writes it beside it, outputs included."""
-    import nbclient
-    import nbformat
-
+    # Type checkers do not have them, nor do the tests.
+    nbclient = importlib.import_module("nbclient")
+    nbformat = importlib.import_module("nbformat")
     notebook = nbformat.reads(json.dumps(notebook_of(page)), as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 import kpg
 from kpg.cli import flags
-from tests import pages, sources
+from tests import notebooks, pages, sources
 from tests.pages import DOCS, ROOT
 
 PAGES = pages.pages()
@@ -156,6 +157,20 @@ def run(page: Path, names: dict[str, Any], package: str = "") -> None:
 )
 def test_code_runs_as_it_stands(page: Path, namespace: dict[str, Any]) -> None:
     run(page, namespace)
+
+
+@pytest.mark.parametrize("page", sorted(notebooks.FOLDER.glob("*.md")))
+def test_a_notebook_is_its_page_and_has_been_run(page: Path) -> None:
+    stored = json.loads(pages.text_of(page.with_suffix(".ipynb")))["cells"]
+    wanted = notebooks.cells_of(page)
+    parts = ("cell_type", "source")
+    assert [[cell[part] for part in parts] for cell in stored] == [
+        [cell[part] for part in parts] for cell in wanted
+    ]
+    code = [cell for cell in stored if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == [*range(1, len(code) + 1)]
+    kinds = {output["output_type"] for cell in code for output in cell["outputs"]}
+    assert "error" not in kinds and kinds
 
 
 @pytest.mark.slow

@@ -49,6 +49,25 @@ def notebook_of(page: Path) -> dict[str, Any]:
     }
 
 
+def tidied(cells: list[dict[str, Any]], folder: str) -> list[dict[str, Any]]:
+    """Returns cells without what only the machine that ran them had to say.
+
+    Those are logs, the folder that it ran in, and when.
+    """
+    for cell in cells:
+        cell["metadata"] = {}
+        outputs = [
+            each for each in cell.get("outputs", []) if each.get("name") != "stderr"
+        ]
+        for each in outputs:
+            if "text" in each:
+                each["text"] = re.sub(r"\x1b\[\d*m", "", each["text"])
+                each["text"] = each["text"].replace(folder, ".")
+        if "outputs" in cell:
+            cell["outputs"] = outputs
+    return cells
+
+
 def write(page: Path) -> None:
     """Runs the notebook of a page and writes it beside it, outputs included."""
     # Type checkers do not have them, nor do the tests.
@@ -60,8 +79,8 @@ def write(page: Path) -> None:
         nbclient.NotebookClient(
             notebook, timeout=None, startup_timeout=600, resources=resources
         ).execute()
-    for cell in notebook.cells:
-        cell.metadata.clear()  # when it ran is of no interest
+    notebook.cells = tidied(notebook.cells, folder)
+    notebook.metadata = notebook_of(page)["metadata"]
     page.with_suffix(".ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")
 
 

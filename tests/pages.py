@@ -40,30 +40,29 @@ def blocks(page: Path) -> list[Block]:
 
 
 def prose(page: Path) -> str:
-    """Returns a page without its code."""
-    text = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.M)
-    return re.sub(r"`[^`\n]*`", lambda code: code[0].replace("](", "] ("), text)
+    """Returns a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.M)
 
 
 def links(page: Path) -> list[tuple[str, str]]:
     """Returns the path and the anchor of each link that leads to a file."""
-    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", prose(page))
+    text = re.sub(r"`[^`\n]*`", lambda code: code[0].replace("](", "] ("), prose(page))
+    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", text)
     return [pair for pair in found if not re.match(r"\w+:", pair[0])]
 
 
 def anchors(page: Path) -> set[str]:
-    """Returns where a link can lead within a page, by the rules of GitHub and the site.
+    """Returns where a link can lead within a page, on GitHub and on the site alike.
 
-    A name of the reference is an anchor itself.
+    GitHub writes a hyphen for each blank, the site one for several. A name of the
+    reference is an anchor itself.
     """
-    titles = re.findall(
-        r"^#+ (.+)$",
-        re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.M),
-        re.M,
-    )
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.M)
     words = [re.sub(r"[^\w\s-]", "", title).strip().lower() for title in titles]
-    names = re.findall(r"^::: (\S+)$", text_of(page), re.M)
-    return {re.sub(r"\s", "-", word) for word in words} | set(names)
+    both = {
+        re.sub(r"\s", "-", word) for word in words if not re.search(r"[-\s]{2}", word)
+    }
+    return both | set(re.findall(r"^::: (\S+)$", text_of(page), re.M))
 
 
 def menu() -> list[str]:

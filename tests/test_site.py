@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import keras
 import pytest
 
 import kpg
@@ -43,8 +42,6 @@ MORE = (
     ("films.md", "pygame"),
     ("images.md", "ale_py"),
 )
-# Gymnasium's ids before any page adds its own.
-INSTALLED = frozenset(gymnasium.registry)
 # What a module defines for others inside of kpg.
 INSIDE = {"assert_same_shape", "with_gradient"}
 
@@ -131,14 +128,14 @@ def namespace(
 ) -> Iterator[dict[str, Any]]:
     """Where a page's code runs. What it registers is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
-    ids, known = set(kpg.environments.IN_GRAPH), dict(keras.saving.get_custom_objects())
+    graph, host = set(kpg.environments.IN_GRAPH), set(gymnasium.registry)
     yield {"__name__": "page"}
-    for name in set(kpg.environments.IN_GRAPH) - ids:
+    for name in set(kpg.environments.IN_GRAPH) - graph:
         kpg.environments.unregister(name)
-    for name in set(gymnasium.registry) - INSTALLED:
-        del gymnasium.registry[name]
-    for name in set(keras.saving.get_custom_objects()) - set(known):
-        del keras.saving.get_custom_objects()[name]
+    for name in set(gymnasium.registry) - host:
+        # A package names its entry points, and registers them only once.
+        if not isinstance(gymnasium.registry[name].entry_point, str):
+            del gymnasium.registry[name]
 
 
 def run(page: Path, names: dict[str, Any], package: str = "") -> None:

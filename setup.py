@@ -28,6 +28,11 @@ REQUIRES = [
     "matplotlib>=3.8",
     "ml-dtypes>=0.4",
     "numpy>=1.26",
+    # Keras brings the second, KerasHub the first; the third, 250 kB without anything
+    # else, writes what a shell needs to complete flags.
+    "pyyaml>=6",
+    "rich>=13",
+    "shtab>=1.13",
     "typing-extensions>=4.10",
 ]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn, TypeVar
-
-import numpy as np
 
 _T = TypeVar("_T")
 
@@ -53,7 +52,8 @@ def refuse(name: str, wanted: str, value: object) -> NoReturn:
 
 def plain(value: _T) -> _T:
     """Returns a NumPy scalar as Python's number or bool, and all else as it is."""
-    scalar = isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0
+    np = sys.modules.get("numpy")  # which takes longer than `kpg --help` may
+    scalar = np and isinstance(value, (np.generic, np.ndarray)) and not np.ndim(value)
     # A checker does not connect the two lines.
     return value.item() if scalar else value  # type: ignore[attr-defined]
 
@@ -141,11 +141,15 @@ def meant(name: str, known: Iterable[str]) -> list[str]:
     return [ours for ours in known if name.lower() in words.get(ours, ())]
 
 
+def close(name: str, known: Iterable[str]) -> list[str]:
+    """Returns the known names that `name` may stand for, the closest first."""
+    known = list(known)
+    return meant(name, known) or difflib.get_close_matches(name, known, n=3)
+
+
 def hint(name: str, known: Iterable[str]) -> str:
     """Returns "Did you mean …?" with the names closest to one, or all known names."""
     known = list(known)
-    close = meant(name, known)
-    close = close or difflib.get_close_matches(name, known, n=3)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
+    if found := close(name, known):
+        return f"Did you mean {' or '.join(found)}?"
     return f"Known: {', '.join(known)}."

@@ -29,6 +29,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.contracts",),  # base classes that hold their subclasses to a promise
     ("kpg.values",),  # options as values
     ("kpg.results",),  # what several seeds say
+    ("kpg.classic_control",),  # which class is behind which id
     ("kpg.limits",),  # how long an episode may last
     ("kpg.episodes",),  # whole ones, whoever plays
     ("kpg.films",),  # what one sees of them
@@ -67,7 +68,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.cli",),  # the command line
     ("kpg.__main__",),
 )
-MOST_LINES = 38_300
+MOST_LINES = 38_900
 MOST_ANY = 0.03
 # What has no test file of its own, and why.
 UNTESTED = {"kpg.types": "names of types alone, which nothing runs"}

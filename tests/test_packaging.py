@@ -178,6 +178,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
         "from kpg.export import Client",
         "import kpg.cli.environments, kpg.cli.playing, kpg.cli.language.texts",
         "import kpg; kpg.export; dir(kpg)",
+        "from kpg.cli.main import main; main(['list'])",
     ],
 )
 def test_light_imports_leave_tensorflow_out(statement: str) -> None:

@@ -262,17 +262,18 @@ class Services:
         data: bytes,
         context: grpc.ServicerContext,
         resume: Callable[[_Handler], None],
-    ) -> bytes | Parked | None:
+    ) -> bytes | type[Parked] | None:
         """Answers a request, or says why not; see `kpg.export.serving.threads`."""
         exchange = _Exchange(method, data, Call(_timeout(context), may_wait=False))
         again = functools.partial(self._go_on, exchange)
         exchange.call.resume = functools.partial(resume, again)
         try:
             return self._go_on(exchange, data, context)
+        except Parked:
+            return Parked
         except Later:
+            exchange.call.resume = None
             return None
-        except Parked as parked:
-            return parked
 
     def _go_on(
         self, exchange: _Exchange, _: object, context: grpc.ServicerContext
@@ -289,6 +290,8 @@ class Services:
             raise
         except Exception as caught:  # a client is answered whatever it was
             error = as_known(caught)
+        # Both know the call: each request would leave a cycle behind.
+        call.resume = call.task = None
         self.note(
             Answered(
                 "GRPC",

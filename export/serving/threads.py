@@ -32,8 +32,8 @@ except ImportError:
     grpc_server = grpc_common = cygrpc = None
 
 # A handler of gRPC's with an attribute `at_once`: the same, with a third argument, and
-# it returns None where it would wait, and is then called in the usual way; or an error
-# `Parked`, when it calls its third argument later, with a handler that has the answer.
+# it returns None where it would wait, and is then called in the usual way; or `Parked`,
+# when it calls its third argument later, with a handler that has the answer.
 _Handler: TypeAlias = Any
 _Event: TypeAlias = Any  # gRPC's, of a request that has arrived
 _State: TypeAlias = Any
@@ -159,7 +159,7 @@ class _Request(NamedTuple):
         answer, is_right = grpc_server._call_behavior(event, state, handler, read, None)
         if is_right and answer is None and handler is not self.handler:
             return False
-        if is_right and not isinstance(answer, Parked):
+        if is_right and answer is not Parked:
             write = self.serializer
             sent = grpc_server._serialize_response(event, state, answer, write)
             if sent is not None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from kpg.types import Config
+
+# The exit code after Ctrl-C.
+INTERRUPTED = 128 + signal.SIGINT
 
 
 class CommandResult(NamedTuple):

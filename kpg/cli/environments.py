@@ -7,11 +7,14 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
 from typing_extensions import override
 
 from kpg import imports
-from kpg.cli import algorithms, episode_statistics, playing, preset, runs
+from kpg.cli import (
+    algorithms,
+    preset,
+    runs,
+)
 from kpg.cli.command_result import CommandResult, UsageError, usage_errors
 from kpg.cli.kind import Kind, Seeds
 from kpg.cli.preset import Preset
@@ -19,6 +22,7 @@ from kpg.cli.runs import Run
 from kpg.types import Config
 
 if TYPE_CHECKING:
+    import gymnasium
     import keras
 
     from kpg.environments.environment import Environment
@@ -29,12 +33,12 @@ _DEFAULT = "default_"
 # Copies that are measured together; on the host each one costs memory.
 _GRAPH_COPIES = 100
 _HOST_COPIES = 16
-# These follow from the environment, or cannot be written on a command line.
-_NOT_SETTINGS = {"observation_space", "action_space", "backbone", "seed", "kwargs"}
 
 
 class Environments(Kind):
     """Ids that Gymnasium, kpg or EnvPool knows; "module:Id-v0" imports the module."""
+
+    owners = ("Policy",)
 
     @override
     def ids(self) -> list[str]:
@@ -50,20 +54,14 @@ class Environments(Kind):
                 "`kpg train` takes the id of an environment or task, such as "
                 f"{self.ids()[0]}, and makes the run. Received: {id}, a directory"
             )
-        actions = _probe(id).action_space
-        return self.default_entries(isinstance(actions, gymnasium.spaces.Box))
+        from gymnasium.spaces import Box
+
+        return self.default_entries(isinstance(_probe(id).action_space, Box))
 
     def default_entries(self, continuous: bool) -> dict[str, Config]:
         """Returns the settings of environments without a preset of their own."""
         kind = "continuous" if continuous else "discrete"
         return preset.read(_PACKAGE, f"{_DEFAULT}{kind}")
-
-    @override
-    def policy_settings(self) -> list[str]:
-        from kpg.models.policy import Policy
-
-        names = inspect.signature(Policy).parameters
-        return [name for name in names if name not in _NOT_SETTINGS]
 
     @override
     def further_settings(
@@ -112,6 +110,8 @@ class Environments(Kind):
     @override
     def play(self, options: argparse.Namespace) -> CommandResult:
         """Plays episodes by a run, or without TensorFlow by a served policy."""
+        from kpg.cli import playing
+
         if options.prompts:
             raise UsageError(
                 "Only a text policy completes prompts: give a run of a text task, or "
@@ -130,12 +130,12 @@ class Environments(Kind):
                 "A policy is wanted: give the run of one, or with --server the address "
                 f"of `kpg serve`. Received: {options.env} without --server"
             )
-        values = {"env": id, "server": options.server} | measured
-        words = episode_statistics.in_words(values)
-        return CommandResult(values, f"{id}: {words}")
+        return playing.result({"env": id, "server": options.server} | measured, id)
 
     @override
     def stage(self, id: str, render_mode: str) -> gymnasium.Env[Any, Any]:
+        from kpg.cli import playing
+
         _import_module(id)
         return playing.make(id, render_mode=render_mode)
 
@@ -146,6 +146,8 @@ class Environments(Kind):
         A single environment shows more than a vector, which checks and copies; after it
         the doctor makes several copies as training does.
         """
+        import gymnasium
+
         from kpg.environments.construction import make
         from kpg.testing.subject import Registered
 

@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from kpg.results import margin
 from kpg.types import Config
 
 
@@ -16,6 +15,8 @@ def summary(returns: Sequence[float], length_mean: float) -> Config:
     `return_std` is of the sample (n − 1), and `return_ci95` is `kpg.results.margin`:
     both are NaN for one episode.
     """
+    from kpg.results import margin  # and NumPy, which `kpg list` does without
+
     deviation = statistics.stdev(returns) if len(returns) > 1 else math.nan
     return {
         "episodes": len(returns),
@@ -28,6 +29,8 @@ def summary(returns: Sequence[float], length_mean: float) -> Config:
 
 def in_words(values: Config) -> str:
     """Writes a summary as one line."""
+    if not values["episodes"]:
+        return "no whole episode"
     spread = values["return_ci95"]
     interval = "" if math.isnan(spread) else f" ± {spread:.2f} (95 %)"
     plural = "" if values["episodes"] == 1 else "s"

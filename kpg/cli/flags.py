@@ -4,82 +4,130 @@ from __future__ import annotations
 
 import argparse
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
-from kpg.cli import algorithms, client_flags, serving_flags
+from typing_extensions import override
+
+from kpg import checks
+from kpg.cli import client_flags, serving_flags, setting_flags
 from kpg.version import __version__
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and which flag a misspelt one may be.
+
+    Attributes:
+        fill: Adds the flags of a command, once it is typed: there are many.
+    """
+
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def filled(self) -> None:
+        """Adds the flags that are still to be added."""
+        if self.fill is not None:
+            self.fill(self)
+        self.fill = None
+
+    @override
+    def parse_known_args(  # type: ignore[override]  # which has overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        self.filled()
+        options, extra = super().parse_known_args(args, namespace)
+        flag = next((word for word in extra if word.startswith("-")), None)
+        if flag is not None:
+            name = flag.lstrip("-").partition("=")[0].replace("-", "_")
+            known = {
+                own.lstrip("-").replace("-", "_"): own
+                for own in self._option_string_actions
+            }
+            close = [known[own] for own in checks.close(name, known)]
+            meant = f" Did you mean {' or '.join(close)}?" if close else ""
+            self.error(f"there is no flag {flag.partition('=')[0]}.{meant}")
+        if extra:
+            self.error(f"this is one too many: {extra[0]}")
+        return options, extra
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (`{self.prog} --help` shows more)\n")
+
+
+class _Completion(argparse.Action):
+    """Prints the script of a shell, and ends as `--help` does."""
+
+    commands: Mapping[str, _Parser]
+
+    @override
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        from kpg.cli import completion
+
+        for command in self.commands.values():
+            command.filled()
+        print(completion.script(parser, str(values)))
+        parser.exit()
 
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="kpg", description="Train, evaluate, export and serve policies."
     )
     parser.add_argument("--version", action="version", version=f"kpg {__version__}")
+    completion = parser.add_argument(
+        "--completion",
+        choices=("bash", "zsh", "fish"),
+        action=_Completion,
+        help='print what makes Tab complete: eval "$(kpg --completion bash)"',
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_evaluate, _add_export, _add_serve, _add_play):
-        add(commands)
-    _add_of_run(commands, "watch", "play a run's episodes in a window", 3)
-    _add_film(commands)
-    doctor = _add(
-        commands,
-        "doctor",
-        "say what is wrong with an environment, a run or a SavedModel",
-    )
-    text = "Gymnasium id, a run, or the directory of a SavedModel or of its versions"
-    doctor.add_argument("target", metavar="TARGET", help=text)
-    _add_launch(commands)
-    does = "a table of runs; those that differ only in their seeds are one row"
-    _add_runs(_add(commands, "compare", does))
-    plot = _add(commands, "plot", "draw the learning curves of runs, as in compare")
-    _add_runs(plot)
-    text = "the picture, a .png"
-    plot.add_argument("-o", "--output", metavar="FILE", required=True, help=text)
-    _add(commands, "list", "show the tuned presets and the in-graph environments")
+    for name, (does, fill) in _COMMANDS.items():
+        # Abbreviated flags would change their meaning when a flag is added.
+        command = commands.add_parser(
+            name, help=does, description=f"{does.capitalize()}.", allow_abbrev=False
+        )
+        command.fill = fill
+        text = "print the result as one JSON object on the last line"
+        command.add_argument("--json", action="store_true", help=text)
+        text = "show logs and tracebacks in full"
+        command.add_argument("--debug", action="store_true", help=text)
+    vars(completion)["commands"] = commands.choices
     return parser
 
 
-def _add(commands: Commands, name: str, does: str) -> argparse.ArgumentParser:
-    # Abbreviated flags would change their meaning when a flag is added.
-    parser = commands.add_parser(
-        name, help=does, description=does.capitalize() + ".", allow_abbrev=False
-    )
-    text = "print the result as one JSON object on the last line"
-    parser.add_argument("--json", action="store_true", help=text)
-    text = "show logs and tracebacks in full"
-    parser.add_argument("--debug", action="store_true", help=text)
-    return parser
-
-
-def _add_train(commands: Commands) -> None:
-    parser = _add(commands, "train", "train a policy and write a run directory")
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "kpg train ENV [flags]"
     text = "Gymnasium id: MountainCar-v0; module:Id-v0; or text:letters"
     parser.add_argument("env", metavar="ENV", nargs="?", help=text)
     text = "go on with a run whose training broke off; without RUN the newest in runs/"
     parser.add_argument("--resume", metavar="RUN", nargs="?", const="", help=text)
     text = "minutes between checkpoints to go on from; default: %(default)s"
     parser.add_argument("--checkpoint-minutes", type=_minutes, default=1.0, help=text)
-    text = f"{', '.join(algorithms.KNOWN)}, or module:Name of a trainer of your own, "
-    text += "looked for in the current folder too; default: the preset's"
-    parser.add_argument("--algorithm", metavar="NAME", help=text)
     parser.add_argument("--seed", type=_seed, help="seed of everything; default: 0")
     text = "train a run for each of N seeds, from --seed on; default: %(default)s"
     parser.add_argument("--seeds", metavar="N", type=_positive, default=1, help=text)
-    text = "environments stepped together; default: the preset's"
-    parser.add_argument("--num-envs", type=_positive, help=text)
-    text = "the most environment steps to take; default: the preset's"
-    parser.add_argument("--total-steps", type=_positive, help=text)
-    text = "override a setting by its name in Python, such as gamma=0.99; repeatable"
+    text = "override a setting by its name in Python, such as gamma=0.99, also one of "
+    text += "a trainer of your own; repeatable"
     _add_repeatable(parser, "--set", "assignments", "KEY=VALUE", text)
-    text = (
-        "a JSON file of settings by name, or a run's settings.json; --set goes over it"
-    )
+    text = "a JSON or YAML file of settings by name, or a run's settings.json; --set "
+    text += "and the flags of settings go over it"
     parser.add_argument("--config", metavar="FILE", help=text)
     text = "the run directory; default: runs/ENV/ and the next free number"
     parser.add_argument("--output", metavar="DIR", help=text)
+    text = "write events for TensorBoard; without DIR beside the run's other files"
+    parser.add_argument("--tensorboard", metavar="DIR", nargs="?", const="", help=text)
+    text = (
+        "threads of one operation of TensorFlow; default: TF_NUM_INTRAOP_THREADS, or "
+    )
+    text += "one for small networks inside the graph, else TensorFlow's own choice"
+    parser.add_argument("--threads", metavar="N", type=_positive, help=text)
     text = "mirrored: all GPUs, or CPUs, of this machine; multiworker: what the "
     text += "environment variable TF_CONFIG names, see `kpg launch`; default: none"
     names = ("mirrored", "multiworker")
@@ -88,11 +136,10 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument(
         "--worker-deadline", metavar="SECONDS", type=_positive, default=60, help=text
     )
+    setting_flags.add_to(parser)
 
 
-def _add_launch(commands: Commands) -> None:
-    does = "try out several workers on this machine"
-    parser = _add(commands, "launch", does)
+def _launch(parser: argparse.ArgumentParser) -> None:
     text = "number of processes, each with a TF_CONFIG of its own"
     parser.add_argument(
         "--workers", metavar="N", type=_positive, required=True, help=text
@@ -103,23 +150,22 @@ def _add_launch(commands: Commands) -> None:
     )
 
 
-def _add_of_run(
-    commands: Commands, name: str, does: str, episodes: int
-) -> argparse.ArgumentParser:
-    parser = _add(commands, name, does)
+def _of_run(parser: argparse.ArgumentParser, episodes: int) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
     _add_model(parser)
     _add_episodes(parser, episodes)
-    return parser
 
 
-def _add_evaluate(commands: Commands) -> None:
-    _add_of_run(commands, "evaluate", "measure a run's model on new episodes", 100)
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    _of_run(parser, 100)
 
 
-def _add_film(commands: Commands) -> None:
-    does = "write a film of a run's episodes, without a window"
-    parser = _add_of_run(commands, "film", does, 1)
+def _watch(parser: argparse.ArgumentParser) -> None:
+    _of_run(parser, 3)
+
+
+def _film(parser: argparse.ArgumentParser) -> None:
+    _of_run(parser, 1)
     text = "the film, a .gif or (with kpg[film]) an .mp4"
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help=text)
     text = "pixels from left to right; default: %(default)s"
@@ -128,9 +174,20 @@ def _add_film(commands: Commands) -> None:
     parser.add_argument("--fps", type=_positive, help=text)
 
 
-def _add_runs(parser: argparse.ArgumentParser) -> None:
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    text = "Gymnasium id, a run, or the directory of a SavedModel or of its versions"
+    parser.add_argument("target", metavar="TARGET", help=text)
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
     text = "run directories of one environment, such as runs/CartPole-v1/*"
     parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
+
+
+def _plot(parser: argparse.ArgumentParser) -> None:
+    _compare(parser)
+    text = "the picture, a .png"
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help=text)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -138,8 +195,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=("best", "last"), default="best", help=text)
 
 
-def _add_export(commands: Commands) -> None:
-    parser = _add(commands, "export", "export a run's best model as a SavedModel")
+def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
     text = "where the versions of the model are"
     parser.add_argument("directory", metavar="DIR", nargs="?", help=text)
@@ -160,16 +216,13 @@ def _add_export(commands: Commands) -> None:
     _add_repeatable(parser, "--label", "labels", "NAME", text)
 
 
-def _add_serve(commands: Commands) -> None:
-    parser = _add(commands, "serve", "serve exported models over gRPC and REST")
+def _serve(parser: argparse.ArgumentParser) -> None:
     text = "what `kpg export` wrote; or say --model_base_path or --model_config_file"
     parser.add_argument("directory", metavar="DIR", nargs="?", help=text)
     serving_flags.add_to(parser)
 
 
-def _add_play(commands: Commands) -> None:
-    does = "drive an environment, or complete prompts, by a policy"
-    parser = _add(commands, "play", does)
+def _play(parser: argparse.ArgumentParser) -> None:
     text = "Gymnasium id: MountainCar-v0; or text:letters; or a run"
     parser.add_argument("env", metavar="ENV", help=text)
     text = "where `kpg serve` or TensorFlow Serving listens; only a run is played "
@@ -243,3 +296,26 @@ def _address(text: str) -> str:
         )
     _port(port)
     return text
+
+
+# What each command does, and its flags.
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | None]] = {
+    "train": ("train a policy and write a run directory", _train),
+    "evaluate": ("measure a run's model on new episodes", _evaluate),
+    "export": ("export a run's best model as a SavedModel", _export),
+    "serve": ("serve exported models over gRPC and REST", _serve),
+    "play": ("drive an environment, or complete prompts, by a policy", _play),
+    "watch": ("play a run's episodes in a window", _watch),
+    "film": ("write a film of a run's episodes, without a window", _film),
+    "doctor": (
+        "say what is wrong with an environment, a run or a SavedModel",
+        _doctor,
+    ),
+    "launch": ("try out several workers on this machine", _launch),
+    "compare": (
+        "a table of runs; those that differ only in their seeds are one row",
+        _compare,
+    ),
+    "plot": ("draw the learning curves of runs, as in compare", _plot),
+    "list": ("show the tuned presets and the in-graph environments", None),
+}

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-import numpy as np
 from typing_extensions import Self
 
 from kpg import imports
-from kpg.cli import algorithms, preset
+from kpg.cli import algorithms, declared, preset
 from kpg.cli.command_result import CommandResult, UsageError
 from kpg.cli.episode_statistics import summary
 from kpg.cli.preset import Preset
@@ -53,15 +52,21 @@ class Seeds(NamedTuple):
     @classmethod
     def derived(cls, seed: int) -> Self:
         """Draws all the seeds."""
+        import numpy as np  # which `kpg list` does without
+
         state = np.random.SeedSequence(seed).generate_state(len(cls._fields))
         return cls(*(int(number) >> 1 for number in state))  # signed 32 bits, ≥ 0
 
 
 class Kind(ABC):
-    """A kind of task; a `deterministic` one is measured by its most likely actions."""
+    """A kind of task; a `deterministic` one is measured by its most likely actions.
+
+    `owners` have the settings of its policies and tasks, see `kpg.cli.declared`.
+    """
 
     deterministic: ClassVar[bool] = True
     takes_prompts: ClassVar[bool] = False
+    owners: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def ids(self) -> list[str]:
@@ -70,14 +75,6 @@ class Kind(ABC):
     @abstractmethod
     def entries(self, id: str) -> dict[str, Config]:
         """Returns a task's settings by algorithm, the default first."""
-
-    @abstractmethod
-    def policy_settings(self) -> list[str]:
-        """Returns the policy's arguments that may be set."""
-
-    def task_settings(self) -> list[str]:
-        """Returns the names of the task's own settings."""
-        return []
 
     def further_settings(
         self, chosen: Preset, known: Sequence[str], settings: Config
@@ -89,6 +86,19 @@ class Kind(ABC):
         """Returns the preset of a task, by default that of its first algorithm."""
         entries = self.entries(id)
         return preset.select(id, entries, algorithm or next(iter(entries)))
+
+    def check(self, id: str, settings: Config) -> None:
+        """Raises a `ValueError` for an unknown setting or a value of a wrong type.
+
+        What depends on code that is not kpg's own is checked by `chosen_preset`.
+        """
+        algorithm = settings.get("algorithm")
+        if algorithm is None and id in self.ids():
+            algorithm = next(iter(self.entries(id)))
+        if algorithm is None:
+            declared.check(settings, *algorithms.KNOWN, "Preset", *self.owners)
+        elif algorithms.check_name(algorithm) in algorithms.KNOWN:
+            declared.check(settings, str(algorithm), "Preset", *self.owners)
 
     def chosen_preset(self, id: str, settings: Mapping[str, object]) -> Preset:
         """Puts the user's settings, `algorithm` included, over a task's preset.
@@ -102,9 +112,9 @@ class Kind(ABC):
         return preset.with_settings(
             chosen,
             self.further_settings(chosen, known, given) | given,
-            policy=self.policy_settings(),
+            policy=declared.names(*self.owners[:1]),
             trainer=known,
-            task=self.task_settings(),
+            task=declared.names(*self.owners[1:]),
         )
 
     @abstractmethod

@@ -15,8 +15,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from kpg.cli import flags
-from kpg.cli.command_result import CommandResult, UsageError
+from kpg.cli.command_result import INTERRUPTED, CommandResult, UsageError
 from kpg.cli.runs import to_json
 from kpg.graph import caching
 
@@ -27,28 +26,40 @@ _LONGEST_MESSAGE = 1000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `kpg` with the given arguments, or the process's; returns the exit code."""
-    started = time.perf_counter()
-    options = flags.parser().parse_args(arguments)
-    options.started = started
-    _quiet_libraries(options.debug)
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # modules in the current folder, as `python -m` does
+    started, name, debug = time.perf_counter(), "kpg", False
     try:
+        from kpg.cli import flags  # here, so that Ctrl-C is a line from the start
+
+        options = flags.parser().parse_args(arguments)
+        options.started = started
+        name, debug = f"kpg {options.command}", options.debug
+        _quiet_libraries(debug)
+        if "" not in sys.path:
+            sys.path.insert(0, "")  # modules in the current folder, as `python -m` does
         caching.cache_compilations()
         module = importlib.import_module(f"kpg.cli.commands.{options.command}")
         result: CommandResult = module.run(options)
         text = to_json(result.values) if options.json and result.values else result.text
+        return _print(text) or result.exit_code
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:  # one readable line, whatever it was
+        if debug:
+            traceback.print_exc()
+        print(f"{name}: {_one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _print(text: str) -> int:
+    """Prints a result; returns the exit code of SIGPIPE if nobody reads on, else 0."""
+    try:
         if text:
             print(text, flush=True)
-        return result.exit_code
-    except KeyboardInterrupt:
-        print(f"kpg {options.command}: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except Exception as error:  # one readable line, whatever it was
-        if options.debug:
-            traceback.print_exc()
-        print(f"kpg {options.command}: {_one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0
 
 
 def _one_line(error: Exception) -> str:

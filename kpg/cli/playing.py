@@ -12,7 +12,7 @@ from gymnasium.wrappers import TimeLimit
 
 from kpg import limits
 from kpg.cli import algorithms, client_flags, episode_statistics
-from kpg.cli.command_result import UsageError
+from kpg.cli.command_result import INTERRUPTED, CommandResult, UsageError
 from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.runs import Run
 from kpg.episodes import Acts, play
@@ -50,15 +50,24 @@ def play_run(
 def play_episodes(
     env: gymnasium.Env[Any, Any], player: Acts, options: argparse.Namespace
 ) -> Config:
-    """Plays the episodes that the flags ask for, summarises them, closes `env`."""
+    """Plays the episodes that the flags ask for, summarises them, closes `env`.
+
+    Ctrl-C ends it with those that are over, if any, and `interrupted` says so.
+    """
     bound = options.max_steps or limits.LONGEST_EPISODE
     if (limits.time_limit(env) or bound + 1) > bound:
         env = TimeLimit(env, bound)
+    episodes: list[tuple[float, int]] = []
+    cut: Config = {}
     with contextlib.closing(env):
-        episodes = [
-            play(env, player, options.seed if episode == 0 else None)
-            for episode in range(options.episodes)
-        ]
+        try:
+            while len(episodes) < options.episodes:
+                seed = None if episodes else options.seed
+                episodes.append(play(env, player, seed))
+        except KeyboardInterrupt:
+            if not episodes:
+                raise
+            cut = {"interrupted": True}
     returns, lengths = zip(*episodes, strict=True)
     if bound in lengths and options.max_steps is None:
         print(
@@ -66,4 +75,12 @@ def play_episodes(
             f"{bound:,} steps and were cut there; --max-steps moves that bound",
             file=sys.stderr,
         )
-    return episode_statistics.summary(returns, sum(lengths) / len(lengths))
+    return episode_statistics.summary(returns, sum(lengths) / len(lengths)) | cut
+
+
+def result(values: Config, name: str) -> CommandResult:
+    """Returns what a command has played, and the exit code of Ctrl-C if that came."""
+    words = f"{name}: {episode_statistics.in_words(values)}"
+    if "interrupted" not in values:
+        return CommandResult(values, words)
+    return CommandResult(values, f"Interrupted: {words}", INTERRUPTED)

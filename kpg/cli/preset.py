@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from kpg import checks
-from kpg.cli import algorithms
+from kpg.cli import algorithms, declared
 from kpg.types import Config
 
 # Every algorithm has its own way of cutting experience into pieces to learn from.
@@ -26,11 +27,24 @@ _PYTHON_WORDS = {"True": True, "False": False, "None": None}
 class Preset:
     """All that `kpg train` needs besides the seed, in plain values: names and numbers.
 
-    Training takes as many whole iterations as fit into `total_steps` steps of all
-    environments. By default there are about 50 epochs, and one execution is an epoch if
-    the environment is in the graph, else an iteration. `policy` has arguments of
-    `kpg.models.Policy`, which the critic shares, or of `kpg.text.gpt2` and
-    `kpg.models.CausalLMPolicy`, `task` those of `kpg.cli.language.task.Task`.
+    Attributes:
+        env: Id of the environment or task.
+        algorithm: PPO, ActorCritic, REINFORCE, or module:Name of a trainer of your own,
+            looked for in the current folder too.
+        num_envs: Environments stepped together, ≥ 1.
+        total_steps: The most environment steps to take; as many whole iterations as fit
+            into them are trained.
+        learning_rate: Of Adam, > 0, for policy and critic.
+        steps_per_epoch: Iterations between validations. Defaults to `None`: there are
+            about 50 epochs.
+        steps_per_execution: Iterations of one call of TensorFlow. Defaults to `None`:
+            an epoch if the environment is in the graph, else one.
+        jit_compile: Whether XLA compiles; "auto" decides. Defaults to "auto".
+        validation_episodes: Episodes that judge an epoch, ≥ 1. Defaults to 100.
+        policy: Arguments of `kpg.models.Policy`, which the critic shares, or of
+            `kpg.text.gpt2` and `kpg.models.CausalLMPolicy`.
+        trainer: Settings of the algorithm.
+        task: Those of `kpg.cli.language.task.Task`.
     """
 
     env: str
@@ -97,42 +111,65 @@ def select(env: str, entries: Mapping[str, Config], algorithm: str) -> Preset:
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
-    """Splits `key=value`, or raises a `ValueError`.
-
-    The value is JSON, or Python's True, False or None, or else text.
-    """
+    """Splits `key=value`, or raises a `ValueError`; see `value_of`."""
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:
         raise ValueError(f"A setting is written as key=value. Received: {text!r}")
-    if value in _PYTHON_WORDS:
-        return key, _PYTHON_WORDS[value]
+    return key, value_of(value)
+
+
+def value_of(text: str) -> object:
+    """Reads a value: JSON, or Python's True, False or None, or else text."""
+    if text in _PYTHON_WORDS:
+        return _PYTHON_WORDS[text]
     try:
-        parsed = json.loads(value)
+        parsed: object = json.loads(text)
     except ValueError:
-        return key, value
+        return text
     # 3e6 is a float in JSON, and the usual way to write three million steps.
-    if isinstance(parsed, float) and "." not in value and parsed.is_integer():
-        return key, int(parsed)
-    return key, parsed
+    if isinstance(parsed, float) and "." not in text and parsed.is_integer():
+        return int(parsed)
+    return parsed
 
 
 def read_settings(path: str) -> Config:
     """Reads settings by name, also out of a run's `settings.json`.
 
     Those of its parts, `policy`, `trainer` and `task`, may also stand outside of them.
-    Raises a `ValueError` if it is no JSON object of settings.
+    Raises a `ValueError` if it is no JSON or YAML of settings.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        found = _yaml(text) if path.endswith((".yaml", ".yml")) else json.loads(text)
         found = found.get("preset", found)
         parts = [found.pop(name, {}) for name in _PARTS[1:]]
         return {**found, **{k: v for part in parts for k, v in part.items()}}
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(
-            'A JSON file of settings by name is wanted, such as {"gamma": 0.99}, or '
-            f"the settings.json of a run. Received: {path} ({error})"
+            'A JSON or YAML file of settings by name is wanted, such as {"gamma": 0.99}'
+            f", or the settings.json of a run. Received: {path} ({error})"
         ) from error
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    return _with_numbers(found)
+
+
+def _with_numbers(found: object) -> object:
+    """Reads 3e-4, which YAML 1.1 takes for text, as the number that it is."""
+    if isinstance(found, dict):
+        return {key: _with_numbers(value) for key, value in found.items()}
+    if isinstance(found, str):
+        value = value_of(found)
+        return value if isinstance(value, (int, float)) else found
+    return found
 
 
 def with_settings(
@@ -151,10 +188,7 @@ def with_settings(
     known = [*OWN_KEYS, *policy, *trainer, *task]
     for key in settings:
         if key not in known:
-            raise ValueError(
-                f"{preset.algorithm} has no setting {key!r}. "
-                f"{checks.hint(key, sorted(set(known)))} Received: {key}"
-            )
+            raise declared.unknown(preset.algorithm, key, known)
 
     def part(old: Config, accepted: Iterable[str]) -> Config:
         return {**old, **{k: v for k, v in settings.items() if k in accepted}}

@@ -8,12 +8,15 @@ import sys
 import tempfile
 
 
-def import_tensorflow(debug: bool = False) -> None:
+def import_tensorflow(debug: bool = False, threads: int | None = None) -> None:
     """Imports TensorFlow and, unless debugging, hides what it writes while loading.
 
     Its libraries write to file descriptor 2 before any log level can be set. If the
-    import fails, that text is shown after all.
+    import fails, that text is shown after all. An operation gets so many `threads`, by
+    default as many as TensorFlow likes.
     """
+    if threads is not None and "tensorflow" not in sys.modules:
+        os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
     if debug or "tensorflow" in sys.modules:
         importlib.import_module("tensorflow")
         return
@@ -23,7 +26,7 @@ def import_tensorflow(debug: bool = False) -> None:
         os.dup2(aside.fileno(), 2)
         try:
             importlib.import_module("tensorflow")
-        except BaseException:
+        except Exception:
             aside.seek(0)
             os.write(kept, aside.read())
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -15,13 +14,16 @@ from types import FrameType
 from typing import ClassVar, TextIO
 
 import keras
+import rich.progress
+from rich.console import Console
 
 from kpg import files
 from kpg.cli.runs import Run
 from kpg.trainers.variables import holding, values_of
 from kpg.types import Array, Config, Logs
 
-_BAR_WIDTH = 24
+_LEAST_BAR = 6  # columns, one of them blank
+_DEFAULT_WIDTH = 80
 
 
 class RunRecorder(keras.callbacks.Callback):
@@ -92,7 +94,11 @@ class RunRecorder(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar on a terminal, one line per epoch elsewhere, for `total_steps` in all."""
+    """A bar on a terminal, one line per epoch elsewhere, for `total_steps` in all.
+
+    Compiling, in the first call and the first validation, is a phase of its own: the
+    time that is left follows from what comes after it.
+    """
 
     # The logs that are shown, what they are called, and how they are written.
     columns: ClassVar[dict[str, str]] = {"return": "return", "val_return": "validation"}
@@ -102,10 +108,10 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.total_steps = total_steps
         self.stream = stream or sys.stderr
-        self.bar = self.stream.isatty()
         self.latest: Logs = {}
-        self.started = time.perf_counter()
-        self.first: int | None = None  # steps of earlier processes
+        self._bar: rich.progress.Progress | None = None
+        self._epochs = 0
+        self._compiled: tuple[float, int] | None = None  # seconds and steps since then
 
     def notes(self) -> list[str]:
         """Returns lines to show at the end of an epoch, above its numbers."""
@@ -116,56 +122,108 @@ class Progress(keras.callbacks.Callback):
         return f"{self.latest['steps_per_second']:,.0f} steps/s"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """See `keras.callbacks.Callback.on_train_begin`."""
-        self.started = time.perf_counter()
-        # Says why nothing seems to happen at first.
-        self._show("compiling …", end="\r" if self.bar else "\n")
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """See `keras.callbacks.Callback.on_epoch_begin`."""
-        self.first = self.model.env_steps if self.first is None else self.first
+        """Says why nothing seems to happen at first."""
+        self._epochs, self._compiled, self.latest = 0, None, {}
+        console = Console(file=self.stream, width=_DEFAULT_WIDTH, height=1)
+        if not self.stream.isatty() or console.is_dumb_terminal:
+            print("compiling …", file=self.stream, flush=True)
+            return
+        self._bar = rich.progress.Progress(
+            rich.progress.BarColumn(None),
+            rich.progress.TextColumn("{task.description}", markup=False),
+            console=console,
+            expand=True,
+            refresh_per_second=4,
+        )
+        self._bar.add_task("compiling …", total=None)
+        self._fit_width()
+        self._bar.start()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """See `keras.callbacks.Callback.on_train_batch_end`."""
-        if self.bar:
-            self._show(self._line(), end="\r")
+        if self._compiled is None:
+            self._compiled = time.perf_counter(), self.model.env_steps
+        self._update()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """See `keras.callbacks.Callback.on_epoch_end`."""
-        self.latest = logs or {}
-        for note in self.notes():
-            self._show(note, end="\n")
-        self._show(self._line(), end="\r" if self.bar else "\n")
+        self.latest = dict(logs or {})
+        if not self._epochs:  # which has compiled
+            self.latest.pop("steps_per_second", None)
+            self._compiled = time.perf_counter(), self.model.env_steps
+        self._epochs += 1
+        lines = self.notes()
+        if self._bar is None:
+            lines = [*lines, "  ".join(text for _, text in self._parts())]
+        for line in lines:
+            if self._bar is None:
+                print(line, file=self.stream, flush=True)
+            else:
+                self._bar.console.print(line, markup=False, highlight=False)
+        self._update()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """See `keras.callbacks.Callback.on_train_end`."""
-        if self.bar:
-            self._show(self._line(), end="\n")
+        self._update()
+        self.close()
 
-    def _line(self) -> str:
+    def close(self) -> None:
+        """Leaves the terminal as it was, also if the training broke off."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = None
+
+    def _parts(self) -> list[tuple[int, str]]:
+        """Returns what there is to say, and its places when there is little room."""
         done = self.model.env_steps
-        share = min(done / self.total_steps, 1.0)
-        parts = [f"{done:,}/{self.total_steps:,} steps"]
-        parts += [
-            f"{name} {self.latest[key]:{self.number_format}}"
-            for key, name in self.columns.items()
-            if not math.isnan(float(self.latest.get(key, math.nan)))
-        ]
+        parts = [(9, f"{done:,}/{self.total_steps:,} steps")]
+        for key, name in self.columns.items():
+            if not math.isnan(value := float(self.latest.get(key, math.nan))):
+                place = 2 if key == "val_return" else 4 + len(parts)
+                parts.append((place, f"{name} {value:{self.number_format}}"))
         if "steps_per_second" in self.latest:
-            parts.append(self.speed())
-        if self.bar:
-            full = round(share * _BAR_WIDTH)
-            parts.insert(0, f"{'█' * full}{'░' * (_BAR_WIDTH - full)} {share:4.0%}")
-            spent = time.perf_counter() - self.started
-            left = spent * (self.total_steps - done) / max(done - (self.first or 0), 1)
-            parts.append(f"{int(left // 60)}:{int(left % 60):02d} left")
-        return "  ".join(parts)
+            parts.append((3, self.speed()))
+        if self._bar is not None:
+            parts.insert(0, (0, f"{min(done / self.total_steps, 1.0):4.0%}"))
+            if left := self._left():
+                parts.append((1, left))
+        return parts
 
-    def _show(self, line: str, end: str) -> None:
-        if self.bar:
-            width = shutil.get_terminal_size().columns - 1
-            line = f"\x1b[2K{line[:width]}"
-        print(line, end=end, file=self.stream, flush=True)
+    def _left(self) -> str:
+        """Returns the time that is left, once that can be told."""
+        seconds, first = self._compiled or (0.0, math.inf)
+        done = self.model.env_steps
+        if done <= first:
+            return ""
+        spent = time.perf_counter() - seconds
+        left = int(spent * max(self.total_steps - done, 0) / (done - first))
+        return f"{left // 60}:{left % 60:02d} left"
+
+    def _update(self) -> None:
+        """Brings the bar up to date, with as much text as leaves it some room."""
+        if self._bar is None:
+            return
+        room = self._fit_width() - _LEAST_BAR
+        parts = self._parts()
+        while len(text := "  ".join(text for _, text in parts)) > room and parts[1:]:
+            parts.remove(max(parts))
+        self._bar.update(
+            self._bar.task_ids[0],
+            description=text,
+            completed=self.model.env_steps,
+            total=self.total_steps,
+        )
+
+    def _fit_width(self) -> int:
+        """Takes the width of the stream, which may have changed, and returns it."""
+        try:
+            width = os.get_terminal_size(self.stream.fileno()).columns
+        except (OSError, ValueError):
+            width = 0
+        width = width or _DEFAULT_WIDTH
+        if self._bar is not None:
+            self._bar.console.width = width
+        return width
 
 
 class StopOnSignal(keras.callbacks.Callback):

@@ -13,13 +13,8 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from kpg import checks
+from kpg.classic_control import ENTRIES
 from kpg.environments.environment import Environment
-from kpg.environments.graph.classic_control import (
-    acrobot,
-    cart_pole,
-    mountain_car,
-    pendulum,
-)
 from kpg.environments.graph.functional import GraphEnvironment, is_functional
 from kpg.environments.host.envpool import EnvPoolVectorEnv
 from kpg.environments.host.processes import NEEDS_PROCESSES
@@ -31,11 +26,8 @@ Backend: TypeAlias = Literal["auto", "graph", "gymnasium", "envpool"]
 Wrapper: TypeAlias = "Callable[[Any], gymnasium.Env[Any, Any]]"
 BACKENDS: tuple[Backend, ...] = ("auto", "graph", "gymnasium", "envpool")
 
-register("Acrobot-v1", acrobot.Acrobot)
-register("CartPole-v1", cart_pole.CartPole)
-register("MountainCar-v0", mountain_car.MountainCar)
-register("MountainCarContinuous-v0", mountain_car.MountainCarContinuous)
-register("Pendulum-v1", pendulum.Pendulum)
+for _id, _entry in ENTRIES.items():
+    register(_id, _entry)
 
 
 def make(

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from kpg import films
-from kpg.cli import episode_statistics, playing
+from kpg.cli import playing
 from kpg.cli.command_result import CommandResult
 from kpg.cli.kind import kind_of
 from kpg.cli.runs import Run
@@ -18,8 +18,13 @@ def run(options: argparse.Namespace) -> CommandResult:
     id = run.settings()["env"]
     run.model_file(options.model)
     env = films.Filmed(kind_of(id).stage(id, "rgb_array"), options.width)
-    measured = playing.play_run(env, run, options)
+    try:
+        measured = playing.play_run(env, run, options)
+    except KeyboardInterrupt:
+        if not env.frames:
+            raise
+        measured = {"episodes": 0, "interrupted": True}
     films.write(path, env.frames, options.fps or env.metadata.get("render_fps"))
-    values = {"env": id, "film": str(path), "bytes": path.stat().st_size} | measured
-    words = episode_statistics.in_words(measured)
-    return CommandResult(values, f"{path} ({values['bytes'] / 1e6:.2f} MB): {words}")
+    size = path.stat().st_size
+    values = {"env": id, "film": str(path), "bytes": size} | measured
+    return playing.result(values, f"{path} ({size / 1e6:.2f} MB)")

@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
+from kpg.classic_control import ENTRIES
 from kpg.cli.command_result import CommandResult
 from kpg.cli.kind import kinds
-from kpg.cli.quiet_tensorflow import import_tensorflow
 
 
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
-    import_tensorflow(options.debug)
-    from kpg.environments.registry import IN_GRAPH
-
     tuned = {
         id: [kind.load(id, algorithm) for algorithm in kind.entries(id)]
         for kind in reversed(kinds())
@@ -25,7 +22,7 @@ def run(options: argparse.Namespace) -> CommandResult:
             id: {entry.algorithm: dataclasses.asdict(entry) for entry in entries}
             for id, entries in tuned.items()
         },
-        "in_graph": sorted(IN_GRAPH),
+        "in_graph": sorted(ENTRIES),
     }
     lines = ["Tuned presets (algorithm, environment steps; the first is the default):"]
     lines += [
@@ -33,6 +30,6 @@ def run(options: argparse.Namespace) -> CommandResult:
         + "; ".join(f"{entry.algorithm}, {entry.total_steps:,}" for entry in entries)
         for id, entries in tuned.items()
     ]
-    lines += ["Environments inside the graph:", *(f"  {id}" for id in sorted(IN_GRAPH))]
+    lines += ["Environments inside the graph:", *(f"  {id}" for id in sorted(ENTRIES))]
     lines += ["Any other Gymnasium id trains with the default settings."]
     return CommandResult(values, "\n".join(lines))

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kpg.cli import (
@@ -18,11 +19,12 @@ from kpg.cli import (
     comparing,
     episode_statistics,
     plots,
-    preset,
+    request,
     resuming,
     runs,
+    threads,
 )
-from kpg.cli.command_result import CommandResult, UsageError, usage_errors
+from kpg.cli.command_result import CommandResult, usage_errors
 from kpg.cli.kind import Seeds, kind_of
 from kpg.cli.preset import Preset
 from kpg.cli.quiet_tensorflow import import_tensorflow
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 _EPOCHS = 50
 _FINAL_EPISODES = 100
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_FLAGS = ("algorithm", "num_envs", "total_steps")  # settings with a flag of their own
 
 
 class Schedule(NamedTuple):
@@ -63,13 +64,8 @@ class Parts(NamedTuple):
 
 def run(options: argparse.Namespace) -> CommandResult:
     """Carries out the command."""
-    found, given = _found(options), _given(options)
-    if options.seeds > 1 and (found is not None or options.strategy is not None):
-        raise UsageError(
-            "Several seeds are trained from the start, on one device: leave --resume "
-            f"and --strategy out. Received: --seeds {options.seeds}"
-        )
-    import_tensorflow(options.debug)
+    given, found = request.settings(options), request.run(options)
+    import_tensorflow(options.debug, threads.wanted(options, found, given))
     if found is None:
         with usage_errors():
             chosen = kind_of(options.env).chosen_preset(options.env, given)
@@ -87,7 +83,7 @@ def run(options: argparse.Namespace) -> CommandResult:
         with strategy.scope():
             parts = build(chosen, seeds, float(options.worker_deadline))
     if not parts.trainer.is_chief:
-        return _assist(parts, chosen, found, seeds)
+        return _assist(parts, chosen, found, seeds, options)
     values, exit_code = _train(parts, chosen, found, options, seed)
     return CommandResult(values, _in_words(values), exit_code)
 
@@ -108,7 +104,7 @@ def _train(
     run = found or runs.create(output, chosen.env)
     if found is None:
         runs.write_json(run.settings_file, _settings(chosen, seed, parts.schedule))
-    report, stopped_by = _fit(parts, chosen, run, seeds, options.checkpoint_minutes)
+    report, stopped_by = _fit(parts, chosen, run, seeds, options)
     threshold = parts.env.spec.reward_threshold if parts.env.spec else None
     title = f"{chosen.env}, {chosen.algorithm}, seed {seed}"
     curve, metrics = run.curve_file, run.metrics()
@@ -161,44 +157,6 @@ def _turns(chosen: Preset, numbers: Sequence[int]) -> Iterator[tuple[int, Parts]
             yield number, shared._replace(trainer=trainer)
 
 
-def _found(options: argparse.Namespace) -> Run | None:
-    """Returns the run that goes on, if any."""
-    if options.resume is None:
-        if options.env is None:
-            raise UsageError(
-                "Say what to train on: `kpg train MountainCar-v0`, or `kpg train "
-                "--resume` to go on with a run. Received: no ENV"
-            )
-        if options.output is not None and options.strategy != "multiworker":
-            runs.check_new(options.output)  # of several workers the chief does it later
-        return None
-    if options.output is not None:
-        raise UsageError(
-            "A run goes on in its own directory; leave --output out. Received: "
-            f"--output {options.output} with --resume"
-        )
-    return resuming.find(options.resume, options.env)
-
-
-def _given(options: argparse.Namespace) -> Config:
-    """Returns the settings on the command line, by name."""
-    with usage_errors():
-        if options.algorithm is not None:
-            algorithms.check_name(options.algorithm)
-        assignments = dict(map(preset.parse_assignment, options.assignments))
-        if options.config is not None:
-            configured = preset.read_settings(options.config)
-            env = configured.pop("env", options.env)
-            if options.env not in (None, env):
-                raise ValueError(
-                    f"The configuration is of {env}; give the same environment, or "
-                    f"take it out of the file. Received: {options.env}"
-                )
-            assignments = configured | assignments
-    flags = {k: getattr(options, k) for k in _FLAGS if getattr(options, k)}
-    return assignments | flags
-
-
 def _strategy(options: argparse.Namespace) -> tf.distribute.Strategy:
     import tensorflow as tf
 
@@ -216,10 +174,14 @@ def _strategy(options: argparse.Namespace) -> tf.distribute.Strategy:
 
 
 def _assist(
-    parts: Parts, chosen: Preset, found: Run | None, seeds: Seeds
+    parts: Parts,
+    chosen: Preset,
+    found: Run | None,
+    seeds: Seeds,
+    options: argparse.Namespace,
 ) -> CommandResult:
     """Trains as a worker that is not the chief and writes nothing."""
-    _, stopped_by = _fit(parts, chosen, found, seeds)
+    _, stopped_by = _fit(parts, chosen, found, seeds, options)
     values = {"env": chosen.env, "env_steps": parts.trainer.env_steps}
     text = f"{chosen.env}: {values['env_steps']:,} steps; the chief has the run."
     return CommandResult(values, text, 0 if stopped_by is None else 128 + stopped_by)
@@ -274,13 +236,13 @@ def _fit(
     chosen: Preset,
     run: Run | None,
     seeds: Seeds,
-    minutes: float | None = None,
+    options: argparse.Namespace,
 ) -> tuple[Logs, int | None]:
     """Trains; returns a report of the supervised start, and the signal that came.
 
     A worker without a `run` learns with the others and writes nothing.
     """
-    from kpg.cli.recording import StopOnSignal
+    from kpg.cli.recording import Progress, StopOnSignal
     from kpg.trainers.running.agreement import Agreement
     from kpg.trainers.running.checkpoints import Checkpoint, youngest
 
@@ -289,6 +251,7 @@ def _fit(
     callbacks: list[keras.callbacks.Callback] = []
     if run is not None and trainer.is_chief:
         callbacks = kind.callbacks(run, trainer, validation, schedule.total_steps)
+        callbacks += _boards(options, run)
     callbacks.append(stop)
     try:
         with stop.listening():
@@ -302,6 +265,7 @@ def _fit(
                     runs.write_json(run.pretraining_file, started)
             if run is not None and stop.received is None:
                 # Half a supervised start is not gone on from.
+                minutes = options.checkpoint_minutes
                 callbacks.append(Checkpoint(run.checkpoints, minutes, tell=_tell))
             trainer.fit(
                 env,
@@ -318,10 +282,26 @@ def _fit(
                     trainer.save(str(run.last_file))
                 said += [float(stop.received == number) for number in _SIGNALS]
     finally:
+        for own in callbacks:
+            if isinstance(own, Progress):
+                own.close()
         env.close()
         validation.close()
     came = zip(_SIGNALS, said, strict=True)
     return started, next((number for number, count in came if count), None)
+
+
+def _boards(options: argparse.Namespace, run: Run) -> list[keras.callbacks.Callback]:
+    """Returns what writes for TensorBoard, if asked to, a folder for each run."""
+    import keras
+
+    if options.tensorboard is None:
+        return []
+    folder = run.directory / "tensorboard"
+    if options.tensorboard:
+        folder = Path(options.tensorboard)
+        folder = folder / run.directory.name if options.seeds > 1 else folder
+    return [keras.callbacks.TensorBoard(str(folder), write_graph=False)]
 
 
 def _tell(text: str) -> None:

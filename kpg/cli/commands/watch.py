@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from kpg.cli import episode_statistics, playing
+from kpg.cli import playing
 from kpg.cli.command_result import CommandResult
 from kpg.cli.kind import kind_of
 from kpg.cli.runs import Run
@@ -16,5 +16,4 @@ def run(options: argparse.Namespace) -> CommandResult:
     id = run.settings()["env"]
     run.model_file(options.model)  # fails before a window opens
     measured = playing.play_run(kind_of(id).stage(id, "human"), run, options)
-    words = episode_statistics.in_words(measured)
-    return CommandResult({"env": id} | measured, f"{id}: {words}")
+    return playing.result({"env": id} | measured, id)

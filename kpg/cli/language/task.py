@@ -20,10 +20,15 @@ _ROWS = 32
 class Task:
     """The settings of a text task; a `ValueError` if they do not fit.
 
-    `prompts` and the `texts` of the supervised start are parts for `kpg.text.phrases`.
-    Each reward is a configuration, see `kpg.rewards.deserialize`, or "module:name" of
-    your own function or class; one name may stand alone. `pretraining_epochs` passes
-    over the texts come before anything is rewarded. The rest is as in `TextGeneration`.
+    Attributes:
+        prompts: Parts for `kpg.text.phrases`.
+        rewards: Each is a configuration, see `kpg.rewards.deserialize`, or
+            "module:name" of your own function or class; one name may stand alone.
+        texts: Of the supervised start, parts for `kpg.text.phrases`.
+        reward_weights: A weight for each reward. Defaults to `None`: all are 1.
+        group_size: Completions of each prompt, ≥ 1. Defaults to 1.
+        pretraining_epochs: Passes over the texts before anything is rewarded.
+        pretraining_learning_rate: Of Adam in these passes. Defaults to 0.001.
     """
 
     prompts: Sequence[Sequence[str]]

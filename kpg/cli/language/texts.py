@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 _PACKAGE = "kpg.cli.language"
 _PREFIX = "text:"
-_NOT_SETTINGS = {
-    *("vocabulary_size", "seed", "causal_lm", "tokenizer", "kwargs"),
-    *("add_start_token", "special_tokens"),  # a byte tokenizer has none
-}
 
 
 class Texts(Kind):
@@ -44,6 +40,7 @@ class Texts(Kind):
 
     deterministic = False
     takes_prompts = True
+    owners = ("texts", "Task")
 
     @override
     def ids(self) -> list[str]:
@@ -56,20 +53,6 @@ class Texts(Kind):
                 f"A text task must be one of {', '.join(self.ids())}. Received: {id}"
             )
         return preset.read(_PACKAGE, id.removeprefix(_PREFIX))
-
-    @override
-    def policy_settings(self) -> list[str]:
-        from kpg.language.pretrained.small_models import gpt2
-        from kpg.models.language.causal_lm_policy import CausalLMPolicy
-
-        names = [*_names(gpt2), *_names(CausalLMPolicy)]
-        return [name for name in names if name not in _NOT_SETTINGS]
-
-    @override
-    def task_settings(self) -> list[str]:
-        from kpg.cli.language.task import Task
-
-        return [field.name for field in dataclasses.fields(Task)]
 
     @override
     def further_settings(
@@ -99,7 +82,7 @@ class Texts(Kind):
             )
         fields = dataclasses.asdict(chosen)
         env = task.environment(fields, chosen.num_envs, seeds.environment)
-        tokenizer, names = ByteTokenizer(), _names(gpt2)
+        tokenizer, names = ByteTokenizer(), inspect.signature(gpt2).parameters
         of_model = {k: v for k, v in chosen.policy.items() if k in names}
         of_policy = {k: v for k, v in chosen.policy.items() if k not in names}
         lm = gpt2(tokenizer.vocabulary_size(), seed=seeds.policy, **of_model)
@@ -204,10 +187,6 @@ class Texts(Kind):
             "The doctor examines Gymnasium environments; `kpg evaluate` judges texts. "
             f"Received: {id}"
         )
-
-
-def _names(function: object) -> list[str]:
-    return list(inspect.signature(cast("type", function)).parameters)
 
 
 def _complete_here(options: argparse.Namespace, how: Config) -> list[str]:

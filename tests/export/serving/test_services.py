@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -363,6 +364,31 @@ def test_a_broken_version_shows_in_the_status(channel: Any, server: Server) -> N
     assert entries[0].status.error_code == 5
     assert "saved_model.pb" in entries[0].status.error_message
     assert predict(channel, request()).model_spec.version.value == 3
+
+
+@pytest.mark.parametrize("is_batching", [False, True])
+def test_a_request_leaves_nothing_to_collect(tmp_path: Path, is_batching: bool) -> None:
+    class Slow(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], name="observation")])
+        def act(self, observation: Any) -> Any:
+            ones = tf.ones([400, 400])  # takes more than what is answered at once
+            return {"y": observation + tf.reduce_sum(ones @ ones @ ones) * 0.0}
+
+    module = Slow()
+    signatures = {"serving_default": module.act}
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=signatures)
+    settings: dict[str, Any] = {"model_name": "m", "enable_batching": is_batching}
+    with Server(tmp_path, port=0, **settings) as running:
+        with grpc.insecure_channel(running.address) as channel:
+            for _ in range(5):
+                predict(channel, request())
+            gc.collect()
+            gc.disable()
+            for _ in range(10):
+                predict(channel, request())
+            found = gc.collect()
+            gc.enable()
+    assert found < 10
 
 
 class Parking:

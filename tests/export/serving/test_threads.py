@@ -43,7 +43,7 @@ class Served:
     def at_once(self, message: bytes, context: Any, resume: Any) -> Any:
         if message.startswith(b"p"):
             self.parked.append(resume)
-            return Parked()
+            return Parked
         return None if message.startswith(b"w") else self.handle(message, context)
 
 

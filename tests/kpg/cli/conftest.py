@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,23 @@ def kpg_command(capfd: pytest.CaptureFixture[str]) -> Kpg:
         return Result(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Any], int], None]:
+    """Returns what lets Ctrl-C come in a step of environments of a class."""
+
+    def after(kind: type[Any], steps: int) -> None:
+        step, taken = kind.step, itertools.count(1)
+
+        def stepped(self: Any, action: Any) -> Any:
+            if next(taken) == steps:
+                raise KeyboardInterrupt
+            return step(self, action)
+
+        monkeypatch.setattr(kind, "step", stepped)
+
+    return after
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,33 @@ def test_flags_are_not_abbreviated() -> None:
         parse("train", "CartPole-v1", "--total", "5")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("train", "a", "--lerning-rate=3"),
+            "no flag --lerning-rate. Did you mean --l",
+        ),
+        (
+            ("train", "a", "--n-steps", "3"),
+            "no flag --n-steps. Did you mean --num-steps?",
+        ),
+        (("train", "a", "--gama", "3"), "Did you mean --gamma?"),
+        (("train", "a", "--zzz"), "kpg train: there is no flag --zzz. (`kpg train"),
+        (("evaluate", "a", "--episode", "3"), "Did you mean --episodes?"),
+        (("evaluate", "a", "b"), "one too many: b"),
+        (("evaluate",), "required: RUN"),
+    ],
+)
+def test_a_wrong_flag_is_told_in_a_line_with_the_closest(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(*arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and words in line
+
+
 def test_what_is_repeated_is_collected() -> None:
     given = parse("train", "CartPole-v1", "--set", "a=1", "--set", "b=2")
     assert given["assignments"] == ["a=1", "b=2"]
@@ -55,7 +82,9 @@ def test_help_names_the_algorithms(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         parse("train", "--help")
     assert end.value.code == 0
-    assert "PPO, ActorCritic, REINFORCE, or" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "PPO, ActorCritic, REINFORCE, or" in text
+    assert text.startswith("usage: kpg train ENV [flags]\n")
 
 
 def test_the_commands_of_the_page_on_scaling_exist() -> None:

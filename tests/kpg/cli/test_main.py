@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +58,41 @@ def test_unexpected_errors_are_one_line_too(
     assert one_line(result) == (
         "kpg train: ZeroDivisionError: one two (--debug shows the traceback)"
     )
+
+
+def test_nobody_has_to_read_to_the_end() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "kpg", "list"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["play"], ["film", "-o", "film.gif"]])
+def test_ctrl_c_is_a_line_whenever_it_comes(
+    run_directory: Path, tmp_path: Path, command: list[str]
+) -> None:
+    name, *flags = command
+    program = [sys.executable, "-m", "kpg", name, str(run_directory), *flags]
+    # While NumPy loads, while TensorFlow does, and later.
+    for library, seconds in (
+        ("multiarray", 0.0),
+        ("pywrap_tensorflow", 0.0),
+        ("", 9.0),
+    ):
+        with subprocess.Popen(
+            [*program, "--episodes", "100000"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            while library not in Path(f"/proc/{process.pid}/maps").read_text():
+                time.sleep(0.01)
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert len((out + err).splitlines()) == 1 and "nterrupted" in out + err

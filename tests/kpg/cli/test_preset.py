@@ -163,10 +163,31 @@ def test_settings_are_read_from_files_and_runs(tmp_path: Path) -> None:
     assert preset.read_settings(str(path)) == flat
 
 
+def test_settings_are_read_from_yaml_with_the_numbers_people_write(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(
+        "env: CartPole-v1\nlearning_rate: 3e-4\ntotal_steps: 1e6\n"
+        "normalize_rewards: true\nmax_grad_norm: null\n"
+        "policy: {hidden_units: [8, 8], activation: relu}\n"
+    )
+    found = preset.read_settings(str(path))
+    assert found == {
+        **{"env": "CartPole-v1", "learning_rate": 0.0003, "total_steps": 1_000_000},
+        **{"normalize_rewards": True, "max_grad_norm": None},
+        **{"hidden_units": [8, 8], "activation": "relu"},
+    }
+    assert type(found["total_steps"]) is int
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
 @pytest.mark.parametrize("text", [None, "[1]", "{", '{"policy": 3}'])
-def test_a_file_without_settings_is_refused(tmp_path: Path, text: str | None) -> None:
-    path = tmp_path / "settings.json"
+def test_a_file_without_settings_is_refused(
+    tmp_path: Path, text: str | None, suffix: str
+) -> None:
+    path = tmp_path / f"settings.{suffix}"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ValueError, match=r"JSON file of settings.*Received: .*json"):
+    with pytest.raises(ValueError, match=rf"file of settings.*Received: .*{suffix}"):
         preset.read_settings(str(path))

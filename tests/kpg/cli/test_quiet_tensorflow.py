@@ -8,16 +8,18 @@ import pytest
 
 CODE = """
 from kpg.cli.quiet_tensorflow import import_tensorflow
-import_tensorflow({debug})
+import_tensorflow({debug}, threads={threads})
 """
 NOISY = "import os; os.write(2, b'greetings')"
 
 
-def load(folder: Path, source: str, debug: bool = False) -> tuple[int, str]:
+def load(
+    folder: Path, source: str, debug: bool = False, threads: int | None = None
+) -> tuple[int, str]:
     """Imports a stand-in for TensorFlow; returns the exit code and what it wrote."""
     (folder / "tensorflow.py").write_text(source)
     result = subprocess.run(
-        [sys.executable, "-c", CODE.format(debug=debug)],
+        [sys.executable, "-c", CODE.format(debug=debug, threads=threads)],
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
@@ -35,3 +37,15 @@ def test_of_a_failure_everything_is_shown(tmp_path: Path) -> None:
     assert code == 1
     assert shown.startswith("greetings")
     assert "No module named 'no_such_module'" in shown
+
+
+@pytest.mark.parametrize(("threads", "told"), [(None, ""), (3, "3")])
+def test_the_number_of_threads_is_told_before(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int | None,
+    told: str,
+) -> None:
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    says = "import os; exit(os.environ.get('TF_NUM_INTRAOP_THREADS', '') != {!r})"
+    assert load(tmp_path, says.format(told), threads=threads) == (0, "")

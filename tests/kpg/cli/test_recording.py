@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import math
 import os
+import pty
+import re
+import select
 import signal
+import struct
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,9 +47,44 @@ class FakeTrainer(SimpleNamespace):
         Path(path).write_text(str(int(self.variables[0])))
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+class Terminal(io.TextIOWrapper):
+    """One end of a pseudo-terminal that is some columns wide."""
+
+    def __init__(self, columns: int) -> None:
+        self.other, own = pty.openpty()
+        super().__init__(open(own, "wb", buffering=0), "utf-8", write_through=True)
+        self.resize(columns)
+
+    def resize(self, columns: int) -> None:
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        fcntl.ioctl(self.fileno(), termios.TIOCSWINSZ, size)
+
+    def written(self) -> bytes:
+        """What was written since it was last asked."""
+        self.flush()
+        text = b""
+        while select.select([self.other], [], [], 0.1)[0]:
+            text += os.read(self.other, 1 << 16)
+        return text
+
+    def lines(self) -> list[str]:
+        """The same, without colours and moves of the cursor."""
+        text = self.written().decode("utf-8")
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
+        return [line for line in plain.split("\n") if line.strip()]
+
+
+@pytest.fixture(params=[80])
+def terminal(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Terminal]:
+    monkeypatch.setenv("TERM", "xterm")
+    # Neither the size of another stream nor a variable counts.
+    monkeypatch.setenv("COLUMNS", "300")
+    opened = Terminal(request.param)
+    yield opened
+    opened.close()
+    os.close(opened.other)
 
 
 def attach(callback: keras.callbacks.Callback, **attributes: object) -> FakeTrainer:
@@ -131,9 +173,11 @@ def test_plain_progress_is_a_line_an_epoch() -> None:
     attach(progress, env_steps=250)
     progress.on_train_begin()
     progress.on_train_batch_end(0)
-    progress.on_epoch_end(0, {"return": math.nan, "val_return": -3.25})
+    slow = {"steps_per_second": 2.0}
+    progress.on_epoch_end(0, {"return": math.nan, "val_return": -3.25, **slow})
     progress.on_epoch_end(1, {"return": -9.0, "steps_per_second": 1234.0})
     progress.on_train_end()
+    # The first epoch compiles: its speed is none.
     assert stream.getvalue().splitlines() == [
         "compiling …",
         "250/1,000 steps  validation -3.2",
@@ -141,17 +185,83 @@ def test_plain_progress_is_a_line_an_epoch() -> None:
     ]
 
 
-def test_a_terminal_gets_a_bar() -> None:
-    stream = Terminal()
-    progress = Progress(1000, stream)
-    attach(progress, env_steps=500)
+def test_a_terminal_that_can_do_nothing_gets_lines(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    progress = Progress(1000, terminal)
+    attach(progress, env_steps=250)
     progress.on_train_begin()
-    progress.on_train_batch_end(0)
+    progress.on_epoch_end(0, {"return": 1.0})
+    assert terminal.lines() == ["compiling …", "250/1,000 steps  return 1.0"]
+
+
+def trained(progress: Progress, steps: int = 500) -> None:
+    """Shows two epochs, of which the first compiles."""
+    trainer = attach(progress, env_steps=0)
+    progress.on_train_begin()
+    logs = {"return": 480.0, "val_return": -200.0, "steps_per_second": 84_120.0}
+    for epoch in range(2):
+        trainer.env_steps += steps // 2
+        progress.on_train_batch_end(0)
+        progress.on_epoch_end(epoch, logs)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "words"),
+    [
+        (120, "500/1,000 steps  return 480.0  validation -200.0  84,120 steps/s  0:00"),
+        (80, "return 480.0  validation -200.0  84,120 steps/s  0:00 left"),
+        (40, "validation -200.0  0:00 left"),
+        (22, "0:00 left"),
+        (9, "50%"),
+    ],
+    indirect=["terminal"],
+)
+def test_a_bar_leaves_out_what_has_no_room(terminal: Terminal, words: str) -> None:
+    width = os.get_terminal_size(terminal.fileno()).columns
+    progress = Progress(1000, terminal)
+    trained(progress)
     progress.on_train_end()
-    *_, last = stream.getvalue().split("\r")
-    assert "█" * 12 + "░" * 12 in last
-    assert " 50%" in last
-    assert last.endswith("left\n")
+    first, *_, last = terminal.lines()
+    assert "compil" in first
+    assert last.startswith("━") and "50%" in last and words in last
+    assert len(last) <= width
+
+
+def test_the_width_is_followed(terminal: Terminal) -> None:
+    progress = Progress(1000, terminal)
+    trained(progress)
+    terminal.resize(30)
+    progress.on_train_batch_end(1)
+    terminal.lines()
+    progress.on_train_end()
+    assert max(map(len, terminal.lines())) <= 30
+
+
+def test_time_that_is_left_follows_from_what_is_compiled(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    progress = Progress(1000, terminal)
+    trainer = attach(progress, env_steps=100)  # of an earlier process
+    progress.on_train_begin()
+    for seconds, steps in ((1000.0, 200), (1010.0, 300)):
+        now[0], trainer.env_steps = seconds, steps
+        progress.on_train_batch_end(0)
+    # A hundred steps in ten seconds; those of compiling do not count.
+    progress.on_train_end()
+    assert terminal.lines()[-1].endswith("30%  300/1,000 steps  1:10 left")
+
+
+def test_a_training_that_broke_off_gives_the_terminal_back(terminal: Terminal) -> None:
+    progress = Progress(1000, terminal)
+    trained(progress)
+    progress.close()
+    written = terminal.written()
+    assert written.count(b"\x1b[?25l") == written.count(b"\x1b[?25h") == 1
+    assert written.endswith((b"\n", b"\x1b[?25h"))
 
 
 def test_a_signal_stops_training() -> None:

@@ -52,7 +52,7 @@ def test_flags_are_typed_as_for_tensorflow_serving() -> None:
     [
         ("--enable_batching=maybe", "must be true or false, as in --flag=true"),
         ("--port=x", "must be a number. Received: 'x'"),
-        ("--prot=1", "unrecognized arguments"),
+        ("--prot=1", "there is no flag --prot. Did you mean --port?"),
     ],
 )
 def test_what_is_no_flag(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.command_line import Kpg, one_line
-from tests.painted import STEPS
+from tests.painted import STEPS, Painted
 
 
 @pytest.fixture
@@ -36,6 +37,27 @@ def test_a_run_is_filmed(kpg_command: Kpg, painted_run: Path, tmp_path: Path) ->
         assert film.size == (16, 10) and film.n_frames >= STEPS
     result = kpg_command("film", painted_run, "-o", path)
     assert result.code == 0 and str(path) in result.out
+
+
+@pytest.mark.parametrize(("steps", "episodes"), [(STEPS + 2, 1), (2, 0)])
+def test_after_ctrl_c_there_is_a_film_of_what_was_played(
+    kpg_command: Kpg,
+    painted_run: Path,
+    tmp_path: Path,
+    interrupt: Callable[[type[Any], int], None],
+    steps: int,
+    episodes: int,
+) -> None:
+    interrupt(Painted, steps)
+    path = tmp_path / "run.gif"
+    result = kpg_command("film", painted_run, "-o", path, "--episodes", 9)
+    assert (result.code, result.err) == (130, "")
+    (line,) = result.out.splitlines()
+    whole = "over 1 episode," if episodes else "no whole episode"
+    assert line.startswith(f"Interrupted: {path}") and whole in line
+    film: Any
+    with Image.open(path) as film:
+        assert film.n_frames == steps + episodes
 
 
 def test_what_cannot_be_filmed_is_refused_at_once(

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from tests.command_line import Kpg, one_line
 
@@ -19,6 +23,22 @@ def test_a_run_is_played_without_a_server(
     assert first["env"] == "CartPole-v1" and first["server"] is None
     assert first["episodes"] == 3 and first["return_mean"] == first["length_mean"]
     assert kpg_command("play", run_directory, *flags).values == first
+
+
+def test_ctrl_c_ends_it_with_what_was_played(
+    kpg_command: Kpg,
+    run_directory: Path,
+    interrupt: Callable[[type[Any], int], None],
+) -> None:
+    flags = ("--max-steps", 5, "--episodes", 9, "--json")
+    interrupt(CartPoleEnv, 12)
+    result = kpg_command("play", run_directory, *flags)
+    assert (result.code, result.err) == (130, "")
+    assert (result.values["episodes"], result.values["interrupted"]) == (2, True)
+    interrupt(CartPoleEnv, 1)
+    result = kpg_command("play", run_directory, *flags)
+    assert (result.code, result.out) == (130, "")
+    assert one_line(result) == "kpg play: interrupted"
 
 
 def test_an_environment_without_a_policy_is_refused(kpg_command: Kpg) -> None:

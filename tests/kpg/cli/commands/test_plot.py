@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from kpg.cli import plots
 from tests.command_line import Kpg, one_line
 
 
@@ -21,3 +23,19 @@ def test_another_kind_of_file_is_refused(
     result = kpg_command("plot", run_directory, "-o", tmp_path / "curves.jpg")
     assert result.code == 1 and ".png" in one_line(result)
     assert not list(tmp_path.glob("curves*"))
+
+
+def test_ctrl_c_is_a_line(
+    kpg_command: Kpg,
+    run_directory: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(plots, "comparison", interrupted)
+    result = kpg_command("plot", run_directory, "-o", tmp_path / "a.png")
+    assert (result.code, result.out) == (130, "")
+    assert one_line(result) == "kpg plot: interrupted"
+    assert not list(tmp_path.iterdir())

@@ -24,6 +24,16 @@ TRAIN_KEYS = {
 }
 
 
+def test_a_board_needs_its_package(
+    kpg_command: Kpg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    result = kpg_command("train", "CartPole-v1", "--tensorboard")
+    assert result.code == 1 and 'pip install "kpg[tensorboard]"' in one_line(result)
+    assert not list(tmp_path.iterdir())
+
+
 def test_train_says_what_it_did(
     kpg_command: Kpg,
     run_directory: Path,
@@ -105,13 +115,17 @@ def test_train_with_another_algorithm(
 
 @pytest.mark.usefixtures("one_by_one")
 def test_train_on_a_host_environment(kpg_command: Kpg, tmp_path: Path) -> None:
+    board = tmp_path / "board"
     result = kpg_command(
         *("train", "Blackjack-v1", "--num-envs", 2, "--total-steps", 128),
         *("--set", "num_steps=32", "--set", "num_epochs=1"),
         *("--set", "minibatch_size=32", "--set", "jit_compile=False"),
         *("--set", "validation_episodes=2", "--output", tmp_path / "run", "--json"),
+        *("--tensorboard", board),
     )
     assert result.code == 0, result.err
+    for part in ("train", "validation"):
+        assert list((board / part).glob("events.*")), part
     # Half the rows of an iteration only begin new games, which cost nothing.
     assert 128 - 2 * 32 < result.values["env_steps"] <= 128
     assert result.values["solved"] is None  # Blackjack has no threshold.
@@ -169,7 +183,7 @@ def test_a_configuration_of_something_else_is_refused(
             "of CartPole-v1",
         ),
         ('{"gama": 0.9}', "CartPole-v1", "mean gamma"),
-        ("{", "CartPole-v1", "JSON file of settings"),
+        ("{", "CartPole-v1", "JSON or YAML file of settings"),
     ):
         config.write_text(text)
         result = kpg_command(
@@ -245,6 +259,32 @@ def test_train_refuses_bad_settings(
     assert result.code == 2
     assert words in one_line(result)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_misspelt_is_told_before_tensorflow_loads(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("learning_rate: 3e-4\ntrainer:\n  gama: 0.9\n")
+    lines = {
+        "--set gama=0.9": "Did you mean gamma?",
+        "--set num_steps=many": "`num_steps` must be a whole number.",
+        f"--config {config}": "Did you mean gamma?",
+        "--gama 0.9": "Did you mean --gamma?",
+        "--baseline critic": "PPO has no setting 'baseline'",
+        "--algorithm DQN": "PPO, ActorCritic, REINFORCE",
+    }
+    code = (
+        "import sys\nfrom kpg.cli.main import main\n"
+        "for line in sys.argv[1:]:\n"
+        "    try: code = main(['train', 'CartPole-v1', *line.split()])\n"
+        "    except SystemExit as end: code = end.code\n"
+        "    print(code, 'tensorflow' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, *lines]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["2 False"] * len(lines)
+    told = done.stderr.splitlines()
+    for words, line in zip(lines.values(), told, strict=True):
+        assert words in line
 
 
 def test_an_existing_output_is_refused_untouched(

@@ -39,6 +39,7 @@ REQUIRES = [
 TOOLS = [
     "build>=1.2",
     "imageio-ffmpeg>=0.5",
+    "keras-tuner>=1.4",
     "mypy>=1.11",
     "prometheus_client>=0.20",
     "pyright[nodejs]>=1.1.390",
@@ -70,6 +71,8 @@ SERVE = [
     "waitress>=3.0.1",
 ]
 
+TUNE = ["optuna>=4.0"]
+
 # The site, which is built without kpg (ruff breaks its signatures into lines), and what
 # runs its notebooks.
 DOCS = ["zensical>=0.0.70", "mkdocstrings[python]>=1", "ruff>=0.8"]
@@ -80,7 +83,7 @@ EXTRAS = {
     "film": ["gymnasium[classic-control]", "imageio-ffmpeg>=0.5"],
     "serve": SERVE,
     "text": TEXT,
-    "tune": ["optuna>=4"],
+    "tune": TUNE,
     # ... to train in ...
     "atari": ["gymnasium[atari]", "opencv-python-headless>=4.8"],
     "box2d": ["gymnasium[box2d]"],
@@ -92,7 +95,7 @@ EXTRAS = {
     "onnx": ONNX,
     "tensorboard": ["tensorboard>=2.18"],
     # ... and for those who work on kpg itself.
-    "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, "tensorboard>=2.18"],
+    "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, *TUNE, "tensorboard>=2.18"],
     "docs": DOCS,
     "examples": [*TEXT, *GGUF, *TRANSLATIONS],
     "notebooks": NOTEBOOKS,
@@ -136,7 +139,7 @@ setup(
     package_dir={"": "src"},
     package_data={
         "kpg": ["py.typed"],
-        "kpg.cli": ["presets/*.json"],
+        "kpg.cli": ["presets/*.json", "spaces/*.json"],
         "kpg.cli.language": ["presets/*.json"],
     },
     include_package_data=False,

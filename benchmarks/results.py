@@ -3,8 +3,9 @@
     python benchmarks/results.py --env CartPole-v1 --algorithm PPO --seeds 10
     python benchmarks/results.py --table
 
-A run is one `kpg train` in a process of its own, whose last and best models then play
-new episodes. It becomes a line of results.jsonl, with the preset that made it. Runs
+A run is one `kpg train`, whose last and best models then play new episodes. Where the
+environment is in the graph, all seeds but the first take turns in one process. A run
+becomes a line of results.jsonl, with the preset that made it. Runs
 that are there are skipped; several processes may add theirs at once. `--table` drops
 those of an earlier preset.
 """
@@ -62,18 +63,33 @@ def main() -> None:
         for run in known
         if "last_mean" in run
     }
-    todo = [
-        (env, algorithm, seed)
-        for env in options.env or PRESETS.ids()
-        for algorithm in options.algorithm or PRESETS.entries(env)
-        for seed in range(options.first_seed, options.first_seed + options.seeds)
-        if (env, algorithm, seed) not in done
-    ]
     caching.cache_compilations()
-    for env, algorithm, seed in todo:
-        result = measured(env, algorithm, seed)
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(to_json(result) + "\n")
+    wanted = range(options.first_seed, options.first_seed + options.seeds)
+    for env in options.env or PRESETS.ids():
+        for algorithm in options.algorithm or PRESETS.entries(env):
+            todo = [s for s in wanted if (env, algorithm, s) not in done]
+            for seeds in turns(env, todo):
+                add(measured(env, algorithm, seeds))
+
+
+def turns(env: str, seeds: list[int]) -> list[list[int]]:
+    """Returns the seeds of each process: the first alone, which tells its CPU time.
+
+    The others take turns in one program, if the environment is in the graph and they
+    follow each other.
+    """
+    together = seeds[1:]
+    follow = together == list(range(seeds[1], seeds[-1] + 1)) if together else False
+    if env in IN_GRAPH and follow:
+        return [seeds[:1], together]
+    return [[seed] for seed in seeds]
+
+
+def add(found: list[Result]) -> None:
+    """Appends results to the file."""
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write("".join(to_json(result) + "\n" for result in found))
+    for result in found:
         shown = {k: result[k] for k in ("env", "algorithm", "seed", "last_mean")}
         print(shown, flush=True)
 
@@ -92,46 +108,50 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(env: str, algorithm: str, seed: int) -> Result:
-    """Trains once and measures the last model and the best."""
-    episodes = GRAPH_EPISODES if env in IN_GRAPH else HOST_EPISODES
+def measured(env: str, algorithm: str, seeds: list[int]) -> list[Result]:
+    """Trains in one process, and measures each seed's last model and its best."""
     with tempfile.TemporaryDirectory() as directory:
-        run = Run(Path(directory) / "run")
+        output = Path(directory) / "run"
         before = _cpu_seconds()
-        trained = _kpg(
-            ["train", env, "--algorithm", algorithm, "--seed", str(seed)]
-            + ["--output", str(run.directory)]
+        _kpg(
+            ["train", env, "--algorithm", algorithm, "--seed", str(seeds[0])]
+            + ["--seeds", str(len(seeds)), "--output", str(output)]
         )
-        cpu_seconds = _cpu_seconds() - before
-        preset = run.settings()["preset"]
-        last, best = (
-            PRESETS.measure(
-                algorithms.load(run, model), preset, episodes, FIRST_EPISODE_SEED + seed
-            )
-            for model in ("last", "best")
+        if len(seeds) == 1:
+            of_one = {"cpu_seconds": _cpu_seconds() - before}
+            return [_judged(Run(output), seeds[0]) | of_one]
+        return [_judged(Run(output / str(seed)), seed) for seed in seeds]
+
+
+def _judged(run: Run, seed: int) -> Result:
+    """Returns what a run has come to, by new episodes."""
+    trained, preset = run.result(), run.settings()["preset"]
+    episodes = GRAPH_EPISODES if preset["env"] in IN_GRAPH else HOST_EPISODES
+    last, best = (
+        PRESETS.measure(
+            algorithms.load(run, model), preset, episodes, FIRST_EPISODE_SEED + seed
         )
-        curve = thinned(
-            [
-                (logs["env_steps"], logs["val_return"])
-                for logs in run.metrics()
-                if logs.get("val_return") is not None
-            ]
-        )
+        for model in ("last", "best")
+    )
+    validated = [
+        (logs["env_steps"], logs["val_return"])
+        for logs in run.metrics()
+        if logs.get("val_return") is not None
+    ]
     return {
-        "env": env,
-        "algorithm": algorithm,
+        "env": preset["env"],
+        "algorithm": preset["algorithm"],
         "seed": seed,
         "last_mean": last["return_mean"],
         "return_mean": best["return_mean"],
         "return_std": best["return_std"],
         "episodes": episodes,
         "env_steps": trained["env_steps"],
-        "cpu_seconds": cpu_seconds,
         "wall_seconds": trained["wall_seconds"],
         "train_seconds": trained["train_seconds"],
         "kpg": __version__,
         "settings": preset,
-        "curve": curve,
+        "curve": thinned(validated),
     }
 
 
@@ -141,15 +161,12 @@ def _cpu_seconds() -> float:
     return times.children_user + times.children_system
 
 
-def _kpg(arguments: list[str]) -> Result:
-    output = subprocess.run(
-        [sys.executable, "-m", "kpg", *arguments, "--json"],
-        stdout=subprocess.PIPE,
+def _kpg(arguments: list[str]) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "kpg", *arguments],
+        stdout=subprocess.DEVNULL,
         check=True,
-        text=True,
-    ).stdout
-    values: Result = json.loads(output.splitlines()[-1])
-    return values
+    )
 
 
 def thinned(

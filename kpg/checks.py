@@ -7,7 +7,9 @@ import difflib
 import math
 import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
+
+from kpg.types import InputNumber
 
 _T = TypeVar("_T")
 
@@ -93,18 +95,15 @@ def number(
 ) -> float:
     """Returns a finite number in [low, high]."""
     value = plain(value)
-    if (
-        not isinstance(value, (int, float))
-        or isinstance(value, bool)
-        or not low <= value <= high
-        or math.isinf(value)
-    ):
+    known = isinstance(value, (int, float, InputNumber)) and not isinstance(value, bool)
+    found = cast("float", value)  # an input answers as a number does
+    if not known or not low <= found <= high or found in (math.inf, -math.inf):
         if high < math.inf:
             limit = f" in [{low:g}, {high:g}]"
         else:
             limit = "" if math.isinf(low) else f" ≥ {low:g}"
         refuse(name, f"must be a finite number{limit}", value)
-    return value
+    return found
 
 
 def fraction(name: str, value: object) -> float:

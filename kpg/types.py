@@ -28,6 +28,10 @@ Logs: TypeAlias = dict[str, float]
 Factory: TypeAlias = Callable[..., Any]
 
 
+class InputNumber:
+    """A number that a compiled program takes; see `kpg.graph.inputs.Number`."""
+
+
 class LayerArguments(TypedDict, total=False):
     """What every Keras layer and model of kpg takes besides its own arguments."""
 

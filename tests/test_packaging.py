@@ -21,7 +21,7 @@ DATA = {
     "kpg/py.typed",
     *(
         f"kpg/{file.relative_to(PACKAGE).as_posix()}"
-        for file in (PACKAGE / "cli").rglob("presets/*.json")
+        for file in (PACKAGE / "cli").rglob("*.json")
     ),
 }
 

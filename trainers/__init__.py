@@ -15,6 +15,7 @@ from kpg.trainers.learning.outputs import Outputs as Outputs
 from kpg.trainers.learning.reference import KL as KL
 from kpg.trainers.population import Histories as Histories
 from kpg.trainers.population import Population as Population
+from kpg.trainers.population import grid as grid
 from kpg.trainers.ppo import PPO as PPO
 from kpg.trainers.ppo import PPOSettings as PPOSettings
 from kpg.trainers.reinforce import REINFORCE as REINFORCE

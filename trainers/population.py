@@ -1,77 +1,110 @@
-"""Many seeds of one training, in the time of one start-up."""
+"""Many seeds and settings of one training, in the time of one start-up."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from kpg import checks, results
 from kpg.trainers.running.fitting import Callbacks
-from kpg.trainers.running.programs import Left
+from kpg.trainers.seat import Seat
 from kpg.trainers.trainer import Trainer
-from kpg.trainers.variables import assign, values_of, variables_of
 from kpg.types import Array, Config
 
-_NOT_MEMBERS = "must return a compiled trainer, a new one each time"
+Settings: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
 
 
 class Population:
-    """Trainers that differ only in their seeds, and train by one compiled program.
-
-    They may differ in their learning rates, too, which are variables of that program.
+    """Trainers that differ in seeds and numbers, and train by one compiled program.
 
     Start-up, tracing and compiling take seconds, and the training of a small policy
     takes hardly more. Here the members take turns in one program: a member's weights,
     optimizers, moments and counters go in, iterations run, and they come out again.
-    Each is to the last bit what it would have become alone.
+
+    Members may differ in their learning rates, which are variables anyway, and in all
+    settings that are numbers but not whole ones, such as `gamma`, `gae_lambda` or
+    `clip_range`: those that differ become inputs of the program. What decides how it is
+    built must be equal: whole numbers such as `num_steps` or `minibatch_size`, sizes of
+    networks, `None` in place of a number.
+
+    Each member is to the last bit what it would have become alone, with one exception:
+    where settings differ and XLA compiles, a program with inputs is not rounded exactly
+    as one with constants. There a member differs from a single run by float32's
+    rounding, and is to the last bit what it is in any population whose settings of the
+    same names differ.
 
     Args:
-        make_trainer: Takes a seed and returns a new, compiled trainer.
-        seeds: The seeds, or a number for those from 0 on. Defaults to 10.
+        make_trainer: Takes a seed, and the settings of a member by name, and returns a
+            new, compiled trainer.
+        seeds: The seeds, or a number for those from 0 on. Defaults to 10 of them, or to
+            0 alone if there are settings.
+        settings: Lists of equal length by name, `{"gamma": [0.9, 0.99], "ent_coef": [0,
+            0.01]}` for two members: the first of each list, then the second. Or a list
+            with a dictionary for each member. `kpg.trainers.grid` makes one of all
+            combinations. Each is trained with each seed.
 
     Attributes:
-        seeds: The seeds, in order.
-        members: The trainers, in the order of the seeds; ordinary ones, to be saved,
-            exported and evaluated.
+        seeds: The seed of each member.
+        settings: What `make_trainer` received for each member besides.
+        members: The trainers, one setting with all seeds after the other; ordinary
+            ones, to be saved, exported and evaluated.
 
     Raises:
-        ValueError: If there is no seed or one twice, `make_trainer` returns something
-            else, or the trainers' settings, arguments of `compile` or weights differ.
+        ValueError: If there is no member or one twice, `make_trainer` returns something
+            else, or the trainers differ in what must be equal.
 
     Example:
         ```python
+        def make_trainer(seed, learning_rate=1e-3, **settings):
+            ...
+            trainer = kpg.trainers.PPO(policy, critic, seed=seed, **settings)
+            trainer.compile(keras.optimizers.Adam(learning_rate))
+            return trainer
+
         population = kpg.trainers.Population(make_trainer, seeds=10)
         histories = population.fit(kpg.make("CartPole-v1", num_envs=8), epochs=20)
         print(histories.mean("return"), histories.margin("return"))
+
+        settings = {"gamma": [0.95, 0.99], "learning_rate": [1e-3, 3e-4]}
+        population = kpg.trainers.Population(make_trainer, settings=settings)
         ```
     """
 
     def __init__(
-        self, make_trainer: Callable[[int], Trainer], seeds: int | Sequence[int] = 10
+        self,
+        make_trainer: Callable[..., Trainer],
+        seeds: int | Sequence[int] | None = None,
+        settings: Settings | None = None,
     ) -> None:
+        rows = [{}] if settings is None else _rows_of(settings)
+        if seeds is None:
+            seeds = 10 if settings is None else 1
         if isinstance(seeds, (int, np.integer)):
             seeds = range(checks.whole_number("seeds", seeds))
-        self.seeds = [checks.whole_number("seeds", seed, 0) for seed in seeds]
-        if not self.seeds or len({*self.seeds}) < len(self.seeds):
-            checks.refuse("seeds", "must be different whole numbers", self.seeds)
-        # Those whose programs run; no member, or it would be changed by the others.
-        self._seat = _checked(make_trainer(self.seeds[0]), [])
-        self.members: list[Trainer] = []
-        for seed in self.seeds:
-            others = [self._seat, *self.members]
-            self.members.append(_checked(make_trainer(seed), others))
-        # Where the members' episodes are, and what was planned for their programs.
-        self._left: list[Left | None] = [None] * len(self.seeds)
+        each = [checks.whole_number("seeds", seed, 0) for seed in seeds]
+        if not each or len({*each}) < len(each):
+            checks.refuse("seeds", "must be different whole numbers", each)
+        self.settings = [dict(row) for row in rows for _ in each]
+        self.seeds = each * len(rows)
+        # Whose programs run; no member, or it would be changed by the others.
+        made: list[Trainer] = []
+        for seed, row in self._arguments([0, *range(len(self.seeds))]):
+            made.append(_new(make_trainer(seed, **row), made))
+        self._seat = Seat(made[0], made[1:])
+        self.members = self._seat.members
+
+    def _arguments(self, indices: Sequence[int]) -> list[tuple[int, Config]]:
+        return [(self.seeds[index], self.settings[index]) for index in indices]
 
     def fit(
         self,
         env: object,
         *,
-        callbacks: Callbacks | Callable[[int], Callbacks] = None,
+        callbacks: Callbacks | Callable[..., Callbacks] = None,
         **options: Any,
     ) -> Histories:
         """Trains one member after the other.
@@ -79,9 +112,9 @@ class Population:
         Args:
             env: As in `Trainer.fit`. If it has no seed, the episodes of each member
                 follow the member's. A host environment begins new episodes with each.
-            callbacks: As in `Trainer.fit`, for each member anew; or a function of a
-                member's seed that returns its own. Their model is a trainer with the
-                member's seed and weights.
+            callbacks: As in `Trainer.fit`, for each member anew; or a function of what
+                `make_trainer` takes that returns a member's own. Their model is a
+                trainer with the member's seed, settings and weights.
             **options: The other arguments of `Trainer.fit`.
 
         Returns:
@@ -91,8 +124,8 @@ class Population:
             ValueError: See `Trainer.fit`; members before the one that failed are
                 trained, and that one is as far as it came.
         """
-        for index, seed in enumerate(self.seeds):
-            own = callbacks(seed) if callable(callbacks) else callbacks
+        for index, (seed, row) in enumerate(self._arguments(range(len(self.seeds)))):
+            own = callbacks(seed, **row) if callable(callbacks) else callbacks
             with self.seated(index) as trainer:
                 trainer.fit(env, callbacks=own, **options)
         return Histories([member.history for member in self.members])
@@ -111,20 +144,20 @@ class Population:
 
         What a `with` block does to that trainer, it has done to the member.
         """
-        seat, member = self._seat, self.members[index]
-        names = ("history", "settings", "compile_seconds", "train_seconds")
-        for name in names:
-            setattr(seat, name, getattr(member, name, None))
-        assign(seat, values_of(member))
-        seat.seed, seat.effective_seed = member.seed, member.effective_seed
-        seat._programs.lend(member.effective_seed, self._left[index])
-        try:
-            yield seat
-        finally:
-            assign(member, values_of(seat))
-            self._left[index] = seat._programs.taken_back()
-            for name in names:
-                setattr(member, name, getattr(seat, name))
+        with self._seat.lent(self.members[index]) as trainer:
+            yield trainer
+
+
+def grid(**settings: Sequence[Any]) -> list[Config]:
+    """Returns all combinations of settings, for `Population`.
+
+    The last name varies fastest: `grid(gamma=[0.9, 0.99], ent_coef=[0.0, 0.01])` is a
+    list of four dictionaries.
+    """
+    rows: list[Config] = [{}]
+    for name, values in settings.items():
+        rows = [{**row, name: value} for row in rows for value in values]
+    return rows
 
 
 class Histories:
@@ -166,38 +199,31 @@ def _rows(logs: Sequence[Sequence[float]]) -> Array:
     return rows
 
 
-def _checked(found: object, others: Sequence[Trainer]) -> Trainer:
-    """Returns a trainer that is new, and like the others."""
-    if not isinstance(found, Trainer) or not found.compiled or found in others:
-        checks.refuse("make_trainer", _NOT_MEMBERS, found)
-    first = others[0] if others else found
-    for name, own, wanted in (
-        ("settings", found.settings, first.settings),
-        ("arguments of compile", _compiled(found), _compiled(first)),
-        ("weights", _shapes(found), _shapes(first)),
-    ):
-        if own != wanted:
+def _rows_of(settings: Settings) -> list[Config]:
+    """Returns the settings of each member by name."""
+    if isinstance(settings, Mapping):
+        lengths = {name: len(values) for name, values in settings.items()}
+        if len({*lengths.values()}) > 1:
             checks.refuse(
-                name,
-                "of the trainers must be equal, apart from learning rates; those of "
-                f"the first one are {wanted}",
-                own,
+                "settings",
+                "must be lists of one length, the first of each for the first member; "
+                "`kpg.trainers.grid` makes all combinations",
+                {name: list(values) for name, values in settings.items()},
             )
+        rows = [
+            dict(zip(settings, row, strict=True))
+            for row in zip(*settings.values(), strict=True)
+        ]
+    else:
+        rows = [dict(row) for row in settings]
+    if not rows or any(row in rows[:index] for index, row in enumerate(rows)):
+        checks.refuse("settings", "must be different ones, at least one", settings)
+    return rows
+
+
+def _new(found: object, others: Sequence[Trainer]) -> Trainer:
+    """Returns a trainer if it is compiled, and none of the others."""
+    if not isinstance(found, Trainer) or not found.compiled or found in others:
+        wanted = "must return a compiled trainer, a new one each time"
+        checks.refuse("make_trainer", wanted, found)
     return found
-
-
-def _compiled(trainer: Trainer) -> Config:
-    """Returns the arguments of `compile`, without what is a variable of its own."""
-    config = dict(trainer.get_compile_config())
-    for name, optimizer in config.items():
-        if isinstance(optimizer, dict):
-            config[name] = {
-                key: value
-                for key, value in optimizer["config"].items()
-                if key not in ("name", "learning_rate")
-            } | {"class_name": optimizer["class_name"]}
-    return config
-
-
-def _shapes(trainer: Trainer) -> list[tuple[Any, ...]]:
-    return [(tuple(v.shape), v.dtype, v.trainable) for v in variables_of(trainer)]

@@ -29,6 +29,7 @@ from kpg.trainers.running.agreement import DEADLINE
 from kpg.trainers.running.compilation import checked_jit_compile
 from kpg.trainers.running.elsewhere import Elsewhere, refuse_others
 from kpg.trainers.running.fitting import Callbacks, Fitting, callback_list, logs_of
+from kpg.trainers.running.inputs import Inputs
 from kpg.trainers.running.parts import (
     Identifier,
     check_distinct,
@@ -84,7 +85,6 @@ class Trainer(Algorithm, SavedTrainer):
     """
 
     settings_class: ClassVar[type[TrainerSettings]] = TrainerSettings
-    settings: TrainerSettings
     critic_is_optional: ClassVar[bool] = False
 
     # The names that other libraries have for what is done otherwise here.
@@ -115,6 +115,7 @@ class Trainer(Algorithm, SavedTrainer):
         for each, model in models.items():
             if model is not None:
                 self._check_scope(model.variables, f"{each} = …", "trainer = …")
+        self._inputs: Inputs | None = None
         self.settings = self.settings_class.make(settings)
         self._said = frozenset(settings)
         self.policy = policy
@@ -141,6 +142,24 @@ class Trainer(Algorithm, SavedTrainer):
         self._environments = Environments()
         self.add_state()
         self.built = True  # its models are
+
+    @property
+    def settings(self) -> TrainerSettings:
+        """The frozen settings; in a graph, some of them may be inputs of it."""
+        if self._inputs is None or tf.executing_eagerly():
+            return self._settings
+        return self._inputs.within(self._settings)
+
+    @settings.setter
+    def settings(self, settings: TrainerSettings) -> None:
+        self._settings = settings
+
+    def take_numbers(self, inputs: Inputs) -> None:
+        """Lets programs that are built from now on take numbers as inputs."""
+        self._inputs = inputs
+        kl = inputs.within(self.settings).reference
+        if self.reference is not None and kl is not None:
+            self.reference.kl = kl
 
     def _check_scope(
         self, variables: Sequence[keras.Variable], made: str, used: str

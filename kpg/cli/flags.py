@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from kpg import checks
-from kpg.cli import client_flags, serving_flags, setting_flags
+from kpg.cli import client_flags, serving_flags, setting_flags, tuning_flags
 from kpg.version import __version__
 
 
@@ -179,6 +179,10 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help=text)
 
 
+def _tune(parser: argparse.ArgumentParser) -> None:
+    tuning_flags.add_to(parser, _positive, _seed, _minutes)
+
+
 def _compare(parser: argparse.ArgumentParser) -> None:
     text = "run directories of one environment, such as runs/CartPole-v1/*"
     parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
@@ -312,6 +316,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | None
         _doctor,
     ),
     "launch": ("try out several workers on this machine", _launch),
+    "tune": ("search settings with which an environment is learned", _tune),
     "compare": (
         "a table of runs; those that differ only in their seeds are one row",
         _compare,

@@ -73,18 +73,58 @@ def comparison(
     figure.savefig(path, format="png", dpi=120)
 
 
+def search(
+    path: Path,
+    trials: Sequence[int],
+    returns: Sequence[float],
+    settings: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+) -> None:
+    """Draws the returns of trials into a PNG file: over time, and over each setting.
+
+    Args:
+        path: The file to write.
+        trials: The trials' numbers.
+        returns: What each came to.
+        settings: What each tried, by name.
+        title: Of the picture.
+    """
+    names = ["trial", *settings[0]]
+    rows = -(-len(names) // 3)
+    figure = _canvas((10, 2.6 * rows))
+    places = figure.subplots(rows, 3, sharey=True, squeeze=False).ravel()
+    for name, axes in zip(names, places, strict=False):
+        values = trials if name == "trial" else [own[name] for own in settings]
+        plain = all(isinstance(value, (int, float)) for value in values)
+        if plain and min(values) > 0 and max(values) > 30 * min(values):
+            axes.set_xscale("log")
+        axes.plot(values if plain else list(map(str, values)), returns, "o", alpha=0.6)
+        axes.set(xlabel=name)
+        axes.grid(alpha=0.3)
+    for axes in places[len(names) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"{title}: return by setting")
+    figure.savefig(path, format="png", dpi=120)
+
+
 def _picture(title: str) -> tuple[Figure, Axes]:
+    figure = _canvas((8, 5))
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel="environment steps", ylabel="return of an episode")
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _canvas(size: tuple[float, float]) -> Figure:
     # A training needs matplotlib at its end, and most commands never. Without pyplot
     # there is no global state, and no display is looked for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set(title=title, xlabel="environment steps", ylabel="return of an episode")
-    axes.grid(alpha=0.3)
-    return figure, axes
+    return figure
 
 
 def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> Array:

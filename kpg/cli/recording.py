@@ -30,8 +30,8 @@ class RunRecorder(keras.callbacks.Callback):
     """Writes each epoch's logs, and the model whenever its validation is the best.
 
     A `Checkpoint` remembers the best, and how long the files were. To write a model
-    takes as long as an epoch of a small one: of equals, of which the last one counts,
-    it is written when training ends or a checkpoint asks.
+    takes as long as an epoch of a small one: a best one soon after another, and the
+    last of equals, is written when training ends or a checkpoint asks.
     """
 
     def __init__(self, run: Run) -> None:
@@ -39,7 +39,8 @@ class RunRecorder(keras.callbacks.Callback):
         self.run = run
         self.best = -math.inf
         self._sizes: dict[str, int] | None = {}
-        self._equal: list[Array] | None = None
+        self._held: list[Array] | None = None
+        self._rests_until = -math.inf
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Removes the logs of epochs that are trained again, and halves of files."""
@@ -55,31 +56,36 @@ class RunRecorder(keras.callbacks.Callback):
         logs = logs or {}
         value = float(logs.get("val_return", math.nan))
         # Of equals the later one, which saw more: CartPole's return has a ceiling.
-        if (
-            value == self.best
-            and self.model.distribute_strategy.num_replicas_in_sync == 1
-        ):
-            with self.model._programs.at_base_rates():  # as `save` does
-                self._equal = values_of(self.model)
-        elif value >= self.best:
-            self.best, self._equal = value, None
-            self.model.save(str(self.run.best_file))
+        if value >= self.best:
+            early = value == self.best or time.perf_counter() < self._rests_until
+            self.best = value
+            if early and self.model.distribute_strategy.num_replicas_in_sync == 1:
+                with self.model._programs.at_base_rates():  # as `save` does
+                    self._held = values_of(self.model)
+            else:
+                self._write()
         self.run.append_metrics({"epoch": epoch + 1, **logs})
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Writes the last of equal models."""
-        self.write_equal()
+        """Writes the best model if it is not written yet."""
+        self.write_held()
 
-    def write_equal(self) -> None:
-        """Writes the last model that was as good as the one that is written."""
-        if self._equal is not None:
-            with holding(self.model, self._equal):
-                self.model.save(str(self.run.best_file))
-        self._equal = None
+    def write_held(self) -> None:
+        """Writes the best model if it is not written yet."""
+        if self._held is not None:
+            with holding(self.model, self._held):
+                self._write()
+
+    def _write(self) -> None:
+        """Writes the model, and rests for twenty times as long as that takes."""
+        started = time.perf_counter()
+        self.model.save(str(self.run.best_file))
+        self._held, ended = None, time.perf_counter()
+        self._rests_until = ended + 20.0 * (ended - started)
 
     def get_state(self) -> Config:
         """See `kpg.trainers.Checkpoint`."""
-        self.write_equal()
+        self.write_held()
         return {"best": self.best, "sizes": self.run.sizes()}
 
     def set_state(self, state: Config) -> None:

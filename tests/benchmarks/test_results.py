@@ -51,6 +51,14 @@ class TestResults:
         other["settings"]["gone"] = 1
         assert results.current([earlier, other]) == [earlier]
 
+    def test_seeds_in_the_graph_take_turns_after_the_first(self, results: Any) -> None:
+        assert results.turns("CartPole-v1", [0, 1, 2, 3]) == [[0], [1, 2, 3]]
+        assert results.turns("CartPole-v1", [4, 6, 7]) == [[4], [6, 7]]
+        assert results.turns("CartPole-v1", [0, 2, 5]) == [[0], [2], [5]]
+        assert results.turns("Walker2d-v5", [0, 1]) == [[0], [1]]
+        assert results.turns("CartPole-v1", [3]) == [[3]]
+        assert results.turns("CartPole-v1", []) == []
+
     def test_a_row_measured_anew_has_no_earlier_runs(self, results: Any) -> None:
         earlier, other = run(0, 500.0), run(0, 490.0, "ActorCritic")
         new = {**run(1, 480.0), "last_mean": 470.0}

@@ -136,12 +136,7 @@ class Learner:
         self.estimation = Estimation(training)
         self.tally = Tally(training.on_nonfinite)
         objective = PolicyObjective(training)
-        self.descent = Descent(
-            training,
-            objective,
-            objective.standardised,
-            training.algorithm.updates.target_kl,
-        )
+        self.descent = Descent(training, objective, objective.standardised, stops=True)
 
     def start(self) -> Carry:
         """Returns what the first call of `learn` takes."""

@@ -29,6 +29,7 @@ from kpg.trainers.learning.soundness import (
     suspects,
 )
 from kpg.trainers.learning.training import Training
+from kpg.trainers.settings import TrainerSettings
 from kpg.types import Metrics, Tensor
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy")
@@ -84,7 +85,11 @@ class PolicyObjective(Objective):
 
     def __init__(self, training: Training) -> None:
         self.training = training
-        self.settings = training.settings
+
+    @property
+    def settings(self) -> TrainerSettings:
+        """Read where graph is built: numbers may be its inputs."""
+        return self.training.settings
 
     @override
     def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
@@ -148,14 +153,15 @@ class Descent:
     """Takes gradient steps; `run` builds graph outside of the replicas.
 
     `prepared` changes a minibatch, given the replica's weight, before `objective` sees
-    it; see `Updates` for `target_kl`. `start` finds the `names` of the metrics. What is
-    not `_reached`, variables without effect on the objective, stays as it is.
+    it; `target_kl` is that of `Updates` if it `stops` by it. `start` finds the `names`
+    of the metrics. What is not `_reached`, variables without effect on the objective,
+    stays as it is.
     """
 
     training: Training
     objective: Objective
     prepared: Callable[[Batch, Tensor], Batch] | None = None
-    target_kl: float | None = None
+    stops: bool = False
     names: tuple[str, ...] = ()
     _reached: list[bool] = dataclasses.field(default_factory=list)
 
@@ -163,6 +169,11 @@ class Descent:
     def strategy(self) -> tf.distribute.Strategy:
         """Whose replicas learn."""
         return self.training.strategy
+
+    @property
+    def target_kl(self) -> float | None:
+        """The bound on the divergence, if any."""
+        return self.training.algorithm.updates.target_kl if self.stops else None
 
     @property
     def terms(self) -> list[str]:

@@ -34,3 +34,15 @@ def test_curves_of_several_seeds_are_drawn(tmp_path: Path) -> None:
     curves = {"PPO": (steps, np.ones((3, 5))), "REINFORCE": (steps, np.zeros((1, 5)))}
     plots.comparison(path, curves, title="Walk-v0")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_search_is_drawn_over_each_of_its_settings(tmp_path: Path) -> None:
+    path = tmp_path / "study.png"
+    settings = [
+        {"learning_rate": rate, "advantage": kind, "num_steps": 8, "gamma": 0.9}
+        for rate, kind in ((1e-5, "gae"), (1e-2, "vtrace"))
+    ]
+    plots.search(path, [0, 3], [10.0, 20.0], settings, title="Walk-v0")
+    pixels = np.asarray(matplotlib.image.imread(path))
+    assert pixels.shape == (624, 1200, 4)  # two rows of three
+    assert pixels[..., :3].std() > 0.01

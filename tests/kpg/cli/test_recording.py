@@ -93,7 +93,22 @@ def attach(callback: keras.callbacks.Callback, **attributes: object) -> FakeTrai
     return trainer
 
 
-def test_the_best_model_is_kept(tmp_path: Path) -> None:
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in which a fake trainer takes a second to be saved."""
+    now, save = [0.0], FakeTrainer.save
+
+    def slow(self: FakeTrainer, path: str) -> None:
+        now[0] += 1.0
+        save(self, path)
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr("kpg.cli.recording.time", clock)
+    monkeypatch.setattr(FakeTrainer, "save", slow)
+    return now
+
+
+def test_the_best_model_is_kept(tmp_path: Path, seconds: list[float]) -> None:
     run = Run(tmp_path)
     recorder = RunRecorder(run)
     trainer = attach(recorder)
@@ -101,6 +116,7 @@ def test_the_best_model_is_kept(tmp_path: Path) -> None:
     for epoch, validation in enumerate(validations):
         trainer.variables[0].assign(epoch)
         recorder.on_epoch_end(epoch, {"val_return": validation})
+        seconds[0] += 20.0
     recorder.on_epoch_end(6, {})
     assert [logs["epoch"] for logs in run.metrics()] == [1, 2, 3, 4, 5, 6, 7]
     # Saved at −5 and −3; of equals the last one, once training ends.
@@ -113,6 +129,21 @@ def test_the_best_model_is_kept(tmp_path: Path) -> None:
     assert trainer.saved == 3
 
 
+def test_to_save_takes_a_small_part_of_the_time(
+    tmp_path: Path, seconds: list[float]
+) -> None:
+    recorder = RunRecorder(Run(tmp_path))
+    trainer = attach(recorder)
+    for epoch in range(100):
+        trainer.variables[0].assign(epoch)
+        recorder.on_epoch_end(epoch, {"val_return": float(epoch)})
+        seconds[0] += 1.0
+    assert trainer.saved == 5  # a second of every 21
+    recorder.on_train_end()
+    assert recorder.run.best_file.read_text() == "99" and trainer.saved == 6
+
+
+@pytest.mark.usefixtures("seconds")
 def test_a_checkpoint_has_the_last_of_equals_and_a_better_one_replaces_it(
     tmp_path: Path,
 ) -> None:

@@ -1,56 +1,20 @@
 """The package: what is installed, and from which folder.
 
-The folders `models/`, `trainers/` and `export/` stand at the top of the
-repository and are installed inside `kpg`, so that nothing is added to the global
-namespace. The mapping is explicit: the links `kpg/models`, `kpg/trainers` and
-`kpg/export`, which let type checkers and a bare checkout see the same names, would
-make `find_packages` ship those folders twice.
+The folders `models/`, `trainers/` and `export/` stand at the top of the repository and
+are installed inside `kpg`, so that nothing is added to the global namespace: the links
+`kpg/models`, `kpg/trainers` and `kpg/export` lead to them. The folder `src/` holds only
+a link to `kpg/`. So an editable install puts `src/` on the path and nothing beside it,
+and type checkers find the package there as they find any other.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-
-PACKAGE_DIR = {
-    "kpg": "kpg",
-    "kpg.advantages": "kpg/advantages",
-    "kpg.cli": "kpg/cli",
-    "kpg.cli.commands": "kpg/cli/commands",
-    "kpg.cli.language": "kpg/cli/language",
-    "kpg.distributions": "kpg/distributions",
-    "kpg.doctor": "kpg/doctor",
-    "kpg.environments": "kpg/environments",
-    "kpg.environments.graph": "kpg/environments/graph",
-    "kpg.environments.graph.classic_control": "kpg/environments/graph/classic_control",
-    "kpg.environments.host": "kpg/environments/host",
-    "kpg.graph": "kpg/graph",
-    "kpg.language": "kpg/language",
-    "kpg.language.pretrained": "kpg/language/pretrained",
-    "kpg.language.rewards": "kpg/language/rewards",
-    "kpg.language.tokenizers": "kpg/language/tokenizers",
-    "kpg.testing": "kpg/testing",
-    "kpg.testing.language": "kpg/testing/language",
-    "kpg.models": "models",
-    "kpg.models.language": "models/language",
-    "kpg.models.language.control": "models/language/control",
-    "kpg.models.language.decoding": "models/language/decoding",
-    "kpg.trainers": "trainers",
-    "kpg.trainers.acting": "trainers/acting",
-    "kpg.trainers.language": "trainers/language",
-    "kpg.trainers.learning": "trainers/learning",
-    "kpg.trainers.running": "trainers/running",
-    "kpg.export": "export",
-    "kpg.export.client": "export/client",
-    "kpg.export.language": "export/language",
-    "kpg.export.loading": "export/loading",
-    "kpg.export.serving": "export/serving",
-    "kpg.export.wire": "export/wire",
-    "kpg.export.writing": "export/writing",
-}
 
 REQUIRES = [
     "tensorflow>=2.18",
@@ -109,41 +73,70 @@ SERVE = [
 
 TUNE = ["optuna>=4.0"]
 
+# The site, which is built without kpg (ruff breaks its signatures into lines), and what
+# runs its notebooks.
+DOCS = ["zensical>=0.0.70", "mkdocstrings[python]>=1", "ruff>=0.8"]
+NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10"]
+
 EXTRAS = {
-    "tensorboard": ["tensorboard>=2.18"],
-    "gpu": ["tensorflow[and-cuda]>=2.18"],
+    # By what one wants to do ...
     "film": ["gymnasium[classic-control]", "imageio-ffmpeg>=0.5"],
-    "box2d": ["gymnasium[box2d]"],
-    "mujoco": ["gymnasium[mujoco]"],
-    "envpool": ["envpool>=1.2"],
-    "text": TEXT,
-    "examples": [*TEXT, *GGUF, *TRANSLATIONS],
-    "gguf": GGUF,
-    "onnx": ONNX,
     "serve": SERVE,
+    "text": TEXT,
     "tune": TUNE,
+    # ... to train in ...
+    "atari": ["gymnasium[atari]", "opencv-python-headless>=4.8"],
+    "box2d": ["gymnasium[box2d]"],
+    "envpool": ["envpool>=1.2"],
+    "mujoco": ["gymnasium[mujoco]"],
+    # ... to train on, to read, to write ...
+    "gguf": GGUF,
+    "gpu": ["tensorflow[and-cuda]>=2.18"],
+    "onnx": ONNX,
+    "tensorboard": ["tensorboard>=2.18"],
+    # ... and for those who work on kpg itself.
     "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, *TUNE, "tensorboard>=2.18"],
+    "docs": DOCS,
+    "examples": [*TEXT, *GGUF, *TRANSLATIONS],
+    "notebooks": NOTEBOOKS,
 }
+
+KEYWORDS = [
+    *("actor-critic", "gymnasium", "keras", "language models", "policy gradients"),
+    *("ppo", "reinforce", "reinforcement learning", "rlhf", "tensorflow", "xla"),
+]
 
 
 def version() -> str:
     """Reads the version without importing the package and what it depends on."""
     scope: dict[str, str] = {}
-    exec((ROOT / "kpg" / "version.py").read_text(encoding="utf-8"), scope)
+    exec((ROOT / "src" / "kpg" / "version.py").read_text(encoding="utf-8"), scope)
     return scope["__version__"]
+
+
+def description() -> str:
+    """Returns the README without what only a checkout can show.
+
+    A page of a package index has neither the pictures nor the files that the README
+    links to: of such a link it keeps the text.
+    """
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n*", "", text)
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)[^)]*\)", r"\1", text)
 
 
 setup(
     name="kpg",
     version=version(),
     description="Keras Policy Gradients: train, export and serve policies.",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=description(),
     long_description_content_type="text/markdown",
+    keywords=KEYWORDS,
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=list(PACKAGE_DIR),
-    package_dir=PACKAGE_DIR,
+    packages=find_packages("src"),
+    package_dir={"": "src"},
     package_data={
         "kpg": ["py.typed"],
         "kpg.cli": ["presets/*.json", "spaces/*.json"],

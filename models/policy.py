@@ -56,7 +56,8 @@ class Policy(ActionModel, ObservationModel):
             which choices are legal, in the order of the logits; the network does not
             see it. A row without a legal choice gets NaN. Defaults to none.
         distribution: See `kpg.distributions.for_space`. Defaults to "normal".
-        state_dependent_std, log_std_init: See `kpg.distributions.Normal`.
+        state_dependent_std: See `kpg.distributions.Normal`.
+        log_std_init: The same.
         seed: Seed of the initial weights. Defaults to a random one.
         channels: Where images have their channels, "first" or "last", which lets Boxes
             of other dtypes be images, too; "none": there are no images. Defaults to

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from kpg import results
 from kpg.results import Scores
 from kpg.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def learning_curve(
@@ -27,10 +29,7 @@ def learning_curve(
     An epoch's logs have `env_steps`, `return` and, after a validation, `val_return` and
     `val_return_std`; `None` and NaN are gaps. `threshold` counts as solved.
     """
-    # Without pyplot there is no global state, and no display is looked for.
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = _picture(title)
     steps = _column(metrics, "env_steps")
     axes.plot(steps, _column(metrics, "return"), label="while exploring", alpha=0.7)
     means = _column(metrics, "val_return")
@@ -44,8 +43,6 @@ def learning_curve(
     if threshold is not None:
         label = f"official threshold ({threshold:g})"
         axes.axhline(threshold, color="gray", linestyle="--", label=label)
-    axes.set(title=title, xlabel="environment steps", ylabel="return of an episode")
-    axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, format="png", dpi=120)
 
@@ -61,9 +58,7 @@ def comparison(
             line is their interquartile mean, and its band the 95 % interval.
         title: Of the picture.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = _picture(title)
     for label, (steps, rows) in curves.items():
         seeds = f"{len(rows)} seed" + "s" * (len(rows) > 1)
         (line,) = axes.plot(
@@ -74,8 +69,6 @@ def comparison(
             axes.fill_between(
                 steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0
             )
-    axes.set(title=title, xlabel="environment steps", ylabel="return of an episode")
-    axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, format="png", dpi=120)
 
@@ -99,8 +92,7 @@ def search(
     """
     names = ["trial", *settings[0]]
     rows = -(-len(names) // 3)
-    figure = Figure(figsize=(10, 2.6 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _canvas((10, 2.6 * rows))
     places = figure.subplots(rows, 3, sharey=True, squeeze=False).ravel()
     for name, axes in zip(names, places, strict=False):
         values = trials if name == "trial" else [own[name] for own in settings]
@@ -114,6 +106,25 @@ def search(
         axes.set_axis_off()
     figure.suptitle(f"{title}: return by setting")
     figure.savefig(path, format="png", dpi=120)
+
+
+def _picture(title: str) -> tuple[Figure, Axes]:
+    figure = _canvas((8, 5))
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel="environment steps", ylabel="return of an episode")
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _canvas(size: tuple[float, float]) -> Figure:
+    # A training needs matplotlib at its end, and most commands never. Without pyplot
+    # there is no global state, and no display is looked for.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _column(metrics: Sequence[Mapping[str, Any]], name: str) -> Array:

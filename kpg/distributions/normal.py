@@ -28,7 +28,8 @@ class NormalFamily(BoxFamily):
 
     Args:
         action_space: A Gymnasium `Box` of floating-point numbers.
-        state_dependent_std, log_std_init: See `kpg.distributions.Normal`.
+        state_dependent_std: See `kpg.distributions.Normal`.
+        log_std_init: The same.
         scaled: See there; defaults to `False` here, for classes derived from this one.
     """
 

@@ -31,7 +31,8 @@ class TanhNormalFamily(NormalFamily):
     Args:
         action_space: A Gymnasium `Box` of floats with finite bounds, low < high; others
             are refused with a `ValueError`.
-        state_dependent_std, log_std_init: See `kpg.distributions.Normal`.
+        state_dependent_std: See `kpg.distributions.Normal`.
+        log_std_init: The same.
     """
 
     def __init__(

@@ -27,7 +27,8 @@ class CausalLMPolicy(LanguagePolicy):
         tokenizer: Of KerasHub or `kpg.text`. Defaults to the preprocessor's.
         value_head: Whether there is a `critic` on the features. Defaults to `True`.
         temperature: What logits are divided by, > 0. Defaults to 1.
-        top_k, top_p: See `kpg.distributions.TruncatedFamily`. Default to `None`.
+        top_k: See `kpg.distributions.TruncatedFamily`. Defaults to `None`.
+        top_p: The same.
         add_start_token: Whether prompts begin with the tokenizer's start token, as most
             models were trained, wherever they come from (rewards see it in
             `prompt_ids`). Defaults to what KerasHub's preprocessor of the model or its

@@ -24,8 +24,12 @@ class Seq2SeqLMPolicy(LanguagePolicy):
 
     Args:
         seq2seq_lm: A `Seq2SeqLM` of keras_nlp: BART or T5.
-        tokenizer, value_head, temperature, top_k, top_p, special_tokens: See
-            `CausalLMPolicy`.
+        tokenizer: See `CausalLMPolicy`.
+        value_head: The same.
+        temperature: The same.
+        top_k: The same.
+        top_p: The same.
+        special_tokens: The same.
         framing: Three rows of tokens that the tokenizer does not give: what precedes a
             prompt, what follows it, and what the decoder begins with. Defaults to those
             of the model's family if the tokenizer is the family's, otherwise to

@@ -102,8 +102,9 @@ class Biases(Control):
     An action is a number for each word class, or for each token if there are none.
 
     Args:
-        word_classes, deterministic: See `Instructions`.
+        word_classes: See `Instructions`.
         strength: What a bias of 1 adds to logits, > 0, in nats. Defaults to 5.
+        deterministic: See `Instructions`.
 
     Raises:
         ValueError: If an argument is out of range.

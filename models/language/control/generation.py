@@ -62,13 +62,19 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
 
     Args:
         executor: A `kpg.models.CausalLMPolicy`: a language model and its tokenizer.
-        prompts, references, rewards, reward_weights, columns: See
-            `kpg.environments.TextGeneration`.
+        prompts: See `kpg.environments.TextGeneration`.
+        references: The same.
+        rewards: The same.
+        reward_weights: The same.
+        columns: The same.
         control: `kpg.environments.Instructions(…)`, `Biases(…)`, `NextToken()` or a
             `Control` of your own; or "instructions" (the default), "bias" or "token",
             made with those of the next five arguments that are given.
-        word_classes, phrases, strength, sharpness, deterministic: Of `control`, if that
-            is a name.
+        word_classes: Of `control`, if that is a name.
+        phrases: The same.
+        strength: The same.
+        sharpness: The same.
+        deterministic: The same.
         interaction: "one_way" or "two_way". Defaults to "two_way".
         max_prompt_tokens: Longest prompt, ≥ 1; a longer one is refused.
         max_new_tokens: The most tokens of a completion, the end token included, ≥ 1.

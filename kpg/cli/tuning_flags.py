@@ -21,7 +21,7 @@ def add_to(
     parser.add_argument("--trials", metavar="N", type=count, default=100, help=text)
     text = "seeds of each trial; default: %(default)s"
     parser.add_argument("--seeds", metavar="N", type=count, default=3, help=text)
-    text = "minutes after which this process ends; default: when all trials are done"
+    text = "minutes after which no trial begins; default: as long as there are trials"
     parser.add_argument("--minutes", metavar="N", type=minutes, help=text)
     text = "seed of the search, and the first of the trials'; default: %(default)s"
     parser.add_argument("--seed", type=seed, default=0, help=text)

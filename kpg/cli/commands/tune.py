@@ -84,7 +84,7 @@ class _Search:
             medians.append(statistics.median(returns))
             trial.set_user_attr("returns", returns)
             trial.report(medians[-1], epoch)
-            return not (trial.should_prune() or self._late())
+            return not trial.should_prune()
 
         try:
             whole = self.trials.run(chosen, judge)

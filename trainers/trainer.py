@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import random as python_random
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import keras
 import numpy as np
@@ -143,16 +143,20 @@ class Trainer(Algorithm, SavedTrainer):
         self.add_state()
         self.built = True  # its models are
 
-    @property
-    def settings(self) -> TrainerSettings:
-        """The frozen settings; in a graph, some of them may be inputs of it."""
-        if self._inputs is None or tf.executing_eagerly():
-            return self._settings
-        return self._inputs.within(self._settings)
+    if TYPE_CHECKING:
+        settings: TrainerSettings  # of an algorithm, its own ones
+    else:
 
-    @settings.setter
-    def settings(self, settings: TrainerSettings) -> None:
-        self._settings = settings
+        @property
+        def settings(self) -> TrainerSettings:
+            """The frozen settings; in a graph, some of them may be inputs of it."""
+            if self._inputs is None or tf.executing_eagerly():
+                return self._settings
+            return self._inputs.within(self._settings)
+
+        @settings.setter
+        def settings(self, settings: TrainerSettings) -> None:
+            self._settings = settings
 
     def take_numbers(self, inputs: Inputs) -> None:
         """Lets programs that are built from now on take numbers as inputs."""

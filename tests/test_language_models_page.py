@@ -57,7 +57,7 @@ class TestPage:
 
     def test_links_lead_somewhere(self) -> None:
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", self.text())
-        assert len(links) > 3
+        assert {"benchmarks.md", "rewards.md", "serving.md"} <= {*links}
         assert all((PAGE.parent / link).exists() for link in links)
 
     def text(self) -> str:

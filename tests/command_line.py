@@ -43,3 +43,8 @@ def one_line(result: Result) -> str:
 def succeed(*arguments: object) -> None:
     """Runs `kpg` in this process; it must succeed."""
     assert main([str(argument) for argument in arguments]) == 0
+
+
+def interrupted(*_: object, **__: object) -> None:
+    """Stands in for a function while which somebody presses Ctrl-C."""
+    raise KeyboardInterrupt

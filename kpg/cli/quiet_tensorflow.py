@@ -26,7 +26,7 @@ def import_tensorflow(debug: bool = False, threads: int | None = None) -> None:
         os.dup2(aside.fileno(), 2)
         try:
             importlib.import_module("tensorflow")
-        except Exception:
+        except Exception:  # not of Ctrl-C, which is told in one line
             aside.seek(0)
             os.write(kept, aside.read())
             raise

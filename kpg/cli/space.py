@@ -71,12 +71,11 @@ class Range:
 
     def told(self, name: str, value: object) -> Config:
         """Returns what an `optuna.Trial` calls a value; `{}` if it is not inside."""
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not self.low <= value <= self.high:  # type: ignore[operator]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             return {}
-        if self.one_minus:
-            return {f"1 - {name}": 1.0 - value}  # type: ignore[operator]
-        return {name: value}
+        if not self.low <= value <= self.high:
+            return {}
+        return {f"1 - {name}": 1.0 - value} if self.one_minus else {name: value}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,11 @@ class Programs(NamedTuple):
     seat: Seat
     parts: Parts
 
+    def close(self) -> None:
+        """Closes the environments."""
+        self.parts.env.close()
+        self.parts.validation.close()
+
 
 class Until(keras.callbacks.Callback):
     """Stops a `fit` after an epoch, counted from 1, that is not its last."""
@@ -114,8 +119,7 @@ class Trials:
     def close(self) -> None:
         """Closes the environments."""
         for kept in self._kept.values():
-            kept.parts.env.close()
-            kept.parts.validation.close()
+            kept.close()
         self._kept.clear()
 
     def _programs(self, chosen: Preset, members: Sequence[Parts]) -> Programs:
@@ -123,15 +127,16 @@ class Trials:
         trainers = [own.trainer for own in members]
         key = json.dumps(self._structure(chosen), sort_keys=True)
         kept = self._kept.get(key)
-        if kept is None or not kept.seat.take(trainers):
+        if kept is not None and not kept.seat.take(trainers):
+            self._kept.pop(key).close()
+            kept = None
+        if kept is None:
             parts = build(chosen, Seeds.derived(self.seeds[0]))
             kept = Programs(Seat(parts.trainer, trainers, self.numbers), parts)
             self._kept[key] = kept
         self._kept.move_to_end(key)
         if len(self._kept) > _PROGRAMS:
-            _, oldest = self._kept.popitem(last=False)
-            oldest.parts.env.close()
-            oldest.parts.validation.close()
+            self._kept.popitem(last=False)[1].close()
         return kept
 
     def _structure(self, chosen: Preset) -> Config:

@@ -11,7 +11,8 @@ from kpg.cli.commands.train import build
 from kpg.cli.environments import Environments
 from kpg.cli.kind import Seeds
 from kpg.cli.recording import StopOnSignal
-from kpg.cli.trial import Trials, Until, rungs
+from kpg.cli.trial import Programs, Trials, Until, rungs
+from kpg.trainers.seat import Seat
 from tests.fragments import traces
 
 SMALL = {
@@ -63,3 +64,25 @@ def test_trials_share_programs_and_train_as_one_fit_does() -> None:
     with pytest.raises(KeyboardInterrupt):
         trials.run(other, judge)
     trials.close()
+
+
+@pytest.mark.slow
+def test_programs_that_do_not_fit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Programs] = []
+    close = Programs.close
+
+    def noted(self: Programs) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(Programs, "close", noted)
+    monkeypatch.setattr(Seat, "take", lambda *_: False)
+    trials = Trials([3], ["gamma"], StopOnSignal())
+    chosen = Environments().chosen_preset("CartPole-v1", SMALL)
+    made: list[Programs] = []
+    for _ in range(2):
+        trials.run(chosen, lambda epoch, returns: False)
+        made.append(*trials._kept.values())
+    assert made[0] is not made[1] and closed == made[:1]
+    trials.close()
+    assert closed == made

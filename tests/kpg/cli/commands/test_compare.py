@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kpg.cli import comparing
-from tests.command_line import Kpg, one_line
+from tests.command_line import Kpg, interrupted, one_line
 
 
 def test_runs_are_compared(kpg_command: Kpg, run_directory: Path) -> None:
@@ -29,9 +29,6 @@ def test_ctrl_c_is_a_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(comparing, "table", interrupted)
     result = kpg_command("compare", run_directory)
     assert (result.code, result.out) == (130, "")

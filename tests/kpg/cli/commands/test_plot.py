@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from kpg.cli import plots
-from tests.command_line import Kpg, one_line
+from tests.command_line import Kpg, interrupted, one_line
 
 
 def test_runs_are_drawn(kpg_command: Kpg, run_directory: Path, tmp_path: Path) -> None:
@@ -31,9 +31,6 @@ def test_ctrl_c_is_a_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(plots, "comparison", interrupted)
     result = kpg_command("plot", run_directory, "-o", tmp_path / "a.png")
     assert (result.code, result.out) == (130, "")

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,11 +49,11 @@ def test_a_study_is_cut_off_goes_on_and_leaves_settings_to_train_with(
     arguments += [word for own in QUICK for word in ("--set", own)]
     run, counted = Trials.run, []
 
-    def cut(self: Trials, *given: object) -> bool:
+    def cut(self: Trials, *given: Any) -> bool:
         counted.append(given)
         if len(counted) == 3:
             self.stop.received = signal.SIGINT
-        return run(self, *given)  # type: ignore[arg-type]
+        return run(self, *given)
 
     monkeypatch.setattr(Trials, "run", cut)
     first = kpg_command(*arguments, "--trials", 5, "--json")

@@ -26,6 +26,7 @@ from kpg.trainers.running import memory
 from kpg.trainers.running.checkpoints import Checkpoint
 from kpg.trainers.running.compilation import Pace
 from kpg.trainers.running.engine import Engine
+from kpg.trainers.running.progress_bar import ProgressBar
 from kpg.types import Logs
 
 Callbacks: TypeAlias = (
@@ -108,10 +109,11 @@ def callback_list(
     for callback in given:
         if not isinstance(callback, keras.callbacks.Callback):
             checks.refuse("callbacks", "must be `keras.callbacks.Callback`s", callback)
+    if verbose != 0:
+        given = [*given, ProgressBar()]  # in which Keras sees its own
     return keras.callbacks.CallbackList(
         given,
         add_history=add_history,
-        add_progbar=verbose != 0,
         verbose=verbose,
         epochs=epochs,
         steps=steps,

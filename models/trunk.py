@@ -77,7 +77,6 @@ class Trunk(keras.layers.Layer):
         self.encoder = ObservationEncoder(
             space, options.action_mask, encoder_seed, options.channels
         )
-        self.backbone = _backbone_for(space, options, backbone_seed)
         memory = options.memory
         self.memory = None if memory is None else memory.cell(memory_seed)
         # Keras would build the layers by calling the model, and hide their errors.
@@ -85,6 +84,8 @@ class Trunk(keras.layers.Layer):
             lambda spec: keras.Input(spec.shape, dtype=spec.dtype.name),
             spaces.specs(space),
         )
+        rank = len(self.encoder(inputs).shape)
+        self.backbone = _backbone_for(space, options, backbone_seed, rank > 2)
         features = self.call(inputs)
         self.width = int(features.shape[-1])
         if self.memory is not None:
@@ -104,11 +105,11 @@ class Trunk(keras.layers.Layer):
 
 
 def _backbone_for(
-    space: Space, options: TrunkOptions, seed: int | None
+    space: Space, options: TrunkOptions, seed: int | None, flatten: bool
 ) -> keras.layers.Layer:
     if options.backbone is not None:
         return options.backbone
     if is_image(space, options.channels):
         options.refuse("on images, whose backbone is a CNN", *_OF_MLP)
         return cnn(space.shape or (), seed=seed, channels=options.channels)
-    return mlp(options.hidden_units, options.activation, seed)
+    return mlp(options.hidden_units, options.activation, seed, flatten)

@@ -197,6 +197,11 @@ class TrainerSettings:
             if field.type == "bool":
                 checks.flag(field.name, getattr(self, field.name))
 
+    @property
+    def uses_critic(self) -> bool:
+        """Whether a critic is part of an algorithm with these settings."""
+        return True
+
     def refuse(self, name: str, wanted: str) -> NoReturn:
         """Raises a `ValueError` about a setting's value."""
         checks.refuse(name, wanted, getattr(self, name))

@@ -56,6 +56,7 @@ _ELSEWHERE = {
     "clip_c": f"{_ESTIMATORS}:VTrace.clip_c",
     "baseline_decay": f"{_BASELINES}:MovingAverage.decay",
     "group_size": f"{_BASELINES}:GroupBaseline.group_size",
+    "group_scale": f"{_BASELINES}:GroupNormalized.scale",
     "target_kl": "trainers/algorithm.py:Updates.target_kl",
     "distribution": "distributions/construction.py:for_space.distribution",
     "state_dependent_std": f"{_NORMAL}.state_dependent_std",

@@ -97,8 +97,8 @@ class Kind(ABC):
             algorithm = next(iter(self.entries(id)))
         if algorithm is None:
             declared.check(settings, *algorithms.KNOWN, "Preset", *self.owners)
-        elif algorithms.check_name(algorithm) in algorithms.KNOWN:
-            declared.check(settings, str(algorithm), "Preset", *self.owners)
+        elif known := algorithms.declared_by(algorithm):
+            declared.check(settings, known, "Preset", *self.owners)
 
     def chosen_preset(self, id: str, settings: Mapping[str, object]) -> Preset:
         """Puts the user's settings, `algorithm` included, over a task's preset.

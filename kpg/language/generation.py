@@ -101,12 +101,16 @@ class TextGeneration(Environment):
         """The completions of the last iteration or evaluation, if there was one."""
         return self.task.completed
 
-    def chosen(self, iteration: int) -> Array:
-        """Returns `[B]` indices of the prompts that an iteration completes."""
+    def chosen(self, iteration: int, further: int = 0) -> Array:
+        """Returns `[B]` indices of the prompts that an iteration completes.
+
+        With `further` > 0 they are those of a further round, in an order of its own.
+        """
         count = self.num_envs // self.group_size
         first = (iteration * self._workers + self._worker) * count
         places = range(first, first + count)
-        return np.repeat(self.task.drawn(places, self.seed or 0), self.group_size)
+        seed = (self.seed or 0) + (further << 32)
+        return np.repeat(self.task.drawn(places, seed), self.group_size)
 
     @override
     def share(self, worker: int, workers: int) -> TextGeneration:

@@ -11,8 +11,10 @@ from typing_extensions import override
 from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.acting.graph import Episodes
+from kpg.trainers.language.dynamic_sampling import with_spread
 from kpg.trainers.language.writing import GreedyWriter, TextEvaluator, Writer, Written
 from kpg.trainers.learning.outputs import log_probs_of
+from kpg.trainers.learning.replicas import fold_in
 from kpg.trainers.learning.training import Training
 from kpg.trainers.running.engine import HostedEngine
 from kpg.trainers.running.kinds import Kind
@@ -28,6 +30,7 @@ class TextEngine(HostedEngine):
     """
 
     env: TextGeneration
+    _rounds = 1
 
     def __init__(
         self, training: Training, env: TextGeneration, jit_compile: bool = False
@@ -57,7 +60,7 @@ class TextEngine(HostedEngine):
     @override
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
         chosen = self.env.chosen(iteration)
-        written = self.writer.write(chosen, seed)
+        written = self._written(iteration, seed)
         trajectory = self._trajectory(written)
         if self._greedy is not None:
             rewards = self._greedy.rewards(chosen).T
@@ -69,13 +72,33 @@ class TextEngine(HostedEngine):
             )
         return trajectory, written.episodes
 
+    def _written(self, iteration: int, seed: Tensor) -> Written:
+        """Writes an iteration's texts, in one round or more."""
+        env, further = self.env, self.training.algorithm.needs.further_rounds
+
+        def write(number: int) -> Written:
+            own = fold_in(seed, number) if number else seed
+            return self.writer.write(env.chosen(iteration, number), own)
+
+        if env.group_size == 1:
+            return write(0)
+        found = with_spread(env.group_size, further, write)
+        env.task.measure(**found.measures(further))
+        self._rounds = found.rounds
+        return found.written
+
+    @override
+    def steps_taken(self) -> int:
+        return self._rounds * super().steps_taken()
+
     def _trajectory(self, written: Written) -> Trajectory:
         training, texts = self.training, written.completions
         first, state = training.policy.begin(written.prompts, written.lengths)
         state = tuple(map(tf.constant, state))
         observations = tf.concat([first[np.newaxis], texts.tokens[:-1]], axis=0)
         steps = np.arange(len(texts.tokens))[:, np.newaxis]
-        terminated = tf.constant(steps == written.counts - 1)
+        last = steps == written.counts - 1
+        terminated = tf.constant(last)
         critic = training.critic
         own = critic is not None and critic is training.policy.critic
         return Trajectory(
@@ -84,7 +107,8 @@ class TextEngine(HostedEngine):
             log_probs=texts.log_probs,
             rewards=tf.constant(written.scores.total.T),
             terminated=terminated,
-            truncated=tf.zeros_like(terminated),
+            # Judged as it stands, which is why it counts as terminated all the same.
+            truncated=tf.constant(last & ~written.ended),
             # A completion that no reward scored teaches nothing.
             valid=texts.valid & written.scores.scored,
             next_observations=(),

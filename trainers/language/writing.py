@@ -25,7 +25,7 @@ class Written(NamedTuple):
 
     `prompts`, `[B, P]` int32, are padded on the right; `completions` are `[T, B]`;
     `lengths` and `counts`, `[B]`, are tokens of prompts and of completions with their
-    end.
+    end; `ended`, `[B]` bool, says which have one.
     """
 
     prompts: Array
@@ -33,6 +33,7 @@ class Written(NamedTuple):
     completions: Completions
     counts: Array
     scores: Evaluation
+    ended: Array
 
     @property
     def returns(self) -> Array:
@@ -86,7 +87,8 @@ class Writer:
         given = [prompt[:length] for prompt, length in pairs][:wanted]
         texts = self.policy.texts(rows)
         scores = self.env.score(indices, texts, given, rows, ended)
-        return Written(prompts, lengths, completions, counts, scores)
+        ends = np.array(ended)
+        return Written(prompts, lengths, completions, counts, scores, ends)
 
 
 class GreedyWriter:

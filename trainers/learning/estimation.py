@@ -55,7 +55,7 @@ class Estimation:
         )
         if self.training.algorithm.needs.log_ratios:
             estimates = estimates._replace(log_ratios=self._log_ratios(trajectory))
-        gains = self.training.algorithm.estimate(estimates)
+        gains = checked_gains(self.training.algorithm.estimate(estimates), values)
         reference, in_loss = self.training.reference, None
         if drift is not None and reference is not None and not reference.kl.in_reward:
             in_loss = drift.log_probs
@@ -64,10 +64,13 @@ class Estimation:
             actions=trajectory.actions,
             log_probs=trajectory.log_probs,
             values=values,
-            valid=trajectory.valid,
+            valid=trajectory.valid if gains.learned is None else gains.learned,
             resets=resets(trajectory) if self.training.recurrent else None,
             states=(trajectory.policy_state, state),
-            **checked_gains(gains, values)._asdict(),
+            advantages=gains.advantages,
+            targets=gains.targets,
+            weights=gains.weights,
+            episodes=gains.episodes,
             reference_log_probs=in_loss,
             turns=trajectory.turns,
         )

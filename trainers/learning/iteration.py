@@ -18,6 +18,7 @@ from kpg.trainers.algorithm import Iteration, Loss
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.estimation import Estimation, explained_by_all
 from kpg.trainers.learning.minibatches import (
+    GRADIENT_NORM,
     Descent,
     Objective,
     PolicyObjective,
@@ -103,7 +104,8 @@ class LearnedIteration(Iteration):
         window = (0, num_epochs * (rows // size))
         taken = descent.run(self._batch, orders, window, taken, self.progress)
         self._tally.add(descent.suspects, descent.faults(taken))
-        return descent.metrics(taken, unknown=float("nan"))
+        metrics = descent.metrics(taken, unknown=float("nan"))
+        return {k: own for k, own in metrics.items() if k != GRADIENT_NORM}
 
 
 @dataclasses.dataclass(eq=False)
@@ -207,7 +209,7 @@ class Learner:
             **checked_loss("after", (tf.zeros([]), after))[1],
             **self._follow_drift(trajectory, drift, healthy),
             **self._taught(trajectory.valid),
-            "explained_variance": explained,
+            **({} if training.critic is None else {"explained_variance": explained}),
             IDLE: self.descent.idle(taken),
             **tally.metrics(),
             **dict(zip(BROKEN, tf.unstack(broken), strict=True)),

@@ -27,15 +27,18 @@ from kpg.trainers.learning.soundness import (
     global_norm,
     row,
     suspects,
+    total_norm,
 )
 from kpg.trainers.learning.training import Training
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Metrics, Tensor
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy")
+# Of all optimizers' gradients, before anything clips them.
+GRADIENT_NORM = "gradient_norm"
 # What kpg itself logs, or counts on the way to the logs.
 _RESERVED = (
-    *METRICS,
+    *(*METRICS, GRADIENT_NORM),
     *("explained_variance", "learning_rate", "valid_fraction"),
     *("reference_kl", "reference_kl_coef"),
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
@@ -116,14 +119,21 @@ class PolicyObjective(Objective):
             kl = losses.approximate_kl(said.log_probs, rows.log_probs, valid=rows.valid)
             metrics = {**metrics, KL_METRIC: kl}
         parts = (loss, policy_loss, value_loss, entropy)
-        return loss, {**dict(zip(METRICS, parts, strict=True)), **metrics}
+        named = dict(zip(METRICS, parts, strict=True))
+        return loss, {name: named[name] for name in self.loss_names} | metrics
+
+    @property
+    def loss_names(self) -> list[str]:
+        """The members of `METRICS` that there are: no loss of a critic without one."""
+        without = self.training.critic is None
+        return [name for name in METRICS if not (without and name == "value_loss")]
 
     @override
     def metrics(self, rows: Batch) -> Metrics:
         own = self._policy_loss(rows.log_probs, rows, tf.zeros([]))[1]
         if self.training.algorithm.updates.target_kl is not None:
             own = {**own, KL_METRIC: tf.zeros([])}
-        return {**dict.fromkeys(METRICS, tf.zeros([])), **own}
+        return {**dict.fromkeys(self.loss_names, tf.zeros([])), **own}
 
     def _policy_loss(
         self, log_probs: Tensor, rows: Batch, progress: Tensor
@@ -133,7 +143,13 @@ class PolicyObjective(Objective):
         return checked_loss("policy_loss", found)
 
     def standardised(self, rows: Batch, weight: Tensor) -> Batch:
-        """Centres and scales advantages over all replicas; see `share` for `weight`."""
+        """Centres and scales advantages over all replicas; see `share` for `weight`.
+
+        Weights of rows that are shares of episodes become those of the minibatch.
+        """
+        if rows.weights is not None and rows.episodes is not None:
+            mean = all_sum(losses.mean(rows.episodes, rows.valid) * weight)
+            rows = rows._replace(weights=tf.math.divide_no_nan(rows.weights, mean))
         scaled = self.settings.normalize_advantages
         if not scaled and not self.training.algorithm.updates.center_advantages:
             return rows
@@ -197,7 +213,8 @@ class Descent:
     def _look(self, batch: Batch, orders: Tensor) -> None:
         """Finds the metrics' names, which the loop needs."""
         with contextlib.nullcontext() if tf.executing_eagerly() else aside():
-            self.names = tuple(self.objective.metrics(take(batch, orders[0])))
+            names = self.objective.metrics(take(batch, orders[0]))
+            self.names = (*names, GRADIENT_NORM)
 
     def run(
         self,
@@ -226,6 +243,7 @@ class Descent:
             sound = tf.math.is_finite(metrics[self.names.index(self.terms[-1])])
             for part in parts:
                 sound &= part.sound()
+            metrics = tf.concat([metrics, [total_norm(parts)]], axis=0)
             counted, faulty = sound & ~taken.stopped, ~sound & ~taken.stopped
             stop = tf.constant(False)
             if limit is not None:
@@ -323,7 +341,7 @@ class Descent:
             found += tape.gradient(own, variables)
         self._reached = [gradient is not None for gradient in found]
         gradients = [gradient for gradient in found if gradient is not None]
-        values = [metrics[name] for name in self.names]
+        values = [metrics[name] for name in self.names if name != GRADIENT_NORM]
         return gradients, weight * tf.stack(values)
 
     def _parts(self, gradients: list[Tensor]) -> list[Part]:

@@ -33,7 +33,8 @@ Callbacks: TypeAlias = (
     "keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None"
 )
 
-_VALIDATED = ("return", "return_std", "length")
+# What an evaluation returns besides numbers that are logged.
+_NOT_LOGGED = ("episodes", "cut", "returns")
 
 
 class EpochLog:
@@ -123,7 +124,7 @@ def callback_list(
 
 def logs_of(result: dict[str, Any]) -> Logs:
     """Returns what callbacks see of an evaluation."""
-    return {name: float(result[name]) for name in _VALIDATED}
+    return {k: float(own) for k, own in result.items() if k not in _NOT_LOGGED}
 
 
 class Fitting:

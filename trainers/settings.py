@@ -114,6 +114,7 @@ class TrainerArguments(TypedDict, total=False):
     normalize_advantages: bool
     normalize_observations: bool
     normalize_rewards: bool
+    micro_batch_size: int | None
     reference: KL | None
     reference_kl_coef: float
     reference_kl_in: str
@@ -141,6 +142,11 @@ class TrainerSettings:
             one that is updated.
         normalize_rewards: Whether to divide rewards by the running standard deviation
             of the discounted return, and clip them to ±10.
+        micro_batch_size: Rows of a minibatch that are learned from at a time, to save
+            memory; for texts and recurrent models whole texts or fragments. The
+            gradients of a minibatch's parts are added up, so that the step is the same
+            but for rounding. It divides a minibatch on each replica. Defaults to
+            `None`: the whole minibatch.
         reference: `kpg.trainers.KL(0.05, …)`, a penalty on the drift from a fixed
             policy: that of `Trainer.set_reference`, or the one at the start of the
             first `fit`. The metric `reference_kl` is an iteration's divergence before
@@ -175,6 +181,7 @@ class TrainerSettings:
     normalize_advantages: bool = True
     normalize_observations: bool = False
     normalize_rewards: bool = False
+    micro_batch_size: int | None = None
     reference: KL | None = None
 
     def __post_init__(self) -> None:
@@ -191,6 +198,8 @@ class TrainerSettings:
             self.learning_rate_schedule,
             self.learning_rate_schedules,
         )
+        if self.micro_batch_size is not None:
+            checks.whole_number("micro_batch_size", self.micro_batch_size)
         checks.choice("ent_coef_schedule", self.ent_coef_schedule, schedules.SCHEDULES)
         self.check_effect("ent_coef_schedule", self.ent_coef > 0, "ent_coef=0")
         for field in dataclasses.fields(self):

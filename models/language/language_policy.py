@@ -19,8 +19,9 @@ from kpg.graph.compiling import traceable
 from kpg.language.pretrained.presets import pretrained
 from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
 from kpg.language.tokenizers.tokenizer import Tokenizer
-from kpg.models.action_model import ActionModel
+from kpg.models.action_model import ActionModel, Entropies, Judged
 from kpg.models.language import saving
+from kpg.models.language.chunks import in_chunks
 from kpg.models.language.critic import LanguageCritic
 from kpg.models.language.decoding.decoder import RereadingDecoder
 from kpg.models.language.decoding.sampling import Sampler
@@ -29,7 +30,8 @@ from kpg.models.language.decoding.seq2seq import Seq2SeqRereader
 from kpg.models.language.decoding.tables import put_anywhere
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import State, TextTrunk
-from kpg.types import Array, Config, Tensor
+from kpg.models.tracked_model import TrackedModel
+from kpg.types import Array, Config, Nest, Tensor
 
 Texts: TypeAlias = "Sequence[str] | Sequence[Array] | Sequence[Sequence[int]]"
 
@@ -273,6 +275,31 @@ class LanguagePolicy(ActionModel, TextModel):
     def outputs(self, features: Tensor, observations: Tensor | None = None) -> Tensor:
         """Returns float32 logits `[..., V]` of the next token, at the temperature."""
         return self.trunk.logits(features) / self.temperature
+
+    @override
+    def judge(
+        self,
+        observations: Nest,
+        actions: Nest,
+        state: Nest,
+        resets: Tensor | None,
+        critic: TrackedModel | None = None,
+        training: bool = False,
+        entropies: Entropies = "learned",
+    ) -> Judged:
+        features, _ = self.trunk.unroll(observations, state)
+        values = None
+        if isinstance(critic, TextModel):
+            values = critic.outputs(features)
+        pair = in_chunks(
+            lambda rows, chosen: self.judgement(self.outputs(rows), chosen, entropies),
+            tf.reshape(features, [-1, self.trunk.width]),
+            tf.reshape(actions, [-1]),
+            self.trunk.vocabulary_size,
+            self.trunk.head_variables,
+        )
+        log_probs, known = (tf.reshape(part, tf.shape(actions)) for part in pair)
+        return Judged(log_probs, known, values)
 
     @override
     def get_config(self) -> Config:

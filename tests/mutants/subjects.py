@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.chunks import CHUNKS
 from tests.mutants.critic import VALUE
 from tests.mutants.distributions import (
     CATEGORICAL,
@@ -14,6 +15,7 @@ from tests.mutants.distributions import (
 from tests.mutants.divergence import K1, K2, K3
 from tests.mutants.gae import GAE
 from tests.mutants.groups import GROUP_NORMALIZED, LEAVE_ONE_OUT
+from tests.mutants.micro_batches import MICRO_BATCHES
 from tests.mutants.moments import MOMENTS
 from tests.mutants.policy_gradient import POLICY_GRADIENT
 from tests.mutants.reference import REFERENCE_K1, REFERENCE_K2, REFERENCE_K3
@@ -47,4 +49,6 @@ SUBJECTS: tuple[Subject, ...] = (
     NORMAL_ENTROPY,
     TANH_NORMAL,
     MOMENTS,
+    CHUNKS,
+    MICRO_BATCHES,
 )

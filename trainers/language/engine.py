@@ -102,7 +102,8 @@ class TextEngine(HostedEngine):
         def read_again(rows: Trajectory) -> Trajectory:
             # In half precision, reading a token with a cache or in a whole text differs
             # so much that the first ratio would not be 1.
-            read = tf.where(rows.valid, log_probs_of(policy, rows), 0.0)
+            now = log_probs_of(policy, rows, self.training.columns)
+            read = tf.where(rows.valid, now, 0.0)
             return rows._replace(log_probs=read, values=())
 
         again: Trajectory = self.strategy.run(read_again, (trajectory,))

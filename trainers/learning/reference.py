@@ -170,8 +170,8 @@ class Reference(keras.layers.Layer):
             copy.assign(tf.convert_to_tensor(sources[id(weight)]))
         self.chosen.assign(1)
 
-    def drift(self, trajectory: Trajectory) -> Drift:
-        """Returns the drift of a trajectory; builds graph."""
+    def drift(self, trajectory: Trajectory, at_a_time: int | None = None) -> Drift:
+        """Returns the drift of a trajectory; builds graph; see `log_probs_of`."""
         policy = self._policy()
         known = {id(weight) for weight in self._changing()}
         for weight in policy.trainable_variables:
@@ -182,7 +182,7 @@ class Reference(keras.layers.Layer):
                     f"Received: {weight.path}"
                 )
         with self._in_place():
-            log_probs = log_probs_of(policy, trajectory)
+            log_probs = log_probs_of(policy, trajectory, at_a_time)
         log_ratios = log_probs - trajectory.log_probs
         if trajectory.valid is not None:
             log_ratios = tf.where(trajectory.valid, log_ratios, 0.0)

@@ -65,6 +65,7 @@ class ActionModel(TrackedModel):
         critic: TrackedModel | None = None,
         training: bool = False,
         entropies: Entropies = "learned",
+        alike: int = 1,
     ) -> Judged:
         """Says how likely raw actions are.
 
@@ -77,6 +78,8 @@ class ActionModel(TrackedModel):
             training: Whether the call is part of an update. Defaults to `False`.
             entropies: Whether entropies are asked for, and whether gradients flow to
                 them. Defaults to "learned".
+            alike: How many neighbouring columns have the same state each time, which a
+                language model then reads once. Defaults to 1.
         """
         values = None
         if resets is None:

@@ -121,6 +121,7 @@ class TrainerArguments(TypedDict, total=False):
     reference_kl_estimator: str | None
     reference_kl_target: float | None
     reference_kl_horizon: int
+    reference_kl_dtype: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +152,8 @@ class TrainerSettings:
             policy: that of `Trainer.set_reference`, or the one at the start of the
             first `fit`. The metric `reference_kl` is an iteration's divergence before
             its updates, in nats per step. Flat: `reference_kl_coef`, `reference_kl_in`,
-            `reference_kl_estimator`, `reference_kl_target`, `reference_kl_horizon`.
+            `reference_kl_estimator`, `reference_kl_target`, `reference_kl_horizon`,
+            `reference_kl_dtype`.
             Defaults to `None`.
     """
 
@@ -166,6 +168,7 @@ class TrainerSettings:
                 "reference_kl_estimator": "estimator",
                 "reference_kl_target": "target",
                 "reference_kl_horizon": "horizon",
+                "reference_kl_dtype": "dtype",
             },
             switch="reference_kl_coef",
         )

@@ -1,8 +1,8 @@
 """Asking a language model's head about many tokens, without all logits at once.
 
-The logits of N tokens, `[N, V]`, with their probabilities and gradients, are the largest
-tables of an update: 8 texts of 64 tokens of GPT-2 make one of 100 MB. Here only one
-chunk of tokens has them at a time. The backward pass computes each chunk's logits
+The logits of N tokens, `[N, V]`, with their probabilities and gradients, are the
+largest tables of an update: 8 texts of 64 tokens of GPT-2 make one of 100 MB. Here only
+one chunk of tokens has them at a time. The backward pass computes each chunk's logits
 again, so that none is kept.
 
 Reference: Jeffrey et al., "Cut your losses in large-vocabulary language models" (2024),

@@ -11,6 +11,7 @@ from typing_extensions import override
 from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.acting.graph import Episodes
+from kpg.trainers.language import room
 from kpg.trainers.language.writing import GreedyWriter, TextEvaluator, Writer, Written
 from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trainers.learning.training import Training
@@ -40,6 +41,9 @@ class TextEngine(HostedEngine):
                 f"num_steps={num_steps}, max_new_tokens={env.max_new_tokens}"
             )
         super().__init__(training, env, jit_compile)
+        update = room.update_of(training, self.writer.prompt_tokens)
+        if update is not None:
+            room.check_room(update, room.free_memory())
 
     @override
     def compile(self, jit_compile: bool) -> None:

@@ -161,7 +161,9 @@ class Learner:
         training, run = self.training, self.strategy.run
         reference, drift = training.reference, None
         if reference is not None:
-            drift = run(reference.drift, (trajectory, training.columns))
+            columns = training.columns
+            alike = training.alike(columns or self.num_envs)
+            drift = run(reference.drift, (trajectory, columns, alike))
         if training.partner is not None:
             trajectory = run(self.estimation.with_log_probs, (trajectory,))
         broken = sum_up(self.strategy, run(self._broken, (trajectory, drift)))

@@ -18,7 +18,7 @@ from kpg import losses, schedules
 from kpg.graph.compiling import aside, for_gpu, for_xla
 from kpg.graph.gradients import graph_keeps_gradients
 from kpg.models.action_model import Entropies
-from kpg.trainers.learning.batches import Batch, take
+from kpg.trainers.learning.batches import Batch, size_of, take
 from kpg.trainers.learning.micro_batches import Gradients, in_turn
 from kpg.trainers.learning.outputs import judged
 from kpg.trainers.learning.replicas import all_sum, one_at_a_time, share, sum_up
@@ -98,7 +98,10 @@ class PolicyObjective(Objective):
         training, settings = self.training, self.settings
         weighs = tf.is_tensor(settings.ent_coef) or settings.ent_coef > 0.0
         known: Entropies = "learned" if weighs else "constant"
-        said = judged(training.policy, training.critic, rows, known)
+        # A minibatch of all rows has them in their order: see `shuffled`.
+        whole = training.recurrent and training.minibatches()[1] == 1
+        alike = training.alike(size_of(rows)) if whole else 1
+        said = judged(training.policy, training.critic, rows, known, alike)
         entropy = losses.mean(said.entropies, rows.valid)
         policy_loss, metrics = self._policy_loss(said.log_probs, rows, progress)
         value_loss = tf.zeros([])

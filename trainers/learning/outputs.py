@@ -61,11 +61,15 @@ def output(
 
 
 def judged(
-    policy: Policy, critic: Critic | None, rows: Batch, entropies: Entropies
+    policy: Policy,
+    critic: Critic | None,
+    rows: Batch,
+    entropies: Entropies,
+    alike: int = 1,
 ) -> Judged:
     """Asks the models about rows, as training does, but not for the parameters.
 
-    Those of a language model are the largest table of all.
+    Those of a language model are the largest table of all; see `ActionModel.judge`.
     """
     companion = None
     if critic is not None and rows.resets is not None:
@@ -78,6 +82,7 @@ def judged(
         companion,
         training=True,
         entropies=entropies,
+        alike=alike,
     )
     if critic is None or companion is not None:
         return said
@@ -85,14 +90,18 @@ def judged(
 
 
 def log_probs_of(
-    policy: Policy, trajectory: Trajectory, at_a_time: int | None = None
+    policy: Policy,
+    trajectory: Trajectory,
+    at_a_time: int | None = None,
+    alike: int = 1,
 ) -> Tensor:
     """Returns `[T, B]` log-probabilities of a trajectory's actions, in nats.
 
-    `at_a_time` columns are looked at together, by default all.
+    `at_a_time` columns are looked at together, by default all; `alike` neighbours begin
+    alike, a divisor of them.
     """
     rows = (trajectory.observations, trajectory.actions, resets(trajectory))
-    return _log_probs(policy, rows, trajectory.policy_state, at_a_time)
+    return _log_probs(policy, rows, trajectory.policy_state, at_a_time, alike)
 
 
 def log_probs_now(policy: Policy, batch: Batch, at_a_time: int | None) -> Tensor:
@@ -102,11 +111,13 @@ def log_probs_now(policy: Policy, batch: Batch, at_a_time: int | None) -> Tensor
 
 
 def _log_probs(
-    policy: Policy, rows: Nest, state: Nest, at_a_time: int | None
+    policy: Policy, rows: Nest, state: Nest, at_a_time: int | None, alike: int = 1
 ) -> Tensor:
     def ask(rows: Nest, state: Nest) -> Tensor:
         observations, actions, resets = rows
-        said = policy.judge(observations, actions, state, resets, entropies="unknown")
+        said = policy.judge(
+            observations, actions, state, resets, entropies="unknown", alike=alike
+        )
         return said.log_probs
 
     return by_columns(ask, rows, state, at_a_time)

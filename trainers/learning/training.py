@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -118,6 +119,13 @@ class Training(NamedTuple):
     def columns(self) -> int | None:
         """How many texts or fragments are looked at together; `None` is all."""
         return self.settings.micro_batch_size if self.recurrent else None
+
+    def alike(self, columns: int) -> int:
+        """Returns how many neighbours of so many columns begin alike, in their order.
+
+        They are of one group, all of it or a part.
+        """
+        return math.gcd(self.group_size or 1, columns)
 
     def micro_batch_size(self, rows: int) -> int:
         """Returns how many of a replica's minibatch are learned from at a time."""

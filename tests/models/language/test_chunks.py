@@ -11,9 +11,8 @@ import tensorflow as tf
 
 from kpg.models.language import chunks
 from kpg.models.language.chunks import in_chunks
+from tests.judging import B, T, V, assert_same, judged
 from tests.texts import gpt2, llama, policy
-
-T, B, V = 3, 4, 7
 
 
 def untied() -> Any:
@@ -35,30 +34,6 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def judged(made: Any, entropies: str, jit_compile: bool = False) -> list[Any]:
-    """Returns what a policy says of actions, and the gradients of all its weights."""
-    random = np.random.default_rng(0)
-    tokens, actions = tf.constant(random.integers(V, size=[2, T, B]), tf.int32)
-    outer = tf.constant(random.normal(size=[2, T, B]), tf.float32)
-    state = (tf.constant(random.integers(V, size=[B, 2]), tf.int32), tf.fill([B], 2))
-    weights = [own.value for own in made.trainable_variables]
-
-    @tf.function(autograph=False, jit_compile=jit_compile)
-    def ask() -> Any:
-        resets = tf.zeros([T, B], tf.bool)
-        with tf.GradientTape() as tape:
-            said = made.judge(tokens, actions, state, resets, entropies=entropies)
-            total = tf.reduce_sum(tf.stack(said[:2]) * outer)
-        zero = tf.UnconnectedGradients.ZERO
-        return said[:2], tape.gradient(total, weights, unconnected_gradients=zero)
-
-    said, gradients = ask()
-    return [
-        *map(np.asarray, said),
-        *(tf.convert_to_tensor(g).numpy() for g in gradients),
-    ]
-
-
 ONE_OF_EACH = [
     pytest.param(
         case, marks=[pytest.mark.slow] if case in ("adapters", "top_k") else []
@@ -77,8 +52,7 @@ def test_values_and_gradients_are_those_of_the_whole(
     xla = case == "tied"
     whole = judged(made, entropies, xla)
     monkeypatch.setattr(chunks, "MOST", 5 * V)  # three chunks of four tokens
-    for ours, want in zip(judged(made, entropies, xla), whole, strict=True):
-        np.testing.assert_allclose(ours, want, rtol=1e-5, atol=1e-6)
+    assert_same(judged(made, entropies, xla), whole)
 
 
 def test_no_operation_holds_the_whole_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ _ELSEWHERE = {
     "reference_kl_estimator": f"{_KL}.estimator",
     "reference_kl_target": f"{_KL}.target",
     "reference_kl_horizon": f"{_KL}.horizon",
+    "reference_kl_dtype": f"{_KL}.dtype",
     "gae_lambda": f"{_ESTIMATORS}:GAE.gae_lambda",
     "n_step": f"{_ESTIMATORS}:NStep.n",
     "clip_rho": f"{_ESTIMATORS}:VTrace.clip_rho",

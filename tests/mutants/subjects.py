@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.chunks import CHUNKS
 from tests.mutants.critic import VALUE
 from tests.mutants.distributions import (
     CATEGORICAL,
@@ -14,6 +15,7 @@ from tests.mutants.distributions import (
 from tests.mutants.divergence import K1, K2, K3
 from tests.mutants.gae import GAE
 from tests.mutants.groups import GROUP_NORMALIZED, GROUP_SCALE, LEAVE_ONE_OUT
+from tests.mutants.micro_batches import MICRO_BATCHES
 from tests.mutants.moments import MOMENTS
 from tests.mutants.policy_gradient import POLICY_GRADIENT
 from tests.mutants.recipes import RECIPES
@@ -50,4 +52,6 @@ SUBJECTS: tuple[Subject, ...] = (
     TANH_NORMAL,
     MOMENTS,
     *RECIPES,
+    CHUNKS,
+    MICRO_BATCHES,
 )

@@ -11,6 +11,7 @@ from typing_extensions import override
 from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.acting.graph import Episodes
+from kpg.trainers.language import room
 from kpg.trainers.language.dynamic_sampling import with_spread
 from kpg.trainers.language.writing import GreedyWriter, TextEvaluator, Writer, Written
 from kpg.trainers.learning.outputs import log_probs_of
@@ -43,6 +44,9 @@ class TextEngine(HostedEngine):
                 f"num_steps={num_steps}, max_new_tokens={env.max_new_tokens}"
             )
         super().__init__(training, env, jit_compile)
+        update = room.update_of(training, self.writer.prompt_tokens)
+        if update is not None:
+            room.check_room(update, room.free_memory())
 
     @override
     def compile(self, jit_compile: bool) -> None:
@@ -126,7 +130,8 @@ class TextEngine(HostedEngine):
         def read_again(rows: Trajectory) -> Trajectory:
             # In half precision, reading a token with a cache or in a whole text differs
             # so much that the first ratio would not be 1.
-            read = tf.where(rows.valid, log_probs_of(policy, rows), 0.0)
+            now = log_probs_of(policy, rows, self.training.columns)
+            read = tf.where(rows.valid, now, 0.0)
             return rows._replace(log_probs=read, values=())
 
         again: Trajectory = self.strategy.run(read_again, (trajectory,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,11 +73,22 @@ class Writer:
         self.sampler = Sampler(policy, env.max_new_tokens, deterministic)
         self.function = compiled(self.sampler.__call__, jit_compile)
 
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of the longest prompt."""
+        return int(self._prompts.shape[1])
+
+    def _room(self, longest: int) -> int:
+        """Returns to how many tokens a batch is padded; see `prompt_buckets`."""
+        step = math.ceil(self.prompt_tokens / self.env.prompt_buckets)
+        return min(self.prompt_tokens, math.ceil(longest / step) * step)
+
     def write(
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None
     ) -> Written:
         """Completes the prompts at `[B]` indices; scores the first `wanted`."""
-        prompts, lengths = self._prompts[indices], self._lengths[indices]
+        lengths = self._lengths[indices]
+        prompts = self._prompts[indices, : self._room(int(lengths.max()))]
         completions = self.function(tf.constant(prompts), tf.constant(lengths), seed)
         indices = indices[:wanted]
         tokens = completions.tokens.numpy()

@@ -64,6 +64,12 @@ def shuffled(
     return tf.reshape(rows, [-1, minibatch_size])
 
 
+def size_of(batch: Batch) -> int:
+    """Returns the number of rows, or of sequences."""
+    axis = 0 if batch.resets is None else 1
+    return int(batch.log_probs.shape[axis])
+
+
 def take(batch: Batch, indices: Tensor) -> Batch:
     """Returns the rows, or whole sequences, at `indices`."""
 

@@ -25,7 +25,7 @@ from kpg.trainers.learning.minibatches import (
     Taken,
     checked_loss,
 )
-from kpg.trainers.learning.outputs import output, outputs
+from kpg.trainers.learning.outputs import log_probs_now, outputs
 from kpg.trainers.learning.reference import Drift
 from kpg.trainers.learning.replicas import share, sum_up
 from kpg.trainers.learning.scaling import Scaling
@@ -65,9 +65,9 @@ class LearnedIteration(Iteration):
     @override
     def kl(self) -> Tensor:
         def divergence(batch: Batch) -> Tensor:
-            policy = self._training.policy
-            parameters = output(policy, batch, batch.states[0], training=False)
-            log_probs = policy.family.log_prob(parameters, batch.actions)
+            log_probs = log_probs_now(
+                self._training.policy, batch, self._training.columns
+            )
             return losses.approximate_kl(log_probs, batch.log_probs, valid=batch.valid)
 
         return self._mean(divergence)
@@ -163,7 +163,9 @@ class Learner:
         training, run = self.training, self.strategy.run
         reference, drift = training.reference, None
         if reference is not None:
-            drift = run(reference.drift, (trajectory,))
+            columns = training.columns
+            alike = training.alike(columns or self.num_envs)
+            drift = run(reference.drift, (trajectory, columns, alike))
         if training.partner is not None:
             trajectory = run(self.estimation.with_log_probs, (trajectory,))
         broken = sum_up(self.strategy, run(self._broken, (trajectory, drift)))

@@ -17,8 +17,10 @@ from typing_extensions import override
 from kpg import losses, schedules
 from kpg.graph.compiling import aside, for_gpu, for_xla
 from kpg.graph.gradients import graph_keeps_gradients
-from kpg.trainers.learning.batches import Batch, take
-from kpg.trainers.learning.outputs import outputs
+from kpg.models.action_model import Entropies
+from kpg.trainers.learning.batches import Batch, size_of, take
+from kpg.trainers.learning.micro_batches import Gradients, in_turn
+from kpg.trainers.learning.outputs import judged
 from kpg.trainers.learning.replicas import all_sum, one_at_a_time, share, sum_up
 from kpg.trainers.learning.soundness import (
     Faults,
@@ -97,7 +99,12 @@ class PolicyObjective(Objective):
     @override
     def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
         training, settings = self.training, self.settings
-        said = outputs(training.policy, training.critic, rows)
+        weighs = tf.is_tensor(settings.ent_coef) or settings.ent_coef > 0.0
+        known: Entropies = "learned" if weighs else "constant"
+        # A minibatch of all rows has them in their order: see `shuffled`.
+        whole = training.recurrent and training.minibatches()[1] == 1
+        alike = training.alike(size_of(rows)) if whole else 1
+        said = judged(training.policy, training.critic, rows, known, alike)
         entropy = losses.mean(said.entropies, rows.valid)
         policy_loss, metrics = self._policy_loss(said.log_probs, rows, progress)
         value_loss = tf.zeros([])
@@ -331,18 +338,39 @@ class Descent:
         weight = share(rows.valid)
         if self.prepared is not None:
             rows = self.prepared(rows, weight)
+        size = self.training.micro_batch_size(int(orders.shape[1]))
+        if size == orders.shape[1]:
+            found, values = self._of_rows(rows, weight, progress)
+        else:
+            found, values = in_turn(
+                lambda part, own: self._of_rows(part, weight * own, progress),
+                rows,
+                size,
+                self.training.variables,
+                len(self._measured),
+            )
+        self._reached = [gradient is not None for gradient in found]
+        return [gradient for gradient in found if gradient is not None], values
+
+    @property
+    def _measured(self) -> tuple[str, ...]:
+        """The metrics that the objective returns."""
+        return self.names[:-1]
+
+    def _of_rows(
+        self, rows: Batch, weight: Tensor, progress: Tensor
+    ) -> tuple[Gradients, Tensor]:
+        """Returns the gradients of the rows' loss, and metrics, times a weight."""
         optimized = self.training.optimized
         with tf.GradientTape(persistent=len(optimized) > 1) as tape:
             loss, metrics = self.objective(rows, progress)
             loss = weight * loss
             scaled = [optimizer.scale_loss(loss) for optimizer, _ in optimized]
-        found: list[Tensor | None] = []
+        found: Gradients = []
         for own, (_, variables) in zip(scaled, optimized, strict=True):
             found += tape.gradient(own, variables)
-        self._reached = [gradient is not None for gradient in found]
-        gradients = [gradient for gradient in found if gradient is not None]
-        values = [metrics[name] for name in self.names if name != GRADIENT_NORM]
-        return gradients, weight * tf.stack(values)
+        values = [metrics[name] for name in self._measured]
+        return found, weight * tf.stack(values)
 
     def _parts(self, gradients: list[Tensor]) -> list[Part]:
         """Splits the gradients by optimizer, without variables that have no effect."""

@@ -41,8 +41,10 @@ def mlp(
         A `keras.Sequential` from `[B, ...]`, which it flattens, to `[B, width]`.
     """
     starts = _initializers(seed)
-    layers: list[keras.layers.Layer] = [keras.layers.Flatten()] if flatten else []
-    for units in checks.whole_numbers("hidden_units", hidden_units):
+    each = checks.whole_numbers("hidden_units", hidden_units)
+    flattens = flatten or not each  # a Sequential needs a layer
+    layers: list[keras.layers.Layer] = [keras.layers.Flatten()] if flattens else []
+    for units in each:
         dense = keras.layers.Dense(units, activation, kernel_initializer=next(starts))
         layers.append(dense)
     return keras.Sequential(layers)

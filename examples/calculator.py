@@ -1,11 +1,11 @@
 """A language model learns to call a tool: `python examples/calculator.py`.
 
-A tiny GPT-2 sees sums of two numbers. In what it was taught, most sums are answered
-from memory, and some by a call: `123+456=[add(123,456)].` is answered by `579`, which
-is then repeated. It cannot add well, and its guesses are mostly wrong. It is rewarded
-for right answers alone; nothing tells it to call. What counts are sums that it never
-saw. The exit code is 0 if, with each seed, more of them are right than after the
-supervised start. Everything works offline.
+A tiny GPT-2 multiplies numbers of two digits. In what it was taught, some products are
+answered from memory, and others by a call: `12*34=[mul(12,34)].` is answered by `408`,
+which is then repeated. It cannot multiply, and what it answers from memory is mostly
+wrong. It is rewarded for right answers alone; nothing tells it to call. What counts are
+products that it never saw. The exit code is 0 if, with each seed, more of them are
+right than after the supervised start. Everything works offline.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import tensorflow as tf
 
 import kpg
 
-SIGNS = "0123456789+=[](),ad"
-CALLS = 0.3  # of what is taught
-TAUGHT, HELD_OUT = 6000, 1000
+SIGNS = "0123456789*=[](),mul"
+CALLS = 0.6  # of what is taught
+TAUGHT = 4000
 GROUP_SIZE = 8
 NUM_ENVS = 64
 
@@ -56,7 +56,7 @@ class Signs:
 
 
 class Score(NamedTuple):
-    """Means over new sums, sampled.
+    """Means over new products, sampled.
 
     Attributes:
         right: Share of right answers.
@@ -67,17 +67,18 @@ class Score(NamedTuple):
     called: float
 
 
-def add(a: int, b: int) -> int:
+def mul(a: int, b: int) -> int:
     """The tool."""
-    return a + b
+    return a * b
 
 
-def sums() -> tuple[list[Pair], list[Pair]]:
-    """Returns sums of three-digit numbers with their answers: taught, held out."""
-    places = np.random.default_rng(0).permutation(900**2)[: TAUGHT + HELD_OUT]
-    numbers = [(100 + place // 900, 100 + place % 900) for place in places]
-    pairs = [(f"{a}+{b}=", str(a + b)) for a, b in numbers]
-    return pairs[:TAUGHT], pairs[TAUGHT:]
+def products() -> tuple[list[Pair], list[Pair]]:
+    """Returns products with their answers: those that are taught, and new ones."""
+    numbers = range(10, 100)
+    pairs = [(f"{a}*{b}=", str(a * b)) for a in numbers for b in numbers]
+    order = np.random.default_rng(0).permutation(len(pairs))
+    shuffled = [pairs[place] for place in order]
+    return shuffled[:TAUGHT], shuffled[TAUGHT:]
 
 
 def lessons(pairs: Sequence[Pair], seed: int) -> list[Pair]:
@@ -85,7 +86,7 @@ def lessons(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     calls, taught = np.random.default_rng(seed).random(len(pairs)) < CALLS, []
     for (prompt, answer), calling in zip(pairs, calls, strict=True):
         if calling:
-            call = f"[add({prompt[:3]},{prompt[4:7]})]"
+            call = f"[mul({prompt[:2]},{prompt[3:5]})]"
             taught += [(prompt, call), (f"{prompt}{call}.{answer}", answer)]
         else:
             taught.append((prompt, answer))
@@ -104,18 +105,18 @@ def called(prompts: Any, completions: Any, turns: Any) -> list[float]:
 
 
 def make_env(pairs: Sequence[Pair], seed: int) -> kpg.environments.Conversation:
-    """Returns conversations about sums."""
+    """Returns conversations about products."""
     prompts, answers = map(list, zip(*pairs, strict=True))
     return kpg.environments.Conversation(
         prompts,
-        tools=kpg.environments.Tools([add], "[", "]", answer="{}", error="{}"),
+        tools=kpg.environments.Tools([mul], "[", "]", answer="{}", error="{}"),
         references=answers,
         rewards=[right, called],
         reward_weights=[1.0, 0.0],
         max_turns=2,
-        max_turn_tokens=14,
+        max_turn_tokens=12,
         max_reply_tokens=4,
-        max_prompt_tokens=8,
+        max_prompt_tokens=6,
         group_size=GROUP_SIZE,
         num_envs=NUM_ENVS,
         seed=seed,
@@ -123,8 +124,8 @@ def make_env(pairs: Sequence[Pair], seed: int) -> kpg.environments.Conversation:
 
 
 def measure(trainer: kpg.trainers.REINFORCE, env: Any) -> Score:
-    """Returns the means over new sums."""
-    found = trainer.evaluate(env, episodes=500, deterministic=False)
+    """Returns the means over new products."""
+    found = trainer.evaluate(env, episodes=256, deterministic=False)
     return Score(found["reward/right"], found["reward/called"])
 
 
@@ -135,15 +136,16 @@ def train(seed: int, epochs: int, iterations: int) -> tuple[Score, Score]:
         tokenizer.vocabulary_size(),
         num_heads=4,
         hidden_dim=64,
-        max_tokens=48,
+        max_tokens=40,
         seed=seed,
     )
     policy = kpg.models.CausalLMPolicy(lm, tokenizer, value_head=False)
-    known, new = sums()
+    known, new = products()
     kpg.models.pretrain(
         policy,
         lessons(known, seed),
         epochs=epochs,
+        batch_size=64,
         learning_rate=3e-3,
         seed=seed,
         verbose=2,
@@ -161,10 +163,13 @@ def train(seed: int, epochs: int, iterations: int) -> tuple[Score, Score]:
     env, unseen = make_env(known, seed), make_env(new, seed)
     before = measure(trainer, unseen)
     show(f"seed {seed}, taught", before, start)
-    for done in range(0, iterations, 10):
-        trainer.fit(env, steps_per_epoch=min(10, iterations - done), verbose=0)
-        show(f"{done + 10} iterations", measure(trainer, unseen), start)
-    return before, measure(trainer, unseen)
+    after = before
+    for done in range(0, iterations, 20):
+        count = min(20, iterations - done)
+        trainer.fit(env, steps_per_epoch=count, verbose=0)
+        after = measure(trainer, unseen)
+        show(f"{done + count} iterations", after, start)
+    return before, after
 
 
 def show(name: str, score: Score, start: float) -> None:
@@ -174,11 +179,11 @@ def show(name: str, score: Score, start: float) -> None:
     print(f"{line}{seconds:>6.0f} s", flush=True)
 
 
-def main(seeds: Sequence[int] = (0,), epochs: int = 6, iterations: int = 60) -> int:
+def main(seeds: Sequence[int] = (0,), epochs: int = 10, iterations: int = 60) -> int:
     """Trains a model for each seed; returns the exit code."""
     scores = [train(seed, epochs, iterations) for seed in seeds]
     better = sum(after.right > before.right for before, after in scores)
-    print(f"More sums were right with {better} of {len(scores)} seeds.")
+    print(f"More products were right with {better} of {len(scores)} seeds.")
     return 0 if better == len(scores) else 1
 
 

@@ -64,6 +64,7 @@ def test_a_row_can_begin_again(build: Any, kind: type) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+@pytest.mark.filterwarnings("ignore:Layer")  # of masks, by the T5 of KerasHub
 @pytest.mark.parametrize("build", [seq2seq.bart, seq2seq.t5])
 def test_what_follows_a_prompt_is_a_target(build: Any) -> None:
     made = seq2seq.policy("abc", build(5))

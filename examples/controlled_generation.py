@@ -65,7 +65,7 @@ def make_executor(epochs: int, characters: int) -> kpg.models.CausalLMPolicy:
     corpus = "\n".join(topics[name] for name in sorted(topics))[:characters]
     text = " ".join(corpus.split())
     losses = kpg.models.pretrain(
-        lm, [text], tokenizer, epochs=epochs, learning_rate=3e-3, verbose=0
+        lm, [text], tokenizer, epochs=epochs, learning_rate=3e-3, verbose=2
     ).history["loss"]
     print(f"The executor's loss: {losses[0]:.2f} → {losses[-1]:.2f} nats a byte.")
     return kpg.models.CausalLMPolicy(lm, tokenizer, value_head=False)
@@ -114,13 +114,26 @@ def train(
     options: dict[str, Any] = {"episodes": episodes, "deterministic": False}
     before = trainer.evaluate(unseen, **options)["return"]
     start = time.monotonic()
-    trainer.fit(env, steps_per_epoch=iterations, verbose=0)
+    epochs = min(4, iterations)
+    progress = keras.callbacks.LambdaCallback(on_epoch_end=show_progress)
+    trainer.fit(
+        env,
+        epochs=epochs,
+        steps_per_epoch=iterations // epochs,
+        callbacks=[progress],
+        verbose=0,
+    )
     seconds = time.monotonic() - start
     after = trainer.evaluate(unseen, **options)["return"]
     last = unseen.completed
     written = zip(last.prompts, last.completions, strict=True) if last else ()
     text = max(("|".join(pair) for pair in written), key=len)
     return Row(interaction, seed, before, after, seconds, text)
+
+
+def show_progress(epoch: int, logs: dict[str, Any]) -> None:
+    """Prints a line about an epoch of a training."""
+    print(f"  epoch {epoch + 1}: return {logs['return']:.2f}", flush=True)
 
 
 def main(

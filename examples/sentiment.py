@@ -40,8 +40,8 @@ class Figures(NamedTuple):
     """The outcome of a training.
 
     Attributes:
-        before: Mean sentiment of the texts before it, in [−1, 1].
-        after: Mean sentiment over the last fifth of the training.
+        before: Mean sentiment of new texts before it, in [−1, 1].
+        after: Mean sentiment of new texts after it.
         drift: Mean KL(π ‖ π_ref) over the last fifth, in nats a token.
         coefficient: β at the end.
         seconds: Of the training.
@@ -115,25 +115,42 @@ def make_trainer(
 def train(
     policy: kpg.models.CausalLMPolicy, seed: int, iterations: int, free: bool = False
 ) -> Figures:
-    """Trains the policy, and prints ten lines about it."""
+    """Trains the policy, and prints ten lines meanwhile."""
     trainer, env = make_trainer(policy, seed, free), make_env(seed)
     unseen = make_env(seed + 1000)
-    before = trainer.evaluate(unseen, 4 * NUM_ENVS, deterministic=False)["return"]
-    start = time.monotonic()
-    history = trainer.fit(env, epochs=iterations, steps_per_epoch=1, verbose=0).history
-    seconds = time.monotonic() - start
-    drifts = history.get("reference_kl", [np.nan] * iterations)
-    prices = history.get("reference_kl_coef", [0.0] * iterations)
+    options: dict[str, Any] = {"episodes": 4 * NUM_ENVS, "deterministic": False}
+    before = trainer.evaluate(unseen, **options)["return"]
+    start, table = time.monotonic(), Table(iterations)
     print("texts  sentiment  drift  price")
-    for rows in np.array_split(np.arange(iterations), min(10, iterations)):
-        means = [np.mean(np.take(x, rows)) for x in (history["return"], drifts, prices)]
-        print(
-            f"{NUM_ENVS * (rows[-1] + 1):>5}  {means[0]:>9.2f}  "
-            f"{means[1]:>5.3f}  {means[2]:>5.3f}"
-        )
-    last = max(iterations // 5, 1)
-    after, drift = np.mean(history["return"][-last:]), np.mean(drifts[-last:])
-    return Figures(before, float(after), float(drift), float(prices[-1]), seconds)
+    trainer.fit(env, epochs=iterations, steps_per_epoch=1, callbacks=[table], verbose=0)
+    seconds = time.monotonic() - start
+    after = trainer.evaluate(unseen, **options)["return"]
+    drift = np.mean(np.array(table.rows)[-max(iterations // 5, 1) :, 1])
+    return Figures(before, after, float(drift), table.rows[-1][2], seconds)
+
+
+class Table(keras.callbacks.Callback):
+    """Prints ten lines about a training while it runs."""
+
+    def __init__(self, iterations: int) -> None:
+        super().__init__()
+        parts = np.array_split(np.arange(iterations), min(10, iterations))
+        self.ends = {int(part[-1]): len(part) for part in parts}
+        self.rows: list[tuple[float, float, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Prints the means since the last line."""
+        found = logs or {}
+        drift = found.get("reference_kl", np.nan)
+        price = found.get("reference_kl_coef", 0.0)
+        self.rows.append((found["return"], drift, price))
+        if epoch in self.ends:
+            means = np.mean(self.rows[-self.ends[epoch] :], axis=0)
+            print(
+                f"{NUM_ENVS * (epoch + 1):>5}  {means[0]:>9.2f}  {means[1]:>5.3f}  "
+                f"{means[2]:>5.3f}",
+                flush=True,
+            )
 
 
 def show(policy: kpg.models.CausalLMPolicy, seed: int) -> None:

@@ -30,7 +30,7 @@ WRITTEN = [
 ]
 # Pages that have tests of their own, which know what their code must print.
 OWN_TESTS = {"extending.md", "export.md", "language_models.md", "resuming.md"}
-OWN_TESTS |= {"rewards.md", "scaling.md", "tuning.md"}
+OWN_TESTS |= {"presets.md", "rewards.md", "scaling.md", "tuning.md"}
 # The code of this one asks a server that runs elsewhere.
 OWN_TESTS |= {"serving.md"}
 # Quick enough for the fast tests.

@@ -32,5 +32,8 @@ from kpg.trainers.trainer import Trainer as Trainer
 kinds.register(
     "kpg.language.generation:TextGeneration", "kpg.trainers.language.engine:KIND"
 )
+kinds.register(
+    "kpg.language.conversation:Conversation", "kpg.trainers.language.talking:KIND"
+)
 # The doctor examines trainers, so it is imported when it is first asked for.
 __getattr__, __dir__ = imports.lazily(__name__, {"kpg.doctor": "Finding diagnose"})

@@ -35,7 +35,9 @@ from kpg.environments.registry import unregister as unregister
 from kpg.environments.tabular import TabularMDP as TabularMDP
 
 if TYPE_CHECKING:
+    from kpg.language.conversation import Conversation as Conversation
     from kpg.language.generation import TextGeneration as TextGeneration
+    from kpg.language.tools import Tools as Tools
     from kpg.models.language.control.controls import Biases as Biases
     from kpg.models.language.control.controls import Control as Control
     from kpg.models.language.control.controls import Instructions as Instructions
@@ -54,6 +56,8 @@ __getattr__, __dir__ = imports.lazily(
         "kpg.models.language.control.generation": "ControlledGeneration",
         "kpg.testing.maze": "Maze",
         "kpg.testing.probes": "Probe ProbeEnv",
+        "kpg.language.conversation": "Conversation",
         "kpg.language.generation": "TextGeneration",
+        "kpg.language.tools": "Tools",
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -58,6 +58,7 @@ class TextGeneration(Environment):
             range, or a reward needs a column that is missing.
     """
 
+    own_columns: ClassVar[tuple[str, ...]] = ()
     _worker, _workers = 0, 1
 
     def __init__(
@@ -83,7 +84,13 @@ class TextGeneration(Environment):
         self.prompt_buckets = checks.whole_number("prompt_buckets", prompt_buckets)
         self.num_envs = checks.whole_number("num_envs", num_envs)
         self.task = TextTask(
-            prompts, references, rewards, reward_weights, columns, max_new_tokens
+            prompts,
+            references,
+            rewards,
+            reward_weights,
+            columns,
+            max_new_tokens,
+            self.own_columns,
         )
         if num_envs % group_size:
             raise ValueError(

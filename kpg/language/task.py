@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -43,7 +43,8 @@ class Reader(Protocol):
 class TextTask:
     """Prompts to complete, and rewards that say how well it was done.
 
-    For the arguments, `columns` and the errors see `kpg.environments.TextGeneration`.
+    For the arguments, `columns` and the errors see `kpg.environments.TextGeneration`;
+    `own_columns` name what `score` is given beside those of `FROM_POLICY`.
     `completed` is what was scored last, or `None`.
     """
 
@@ -55,14 +56,16 @@ class TextTask:
         reward_weights: Sequence[float] | None,
         columns: Columns | None,
         max_new_tokens: int,
+        own_columns: Sequence[str] = (),
     ) -> None:
         self.prompts = _checked_prompts(prompts)
         self.columns = dict(columns or {})
         if references is not None:
             self.columns["references"] = references
-        _check_columns(self.columns, len(self.prompts))
+        of_task = (*FROM_POLICY, *own_columns)
+        _check_columns(self.columns, len(self.prompts), of_task)
         self.reward = Weighted(rewards, reward_weights)
-        check_columns(rewards, [*self.columns, *FROM_POLICY])
+        check_columns(rewards, [*self.columns, *of_task])
         self.max_new_tokens = max_new_tokens
         self.completed: Completed | None = None
         self._scores: Evaluation | None = None
@@ -102,14 +105,16 @@ class TextTask:
         completion_ids: Sequence[Array],
         ended: Sequence[bool],
         counted: Array | None = None,
+        known: Mapping[str, Array] | None = None,
         **more: Column,
     ) -> Evaluation:
         """Calls all rewards for B completions of the prompts `indices`.
 
         `prompt_ids`, `completion_ids`, `ended` and `more` are columns of `Completed`;
-        `measured` tells of those that are `counted`, `[B]` bool, by default all.
+        `measured` tells of those that are `counted`, `[B]` bool, by default all, and
+        of what else is `known` of them, `[B]` numbers.
         """
-        self.completed = self._known(
+        self.completed = self.known(
             indices, completions, prompt_ids, completion_ids, ended, **more
         )
         limit = self.max_new_tokens
@@ -118,6 +123,7 @@ class TextTask:
         measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
         measures["ended"] = np.asarray(ended, np.float32)
         measures["scored"] = scores.scored.astype(np.float32)
+        measures |= known or {}
         if counted is not None:
             measures = {name: rows[counted] for name, rows in measures.items()}
         self.measure(**measures)
@@ -151,7 +157,7 @@ class TextTask:
         Takes the arguments of `score`. A reward that gives numbers to whole completions
         alone is not asked again.
         """
-        batch, kept = self._known(*written, **more), []
+        batch, kept = self.known(*written, **more), []
         total = np.zeros(len(batch.prompts))
         for reward, weight in self._of_tokens:
             found = evaluate([reward], [weight], *batch)
@@ -163,7 +169,7 @@ class TextTask:
         self._of_tokens = kept
         return total
 
-    def _known(
+    def known(
         self,
         indices: Array,
         completions: Sequence[str],
@@ -232,15 +238,15 @@ def _checked_prompts(prompts: Sequence[str]) -> list[str]:
     return prompts
 
 
-def _check_columns(columns: Columns, count: int) -> None:
+def _check_columns(columns: Columns, count: int, of_task: Sequence[str]) -> None:
     for name, values in columns.items():
         if isinstance(values, str) or len(values) != count:
             raise ValueError(
                 f"`{name}` must have a value for each of {count} prompts. Received: "
                 f"{len(values)}"
             )
-        if name in FROM_POLICY:
+        if name in of_task:
             raise ValueError(
-                f"The columns {', '.join(FROM_POLICY)} come from the policy. "
+                f"The columns {', '.join(of_task)} come from the policy. "
                 f"Received: columns with {name!r}"
             )

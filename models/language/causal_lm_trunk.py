@@ -61,6 +61,10 @@ class LanguageTrunk(TextTrunk):
             f"Prompt and completion must have at most {self.max_tokens} tokens together"
         )
 
+    @override
+    def behind(self, texts: Tensor, lengths: Tensor, prompts: Tensor) -> Tensor:
+        return tf.gather(self(texts), lengths - 1, batch_dims=1)
+
     @property
     @override
     def state_spec(self) -> tuple[tf.TensorSpec, ...]:

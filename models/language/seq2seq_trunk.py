@@ -83,6 +83,32 @@ class Seq2SeqTrunk(TextTrunk):
             tokens = tf.where(places == end + index, token, tokens)
         return tokens, tf.cast(places < end + len(after), tf.int32)
 
+    def apart(
+        self, texts: Tensor, lengths: Tensor, prompts: Tensor, room: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Returns sources `[N, P]` and targets `[N, K + T]` of texts; see `behind`.
+
+        `room` is P and T, as many tokens as prompts and what follows them may have.
+        """
+        last = sizes(texts)[1] - 1
+        known = tf.sequence_mask(prompts, room[0])
+        sources = tf.gather(texts, tf.minimum(tf.range(room[0]), last), axis=1)
+        places = prompts[:, tf.newaxis] + tf.range(room[1])
+        own = tf.gather(texts, tf.minimum(places, last), batch_dims=1)
+        own = tf.where(places < lengths[:, tf.newaxis], own, 0)
+        started = self.started(sizes(texts)[0])
+        return tf.where(known, sources, 0), tf.concat([started, own], axis=1)
+
+    @override
+    def behind(self, texts: Tensor, lengths: Tensor, prompts: Tensor) -> Tensor:
+        room = (texts.shape[1],) * 2
+        if self.max_tokens is not None:
+            limits = self._limits()
+            room = (min(room[0], limits[0]), min(room[1], limits[1]))
+        sources, targets = self.apart(texts, lengths, prompts, room)
+        places = len(self.framing.start) - 1 + lengths - prompts
+        return tf.gather(self(sources, prompts, targets), places, batch_dims=1)
+
     def started(self, batch_size: int | Tensor) -> Tensor:
         """Returns what every target begins with, `[B, K]` int32."""
         return tf.tile(tf.constant([self.framing.start], tf.int32), [batch_size, 1])

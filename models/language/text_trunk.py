@@ -87,6 +87,13 @@ class TextTrunk(keras.layers.Layer):
     def initial_state(self, batch_size: int | Tensor) -> State:
         """Returns the state of a text that begins with its first observation."""
 
+    @abstractmethod
+    def behind(self, texts: Tensor, lengths: Tensor, prompts: Tensor) -> Tensor:
+        """Returns features `[N, F]` behind texts `[N, L]` of `[N]` tokens.
+
+        The first of a row's tokens, `prompts` of them, `[N]`, are its prompt.
+        """
+
     @property
     def exact(self) -> bool:
         """Whether the model computes in single precision or better."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +32,7 @@ class TextEngine(HostedEngine):
     """
 
     env: TextGeneration
+    kind_of_writer: ClassVar[type[Writer]] = Writer
     _rounds = 1
 
     def __init__(
@@ -50,11 +52,11 @@ class TextEngine(HostedEngine):
 
     @override
     def compile(self, jit_compile: bool) -> None:
-        policy = self.training.policy
-        self.writer = Writer(self.env, policy, jit_compile)
+        policy, kind = self.training.policy, self.kind_of_writer
+        self.writer = kind(self.env, policy, jit_compile)
         self._greedy: GreedyWriter | None = None
         if self.training.algorithm.needs.greedy:
-            self._greedy = GreedyWriter(self.env, policy, jit_compile)
+            self._greedy = GreedyWriter(self.env, policy, jit_compile, kind)
         super().compile(jit_compile)
 
     @override
@@ -100,9 +102,9 @@ class TextEngine(HostedEngine):
         first, state = training.policy.begin(written.prompts, written.lengths)
         state = tuple(map(tf.constant, state))
         observations = tf.concat([first[np.newaxis], texts.tokens[:-1]], axis=0)
-        steps = np.arange(len(texts.tokens))[:, np.newaxis]
-        last = steps == written.counts - 1
-        terminated = tf.constant(last)
+        # An episode ends with its last own token; others may have spoken before it.
+        known = texts.valid.numpy()
+        last = known & (known[::-1].cumsum(0)[::-1] == 1)
         critic = training.critic
         own = critic is not None and critic is training.policy.critic
         return Trajectory(
@@ -110,7 +112,7 @@ class TextEngine(HostedEngine):
             actions=texts.tokens,
             log_probs=texts.log_probs,
             rewards=tf.constant(written.scores.total.T),
-            terminated=terminated,
+            terminated=tf.constant(last),
             # Judged as it stands, which is why it counts as terminated all the same.
             truncated=tf.constant(last & ~written.ended),
             # A completion that no reward scored teaches nothing.

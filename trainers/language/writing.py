@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -70,7 +70,7 @@ class Writer:
         self.policy = policy
         self._prompts, self._lengths = env.task.padded(policy, env.max_prompt_tokens)
         self._end = int(policy.tokenizer.end_token_id)
-        self.sampler = Sampler(policy, env.max_new_tokens, deterministic)
+        self.sampler = Sampler(policy, self._at_a_time, deterministic)
         self.function = compiled(self.sampler.__call__, jit_compile)
 
     @property
@@ -82,6 +82,11 @@ class Writer:
         """Returns to how many tokens a batch is padded; see `prompt_buckets`."""
         step = math.ceil(self.prompt_tokens / self.env.prompt_buckets)
         return min(self.prompt_tokens, math.ceil(longest / step) * step)
+
+    @property
+    def _at_a_time(self) -> int:
+        """The most tokens that one call writes."""
+        return self.env.max_new_tokens
 
     def write(
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None
@@ -104,13 +109,22 @@ class Writer:
 
 
 class GreedyWriter:
-    """Completes prompts greedily; the task's measures and texts stay the samples'."""
+    """Completes prompts greedily; the task's measures and texts stay the samples'.
 
-    def __init__(self, env: TextGeneration, policy: Any, jit_compile: bool) -> None:
+    `kind` is the class of writers that suits the task.
+    """
+
+    def __init__(
+        self,
+        env: TextGeneration,
+        policy: Any,
+        jit_compile: bool,
+        kind: type[Writer] = Writer,
+    ) -> None:
         self._env = copy.copy(env)
         self._env.task = copy.copy(env.task)
         self._env.measured()  # starts a list of its own
-        self._writer = Writer(self._env, policy, jit_compile, deterministic=True)
+        self._writer = kind(self._env, policy, jit_compile, deterministic=True)
 
     def rewards(self, indices: Array) -> Array:
         """Returns `[B, T]` float32 rewards, NaN for texts that nothing scored.
@@ -118,9 +132,15 @@ class GreedyWriter:
         A group's one prompt is completed once.
         """
         size = self._env.group_size
-        scores = self._writer.write(indices[::size], tf.constant([0, 0])).scores
+        written = self._writer.write(indices[::size], tf.constant([0, 0]))
         self._env.measured()
-        rewards = np.where(scores.scored[:, np.newaxis], scores.total, np.nan)
+        # In the time of the policy's own tokens: others may have spoken between them.
+        own = written.completions.valid.numpy().T
+        totals = np.zeros_like(written.scores.total)
+        places = np.maximum(own.cumsum(axis=1) - 1, 0)
+        rows = np.arange(len(own))[:, np.newaxis]
+        np.add.at(totals, (rows, places), written.scores.total)
+        rewards = np.where(written.scores.scored[:, np.newaxis], totals, np.nan)
         return np.repeat(rewards.astype(np.float32), size, axis=0)
 
 
@@ -128,10 +148,12 @@ class TextEvaluator(Evaluator):
     """Completes the task's prompts in order, starting over if there are too few."""
 
     env: TextGeneration
+    kind_of_writer: ClassVar[type[Writer]] = Writer
 
     @override
     def build(self, jit_compile: bool) -> None:
-        self._writer = Writer(self.env, self.policy, jit_compile, self.deterministic)
+        chosen = (self.env, self.policy, jit_compile, self.deterministic)
+        self._writer = self.kind_of_writer(*chosen)
 
     @override
     def run(self, seed: int, max_steps: int | None = None) -> dict[str, Any]:

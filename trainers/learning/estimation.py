@@ -14,6 +14,7 @@ from kpg.graph.compiling import for_gpu
 from kpg.graph.scan import scan
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.outputs import by_columns, log_probs_of
+from kpg.trainers.learning.own_steps import side_by_side
 from kpg.trainers.learning.reference import Drift
 from kpg.trainers.learning.replicas import sum_up
 from kpg.trainers.learning.training import Training
@@ -55,7 +56,8 @@ class Estimation:
         )
         if self.training.algorithm.needs.log_ratios:
             estimates = estimates._replace(log_ratios=self._log_ratios(trajectory))
-        gains = checked_gains(self.training.algorithm.estimate(estimates), values)
+        whole = not tf.nest.flatten(trajectory.next_observations)
+        gains = self._gains(estimates, whole)
         reference, in_loss = self.training.reference, None
         if drift is not None and reference is not None and not reference.kl.in_reward:
             in_loss = drift.log_probs
@@ -79,6 +81,15 @@ class Estimation:
             rows: Batch = flatten(batch._replace(states=None))
             batch = rows._replace(states=batch.states)
         return batch, explained, following
+
+    def _gains(self, estimates: Estimates, whole: bool) -> Gains:
+        """Asks the algorithm; `whole` says that each column is one episode."""
+        own, restored = estimates, None
+        if whole and estimates.valid is not None:
+            own, restored = side_by_side(estimates, estimates.valid)
+        gains = self.training.algorithm.estimate(own)
+        gains = checked_gains(gains, estimates.values)
+        return gains if restored is None else restored(gains)
 
     def _values(
         self, trajectory: Trajectory, state: Nest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -27,7 +27,7 @@ class Completed(NamedTuple):
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def name_of(reward: RewardFunction) -> str:
+def name_of(reward: Callable[..., object]) -> str:
     """Returns what the logs call a reward: its `name`, or that of the function."""
     name = getattr(reward, "name", None) or getattr(reward, "__name__", None)
     return str(name or type(reward).__name__)
@@ -54,7 +54,7 @@ def check_weights(
     return [float(number) for number in numbers]
 
 
-def required(reward: RewardFunction) -> set[str]:
+def required(reward: Callable[..., object]) -> set[str]:
     """Returns the columns without which a reward cannot be called."""
     if isinstance(reward, Reward):
         return set(reward.requires)
@@ -115,49 +115,57 @@ def rows(reward: RewardFunction, name: str, batch: Completed) -> list[Score]:
 
     Returns B finite floats, finite float64 arrays `[tokens]`, or None.
     """
-    found, size = _plain(_called(reward, name, batch)), len(batch.prompts)
+    whose, otherwise = f"reward {name!r}", "return None for what cannot be scored"
+    found = _plain(called(reward, whose, batch, otherwise))
+    size = len(batch.prompts)
     if not _is_list(found) or len(found) != size:
         wanted = f"must return {size} scores, one for each completion"
         received = f"{len(found)} scores" if _is_list(found) else repr(found)
-        raise _refusal(name, wanted, received, batch, 0)
+        raise _refusal(whose, wanted, received, batch, 0)
     ids = batch.columns.get("completion_ids")
     counts = [None] * size if ids is None else [len(row) for row in ids]
     scores = [_plain(row) for row in found]
     for index, (row, count) in enumerate(zip(scores, counts, strict=True)):
         if problem := _problem(row, count):
-            raise _refusal(name, *problem, batch, index)
+            raise _refusal(whose, *problem, batch, index)
     return [_as_score(row) for row in scores]
 
 
-def _called(reward: RewardFunction, name: str, batch: Completed) -> object:
-    """Calls a reward; if it raises, looks for the completion that makes it raise."""
+def called(
+    function: Callable[..., object], whose: str, batch: Completed, otherwise: str
+) -> object:
+    """Calls a function, giving it the columns that it asks for.
+
+    If it raises, so does this: a `ValueError` that says `whose` it is, which completion
+    makes it raise, and what to do `otherwise`.
+    """
     prompts, completions, columns = batch
     given: Columns = {"prompts": prompts, "completions": completions, **columns}
-    if not any(p.kind is p.VAR_KEYWORD for p in _parameters(reward)):
-        named = {p.name for p in _parameters(reward)}
+    if not any(p.kind is p.VAR_KEYWORD for p in _parameters(function)):
+        named = {p.name for p in _parameters(function)}
         given = {key: column for key, column in given.items() if key in named}
     try:
-        return reward(**given)
+        return function(**given)
     except Exception as error:  # a user's code may raise anything
-        index = _culprit(reward, given)
+        index = _culprit(function, given)
         received = f"{type(error).__name__}: {error}"
         if index is None:
             received += " (only for the batch as a whole)"
-        wanted = "must not raise; return None for what cannot be scored"
-        raise _refusal(name, wanted, received, batch, index or 0) from error
+        wanted = f"must not raise; {otherwise}"
+        raise _refusal(whose, wanted, received, batch, index or 0) from error
 
 
-def _culprit(reward: RewardFunction, given: Columns) -> int | None:
-    """Returns the first row that a reward raises on when it is alone."""
+def _culprit(function: Callable[..., object], given: Columns) -> int | None:
+    """Returns the first row that a function raises on when it is alone."""
     for index in range(min(map(len, given.values()), default=0)):
         try:
-            reward(**{key: [column[index]] for key, column in given.items()})
+            function(**{key: [column[index]] for key, column in given.items()})
         except Exception:  # the same code, for one row
             return index
     return None
 
 
-def _parameters(reward: RewardFunction) -> list[inspect.Parameter]:
+def _parameters(reward: Callable[..., object]) -> list[inspect.Parameter]:
     return list(inspect.signature(reward).parameters.values())
 
 
@@ -213,11 +221,11 @@ def _is_number(value: object) -> bool:
 
 
 def _refusal(
-    name: str, wanted: str, received: str, batch: Completed, index: int
+    whose: str, wanted: str, received: str, batch: Completed, index: int
 ) -> ValueError:
     prompt, completion = batch.prompts[index], batch.completions[index]
     return ValueError(
-        f"The reward {name!r} {wanted}, for the prompt {_shown(prompt)} and the "
+        f"The {whose} {wanted}, for the prompt {_shown(prompt)} and the "
         f"completion {_shown(completion)}. Received: {received}"
     )
 

@@ -61,7 +61,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     - `top_log_probs`: `[8]`, those of its most likely next tokens, from the top.
 
     Args:
-        executor: A `kpg.models.CausalLMPolicy`: a language model and its tokenizer.
+        executor: A `kpg.models.CausalLMPolicy` or `kpg.models.Seq2SeqLMPolicy`: a
+            language model and its tokenizer.
         prompts: See `kpg.environments.TextGeneration`.
         references: The same.
         rewards: The same.
@@ -92,7 +93,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
 
     Raises:
         ValueError: If an argument is wrong or not one of the control's, the executor is
-            not a causal language policy, its tokenizer cannot write a word or phrase, a
+            not a language policy, its tokenizer cannot write a word or phrase, a
             phrase or prompt is too long, or the executor cannot read that much.
     """
 
@@ -270,8 +271,8 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         key = [self._seed & 0x7FFFFFFF, self._steps]
         tokens = self._writer.write(actions, texts.states, lengths, key)
         if self._partner is not None:
-            told = (texts.tokens.copy(), lengths, texts.states.copy(), actions)
-            self._partner.turn = Turn(*told, tokens)
+            told = (texts.tokens.copy(), lengths, texts.own_prompts)
+            self._partner.turn = Turn(*told, texts.states.copy(), actions, tokens)
         texts.append(rows, tokens[rows], self._writer.log_likelihoods[rows])
         self._last_actions[rows] = self._interaction.as_last(actions[rows])
         unread = []
@@ -297,14 +298,15 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
         texts = self._texts
         begun = not texts.counts[rows].any()
         room = texts.prompt_room if begun else texts.tokens.shape[1]
-        tokens, lengths = texts.tokens[rows, :room], texts.lengths[rows]
-        self._writer.replace(rows, tokens, lengths, begun)
+        known = (texts.tokens[rows, :room], texts.lengths[rows])
+        self._writer.replace(rows, *known, texts.own_prompts[rows], begun)
 
     def _read_all(self) -> None:
         """Has the executor, whose weights have changed, read all texts again."""
         texts = self._texts
         rows = np.arange(self.num_envs)
-        self._writer.replace(rows, texts.tokens, texts.lengths, begun=False)
+        known = (texts.tokens, texts.lengths, texts.own_prompts)
+        self._writer.replace(rows, *known, begun=False)
 
     def _score(self, rows: Array, infos: dict[str, Any]) -> Array:
         """Returns what the texts in rows, which ended, earned in all."""

@@ -16,12 +16,13 @@ from kpg.types import Tensor
 class Turn(NamedTuple):
     """What an executor wrote in a step, and what it was told; `[...]` of rows.
 
-    int32 texts `[..., L]` before the token, padded, their lengths, the word classes'
-    states; actions; and the tokens, of a phrase its first.
+    int32 texts `[..., L]` before the token, padded, their lengths and those of their
+    prompts, the word classes' states; actions; and the tokens, of a phrase its first.
     """
 
     texts: Tensor
     lengths: Tensor
+    prompts: Tensor
     states: Tensor
     actions: Tensor
     tokens: Tensor
@@ -53,8 +54,7 @@ class ExecutorPartner(Partner):
         steering, executor = self._steering, self._steering.executor
         axes = len(turn.tokens.shape)
         rows = Turn(*(tf.reshape(part, [-1, *part.shape[axes:]]) for part in turn))
-        features = executor.trunk(rows.texts)
-        last = tf.gather(features, rows.lengths - 1, batch_dims=1)
+        last = executor.trunk.behind(rows.texts, rows.lengths, rows.prompts)
         bent = steering.bent(executor.outputs(last), rows.actions, rows.states)
         log_probs = executor.family.log_prob(bent, rows.tokens)
         chosen = steering.forced(rows.actions) < 0

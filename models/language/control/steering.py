@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.control.controls import Control
 from kpg.models.language.control.lexicon import lexicon_for
 from kpg.models.language.control.word_classes import Row
@@ -18,7 +17,12 @@ class Steering:
     def __init__(
         self, control: Control, executor: LanguagePolicy, max_new_tokens: int
     ) -> None:
-        _check_executor(executor)
+        if not isinstance(executor, LanguagePolicy):
+            raise ValueError(
+                "An executor must be a language model with its tokenizer: "
+                "`kpg.models.CausalLMPolicy(causal_lm, tokenizer)`, or a "
+                f"`Seq2SeqLMPolicy`. Received: {type(executor).__name__}"
+            )
         self.control = control
         self.executor = executor
         self.lexicon = lexicon_for(
@@ -66,18 +70,3 @@ class Steering:
         if self.control.deterministic:
             return tf.cast(family.mode(parameters), tf.int32)
         return tf.cast(family.sample(parameters, seed), tf.int32)
-
-
-def _check_executor(executor: object) -> None:
-    """Refuses what is not a causal language model with its tokenizer."""
-    if not isinstance(executor, LanguagePolicy):
-        raise ValueError(
-            "An executor must be a language model with its tokenizer: "
-            "`kpg.models.CausalLMPolicy(causal_lm, tokenizer)`. Received: "
-            f"{type(executor).__name__}"
-        )
-    if not isinstance(executor.trunk, LanguageTrunk):
-        raise ValueError(
-            "An executor continues its texts, which a Seq2SeqLM does not; use a "
-            f"`kpg.models.CausalLMPolicy`. Received: {type(executor).__name__}"
-        )

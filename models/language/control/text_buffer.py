@@ -40,7 +40,12 @@ class TextBuffer:
     @property
     def lengths(self) -> Array:
         """`[B]` int32, tokens of each text in all."""
-        return np.asarray(self.prompt_lengths[self.indices] + self.counts)
+        return np.asarray(self.own_prompts + self.counts)
+
+    @property
+    def own_prompts(self) -> Array:
+        """`[B]` int32, tokens of each text's prompt."""
+        return np.asarray(self.prompt_lengths[self.indices])
 
     @property
     def ended(self) -> Array:

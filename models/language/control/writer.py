@@ -40,16 +40,19 @@ class ExecutorWriter:
         self._reading = functools.cache(self._reading_of)
         self._writing = compiled(self._write, jit_compile)
 
-    def replace(self, rows: Array, texts: Array, lengths: Array, begun: bool) -> None:
+    def replace(
+        self, rows: Array, texts: Array, lengths: Array, prompts: Array, begun: bool
+    ) -> None:
         """Reads texts `[R, L]`, of `[R]` tokens, into `[R]` rows; into all B at first.
 
-        `begun` says whether they have just begun, and are prompts.
+        `prompts`, `[R]`, says how many of the tokens are prompts; `begun` whether all
+        are.
         """
         if self._memory is None:
-            self._remember(tf.constant(texts), tf.constant(lengths))
+            self._remember(*map(tf.constant, (texts, lengths, prompts)))
             self.log_likelihoods = np.zeros(len(rows), np.float32)
         view = self._reading(texts.shape[1], begun)(
-            tf.constant(rows, tf.int32), tf.constant(texts), tf.constant(lengths)
+            tf.constant(rows, tf.int32), *map(tf.constant, (texts, lengths, prompts))
         )
         for name, part in view.items():
             if name not in self.view:
@@ -74,10 +77,10 @@ class ExecutorWriter:
         written: Array = tokens.numpy()
         return written
 
-    def _remember(self, texts: Tensor, lengths: Tensor) -> None:
+    def _remember(self, texts: Tensor, lengths: Tensor, prompts: Tensor) -> None:
         """Makes the variables."""
         variable = functools.partial(tf.Variable, trainable=False)
-        features, memory = self._decoder.start(texts, lengths)
+        features, memory = self._decoder.start(texts, lengths, prompts)
         self._memory = tf.nest.map_structure(variable, memory)
         self._parameters = variable(self._steering.executor.outputs(features))
 
@@ -86,8 +89,10 @@ class ExecutorWriter:
     ) -> tf.types.experimental.PolymorphicFunction:
         """Returns a compiled reader of any number of texts of that much room."""
 
-        def read(rows: Tensor, texts: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-            features, fresh = self._decoder.start(texts, lengths)
+        def read(
+            rows: Tensor, texts: Tensor, lengths: Tensor, prompts: Tensor
+        ) -> dict[str, Tensor]:
+            features, fresh = self._decoder.start(texts, lengths, prompts)
             parameters = self._steering.executor.outputs(features)
             kept = tf.nest.flatten((self._memory, self._parameters))
             pairs = zip(kept, tf.nest.flatten((fresh, parameters)), strict=True)
@@ -104,7 +109,7 @@ class ExecutorWriter:
 
         texts = tf.TensorSpec([None, room], tf.int32)
         numbers = tf.TensorSpec([None], tf.int32)
-        return traceable(read, [numbers, texts, numbers])
+        return traceable(read, [numbers, texts, numbers, numbers])
 
     def _write(
         self, actions: Tensor, states: Tensor, lengths: Tensor, key: Tensor

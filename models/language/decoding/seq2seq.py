@@ -68,11 +68,11 @@ class Seq2SeqRereader(Decoder[Seq2SeqTrunk]):
     @override
     def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
         """It caches what was read, and the target."""
-        source, mask = self.trunk.framed(prompts, lengths)
-        read = (self._encode([source, mask], training=False), mask)
+        read = self.read(prompts, lengths)
         started = self.trunk.started(sizes(prompts)[0])
         target = widened(started, new_tokens, axis=1)
-        return self._features(target, started.shape[1] - 1, *read), (target, *read)
+        place = started.shape[1] - 1
+        return tf.gather(self.features(target, *read), place, axis=1), (target, *read)
 
     @override
     def advance(
@@ -81,11 +81,13 @@ class Seq2SeqRereader(Decoder[Seq2SeqTrunk]):
         target, *read = cache
         place = len(self.trunk.framing.start) + step
         target = put_anywhere(target, tokens[:, tf.newaxis], place, axis=1)
-        return self._features(target, place, *read), (target, *read)
+        return tf.gather(self.features(target, *read), place, axis=1), (target, *read)
 
-    def _features(
-        self, target: Tensor, place: int | Tensor, read: Tensor, mask: Tensor
-    ) -> Tensor:
-        """Returns features `[B, F]` behind one place of the targets."""
-        inputs = [read, mask, target, tf.ones_like(target)]
-        return tf.gather(self._decode(inputs, training=False), place, axis=1)
+    def read(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what the encoder says of prompts, and where they are text."""
+        source, mask = self.trunk.framed(prompts, lengths)
+        return self._encode([source, mask], training=False), mask
+
+    def features(self, target: Tensor, read: Tensor, mask: Tensor) -> Tensor:
+        """Returns features `[B, L, F]` behind all places of targets `[B, L]`."""
+        return self._decode([read, mask, target, tf.ones_like(target)], training=False)

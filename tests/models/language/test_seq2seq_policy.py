@@ -23,7 +23,6 @@ from tests.text_training import (
     make_trainer,
     noisy,
     task,
-    vowels,
 )
 from tests.texts import Letters, gpt2, language, padded, remainder
 
@@ -217,5 +216,3 @@ def test_refuses_what_does_not_fit() -> None:
     for lengths in ((23, 1), (1, 23)):
         with pytest.raises(ValueError, match="at most 22 tokens, a completion 22"):
             made.check_room(*lengths)
-    with pytest.raises(ValueError, match="a Seq2SeqLM does not.*Seq2SeqLMPolicy"):
-        kpg.environments.ControlledGeneration(made, ["a"], rewards=[vowels])

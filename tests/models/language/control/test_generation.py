@@ -15,6 +15,7 @@ import kpg
 import kpg.rewards
 from kpg.environments import ControlledGeneration, HostEnvironment, TextGeneration
 from kpg.trainers.acting.host import HostCollector
+from tests import seq2seq
 from tests.steering import (
     ALGORITHMS,
     CONTINUE,
@@ -359,8 +360,10 @@ def test_rewards_of_tokens_come_with_their_step(mode: AutoresetMode) -> None:
     assert 4 <= ends.sum() < ends.size
 
 
-def test_the_executors_likelihood_is_a_reward_of_this_step() -> None:
-    made = executor()
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("build", [executor, seq2seq.policy])
+def test_the_executors_likelihood_is_a_reward_of_this_step(build: Any) -> None:
+    made = build() if build is executor else build("abc")
     reward = kpg.rewards.ExecutorLogLikelihood(made)
     env = generation(made, rewards=[reward], phrases=["cab"], prompts=["cabab"])
     rewards, ends, seen = played(env)

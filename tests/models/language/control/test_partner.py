@@ -19,6 +19,7 @@ from kpg.trainers.acting.host import HostCollector
 from kpg.trainers.learning.estimation import Estimation
 from kpg.trainers.learning.iteration import Learner
 from kpg.trajectories import Trajectory
+from tests import seq2seq
 from tests.fragments import values_of
 from tests.languages import stir
 from tests.steering import ALGORITHMS as STEERING
@@ -311,8 +312,10 @@ def test_an_executor_that_changed_reads_all_texts_again() -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-def test_a_turn_is_what_was_written_behind_what() -> None:
-    env = generation(policy("abc", gpt2(5)), control="bias")
+@pytest.mark.parametrize("kind", ["causal", "seq2seq"])
+def test_a_turn_is_what_was_written_behind_what(kind: str) -> None:
+    made = seq2seq.policy("abc") if kind == "seq2seq" else policy("abc", gpt2(5))
+    env = generation(made, control="bias")
     actor, _ = models(env)
     partner = env.partner()
     collector = HostCollector(HostEnvironment(env, seed=0), actor, 6, partner=partner)
@@ -325,9 +328,14 @@ def test_a_turn_is_what_was_written_behind_what() -> None:
     assert log_probs.shape == (6, 4) and rows.terminated.any()
     for step, row in np.ndindex(6, 4):
         length = turns.lengths[step, row]
-        tokens = tf.constant(turns.texts[step, row, :length][np.newaxis])
-        inputs = {"token_ids": tokens, "padding_mask": tf.ones_like(tokens)}
-        logits = env.executor.trunk.causal_lm(inputs)[0, -1]
+        tokens = turns.texts[step, row, :length]
+        if kind == "seq2seq":
+            first = turns.prompts[step, row]
+            logits = seq2seq.read_by(made, tokens[:first], [*tokens[first:], 0])[-1]
+        else:
+            inputs = {"token_ids": tokens[np.newaxis]}
+            inputs["padding_mask"] = np.ones_like(inputs["token_ids"])
+            logits = made.trunk.causal_lm(inputs)[0, -1]
         bent = tf.nn.log_softmax(logits + 5.0 * turns.actions[step, row])
         want = bent[turns.tokens[step, row]]
         np.testing.assert_allclose(log_probs[step, row], want, atol=1e-4)

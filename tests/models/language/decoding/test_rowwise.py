@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from kpg.models.language.decoding.rowwise import (
     SlotDecoder,
+    TargetDecoder,
     TextDecoder,
     rowwise_decoder_for,
 )
+from tests import seq2seq
 from tests.steering import CONTINUE, PROMPTS, STOP, T, executor, finished, generation
 from tests.texts import gemma, gpt2, llama, policy
 
@@ -51,10 +53,34 @@ def test_a_row_can_begin_again(build: Any, kind: type) -> None:
     assert isinstance(decoder, kind)
     texts = np.random.default_rng(0).integers(2, 5, [2, 7]).astype(np.int32)
     lengths = np.array([3, 1], np.int32)
-    features, memory = decoder.start(tf.constant(texts[:, :3]), tf.constant(lengths))
+    start = (tf.constant(texts[:, :3]), *[tf.constant(lengths)] * 2)
+    features, memory = decoder.start(*start)
     for _ in range(4):
         want = [trunk(texts[row : row + 1, :n])[0, -1] for row, n in enumerate(lengths)]
         np.testing.assert_allclose(features, np.stack(want), rtol=1e-3, atol=1e-5)
+        fed = tf.constant(texts[np.arange(2), lengths])
+        features, memory = decoder.advance(memory, fed, tf.constant(lengths))
+        lengths = lengths + 1
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.filterwarnings("ignore:Layer")  # of masks, by the T5 of KerasHub
+@pytest.mark.parametrize("build", [seq2seq.bart, seq2seq.t5])
+def test_what_follows_a_prompt_is_a_target(build: Any) -> None:
+    made = seq2seq.policy("abc", build(5))
+    decoder = rowwise_decoder_for(made.trunk, 3, 4, again=True)
+    assert isinstance(decoder, TargetDecoder)
+    texts = np.random.default_rng(0).integers(2, 5, [2, 7]).astype(np.int32)
+    prompts, lengths = np.array([3, 1], np.int32), np.array([3, 3], np.int32)
+    features, memory = decoder.start(*map(tf.constant, (texts, lengths, prompts)))
+    for _ in range(2):
+        want = []
+        for row, (first, length) in enumerate(zip(prompts, lengths, strict=True)):
+            given, written = texts[row, :first], texts[row, first:length]
+            want.append(seq2seq.read_by(made, given, [*written, 0])[-1])
+        np.testing.assert_allclose(made.trunk.logits(features), want, atol=1e-4)
+        whole = made.trunk.behind(*map(tf.constant, (texts, lengths, prompts)))
+        np.testing.assert_allclose(made.trunk.logits(whole), want, atol=1e-4)
         fed = tf.constant(texts[np.arange(2), lengths])
         features, memory = decoder.advance(memory, fed, tf.constant(lengths))
         lengths = lengths + 1

@@ -105,6 +105,6 @@ def test_values_of_a_wrong_type_are_refused(
 def test_names_that_no_owner_has_are_refused() -> None:
     with pytest.raises(ValueError, match=r"PPO has no setting 'gama'.*gamma\?"):
         declared.check({"gama": 1}, "PPO", "Preset")
-    with pytest.raises(ValueError, match="PPO has no setting 'baseline'"):
-        declared.check({"baseline": "critic"}, "PPO", "Preset")
-    declared.check({"baseline": "critic"}, "REINFORCE", "Preset")
+    with pytest.raises(ValueError, match="PPO has no setting 'returns'"):
+        declared.check({"returns": "total"}, "PPO", "Preset")
+    declared.check({"returns": "total"}, "REINFORCE", "Preset")

@@ -105,7 +105,11 @@ def test_measures_are_means_since_they_were_asked() -> None:
     score(env, ("abc", ""))
     want = {"length": 1.5, "<lambda>": 1.5}
     named = {f"reward/{name}": mean for name, mean in want.items()}
-    assert env.measured() == {**named, "ended": 0.5, "scored": 1.0}
+    measured = env.measured()
+    assert {**named, "ended": 0.5, "scored": 1.0}.items() <= measured.items()
+    # Over all four numbers of the two calls.
+    assert measured["reward_std/length"] == pytest.approx(np.std([2, 1, 3, 0]))
+    assert measured["reward_scored/length"] == 1.0 and len(measured) == 8
     assert env.measured() == {}
     assert env.completed is not None and env.completed.completions == ["abc", ""]
 
@@ -152,7 +156,10 @@ def test_the_share_that_was_scored_is_measured() -> None:
     env = task([exact], references=["ab", "b", None])
     found = score(env)
     assert found.scored.tolist() == [True, False]
-    assert env.measured() == {"reward/exact": 1.0, "ended": 0.5, "scored": 0.5}
+    measured = env.measured()
+    assert measured.pop("reward/exact") == 1.0 and measured.pop("ended") == 0.5
+    spread = {"reward_scored/exact": 0.5, "reward_std/exact": 0.0}
+    assert measured == {"scored": 0.5, **spread}
     assert env.measured() == {}
 
 

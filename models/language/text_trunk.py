@@ -82,6 +82,13 @@ class TextTrunk(keras.layers.Layer):
     def initial_state(self, batch_size: int | Tensor) -> State:
         """Returns the state of a text that begins with its first observation."""
 
+    def continued(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the text `[B, L]` that a completion is a part of, and its length.
+
+        Prompts are those of `begin`, as tensors.
+        """
+        return prompts, lengths
+
     @property
     def exact(self) -> bool:
         """Whether the model computes in single precision or better."""

@@ -66,8 +66,9 @@ class Writer:
             )
         self.env = env
         self.policy = policy
-        self._prompts, self._lengths = env.task.padded(policy, env.max_prompt_tokens)
-        self._end = int(policy.tokenizer.end_token_id)
+        self._table: tuple[Array, Array] | None = None
+        if not env.task.streams:
+            self._table = env.task.padded(policy, env.max_prompt_tokens)
         self.sampler = Sampler(policy, env.max_new_tokens, deterministic)
         self.function = compiled(self.sampler.__call__, jit_compile)
 
@@ -75,13 +76,15 @@ class Writer:
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None
     ) -> Written:
         """Completes the prompts at `[B]` indices; scores the first `wanted`."""
-        prompts, lengths = self._prompts[indices], self._lengths[indices]
+        task, limit = self.env.task, self.env.max_prompt_tokens
+        table = self._table or task.padded(self.policy, limit)
+        prompts, lengths = (part[indices] for part in table)
         completions = self.function(tf.constant(prompts), tf.constant(lengths), seed)
         indices = indices[:wanted]
         tokens = completions.tokens.numpy()
         counts = completions.valid.numpy().sum(0)[:wanted]
         rows = [tokens[:count, row] for row, count in enumerate(counts)]
-        ended = [bool(row[-1] == self._end) for row in rows]
+        ended = [self.policy.ending.ended(row) for row in rows]
         pairs = zip(prompts, lengths, strict=True)
         given = [prompt[:length] for prompt, length in pairs][:wanted]
         texts = self.policy.texts(rows)
@@ -130,11 +133,11 @@ class TextEvaluator(Evaluator):
             wanted = "must be at least `max_new_tokens`; make a task with fewer of them"
             checks.refuse("max_steps", wanted, max_steps)
         # The last call is filled up with later prompts.
-        size, total = self.env.num_envs, len(self.env.prompts)
+        size = self.env.num_envs
         played = []
         for first in range(0, self.episodes, size):
             key = tf.constant([seed & 0x7FFFFFFF, first], tf.int32)
-            indices = np.arange(first, first + size) % total
+            indices = self.env.task.in_order(first, size)
             written = self._writer.write(indices, key, self.episodes - first)
             played.append((written.returns, written.counts))
         returns, lengths = (np.concatenate(rows) for rows in zip(*played, strict=True))

@@ -81,3 +81,9 @@ def _check_executor(executor: object) -> None:
             "An executor continues its texts, which a Seq2SeqLM does not; use a "
             f"`kpg.models.CausalLMPolicy`. Received: {type(executor).__name__}"
         )
+    if not executor.writing.plain:
+        raise ValueError(
+            "A controlled text ends with the tokenizer's end token alone, and its "
+            "executor chooses without looking back: make the executor without `stop`, "
+            f"`end_tokens` and `repetition_penalty`. Received: {executor.writing}"
+        )

@@ -16,7 +16,9 @@ from tests.mutants.gae import GAE
 from tests.mutants.groups import GROUP_NORMALIZED, LEAVE_ONE_OUT
 from tests.mutants.moments import MOMENTS
 from tests.mutants.policy_gradient import POLICY_GRADIENT
+from tests.mutants.preferences import BRADLEY_TERRY
 from tests.mutants.reference import REFERENCE_K1, REFERENCE_K2, REFERENCE_K3
+from tests.mutants.repetition import PENALIZED
 from tests.mutants.returns import DISCOUNT_WEIGHTS, N_STEP, RETURNS, TOTAL_RETURNS
 from tests.mutants.subject import Subject
 from tests.mutants.surrogate import SURROGATE
@@ -47,4 +49,6 @@ SUBJECTS: tuple[Subject, ...] = (
     NORMAL_ENTROPY,
     TANH_NORMAL,
     MOMENTS,
+    BRADLEY_TERRY,
+    PENALIZED,
 )

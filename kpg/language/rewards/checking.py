@@ -129,13 +129,19 @@ def rows(reward: RewardFunction, name: str, batch: Completed) -> list[Score]:
     return [_as_score(row) for row in scores]
 
 
+def accepted(reward: RewardFunction, given: Columns) -> Columns:
+    """Returns the columns that a reward takes: all, or those that it names."""
+    if any(p.kind is p.VAR_KEYWORD for p in _parameters(reward)):
+        return given
+    named = {p.name for p in _parameters(reward)}
+    return {key: column for key, column in given.items() if key in named}
+
+
 def _called(reward: RewardFunction, name: str, batch: Completed) -> object:
     """Calls a reward; if it raises, looks for the completion that makes it raise."""
     prompts, completions, columns = batch
     given: Columns = {"prompts": prompts, "completions": completions, **columns}
-    if not any(p.kind is p.VAR_KEYWORD for p in _parameters(reward)):
-        named = {p.name for p in _parameters(reward)}
-        given = {key: column for key, column in given.items() if key in named}
+    given = accepted(reward, given)
     try:
         return reward(**given)
     except Exception as error:  # a user's code may raise anything

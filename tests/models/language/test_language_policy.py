@@ -57,7 +57,9 @@ def test_prompts_may_be_messages() -> None:
     assert made.generate([chat], 5, seed=3) == made.generate(["caab"], 5, seed=3)
     setattr(made.tokenizer, "chat_template", "never")  # noqa: B010  # a part of some
     assert made.prompt_of(chat) == "caab"
-    env = kpg.environments.TextGeneration([chat, chat], rewards=[len], num_envs=2)
+    env = kpg.environments.TextGeneration(
+        [chat, chat], rewards=[kpg.rewards.LetterShare()], num_envs=2
+    )
     tokens, _ = env.task.padded(made, 8)
     assert tokens.tolist() == [[4, 2, 2, 3]] * 2 and env.prompts == ["a", "a"]
     assert env.columns["messages"] == [chat, chat]

@@ -45,7 +45,9 @@ def sorted_cut(
     kept = np.zeros(N, bool)
     kept[order] = True
     whole = np.exp(row - row.max())
-    return kept & (whole / whole.sum() >= min_p * (whole / whole.sum()).max())
+    shares = whole / whole.sum()
+    kept &= shares >= min_p * shares.max()
+    return kept
 
 
 @pytest.mark.parametrize("cut", CUTS)

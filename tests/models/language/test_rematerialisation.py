@@ -52,10 +52,12 @@ def test_blocks_are_built_again_inside_alone(monkeypatch: pytest.MonkeyPatch) ->
     made = policy("abcde", gpt2(V, num_layers=2))
     counts: list[int] = []
     for layer in blocks(made.trunk.lm.backbone):
-        own = layer.call
-        monkeypatch.setattr(
-            layer, "call", lambda *a, own=own, **k: (counts.append(1), own(*a, **k))[1]
-        )
+
+        def counted(*args: Any, own: Any = layer.call, **kwargs: Any) -> Any:
+            counts.append(1)
+            return own(*args, **kwargs)
+
+        monkeypatch.setattr(layer, "call", counted)
     judged(made)
     assert len(counts) == 2
     made.remat = True

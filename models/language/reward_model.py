@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 import tensorflow as tf
-from typing_extensions import Self, override
+from typing_extensions import Self
 
 from kpg.graph.compiling import traceable
 from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
@@ -131,7 +131,6 @@ class RewardModel(keras.Model):
         history: keras.callbacks.History = super().fit(self._pairs(pairs), **options)
         return history
 
-    @override
     def compute_loss(
         self,
         x: Any = None,
@@ -143,7 +142,6 @@ class RewardModel(keras.Model):
         """See `keras.Model.compute_loss`; `y_pred` `[B, 2]`, the preferred first."""
         return bradley_terry(y_pred[:, 0], y_pred[:, 1])
 
-    @override
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Tensor, sample_weight: Any = None
     ) -> dict[str, Tensor]:
@@ -185,8 +183,8 @@ class RewardModel(keras.Model):
             np.concatenate([*row, end])[-room:] for row in zip(*encoded, strict=True)
         ]
 
-    @override
     def get_config(self) -> Config:
+        """Returns the arguments, the language model as plain data."""
         return {
             "name": self.name,
             "causal_lm": saving.to_config(self.reader.trunk.lm),
@@ -196,10 +194,10 @@ class RewardModel(keras.Model):
         }
 
     @classmethod
-    @override
     def from_config(
         cls, config: Config, custom_objects: Mapping[str, object] | None = None
     ) -> Self:
+        """Makes the model that `get_config` described, with other weights."""
         revive = keras.saving.deserialize_keras_object
         tokenizer = revive(config["tokenizer"], custom_objects)
         lm = saving.revived(config["causal_lm"], custom_objects)

@@ -45,7 +45,8 @@ def sorted_cut(
     kept = np.zeros(N, bool)
     kept[order] = True
     whole = np.exp(row - row.max())
-    return kept & (whole / whole.sum() >= min_p * (whole / whole.sum()).max())
+    likely: np.ndarray = whole / whole.sum() >= min_p * (whole / whole.sum()).max()
+    return kept & likely
 
 
 @pytest.mark.parametrize("cut", CUTS)

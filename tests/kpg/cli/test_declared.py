@@ -35,6 +35,7 @@ def test_the_others_declare_the_arguments_that_can_be_written(
     left = {
         "Policy": "observation_space action_space backbone seed kwargs",
         "texts": "vocabulary_size causal_lm tokenizer add_start_token special_tokens "
+        "end_tokens chat_template "
         "seed kwargs",
         "Task": "",
         "Preset": "env policy trainer task",

@@ -59,7 +59,7 @@ def test_prompts_may_be_messages() -> None:
     setattr(made.tokenizer, "chat_template", "never")  # noqa: B010  # a part of some
     assert made.prompt_of(chat) == "caab"
     env = kpg.environments.TextGeneration(
-        [chat, chat], rewards=[kpg.rewards.LetterShare()], num_envs=2
+        [chat, chat], rewards=[kpg.rewards.LetterShare()], num_envs=2, max_new_tokens=8
     )
     tokens, _ = env.task.padded(made, 8)
     assert tokens.tolist() == [[4, 2, 2, 3]] * 2 and env.prompts == ["a", "a"]

@@ -131,6 +131,21 @@ def test_penalties_and_stop_strings_are_in_the_distribution(kind: Any) -> None:
     np.testing.assert_allclose(written.log_probs[valid], log_probs[valid], atol=1e-5)
 
 
+@pytest.mark.slow
+def test_xla_writes_penalised_texts_too() -> None:
+    how: dict[str, Any] = {"repetition_penalty": 1.7, "min_p": 0.02, "stop": ["cb"]}
+    made = policy("abc", gpt2(5), temperature=1.5, **how)
+    arguments = (*map(tf.constant, padded(PROMPTS)), tf.constant([3, 4]))
+    plain, fast = (
+        tf.function(Sampler(made, 9).__call__, jit_compile=jit, autograph=False)
+        for jit in (False, True)
+    )
+    want, got = plain(*arguments), fast(*arguments)
+    np.testing.assert_array_equal(got.tokens, want.tokens)
+    np.testing.assert_array_equal(got.valid, want.valid)
+    np.testing.assert_allclose(got.log_probs, want.log_probs, atol=1e-5)
+
+
 @pytest.mark.parametrize("build", [gpt2, llama, gemma])
 def test_greedy_tokens_are_kerashubs(build: Any) -> None:
     made = policy("abcdefgh", build(10))

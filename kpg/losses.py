@@ -49,6 +49,7 @@ def clipped_surrogate(
     advantages: tf.Tensor,
     *,
     clip_range: float | tf.Tensor | None,
+    clip_range_high: float | tf.Tensor | None = None,
     dual_clip: float | None = None,
     valid: tf.Tensor | None = None,
 ) -> tf.Tensor:
@@ -61,15 +62,17 @@ def clipped_surrogate(
 
     ε = `clip_range` > 0 is 0.2 in the first paper; a scheduled tensor may reach 0. With
     `None` there is no clip: L = −mean(ρₜAₜ), the conservative policy iteration of its
-    equation 6, to which a KL penalty is added. c > 1 is finite, 3 in the second paper.
-    Other numbers raise a `ValueError`.
+    equation 6, to which a KL penalty is added. `clip_range_high` ≥ ε, by default equal
+    to it, is another ε above 1, so that unlikely actions may gain more. c > 1 is
+    finite, 3 in the second paper. Other numbers raise a `ValueError`.
 
     Reference: Schulman et al., "Proximal policy optimization algorithms" (2017),
     equation 7, https://arxiv.org/abs/1707.06347; Ye et al., "Mastering complex control
     in MOBA games with deep reinforcement learning" (2020), equation 5,
-    https://arxiv.org/abs/1912.09729.
+    https://arxiv.org/abs/1912.09729; Yu et al., "DAPO" (2025), equation 10,
+    https://arxiv.org/abs/2503.14476, for the other ε above 1.
     """
-    _check_clip_range(clip_range)
+    _check_clip_range(clip_range, clip_range_high)
     if dual_clip is not None and not 1.0 < dual_clip < math.inf:
         wanted = "must be a finite number above 1, or None for no bound"
         checks.refuse("dual_clip", wanted, dual_clip)
@@ -80,12 +83,33 @@ def clipped_surrogate(
     ratios = tf.exp(capped(log_probs - tf.stop_gradient(old_log_probs)))
     gains = ratios * advantages
     if clip_range is not None:
-        clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
+        high = clip_range if clip_range_high is None else clip_range_high
+        clipped = tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + high)
         gains = tf.minimum(gains, clipped * advantages)
     if dual_clip is not None:
         bounded = tf.maximum(gains, dual_clip * advantages)
         gains = tf.where(advantages < 0.0, bounded, gains)
     return -mean(gains, valid)
+
+
+def sequence_log_ratios(
+    log_ratios: tf.Tensor, valid: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Gives every step the log-ratio of its whole sequence, per step of it.
+
+    log sₜ = sg[mean(x)] + xₜ − sg[xₜ] of a column's log-ratios x = log π − log π_old in
+    nats, with sg[·] no gradient: the value is the length-normalised ratio of the whole
+    text, and the gradient is that of the step. `log_ratios` and the result are
+    `[T, N]`, a sequence in each column, `valid` the same in bool; no valid step is 0.
+
+    Reference: Zheng et al., "Group sequence policy optimization" (2025), equations 7
+    and 14 (GSPO-token), https://arxiv.org/abs/2507.18071.
+    """
+    (log_ratios,), valid = _masked(valid, log_ratios=log_ratios)
+    ones = tf.ones_like(log_ratios) if valid is None else tf.cast(valid, tf.float32)
+    lengths = tf.maximum(tf.reduce_sum(ones, axis=0), 1.0)
+    fixed = tf.stop_gradient(log_ratios)
+    return tf.reduce_sum(fixed, axis=0) / lengths + (log_ratios - fixed)
 
 
 def value(
@@ -247,7 +271,16 @@ def _masked(
     return tuple(tf.where(valid, array, 0.0) for array in arrays.values()), valid
 
 
-def _check_clip_range(clip_range: float | tf.Tensor | None) -> None:
-    """Refuses Python numbers that are not positive; a tensor has no value yet."""
+def _check_clip_range(
+    clip_range: float | tf.Tensor | None, high: float | tf.Tensor | None = None
+) -> None:
+    """Refuses Python numbers out of range or order; a tensor has no value yet."""
     if clip_range is not None and not tf.is_tensor(clip_range) and not clip_range > 0:
         checks.refuse("clip_range", "must be positive", clip_range)
+    if high is None:
+        return
+    if clip_range is None:
+        checks.refuse("clip_range_high", "has no effect with clip_range=None", high)
+    if not tf.is_tensor(high) and not tf.is_tensor(clip_range) and high < clip_range:
+        wanted = f"must be at least clip_range={clip_range}"
+        checks.refuse("clip_range_high", wanted, high)

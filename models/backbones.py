@@ -25,6 +25,7 @@ def mlp(
     hidden_units: Sequence[int] = (64, 64),
     activation: str = "tanh",
     seed: int | None = None,
+    flatten: bool = True,
 ) -> keras.Sequential:
     """Dense layers with orthogonal weights of gain √2 and zero biases.
 
@@ -34,13 +35,16 @@ def mlp(
         hidden_units: Width of each layer, ≥ 1. Defaults to `(64, 64)`.
         activation: Keras activation of each layer. Defaults to `"tanh"`.
         seed: Seed of the weights. Defaults to a random one.
+        flatten: `False` for inputs of two axes, where flattening only takes time.
 
     Returns:
         A `keras.Sequential` from `[B, ...]`, which it flattens, to `[B, width]`.
     """
     starts = _initializers(seed)
-    layers: list[keras.layers.Layer] = [keras.layers.Flatten()]
-    for units in checks.whole_numbers("hidden_units", hidden_units):
+    each = checks.whole_numbers("hidden_units", hidden_units)
+    flattens = flatten or not each  # a Sequential needs a layer
+    layers: list[keras.layers.Layer] = [keras.layers.Flatten()] if flattens else []
+    for units in each:
         dense = keras.layers.Dense(units, activation, kernel_initializer=next(starts))
         layers.append(dense)
     return keras.Sequential(layers)

@@ -77,15 +77,17 @@ class Trunk(keras.layers.Layer):
         self.encoder = ObservationEncoder(
             space, options.action_mask, encoder_seed, options.channels
         )
-        self.backbone = _backbone_for(space, options, backbone_seed)
-        memory = options.memory
-        self.memory = None if memory is None else memory.cell(memory_seed)
         # Keras would build the layers by calling the model, and hide their errors.
         inputs = tf.nest.map_structure(
             lambda spec: keras.Input(spec.shape, dtype=spec.dtype.name),
             spaces.specs(space),
         )
-        features = self.call(inputs)
+        encoded = self.encoder(inputs)
+        flatten = len(encoded.shape) > 2
+        self.backbone = _backbone_for(space, options, backbone_seed, flatten)
+        memory = options.memory
+        self.memory = None if memory is None else memory.cell(memory_seed)
+        features = self._features(encoded, training=False)
         self.width = int(features.shape[-1])
         if self.memory is not None:
             self.memory.build((None, self.width))
@@ -94,7 +96,10 @@ class Trunk(keras.layers.Layer):
 
     def call(self, observations: Nest, training: bool = False) -> tf.Tensor:
         """Returns features `[B, F]` of a nest of `[B, ...]`; checks static shapes."""
-        features = self.backbone(self.encoder(observations), training=training)
+        return self._features(self.encoder(observations), training)
+
+    def _features(self, encoded: tf.Tensor, training: bool) -> tf.Tensor:
+        features = self.backbone(encoded, training=training)
         if len(features.shape) != 2:
             raise ValueError(
                 "The backbone must return features of shape [B, features]; end it with "
@@ -104,11 +109,11 @@ class Trunk(keras.layers.Layer):
 
 
 def _backbone_for(
-    space: Space, options: TrunkOptions, seed: int | None
+    space: Space, options: TrunkOptions, seed: int | None, flatten: bool
 ) -> keras.layers.Layer:
     if options.backbone is not None:
         return options.backbone
     if is_image(space, options.channels):
         options.refuse("on images, whose backbone is a CNN", *_OF_MLP)
         return cnn(space.shape or (), seed=seed, channels=options.channels)
-    return mlp(options.hidden_units, options.activation, seed)
+    return mlp(options.hidden_units, options.activation, seed, flatten)

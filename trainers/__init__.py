@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import kpg.backend  # noqa: F401  # refuses another backend of Keras
 from kpg import imports
+from kpg.trainers import recipes as recipes
 from kpg.trainers.actor_critic import ActorCritic as ActorCritic
 from kpg.trainers.actor_critic import ActorCriticSettings as ActorCriticSettings
 from kpg.trainers.algorithm import Algorithm as Algorithm

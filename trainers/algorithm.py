@@ -30,12 +30,15 @@ class Needs:
         log_ratios: `estimates.log_ratios`, how far the policy has moved.
         fresh_estimates: The current models estimate advantages anew before each epoch.
         greedy: `estimates.greedy_rewards`, of the same episodes played greedily.
+        further_rounds: In how many further rounds, at most, episodes are collected to
+            replace groups that all earned the same; see `Environment.group_size`.
     """
 
     whole_episodes: bool = False
     log_ratios: bool = False
     fresh_estimates: bool = False
     greedy: bool = False
+    further_rounds: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,33 +6,27 @@ import dataclasses
 from typing import ClassVar
 
 import keras
-import tensorflow as tf
 from typing_extensions import Unpack, override
 
 from kpg import checks, losses
-from kpg.advantages.baselines import (
-    BASELINES,
-    Baseline,
-    BatchMean,
-    CriticBaseline,
-    GroupBaseline,
-    MovingAverage,
-    NoBaseline,
-)
+from kpg.advantages.baselines import Baseline, BatchMean, CriticBaseline
 from kpg.advantages.estimator import Estimates, Gains
 from kpg.advantages.returns import discount_weights, discounted_returns, total_returns
-from kpg.environments.environment import Environment
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
-from kpg.trainers.algorithm import Iteration, Needs, Updates
+from kpg.trainers.algorithm import Needs, Updates
+from kpg.trainers.baselined import (
+    BASELINE,
+    NORMALIZATIONS,
+    Baselined,
+    check_baseline,
+    episode_shares,
+)
 from kpg.trainers.learning.batches import Batch
-from kpg.trainers.learning.replicas import all_sum
 from kpg.trainers.settings import Option, TrainerArguments, TrainerSettings
-from kpg.trainers.trainer import Trainer
 from kpg.types import Metrics, Tensor
 
 RETURNS = ("reward_to_go", "total")
-NORMALIZATIONS = ("rows", "episodes", "constant")
 
 
 class REINFORCEArguments(TrainerArguments, total=False):
@@ -43,6 +37,7 @@ class REINFORCEArguments(TrainerArguments, total=False):
     baseline: Baseline | type[Baseline] | str | None
     baseline_decay: float
     group_size: int | None
+    group_scale: str
     loss_normalization: str
     discount_gradient: bool
 
@@ -78,9 +73,7 @@ class REINFORCESettings(TrainerSettings):
 
     options: ClassVar[dict[str, Option]] = {
         **TrainerSettings.options,
-        "baseline": Option(
-            Baseline, BASELINES, {"baseline_decay": "decay", "group_size": "group_size"}
-        ),
+        "baseline": BASELINE,
     }
 
     whole_episodes: bool = True
@@ -103,6 +96,12 @@ class REINFORCESettings(TrainerSettings):
         if self.baseline is not None:
             self._check_baseline(self.baseline)
 
+    @property
+    @override
+    def uses_critic(self) -> bool:
+        baseline = self.baseline
+        return not self.whole_episodes or baseline is None or baseline.needs_critic
+
     def _check_baseline(self, baseline: Baseline) -> None:
         whole = self.returns == "total" and self.whole_episodes
         if baseline.compares_episodes and not whole:
@@ -111,20 +110,11 @@ class REINFORCESettings(TrainerSettings):
                 f"whole_episodes=True. Received: baseline={baseline}, "
                 f"returns={self.returns!r}, whole_episodes={self.whole_episodes}"
             )
-        if baseline.needs_greedy and self.normalize_rewards:
-            wanted = "rewards that are not normalised; omit `normalize_rewards`"
-            self.refuse("baseline", f"needs {wanted}")
-        constant = isinstance(baseline, (NoBaseline, MovingAverage))
-        if constant and self.normalize_advantages:
-            raise ValueError(
-                "After `normalize_advantages`, which subtracts the mean, no constant "
-                "baseline has an effect; set it to False, or use `BatchMean()`. "
-                f"Received: baseline={baseline}, normalize_advantages=True"
-            )
+        check_baseline(self, baseline)
 
 
 @keras.saving.register_keras_serializable(package="kpg")
-class REINFORCE(Trainer):
+class REINFORCE(Baselined):
     """REINFORCE: the returns of sampled episodes weigh the actions that led to them.
 
     The gradient is `E[Σ γᵗ ∇ log π(aₜ|sₜ) (Gₜ − b)]`, with `Gₜ` the discounted rewards
@@ -144,6 +134,7 @@ class REINFORCE(Trainer):
 
     settings_class = REINFORCESettings
     critic_is_optional = True
+    fragments = "give a critic and `whole_episodes=False`"
     settings: REINFORCESettings
 
     def __init__(
@@ -182,59 +173,6 @@ class REINFORCE(Trainer):
         default = BatchMean() if self.critic is None else CriticBaseline()
         return self.settings.baseline or default
 
-    @override
-    def check_environment(self, env: Environment) -> None:
-        super().check_environment(env)
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if isinstance(self.baseline, GroupBaseline):
-            size = self._checked_group_size(self.baseline.group_size, env.group_size)
-            if env.num_envs // replicas % (size or env.num_envs):
-                raise ValueError(
-                    "`group_size` must divide the number of environments, on every "
-                    f"replica: a group is on one. Received: group_size={size}, "
-                    f"num_envs={env.num_envs}, {replicas} replicas"
-                )
-        limit, num_steps = env.max_episode_steps, self.settings.num_steps
-        if self.settings.whole_episodes and (limit is None or limit > num_steps):
-            remedy = f"raise `num_steps` to {limit}"
-            if limit is None:
-                remedy = (
-                    "none was found, so put one around it with `gymnasium.wrappers."
-                    "TimeLimit`, or say `max_episode_steps=` to `kpg.make` or "
-                    "`kpg.environments.as_environment`"
-                )
-            raise ValueError(
-                "REINFORCE on whole episodes needs `num_steps` of at least the "
-                f"environment's time limit (`max_episode_steps`); {remedy}, or "
-                "give a critic and `whole_episodes=False`. Received: "
-                f"num_steps={num_steps}, max_episode_steps={limit}"
-            )
-
-    def _checked_group_size(self, own: int | None, given: int | None) -> int | None:
-        """Returns the size of a group, which an environment with groups decides."""
-        if given is None:
-            return own
-        if given < 2 or own not in (None, given):
-            raise ValueError(
-                "A group holds the completions of one prompt, at least 2, and the task "
-                "says how many: give `group_size=` to the task, and to the baseline "
-                f"the same or none. Received: group_size={given} of the task, "
-                f"baseline={self.baseline}"
-            )
-        return given
-
-    @override
-    def add_state(self) -> None:
-        # What the baseline keeps between iterations.
-        self.baseline_state = None
-        if self.baseline.state_size:
-            self.baseline_state = self.add_weight(
-                name="baseline_state",
-                shape=(self.baseline.state_size,),
-                initializer="zeros",
-                trainable=False,
-            )
-
     @property
     @override
     def needs(self) -> Needs:
@@ -248,10 +186,6 @@ class REINFORCE(Trainer):
     def updates(self) -> Updates:
         return Updates(center_advantages=self.baseline.centers)
 
-    def _state(self) -> Tensor:
-        state = self.baseline_state
-        return tf.zeros([0]) if state is None else tf.convert_to_tensor(state)
-
     @override
     def estimate(self, estimates: Estimates) -> Gains:
         gamma, settings = self.settings.gamma, self.settings
@@ -264,20 +198,12 @@ class REINFORCE(Trainer):
         if settings.discount_gradient:
             weights = discount_weights(terminated, truncated, gamma=gamma)
         if settings.loss_normalization != "rows":
-            share = self._shares(estimates.valid)
+            share = episode_shares(
+                estimates.valid, settings.loss_normalization, settings.num_steps
+            )
             weights = share if weights is None else share * weights
-        gains = self.baseline.compared(returns, estimates, gamma, self._state())
+        gains = self.baseline.compared(returns, estimates, gamma, self.kept_state())
         return Gains(gains, targets, weights)
-
-    def _shares(self, valid: Tensor) -> Tensor:
-        """Returns `[T, B]` weights that make the mean over rows another mean."""
-        lengths = tf.reduce_sum(tf.cast(valid, tf.float32), axis=0)
-        episodes = tf.reduce_sum(tf.cast(lengths > 0.0, tf.float32))
-        total, count = tf.unstack(all_sum(tf.stack([tf.reduce_sum(lengths), episodes])))
-        mean_length = total / tf.maximum(count, 1.0)
-        if self.settings.loss_normalization == "constant":
-            lengths = tf.fill(lengths.shape, float(self.settings.num_steps))
-        return tf.broadcast_to(mean_length / tf.maximum(lengths, 1.0), valid.shape)
 
     @override
     def policy_loss(
@@ -287,10 +213,3 @@ class REINFORCE(Trainer):
         if rows.weights is not None:
             gains *= rows.weights
         return losses.policy_gradient(log_probs, gains, rows.valid), {}
-
-    @override
-    def after(self, iteration: Iteration) -> Metrics:
-        if self.baseline_state is not None:
-            moved = self.baseline.followed(self._state(), iteration.mean_advantage())
-            self.baseline_state.assign(moved)
-        return {}

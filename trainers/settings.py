@@ -114,12 +114,14 @@ class TrainerArguments(TypedDict, total=False):
     normalize_advantages: bool
     normalize_observations: bool
     normalize_rewards: bool
+    micro_batch_size: int | None
     reference: KL | None
     reference_kl_coef: float
     reference_kl_in: str
     reference_kl_estimator: str | None
     reference_kl_target: float | None
     reference_kl_horizon: int
+    reference_kl_dtype: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,11 +143,17 @@ class TrainerSettings:
             one that is updated.
         normalize_rewards: Whether to divide rewards by the running standard deviation
             of the discounted return, and clip them to ±10.
+        micro_batch_size: Rows of a minibatch that are learned from at a time, to save
+            memory; for texts and recurrent models whole texts or fragments. The
+            gradients of a minibatch's parts are added up, so that the step is the same
+            but for rounding. It divides a minibatch on each replica. Defaults to
+            `None`: the whole minibatch.
         reference: `kpg.trainers.KL(0.05, …)`, a penalty on the drift from a fixed
             policy: that of `Trainer.set_reference`, or the one at the start of the
             first `fit`. The metric `reference_kl` is an iteration's divergence before
             its updates, in nats per step. Flat: `reference_kl_coef`, `reference_kl_in`,
-            `reference_kl_estimator`, `reference_kl_target`, `reference_kl_horizon`.
+            `reference_kl_estimator`, `reference_kl_target`, `reference_kl_horizon`,
+            `reference_kl_dtype`.
             Defaults to `None`.
     """
 
@@ -160,6 +168,7 @@ class TrainerSettings:
                 "reference_kl_estimator": "estimator",
                 "reference_kl_target": "target",
                 "reference_kl_horizon": "horizon",
+                "reference_kl_dtype": "dtype",
             },
             switch="reference_kl_coef",
         )
@@ -175,6 +184,7 @@ class TrainerSettings:
     normalize_advantages: bool = True
     normalize_observations: bool = False
     normalize_rewards: bool = False
+    micro_batch_size: int | None = None
     reference: KL | None = None
 
     def __post_init__(self) -> None:
@@ -191,11 +201,18 @@ class TrainerSettings:
             self.learning_rate_schedule,
             self.learning_rate_schedules,
         )
+        if self.micro_batch_size is not None:
+            checks.whole_number("micro_batch_size", self.micro_batch_size)
         checks.choice("ent_coef_schedule", self.ent_coef_schedule, schedules.SCHEDULES)
         self.check_effect("ent_coef_schedule", self.ent_coef > 0, "ent_coef=0")
         for field in dataclasses.fields(self):
             if field.type == "bool":
                 checks.flag(field.name, getattr(self, field.name))
+
+    @property
+    def uses_critic(self) -> bool:
+        """Whether a critic is part of an algorithm with these settings."""
+        return True
 
     def refuse(self, name: str, wanted: str) -> NoReturn:
         """Raises a `ValueError` about a setting's value."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import os
 import re
@@ -71,11 +72,18 @@ def control_program(work: Control) -> tuple[Any, tuple[Any, ...], dict[str, Any]
     carried = len(tf.nest.flatten(arguments[0]))
     about = {
         "carried": carried,  # leading outputs that replace the leading parameters
-        "iterations": carried + 1,  # parameters that say how much to do
-        "total": carried + 3,
+        # Parameters that say how much to do.
+        "iterations": parameter(function, arguments, "iterations"),
+        "total": parameter(function, arguments, "total"),
         "metrics": [*Episodes._fields],  # the last of the sums
     }
     return function, arguments, about
+
+
+def parameter(function: Any, arguments: tuple[Any, ...], name: str) -> int:
+    """Returns where an argument is among the program's parameters."""
+    before = list(inspect.signature(function.python_function).parameters).index(name)
+    return len(tf.nest.flatten(arguments[:before]))
 
 
 def text_program(work: Text) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

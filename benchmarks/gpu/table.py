@@ -33,6 +33,7 @@ COUNTS, FIGURES = HERE / "counts.jsonl", HERE / "figures.jsonl"
 BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
 # The version before its programs were made for GPUs; it is not counted again.
 BEFORE, AFTER = "kpg before", "kpg"
+CONTENDERS = (BEFORE, AFTER, "rejax", "compact PPO")
 COUNTED = (
     "cart_pole_4096",
     "mountain_car_4096",
@@ -124,8 +125,8 @@ def lines(counts: Sequence[Line], figures: Sequence[Line]) -> list[str]:
         return [*found, "No GPU was at hand to run these programs on."]
     for card in dict.fromkeys(line["device"] for line in measured):
         own = [line for line in measured if line["device"] == card]
-        found += [f"### Measured on {card}", "", *figure_table(own), "", told(own)]
-    return found
+        found += [f"### Measured on {card}", "", *figure_table(own), "", told(own), ""]
+    return found[:-1]
 
 
 def count_table(counts: Sequence[Line]) -> list[str]:
@@ -135,11 +136,11 @@ def count_table(counts: Sequence[Line]) -> list[str]:
     cells = []
     for name in names:
         row = [WORKS[name].title]
-        for who in (BEFORE, AFTER, "rejax", "compact PPO"):
+        for who in CONTENDERS:
             line = found.get((name, who))
             row.append("" if line is None else _counts(line))
         cells.append(row)
-    return table("an iteration of|kpg before|kpg|rejax|compact PPO", cells)
+    return table("|".join(["an iteration of", *CONTENDERS]), cells)
 
 
 def _counts(line: Line) -> str:
@@ -149,10 +150,11 @@ def _counts(line: Line) -> str:
 def figure_table(figures: Sequence[Line]) -> list[str]:
     """Returns the lines of the table of speeds; a later figure replaces an earlier."""
     found = {(line["work"], line["who"]): line for line in figures}
+    those = [who for who in CONTENDERS if any(who == one for _, one in found)]
     cells = []
     for name in WORKS:
         row = [WORKS[name].title]
-        for who in (BEFORE, AFTER, "rejax", "compact PPO"):
+        for who in those:
             line = found.get((name, who))
             row.append("" if line is None else _speed(line))
         ours = found.get((name, AFTER)) or found.get((name, BEFORE))
@@ -164,7 +166,7 @@ def figure_table(figures: Sequence[Line]) -> list[str]:
             row.append("")
         if any(row[1:]):
             cells.append(row)
-    return table("work|kpg before|kpg|rejax|compact PPO|kpg : rejax", cells)
+    return table("|".join(["work", *those, "kpg : rejax"]), cells)
 
 
 def _speed(line: Line) -> str:

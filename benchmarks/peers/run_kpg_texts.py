@@ -55,6 +55,7 @@ def main(job: Job) -> None:
         max_grad_norm=job["max_grad_norm"],
         reference_kl_coef=job["kl_coef"],
         reference_kl_in=DRIFT[job["algorithm"]],
+        micro_batch_size=job.get("micro_batch_size"),
     )
     trainer.compile(
         keras.optimizers.AdamW(

@@ -46,6 +46,7 @@ def main(job: Job) -> None:
     torch.set_num_threads(job["threads"])
     watch, reward = Stopwatch(job), Reward()
     config, trainer = TRAINERS[job["algorithm"]]
+    size = job.get("micro_batch_size") or job["batch_size"]
     arguments = config(
         output_dir="run",
         use_cpu=True,
@@ -53,7 +54,8 @@ def main(job: Job) -> None:
         gradient_checkpointing=False,
         seed=job["seed"],
         max_steps=job["chunks"],
-        per_device_train_batch_size=job["batch_size"],
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=job["batch_size"] // size,
         num_generations=job["group_size"],
         max_completion_length=job["new_tokens"],
         temperature=1.0,

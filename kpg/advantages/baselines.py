@@ -1,4 +1,4 @@
-"""Baselines: what REINFORCE subtracts from the returns of its episodes."""
+"""Baselines: what is subtracted from the returns of whole episodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from kpg import checks, contracts
 from kpg.advantages.estimator import Estimates
-from kpg.advantages.groups import group_normalized, leave_one_out
+from kpg.advantages.groups import SCALES, group_normalized, leave_one_out
 from kpg.types import Tensor
 from kpg.values import Value
 
@@ -208,11 +208,23 @@ class LeaveOneOut(GroupBaseline):
 @keras.saving.register_keras_serializable(package="kpg")
 @dataclasses.dataclass(frozen=True)
 class GroupNormalized(GroupBaseline):
-    """Standardised within the group, as GRPO does; see `group_normalized`."""
+    """Standardised within the group, as GRPO does; see `group_normalized`.
+
+    Args:
+        group_size: See `GroupBaseline`.
+        scale: Whose standard deviation divides: that of the "group" (the default), of
+            the "batch", which is the whole iteration, or "none", as in Dr. GRPO.
+    """
+
+    scale: str = "group"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("scale", self.scale, SCALES)
 
     @override
     def within(self, totals: Tensor, group_size: int, valid: Tensor | None) -> Tensor:
-        return group_normalized(totals, group_size, valid)
+        return group_normalized(totals, group_size, valid, self.scale)
 
 
 BASELINES: dict[str, type[Baseline]] = {

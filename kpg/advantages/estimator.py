@@ -44,17 +44,23 @@ class Estimates(NamedTuple):
 
 
 class Gains(NamedTuple):
-    """What an estimator makes of `Estimates`; all `[T, B]` float32.
+    """What an estimator makes of `Estimates`; all `[T, B]`, float32 but for `learned`.
 
     Attributes:
         advantages: How much better than expected each step turned out.
         targets: What the critic should predict.
         weights: Of each row in the policy's loss; `None` is 1 everywhere.
+        episodes: If given, each minibatch's weights are divided by its mean of these.
+            With one over the length of a row's episode, in any unit, the loss is a mean
+            over episodes, whichever are in the minibatch. Defaults to `None`.
+        learned: bool, the rows that are learned from; `None` for the valid ones.
     """
 
     advantages: Tensor
     targets: Tensor
     weights: Tensor | None = None
+    episodes: Tensor | None = None
+    learned: Tensor | None = None
 
 
 class Estimator(Value, ABC):

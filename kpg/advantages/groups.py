@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from kpg import checks
 from kpg.advantages.inputs import flags, floats
 from kpg.graph.shapes import assert_same_shape
+
+SCALES = ("group", "batch", "none")
 
 
 def leave_one_out(
@@ -35,19 +38,36 @@ def leave_one_out(
 
 
 def group_normalized(
-    rewards: tf.Tensor, group_size: int, valid: tf.Tensor | None = None
+    rewards: tf.Tensor,
+    group_size: int,
+    valid: tf.Tensor | None = None,
+    scale: str = "group",
 ) -> tf.Tensor:
     """Standardises each reward within its group, as GRPO does.
 
     Aᵢ = (rᵢ − mean) / (std + 10⁻⁴), with the population's std (divided by G); 0 in a
-    group of equal rewards. The 10⁻⁴ is that of TRL's `GRPOTrainer`. Arguments, result
-    and errors are those of `leave_one_out`.
+    group of equal rewards. The 10⁻⁴ is that of TRL's `GRPOTrainer`. Rewards, sizes,
+    result and errors are those of `leave_one_out`.
+
+    `scale` says whose std it is: "group" (the default) is the group's own. "batch" is
+    that of all N rewards, so that groups that nearly agree do not count as much as
+    others. "none" does not divide, as in Dr. GRPO.
 
     Reference: Shao et al., "DeepSeekMath: pushing the limits of mathematical reasoning
-    in open language models" (2024), section 4.1, https://arxiv.org/abs/2402.03300.
+    in open language models" (2024), section 4.1, https://arxiv.org/abs/2402.03300; Liu
+    et al., "Part I: tricks or traps?" (2025), https://arxiv.org/abs/2508.08221, for the
+    batch; Liu et al., "Understanding R1-Zero-like training" (2025),
+    https://arxiv.org/abs/2503.20783, for none.
     """
+    checks.choice("scale", scale, SCALES)
     centred, count = _centred(rewards, group_size, valid)
-    std = tf.sqrt(_mean(tf.square(centred), count))
+    if scale == "none":
+        return tf.reshape(centred, [-1])
+    if scale == "group":
+        std = tf.sqrt(_mean(tf.square(centred), count))
+    else:
+        whole, total = _centred(rewards, centred.shape.num_elements(), valid)
+        std = tf.sqrt(_mean(tf.square(whole), total))
     return tf.reshape(centred / (std + 1e-4), [-1])
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kpg import checks, contracts, imports
+from kpg.types import Config
 
 if TYPE_CHECKING:
     from kpg.cli.runs import Run
@@ -16,20 +17,44 @@ KNOWN = {
     "ActorCritic": "kpg.trainers.actor_critic:ActorCritic",
     "REINFORCE": "kpg.trainers.reinforce:REINFORCE",
 }
+# Settings of PPO by name: `kpg.trainers.recipes`.
+RECIPES = ("grpo", "dr_grpo", "dapo", "gspo", "rloo")
+# Settings without effect where a baseline stands for the critic.
+OF_CRITIC = {
+    *("advantage", "gae_lambda", "n_step", "clip_rho", "clip_c"),
+    *("recompute_advantages", "value_clip_range", "vf_coef"),
+}
 _PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
 
 
 def check_name(name: object) -> str:
     """Returns a name of kpg's or a "module:Name", not imported; else a `ValueError`."""
-    if isinstance(name, str) and (name in KNOWN or _PATH.fullmatch(name)):
+    names = (*KNOWN, *RECIPES)
+    if isinstance(name, str) and (name in names or _PATH.fullmatch(name)):
         return name
     own = "or module:Name of a trainer of your own"
-    checks.refuse("algorithm", f"must be one of {', '.join(KNOWN)}, {own}", name)
+    checks.refuse("algorithm", f"must be one of {', '.join(names)}, {own}", name)
+
+
+def declared_by(name: object) -> str | None:
+    """Returns the algorithm of kpg whose settings a name has; `None` for your own."""
+    if check_name(name) in RECIPES:
+        return "PPO"
+    return str(name) if name in KNOWN else None
+
+
+def recipe(name: str) -> Config:
+    """Returns the settings that a name stands for; none if it is that of a class."""
+    if name not in RECIPES:
+        return {}
+    found = cast("dict[str, Config]", imports.named("kpg.trainers.recipes:SETTINGS"))
+    return dict(found[name])
 
 
 def find(name: str) -> type[Trainer]:
     """Returns an algorithm's class, or a `ValueError` if it is no complete trainer."""
-    found = imports.named(KNOWN.get(check_name(name), name))
+    known = declared_by(name)
+    found = imports.named(name if known is None else KNOWN[known])
     from kpg.trainers.trainer import Trainer
 
     if not isinstance(found, type) or not issubclass(found, Trainer):

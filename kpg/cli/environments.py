@@ -69,7 +69,9 @@ class Environments(Kind):
     ) -> Config:
         """Whole episodes need as many steps as the longest one has."""
         together = {**chosen.trainer, **settings}
-        whole = "whole_episodes" in known and together.get("whole_episodes", True)
+        whole = together.get("baseline") is not None
+        if "whole_episodes" in known:
+            whole = together.get("whole_episodes", True)
         if not whole or "num_steps" in chosen.trainer:
             return {}
         limit = _probe(chosen.env).max_episode_steps
@@ -88,8 +90,9 @@ class Environments(Kind):
         # What concerns the actions only, a critic cannot be told.
         names = inspect.signature(Critic).parameters
         shared = {k: v for k, v in chosen.policy.items() if k in names}
-        critic = Critic(env.observation_space, seed=seeds.critic, **shared)
-        trainer = algorithms.find(chosen.algorithm)
+        trainer, critic = algorithms.find(chosen.algorithm), None
+        if trainer.settings_class.make(chosen.trainer).uses_critic:
+            critic = Critic(env.observation_space, seed=seeds.critic, **shared)
         return trainer(policy, critic, seed=seeds.trainer, **chosen.trainer), env
 
     @override

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from typing_extensions import override
 
 from kpg import checks
-from kpg.cli import client_flags, serving_flags, setting_flags, tuning_flags
+from kpg.cli import (
+    client_flags,
+    serving_flags,
+    setting_flags,
+    terminal,
+    tuning_flags,
+)
 from kpg.version import __version__
 
 
@@ -51,7 +58,8 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (`{self.prog} --help` shows more)\n")
+        text = f"{self.prog}: {message} (`{self.prog} --help` shows more)\n"
+        self.exit(2, terminal.fitted(text, sys.stderr))
 
 
 class _Completion(argparse.Action):

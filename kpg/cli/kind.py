@@ -97,8 +97,8 @@ class Kind(ABC):
             algorithm = next(iter(self.entries(id)))
         if algorithm is None:
             declared.check(settings, *algorithms.KNOWN, "Preset", *self.owners)
-        elif algorithms.check_name(algorithm) in algorithms.KNOWN:
-            declared.check(settings, str(algorithm), "Preset", *self.owners)
+        elif known := algorithms.declared_by(algorithm):
+            declared.check(settings, known, "Preset", *self.owners)
 
     def chosen_preset(self, id: str, settings: Mapping[str, object]) -> Preset:
         """Puts the user's settings, `algorithm` included, over a task's preset.
@@ -152,11 +152,22 @@ class Kind(ABC):
         """Plays episodes; returns `episode_statistics.summary` and `details`."""
         env = self.evaluation(chosen, episodes, seed)
         try:
-            logs = trainer.evaluate(
-                env, episodes, self.deterministic, seed=seed, max_steps=max_steps
-            )
+            return self.measured(trainer, env, episodes, seed, max_steps)
         finally:
             env.close()
+
+    def measured(
+        self,
+        trainer: Trainer,
+        env: Environment,
+        episodes: int,
+        seed: int,
+        max_steps: int | None = None,
+    ) -> Config:
+        """Does it in an environment that is there."""
+        logs = trainer.evaluate(
+            env, episodes, self.deterministic, seed=seed, max_steps=max_steps
+        )
         returns = [float(value) for value in logs["returns"]]
         # NaN is a text that was not scored.
         returns = [value for value in returns if not math.isnan(value)] or [math.nan]

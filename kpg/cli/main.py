@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from kpg.cli.command_result import INTERRUPTED, CommandResult, UsageError
 from kpg.cli.runs import to_json
+from kpg.cli.terminal import fitted
 from kpg.graph import caching
 
 # Errors whose text is written for the user; of others the class is told too.
@@ -39,15 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         caching.cache_compilations()
         module = importlib.import_module(f"kpg.cli.commands.{options.command}")
         result: CommandResult = module.run(options)
-        text = to_json(result.values) if options.json and result.values else result.text
-        return _print(text) or result.exit_code
+        if options.json and result.values:
+            return _print(to_json(result.values)) or result.exit_code
+        return _print(fitted(result.text, sys.stdout)) or result.exit_code
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # one readable line, whatever it was
         if debug:
             traceback.print_exc()
-        print(f"{name}: {_one_line(error)}", file=sys.stderr)
+        print(fitted(f"{name}: {_one_line(error)}", sys.stderr), file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 
 

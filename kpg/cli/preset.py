@@ -29,8 +29,9 @@ class Preset:
 
     Attributes:
         env: Id of the environment or task.
-        algorithm: PPO, ActorCritic, REINFORCE, or module:Name of a trainer of your own,
-            looked for in the current folder too.
+        algorithm: PPO, ActorCritic, REINFORCE, a recipe (grpo, dr_grpo, dapo, gspo,
+            rloo), or module:Name of a trainer of your own, looked for in the current
+            folder too.
         num_envs: Environments stepped together, ≥ 1.
         total_steps: The most environment steps to take; as many whole iterations as fit
             into them are trained.
@@ -102,11 +103,14 @@ def select(env: str, entries: Mapping[str, Config], algorithm: str) -> Preset:
     kind = algorithms.find(algorithm)
     known = set(algorithms.settings_names(kind))
     tuned = [base for base in algorithms.bases(kind) if base in entries]
-    if not tuned:
+    recipe = algorithms.recipe(algorithm)
+    if recipe or not tuned:
         known -= _OF_ONE_ALGORITHM
+    if recipe:
+        known -= algorithms.OF_CRITIC
     entry = dict(entries[tuned[0] if tuned else next(iter(entries))])
     trainer = entry.pop("trainer")
-    kept = {key: value for key, value in trainer.items() if key in known}
+    kept = {key: value for key, value in trainer.items() if key in known} | recipe
     return Preset(env=env, algorithm=algorithm, trainer=kept, **entry)
 
 

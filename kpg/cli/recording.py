@@ -18,6 +18,7 @@ import rich.progress
 from rich.console import Console
 
 from kpg import files
+from kpg.cli import terminal
 from kpg.cli.runs import Run
 from kpg.trainers.variables import holding, values_of
 from kpg.types import Array, Config, Logs
@@ -222,11 +223,7 @@ class Progress(keras.callbacks.Callback):
 
     def _fit_width(self) -> int:
         """Takes the width of the stream, which may have changed, and returns it."""
-        try:
-            width = os.get_terminal_size(self.stream.fileno()).columns
-        except (OSError, ValueError):
-            width = 0
-        width = width or _DEFAULT_WIDTH
+        width = terminal.columns(self.stream) or _DEFAULT_WIDTH
         if self._bar is not None:
             self._bar.console.width = width
         return width

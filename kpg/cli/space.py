@@ -113,9 +113,14 @@ def read(algorithm: str, path: str | None = None) -> Space:
         entries = json.loads(text)
         kinds = algorithms.bases(algorithms.find(algorithm))
         found = [entries[key] for key in (algorithm, *kinds) if key in entries]
+        without = {*algorithms.OF_CRITIC, *algorithms.recipe(algorithm), "num_steps"}
+        if algorithm not in algorithms.RECIPES:
+            without = set()
         flat: Config = {}
         for key, value in found[0].items():
             flat |= value if key in _PARTS else {key: value}
+        if path is None:
+            flat = {k: v for k, v in flat.items() if k not in without}
         return {key: _read(value) for key, value in flat.items()}
     except (OSError, ValueError, AttributeError, TypeError, IndexError) as error:
         raise ValueError(

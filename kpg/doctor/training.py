@@ -66,7 +66,7 @@ class Trial:
         for index in range(count):
             sums = engine.run(1, index, count, rates)
             self.entropies.append(sums["entropy"])
-            self.explained.append(sums["explained_variance"])
+            self.explained.append(sums.get("explained_variance", 0.0))
             if index == 0:
                 ratios, valid = self.log_ratios(training=False), self.trajectory.valid
                 still = tf.zeros_like(ratios)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import keras
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
@@ -56,3 +58,50 @@ def with_gradient(function: Callable[..., tuple[Nest, Callable[..., Nest]]]) -> 
             return own(*tensors)
 
     return call
+
+
+def recomputed(
+    function: Callable[..., Nest],
+    inputs: Sequence[Tensor],
+    variables: Sequence[keras.Variable],
+) -> Nest:
+    """Returns `function(*inputs)`; its gradient computes all of it again.
+
+    Nothing that the function computes on its way is kept for the backward pass. It is
+    built anew there, from inputs that XLA and TensorFlow cannot know to be the same,
+    or they would keep what they have.
+
+    Keras's `RematScope` does this by `tf.recompute_grad`, which takes no arguments by
+    name in a graph, adds numbers to masks of booleans, and finds variables by itself.
+    Here masks are the function's own, and the variables are said.
+
+    Args:
+        function: Makes a nest of floating-point tensors of such tensors.
+        inputs: What it is given.
+        variables: Those that it reads; the trainable ones get gradients.
+    """
+    learned = [own for own in variables if own.trainable]
+    frozen = [(own, tf.stop_gradient(own)) for own in variables if not own.trainable]
+    count = len(inputs)
+
+    def call(tensors: Sequence[Tensor]) -> Nest:
+        pairs = zip(learned, tensors[count:], strict=True)
+        with keras.StatelessScope([*pairs, *frozen], collect_losses=False):
+            return function(*tensors[:count])
+
+    def own(*tensors: Tensor) -> tuple[Nest, Callable[..., list[Tensor]]]:
+        def backward(*outer: Tensor) -> list[Tensor]:
+            first = tf.reshape(outer[0], [-1])[0]
+            same = tf.where(first == first, 0.0, math.nan)  # not so if it is NaN
+            again = [part + tf.cast(same, part.dtype) for part in tensors[:count]]
+            again += tensors[count:]
+            with tf.GradientTape() as tape:
+                tape.watch(again)
+                results = tf.nest.flatten(call(again))
+            none = tf.UnconnectedGradients.ZERO
+            return tape.gradient(results, again, outer, unconnected_gradients=none)
+
+        return call(tensors), backward
+
+    weights = [tf.convert_to_tensor(variable) for variable in learned]
+    return with_gradient(own)(*inputs, *weights)

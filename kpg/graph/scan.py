@@ -20,13 +20,17 @@ def scan(
     *,
     reverse: bool = False,
     length: int | None = None,
+    like: Nest | None = None,
+    at_a_time: int = 10,
 ) -> tuple[Nest, Nest]:
     """Runs `step` once for each row of `inputs`, first to last (or last to first).
 
     Unlike in `tf.scan`, outputs need not look like the carry, and every `TensorArray`
     has the static shape that XLA requires. `step` makes `(carry, outputs_t)` of
     `(carry, inputs_t)` and keeps the carry's shapes and dtypes. `inputs` is a nest of
-    `[T, ...]` tensors, or `None` if `length`, T ≥ 1, is given.
+    `[T, ...]` tensors, or `None` if `length`, T ≥ 1, is given. `like`, a nest of
+    `tf.TensorSpec` of a step's outputs, saves building a large step twice. Without XLA,
+    up to `at_a_time` steps run at once where they do not wait for each other's carry.
 
     Returns the last carry, and the outputs stacked to `[T, ...]` in the inputs' order.
     """
@@ -60,11 +64,13 @@ def scan(
         )
         return count + 1, carry, arrays
 
-    with aside():
-        outputs = tf.nest.map_structure(tf.convert_to_tensor, step(carry, row(0))[1])
+    if like is None:
+        with aside():
+            emits = step(carry, row(0))[1]
+        like = tf.nest.map_structure(tf.convert_to_tensor, emits)
     arrays = tf.nest.map_structure(
         lambda output: tf.TensorArray(output.dtype, length, element_shape=output.shape),
-        outputs,
+        like,
     )
     # XLA finds the number of passes in TensorFlow's own condition, if it is alone.
     _, carry, arrays = tf.while_loop(
@@ -72,6 +78,7 @@ def scan(
         body,
         (tf.constant(0), carry, arrays),
         maximum_iterations=length,
+        parallel_iterations=at_a_time,
     )
     return carry, tf.nest.map_structure(lambda array: array.stack(), arrays)
 

@@ -40,6 +40,10 @@ class TextGeneration(Environment):
             rows; baselines that compare a group take it from here. Defaults to 1.
         num_envs: B completions an iteration, whole groups. Defaults to 32.
         reward_weights: A number for each reward. Defaults to 1 each.
+        prompt_buckets: To how many lengths prompts are padded, ≥ 1: of equal steps up
+            to the longest prompt's, the least that a batch fits into. Each is compiled
+            once, when first met. Defaults to 1: all batches are as long as the longest
+            prompt.
         columns: More lists that the rewards may ask for by name, one value for each
             prompt. Defaults to none.
         seed: Seed of the order of the prompts. Defaults to 0.
@@ -69,6 +73,7 @@ class TextGeneration(Environment):
         reward_weights: Sequence[float] | None = None,
         columns: Columns | None = None,
         seed: int = 0,
+        prompt_buckets: int = 1,
     ) -> None:
         self.max_prompt_tokens = checks.whole_number(
             "max_prompt_tokens", max_prompt_tokens
@@ -76,6 +81,7 @@ class TextGeneration(Environment):
         self.max_new_tokens = checks.whole_number("max_new_tokens", max_new_tokens)
         self.group_size: int = checks.whole_number("group_size", group_size)
         self.episode_steps = self.max_new_tokens
+        self.prompt_buckets = checks.whole_number("prompt_buckets", prompt_buckets)
         self.num_envs = checks.whole_number("num_envs", num_envs)
         self.task = TextTask(
             prompts,
@@ -108,12 +114,16 @@ class TextGeneration(Environment):
         """The completions of the last iteration or evaluation, if there was one."""
         return self.task.completed
 
-    def chosen(self, iteration: int) -> Array:
-        """Returns `[B]` indices of the prompts that an iteration completes."""
+    def chosen(self, iteration: int, further: int = 0) -> Array:
+        """Returns `[B]` indices of the prompts that an iteration completes.
+
+        With `further` > 0 they are those of a further round, in an order of its own.
+        """
         count = self.num_envs // self.group_size
         first = (iteration * self._workers + self._worker) * count
         places = range(first, first + count)
-        return np.repeat(self.task.drawn(places, self.seed or 0), self.group_size)
+        seed = (self.seed or 0) + (further << 32)
+        return np.repeat(self.task.drawn(places, seed), self.group_size)
 
     @override
     def share(self, worker: int, workers: int) -> TextGeneration:

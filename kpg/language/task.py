@@ -6,7 +6,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,14 @@ from kpg.types import Array
 
 # Columns of every completion, whatever the task.
 FROM_POLICY = ("prompt_ids", "completion_ids", "ended")
+
+
+class Judged(NamedTuple):
+    """A completion and its rewards by name; nan where a reward was None."""
+
+    prompt: str
+    completion: str
+    rewards: dict[str, float]
 
 
 class Reader(Protocol):
@@ -60,9 +68,10 @@ class TextTask:
         check_columns(rewards, [*self.columns, *of_task])
         self.max_new_tokens = max_new_tokens
         self.completed: Completed | None = None
+        self._scores: Evaluation | None = None
         # Which rewards give numbers to tokens shows when they are called.
         self._of_tokens = [term for term in self.reward.terms if term[1]]
-        self._measures: list[dict[str, Array]] = []
+        self._measures: dict[str, list[Array]] = {}
 
     def drawn(self, places: Iterable[int], seed: int) -> Array:
         """Returns the prompts at places of an endless sequence, shuffled every pass."""
@@ -117,8 +126,25 @@ class TextTask:
         measures |= known or {}
         if counted is not None:
             measures = {name: rows[counted] for name, rows in measures.items()}
-        self._measures.append(measures)
+        self.measure(**measures)
+        self._scores = scores
         return scores
+
+    def measure(self, **rows: Array) -> None:
+        """Lets `measured` tell of some more numbers, by name; nan is none."""
+        for name, own in rows.items():
+            self._measures.setdefault(name, []).append(own)
+
+    def judged(self) -> list[Judged]:
+        """Returns what was scored last, text by text."""
+        if self.completed is None or self._scores is None:
+            return []
+        sums = self._scores.sums()
+        pairs = zip(self.completed.prompts, self.completed.completions, strict=True)
+        return [
+            Judged(*pair, {name: float(rows[index]) for name, rows in sums.items()})
+            for index, pair in enumerate(pairs)
+        ]
 
     @property
     def scores_tokens(self) -> bool:
@@ -165,7 +191,7 @@ class TextTask:
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
         """Makes `measured` tell of this while only, and then of what was before it."""
-        before, self._measures = self._measures, []
+        before, self._measures = self._measures, {}
         try:
             yield
         finally:
@@ -174,14 +200,21 @@ class TextTask:
     def measured(self) -> dict[str, float]:
         """Returns means since the last call: each reward, the texts `ended`, `scored`.
 
-        A warning says if there were texts and none was scored.
+        Of each reward also the standard deviation, `reward_std/NAME`, and the share of
+        texts that it scored, `reward_scored/NAME`; and what `measure` was told. A
+        warning says if there were texts and none was scored.
         """
-        measures, self._measures = self._measures, []
-        names = measures[0] if measures else ()
-        means = {
-            name: mean_of_known(np.concatenate([row[name] for row in measures]))
-            for name in names
-        }
+        measures, self._measures = self._measures, {}
+        means: dict[str, float] = {}
+        for name, parts in measures.items():
+            rows = np.concatenate(parts)
+            known = rows[~np.isnan(rows)]
+            means[name] = mean_of_known(rows)
+            kind, _, reward = name.partition("/")
+            if kind == "reward":
+                spread = float(known.std()) if known.size else float("nan")
+                means[f"reward_std/{reward}"] = spread
+                means[f"reward_scored/{reward}"] = known.size / max(rows.size, 1)
         if means.get("scored") == 0.0:
             warnings.warn(
                 "No completion was scored: every reward whose weight is not 0 was "

@@ -35,6 +35,9 @@ class CausalLMPolicy(LanguagePolicy):
             family does; with another tokenizer to its own `add_start_token`, or not.
         special_tokens: Tokens that stand for themselves where a text has them, such as
             `["<bos>"]`. Defaults to none: the tokenizer may spell them out.
+        remat: Whether the gradient of each of the model's blocks computes the block
+            again instead of keeping all that it has computed. It takes a fifth to a
+            third longer, and a fraction of the memory. Defaults to `False`.
 
     Raises:
         ValueError: If the model is not a causal language model, the tokenizer does not
@@ -54,6 +57,7 @@ class CausalLMPolicy(LanguagePolicy):
         top_p: float | None = None,
         add_start_token: bool | None = None,
         special_tokens: Sequence[str] = (),
+        remat: bool = False,
         **kwargs: object,
     ) -> None:
         trunk = LanguageTrunk(causal_lm)
@@ -66,6 +70,7 @@ class CausalLMPolicy(LanguagePolicy):
             top_p,
             add_start_token,
             special_tokens,
+            remat,
             **kwargs,
         )
 

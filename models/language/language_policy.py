@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from typing_extensions import Self, override
 
+from kpg import checks
 from kpg.distributions.categorical import CategoricalFamily
 from kpg.distributions.family import Family
 from kpg.distributions.truncated import TruncatedFamily
@@ -19,17 +20,21 @@ from kpg.graph.compiling import traceable
 from kpg.language.pretrained.presets import pretrained
 from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
 from kpg.language.tokenizers.tokenizer import Tokenizer
-from kpg.models.action_model import ActionModel
+from kpg.models.action_model import ActionModel, Entropies, Judged
 from kpg.models.language import saving
+from kpg.models.language.chunks import in_chunks
 from kpg.models.language.critic import LanguageCritic
 from kpg.models.language.decoding.decoder import RereadingDecoder
+from kpg.models.language.decoding.per_layer_cache import LayeredDecoder
 from kpg.models.language.decoding.sampling import Sampler
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.seq2seq import Seq2SeqRereader
 from kpg.models.language.decoding.tables import put_anywhere
+from kpg.models.language.rematerialisation import blocks, rematerialised
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import State, TextTrunk
-from kpg.types import Array, Config, Tensor
+from kpg.models.tracked_model import TrackedModel
+from kpg.types import Array, Config, Nest, Tensor
 
 Texts: TypeAlias = "Sequence[str] | Sequence[Array] | Sequence[Sequence[int]]"
 
@@ -56,6 +61,7 @@ class LanguagePolicy(ActionModel, TextModel):
         top_p: float | None,
         add_start_token: bool | None,
         special_tokens: Sequence[str],
+        remat: bool,
         **kwargs: object,
     ) -> None:
         super().__init__(trunk, **kwargs)
@@ -76,6 +82,9 @@ class LanguagePolicy(ActionModel, TextModel):
         if _has_vocabulary(self.tokenizer):
             check_tokenizer(self.tokenizer, trunk.vocabulary_size, self.codec)
         self.temperature = float(temperature)
+        self.remat = checks.flag("remat", remat)
+        if remat:
+            blocks(trunk.lm.backbone)
         critic = LanguageCritic(trunk, shared=True) if value_head else None
         # Keras does not look into functions: the head's weights are the critic's alone,
         # and no optimizer has them unless a trainer is given the critic.
@@ -275,9 +284,47 @@ class LanguagePolicy(ActionModel, TextModel):
         return self.trunk.logits(features) / self.temperature
 
     @override
+    def judge(
+        self,
+        observations: Nest,
+        actions: Nest,
+        state: Nest,
+        resets: Tensor | None,
+        critic: TrackedModel | None = None,
+        training: bool = False,
+        entropies: Entropies = "learned",
+        alike: int = 1,
+    ) -> Judged:
+        features = self._read(observations, state, alike)
+        values = None
+        if isinstance(critic, TextModel):
+            values = critic.outputs(features)
+        pair = in_chunks(
+            lambda rows, chosen: self.judgement(self.outputs(rows), chosen, entropies),
+            tf.reshape(features, [-1, self.trunk.width]),
+            tf.reshape(actions, [-1]),
+            self.trunk.vocabulary_size,
+            self.trunk.head_variables,
+        )
+        log_probs, known = (tf.reshape(part, tf.shape(actions)) for part in pair)
+        return Judged(log_probs, known, values)
+
+    def _read(self, observations: Tensor, state: State, alike: int) -> Tensor:
+        """Returns features `[T, B, F]`; a prompt of `alike` texts is read once."""
+        reader = decoder_for(self.trunk) if alike > 1 else None
+        if isinstance(reader, LayeredDecoder) and state[0].shape[1] != 0:
+            prompts, lengths = (part[::alike] for part in state)
+            tokens = tf.transpose(tf.cast(observations, tf.int32))
+            read = reader.continued(prompts, lengths, tokens, alike, self.remat)
+            return tf.transpose(read, [1, 0, 2])
+        with rematerialised(self.trunk.lm.backbone, self.remat):
+            return self.trunk.unroll(observations, state)[0]
+
+    @override
     def get_config(self) -> Config:
         return {
             **self.trunk.get_config(),
+            "remat": self.remat,
             "name": self.name,
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
             "value_head": self.critic is not None,

@@ -30,6 +30,7 @@ class Seq2SeqLMPolicy(LanguagePolicy):
         top_k: The same.
         top_p: The same.
         special_tokens: The same.
+        remat: The same.
         framing: Three rows of tokens that the tokenizer does not give: what precedes a
             prompt, what follows it, and what the decoder begins with. Defaults to those
             of the model's family if the tokenizer is the family's, otherwise to
@@ -52,6 +53,7 @@ class Seq2SeqLMPolicy(LanguagePolicy):
         top_p: float | None = None,
         framing: Sequence[Sequence[int]] | None = None,
         special_tokens: Sequence[str] = (),
+        remat: bool = False,
         **kwargs: object,
     ) -> None:
         tokenizer = chosen_tokenizer(tokenizer, seq2seq_lm)
@@ -65,5 +67,6 @@ class Seq2SeqLMPolicy(LanguagePolicy):
             top_p,
             False,
             special_tokens,
+            remat,
             **kwargs,
         )

@@ -57,6 +57,11 @@ class TextTrunk(keras.layers.Layer):
     def project(self, features: Tensor) -> Tensor:
         """Returns logits `[N, L, V]` of the tokens after features `[N, L, F]`."""
 
+    @property
+    def head_variables(self) -> list[keras.Variable]:
+        """The variables that `project` reads."""
+        return list(self.lm.backbone.token_embedding.variables)
+
     @abstractmethod
     def begin(self, prompts: Tokens, lengths: Tokens) -> tuple[Tokens, State]:
         """Returns the first observations `[B]` of completions, and the state before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import venv
@@ -57,6 +58,22 @@ BOUNDS = {
 }
 
 
+# Runs the packed program for iterations and prints the mean return of the last ones.
+PLAYED = """
+import sys
+from pathlib import Path
+from contenders import contenders
+from works import WORKS
+name, folder = sys.argv[1:]
+ours = contenders(name, WORKS[name], {"kpg": Path(folder)})["kpg"]
+ours.compile()
+print([ours.run(1) for _ in range(4)][-1])
+"""
+# The mean return of episodes that end in the fourth iteration: a pole that is balanced
+# for 17 steps at first is for longer then, and no car arrives within its first 200.
+MEANS = {"cart_pole_4096": 34.8, "mountain_car_4096": -200.0}
+
+
 class TestCounting:
     # An installed wheel has no benchmarks; a checkout always has.
     __test__ = BENCHMARKS.is_dir()
@@ -96,6 +113,15 @@ class TestCounting:
         command: list[Any] = [sys.executable, scripts / "export.py", "--out", out]
         subprocess.run([*command, *only], check=True, cwd=BENCHMARKS.parent)
         subprocess.run([peer, scripts / "pack.py", "--out", out], check=True)
+        played = subprocess.run(
+            [peer, "-c", PLAYED, work, out],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=scripts,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        )
+        assert float(played.stdout.splitlines()[-1]) == pytest.approx(MEANS[work], 0.1)
         command = [peer, scripts / "count.py", "--program", f"kpg={out}"]
         printed = subprocess.run(
             [*command, "--who", "kpg", *only],

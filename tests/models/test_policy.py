@@ -73,7 +73,7 @@ def test_one_seed_makes_one_policy_and_layers_differ() -> None:
     for mine, same in zip(first.weights, again.weights, strict=True):
         np.testing.assert_array_equal(mine, same)
     assert not np.allclose(first(rows()), other(rows()), atol=1e-6)
-    kernels = [layer.kernel.numpy() for layer in first.backbone.layers[1:]]
+    kernels = [layer.kernel.numpy() for layer in first.backbone.layers]
     assert not np.allclose(kernels[0], kernels[1])
 
 
@@ -340,7 +340,7 @@ def test_a_plain_box_costs_no_operation_of_the_other_spaces() -> None:
         graph = call.get_concrete_function(tf.TensorSpec([8, 3])).graph
         kinds = [operation.type for operation in graph.get_operations()]
         assert kinds.count("ConcatV2") == concats
-        assert kinds.count("Reshape") == 1  # the mlp's own
+        assert "Reshape" not in kinds
         assert not {"GatherV2", "Cast", "Split", "SplitV", "StridedSlice"} & {*kinds}
 
 

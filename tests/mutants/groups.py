@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 
@@ -110,4 +111,42 @@ GROUP_NORMALIZED = Subject(
         ),
     },
     right=normalized,
+)
+
+
+def by_hand(r: Array, size: int, scale: Array) -> Array:
+    means = [np.mean(r[i // size * size :][:size]) for i in range(len(r))]
+    return (r - means) / scale
+
+
+def unscaled_is_the_distance_from_the_mean(advantages: Implementation) -> None:
+    close(advantages(rewards(), 4, "none"), by_hand(rewards(), 4, 1.0))
+
+
+def the_batch_scales_all_alike(advantages: Implementation) -> None:
+    scale = np.sqrt(np.mean((rewards() - rewards().mean()) ** 2)) + 1e-4
+    close(advantages(rewards(), 4, "batch"), by_hand(rewards(), 4, scale))
+
+
+def scaled(
+    r: Array, size: int, scale: str, ddof: int = 0, within: bool = False
+) -> Array:
+    centred = (groups_of(r, size) - groups_of(r, size).mean(1, keepdims=True)).ravel()
+    std = np.std(centred if within else r, ddof=ddof) + 1e-4
+    return centred / (std if scale == "batch" else 1.0)
+
+
+GROUP_SCALE = Subject(
+    name="kpg.advantages.group_normalized(scale=…)",
+    shipped=lambda r, size, scale: kpg.advantages.group_normalized(
+        r, size, scale=scale
+    ).numpy(),
+    identities=(unscaled_is_the_distance_from_the_mean, the_batch_scales_all_alike),
+    mutants={
+        "always the group's": lambda r, size, scale: normalized(r, size),
+        "divided by N − 1": partial(scaled, ddof=1),
+        "std within the groups": partial(scaled, within=True),
+        "batch for none": lambda r, size, scale: scaled(r, size, "batch"),
+    },
+    right=scaled,
 )

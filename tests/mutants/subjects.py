@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.chunks import CHUNKS
 from tests.mutants.critic import VALUE
 from tests.mutants.distributions import (
     CATEGORICAL,
@@ -13,9 +14,11 @@ from tests.mutants.distributions import (
 )
 from tests.mutants.divergence import K1, K2, K3
 from tests.mutants.gae import GAE
-from tests.mutants.groups import GROUP_NORMALIZED, LEAVE_ONE_OUT
+from tests.mutants.groups import GROUP_NORMALIZED, GROUP_SCALE, LEAVE_ONE_OUT
+from tests.mutants.micro_batches import MICRO_BATCHES
 from tests.mutants.moments import MOMENTS
 from tests.mutants.policy_gradient import POLICY_GRADIENT
+from tests.mutants.recipes import RECIPES
 from tests.mutants.reference import REFERENCE_K1, REFERENCE_K2, REFERENCE_K3
 from tests.mutants.returns import DISCOUNT_WEIGHTS, N_STEP, RETURNS, TOTAL_RETURNS
 from tests.mutants.subject import Subject
@@ -31,6 +34,7 @@ SUBJECTS: tuple[Subject, ...] = (
     VTRACE,
     LEAVE_ONE_OUT,
     GROUP_NORMALIZED,
+    GROUP_SCALE,
     POLICY_GRADIENT,
     SURROGATE,
     VALUE,
@@ -47,4 +51,7 @@ SUBJECTS: tuple[Subject, ...] = (
     NORMAL_ENTROPY,
     TANH_NORMAL,
     MOMENTS,
+    *RECIPES,
+    CHUNKS,
+    MICRO_BATCHES,
 )

@@ -95,6 +95,17 @@ def dual_clip_bounds_the_penalty_only(loss: Implementation) -> None:
         close(slope(loss, ratio, advantage, dual_clip=3.0), [pull])
 
 
+def a_higher_end_lets_gains_go_further(loss: Implementation) -> None:
+    for ratio, advantage, objective, pull in (
+        (1.25, 1.0, 1.25, -1.0),  # beyond 1 + ε, not beyond the higher end
+        (1.5, 1.0, 1.28, 0.0),
+        (0.79, -1.0, -0.8, 0.0),  # below 1 the range stays ε
+        (1.5, -1.0, -1.5, 1.0),
+    ):
+        close(at(loss, ratio, advantage, clip_range_high=0.28), -objective)
+        close(slope(loss, ratio, advantage, clip_range_high=0.28), [pull])
+
+
 def masked_rows_do_not_count(loss: Implementation) -> None:
     arrays = np.log([1.1, 9.0, 0.3, 0.9]), np.zeros(4), np.array([1.0, -9.0, -2.0, 3.0])
     rows = [tf.constant(array, tf.float32) for array in arrays]
@@ -117,12 +128,14 @@ def chosen(ratios: tf.Tensor, clipped: tf.Tensor, advantages: tf.Tensor) -> tf.T
     return tf.minimum(ratios * advantages, clipped * advantages)
 
 
-def on_the_logarithm(ratios: tf.Tensor, clip_range: float) -> tf.Tensor:
+def on_the_logarithm(ratios: tf.Tensor, clip_range: float, _: object) -> tf.Tensor:
     return tf.exp(tf.clip_by_value(tf.math.log(ratios), -clip_range, clip_range))
 
 
-def both_sides(ratios: tf.Tensor, clip_range: float) -> tf.Tensor:
-    return tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + clip_range)
+def both_sides(
+    ratios: tf.Tensor, clip_range: float, high: float | None = None
+) -> tf.Tensor:
+    return tf.clip_by_value(ratios, 1.0 - clip_range, 1.0 + (high or clip_range))
 
 
 def for_negative(gains: tf.Tensor, advantages: tf.Tensor, bound: float) -> tf.Tensor:
@@ -136,6 +149,7 @@ def wrong(
     advantages: tf.Tensor,
     *,
     clip_range: float | None,
+    clip_range_high: float | None = None,
     dual_clip: float | None = None,
     valid: Array | None = None,
     choose: Implementation = chosen,
@@ -152,7 +166,7 @@ def wrong(
     gains = ratios * advantages
     clip_range = always if clip_range is None else clip_range
     if clip_range is not None:
-        gains = choose(ratios, clip(ratios, clip_range), advantages)
+        gains = choose(ratios, clip(ratios, clip_range, clip_range_high), advantages)
     if dual_clip is not None:
         gains = dual(gains, advantages, dual_clip)
     return sign * tf.reduce_mean(gains if valid is None else gains[valid])
@@ -168,6 +182,7 @@ SURROGATE = Subject(
         outside_the_clip_only_the_penalty_pulls,
         without_a_clip_it_is_the_ratio,
         dual_clip_bounds_the_penalty_only,
+        a_higher_end_lets_gains_go_further,
         masked_rows_do_not_count,
         only_the_policy_has_a_gradient,
     ),
@@ -181,8 +196,18 @@ SURROGATE = Subject(
         "no minimum": partial(wrong, choose=lambda r, c, a: c * a),
         "not clipped": partial(wrong, choose=lambda r, c, a: r * a),
         "clipped on the logarithm": partial(wrong, clip=on_the_logarithm),
-        "clipped above only": partial(wrong, clip=lambda r, e: tf.minimum(r, 1.0 + e)),
-        "clipped below only": partial(wrong, clip=lambda r, e: tf.maximum(r, 1.0 - e)),
+        "clipped above only": partial(
+            wrong, clip=lambda r, e, h: tf.minimum(r, 1.0 + (h or e))
+        ),
+        "clipped below only": partial(
+            wrong, clip=lambda r, e, _: tf.maximum(r, 1.0 - e)
+        ),
+        "higher end ignored": partial(
+            wrong, clip=lambda r, e, _: tf.clip_by_value(r, 1.0 - e, 1.0 + e)
+        ),
+        "higher end below, too": partial(
+            wrong, clip=lambda r, e, h: both_sides(r, h or e)
+        ),
         "wrong sign": partial(wrong, sign=1.0),
         "gradient through old log-probs": partial(wrong, frozen=False),
         "clipped when it should not": partial(wrong, always=0.2),

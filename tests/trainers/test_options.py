@@ -183,7 +183,7 @@ class Scaled(Estimator):
     factor: float = 2.0
 
     def gains(self, estimates: Any, gamma: float) -> Any:
-        advantages, targets, _ = self.inner.gains(estimates, gamma)
+        advantages, targets, *_ = self.inner.gains(estimates, gamma)
         return kpg.advantages.Gains(self.factor * advantages, targets)
 
 

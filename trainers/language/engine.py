@@ -12,8 +12,11 @@ from typing_extensions import override
 from kpg.language.generation import TextGeneration
 from kpg.models.language.text_model import TextModel
 from kpg.trainers.acting.graph import Episodes
+from kpg.trainers.language import room
+from kpg.trainers.language.dynamic_sampling import with_spread
 from kpg.trainers.language.writing import GreedyWriter, TextEvaluator, Writer, Written
 from kpg.trainers.learning.outputs import log_probs_of
+from kpg.trainers.learning.replicas import fold_in
 from kpg.trainers.learning.training import Training
 from kpg.trainers.running.engine import HostedEngine
 from kpg.trainers.running.kinds import Kind
@@ -30,6 +33,7 @@ class TextEngine(HostedEngine):
 
     env: TextGeneration
     kind_of_writer: ClassVar[type[Writer]] = Writer
+    _rounds = 1
 
     def __init__(
         self, training: Training, env: TextGeneration, jit_compile: bool = False
@@ -42,6 +46,9 @@ class TextEngine(HostedEngine):
                 f"num_steps={num_steps}, max_new_tokens={env.max_new_tokens}"
             )
         super().__init__(training, env, jit_compile)
+        update = room.update_of(training, self.writer.prompt_tokens)
+        if update is not None:
+            room.check_room(update, room.free_memory())
 
     @override
     def compile(self, jit_compile: bool) -> None:
@@ -59,7 +66,7 @@ class TextEngine(HostedEngine):
     @override
     def collect(self, iteration: int, seed: Tensor) -> tuple[Trajectory, Episodes]:
         chosen = self.env.chosen(iteration)
-        written = self.writer.write(chosen, seed)
+        written = self._written(iteration, seed)
         trajectory = self._trajectory(written)
         if self._greedy is not None:
             rewards = self._greedy.rewards(chosen).T
@@ -71,6 +78,25 @@ class TextEngine(HostedEngine):
             )
         return trajectory, written.episodes
 
+    def _written(self, iteration: int, seed: Tensor) -> Written:
+        """Writes an iteration's texts, in one round or more."""
+        env, further = self.env, self.training.algorithm.needs.further_rounds
+
+        def write(number: int) -> Written:
+            own = fold_in(seed, number) if number else seed
+            return self.writer.write(env.chosen(iteration, number), own)
+
+        if env.group_size == 1:
+            return write(0)
+        found = with_spread(env.group_size, further, write)
+        env.task.measure(**found.measures(further))
+        self._rounds = found.rounds
+        return found.written
+
+    @override
+    def steps_taken(self) -> int:
+        return self._rounds * super().steps_taken()
+
     def _trajectory(self, written: Written) -> Trajectory:
         training, texts = self.training, written.completions
         first, state = training.policy.begin(written.prompts, written.lengths)
@@ -78,7 +104,7 @@ class TextEngine(HostedEngine):
         observations = tf.concat([first[np.newaxis], texts.tokens[:-1]], axis=0)
         # An episode ends with its last own token; others may have spoken before it.
         known = texts.valid.numpy()
-        terminated = tf.constant(known & (known[::-1].cumsum(0)[::-1] == 1))
+        last = known & (known[::-1].cumsum(0)[::-1] == 1)
         critic = training.critic
         own = critic is not None and critic is training.policy.critic
         return Trajectory(
@@ -86,8 +112,9 @@ class TextEngine(HostedEngine):
             actions=texts.tokens,
             log_probs=texts.log_probs,
             rewards=tf.constant(written.scores.total.T),
-            terminated=terminated,
-            truncated=tf.zeros_like(terminated),
+            terminated=tf.constant(last),
+            # Judged as it stands, which is why it counts as terminated all the same.
+            truncated=tf.constant(last & ~written.ended),
             # A completion that no reward scored teaches nothing.
             valid=texts.valid & written.scores.scored,
             next_observations=(),
@@ -105,7 +132,8 @@ class TextEngine(HostedEngine):
         def read_again(rows: Trajectory) -> Trajectory:
             # In half precision, reading a token with a cache or in a whole text differs
             # so much that the first ratio would not be 1.
-            read = tf.where(rows.valid, log_probs_of(policy, rows), 0.0)
+            now = log_probs_of(policy, rows, self.training.columns)
+            read = tf.where(rows.valid, now, 0.0)
             return rows._replace(log_probs=read, values=())
 
         again: Trajectory = self.strategy.run(read_again, (trajectory,))

@@ -100,9 +100,14 @@ class Talker(Writer):
             indices[rows], completions, *given, known=known, turns=columns["turns"]
         )
         scores.total[:] = credited(scores.total, said.own[rows])
-        lengths = said.prompt_lengths
-        counts = said.own[rows].sum(1)
-        return Written(said.prompts, lengths, said.completions(), counts, scores)
+        return Written(
+            said.prompts,
+            said.prompt_lengths,
+            said.completions(),
+            said.own[rows].sum(1),
+            scores,
+            np.array(columns["ended"]),
+        )
 
 
 class Transcript:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ class Written(NamedTuple):
 
     `prompts`, `[B, P]` int32, are padded on the right; `completions` are `[T, B]`;
     `lengths` and `counts`, `[B]`, are tokens of prompts and of completions with their
-    end.
+    end; `ended`, `[B]` bool, says which have one.
     """
 
     prompts: Array
@@ -33,6 +34,7 @@ class Written(NamedTuple):
     completions: Completions
     counts: Array
     scores: Evaluation
+    ended: Array
 
     @property
     def returns(self) -> Array:
@@ -72,6 +74,16 @@ class Writer:
         self.function = compiled(self.sampler.__call__, jit_compile)
 
     @property
+    def prompt_tokens(self) -> int:
+        """The tokens of the longest prompt."""
+        return int(self._prompts.shape[1])
+
+    def _room(self, longest: int) -> int:
+        """Returns to how many tokens a batch is padded; see `prompt_buckets`."""
+        step = math.ceil(self.prompt_tokens / self.env.prompt_buckets)
+        return min(self.prompt_tokens, math.ceil(longest / step) * step)
+
+    @property
     def _at_a_time(self) -> int:
         """The most tokens that one call writes."""
         return self.env.max_new_tokens
@@ -80,7 +92,8 @@ class Writer:
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None
     ) -> Written:
         """Completes the prompts at `[B]` indices; scores the first `wanted`."""
-        prompts, lengths = self._prompts[indices], self._lengths[indices]
+        lengths = self._lengths[indices]
+        prompts = self._prompts[indices, : self._room(int(lengths.max()))]
         completions = self.function(tf.constant(prompts), tf.constant(lengths), seed)
         indices = indices[:wanted]
         tokens = completions.tokens.numpy()
@@ -91,7 +104,8 @@ class Writer:
         given = [prompt[:length] for prompt, length in pairs][:wanted]
         texts = self.policy.texts(rows)
         scores = self.env.score(indices, texts, given, rows, ended)
-        return Written(prompts, lengths, completions, counts, scores)
+        ends = np.array(ended)
+        return Written(prompts, lengths, completions, counts, scores, ends)
 
 
 class GreedyWriter:

@@ -27,6 +27,8 @@ class Batch(NamedTuple):
         advantages: `[N]` float32.
         targets: `[N]` float32, what the critic should predict.
         weights: `[N]` float32, of the rows in the policy's loss; `None` is 1 for all.
+        episodes: `[N]` float32, see `kpg.advantages.Gains`; a minibatch's weights are
+            already divided by their mean.
         reference_log_probs: `[N]` float32, of the actions under the reference policy,
             or `None` if the loss does not need them.
         turns: What a learning partner did, a nest of `[N, ...]`, and its `[N]` float32
@@ -43,6 +45,7 @@ class Batch(NamedTuple):
     advantages: Tensor = None
     targets: Tensor = None
     weights: Tensor | None = None
+    episodes: Tensor | None = None
     reference_log_probs: Tensor | None = None
     turns: Nest = ()
 
@@ -59,6 +62,12 @@ def shuffled(
     else:
         rows = random.permutations(num_epochs, num_rows, seed)
     return tf.reshape(rows, [-1, minibatch_size])
+
+
+def size_of(batch: Batch) -> int:
+    """Returns the number of rows, or of sequences."""
+    axis = 0 if batch.resets is None else 1
+    return int(batch.log_probs.shape[axis])
 
 
 def take(batch: Batch, indices: Tensor) -> Batch:

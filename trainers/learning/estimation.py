@@ -13,7 +13,7 @@ from kpg.environments.partner import Partner
 from kpg.graph.compiling import for_gpu
 from kpg.graph.scan import scan
 from kpg.trainers.learning.batches import Batch
-from kpg.trainers.learning.outputs import log_probs_of
+from kpg.trainers.learning.outputs import by_columns, log_probs_of
 from kpg.trainers.learning.own_steps import side_by_side
 from kpg.trainers.learning.reference import Drift
 from kpg.trainers.learning.replicas import sum_up
@@ -66,10 +66,13 @@ class Estimation:
             actions=trajectory.actions,
             log_probs=trajectory.log_probs,
             values=values,
-            valid=trajectory.valid,
+            valid=trajectory.valid if gains.learned is None else gains.learned,
             resets=resets(trajectory) if self.training.recurrent else None,
             states=(trajectory.policy_state, state),
-            **gains._asdict(),
+            advantages=gains.advantages,
+            targets=gains.targets,
+            weights=gains.weights,
+            episodes=gains.episodes,
             reference_log_probs=in_loss,
             turns=trajectory.turns,
         )
@@ -103,7 +106,14 @@ class Estimation:
         values, states = trajectory.values, ()
         if isinstance(values, tuple):
             rows = (trajectory.observations, resets(trajectory))
-            if tf.nest.flatten(state):
+            if not tf.nest.flatten(trajectory.next_observations):
+                values = by_columns(
+                    lambda rows, state: critic.unroll(rows[0], state, rows[1])[0],
+                    rows,
+                    state,
+                    self.training.columns,
+                )
+            elif tf.nest.flatten(state):
                 values, states = critic.unroll(rows[0], state, rows[1])
             else:
                 values = self._in_pieces(
@@ -154,7 +164,8 @@ class Estimation:
 
     def _log_ratios(self, trajectory: Trajectory) -> Tensor:
         """Returns how much likelier the actions have become, `[T, B]` in nats."""
-        policy = log_probs_of(self.training.policy, trajectory) - trajectory.log_probs
+        now = log_probs_of(self.training.policy, trajectory, self.training.columns)
+        policy = now - trajectory.log_probs
         if self.training.partner is None:
             return policy
         turns, before = trajectory.turns

@@ -18,13 +18,14 @@ from kpg.trainers.algorithm import Iteration, Loss
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.estimation import Estimation, explained_by_all
 from kpg.trainers.learning.minibatches import (
+    GRADIENT_NORM,
     Descent,
     Objective,
     PolicyObjective,
     Taken,
     checked_loss,
 )
-from kpg.trainers.learning.outputs import output, outputs
+from kpg.trainers.learning.outputs import log_probs_now, outputs
 from kpg.trainers.learning.reference import Drift
 from kpg.trainers.learning.replicas import share, sum_up
 from kpg.trainers.learning.scaling import Scaling
@@ -64,9 +65,9 @@ class LearnedIteration(Iteration):
     @override
     def kl(self) -> Tensor:
         def divergence(batch: Batch) -> Tensor:
-            policy = self._training.policy
-            parameters = output(policy, batch, batch.states[0], training=False)
-            log_probs = policy.family.log_prob(parameters, batch.actions)
+            log_probs = log_probs_now(
+                self._training.policy, batch, self._training.columns
+            )
             return losses.approximate_kl(log_probs, batch.log_probs, valid=batch.valid)
 
         return self._mean(divergence)
@@ -103,7 +104,8 @@ class LearnedIteration(Iteration):
         window = (0, num_epochs * (rows // size))
         taken = descent.run(self._batch, orders, window, taken, self.progress)
         self._tally.add(descent.suspects, descent.faults(taken))
-        return descent.metrics(taken, unknown=float("nan"))
+        metrics = descent.metrics(taken, unknown=float("nan"))
+        return {k: own for k, own in metrics.items() if k != GRADIENT_NORM}
 
 
 @dataclasses.dataclass(eq=False)
@@ -161,7 +163,9 @@ class Learner:
         training, run = self.training, self.strategy.run
         reference, drift = training.reference, None
         if reference is not None:
-            drift = run(reference.drift, (trajectory,))
+            columns = training.columns
+            alike = training.alike(columns or self.num_envs)
+            drift = run(reference.drift, (trajectory, columns, alike))
         if training.partner is not None:
             trajectory = run(self.estimation.with_log_probs, (trajectory,))
         broken = sum_up(self.strategy, run(self._broken, (trajectory, drift)))
@@ -207,7 +211,7 @@ class Learner:
             **checked_loss("after", (tf.zeros([]), after))[1],
             **self._follow_drift(trajectory, drift, healthy),
             **self._taught(trajectory.valid),
-            "explained_variance": explained,
+            **({} if training.critic is None else {"explained_variance": explained}),
             IDLE: self.descent.idle(taken),
             **tally.metrics(),
             **dict(zip(BROKEN, tf.unstack(broken), strict=True)),

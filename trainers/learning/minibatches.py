@@ -17,8 +17,10 @@ from typing_extensions import override
 from kpg import losses, schedules
 from kpg.graph.compiling import aside, for_gpu, for_xla
 from kpg.graph.gradients import graph_keeps_gradients
-from kpg.trainers.learning.batches import Batch, take
-from kpg.trainers.learning.outputs import outputs
+from kpg.models.action_model import Entropies
+from kpg.trainers.learning.batches import Batch, size_of, take
+from kpg.trainers.learning.micro_batches import Gradients, in_turn
+from kpg.trainers.learning.outputs import judged
 from kpg.trainers.learning.replicas import all_sum, one_at_a_time, share, sum_up
 from kpg.trainers.learning.soundness import (
     Faults,
@@ -27,15 +29,18 @@ from kpg.trainers.learning.soundness import (
     global_norm,
     row,
     suspects,
+    total_norm,
 )
 from kpg.trainers.learning.training import Training
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Metrics, Tensor
 
 METRICS = ("loss", "policy_loss", "value_loss", "entropy")
+# Of all optimizers' gradients, before anything clips them.
+GRADIENT_NORM = "gradient_norm"
 # What kpg itself logs, or counts on the way to the logs.
 _RESERVED = (
-    *METRICS,
+    *(*METRICS, GRADIENT_NORM),
     *("explained_variance", "learning_rate", "valid_fraction"),
     *("reference_kl", "reference_kl_coef"),
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
@@ -94,7 +99,12 @@ class PolicyObjective(Objective):
     @override
     def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
         training, settings = self.training, self.settings
-        said = outputs(training.policy, training.critic, rows)
+        weighs = tf.is_tensor(settings.ent_coef) or settings.ent_coef > 0.0
+        known: Entropies = "learned" if weighs else "constant"
+        # A minibatch of all rows has them in their order: see `shuffled`.
+        whole = training.recurrent and training.minibatches()[1] == 1
+        alike = training.alike(size_of(rows)) if whole else 1
+        said = judged(training.policy, training.critic, rows, known, alike)
         entropy = losses.mean(said.entropies, rows.valid)
         policy_loss, metrics = self._policy_loss(said.log_probs, rows, progress)
         value_loss = tf.zeros([])
@@ -116,14 +126,21 @@ class PolicyObjective(Objective):
             kl = losses.approximate_kl(said.log_probs, rows.log_probs, valid=rows.valid)
             metrics = {**metrics, KL_METRIC: kl}
         parts = (loss, policy_loss, value_loss, entropy)
-        return loss, {**dict(zip(METRICS, parts, strict=True)), **metrics}
+        named = dict(zip(METRICS, parts, strict=True))
+        return loss, {name: named[name] for name in self.loss_names} | metrics
+
+    @property
+    def loss_names(self) -> list[str]:
+        """The members of `METRICS` that there are: no loss of a critic without one."""
+        without = self.training.critic is None
+        return [name for name in METRICS if not (without and name == "value_loss")]
 
     @override
     def metrics(self, rows: Batch) -> Metrics:
         own = self._policy_loss(rows.log_probs, rows, tf.zeros([]))[1]
         if self.training.algorithm.updates.target_kl is not None:
             own = {**own, KL_METRIC: tf.zeros([])}
-        return {**dict.fromkeys(METRICS, tf.zeros([])), **own}
+        return {**dict.fromkeys(self.loss_names, tf.zeros([])), **own}
 
     def _policy_loss(
         self, log_probs: Tensor, rows: Batch, progress: Tensor
@@ -133,7 +150,13 @@ class PolicyObjective(Objective):
         return checked_loss("policy_loss", found)
 
     def standardised(self, rows: Batch, weight: Tensor) -> Batch:
-        """Centres and scales advantages over all replicas; see `share` for `weight`."""
+        """Centres and scales advantages over all replicas; see `share` for `weight`.
+
+        Weights of rows that are shares of episodes become those of the minibatch.
+        """
+        if rows.weights is not None and rows.episodes is not None:
+            mean = all_sum(losses.mean(rows.episodes, rows.valid) * weight)
+            rows = rows._replace(weights=tf.math.divide_no_nan(rows.weights, mean))
         scaled = self.settings.normalize_advantages
         if not scaled and not self.training.algorithm.updates.center_advantages:
             return rows
@@ -197,7 +220,8 @@ class Descent:
     def _look(self, batch: Batch, orders: Tensor) -> None:
         """Finds the metrics' names, which the loop needs."""
         with contextlib.nullcontext() if tf.executing_eagerly() else aside():
-            self.names = tuple(self.objective.metrics(take(batch, orders[0])))
+            names = self.objective.metrics(take(batch, orders[0]))
+            self.names = (*names, GRADIENT_NORM)
 
     def run(
         self,
@@ -226,6 +250,7 @@ class Descent:
             sound = tf.math.is_finite(metrics[self.names.index(self.terms[-1])])
             for part in parts:
                 sound &= part.sound()
+            metrics = tf.concat([metrics, [total_norm(parts)]], axis=0)
             counted, faulty = sound & ~taken.stopped, ~sound & ~taken.stopped
             stop = tf.constant(False)
             if limit is not None:
@@ -313,18 +338,39 @@ class Descent:
         weight = share(rows.valid)
         if self.prepared is not None:
             rows = self.prepared(rows, weight)
+        size = self.training.micro_batch_size(int(orders.shape[1]))
+        if size == orders.shape[1]:
+            found, values = self._of_rows(rows, weight, progress)
+        else:
+            found, values = in_turn(
+                lambda part, own: self._of_rows(part, weight * own, progress),
+                rows,
+                size,
+                self.training.variables,
+                len(self._measured),
+            )
+        self._reached = [gradient is not None for gradient in found]
+        return [gradient for gradient in found if gradient is not None], values
+
+    @property
+    def _measured(self) -> tuple[str, ...]:
+        """The metrics that the objective returns."""
+        return self.names[:-1]
+
+    def _of_rows(
+        self, rows: Batch, weight: Tensor, progress: Tensor
+    ) -> tuple[Gradients, Tensor]:
+        """Returns the gradients of the rows' loss, and metrics, times a weight."""
         optimized = self.training.optimized
         with tf.GradientTape(persistent=len(optimized) > 1) as tape:
             loss, metrics = self.objective(rows, progress)
             loss = weight * loss
             scaled = [optimizer.scale_loss(loss) for optimizer, _ in optimized]
-        found: list[Tensor | None] = []
+        found: Gradients = []
         for own, (_, variables) in zip(scaled, optimized, strict=True):
             found += tape.gradient(own, variables)
-        self._reached = [gradient is not None for gradient in found]
-        gradients = [gradient for gradient in found if gradient is not None]
-        values = [metrics[name] for name in self.names]
-        return gradients, weight * tf.stack(values)
+        values = [metrics[name] for name in self._measured]
+        return found, weight * tf.stack(values)
 
     def _parts(self, gradients: list[Tensor]) -> list[Part]:
         """Splits the gradients by optimizer, without variables that have no effect."""

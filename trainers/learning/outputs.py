@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
+import tensorflow as tf
+
+from kpg.graph.scan import scan
+from kpg.models.action_model import Entropies, Judged
 from kpg.models.critic import Critic
 from kpg.models.policy import Policy
 from kpg.trainers.learning.batches import Batch
@@ -54,9 +60,96 @@ def output(
     return model.unroll(rows.observations, state, rows.resets, training=training)[0]
 
 
-def log_probs_of(policy: Policy, trajectory: Trajectory) -> Tensor:
-    """Returns `[T, B]` log-probabilities of a trajectory's actions, in nats."""
-    parameters, _ = policy.unroll(
-        trajectory.observations, trajectory.policy_state, resets(trajectory)
+def judged(
+    policy: Policy,
+    critic: Critic | None,
+    rows: Batch,
+    entropies: Entropies,
+    alike: int = 1,
+) -> Judged:
+    """Asks the models about rows, as training does, but not for the parameters.
+
+    Those of a language model are the largest table of all; see `ActionModel.judge`.
+    """
+    companion = None
+    if critic is not None and rows.resets is not None:
+        companion = critic if critic.trunk is policy.trunk else None
+    said = policy.judge(
+        rows.observations,
+        rows.actions,
+        rows.states[0],
+        rows.resets,
+        companion,
+        training=True,
+        entropies=entropies,
+        alike=alike,
     )
-    return policy.family.log_prob(parameters, trajectory.actions)
+    if critic is None or companion is not None:
+        return said
+    return said._replace(values=output(critic, rows, rows.states[1]))
+
+
+def log_probs_of(
+    policy: Policy,
+    trajectory: Trajectory,
+    at_a_time: int | None = None,
+    alike: int = 1,
+) -> Tensor:
+    """Returns `[T, B]` log-probabilities of a trajectory's actions, in nats.
+
+    `at_a_time` columns are looked at together, by default all; `alike` neighbours begin
+    alike, a divisor of them.
+    """
+    rows = (trajectory.observations, trajectory.actions, resets(trajectory))
+    return _log_probs(policy, rows, trajectory.policy_state, at_a_time, alike)
+
+
+def log_probs_now(policy: Policy, batch: Batch, at_a_time: int | None) -> Tensor:
+    """Returns those of a batch's rows as they are now; see `log_probs_of`."""
+    rows = (batch.observations, batch.actions, batch.resets)
+    return _log_probs(policy, rows, batch.states[0], at_a_time)
+
+
+def _log_probs(
+    policy: Policy, rows: Nest, state: Nest, at_a_time: int | None, alike: int = 1
+) -> Tensor:
+    def ask(rows: Nest, state: Nest) -> Tensor:
+        observations, actions, resets = rows
+        said = policy.judge(
+            observations, actions, state, resets, entropies="unknown", alike=alike
+        )
+        return said.log_probs
+
+    return by_columns(ask, rows, state, at_a_time)
+
+
+def by_columns(
+    ask: Callable[[Nest, Nest], Tensor],
+    rows: Nest,
+    states: Nest,
+    at_a_time: int | None,
+) -> Tensor:
+    """Returns `[T, B]` float32 answers about `[T, B, ...]`, some columns at a time.
+
+    `ask` gets rows and `states` of `[B, ...]` of as many columns, a divisor of B.
+    """
+    if at_a_time is None:
+        return ask(rows, states)
+    length, count = tf.nest.flatten(rows)[0].shape[:2]
+
+    def cut(part: Tensor, axis: int) -> Tensor:
+        shape = [*part.shape[:axis], -1, at_a_time, *part.shape[axis + 1 :]]
+        return tf.experimental.numpy.moveaxis(tf.reshape(part, shape), axis, 0)
+
+    pieces = (
+        tf.nest.map_structure(functools.partial(cut, axis=1), rows),
+        tf.nest.map_structure(functools.partial(cut, axis=0), states),
+    )
+    _, said = scan(
+        lambda none, piece: (none, ask(*piece)),
+        (),
+        pieces,
+        like=tf.TensorSpec([length, at_a_time]),
+        at_a_time=1,
+    )
+    return tf.reshape(tf.transpose(said, [1, 0, 2]), [length, count])

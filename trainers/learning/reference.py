@@ -44,6 +44,9 @@ class KL(Value):
         horizon: Episodes over which β follows the target; an iteration counts as one
             per environment. β changes by the relative error, clipped to ±20 %, times
             the iteration's part of the horizon. 10000 as in the paper's code.
+        dtype: "bfloat16" or "float16" keeps the reference's weights in half of the
+            memory, rounded, so that the drift does not begin at 0 exactly. Defaults to
+            `None`: as they are.
 
     Reference: Ziegler et al., "Fine-tuning language models from human preferences"
     (2019), section 2.2, https://arxiv.org/abs/1909.08593.
@@ -54,6 +57,7 @@ class KL(Value):
     inside: str = "reward"
     estimator: str | None = None
     horizon: int = 10_000
+    dtype: str | None = None
 
     def __post_init__(self) -> None:
         checks.positive("coef", self.coef)
@@ -61,6 +65,7 @@ class KL(Value):
         known = (None, *losses.KL_ESTIMATORS)
         checks.choice("estimator", self.estimator, known)
         checks.whole_number("horizon", self.horizon)
+        checks.choice("dtype", self.dtype, (None, "bfloat16", "float16"))
         if self.target is not None:
             checks.positive("target", self.target)
         elif self.horizon != type(self).horizon:
@@ -112,11 +117,15 @@ class Reference(keras.layers.Layer):
         self._changing: Callable[[], list[keras.Variable]] = lambda: changing
         self.kl = kl
         start = keras.initializers.Constant(kl.coef)
+
+        def kept_in(dtype: str) -> str:
+            return kl.dtype if kl.dtype is not None and dtype == "float32" else dtype
+
         weight = functools.partial(self.add_weight, trainable=False, autocast=False)
         self.coefficient = weight((), start, "float32", name="coefficient")
         self.chosen = weight((), "zeros", "int32", name="chosen")
         self.snapshot = [
-            weight(own.shape, "zeros", own.dtype, name=f"snapshot_{index}")
+            weight(own.shape, "zeros", kept_in(own.dtype), name=f"snapshot_{index}")
             for index, own in enumerate(self._changing())
         ]
         self.built = True
@@ -134,7 +143,8 @@ class Reference(keras.layers.Layer):
         self.chosen.assign(store["chosen"])
         rows = (self._places(), self.snapshot, self._changing())
         for place, copy, weight in zip(*rows, strict=True):
-            copy.assign(store[place] if place in store.keys() else weight)
+            known = store[place] if place in store.keys() else weight
+            copy.assign(tf.cast(tf.convert_to_tensor(known), copy.dtype))
 
     def _places(self) -> list[str]:
         """Returns the places of the changing weights among the policy's weights."""
@@ -167,11 +177,13 @@ class Reference(keras.layers.Layer):
                 )
         sources = {id(own): other for own, other in pairs}
         for copy, weight in zip(self.snapshot, self._changing(), strict=True):
-            copy.assign(tf.convert_to_tensor(sources[id(weight)]))
+            copy.assign(tf.cast(sources[id(weight)], copy.dtype))
         self.chosen.assign(1)
 
-    def drift(self, trajectory: Trajectory) -> Drift:
-        """Returns the drift of a trajectory; builds graph."""
+    def drift(
+        self, trajectory: Trajectory, at_a_time: int | None = None, alike: int = 1
+    ) -> Drift:
+        """Returns the drift of a trajectory; builds graph; see `log_probs_of`."""
         policy = self._policy()
         known = {id(weight) for weight in self._changing()}
         for weight in policy.trainable_variables:
@@ -182,7 +194,7 @@ class Reference(keras.layers.Layer):
                     f"Received: {weight.path}"
                 )
         with self._in_place():
-            log_probs = log_probs_of(policy, trajectory)
+            log_probs = log_probs_of(policy, trajectory, at_a_time, alike)
         log_ratios = log_probs - trajectory.log_probs
         if trajectory.valid is not None:
             log_ratios = tf.where(trajectory.valid, log_ratios, 0.0)
@@ -190,8 +202,8 @@ class Reference(keras.layers.Layer):
 
     def _in_place(self) -> keras.StatelessScope:
         """Makes the policy's layers use the copies instead of their weights."""
-        copies = [tf.convert_to_tensor(copy) for copy in self.snapshot]
-        return keras.StatelessScope(list(zip(self._changing(), copies, strict=True)))
+        pairs = zip(self._changing(), self.snapshot, strict=True)
+        return keras.StatelessScope([(own, tf.cast(c, own.dtype)) for own, c in pairs])
 
     def charged(self, trajectory: Trajectory, drift: Drift) -> Trajectory:
         """Subtracts β · k from the rewards."""

@@ -105,6 +105,16 @@ def global_norm(gradients: Sequence[Gradient]) -> Tensor:
     return tf.sqrt(tf.reduce_sum(tf.square(tf.concat(parts, axis=0))))
 
 
+def total_norm(parts: Sequence[Part]) -> Tensor:
+    """Returns the norm of all parts' gradients together, without their loss scales.
+
+    It is 0 where one overflowed, since the optimizer then takes no step.
+    """
+    norms = [part.norm / part.optimizer.scale_loss(1.0) for part in parts]
+    norm = norms[0] if len(norms) == 1 else tf.norm(tf.stack(norms))
+    return tf.where(tf.math.is_finite(norm), norm, 0.0)
+
+
 def row(
     losses: Tensor, parts: Sequence[Part], variables: Sequence[keras.Variable]
 ) -> Tensor:

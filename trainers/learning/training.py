@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -113,6 +114,29 @@ class Training(NamedTuple):
                 f"{replicas} replicas"
             )
         return size
+
+    @property
+    def columns(self) -> int | None:
+        """How many texts or fragments are looked at together; `None` is all."""
+        return self.settings.micro_batch_size if self.recurrent else None
+
+    def alike(self, columns: int) -> int:
+        """Returns how many neighbours of so many columns begin alike, in their order.
+
+        They are of one group, all of it or a part.
+        """
+        return math.gcd(self.group_size or 1, columns)
+
+    def micro_batch_size(self, rows: int) -> int:
+        """Returns how many of a replica's minibatch are learned from at a time."""
+        size = self.settings.micro_batch_size
+        if size is not None and rows % size:
+            what = "texts or fragments" if self.recurrent else "rows"
+            raise ValueError(
+                "`micro_batch_size` must divide a minibatch on each replica, here "
+                f"{rows} {what}. Received: micro_batch_size={size}"
+            )
+        return size or rows
 
     def minibatches(self) -> tuple[int, int]:
         """Returns the epochs of an iteration and the minibatches of an epoch."""

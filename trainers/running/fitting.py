@@ -26,13 +26,15 @@ from kpg.trainers.running import memory
 from kpg.trainers.running.checkpoints import Checkpoint
 from kpg.trainers.running.compilation import Pace
 from kpg.trainers.running.engine import Engine
+from kpg.trainers.running.progress_bar import ProgressBar
 from kpg.types import Logs
 
 Callbacks: TypeAlias = (
     "keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None"
 )
 
-_VALIDATED = ("return", "return_std", "length")
+# What an evaluation returns besides numbers that are logged.
+_NOT_LOGGED = ("episodes", "cut", "returns")
 
 
 class EpochLog:
@@ -108,10 +110,11 @@ def callback_list(
     for callback in given:
         if not isinstance(callback, keras.callbacks.Callback):
             checks.refuse("callbacks", "must be `keras.callbacks.Callback`s", callback)
+    if verbose != 0:
+        given = [*given, ProgressBar()]  # in which Keras sees its own
     return keras.callbacks.CallbackList(
         given,
         add_history=add_history,
-        add_progbar=verbose != 0,
         verbose=verbose,
         epochs=epochs,
         steps=steps,
@@ -121,7 +124,7 @@ def callback_list(
 
 def logs_of(result: dict[str, Any]) -> Logs:
     """Returns what callbacks see of an evaluation."""
-    return {name: float(result[name]) for name in _VALIDATED}
+    return {k: float(own) for k, own in result.items() if k not in _NOT_LOGGED}
 
 
 class Fitting:

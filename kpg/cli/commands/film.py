@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from kpg import films
@@ -17,6 +18,8 @@ def run(options: argparse.Namespace) -> CommandResult:
     run, path = Run(options.run), films.check_name(Path(options.output))
     id = run.settings()["env"]
     run.model_file(options.model)
+    # Else SDL, which draws classic control, looks for a display and says it has none.
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     env = films.Filmed(kind_of(id).stage(id, "rgb_array"), options.width)
     try:
         measured = playing.play_run(env, run, options)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from kpg.cli import (
-    algorithms,
     comparing,
     episode_statistics,
     plots,
@@ -25,6 +24,7 @@ from kpg.cli import (
     threads,
 )
 from kpg.cli.command_result import CommandResult, usage_errors
+from kpg.cli.judging import Judge
 from kpg.cli.kind import Seeds, kind_of
 from kpg.cli.preset import Preset
 from kpg.cli.quiet_tensorflow import import_tensorflow
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from kpg.trainers.trainer import Trainer
 
 _EPOCHS = 50
-_FINAL_EPISODES = 100
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -84,7 +83,7 @@ def run(options: argparse.Namespace) -> CommandResult:
             parts = build(chosen, seeds, float(options.worker_deadline))
     if not parts.trainer.is_chief:
         return _assist(parts, chosen, found, seeds, options)
-    values, exit_code = _train(parts, chosen, found, options, seed)
+    values, exit_code = _train(parts, chosen, found, options, seed, Judge())
     return CommandResult(values, _in_words(values), exit_code)
 
 
@@ -94,6 +93,7 @@ def _train(
     found: Run | None,
     options: argparse.Namespace,
     seed: int,
+    judge: Judge,
 ) -> tuple[Config, int]:
     """Trains and measures; returns what is written as the result, and the exit code."""
     started = time.perf_counter() if options.seeds > 1 else options.started
@@ -111,7 +111,7 @@ def _train(
     plots.learning_curve(curve, metrics, title=title, threshold=threshold)
     values = _timings(chosen, seed, parts.trainer) | report
     if stopped_by is None:
-        values |= _verdict(run, chosen, seeds.final, threshold)
+        values |= judge.verdict(run, chosen, seeds.final, threshold)
     values["wall_seconds"] = time.perf_counter() - started
     values["run"] = str(run.directory)
     runs.write_json(run.result_file, values)
@@ -123,8 +123,9 @@ def _train(
 def _several(options: argparse.Namespace, chosen: Preset, first: int) -> CommandResult:
     """Trains a run for each of several seeds, one after the other."""
     done: list[Config] = []
+    judge = Judge()
     for seed, parts in _turns(chosen, range(first, first + options.seeds)):
-        values, code = _train(parts, chosen, None, options, seed)
+        values, code = _train(parts, chosen, None, options, seed, judge)
         done.append(values)
         if code:  # the last run may have no epoch to compare
             return CommandResult(values, _in_words(values), code)
@@ -337,14 +338,6 @@ def _timings(chosen: Preset, seed: int, trainer: Trainer) -> Config:
         "return_mean": None,
         "solved": None,
     }
-
-
-def _verdict(run: Run, chosen: Preset, seed: int, threshold: float | None) -> Config:
-    """Measures the best model on episodes that had no part in choosing it."""
-    best, fields = algorithms.load(run), dataclasses.asdict(chosen)
-    measured = kind_of(chosen.env).measure(best, fields, _FINAL_EPISODES, seed)
-    solved = None if threshold is None else measured["return_mean"] >= threshold
-    return measured | {"interrupted": False, "solved": solved, "threshold": threshold}
 
 
 def _in_words(values: Config) -> str:

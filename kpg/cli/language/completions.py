@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TextIO
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 import keras
 from typing_extensions import override
 
 from kpg.cli.recording import Progress
 from kpg.cli.runs import Run
-from kpg.language.rewards.weighted import evaluate
 from kpg.types import Logs
 
 if TYPE_CHECKING:
     from kpg.language.generation import TextGeneration
+    from kpg.language.task import Judged
 
 _SHOWN = 3  # completions of an epoch in the log; the file has all
 _LONGEST_SHOWN = 60  # characters of a completion
 
 
-class Judged(NamedTuple):
-    """A completion and its rewards by name."""
-
-    prompt: str
-    completion: str
-    rewards: dict[str, float]
-
-    def in_one_line(self) -> str:
-        """Shortens it to one line."""
-        text = self.completion
-        if len(text) > _LONGEST_SHOWN:
-            text = f"{text[:_LONGEST_SHOWN]}…"
-        rewards = "  ".join(f"{name} {one:.2f}" for name, one in self.rewards.items())
-        return f"  {self.prompt!r} → {text!r}  {rewards}"
-
-
-def judged(env: TextGeneration) -> list[Judged]:
-    """Returns a text task's latest completions."""
-    if env.completed is None:
-        return []
-    reward = env.task.reward
-    sums = evaluate(reward.rewards, reward.weights, *env.completed).sums()
-    pairs = zip(env.completed.prompts, env.completed.completions, strict=True)
-    return [
-        Judged(*pair, {name: float(values[row]) for name, values in sums.items()})
-        for row, pair in enumerate(pairs)
-    ]
+def in_one_line(row: Judged) -> str:
+    """Shortens a completion and its rewards to one line."""
+    text = row.completion
+    if len(text) > _LONGEST_SHOWN:
+        text = f"{text[:_LONGEST_SHOWN]}…"
+    rewards = "  ".join(f"{name} {one:.2f}" for name, one in row.rewards.items())
+    return f"  {row.prompt!r} → {text!r}  {rewards}"
 
 
 class CompletionRecorder(keras.callbacks.Callback):
@@ -58,7 +38,7 @@ class CompletionRecorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """See `keras.callbacks.Callback.on_epoch_end`."""
-        rows = judged(self.env)
+        rows = self.env.task.judged()
         self.run.append_completions(
             {"epoch": epoch + 1} | row._asdict() for row in rows
         )
@@ -90,7 +70,7 @@ class TextProgress(Progress):
 
     @override
     def notes(self) -> list[str]:
-        return [row.in_one_line() for row in judged(self.env)[:_SHOWN]]
+        return [in_one_line(row) for row in self.env.task.judged()[:_SHOWN]]
 
     @override
     def speed(self) -> str:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _PACKAGE = "kpg.cli.language"
 _PREFIX = "text:"
+# Baselines that need groups, and how many completions of a prompt these have.
+_COMPARING = ("group_normalized", "leave_one_out")
+_GROUP = 8
 
 
 class Texts(Kind):
@@ -58,10 +61,17 @@ class Texts(Kind):
     def further_settings(
         self, chosen: Preset, known: Sequence[str], settings: Config
     ) -> Config:
-        """A completion has as many tokens as in the task's first entry."""
-        if "num_steps" in chosen.trainer:
-            return {}
-        return {"num_steps": self.load(chosen.env).trainer["num_steps"]}
+        """A completion has as many tokens as in the task's first entry.
+
+        What compares groups has some, if neither task nor user says how large.
+        """
+        more: Config = {}
+        if "num_steps" not in chosen.trainer:
+            more["num_steps"] = self.load(chosen.env).trainer["num_steps"]
+        baseline = settings.get("baseline", chosen.trainer.get("baseline"))
+        if baseline in _COMPARING and chosen.task.get("group_size", 1) < 2:
+            more["group_size"] = _GROUP
+        return more
 
     @override
     def build(self, chosen: Preset, seeds: Seeds) -> tuple[Trainer, Environment]:
@@ -90,8 +100,9 @@ class Texts(Kind):
         prompts, _ = policy.padded(env.prompts)
         policy.check_room(prompts.shape[1], env.max_new_tokens)
         trainer = algorithms.find(chosen.algorithm)
-        made = trainer(policy, policy.critic, seed=seeds.trainer, **chosen.trainer)
-        return made, env
+        needed = trainer.settings_class.make(chosen.trainer).uses_critic
+        critic = policy.critic if needed else None
+        return trainer(policy, critic, seed=seeds.trainer, **chosen.trainer), env
 
     @override
     def evaluation(self, chosen: Config, episodes: int, seed: int) -> Environment:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, TypeAlias
@@ -11,6 +13,7 @@ import tensorflow as tf
 from keras.layers import Layer
 from typing_extensions import override
 
+from kpg.graph.gradients import recomputed
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.decoder import Decoder, Read
 from kpg.models.language.decoding.tables import Put, put, sizes, widened
@@ -104,12 +107,43 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         features = self.backbone.layer_norm(hidden[:, 0])
         return features, LayerCache(keys, values, cache.slot + 1, places)
 
+    def continued(
+        self,
+        prompts: Tensor,
+        lengths: Tensor,
+        tokens: Tensor,
+        copies: int,
+        remat: bool = False,
+    ) -> Tensor:
+        """Returns features `[B, L, F]` behind tokens `[B, L]` that go on with prompts.
+
+        Each of the prompts, `[B / copies, P]` of `[B / copies]` tokens, is read once
+        for as many neighbouring rows. With `remat`, a layer's gradient computes the
+        layer again.
+        """
+        room = tf.range(sizes(prompts)[1])[tf.newaxis]
+        known = tf.where(room < lengths[:, tf.newaxis], room + 1, 0)
+        _, *read = self._through(prompts, room, known, remat=remat)
+        keys, values, known, lengths = tf.nest.map_structure(
+            lambda part: tf.repeat(part, copies, axis=0), (*read, known, lengths)
+        )
+        own = lengths[:, tf.newaxis] + tf.range(sizes(tokens)[1])
+        cache = LayerCache(keys, values, tf.constant(0), known)
+        places = tf.concat([known, own + 1], axis=1)
+        behind = copy.copy(self)
+        behind.write = lambda table, update, slot, axis: tf.concat(
+            [table, update], axis
+        )
+        hidden, *_ = behind._through(tokens, own, places, cache, remat)
+        return self.backbone.layer_norm(hidden)
+
     def _through(
         self,
         tokens: Tensor,
         own: Tensor,
         places: Tensor,
         cache: LayerCache | None = None,
+        remat: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Takes tokens at their own places through all layers.
 
@@ -118,15 +152,35 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         hidden, turned = self.embedded(tokens, own)
         caches: list[tuple[Tensor, Tensor]] = []
         for index, layer in enumerate(self.backbone.transformer_layers):
-            queries, keys, values = self.projections(layer, hidden, turned)
-            if cache is not None:
-                keys = self.write(cache.keys[index], keys, cache.slot, 2)
-                values = self.write(cache.values[index], values, cache.slot, 2)
-            seen = self._seen(layer, own + 1, places)
-            hidden = self.merged(layer, hidden, _mixed(queries, keys, values, seen))
-            caches.append((keys, values))
+            past = () if cache is None else (cache.keys[index], cache.values[index])
+            slot = None if cache is None else cache.slot
+            read = functools.partial(
+                self._layer, layer, turned, self._seen(layer, own + 1, places), slot
+            )
+            if remat:
+                hidden, *pair = recomputed(read, [hidden, *past], layer.variables)
+            else:
+                hidden, *pair = read(hidden, *past)
+            caches.append((pair[0], pair[1]))
         all_keys, all_values = zip(*caches, strict=True)
         return hidden, all_keys, all_values
+
+    def _layer(
+        self,
+        layer: Layer,
+        turned: Nest,
+        seen: Tensor,
+        slot: Tensor | None,
+        hidden: Tensor,
+        *past: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns a layer's features, and its keys and values behind those before."""
+        queries, keys, values = self.projections(layer, hidden, turned)
+        if past and slot is not None:
+            keys = self.write(past[0], keys, slot, 2)
+            values = self.write(past[1], values, slot, 2)
+        mixed = _mixed(queries, keys, values, seen)
+        return self.merged(layer, hidden, mixed), keys, values
 
     def _seen(self, layer: Layer, own: Tensor, places: Tensor) -> Tensor:
         """Returns bool `[B, L, S]`: the slots that tokens at their own places see."""

@@ -16,6 +16,7 @@ from kpg.distributions import TruncatedFamily
 from kpg.models import CausalLMPolicy
 from kpg.models.language.language_policy import adds_start_token
 from kpg.models.player import Player
+from tests.judging import V, assert_same, judged
 from tests.texts import (
     Begun,
     Letters,
@@ -250,3 +251,8 @@ def test_it_does_not_act_by_hand_but_writes() -> None:
     for call in calls:
         with pytest.raises(ValueError, match=r"generate\(prompts\)`. Received: Causal"):
             call()
+
+
+def test_texts_that_begin_alike_are_judged_as_if_read_apart() -> None:
+    made = policy("abcde", gpt2(V, num_layers=2), temperature=0.8)
+    assert_same(judged(made, alike=2), judged(made), atol=1e-5)

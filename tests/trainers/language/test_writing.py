@@ -41,6 +41,19 @@ def test_only_those_that_are_wanted_are_scored() -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+def test_short_prompts_are_padded_to_a_shorter_length() -> None:
+    env = task([vowels], prompt_buckets=3)  # of 2, 4 and 5 tokens
+    writer = Writer(env, small_policy("abc"), jit_compile=False)
+    assert writer.prompt_tokens == 5
+    for longest, indices in ((2, [0] * 6), (2, [0, 1] * 3), (5, [0, 2] * 3)):
+        written = writer.write(np.array(indices), SEED)
+        assert written.prompts.shape == (6, longest)
+        assert written.prompts[0, :2].tolist() == [3, 2]
+    with pytest.raises(ValueError, match="prompt_buckets.*Received: .*0"):
+        task(prompt_buckets=0)
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_the_greedy_writer_leaves_no_trace() -> None:
     made, env = small_policy("abc"), task([remainder], group_size=2)
     writer = Writer(env, made, jit_compile=False)

@@ -31,6 +31,7 @@ LOGS = {
     "loss",
     "policy_loss",
     "value_loss",
+    "gradient_norm",
     "entropy",
     "explained_variance",
     "learning_rate",
@@ -134,7 +135,7 @@ def test_reinforce_without_a_critic(make_trainer: Make) -> None:
     trainer = kpg.trainers.REINFORCE(policy, num_steps=500, seed=0)
     trainer.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
     history = trainer.fit(env, epochs=4, steps_per_epoch=5, verbose=0).history
-    assert history["value_loss"] == [0.0] * 4
+    assert not {"value_loss", "explained_variance"} & set(history)
     assert history["return"][-1] > 1.2 * history["return"][0]
     # One episode of each copy and iteration is learned from, and no other is logged.
     assert history["episodes"] == [20] * 4

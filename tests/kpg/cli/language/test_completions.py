@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from kpg.cli.language.completions import CompletionRecorder, TextProgress, judged
+from kpg.cli.language.completions import CompletionRecorder, TextProgress
 from kpg.cli.runs import Run
 from kpg.environments import TextGeneration
 
@@ -20,7 +20,7 @@ def vowels(prompts: Sequence[str], completions: Sequence[str]) -> list[float | N
 def completed() -> TextGeneration:
     """A text task with an iteration behind it."""
     task = TextGeneration(["x", "y"], rewards=[vowels], max_new_tokens=80, num_envs=2)
-    assert judged(task) == []
+    assert task.task.judged() == []
     rows = [np.array([2], np.int32)] * 2
     task.score(np.array([1, 0]), ["a" * 70, "?\n"], rows, rows, [True, False])
     return task

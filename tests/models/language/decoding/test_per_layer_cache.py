@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.llama import LlamaDecoder
+from tests.judging import V
 from tests.texts import gpt2, llama, padded, policy
 
 PROMPTS = [[2, 3, 3], [4]]
@@ -46,3 +50,33 @@ def test_a_window_hides_what_is_older() -> None:
         layer.sliding_window = 1
     features, _ = LlamaDecoder(trunk).start(texts, lengths, 1)
     np.testing.assert_allclose(features[0], features[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["GPT2", "Mistral"])
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_prompt_is_read_once_for_all_that_go_on(family: str, remat: bool) -> None:
+    """Values and gradients are those of whole texts, whatever pads the prompts."""
+    if family == "GPT2":
+        decoder: Any = GPT2Decoder(policy("abcde", gpt2(V, num_layers=2)).trunk)
+    else:
+        lm = llama(V, "Mistral", num_layers=2, sliding_window=3)
+        decoder = LlamaDecoder(policy("abcde", lm).trunk)
+    trunk = decoder.trunk
+    prompts, lengths = tf.constant([[2, 3, 3], [4, 0, 0]]), tf.constant([3, 1])
+    tokens = tf.constant([[2, 3], [5, 2], [3, 3], [6, 2]])
+    state = tf.repeat(prompts, 2, axis=0), tf.repeat(lengths, 2)
+    weights = [own.value for own in trunk.trainable_variables]
+    found = []
+    for shared in (True, False):
+        with tf.GradientTape() as tape:
+            if shared:
+                features = decoder.continued(prompts, lengths, tokens, 2, remat)
+            else:
+                features = trunk.unroll(tf.transpose(tokens), state)[0]
+                features = tf.transpose(features, [1, 0, 2])
+            total = tf.reduce_sum(tf.sin(features))
+        zero = tf.UnconnectedGradients.ZERO
+        parts = tape.gradient(total, weights, unconnected_gradients=zero)
+        found.append([features, *map(tf.convert_to_tensor, parts)])
+    for ours, want in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, want, rtol=1e-4, atol=1e-5)

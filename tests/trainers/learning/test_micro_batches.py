@@ -1,0 +1,94 @@
+"""Steps in micro-batches are the steps of whole minibatches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kpg
+from kpg.trainers import KL
+from tests.fragments import collected, fragment, learn, values_of
+from tests.text_training import make_trainer as text_trainer
+from tests.text_training import remainder, small_policy, task
+
+GROUPS: dict[str, Any] = {
+    "returns": "total",
+    "baseline": "group_normalized",
+    "normalize_advantages": False,
+}
+DRIFT = {"reference": KL(0.1, inside="loss")}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "rows": ("REINFORCE", {**GROUPS, **DRIFT}),
+    "episodes": ("REINFORCE", {**GROUPS, "loss_normalization": "episodes"}),
+    "constant": ("REINFORCE", {**GROUPS, "loss_normalization": "constant"}),
+    "ActorCritic": ("ActorCritic", {"ent_coef": 0.1, "reference": KL(0.1)}),
+    "PPO": ("PPO", {"minibatch_size": 12, "num_epochs": 2, "ent_coef": 0.1, **DRIFT}),
+}
+
+
+def step(made: Any, rows: Any, algorithm: str, settings: Any, size: int | None) -> Any:
+    """Returns the weights after an iteration, and its metrics; undoes it."""
+    trainer = text_trainer(made, algorithm, micro_batch_size=size, **settings)
+    if trainer.reference is not None:
+        trainer.set_reference()
+        # The policy has moved on from its reference.
+        noise = np.random.default_rng(3)
+        for weight in made.trainable_variables:
+            weight.assign_add(noise.normal(0.0, 0.05, weight.shape))
+    start = values_of(trainer.learned_variables())
+    _, metrics = learn(trainer, rows, num_envs=8)
+    after = values_of(trainer.learned_variables())
+    for weight, value in zip(trainer.learned_variables(), start, strict=True):
+        weight.assign(value)
+    assert any(not np.array_equal(*pair) for pair in zip(start, after, strict=True))
+    return after, metrics
+
+
+SLOW = ("episodes", "constant", "ActorCritic")
+ONE_OF_EACH = [
+    pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else [])
+    for case in CASES
+]
+
+
+@pytest.mark.parametrize("case", ONE_OF_EACH)
+@pytest.mark.usefixtures("one_by_one")
+def test_a_step_on_texts_is_that_of_the_whole(case: str) -> None:
+    algorithm, settings = CASES[case]
+    made = small_policy("abc")
+    env = task([remainder], num_envs=8, group_size=4)
+    rows, _ = collected(text_trainer(made, algorithm, **settings), env)
+    results = []
+    for size in (None, 2):
+        start = values_of(made.trainable_variables)
+        results.append(step(made, rows, algorithm, settings, size))
+        for weight, value in zip(made.trainable_variables, start, strict=True):
+            weight.assign(value)
+    (weights, metrics), *others = results
+    for other, numbers in others:
+        for ours, want in zip(other, weights, strict=True):
+            np.testing.assert_allclose(ours, want, rtol=1e-5, atol=1e-6)
+        assert numbers == pytest.approx(metrics, rel=1e-4, abs=1e-6)
+
+
+def test_a_step_in_an_environment_is_that_of_the_whole(make_trainer: Any) -> None:
+    results = []
+    for size in (None, 3):
+        trainer = make_trainer(
+            "PPO", num_steps=6, minibatch_size=12, micro_batch_size=size
+        )
+        learn(trainer, fragment(trainer.policy, masked=True))
+        results.append(values_of(trainer.learned_variables()))
+    for ours, want in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_minibatch_must_be_divisible() -> None:
+    made = small_policy("abc")
+    wrong = text_trainer(made, "REINFORCE", micro_batch_size=4)
+    with pytest.raises(ValueError, match=r"divide a minibatch.*6 texts.*Received"):
+        wrong.fit(task(), steps_per_epoch=1, verbose=0)
+    with pytest.raises(ValueError, match="micro_batch_size.*Received: .*0"):
+        kpg.trainers.REINFORCE(made, micro_batch_size=0)

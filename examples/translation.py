@@ -1,12 +1,12 @@
 """Dates in French, by rewards: `python examples/translation.py`.
 
 A tiny BART reads a date in English, in one of several forms, and writes it in French:
-"Saturday, the 1st of March 2025" becomes "samedi 1er mars 2025". A short supervised
-start teaches it most of the words, and it is then rewarded for how well its own
-translations agree with the right ones. What counts are dates that it never saw. The
-exit code is 0 if, with each seed, their ROUGE-L and the share of right ones are better
-than after the supervised start, and than those of the English dates as they are.
-Everything works offline.
+"Saturday, the 1st of March 2025" becomes "samedi 1er mars 2025". Most of the
+translations that it is taught leave out the day of the week, "le 1er mars 2025", and so
+does it. It is then rewarded for how well its own translations agree with whole ones.
+What counts are dates that it never saw. The exit code is 0 if, with each seed, their
+ROUGE-L and the share of right ones are better than after the supervised start, and than
+those of the English dates as they are. Everything works offline.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ MONTHS = ["janvier", "février", "mars", "avril", "mai", "juin", "juillet", "ao�
 MONTHS += ["septembre", "octobre", "novembre", "décembre"]
 YEARS = (1990, 2030)
 TAUGHT, HELD_OUT = 2000, 400
+WHOLE = 0.3  # of the translations that are taught
 MAX_TOKENS = 12
 GROUP_SIZE = 4
 NUM_ENVS = 64
@@ -80,6 +81,15 @@ def in_french(date: datetime.date) -> str:
     """Returns a date as it is written in French."""
     number = "1er" if date.day == 1 else date.day
     return f"{DAYS[date.weekday()]} {number} {MONTHS[date.month - 1]} {date.year}"
+
+
+def lessons(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """Returns what is taught: translations most of which leave something out."""
+    whole = np.random.default_rng(seed).random(len(pairs)) < WHOLE
+    return [
+        (english, french if all_of_it else f"le {french.partition(' ')[2]}")
+        for (english, french), all_of_it in zip(pairs, whole, strict=True)
+    ]
 
 
 def right(
@@ -146,9 +156,10 @@ def train(seed: int, epochs: int, iterations: int) -> bool:
     taught, new = dates()
     nothing = compared([english for english, _ in new], new)
     show(f"seed {seed}, as it is", nothing, start)
-    policy = make_policy(taught, seed)
+    given = lessons(taught, seed)
+    policy = make_policy(given, seed)
     kpg.models.pretrain(
-        policy, taught, epochs=epochs, learning_rate=2e-3, seed=seed, verbose=2
+        policy, given, epochs=epochs, learning_rate=2e-3, seed=seed, verbose=2
     )
     supervised = measure(policy, new)
     show("supervised start", supervised, start)
@@ -180,7 +191,7 @@ def show(name: str, scores: Scores, start: float) -> None:
     print(f"{line}{time.monotonic() - start:>6.0f} s", flush=True)
 
 
-def main(seeds: Sequence[int] = (0,), epochs: int = 6, iterations: int = 100) -> int:
+def main(seeds: Sequence[int] = (0,), epochs: int = 6, iterations: int = 60) -> int:
     """Trains a model for each seed; returns the exit code."""
     better = [train(seed, epochs, iterations) for seed in seeds]
     print(f"Both scores rose with {sum(better)} of {len(better)} seeds.")
@@ -190,6 +201,6 @@ def main(seeds: Sequence[int] = (0,), epochs: int = 6, iterations: int = 100) ->
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="0 alone")
-    parser.add_argument("--iterations", type=int, default=100, help="of rewards")
+    parser.add_argument("--iterations", type=int, default=60, help="of rewards")
     options = parser.parse_args()
     sys.exit(main(options.seeds, iterations=options.iterations))

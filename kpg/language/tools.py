@@ -16,14 +16,14 @@ Tool: TypeAlias = Callable[..., object]
 class Tools:
     """Functions that a policy can call by name, for `kpg.environments.Conversation`.
 
-    A call stands between `opening` and `closing`, as `add(2, b=3)` or as
-    `{"name": "add", "arguments": {"a": 2, "b": 3}}`. Its arguments are literals of
-    Python or JSON; nothing else is evaluated. Of several calls in a turn the first is
-    answered, by the tool's result in place of the braces of `answer`.
+    A call stands between `opening` and `closing`, or the end of the turn, as
+    `add(2, b=3)` or as `{"name": "add", "arguments": {"a": 2, "b": 3}}`. Its arguments
+    are literals of Python or JSON; nothing else is evaluated. Of several calls in a
+    turn the first is answered, by the tool's result in place of the braces of `answer`.
 
-    What the policy does wrong is answered by `error`: a call without an end, one that
-    cannot be read, an unknown name, and a tool that raises, with its message. Look at
-    the column `turns` in a reward, or at `env.completed`, to see how often.
+    What the policy does wrong is answered by `error`: a call that cannot be read, an
+    unknown name, and a tool that raises, with its message. Look at the column `turns`
+    in a reward, or at `env.completed`, to see how often.
 
     Args:
         functions: At least one, each with a name of its own; it returns text, a number
@@ -71,10 +71,8 @@ class Tools:
         _, opened, rest = turn.partition(self.opening)
         if not opened:
             return None
-        call, closed, _ = rest.partition(self.closing)
+        call = rest.partition(self.closing)[0]
         try:
-            if not closed:
-                raise ValueError(f"no {self.closing} behind the call")
             name, positional, named = _read(call.strip())
             if name not in self._functions:
                 raise ValueError(f"no tool {name!r}")

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -140,88 +139,79 @@ class TestSentiment:
         assert result.returncode == 0, result.stdout[-2000:]
 
 
-OLD = ["Thou art [the] man", "He saith unto them", "And it was so.", "I say unto you"]
-NEW = ["You are the man", "He says to them", "It was so.", "I tell you"]
-
-
-def translation(verses: list[str]) -> Any:
-    """Returns what a package of a translation holds; verse 3 is in the old one only."""
-    return types.SimpleNamespace(
-        verse_start_indices={number: 0 for number in range(len(verses))},
-        get_scripture=lambda number: f" {verses[number]}\n",
-    )
-
-
-class TestModernEnglish:
+class TestTranslation:
     __test__ = (ROOT / "setup.py").is_file()
 
-    def test_verses_are_those_of_both_in_one_line(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        example = load("modern_english")
-        texts = {example.OLD: OLD, example.NEW: [*NEW[:2], "So"]}
-        for package, verses in texts.items():
-            module: Any = types.ModuleType(f"{package}.plain_text_readers_bible")
-            module.bible = translation(verses)
-            monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
-            monkeypatch.setitem(sys.modules, module.__name__, module)
-        assert example.verses() == [
-            ("Thou art the man", "You are the man"),
-            ("He saith unto them", "He says to them"),
+    def test_dates_are_right_and_new_ones_are_new(self) -> None:
+        example = load("translation")
+        taught, new = example.dates()
+        assert len(new) == example.HELD_OUT and len(taught) == example.TAUGHT
+        assert not {french for _, french in taught} & {french for _, french in new}
+        date = example.datetime.date(2025, 3, 1)
+        forms = [example.in_english(date, form) for form in range(4)]
+        assert forms == [
+            "Saturday, March 1, 2025",
+            "Saturday, the 1st of March 2025",
+            "Sat 1 Mar 2025",
+            "March 1st, 2025 (Saturday)",
         ]
-
-    def test_says_what_to_install(self) -> None:
-        with pytest.raises(ImportError, match=r"kpg\[examples\]"):
-            load("modern_english").bible("no_such_translation")
-
-    def test_no_verse_is_learned_and_held_out(self) -> None:
-        example = load("modern_english")
-        pairs = [(f"old {number % 90}", f"new {number}") for number in range(100)]
-        data = example.divided(pairs)
-        held_out, learned = (
-            {old for old, _ in part} for part in (data.held_out, data.learned)
-        )
-        assert len(data.held_out) == len(held_out) >= 9
-        assert not held_out & learned
-        assert len(held_out | learned) == 90
-        assert example.divided(pairs) == data
-
-    def test_long_verses_are_left_out(self) -> None:
-        example = load("modern_english")
-        tokenizer = kpg.text.ByteTokenizer()
-        pairs = [("a" * 24, "b"), ("a" * 25, "b"), ("a", "b" * 25)]
-        assert example.within(pairs, tokenizer) == [("a" * 24 + "\n", "b")]
+        assert example.in_french(date) == "samedi 1er mars 2025"
+        teens = [example.datetime.date(2025, 8, day) for day in (3, 12, 22)]
+        nths = [example.in_english(day, 1).split()[2] for day in teens]
+        assert nths == ["3rd", "12th", "22nd"]
 
     @pytest.mark.slow
-    def test_a_short_run_compares_before_and_after(
+    def test_a_short_run_compares_with_doing_nothing(
         self,
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
         one_by_one: None,
     ) -> None:
-        example = load("modern_english")
-        monkeypatch.setattr(example, "NUM_ENVS", 8)
-        monkeypatch.setattr(example, "MAX_TOKENS", 12)
-        monkeypatch.setattr(example, "HIDDEN_DIM", 8)
-        monkeypatch.setattr(example, "JIT_COMPILE", False)
-        monkeypatch.setattr(example, "CONTROL_EPOCHS", 1)
-        pairs = [
-            (f"{old} {name}", f"{new} {name}")
-            for old, new in zip(OLD, NEW, strict=True)
-            for name in ("Adam", "Eve", "Abel")
-        ]
-        code = example.main([3], epochs=1, iterations=1, control=True, pairs=pairs)
+        example = load("translation")
+        for name, size in (("TAUGHT", 16), ("HELD_OUT", 4), ("NUM_ENVS", 8)):
+            monkeypatch.setattr(example, name, size)
+        code = example.main([3], epochs=1, iterations=1)
         printed = capsys.readouterr().out
-        found = re.findall(rf"^(\D+)(?:\d+ \D+)?{FIGURE}{FIGURE}$", printed, re.M)
-        assert len(found) == 4
-        start, rewarded = ([float(figure) for figure in row[1:]] for row in found[1:3])
-        rose = rewarded[0] > start[0] and rewarded[1] > start[1]
-        assert rose or code == 1
+        found = re.findall(rf"^(.+?) +ROUGE-L{FIGURE}  right{FIGURE}%", printed, re.M)
+        assert [row[0] for row in found] == [
+            "seed 3, as it is",
+            "supervised start",
+            "1 iterations",
+        ]
+        assert float(found[0][2]) == 0.0
         assert f"Both scores rose with {1 - code} of 1 seeds." in printed
 
-    def test_better_means_both(self) -> None:
-        example = load("modern_english")
-        start, up = example.Scores(0.5, 0.3), example.Scores(0.6, 0.4)
-        assert example.Outcome(start, up, None).better
-        for worse in (start, example.Scores(0.6, 0.3), example.Scores(0.4, 0.4)):
-            assert not example.Outcome(start, worse, None).better
+
+class TestCalculator:
+    __test__ = (ROOT / "setup.py").is_file()
+
+    def test_what_is_taught_can_be_said(self) -> None:
+        example = load("calculator")
+        known, new = example.products()
+        assert not {*known} & {*new} and len(known) == example.TAUGHT
+        env, codec = example.make_env(known, 0), kpg.text.Codec(example.Signs())
+        answered = 0
+        for prompt, said in example.lessons(known[:50], 0):
+            call = env.tools.answer(said)
+            room = env.max_turn_tokens
+            if call is not None:
+                answered += 1
+                assert call == dict(known)[prompt]
+                assert len(codec.encode([call])[0]) <= env.max_reply_tokens
+            assert len(codec.encode([said])[0]) < room  # and the end
+            assert codec.decode(codec.encode([said])) == [said]
+        assert 20 < answered < 40
+
+    def test_only_the_last_turn_is_an_answer(self) -> None:
+        example = load("calculator")
+        turns = [["408"], ["[mul(12,34)]", "408", "408"], ["[mul(12,34)]", "408", "4"]]
+        references = ["408"] * 3
+        assert example.right([], [], turns, references) == [1.0, 1.0, 0.0]
+        assert example.called([], [], turns) == [0.0, 1.0, 1.0]
+
+    @pytest.mark.slow
+    def test_it_learns_to_call_in_three_minutes(self) -> None:
+        result = run("calculator")
+        assert result.returncode == 0, result.stdout[-2000:]
+        last = re.findall(rf"{FIGURE}% right{FIGURE}% called", result.stdout)[-1]
+        assert float(last[1]) > 90.0

@@ -32,7 +32,7 @@ def tools(**options: Any) -> Tools:
         ("1 + 2 is three", None),
         ("[add(1, 2)]", "=3"),
         ("so [ add(a=1, b=-2) ] and [add(5)]", "=-1"),
-        ("[add(5)", "!no ] behind the call"),
+        ("[add(5)", "=6"),
         ('[{"name": "add", "arguments": {"a": 2, "b": 3}}]', "=5"),
         ('[{"name": "add", "arguments": {"c": 2}}]', "!add() got an unexpected"),
         ('[{"name": 1}]', "!no tool '1'"),

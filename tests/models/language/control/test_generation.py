@@ -325,6 +325,30 @@ def test_a_policy_learns_to_steer(algorithm: str, settings: dict[str, Any]) -> N
     assert after > 0.8 > before + 0.2
 
 
+@pytest.mark.slow
+def test_a_small_transformer_writes_what_a_seq2seq_model_finds_likely() -> None:
+    made = seq2seq.policy("abc")
+    weights = [weight.numpy() for weight in made.weights]
+    env = generation(
+        made,
+        rewards=[kpg.rewards.ExecutorLogLikelihood(made)],
+        control="token",
+        num_envs=32,
+        jit_compile=True,
+    )
+    memory = kpg.models.Transformer(16, T)
+    trainer = kpg.trainers.ActorCritic(
+        *models(env, memory=memory), num_steps=T, gamma=1.0, advantage="td_error"
+    )
+    trainer.compile(keras.optimizers.Adam(0.01), jit_compile=False)
+    before = trainer.evaluate(env, episodes=128, deterministic=False)["return"]
+    trainer.fit(env, steps_per_epoch=80, verbose=0)
+    after = trainer.evaluate(env, episodes=128, deterministic=False)["return"]
+    assert after > before + 2.0  # nats a text
+    for new, old in zip(made.weights, weights, strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
 def counted(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
     return [np.arange(1, len(ids) + 1) for ids in completion_ids]
 

@@ -76,10 +76,9 @@ def test_what_follows_a_prompt_is_a_target(build: Any) -> None:
     for _ in range(2):
         want = []
         for row, (first, length) in enumerate(zip(prompts, lengths, strict=True)):
-            given, written = texts[row, :first], texts[row, first:length]
-            want.append(
-                seq2seq.read_by(made, given.tolist(), [*written.tolist(), 0])[-1]
-            )
+            given = texts[row, :first].tolist()
+            written = texts[row, first:length].tolist()
+            want.append(seq2seq.read_by(made, given, [*written, 0])[-1])
         np.testing.assert_allclose(made.trunk.logits(features), want, atol=1e-4)
         whole = made.trunk.behind(*map(tf.constant, (texts, lengths, prompts)))
         np.testing.assert_allclose(made.trunk.logits(whole), want, atol=1e-4)

@@ -80,21 +80,32 @@ class Sampler:
 
         zeros = tf.zeros([steps, batch_size])
         pads = tf.fill([steps, batch_size], self._pad)
-        start = _Loop(
+        first, *later = self.decoder.stages(self.new_tokens)
+        loop = _Loop(
             tf.constant(0),
-            *self.decoder.start(prompts, lengths, self.new_tokens),
+            *self.decoder.start(prompts, lengths, first),
             self.policy.ending.start(batch_size),
             self._seen(prompts, lengths),
             tf.ones([batch_size], tf.bool),
             Completions(pads, zeros, zeros, tf.cast(zeros, tf.bool)),
         )
+        bound = steps - sum(later)
+        loop = self._written(loop, bound, prompts, lengths, offsets, seeds)
+        for more in later:
+            loop = loop._replace(cache=self.decoder.grown(loop.cache, more))
+            bound += more
+            loop = self._written(loop, bound, prompts, lengths, offsets, seeds)
+        return self._aligned(loop.tables, offsets)
+
+    def _written(self, loop: _Loop, bound: int | Tensor, *given: Tensor) -> _Loop:
+        """Takes steps until every text has ended, at most up to a bound."""
         (last,) = tf.while_loop(
-            lambda loop: tf.reduce_any(loop.writing),
-            lambda loop: (self._step(loop, prompts, lengths, offsets, seeds),),
-            (start,),
-            maximum_iterations=steps,
+            lambda loop: (loop.step < bound) & tf.reduce_any(loop.writing),
+            lambda loop: (self._step(loop, *given),),
+            (loop,),
         )
-        return self._aligned(last.tables, offsets)
+        written: _Loop = last
+        return written
 
     def _step(
         self,

@@ -16,7 +16,13 @@ import kpg
 from kpg.environments import FunctionalEnv, GraphEnvironment
 from kpg.graph.compiling import building_for_device, compiled
 from kpg.trainers.learning.replicas import split
-from kpg.trainers.learning.soundness import columns, culprit, global_norm
+from kpg.trainers.learning.soundness import (
+    Part,
+    columns,
+    culprit,
+    global_norm,
+    total_norm,
+)
 from tests.fragments import B, T, fragment, learn, learner_of, values_of
 
 pytestmark = pytest.mark.usefixtures("one_by_one")
@@ -277,6 +283,18 @@ def test_the_global_norm_is_that_of_all_numbers_together(xla: bool) -> None:
 def test_the_global_norm_counts_the_rows_of_sparse_gradients() -> None:
     rows = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([0, 7]))
     np.testing.assert_allclose(global_norm([rows, tf.constant(12.0)]), 13.0)
+
+
+def test_the_norm_of_all_optimizers_is_without_their_scales() -> None:
+    sgd = keras.optimizers.SGD
+    parts = [
+        Part(sgd(0.1), [], [], tf.constant(3.0)),
+        Part(sgd(0.1, loss_scale_factor=8.0), [], [], tf.constant(32.0)),
+    ]
+    np.testing.assert_allclose(total_norm(parts[:1]), 3.0)
+    np.testing.assert_allclose(total_norm(parts), 5.0)
+    overflowed = parts[0]._replace(norm=tf.constant(np.inf))
+    assert total_norm([overflowed]) == 0.0
 
 
 def test_a_broken_gradient_has_no_norm() -> None:

@@ -188,7 +188,7 @@ def of_paper(
     name: str,
     paper: Callable[[Array], float],
     own: Implementation,
-    mutants: dict[str, Implementation],
+    mutants: dict[str, dict[str, Any]],
     at: Array = NEW,
 ) -> Subject:
     """Returns a subject that a paper's formula defines, by value and by gradient."""

@@ -119,7 +119,7 @@ class PolicyObjective(Objective):
             kl = losses.approximate_kl(said.log_probs, rows.log_probs, valid=rows.valid)
             metrics = {**metrics, KL_METRIC: kl}
         parts = (loss, policy_loss, value_loss, entropy)
-        named = dict(zip(METRICS, parts, strict=True))
+        named: Metrics = dict(zip(METRICS, parts, strict=True))
         return loss, {name: named[name] for name in self.loss_names} | metrics
 
     @property

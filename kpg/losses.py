@@ -281,6 +281,10 @@ def _check_clip_range(
         return
     if clip_range is None:
         checks.refuse("clip_range_high", "has no effect with clip_range=None", high)
-    if not tf.is_tensor(high) and not tf.is_tensor(clip_range) and high < clip_range:
+    if (
+        not tf.is_tensor(high)
+        and not tf.is_tensor(clip_range)
+        and not high >= clip_range
+    ):
         wanted = f"must be at least clip_range={clip_range}"
         checks.refuse("clip_range_high", wanted, high)

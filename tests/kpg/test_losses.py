@@ -154,6 +154,33 @@ def test_dual_clip_out_of_range_is_refused(dual_clip: float) -> None:
         )
 
 
+@pytest.mark.parametrize("high", [0.1, -1.0, float("nan")])
+def test_the_higher_end_is_not_below_the_other(high: float) -> None:
+    rows: Any = ([0.0], [0.0], [1.0])
+    with pytest.raises(ValueError, match="must be at least clip_range=0.2. Received"):
+        kpg.losses.clipped_surrogate(*rows, clip_range=0.2, clip_range_high=high)
+    with pytest.raises(ValueError, match="`clip_range_high` has no effect with"):
+        kpg.losses.clipped_surrogate(*rows, clip_range=None, clip_range_high=0.3)
+
+
+def test_a_sequence_has_one_ratio_and_each_step_its_gradient() -> None:
+    rows = tf.constant([[1.0, 5.0], [2.0, np.nan], [-6.0, np.inf]])
+    valid = tf.constant([[True, True], [True, False], [True, False]])
+    with tf.GradientTape() as tape:
+        tape.watch(rows)
+        found = kpg.losses.sequence_log_ratios(rows, valid)
+        total = tf.reduce_sum(found * tf.constant([[1.0, 2.0], [3.0, 0.0], [5.0, 0.0]]))
+    np.testing.assert_allclose(found[:, 0], [-1.0] * 3, rtol=1e-6)
+    np.testing.assert_allclose(found[:, 1], [5.0] * 3)
+    np.testing.assert_allclose(
+        tape.gradient(total, rows), [[1.0, 2.0], [3.0, 0.0], [5.0, 0.0]]
+    )
+    whole = kpg.losses.sequence_log_ratios(tf.constant([[1.0], [2.0]]))
+    np.testing.assert_allclose(whole, [[1.5], [1.5]])
+    nothing = kpg.losses.sequence_log_ratios(rows, tf.zeros_like(valid))
+    np.testing.assert_array_equal(nothing, np.zeros([3, 2]))
+
+
 def test_a_scheduled_clip_range_may_reach_zero() -> None:
     found = kpg.losses.clipped_surrogate(
         [0.0], [0.0], [2.0], clip_range=tf.constant(0.0)

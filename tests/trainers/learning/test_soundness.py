@@ -16,7 +16,13 @@ import kpg
 from kpg.environments import FunctionalEnv, GraphEnvironment
 from kpg.graph.compiling import building_for_device, compiled
 from kpg.trainers.learning.replicas import split
-from kpg.trainers.learning.soundness import columns, culprit, global_norm
+from kpg.trainers.learning.soundness import (
+    Part,
+    columns,
+    culprit,
+    global_norm,
+    total_norm,
+)
 from tests.fragments import B, T, fragment, learn, learner_of, values_of
 
 pytestmark = pytest.mark.usefixtures("one_by_one")
@@ -272,6 +278,18 @@ def test_the_global_norm_is_that_of_all_numbers_together(xla: bool) -> None:
     expected = np.linalg.norm(np.concatenate([array.reshape(-1) for array in arrays]))
     norm = tf.function(global_norm, jit_compile=xla)([tf.constant(a) for a in arrays])
     np.testing.assert_allclose(norm, expected, rtol=1e-5)
+
+
+def test_the_norm_of_all_optimizers_is_without_their_scales() -> None:
+    sgd = keras.optimizers.SGD
+    parts = [
+        Part(sgd(0.1), [], [], tf.constant(3.0)),
+        Part(sgd(0.1, loss_scale_factor=8.0), [], [], tf.constant(32.0)),
+    ]
+    np.testing.assert_allclose(total_norm(parts[:1]), 3.0)
+    np.testing.assert_allclose(total_norm(parts), 5.0)
+    overflowed = parts[0]._replace(norm=tf.constant(np.inf))
+    assert total_norm([overflowed]) == 0.0
 
 
 def test_a_broken_gradient_has_no_norm() -> None:

@@ -99,10 +99,10 @@ def recomputed(
                 tape.watch(again)
                 results = tf.nest.flatten(call(again))
             none = tf.UnconnectedGradients.ZERO
-            found: list[Tensor] = tape.gradient(
+            gradients: list[Tensor] = tape.gradient(
                 results, again, outer, unconnected_gradients=none
             )
-            return found
+            return gradients
 
         return call(tensors), backward
 

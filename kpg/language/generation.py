@@ -46,10 +46,9 @@ class TextGeneration(Environment):
             rows; baselines that compare a group take it from here. Defaults to 1.
         num_envs: B completions an iteration, whole groups. Defaults to 32.
         reward_weights: A number for each reward. Defaults to 1 each.
-        prompt_buckets: To how many lengths prompts are padded, ≥ 1: of equal steps up
-            to the longest prompt's, the least that a batch fits into. Each is compiled
-            once, when first met. Defaults to 1: all batches are as long as the longest
-            prompt.
+        prompt_buckets: To how many lengths prompts are padded, ≥ 1, in equal steps up
+            to the longest prompt's; a batch gets the least that it fits into. Each is
+            compiled when first met. Defaults to 1, that of the longest prompt.
         columns: More lists that the rewards may ask for by name, one value for each
             prompt. Defaults to none.
         seed: Seed of the order of the prompts. Defaults to 0.

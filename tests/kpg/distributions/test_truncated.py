@@ -45,8 +45,8 @@ def sorted_cut(
     kept = np.zeros(N, bool)
     kept[order] = True
     whole = np.exp(row - row.max())
-    likely: np.ndarray = whole / whole.sum() >= min_p * (whole / whole.sum()).max()
-    return kept & likely
+    least = min_p * (whole / whole.sum()).max()
+    return np.asarray(kept & (whole / whole.sum() >= least))
 
 
 @pytest.mark.parametrize("cut", CUTS)

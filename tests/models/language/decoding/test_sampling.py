@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from typing import Any
@@ -129,6 +130,26 @@ def test_penalties_and_stop_strings_are_in_the_distribution(kind: Any) -> None:
     log_probs = made.family.log_prob(parameters, written.tokens).numpy()
     valid = written.valid
     np.testing.assert_allclose(written.log_probs[valid], log_probs[valid], atol=1e-5)
+
+
+def test_all_texts_that_can_be_written_share_the_probability() -> None:
+    how: dict[str, Any] = {"repetition_penalty": 1.7, "stop": ["ab", "c"]}
+    made = policy("abc", gpt2(5), end_tokens=[0], **how)
+    words = set()
+    for word in itertools.product(range(5), repeat=3):
+        ends = [
+            made.ending.ended(np.array(word[:size], np.int32)) for size in (1, 2, 3)
+        ]
+        words.add(word[: ends.index(True) + 1] if True in ends else word)
+    assert len(words) < 125 and (2, 3) in words and (4,) in words
+    table, counts = padded(sorted(words))
+    prompts = np.tile(np.array([[3, 2]], np.int32), [len(table), 1])
+    first, state = made.begin(prompts, np.full(len(table), 2, np.int32))
+    observations = np.concatenate([first[np.newaxis], table.T[:-1]])
+    parameters, _ = made.unroll(observations, state, np.zeros(table.T.shape, bool))
+    log_probs = made.family.log_prob(parameters, table.T).numpy()
+    log_probs[np.arange(3)[:, np.newaxis] >= counts] = 0.0
+    np.testing.assert_allclose(np.exp(log_probs.sum(0)).sum(), 1.0, atol=1e-5)
 
 
 @pytest.mark.slow

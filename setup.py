@@ -60,6 +60,8 @@ TEXT = [
 
 GGUF = ["gguf>=0.17"]
 
+CHAT = ["jinja2>=3.1"]
+
 ONNX = ["tf2onnx>=1.16", "onnx>=1.16", "onnxruntime>=1.18"]
 
 # Health checks and reflection of gRPC, and an HTTP server for REST and metrics.
@@ -88,6 +90,7 @@ EXTRAS = {
     "envpool": ["envpool>=1.2"],
     "mujoco": ["gymnasium[mujoco]"],
     # ... to train on, to read, to write ...
+    "chat": CHAT,
     "gguf": GGUF,
     "gpu": ["tensorflow[and-cuda]>=2.18"],
     "onnx": ONNX,

@@ -357,7 +357,7 @@ WORKS = {
             32,
             prompt_tokens=32,
             new_tokens=64,
-            chunks=3,
+            chunks=2,
             vocabulary_size=50257,
             num_layers=12,
             num_heads=12,
@@ -366,8 +366,8 @@ WORKS = {
             group_size=8,
             learning_rate=1e-3,
         ),
-        learned=0.25,
-        tolerance=0.05,
+        learned=0.24,  # two steps cannot show more than that nothing broke
+        tolerance=0.03,
     ),
 }
 

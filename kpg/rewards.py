@@ -7,8 +7,12 @@ each of its tokens, or None for one that cannot be scored.
 
 from kpg.language.rewards.bleu import Bleu as Bleu
 from kpg.language.rewards.checking import check_columns as check_columns
+from kpg.language.rewards.coherence import Coherence as Coherence
+from kpg.language.rewards.concurrent import Concurrent as Concurrent
 from kpg.language.rewards.grammar import Grammar as Grammar
 from kpg.language.rewards.grammar import bleu_and_grammar as bleu_and_grammar
+from kpg.language.rewards.judgement import Judge as Judge
+from kpg.language.rewards.judgement import Judgement as Judgement
 from kpg.language.rewards.length import MissingEnd as MissingEnd
 from kpg.language.rewards.length import SoftOverlong as SoftOverlong
 from kpg.language.rewards.length import TargetLength as TargetLength

@@ -9,6 +9,7 @@ from kpg.models.critic import RecurrentCritic as RecurrentCritic
 from kpg.models.language.causal_lm_policy import CausalLMPolicy as CausalLMPolicy
 from kpg.models.language.critic import LanguageCritic as LanguageCritic
 from kpg.models.language.pretraining import pretrain as pretrain
+from kpg.models.language.reward_model import RewardModel as RewardModel
 from kpg.models.language.seq2seq_policy import Seq2SeqLMPolicy as Seq2SeqLMPolicy
 from kpg.models.memory import GRU as GRU
 from kpg.models.memory import LSTM as LSTM

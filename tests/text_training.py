@@ -42,8 +42,9 @@ def make_trainer(made: Any, algorithm: str, **settings: Any) -> Any:
     return trainer
 
 
-def small_policy(letters: str = "a") -> CausalLMPolicy:
-    return policy(letters, gpt2(2 + len(letters), num_layers=1, hidden_dim=8))
+def small_policy(letters: str = "a", **options: Any) -> CausalLMPolicy:
+    model = gpt2(2 + len(letters), num_layers=1, hidden_dim=8)
+    return policy(letters, model, **options)
 
 
 def vowels(prompts: Any, completions: Any) -> list[float]:

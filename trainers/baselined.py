@@ -61,6 +61,9 @@ def episode_shares(valid: Tensor, normalization: str, num_steps: int) -> Tensor:
 class Baselined(Trainer):
     """A trainer that may subtract a `kpg.advantages.Baseline` from returns."""
 
+    # What makes the algorithm learn from fragments of episodes instead.
+    fragments = "give a critic and no baseline"
+
     @property
     def baseline(self) -> Baseline | None:
         """What is subtracted from the returns, if anything is."""
@@ -87,9 +90,6 @@ class Baselined(Trainer):
                 f"or {self.fragments}. Received: num_steps={num_steps}, "
                 f"max_episode_steps={limit}"
             )
-
-    # What makes the algorithm learn from fragments of episodes instead.
-    fragments = "give a critic and no baseline"
 
     def _check_groups(
         self, baseline: GroupBaseline, env: Environment, replicas: int

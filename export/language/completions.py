@@ -121,10 +121,12 @@ class _Writer:
             self._policy, count, deterministic, self._decoder, temperature, put_anywhere
         )
         completions = sampler(*self._read(prompts, count), seed)
-        end = int(self._policy.tokenizer.end_token_id)
-        rows = tf.transpose(completions.tokens)
-        kept = tf.transpose(completions.valid) & (rows != end)
+        ending, rows = self._policy.ending, tf.transpose(completions.tokens)
+        kept = tf.transpose(completions.valid)
+        for end in ending.tokens:
+            kept &= rows != end
         texts = self._policy.codec.texts_of(tf.ragged.boolean_mask(rows, kept))
+        texts = ending.cut_in_graph(texts)
         # A token can be part of a character, and a reply in JSON must be text.
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         return {

@@ -31,11 +31,12 @@ _OWNERS: dict[str, tuple[str, ...]] = {
     "Task": ("cli/language/task.py:Task",),
 }
 # These follow from the task, or cannot be written on a command line; a byte tokenizer
-# has no start token and no special ones.
+# has no start token, one end, no special ones and no template.
 _NOT_SETTINGS = {
     *("self", "env", "policy", "trainer", "task", "executor", "name", "backbone"),
     *("observation_space", "action_space", "seed", "vocabulary_size", "causal_lm"),
-    *("tokenizer", "add_start_token", "special_tokens"),
+    *("tokenizer", "add_start_token", "special_tokens", "end_tokens"),
+    "chat_template",
 }
 # Arguments of options that may be written flat, and others that are explained where
 # they end up.
@@ -64,6 +65,7 @@ _ELSEWHERE = {
     "log_std_init": f"{_NORMAL}.log_std_init",
     "top_k": f"{_TRUNCATED}.top_k",
     "top_p": f"{_TRUNCATED}.top_p",
+    "min_p": f"{_TRUNCATED}.min_p",
 }
 _ROOT = Path(__file__).parents[1]
 _SEE = re.compile(r"See `[\w.]+`(?:[.;] ?|$)")

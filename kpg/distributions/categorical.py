@@ -26,10 +26,42 @@ from kpg.types import Array, Space
 if TYPE_CHECKING:
     from tensorflow_probability.distributions import Distribution
 
+# Noise for each of fewer choices takes no time that can be measured.
+MANY = 512
+
 
 def gumbel(shape: random.Shape, seed: tf.Tensor) -> tf.Tensor:
     """Draws finite float32 Gumbel noise, `-log(-log u)`, from a stateless seed."""
     return -tf.math.log(-tf.math.log(random.uniform(shape, seed)))
+
+
+def drawn_of_many(logits: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws a choice `[...]` int32 of n, by noise for 2 √n of them.
+
+    First a block of neighbours is drawn, by the sum of their probabilities, then one of
+    the block: the largest of log p + Gumbel noise each time, as among all n at once.
+
+    Args:
+        logits: `[..., n]` float32, n known.
+        seed: A stateless seed, `[2]` int32.
+    """
+    count = int(logits.shape[-1])
+    width = math.ceil(math.sqrt(count))
+    blocks = -(-count // width)
+    odds = tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
+    shape, rank = tf.shape(logits)[:-1], len(logits.shape)
+
+    def table(values: tf.Tensor, filler: float) -> tf.Tensor:
+        behind = [[0, 0]] * (rank - 1) + [[0, blocks * width - count]]
+        whole = tf.pad(values, behind, constant_values=filler)
+        return tf.reshape(whole, tf.concat([shape, [blocks, width]], axis=0))
+
+    noise = gumbel(tf.concat([shape, [blocks + width]], axis=0), seed)
+    weights = tf.math.log(tf.reduce_sum(table(odds, 0.0), axis=-1))
+    block = tf.argmax(weights + noise[..., :blocks], axis=-1, output_type=tf.int32)
+    row = tf.gather(table(logits, -math.inf), block, batch_dims=rank - 1)
+    place = tf.argmax(row + noise[..., blocks:], axis=-1, output_type=tf.int32)
+    return block * width + place
 
 
 @functools.cache
@@ -94,6 +126,8 @@ class ChoicesFamily(Family):
     @override
     def sample(self, parameters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         logits = self._logits(parameters)
+        if logits.shape[-1] is not None and logits.shape[-1] >= MANY:
+            return drawn_of_many(logits, seed)
         noise = gumbel(tf.shape(logits), seed)
         return tf.argmax(logits + noise, axis=-1, output_type=tf.int32)
 

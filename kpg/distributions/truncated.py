@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import gymnasium as gym
@@ -18,17 +19,21 @@ class TruncatedFamily(CategoricalFamily):
 
     First the `top_k` most likely choices are kept, then of these the fewest whose
     probability is at least `top_p`; equally likely choices are kept or cut together.
+    Of what is left stay those with at least `min_p` times the highest probability.
     Every method is about what remains, renormalised. Only `log_prob` counts the action
     it is asked about as kept, so that ratios to an earlier policy stay finite and a
     gradient can bring the action back. Numbers out of range are a `ValueError`.
 
     Reference: Fan et al. (2018), https://arxiv.org/abs/1805.04833, for top-k; Holtzman
-    et al. (2020), https://arxiv.org/abs/1904.09751, for top-p.
+    et al. (2020), https://arxiv.org/abs/1904.09751, for top-p; Nguyen et al. (2024),
+    https://arxiv.org/abs/2407.01082, for min-p.
 
     Args:
         action_space: A Gymnasium `Discrete`.
         top_k: Choices to keep, ≥ 1. Defaults to `None`, all.
         top_p: Probability to keep, in (0, 1]. Defaults to `None`, all.
+        min_p: Share of the highest probability that a choice needs, in (0, 1].
+            Defaults to `None`, none.
     """
 
     def __init__(
@@ -36,14 +41,17 @@ class TruncatedFamily(CategoricalFamily):
         action_space: gym.spaces.Discrete,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
     ) -> None:
         if top_k is not None:
             checks.whole_number("top_k", top_k)
-        if top_p is not None and not 0.0 < top_p <= 1.0:
-            checks.refuse("top_p", "must be None or in (0, 1]", top_p)
+        for name, share in (("top_p", top_p), ("min_p", min_p)):
+            if share is not None and not 0.0 < share <= 1.0:
+                checks.refuse(name, "must be None or in (0, 1]", share)
         super().__init__(action_space)
         self.top_k = top_k
         self.top_p = top_p
+        self.min_p = min_p
 
     def kept(self, parameters: tf.Tensor) -> tf.Tensor:
         """Returns `[..., n]` bool: the choices that are left of `[..., n]` logits."""
@@ -56,6 +64,9 @@ class TruncatedFamily(CategoricalFamily):
             probs = tf.where(kept, probs, 0.0)
             wanted = self.top_p * tf.reduce_sum(probs, axis=-1, keepdims=True)
             kept &= most_likely(probs, lambda mask: _sum(probs, mask) >= wanted)
+        if self.min_p is not None:
+            highest = tf.reduce_max(parameters, axis=-1, keepdims=True)
+            kept &= parameters >= highest + math.log(self.min_p)
         return kept
 
     @override

@@ -99,7 +99,10 @@ def recomputed(
                 tape.watch(again)
                 results = tf.nest.flatten(call(again))
             none = tf.UnconnectedGradients.ZERO
-            return tape.gradient(results, again, outer, unconnected_gradients=none)
+            found: list[Tensor] = tape.gradient(
+                results, again, outer, unconnected_gradients=none
+            )
+            return found
 
         return call(tensors), backward
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from kpg import checks
 from kpg.language.generation import TextGeneration
+from kpg.language.prompts import FROM_POLICY
 from kpg.language.rewards.checking import Completed, called, name_of, required
 from kpg.language.rewards.reward import Column, Columns, RewardFunction
-from kpg.language.task import FROM_POLICY
 from kpg.language.tools import Tool, Tools
 
 TURNS = "turns"

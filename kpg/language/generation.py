@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from kpg import checks
 from kpg.environments.environment import Environment
+from kpg.language.prompt_stream import PromptStream
 from kpg.language.rewards.reward import Column, Columns, RewardFunction
 from kpg.language.rewards.weighted import Evaluation
 from kpg.language.task import Completed, TextTask
@@ -28,7 +29,12 @@ class TextGeneration(Environment):
     said. The policy brings the tokenizer, and with it the spaces.
 
     Args:
-        prompts: Strings, none empty.
+        prompts: Strings, none empty; or lists of messages `{"role": …, "content": …}`,
+            which the policy's chat template makes a string of (rewards see the last
+            content, and all in the column `messages`); or rows `{"prompt": …}` whose
+            further keys are columns. What has no length, such as a generator or a
+            `tf.data.Dataset`, is read as training goes on, see
+            `kpg.text.PromptStream`, in its own order.
         references: What completions are compared with, one value for each prompt: the
             column `references` of the rewards. Defaults to none.
         rewards: Functions as in `kpg.rewards`, see `kpg.rewards.Reward.__call__`.
@@ -47,9 +53,13 @@ class TextGeneration(Environment):
         columns: More lists that the rewards may ask for by name, one value for each
             prompt. Defaults to none.
         seed: Seed of the order of the prompts. Defaults to 0.
+        truncate_prompts: "left" cuts off the beginning of a prompt that is too long,
+            but for its start token, "right" its end; rewards still see all of its text.
+            Defaults to `None`: it is refused.
 
     Attributes:
         task: The prompts and the rewards.
+        prompts: The text of each prompt, or of a stream those that were drawn last.
         columns: Lists of a value for each prompt, by name, `references` among them.
         observation_space, action_space: `None`, those of the policy.
 
@@ -63,7 +73,7 @@ class TextGeneration(Environment):
 
     def __init__(
         self,
-        prompts: Sequence[str],
+        prompts: Iterable[Any] | PromptStream,
         references: Column | None = None,
         rewards: Sequence[RewardFunction] = (),
         max_prompt_tokens: int = 128,
@@ -74,6 +84,7 @@ class TextGeneration(Environment):
         columns: Columns | None = None,
         seed: int = 0,
         prompt_buckets: int = 1,
+        truncate_prompts: str | None = None,
     ) -> None:
         self.max_prompt_tokens = checks.whole_number(
             "max_prompt_tokens", max_prompt_tokens
@@ -83,25 +94,35 @@ class TextGeneration(Environment):
         self.episode_steps = self.max_new_tokens
         self.prompt_buckets = checks.whole_number("prompt_buckets", prompt_buckets)
         self.num_envs = checks.whole_number("num_envs", num_envs)
+        # A data set has a length only if it is known to be finite.
+        if not isinstance(prompts, (Sequence, np.ndarray, PromptStream)):
+            prompts = PromptStream(prompts)
         self.task = TextTask(
             prompts,
-            references,
-            rewards,
-            reward_weights,
-            columns,
+            *(references, rewards, reward_weights, columns),
             max_new_tokens,
             self.own_columns,
+            truncate_prompts,
         )
         if num_envs % group_size:
             raise ValueError(
                 "`num_envs` must be a multiple of `group_size`. Received: "
                 f"num_envs={num_envs}, group_size={group_size}"
             )
-        self.prompts, self.columns = self.task.prompts, self.task.columns
         self.seed = checks.seed(seed)
         self.spec = None
         self.observation_space: Any = None
         self.action_space: Any = None
+
+    @property
+    def prompts(self) -> list[str]:
+        """See `TextTask.prompts`."""
+        return self.task.prompts
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """See `TextTask.columns`."""
+        return self.task.columns
 
     @property
     @override

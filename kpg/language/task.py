@@ -10,14 +10,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from kpg import checks
+from kpg.language.prompt_stream import PromptStream
+from kpg.language.prompts import FROM_POLICY, prompts_of
 from kpg.language.rewards.checking import Completed as Completed
 from kpg.language.rewards.checking import check_columns
 from kpg.language.rewards.reward import Column, Columns, RewardFunction
 from kpg.language.rewards.weighted import Evaluation, Weighted, evaluate, mean_of_known
+from kpg.language.tokenizers.chat import Prompt
 from kpg.types import Array
-
-# Columns of every completion, whatever the task.
-FROM_POLICY = ("prompt_ids", "completion_ids", "ended")
 
 
 class Judged(NamedTuple):
@@ -31,8 +32,13 @@ class Judged(NamedTuple):
 class Reader(Protocol):
     """What a task needs of a language policy."""
 
-    def padded(self, prompts: Sequence[str], /) -> tuple[Array, Array]:
-        """Returns tokens `[N, P]` int32, padded on the right, and lengths `[N]`."""
+    def padded(
+        self, prompts: Sequence[Prompt], /, limit: int | None = None, side: str = ""
+    ) -> tuple[Array, Array]:
+        """Returns tokens `[N, P]` int32, padded on the right, and lengths `[N]`.
+
+        With a side, "left" or "right", what is above the limit is cut off there.
+        """
         ...
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int, /) -> None:
@@ -45,25 +51,36 @@ class TextTask:
 
     For the arguments, `columns` and the errors see `kpg.environments.TextGeneration`;
     `own_columns` name what `score` is given beside those of `FROM_POLICY`.
-    `completed` is what was scored last, or `None`.
+    `completed` is what was scored last, or `None`. `prompts` and `columns` are of all
+    prompts, or of those that were drawn last if they come as a stream.
     """
 
     def __init__(
         self,
-        prompts: Sequence[str],
+        prompts: Iterable[Any] | PromptStream,
         references: Column | None,
         rewards: Sequence[RewardFunction],
         reward_weights: Sequence[float] | None,
         columns: Columns | None,
         max_new_tokens: int,
         own_columns: Sequence[str] = (),
+        truncate_prompts: str | None = None,
     ) -> None:
-        self.prompts = _checked_prompts(prompts)
-        self.columns = dict(columns or {})
+        checks.choice("truncate_prompts", truncate_prompts, (None, "left", "right"))
+        self._truncate = truncate_prompts
+        given = dict(columns or {})
         if references is not None:
-            self.columns["references"] = references
+            given["references"] = references
+        self._stream: PromptStream | None = None
+        if isinstance(prompts, PromptStream):
+            if given:
+                wanted = "come with the rows of a stream, not beside it"
+                checks.refuse("columns", wanted, sorted(given))
+            self._stream, prompts = prompts, prompts.take(0, 1)
+        # Shared by copies of the task, since a stream has no second reader.
+        self._own_columns = tuple(own_columns)
+        self._rows = [prompts_of(prompts, given, own_columns)]
         of_task = (*FROM_POLICY, *own_columns)
-        _check_columns(self.columns, len(self.prompts), of_task)
         self.reward = Weighted(rewards, reward_weights)
         check_columns(rewards, [*self.columns, *of_task])
         self.max_new_tokens = max_new_tokens
@@ -73,8 +90,40 @@ class TextTask:
         self._of_tokens = [term for term in self.reward.terms if term[1]]
         self._measures: dict[str, list[Array]] = {}
 
-    def drawn(self, places: Iterable[int], seed: int) -> Array:
-        """Returns the prompts at places of an endless sequence, shuffled every pass."""
+    @property
+    def prompts(self) -> list[str]:
+        """What rewards see of the prompts."""
+        return self._rows[0].texts
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """What is known of each prompt."""
+        return self._rows[0].columns
+
+    @property
+    def streams(self) -> bool:
+        """Whether prompts come one after another."""
+        return self._stream is not None
+
+    def in_order(self, first: int, count: int) -> Array:
+        """Returns `count` prompts from `first` on, over and over if there are few."""
+        if self._stream is None:
+            return np.arange(first, first + count) % len(self.prompts)
+        known = sorted(self.columns)
+        rows = self._stream.take(first, count)
+        self._rows[0] = prompts_of(rows, own_columns=self._own_columns)
+        if sorted(self.columns) != known:
+            wanted = "must stay the same in all rows of a stream"
+            checks.refuse("columns", wanted, sorted(self.columns))
+        return np.arange(count)
+
+    def drawn(self, places: range, seed: int) -> Array:
+        """Returns the prompts at places of an endless sequence, shuffled every pass.
+
+        A stream keeps its own order.
+        """
+        if self._stream is not None:
+            return self.in_order(places.start, len(places))
         total = len(self.prompts)
 
         @functools.cache
@@ -85,15 +134,26 @@ class TextTask:
         return np.array(drawn, np.int64)
 
     def padded(self, policy: Reader, max_prompt_tokens: int) -> tuple[Array, Array]:
-        """Returns all prompts `[N, P]` int32, padded on the right; lengths `[N]`."""
-        tokens, lengths = policy.padded(self.prompts)
+        """Returns all prompts `[N, P]` int32, padded on the right; lengths `[N]`.
+
+        P is that of the longest prompt, or of a stream `max_prompt_tokens`.
+        """
+        given, side = self._rows[0].given, self._truncate
+        if side is None:
+            tokens, lengths = policy.padded(given)
+        else:
+            tokens, lengths = policy.padded(given, max_prompt_tokens, side)
         wrong = np.flatnonzero(lengths > max_prompt_tokens)
         if len(wrong):
+            text, count = self.prompts[wrong[0]], lengths[wrong[0]]
             raise ValueError(
-                "A prompt must have at most `max_prompt_tokens`; shorten it or raise "
-                f"the limit. Received: max_prompt_tokens={max_prompt_tokens}, and "
-                f"{lengths[wrong[0]]} tokens of {self.prompts[wrong[0]]!r}"
+                "A prompt must have at most `max_prompt_tokens`; shorten it, raise the "
+                "limit, or set `truncate_prompts`. Received: "
+                f"max_prompt_tokens={max_prompt_tokens}, and {count} tokens of {text!r}"
             )
+        if self.streams:
+            room = max_prompt_tokens - tokens.shape[1]
+            tokens = np.pad(tokens, [(0, 0), (0, room)])
         policy.check_room(tokens.shape[1], self.max_new_tokens)
         return tokens, lengths
 
@@ -223,30 +283,3 @@ class TextTask:
                 stacklevel=2,
             )
         return means
-
-
-def _checked_prompts(prompts: Sequence[str]) -> list[str]:
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-    for index, prompt in enumerate(prompts):
-        if not isinstance(prompt, str) or not prompt:
-            raise ValueError(
-                "Each prompt must be a string that is not empty: a completion follows "
-                f"at least one token. Received: prompts[{index}]={prompt!r}"
-            )
-    if not prompts:
-        raise ValueError("`prompts` must hold at least one. Received: prompts=[]")
-    return prompts
-
-
-def _check_columns(columns: Columns, count: int, of_task: Sequence[str]) -> None:
-    for name, values in columns.items():
-        if isinstance(values, str) or len(values) != count:
-            raise ValueError(
-                f"`{name}` must have a value for each of {count} prompts. Received: "
-                f"{len(values)}"
-            )
-        if name in of_task:
-            raise ValueError(
-                f"The columns {', '.join(of_task)} come from the policy. "
-                f"Received: columns with {name!r}"
-            )

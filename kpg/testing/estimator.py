@@ -82,13 +82,14 @@ def _gains(estimator: Estimator, estimates: Estimates, gamma: float) -> Gains:
 def _check_shapes(gains: Gains) -> None:
     for name, rows in gains._asdict().items():
         if rows is None:
-            if name == "weights":
+            if name not in ("advantages", "targets"):
                 continue
             raise AssertionError(f"`{name}` must be a tensor. Received: None")
         shape, dtype = tuple(rows.shape), tf.as_dtype(rows.dtype)
-        if shape != (_STEPS, _COPIES) or dtype != tf.float32:
+        wanted = tf.bool if name == "learned" else tf.float32
+        if shape != (_STEPS, _COPIES) or dtype != wanted:
             raise AssertionError(
-                f"`{name}` must be float32 of the shape [T, B] of the rewards, "
+                f"`{name}` must be {wanted.name} of the shape [T, B] of the rewards, "
                 f"{(_STEPS, _COPIES)}. Received: {dtype.name} of shape {shape}"
             )
         if not np.isfinite(rows).all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypeAlias
+from typing import ClassVar, NoReturn, TypeAlias
 
 import keras
 import numpy as np
@@ -13,19 +13,26 @@ import tensorflow as tf
 from typing_extensions import Self, override
 
 from kpg import checks
-from kpg.distributions.categorical import CategoricalFamily
 from kpg.distributions.family import Family
-from kpg.distributions.truncated import TruncatedFamily
 from kpg.graph.compiling import traceable
 from kpg.language.pretrained.presets import pretrained
-from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
+from kpg.language.tokenizers.chat import Prompt, in_template
+from kpg.language.tokenizers.codec import (
+    Codec,
+    Tokens,
+    check_tokenizer,
+    padded,
+    shortened,
+)
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.action_model import ActionModel, Entropies, Judged
 from kpg.models.language import saving
 from kpg.models.language.chunks import in_chunks
 from kpg.models.language.critic import LanguageCritic
 from kpg.models.language.decoding.decoder import RereadingDecoder
+from kpg.models.language.decoding.ending import Ending, ending_for
 from kpg.models.language.decoding.per_layer_cache import LayeredDecoder
+from kpg.models.language.decoding.repetition import penalized, seen_until
 from kpg.models.language.decoding.sampling import Sampler
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.seq2seq import Seq2SeqRereader
@@ -33,6 +40,13 @@ from kpg.models.language.decoding.tables import put_anywhere
 from kpg.models.language.rematerialisation import blocks, rematerialised
 from kpg.models.language.text_model import TextModel
 from kpg.models.language.text_trunk import State, TextTrunk
+from kpg.models.language.tokenizing import (
+    adds_start_token,
+    chosen_tokenizer,
+    codec_of,
+    has_vocabulary,
+)
+from kpg.models.language.writing import Writing
 from kpg.models.tracked_model import TrackedModel
 from kpg.types import Array, Config, Nest, Tensor
 
@@ -56,32 +70,27 @@ class LanguagePolicy(ActionModel, TextModel):
         trunk: TextTrunk,
         tokenizer: Tokenizer | None,
         value_head: bool,
-        temperature: float,
-        top_k: int | None,
-        top_p: float | None,
+        writing: Writing,
         add_start_token: bool | None,
         special_tokens: Sequence[str],
         remat: bool,
+        chat_template: str | None,
         **kwargs: object,
     ) -> None:
         super().__init__(trunk, **kwargs)
-        if not temperature > 0.0:
-            raise ValueError(
-                "`temperature` must be greater than 0; for the most likely tokens, "
-                f"evaluate deterministically. Received: temperature={temperature!r}"
-            )
         self.action_space = self.observation_space
-        self.family: Family = CategoricalFamily(self.action_space)
-        if (top_k, top_p) != (None, None):
-            self.family = TruncatedFamily(self.action_space, top_k, top_p)
+        self.family: Family = writing.family(self.action_space)
         self.tokenizer = chosen_tokenizer(tokenizer, trunk.lm)
         self.add_start_token = adds_start_token(
             trunk.lm, self.tokenizer, add_start_token
         )
         self.special_tokens = tuple(special_tokens)
-        if _has_vocabulary(self.tokenizer):
+        self.chat_template = chat_template
+        self.writing = writing
+        self.temperature = float(writing.temperature)
+        if has_vocabulary(self.tokenizer):
             check_tokenizer(self.tokenizer, trunk.vocabulary_size, self.codec)
-        self.temperature = float(temperature)
+            _ = self.ending  # refuses what the tokenizer cannot write
         self.remat = checks.flag("remat", remat)
         if remat:
             blocks(trunk.lm.backbone)
@@ -89,7 +98,6 @@ class LanguagePolicy(ActionModel, TextModel):
         # Keras does not look into functions: the head's weights are the critic's alone,
         # and no optimizer has them unless a trainer is given the critic.
         self._critic: Callable[[], LanguageCritic | None] = lambda: critic
-        self._cut = {"top_k": top_k, "top_p": top_p}
         self._completing = functools.cache(self._sampler)
 
     @property
@@ -102,13 +110,44 @@ class LanguagePolicy(ActionModel, TextModel):
         """Strings to tokens and back, by the tokenizer's graph."""
         return codec_of(self.tokenizer, self.add_start_token, self.special_tokens)
 
-    def padded(self, prompts: Sequence[str]) -> tuple[Tokens, Tokens]:
+    @functools.cached_property
+    def ending(self) -> Ending:
+        """What ends its texts."""
+        return ending_for(self.codec, self.trunk.vocabulary_size, self.writing)
+
+    def prompt_of(self, messages: Prompt) -> str:
+        """Returns the text that messages become by the chat template.
+
+        Args:
+            messages: A list of `{"role": …, "content": …}`; a string stays as it is.
+
+        Raises:
+            ValueError: If there is no template, or it refuses the messages.
+            ImportError: If the package jinja2 is not installed.
+        """
+        if isinstance(messages, str):
+            return messages
+        own = getattr(self.tokenizer, "chat_template", None)
+        names = {
+            f"{kind}_token": str(getattr(self.tokenizer, f"{name}_token", None) or "")
+            for kind, name in (("bos", "start"), ("eos", "end"))
+        }
+        return in_template(messages, self.chat_template or own, names)
+
+    def padded(
+        self, prompts: Sequence[Prompt], limit: int | None = None, side: str = ""
+    ) -> tuple[Tokens, Tokens]:
         """Returns tokens `[B, P]` of prompts, padded on the right, and how many.
 
-        A start token is among them.
+        A start token is among them. With a side, "left" or "right", what is above the
+        limit is cut off there.
         """
-        table, lengths = padded(self.codec.encode(prompts, prompts=True))
-        for prompt, length in zip(prompts, lengths, strict=True):
+        texts = [self.prompt_of(prompt) for prompt in prompts]
+        rows = self.codec.encode(texts, prompts=True)
+        if limit is not None:
+            rows = [shortened(row, limit, side, self.codec.start) for row in rows]
+        table, lengths = padded(rows)
+        for prompt, length in zip(texts, lengths, strict=True):
             if length == 0:
                 raise ValueError(
                     "Each prompt must have at least one token, which the completion "
@@ -117,9 +156,13 @@ class LanguagePolicy(ActionModel, TextModel):
         return table, lengths
 
     def texts(self, rows: Sequence[Tokens]) -> list[str]:
-        """Returns the text of each completion, a row of tokens, without its end."""
-        end = self.tokenizer.end_token_id
-        return self.codec.decode([row[: len(row) - (row[-1] == end)] for row in rows])
+        """Returns the text of each completion, a row of tokens, without its end.
+
+        Neither the end token nor a stop string, nor what its last token has behind it,
+        is part of the text.
+        """
+        texts = self.codec.decode([self.ending.kept(row) for row in rows])
+        return [self.ending.cut(text) for text in texts]
 
     def score(
         self,
@@ -137,7 +180,8 @@ class LanguagePolicy(ActionModel, TextModel):
 
         Returns:
             B float32 arrays in nats, each as long as its completion, at the policy's
-            temperature. `top_k` and `top_p` cut nothing off, so that all are finite.
+            temperature and with its repetition penalty. `top_k`, `top_p` and `min_p`
+            cut nothing off, so that all are finite.
 
         Raises:
             ValueError: If there are not as many prompts as completions, one of them has
@@ -163,6 +207,20 @@ class LanguagePolicy(ActionModel, TextModel):
         ).numpy()
         return [found[:count, row] for row, count in enumerate(counts)]
 
+    def embed(self, texts: Sequence[str]) -> Array:
+        """Returns the mean embedding of each text's tokens, `[B, F]` float32.
+
+        The order of the tokens does not count; a text without tokens has zeros.
+        """
+        ragged = self.codec.tokens_of(tf.constant(list(texts), tf.string))
+        vectors = self.trunk.lm.backbone.token_embedding(ragged.flat_values)
+        rows = ragged.with_flat_values(tf.cast(vectors, tf.float32))
+        means: Array = tf.math.divide_no_nan(
+            tf.reduce_sum(rows, axis=1),
+            tf.cast(ragged.row_lengths(), tf.float32)[:, tf.newaxis],
+        ).numpy()
+        return means
+
     def _rows(self, texts: Texts, prompts: bool) -> list[Tokens]:
         """Returns the tokens of texts that are strings or rows of tokens."""
         if isinstance(texts, str):
@@ -187,10 +245,8 @@ class LanguagePolicy(ActionModel, TextModel):
         """Returns the compiled part of `score`, for any number of tokens."""
 
         def read(observations: Tensor, tokens: Tensor, *state: Tensor) -> Tensor:
-            features, _ = self.trunk.unroll(observations, state)
-            return -tf.nn.sparse_softmax_cross_entropy_with_logits(
-                tokens, self.outputs(features)
-            )
+            parameters = self.told(*self.trunk.unroll(observations, state))
+            return -tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, parameters)
 
         rows = [tf.TensorSpec([None, None], tf.int32)] * 2
         states = [tf.TensorSpec([None, *s.shape], s.dtype) for s in self.state_spec]
@@ -207,7 +263,7 @@ class LanguagePolicy(ActionModel, TextModel):
 
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         max_new_tokens: int = 64,
         seed: int = 0,
         deterministic: bool = False,
@@ -215,7 +271,7 @@ class LanguagePolicy(ActionModel, TextModel):
         """Completes prompts.
 
         Args:
-            prompts: B strings, none empty.
+            prompts: B strings, none empty, or lists of messages, see `prompt_of`.
             max_new_tokens: The most tokens of a completion, ≥ 1. Defaults to 64.
             seed: Equal seeds give equal texts. Defaults to 0.
             deterministic: Whether to choose the likeliest tokens. Defaults to `False`.
@@ -230,7 +286,7 @@ class LanguagePolicy(ActionModel, TextModel):
 
     def complete(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         max_new_tokens: int = 64,
         seed: int = 0,
         deterministic: bool = False,
@@ -284,6 +340,16 @@ class LanguagePolicy(ActionModel, TextModel):
         return self.trunk.logits(features) / self.temperature
 
     @override
+    def told(self, features: Tensor, states: State) -> Tensor:
+        """Penalises the tokens that the text has before the one that is chosen."""
+        outputs, penalty = self.outputs(features), self.writing.repetition_penalty
+        if penalty == 1.0:
+            return outputs
+        *_, texts, lengths = states
+        seen = seen_until(texts[-1], lengths, self.trunk.vocabulary_size)
+        return penalized(outputs, seen, penalty)
+
+    @override
     def judge(
         self,
         observations: Nest,
@@ -295,6 +361,12 @@ class LanguagePolicy(ActionModel, TextModel):
         entropies: Entropies = "learned",
         alike: int = 1,
     ) -> Judged:
+        if self.writing.repetition_penalty != 1.0:  # what follows depends on the text
+            with rematerialised(self.trunk.lm.backbone, self.remat):
+                return super().judge(
+                    *(observations, actions, state, resets),
+                    *(critic, training, entropies),
+                )
         features = self._read(observations, state, alike)
         values = None
         if isinstance(critic, TextModel):
@@ -328,9 +400,9 @@ class LanguagePolicy(ActionModel, TextModel):
             "name": self.name,
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
             "value_head": self.critic is not None,
-            "temperature": self.temperature,
             "special_tokens": list(self.special_tokens),
-            **self._cut,
+            "chat_template": self.chat_template,
+            **self.writing.get_config(),
         }
 
     @classmethod
@@ -363,60 +435,3 @@ class LanguagePolicy(ActionModel, TextModel):
         kind: type = cls  # each class has arguments of its own
         policy: Self = kind(lm, tokenizer, **options)
         return policy
-
-
-def chosen_tokenizer(tokenizer: Tokenizer | None, lm: keras.Model) -> Tokenizer:
-    """Returns the tokenizer that was given, or that of the model's preprocessor."""
-    owner = getattr(lm, "preprocessor", None)
-    found: Tokenizer | None = tokenizer or getattr(owner, "tokenizer", None)
-    if found is None:
-        raise ValueError(
-            "A model without a preprocessor needs a `tokenizer`, for example "
-            f"`kpg.text.ByteTokenizer()`. Received: {getattr(lm, 'name', lm)!s}, "
-            "tokenizer=None"
-        )
-    return found
-
-
-def adds_start_token(
-    lm: keras.Model, tokenizer: Tokenizer, wanted: bool | None
-) -> bool:
-    """Whether prompts begin with the tokenizer's start token.
-
-    `None` is what the model's preprocessor does, or that of its family if the tokenizer
-    is the family's, or what the tokenizer says itself in `add_start_token`.
-    """
-    known = getattr(tokenizer, "start_token_id", None) is not None
-    if wanted and not known and _has_vocabulary(tokenizer):
-        raise ValueError(
-            "`add_start_token` needs a tokenizer with a `start_token_id`. Received: "
-            f"add_start_token=True, {type(tokenizer).__name__}"
-        )
-    if wanted is not None or not known:
-        return bool(wanted)
-    owner = getattr(lm, "preprocessor", None)
-    kind: Any = getattr(lm, "preprocessor_cls", None)
-    if getattr(owner, "tokenizer", None) is not tokenizer:
-        owner = tokenizer
-        if kind is not None and isinstance(tokenizer, kind.tokenizer_cls):
-            owner = kind(tokenizer)
-    return bool(getattr(owner, "add_start_token", False))
-
-
-def codec_of(
-    tokenizer: Tokenizer, add_start_token: bool, special_tokens: Sequence[str] = ()
-) -> Codec:
-    """Returns the codec of texts whose prompts begin with a start token, or do not."""
-    start = getattr(tokenizer, "start_token_id", None) if add_start_token else None
-    return Codec(tokenizer, start, special_tokens)
-
-
-def _has_vocabulary(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer knows its words; a loaded one is told them last."""
-    try:
-        tokenizer.vocabulary_size()
-    except ValueError:
-        return False
-    except AttributeError:
-        pass
-    return True

@@ -13,14 +13,14 @@ from kpg import checks
 from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
-from kpg.models.language.language_policy import (
+from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
+from kpg.models.language.text_model import TextModel
+from kpg.models.language.text_trunk import TextTrunk
+from kpg.models.language.tokenizing import (
     adds_start_token,
     chosen_tokenizer,
     codec_of,
 )
-from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
-from kpg.models.language.text_model import TextModel
-from kpg.models.language.text_trunk import TextTrunk
 from kpg.types import Array, Nest
 
 _LONGEST_WINDOW = 512

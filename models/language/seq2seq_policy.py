@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import keras
 
 from kpg.language.tokenizers.tokenizer import Tokenizer
-from kpg.models.language.language_policy import LanguagePolicy, chosen_tokenizer
+from kpg.models.language.language_policy import LanguagePolicy
 from kpg.models.language.seq2seq_trunk import Seq2SeqTrunk, framing_of
+from kpg.models.language.tokenizing import chosen_tokenizer
+from kpg.models.language.writing import Writing
 
 
 @keras.saving.register_keras_serializable(package="kpg")
@@ -35,6 +37,11 @@ class Seq2SeqLMPolicy(LanguagePolicy):
             prompt, what follows it, and what the decoder begins with. Defaults to those
             of the model's family if the tokenizer is the family's, otherwise to
             nothing, the end token, and the padding token.
+        min_p: See `CausalLMPolicy`.
+        repetition_penalty: The same, for tokens of the completion alone.
+        stop: The same.
+        end_tokens: The same.
+        chat_template: The same.
 
     Raises:
         ValueError: See `CausalLMPolicy`.
@@ -54,6 +61,11 @@ class Seq2SeqLMPolicy(LanguagePolicy):
         framing: Sequence[Sequence[int]] | None = None,
         special_tokens: Sequence[str] = (),
         remat: bool = False,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: Sequence[str] = (),
+        end_tokens: Sequence[str | int] = (),
+        chat_template: str | None = None,
         **kwargs: object,
     ) -> None:
         tokenizer = chosen_tokenizer(tokenizer, seq2seq_lm)
@@ -62,11 +74,13 @@ class Seq2SeqLMPolicy(LanguagePolicy):
             trunk,
             tokenizer,
             value_head,
-            temperature,
-            top_k,
-            top_p,
+            Writing(
+                *(temperature, top_k, top_p, min_p),
+                *(repetition_penalty, stop, end_tokens),
+            ),
             False,
             special_tokens,
             remat,
+            chat_template,
             **kwargs,
         )

@@ -140,6 +140,13 @@ class Seq2SeqTrunk(TextTrunk):
         return start[:, -1], (prompts, lengths, start[:, :-1], places)
 
     @override
+    def continued(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """A target has its start alone."""
+        return self.started(sizes(prompts)[0]), tf.fill(
+            tf.shape(lengths), len(self.framing.start)
+        )
+
+    @override
     def has_room(self, prompt_tokens: Count, new_tokens: Count) -> bool | Tensor:
         if self.max_tokens is None:
             return True

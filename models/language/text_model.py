@@ -38,6 +38,13 @@ class TextModel(TrackedModel):
     def outputs(self, features: Tensor, observations: Tensor | None = None) -> Tensor:
         """Returns the model's outputs for `[..., F]` features of its trunk."""
 
+    def told(self, features: Tensor, states: State) -> Tensor:
+        """Returns the outputs for features `[T, B, F]` that the trunk's `unroll` gave.
+
+        The states `[T, B, ...]` are those after each token, as `unroll` gave them.
+        """
+        return self.outputs(features)
+
     @property
     def normalizers(self) -> list[object]:
         """None: nothing standardises tokens."""
@@ -65,7 +72,7 @@ class TextModel(TrackedModel):
         It reads the whole text again; `decoding.sampling` writes texts with a cache.
         """
         features, states = self.trunk.unroll(observations[tf.newaxis], state)
-        return self.outputs(features[0]), tuple(part[0] for part in states)
+        return self.told(features, states)[0], tuple(part[0] for part in states)
 
     def unroll(
         self, observations: Tensor, state: State, resets: Tensor, training: bool = False
@@ -76,7 +83,7 @@ class TextModel(TrackedModel):
         not count. So is `training`: dropout is always off.
         """
         features, states = self.trunk.unroll(observations, state)
-        return self.outputs(features), states
+        return self.told(features, states), states
 
     def unroll_with(
         self,
@@ -87,5 +94,5 @@ class TextModel(TrackedModel):
         training: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Returns the outputs of `unroll`, and those of a critic on the same trunk."""
-        features, _ = self.trunk.unroll(observations, state)
-        return self.outputs(features), critic.outputs(features)
+        features, states = self.trunk.unroll(observations, state)
+        return self.told(features, states), critic.outputs(features)

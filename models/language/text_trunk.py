@@ -94,6 +94,13 @@ class TextTrunk(keras.layers.Layer):
         The first of a row's tokens, `prompts` of them, `[N]`, are its prompt.
         """
 
+    def continued(self, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the text `[B, L]` that a completion is a part of, and its length.
+
+        Prompts are those of `begin`, as tensors.
+        """
+        return prompts, lengths
+
     @property
     def exact(self) -> bool:
         """Whether the model computes in single precision or better."""

@@ -63,7 +63,7 @@ def terms(
 
 
 def grpo(new: Array) -> float:
-    found = [np.mean(terms(new, i, standardised(i))) for i in MINIBATCH]
+    found = [float(np.mean(terms(new, i, standardised(i)))) for i in MINIBATCH]
     return -float(np.mean(found))
 
 
@@ -188,7 +188,7 @@ def of_paper(
     name: str,
     paper: Callable[[Array], float],
     own: Implementation,
-    mutants: dict[str, Implementation],
+    mutants: dict[str, dict[str, Any]],
     at: Array = NEW,
 ) -> Subject:
     """Returns a subject that a paper's formula defines, by value and by gradient."""

@@ -18,8 +18,10 @@ from tests.mutants.groups import GROUP_NORMALIZED, GROUP_SCALE, LEAVE_ONE_OUT
 from tests.mutants.micro_batches import MICRO_BATCHES
 from tests.mutants.moments import MOMENTS
 from tests.mutants.policy_gradient import POLICY_GRADIENT
+from tests.mutants.preferences import BRADLEY_TERRY
 from tests.mutants.recipes import RECIPES
 from tests.mutants.reference import REFERENCE_K1, REFERENCE_K2, REFERENCE_K3
+from tests.mutants.repetition import PENALIZED
 from tests.mutants.returns import DISCOUNT_WEIGHTS, N_STEP, RETURNS, TOTAL_RETURNS
 from tests.mutants.subject import Subject
 from tests.mutants.surrogate import SURROGATE
@@ -54,4 +56,6 @@ SUBJECTS: tuple[Subject, ...] = (
     *RECIPES,
     CHUNKS,
     MICRO_BATCHES,
+    BRADLEY_TERRY,
+    PENALIZED,
 )

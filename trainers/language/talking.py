@@ -44,7 +44,7 @@ class Talker(Writer):
     ) -> Written:
         """Each turn is a call, which reads all that was said before."""
         env = self.env
-        prompts, lengths = self._prompts[indices], self._lengths[indices]
+        prompts, lengths = self._given(indices)
         said = Transcript(prompts, lengths, env.max_new_tokens)
         room = said.tokens.shape[1] - env.max_turn_tokens
         going = np.arange(len(indices))[:wanted]
@@ -53,8 +53,11 @@ class Talker(Writer):
             texts = (said.tokens[:, :room], said.lengths)
             written = self.function(*map(tf.constant, texts), key)
             rows = said.add_turns(going, written)
-            for row, text in zip(going, self.policy.texts(rows), strict=True):
+            for row, tokens, text in zip(
+                going, rows, self.policy.texts(rows), strict=True
+            ):
                 said.turns[row].append(text)
+                said.ended[row] = self.policy.ending.ended(tokens)
             if turn + 1 < env.max_turns:
                 going = self._answered(said, indices, going)
             if not len(going):
@@ -86,7 +89,7 @@ class Talker(Writer):
             ["".join(said.turns[row]) for row in rows],
             [said.prompt_ids(row) for row in rows],
             ids,
-            [bool(row[-1] == self._end) for row in ids],
+            said.ended[rows].tolist(),
             turns=[list(said.turns[row]) for row in rows],
         )
 
@@ -106,7 +109,7 @@ class Talker(Writer):
             said.completions(),
             said.own[rows].sum(1),
             scores,
-            np.array(columns["ended"]),
+            said.ended[rows],
         )
 
 
@@ -116,8 +119,8 @@ class Transcript:
     `tokens`, `[B, P + T]` int32, are prompts and all that followed, `lengths`, `[B]`,
     how many there are, `turns` the same as strings without the prompts; `own`,
     `[B, T]` bool, says which of those behind the prompt the policy wrote, `log_probs`
-    and `values`, `[B, T]`, what it thought of these; `cut`, `[B]`, counts answers that
-    were too long.
+    and `values`, `[B, T]`, what it thought of these; `ended`, `[B]` bool, whether its
+    last turn did so by itself; `cut`, `[B]`, counts answers that were too long.
     """
 
     def __init__(self, prompts: Array, lengths: Array, new_tokens: int) -> None:
@@ -128,6 +131,7 @@ class Transcript:
         self.own = np.zeros(shape, bool)
         self.log_probs, self.values = np.zeros((2, *shape), np.float32)
         self.turns: list[list[str]] = [[] for _ in prompts]
+        self.ended = np.zeros(len(prompts), bool)
         self.cut = np.zeros(len(prompts), np.float32)
 
     def add_turns(self, rows: Array, written: Completions) -> list[Array]:

@@ -68,20 +68,26 @@ class Writer:
             )
         self.env = env
         self.policy = policy
-        self._prompts, self._lengths = env.task.padded(policy, env.max_prompt_tokens)
-        self._end = int(policy.tokenizer.end_token_id)
+        self._table: tuple[Array, Array] | None = None
+        if not env.task.streams:
+            self._table = env.task.padded(policy, env.max_prompt_tokens)
         self.sampler = Sampler(policy, self._at_a_time, deterministic)
         self.function = compiled(self.sampler.__call__, jit_compile)
 
     @property
     def prompt_tokens(self) -> int:
-        """The tokens of the longest prompt."""
-        return int(self._prompts.shape[1])
+        """The tokens of the longest prompt that there may be."""
+        table = self._table
+        return self.env.max_prompt_tokens if table is None else int(table[0].shape[1])
 
-    def _room(self, longest: int) -> int:
-        """Returns to how many tokens a batch is padded; see `prompt_buckets`."""
+    def _given(self, indices: Array) -> tuple[Array, Array]:
+        """Returns prompts `[B, P]` and their lengths; see `prompt_buckets` for P."""
+        task, limit = self.env.task, self.env.max_prompt_tokens
+        prompts, lengths = self._table or task.padded(self.policy, limit)
+        own = lengths[indices]
         step = math.ceil(self.prompt_tokens / self.env.prompt_buckets)
-        return min(self.prompt_tokens, math.ceil(longest / step) * step)
+        room = min(self.prompt_tokens, math.ceil(int(own.max()) / step) * step)
+        return prompts[indices, :room], own
 
     @property
     def _at_a_time(self) -> int:
@@ -92,14 +98,13 @@ class Writer:
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None
     ) -> Written:
         """Completes the prompts at `[B]` indices; scores the first `wanted`."""
-        lengths = self._lengths[indices]
-        prompts = self._prompts[indices, : self._room(int(lengths.max()))]
+        prompts, lengths = self._given(indices)
         completions = self.function(tf.constant(prompts), tf.constant(lengths), seed)
         indices = indices[:wanted]
         tokens = completions.tokens.numpy()
         counts = completions.valid.numpy().sum(0)[:wanted]
         rows = [tokens[:count, row] for row, count in enumerate(counts)]
-        ended = [bool(row[-1] == self._end) for row in rows]
+        ended = [self.policy.ending.ended(row) for row in rows]
         pairs = zip(prompts, lengths, strict=True)
         given = [prompt[:length] for prompt, length in pairs][:wanted]
         texts = self.policy.texts(rows)
@@ -166,11 +171,11 @@ class TextEvaluator(Evaluator):
             wanted = "must be at least `max_new_tokens`; make a task with fewer of them"
             checks.refuse("max_steps", wanted, max_steps)
         # The last call is filled up with later prompts.
-        size, total = self.env.num_envs, len(self.env.prompts)
+        size = self.env.num_envs
         played = []
         for first in range(0, self.episodes, size):
             key = tf.constant([seed & 0x7FFFFFFF, first], tf.int32)
-            indices = np.arange(first, first + size) % total
+            indices = self.env.task.in_order(first, size)
             written = self._writer.write(indices, key, self.episodes - first)
             played.append((written.returns, written.counts))
         returns, lengths = (np.concatenate(rows) for rows in zip(*played, strict=True))

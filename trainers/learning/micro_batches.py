@@ -12,7 +12,7 @@ from kpg.graph.scan import scan
 from kpg.trainers.learning.batches import Batch, size_of, take
 from kpg.types import Tensor
 
-Gradients: TypeAlias = "list[Tensor | tf.IndexedSlices | None]"
+Gradients: TypeAlias = "list[Tensor | None]"
 OfRows: TypeAlias = Callable[[Batch, Tensor], tuple[Gradients, Tensor]]
 
 
@@ -71,5 +71,5 @@ def _wide(dtype: str) -> tf.DType:
     return own if own.size >= tf.float32.size else tf.float32
 
 
-def _plus(total: Tensor, gradient: Tensor | tf.IndexedSlices) -> Tensor:
-    return total + tf.cast(tf.convert_to_tensor(gradient), total.dtype)
+def _plus(total: Tensor, gradient: Tensor) -> Tensor:
+    return total + tf.cast(gradient, total.dtype)

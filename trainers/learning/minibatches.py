@@ -126,7 +126,7 @@ class PolicyObjective(Objective):
             kl = losses.approximate_kl(said.log_probs, rows.log_probs, valid=rows.valid)
             metrics = {**metrics, KL_METRIC: kl}
         parts = (loss, policy_loss, value_loss, entropy)
-        named = dict(zip(METRICS, parts, strict=True))
+        named: Metrics = dict(zip(METRICS, parts, strict=True))
         return loss, {name: named[name] for name in self.loss_names} | metrics
 
     @property
@@ -368,7 +368,12 @@ class Descent:
             scaled = [optimizer.scale_loss(loss) for optimizer, _ in optimized]
         found: Gradients = []
         for own, (_, variables) in zip(scaled, optimized, strict=True):
-            found += tape.gradient(own, variables)
+            # Of an embedding's gradient, slices of one row are added up: else the norm
+            # would be that of another vector.
+            found += [
+                None if gradient is None else tf.convert_to_tensor(gradient)
+                for gradient in tape.gradient(own, variables)
+            ]
         values = [metrics[name] for name in self._measured]
         return found, weight * tf.stack(values)
 

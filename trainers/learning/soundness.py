@@ -7,7 +7,7 @@ of the gradient's columns, names the culprit afterwards, outside of the program.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -21,7 +21,6 @@ FAULT, FAULT_VALUE = "fault", "fault_value"
 SKIPPED = "skipped_updates"
 # Iterations without a single step, of which the means over minibatches are unknown.
 IDLE = "idle"
-Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
 
 class Part(NamedTuple):
@@ -29,7 +28,7 @@ class Part(NamedTuple):
 
     optimizer: keras.optimizers.Optimizer
     variables: list[keras.Variable]
-    gradients: list[Gradient]
+    gradients: list[Tensor]
     norm: Tensor
 
     def sound(self) -> Tensor:
@@ -86,20 +85,20 @@ class Tally:
         return {FAULT: fault, FAULT_VALUE: value} if self.raises else {SKIPPED: number}
 
 
-def columns(gradient: Gradient) -> Tensor:
+def columns(gradient: Tensor) -> Tensor:
     """Returns the norms of a gradient's columns, `[K]` float32.
 
     XLA turns norms of norms of columns into vector instructions, but regroups sums of
     squares into one slow sum per tensor.
     """
-    part = tf.cast(getattr(gradient, "values", gradient), tf.float32)
+    part = tf.cast(gradient, tf.float32)
     if part.shape.rank > 1:
         axes = list(range(part.shape.rank - 1))
         part = tf.sqrt(tf.reduce_sum(tf.square(part), axis=axes))
     return tf.reshape(part, [-1])
 
 
-def global_norm(gradients: Sequence[Gradient]) -> Tensor:
+def global_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Returns `tf.linalg.global_norm` in fewer and quicker kernels."""
     parts = [columns(gradient) for gradient in gradients]
     return tf.sqrt(tf.reduce_sum(tf.square(tf.concat(parts, axis=0))))

@@ -46,7 +46,7 @@ def load_gguf(
     a `keras_nlp.models.Llama3CausalLM` without a preprocessor, if their tokenizer is
     byte-pair encoding. Quantised weights become floats of `dtype`, by default Keras's
     `floatx`. Policies write the start token before their prompts if the file's
-    `add_bos_token` says so.
+    `add_bos_token` says so, and make prompts of messages by its `chat_template`.
 
     Raises:
         ImportError: If the package gguf is not installed.
@@ -200,4 +200,5 @@ def _tokenizer(file: GGUFFile) -> BPETokenizer:
         # llama.cpp assumes it for Llama 3 alone.
         add_start_token=start is not None
         and bool(file.value("tokenizer.ggml.add_bos_token", splitting == "llama-bpe")),
+        chat_template=file.value("tokenizer.chat_template", None),
     )

@@ -131,6 +131,14 @@ def rows(reward: RewardFunction, name: str, batch: Completed) -> list[Score]:
     return [_as_score(row) for row in scores]
 
 
+def accepted(function: Callable[..., object], given: Columns) -> Columns:
+    """Returns the columns that a function takes: all, or those that it names."""
+    if any(p.kind is p.VAR_KEYWORD for p in _parameters(function)):
+        return given
+    named = {p.name for p in _parameters(function)}
+    return {key: column for key, column in given.items() if key in named}
+
+
 def called(
     function: Callable[..., object], whose: str, batch: Completed, otherwise: str
 ) -> object:
@@ -141,9 +149,7 @@ def called(
     """
     prompts, completions, columns = batch
     given: Columns = {"prompts": prompts, "completions": completions, **columns}
-    if not any(p.kind is p.VAR_KEYWORD for p in _parameters(function)):
-        named = {p.name for p in _parameters(function)}
-        given = {key: column for key, column in given.items() if key in named}
+    given = accepted(function, given)
     try:
         return function(**given)
     except Exception as error:  # a user's code may raise anything

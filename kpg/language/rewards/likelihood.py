@@ -72,9 +72,25 @@ class Likelihood(Reward, ABC):
         rows = [row for _, row in told]
         if asked:
             given = [[ids[i] for i in asked] for ids in (prompt_ids, completion_ids)]
+            self._check_tokens(completions[asked[0]], given[1][0])
             found = self._asked(*given)
             rows = [found.pop(0) if i in asked else row for i, row in enumerate(rows)]
         return [self.score(row) for row in rows]
+
+    def _check_tokens(self, completion: str, ids: Array) -> None:
+        """Refuses a scorer that reads something else in a completion's tokens."""
+        read = getattr(self.scorer, "texts", None)
+        if read is None:
+            return
+        (text,) = read([ids.astype(np.int32)])
+        # One of them may be cut off at a stop string.
+        if not text.startswith(completion) and not completion.startswith(text):
+            raise ValueError(
+                "The scorer must have the tokens of the policy that writes; one with "
+                "another tokenizer is for `kpg.rewards.Judgement`, which is given "
+                f"texts. Received: {type(self).__name__} that reads {text!r} where "
+                f"{completion!r} was written"
+            )
 
     def _asked(
         self, prompt_ids: Sequence[Array], completion_ids: Sequence[Array]

@@ -36,6 +36,8 @@ class BPETokenizer(GraphTokenizer):
         start_token: The token that begins a text, `start_token_id`. Defaults to none.
         add_start_token: Whether a policy writes it before its prompts unless told
             otherwise. Defaults to `False`.
+        chat_template: How a policy makes a prompt of messages, in Jinja. Defaults to
+            `None`: it cannot.
 
     Raises:
         ValueError: If a token is missing or occurs twice, or the splitting is unknown.
@@ -51,6 +53,7 @@ class BPETokenizer(GraphTokenizer):
         splitting: str = "gpt-2",
         start_token: str | None = None,
         add_start_token: bool = False,
+        chat_template: str | None = None,
     ) -> None:
         checks.choice("splitting", splitting, SPLITTINGS)
         self._config: Config = {
@@ -62,6 +65,7 @@ class BPETokenizer(GraphTokenizer):
             "splitting": splitting,
             "start_token": start_token,
             "add_start_token": add_start_token,
+            "chat_template": chat_template,
         }
         ids = {token: index for index, token in enumerate(vocabulary)}
         if len(ids) < len(vocabulary):
@@ -75,6 +79,8 @@ class BPETokenizer(GraphTokenizer):
         self.end_token_id, self.pad_token_id = _known(ids, [end_token, pad_token])
         self.start_token_id = start_token and _known(ids, [start_token])[0]
         self.add_start_token = add_start_token
+        self.start_token, self.end_token = start_token, end_token
+        self.chat_template = chat_template
         # One more number stands for a byte that has no token, and for no byte.
         self._none = len(ids)
         symbols = byte_symbols()

@@ -46,7 +46,7 @@ class Codec:
     ) -> None:
         self.tokenizer = tokenizer
         self.start = start
-        self._special = {token: _id_of(token, tokenizer) for token in special_tokens}
+        self._special = {token: id_of(token, tokenizer) for token in special_tokens}
         strings = [tf.TensorSpec([None], tf.string)]
         tokens = [tf.RaggedTensorSpec([None, None], tf.int32)]
         self._encode = traceable(self.tokens_of, strings)
@@ -101,16 +101,20 @@ class Codec:
 
     def decode(self, rows: Sequence[Tokens]) -> list[str]:
         """Returns the text of each row of tokens; rows may have any lengths."""
+        return [text.decode(errors="replace") for text in self.decode_bytes(rows)]
+
+    def decode_bytes(self, rows: Sequence[Tokens]) -> list[bytes]:
+        """Returns the text of each row of tokens as the tokenizer has it."""
         flat = np.concatenate([np.zeros(0, np.int32), *rows])
         lengths = np.array([len(row) for row in rows], np.int64)
         # The check costs as much as all the rest; these lengths cannot be wrong.
         ragged = tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False)
-        texts = self._decode(ragged)
-        return [text.decode("utf-8", errors="replace") for text in texts.numpy()]
+        texts: list[bytes] = self._decode(ragged).numpy().tolist()
+        return texts
 
 
-def _id_of(token: str, tokenizer: Tokenizer) -> int:
-    """Returns the number of a special token, or refuses it."""
+def id_of(token: str, tokenizer: Tokenizer) -> int:
+    """Returns the number of a special token; a `ValueError` if there is none."""
     found, known = 0, False
     # Tokenizers of KerasHub have both methods, those of others may have none.
     try:
@@ -120,8 +124,8 @@ def _id_of(token: str, tokenizer: Tokenizer) -> int:
         pass
     if not known:
         raise ValueError(
-            "`special_tokens` must be tokens that the tokenizer can look up by "
-            f"`token_to_id`. Received: {token!r}, {type(tokenizer).__name__}"
+            "Special tokens and end tokens must be such that the tokenizer can look up "
+            f"by `token_to_id`. Received: {token!r}, {type(tokenizer).__name__}"
         )
     return found
 
@@ -133,6 +137,17 @@ def padded(rows: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = row
     return table, lengths
+
+
+def shortened(row: Tokens, limit: int, side: str, start: int | None) -> Tokens:
+    """Returns a prompt of at most `limit` tokens, cut on its "left" or "right" side.
+
+    A start token stays where it is.
+    """
+    if len(row) <= limit or side == "right":
+        return row[:limit]
+    kept = int(row[0] == start)
+    return np.concatenate([row[:kept], row[len(row) - limit + kept :]])
 
 
 def check_tokenizer(

@@ -50,11 +50,11 @@ class GraphTokenizer(ABC):
     end_token_id: int = 1
 
     def __init__(self, texts: Sequence[bytes]) -> None:
-        self._texts = texts
+        self.texts = texts
 
     def vocabulary_size(self) -> int:
         """Returns the number of tokens, V."""
-        return len(self._texts)
+        return len(self.texts)
 
     @abstractmethod
     def tokenize(self, texts: Tensor) -> tf.RaggedTensor:
@@ -69,8 +69,8 @@ class GraphTokenizer(ABC):
         if not isinstance(tokens, tf.RaggedTensor):
             tokens = tf.RaggedTensor.from_tensor(tokens)
         # A model may have more tokens than its tokenizer.
-        known = (tokens >= 0) & (tokens < len(self._texts))
-        table = tf.constant(self._texts, tf.string)
+        known = (tokens >= 0) & (tokens < len(self.texts))
+        table = tf.constant(self.texts, tf.string)
         parts = tf.gather(table, tf.ragged.boolean_mask(tokens, known))
         texts = tf.strings.reduce_join(parts, axis=-1)
         return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kpg.language.prompts import FROM_POLICY
 from kpg.language.rewards import checking
 from kpg.language.rewards.checking import Completed, name_of, rows
 from kpg.language.rewards.reward import (
@@ -19,7 +20,6 @@ from kpg.language.rewards.reward import (
     serialize,
 )
 from kpg.language.rewards.weighted import Weighted
-from kpg.language.task import FROM_POLICY
 
 PROMPTS = ("Open the door", "Lend me a pen", "Where is it?", "Tell me more")
 COMPLETIONS = (", please.", " or else!", "It's here: 3 of them, I think.", "no no no")

@@ -23,6 +23,13 @@ class Steering:
                 "`kpg.models.CausalLMPolicy(causal_lm, tokenizer)`, or a "
                 f"`Seq2SeqLMPolicy`. Received: {type(executor).__name__}"
             )
+        if not executor.writing.plain:
+            raise ValueError(
+                "A controlled text ends with the tokenizer's end token alone, and its "
+                "executor chooses without looking back: make the executor without "
+                "`stop`, `end_tokens` and `repetition_penalty`. Received: "
+                f"{executor.writing}"
+            )
         self.control = control
         self.executor = executor
         self.lexicon = lexicon_for(

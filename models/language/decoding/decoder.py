@@ -38,6 +38,14 @@ class Decoder(ABC, Generic[TrunkT_co]):
         """Returns `[B]` int32: the step in which a row chooses its first token."""
         return tf.zeros_like(lengths)
 
+    def stages(self, new_tokens: int | Tensor) -> list[int | Tensor]:
+        """Returns how many tokens to make room for at first, then again and again."""
+        return [new_tokens]
+
+    def grown(self, cache: Nest, new_tokens: int | Tensor) -> Nest:
+        """Returns a cache with room for more tokens."""
+        return cache
+
     @abstractmethod
     def start(self, prompts: Tensor, lengths: Tensor, new_tokens: int) -> Read:
         """Reads prompts `[B, P]` int32 of `[B]` tokens, in 1 … P."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, TypeAlias
@@ -18,6 +19,9 @@ from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.decoder import Decoder, Read
 from kpg.models.language.decoding.tables import Put, put, sizes, widened
 from kpg.types import Nest, Tensor
+
+# More stages read less, but each is compiled anew.
+MOST_STAGES, LEAST_TOKENS = 3, 32
 
 Projections: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
@@ -87,11 +91,27 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         own = tf.where(places < lengths[:, tf.newaxis], places + 1, 0)
         hidden, keys, values = self._through(prompts, places, own)
         last = tf.gather(hidden, lengths - 1, batch_dims=1)
-        return self.backbone.layer_norm(last), LayerCache(
-            tuple(widened(part, new_tokens, axis=2) for part in keys),
-            tuple(widened(part, new_tokens, axis=2) for part in values),
-            tf.convert_to_tensor(room),
-            widened(own, new_tokens, axis=1),
+        cache = LayerCache(keys, values, tf.convert_to_tensor(room), own)
+        return self.backbone.layer_norm(last), self.grown(cache, new_tokens)
+
+    @override
+    def stages(self, new_tokens: int | Tensor) -> list[int | Tensor]:
+        """Attention takes as long as reading the cache, of which half would be empty.
+
+        So long texts get their slots in stages, where XLA compiles.
+        """
+        if self.write is not put or not isinstance(new_tokens, int):
+            return [new_tokens]
+        count = max(1, min(MOST_STAGES, new_tokens // LEAST_TOKENS))
+        bounds = [new_tokens * stage // count for stage in range(count + 1)]
+        return [last - first for first, last in itertools.pairwise(bounds)]
+
+    @override
+    def grown(self, cache: LayerCache, new_tokens: int | Tensor) -> LayerCache:
+        return cache._replace(
+            keys=tuple(widened(part, new_tokens, axis=2) for part in cache.keys),
+            values=tuple(widened(part, new_tokens, axis=2) for part in cache.values),
+            places=widened(cache.places, new_tokens, axis=1),
         )
 
     @override

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from kpg.graph import random
 from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.repetition import penalized, seen_until
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.tables import Put, put, sizes
 from kpg.models.language.text_model import TextModel
@@ -35,6 +37,8 @@ class _Loop(NamedTuple):
     step: Tensor
     features: Tensor
     cache: Nest
+    ending: Nest
+    seen: Nest
     writing: Tensor
     tables: Completions
 
@@ -61,7 +65,7 @@ class Sampler:
         self.decoder = decoder_for(policy.trunk) if decoder is None else decoder
         self.temperature = temperature
         self.write = write
-        self._end = int(policy.tokenizer.end_token_id)
+        self._penalty = policy.writing.repetition_penalty
         self._pad = int(getattr(policy.tokenizer, "pad_token_id", None) or 0)
 
     def __call__(self, prompts: Tensor, lengths: Tensor, seed: Tensor) -> Completions:
@@ -76,19 +80,32 @@ class Sampler:
 
         zeros = tf.zeros([steps, batch_size])
         pads = tf.fill([steps, batch_size], self._pad)
-        start = _Loop(
+        first, *later = self.decoder.stages(self.new_tokens)
+        loop = _Loop(
             tf.constant(0),
-            *self.decoder.start(prompts, lengths, self.new_tokens),
+            *self.decoder.start(prompts, lengths, first),
+            self.policy.ending.start(batch_size),
+            self._seen(prompts, lengths),
             tf.ones([batch_size], tf.bool),
             Completions(pads, zeros, zeros, tf.cast(zeros, tf.bool)),
         )
+        bound = steps - sum(later)
+        loop = self._written(loop, bound, prompts, lengths, offsets, seeds)
+        for more in later:
+            loop = loop._replace(cache=self.decoder.grown(loop.cache, more))
+            bound += more
+            loop = self._written(loop, bound, prompts, lengths, offsets, seeds)
+        return self._aligned(loop.tables, offsets)
+
+    def _written(self, loop: _Loop, bound: int | Tensor, *given: Tensor) -> _Loop:
+        """Takes steps until every text has ended, at most up to a bound."""
         (last,) = tf.while_loop(
-            lambda loop: tf.reduce_any(loop.writing),
-            lambda loop: (self._step(loop, prompts, lengths, offsets, seeds),),
-            (start,),
-            maximum_iterations=steps,
+            lambda loop: (loop.step < bound) & tf.reduce_any(loop.writing),
+            lambda loop: (self._step(loop, *given),),
+            (loop,),
         )
-        return self._aligned(last.tables, offsets)
+        written: _Loop = last
+        return written
 
     def _step(
         self,
@@ -104,6 +121,8 @@ class Sampler:
             parameters = policy.outputs(loop.features)
         else:
             parameters = policy.trunk.logits(loop.features) / self.temperature
+        if self._penalty != 1.0:
+            parameters = penalized(parameters, loop.seen, self._penalty)
         chosen = self._chosen(parameters, seeds[step])
         log_probs = policy.family.log_prob(parameters, chosen)
         values = tf.zeros_like(log_probs)
@@ -113,7 +132,9 @@ class Sampler:
         places = tf.clip_by_value(lengths + turns, 0, sizes(prompts)[1] - 1)
         given = tf.gather(prompts, places, batch_dims=1)
         tokens = tf.where(valid, chosen, self._pad)
-        ended = valid & ((chosen == self._end) | (turns == self.new_tokens - 1))
+        ending, last = policy.ending.after(loop.ending, chosen)
+        ending = tf.nest.map_structure(partial(tf.where, valid), ending, loop.ending)
+        ended = valid & (last | (turns == self.new_tokens - 1))
         features, cache = self.decoder.advance(
             tf.where(turns < 0, given, tokens), step, lengths, loop.cache
         )
@@ -121,7 +142,24 @@ class Sampler:
         rows = zip(loop.tables, (tokens, log_probs, values, valid), strict=True)
         written = (self.write(table, row[tf.newaxis], step, 0) for table, row in rows)
         writing = loop.writing & ~ended
-        return _Loop(step + 1, features, cache, writing, Completions(*written))
+        seen = self._seen_then(loop.seen, chosen, valid)
+        tables = Completions(*written)
+        return _Loop(step + 1, features, cache, ending, seen, writing, tables)
+
+    def _seen(self, prompts: Tensor, lengths: Tensor) -> Nest:
+        """Returns which tokens the texts have before any is chosen, `[B, V]` bool."""
+        if self._penalty == 1.0:
+            return ()
+        trunk = self.policy.trunk
+        texts, lengths = trunk.continued(prompts, lengths)
+        return seen_until(texts, lengths[tf.newaxis], trunk.vocabulary_size)[0]
+
+    def _seen_then(self, seen: Nest, chosen: Tensor, valid: Tensor) -> Nest:
+        """Returns which tokens the texts have with those `[B]` that are valid."""
+        if self._penalty == 1.0:
+            return seen
+        new = tf.one_hot(chosen, seen.shape[1], True, False)
+        return seen | (valid[:, tf.newaxis] & new)
 
     def _chosen(self, parameters: Tensor, seed: Tensor) -> Tensor:
         """Returns the tokens `[B]` of a step."""

@@ -49,7 +49,9 @@ def live() -> Iterator[None]:
 @functools.cache
 def made(temperature: float = 0.7) -> CausalLMPolicy:
     model = gpt2(5, num_layers=1)
-    return CausalLMPolicy(model, Loud(), temperature=temperature, top_k=4)
+    cuts: dict[str, Any] = {"top_k": 4, "min_p": 0.01, "repetition_penalty": 1.2}
+    ends: dict[str, Any] = {"stop": ["ac", "bbb"]}
+    return CausalLMPolicy(model, Loud(), temperature=temperature, **cuts, **ends)
 
 
 def lengths(prompts: Any) -> Any:

@@ -91,6 +91,17 @@ def test_those_of_kpg_are_found() -> None:
     assert trainers - {"Trainer"} == set(algorithms.KNOWN)
 
 
+def test_recipes_are_settings_of_ppo() -> None:
+    assert algorithms.RECIPES == tuple(kpg.trainers.recipes.SETTINGS)
+    for name in algorithms.RECIPES:
+        assert algorithms.find(name) is kpg.trainers.PPO
+        assert algorithms.declared_by(name) == "PPO"
+        settings = kpg.trainers.PPOSettings.make(algorithms.recipe(name))
+        assert not settings.uses_critic
+    assert algorithms.recipe("PPO") == algorithms.recipe("own:Mine") == {}
+    assert algorithms.OF_CRITIC <= set(kpg.trainers.PPOSettings.names())
+
+
 @pytest.mark.parametrize("name", ["DQN", "", ":", "a:", ":b", "a b:c", "a:b:c", 3])
 def test_what_cannot_be_a_name_is_refused(name: object) -> None:
     with pytest.raises(ValueError, match=r"must be one of PPO, .* Received: algorithm"):

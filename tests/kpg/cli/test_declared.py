@@ -35,6 +35,7 @@ def test_the_others_declare_the_arguments_that_can_be_written(
     left = {
         "Policy": "observation_space action_space backbone seed kwargs",
         "texts": "vocabulary_size causal_lm tokenizer add_start_token special_tokens "
+        "end_tokens chat_template "
         "seed kwargs",
         "Task": "",
         "Preset": "env policy trainer task",
@@ -105,6 +106,6 @@ def test_values_of_a_wrong_type_are_refused(
 def test_names_that_no_owner_has_are_refused() -> None:
     with pytest.raises(ValueError, match=r"PPO has no setting 'gama'.*gamma\?"):
         declared.check({"gama": 1}, "PPO", "Preset")
-    with pytest.raises(ValueError, match="PPO has no setting 'baseline'"):
-        declared.check({"baseline": "critic"}, "PPO", "Preset")
-    declared.check({"baseline": "critic"}, "REINFORCE", "Preset")
+    with pytest.raises(ValueError, match="PPO has no setting 'returns'"):
+        declared.check({"returns": "total"}, "PPO", "Preset")
+    declared.check({"returns": "total"}, "REINFORCE", "Preset")

@@ -63,7 +63,7 @@ def test_every_preset_is_accepted_by_its_trainer(name: str, algorithm: str) -> N
 
 
 @pytest.mark.parametrize("continuous", [False, True])
-@pytest.mark.parametrize("algorithm", algorithms.KNOWN)
+@pytest.mark.parametrize("algorithm", [*algorithms.KNOWN, "grpo"])
 def test_the_defaults_are_accepted_by_every_trainer(
     algorithm: str, continuous: bool
 ) -> None:
@@ -71,7 +71,7 @@ def test_the_defaults_are_accepted_by_every_trainer(
     settings_class = algorithms.find(algorithm).settings_class
     # What would have no effect is refused.
     settings = settings_class.make(dict(preset.trainer))
-    minibatch_size = getattr(settings, "minibatch_size", 1)
+    minibatch_size = getattr(settings, "minibatch_size", 1) or 1
     assert preset.num_envs * settings.num_steps % minibatch_size == 0
 
 

@@ -44,6 +44,12 @@ def test_kpg_s_own_space_is_of_settings_that_presets_take(algorithm: str) -> Non
     assert kind.chosen_preset("CartPole-v1", space.first(found)).learning_rate == 1e-5
 
 
+def test_a_recipe_is_not_tuned_in_what_it_sets_or_has_not() -> None:
+    found = space.read("grpo")
+    assert {"learning_rate", "clip_range", "max_grad_norm"} <= set(found)
+    assert not {"vf_coef", "gae_lambda", "gamma", "minibatch_size"} & set(found)
+
+
 def test_a_file_s_space_is_drawn_from_and_told(tmp_path: Path) -> None:
     path = tmp_path / "space.json"
     entry: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Top-k and top-p: against sorting, and consistent in all methods."""
+"""Top-k, top-p and min-p: against sorting, and consistent in all methods."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ CUTS: list[dict[str, Any]] = [
     {"top_p": 0.7},
     {"top_p": 1.0},
     {"top_k": 6, "top_p": 0.6},
+    {"min_p": 0.1},
+    {"min_p": 1.0},
+    {"top_k": 8, "top_p": 0.95, "min_p": 0.2},
 ]
 
 
@@ -28,7 +31,10 @@ def logits() -> np.ndarray:
 
 
 def sorted_cut(
-    row: np.ndarray, top_k: int | None = None, top_p: float | None = None
+    row: np.ndarray,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float = 0.0,
 ) -> np.ndarray:
     """Returns the kept choices of one row, by sorting."""
     order = np.argsort(-row)[: top_k or N]
@@ -38,6 +44,9 @@ def sorted_cut(
         order = order[: np.searchsorted(np.cumsum(probs), top_p) + 1]
     kept = np.zeros(N, bool)
     kept[order] = True
+    whole = np.exp(row - row.max())
+    shares = whole / whole.sum()
+    kept &= shares >= min_p * shares.max()
     return kept
 
 
@@ -108,6 +117,8 @@ def test_masks_hold() -> None:
         ({"top_k": 2.5}, "top_k=2.5"),
         ({"top_p": 0.0}, "top_p=0.0"),
         ({"top_p": 1.5}, "top_p=1.5"),
+        ({"min_p": 0.0}, "min_p=0.0"),
+        ({"min_p": 1.5}, "min_p=1.5"),
     ],
 )
 def test_refuses(cut: dict[str, Any], message: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kpg.language.prompt_stream import PromptStream
 from kpg.language.task import TextTask
 
 
@@ -33,8 +34,9 @@ def task(rewards: Any = (length,), **options: Any) -> TextTask:
 class Reader:
     """Reads a letter a token, and ten tokens in all."""
 
-    def padded(self, prompts: Any) -> Any:
-        lengths = np.array([len(prompt) for prompt in prompts])
+    def padded(self, prompts: Any, limit: Any = None, side: str = "") -> Any:
+        self.asked = limit, side
+        lengths = np.minimum([len(prompt) for prompt in prompts], limit or 10)
         return np.zeros([len(prompts), lengths.max()], np.int32), lengths
 
     def check_room(self, prompt_tokens: int, max_new_tokens: int) -> None:
@@ -50,6 +52,39 @@ def test_prompts_are_padded_to_the_longest() -> None:
     long = TextTask(["seventy"], None, [length], None, None, max_new_tokens=4)
     with pytest.raises(ValueError, match=r"no room for 7 \+ 4"):
         long.padded(Reader(), 8)
+
+
+def test_prompts_are_cut_where_the_task_says() -> None:
+    rows = ["one", "seventeen"]
+    reader = Reader()
+    cut = TextTask(rows, None, [length], None, None, 4, truncate_prompts="left")
+    assert cut.padded(reader, 5)[1].tolist() == [3, 5] and reader.asked == (5, "left")
+    with pytest.raises(ValueError, match="None, left, right.*truncate_prompts='top'"):
+        TextTask(rows, None, [length], None, None, 4, truncate_prompts="top")
+
+
+def test_a_stream_is_drawn_in_its_order() -> None:
+    rows = [{"prompt": str(number), "number": number} for number in range(5)]
+    env = TextTask(PromptStream(rows), None, [length], None, None, 4)
+    assert env.streams and not task().streams
+    found = []
+    for first in (0, 2, 4):
+        indices = env.drawn(range(first, first + 2), 0)
+        assert indices.tolist() == [0, 1]
+        found += list(zip(env.prompts, env.columns["number"], strict=True))
+    assert found == [(str(n), n) for n in (0, 1, 2, 3, 4, 0)]
+    tokens, lengths = env.padded(Reader(), 6)
+    assert tokens.shape == (2, 6) and lengths.tolist() == [1, 1]
+    with pytest.raises(ValueError, match="come with the rows.*columns=\\['references'"):
+        TextTask(PromptStream(rows), ["a"] * 5, [length], None, None, 4)
+    mixed = TextTask(
+        PromptStream([*rows, {"prompt": "a"}]), None, [length], None, None, 4
+    )
+    with pytest.raises(ValueError, match="same further columns"):
+        mixed.in_order(4, 2)
+    changed = TextTask(PromptStream([*rows[:1], "a"]), None, [length], None, None, 4)
+    with pytest.raises(ValueError, match="stay the same in all rows.*columns=\\[\\]"):
+        changed.in_order(1, 1)
 
 
 def per_token(prompts: Any, completions: Any, completion_ids: Any) -> list[Any]:
@@ -105,7 +140,11 @@ def test_measures_are_means_since_they_were_asked() -> None:
     score(env, ("abc", ""))
     want = {"length": 1.5, "<lambda>": 1.5}
     named = {f"reward/{name}": mean for name, mean in want.items()}
-    assert env.measured() == {**named, "ended": 0.5, "scored": 1.0}
+    measured = env.measured()
+    assert {**named, "ended": 0.5, "scored": 1.0}.items() <= measured.items()
+    # Over all four numbers of the two calls.
+    assert measured["reward_std/length"] == pytest.approx(np.std([2, 1, 3, 0]))
+    assert measured["reward_scored/length"] == 1.0 and len(measured) == 8
     assert env.measured() == {}
     assert env.completed is not None and env.completed.completions == ["abc", ""]
 
@@ -152,7 +191,10 @@ def test_the_share_that_was_scored_is_measured() -> None:
     env = task([exact], references=["ab", "b", None])
     found = score(env)
     assert found.scored.tolist() == [True, False]
-    assert env.measured() == {"reward/exact": 1.0, "ended": 0.5, "scored": 0.5}
+    measured = env.measured()
+    assert measured.pop("reward/exact") == 1.0 and measured.pop("ended") == 0.5
+    spread = {"reward_scored/exact": 0.5, "reward_std/exact": 0.0}
+    assert measured == {"scored": 0.5, **spread}
     assert env.measured() == {}
 
 

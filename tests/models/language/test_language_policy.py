@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import keras
-import keras_nlp
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import kpg
 from kpg import text
 from kpg.distributions import TruncatedFamily
 from kpg.models import CausalLMPolicy
-from kpg.models.language.language_policy import adds_start_token
 from kpg.models.player import Player
 from tests.judging import V, assert_same, judged
 from tests.texts import (
@@ -22,7 +20,6 @@ from tests.texts import (
     Letters,
     bpe,
     gpt2,
-    llama,
     policy,
     teacher_forced,
 )
@@ -52,9 +49,57 @@ def test_generates_texts() -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+def test_prompts_may_be_messages() -> None:
+    pytest.importorskip("jinja2")
+    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}b"
+    made = policy("abc", gpt2(5, num_layers=1), chat_template=template)
+    chat = [{"role": "system", "content": "ca"}, {"role": "user", "content": "a"}]
+    assert made.prompt_of(chat) == "caab" and made.prompt_of("ab") == "ab"
+    assert made.generate([chat], 5, seed=3) == made.generate(["caab"], 5, seed=3)
+    setattr(made.tokenizer, "chat_template", "never")  # noqa: B010  # a part of some
+    assert made.prompt_of(chat) == "caab"
+    env = kpg.environments.TextGeneration(
+        [chat, chat], rewards=[kpg.rewards.LetterShare()], num_envs=2, max_new_tokens=8
+    )
+    tokens, _ = env.task.padded(made, 8)
+    assert tokens.tolist() == [[4, 2, 2, 3]] * 2 and env.prompts == ["a", "a"]
+    assert env.columns["messages"] == [chat, chat]
+
+
+def test_messages_need_a_template() -> None:
+    chat = [{"role": "user", "content": "a"}]
+    with pytest.raises(ValueError, match="give the policy a `chat_template`"):
+        policy("abc").generate([chat], 3)
+
+
+@pytest.mark.parametrize(
+    ("side", "want"),
+    [("left", [[5, 2, 3], [5, 4, 0]]), ("right", [[5, 3, 4], [5, 4, 0]])],
+)
+def test_prompts_are_cut_and_keep_their_start(side: str, want: Any) -> None:
+    made = CausalLMPolicy(gpt2(6), Begun())
+    tokens, lengths = made.padded(["bcab", "c"], 3, side)
+    assert tokens.tolist() == want and lengths.tolist() == [3, 2]
+    whole, _ = CausalLMPolicy(gpt2(6), Begun(), add_start_token=False).padded(
+        ["bcab"], 3, side
+    )
+    assert whole.tolist() == ([[4, 2, 3]] if side == "left" else [[3, 4, 2]])
+
+
+def test_embeddings_are_means_over_tokens() -> None:
+    made = policy("abc")
+    table = made.trunk.lm.backbone.token_embedding.embeddings.numpy()
+    found = made.embed(["ab", "", "c"])
+    want = [table[[2, 3]].mean(0), np.zeros(table.shape[1]), table[4]]
+    np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_is_saved_and_loaded(tmp_path: Any) -> None:
     lm = gpt2(258, num_layers=1)
     options: dict[str, Any] = {"temperature": 0.5, "top_k": 7, "top_p": 0.9}
+    options |= {"min_p": 0.01, "repetition_penalty": 1.5, "chat_template": "x"}
+    options |= {"stop": ["q", "é\n"], "end_tokens": [7, "Q"]}
     made = CausalLMPolicy(lm, text.ByteTokenizer(), **options)
     texts = made.generate(["ab"], max_new_tokens=3)
     made.save(tmp_path / "policy.keras")
@@ -83,6 +128,11 @@ def test_refuses_a_model_without_a_tokenizer() -> None:
 def test_refuses_a_vocabulary_that_the_model_cannot_cover() -> None:
     with pytest.raises(ValueError, match="a tokenizer with 6 tokens.*a model with 5"):
         CausalLMPolicy(gpt2(5), Letters("abcd"))
+
+
+def test_refuses_a_stop_string_that_the_tokenizer_cannot_make() -> None:
+    with pytest.raises(ValueError, match="one that the tokenizer can write.*'ad'"):
+        policy("abc", stop=["ab", "ad"])
 
 
 def test_refuses_a_temperature_of_zero() -> None:
@@ -182,55 +232,6 @@ def test_the_start_token_is_saved_and_older_policies_have_none() -> None:
     assert CausalLMPolicy.from_config(config).add_start_token
     del config["add_start_token"]
     assert not CausalLMPolicy.from_config(config).add_start_token
-
-
-class Family:
-    """A family of models whose preprocessor begins texts with the start token."""
-
-    tokenizer_cls = Begun
-
-    def __init__(self, tokenizer: Begun, add_start_token: bool = True) -> None:
-        self.tokenizer = tokenizer
-        self.add_start_token = add_start_token
-
-
-def test_what_decides_about_the_start_token() -> None:
-    own, other = Begun(), Begun()
-    own.add_start_token = other.add_start_token = False
-    of_family: Any = SimpleNamespace(preprocessor_cls=Family)
-    assert adds_start_token(of_family, own, None)
-    given: Any = SimpleNamespace(
-        preprocessor=Family(own, False), preprocessor_cls=Family
-    )
-    assert not adds_start_token(given, own, None)
-    assert adds_start_token(given, other, None)
-    nothing: Any = SimpleNamespace()
-    assert not adds_start_token(nothing, own, None)
-    assert adds_start_token(nothing, Begun(), None)
-    for chosen in (True, False):
-        assert adds_start_token(given, own, chosen) is chosen
-    assert not adds_start_token(of_family, Letters("abc"), None)
-    with pytest.raises(ValueError, match="needs a tokenizer with a `start_token_id`"):
-        adds_start_token(of_family, Letters("abc"), True)
-
-
-@pytest.mark.slow
-def test_kerashubs_preprocessor_decides_about_the_start_token() -> None:
-    tokenizer = bpe(_allow_python_workflow=False)
-    size, end = tokenizer.vocabulary_size(), tokenizer.end_token_id
-    lm = text.gpt2(size, num_layers=1, hidden_dim=8)
-    assert CausalLMPolicy(lm, tokenizer).padded(["a"])[0].tolist() == [
-        [end, tokenizer.token_to_id("a")]
-    ]
-    for adds in (True, False):
-        own = keras_nlp.models.GPT2CausalLMPreprocessor(
-            tokenizer, sequence_length=8, add_start_token=adds
-        )
-        made = keras_nlp.models.GPT2CausalLM(lm.backbone, preprocessor=own)
-        assert CausalLMPolicy(made).add_start_token is adds
-        assert not CausalLMPolicy(made, add_start_token=False).add_start_token
-    # A tokenizer of another family.
-    assert not CausalLMPolicy(llama(size), tokenizer).add_start_token
 
 
 def test_a_padded_vocabulary_is_decoded(one_by_one: None) -> None:

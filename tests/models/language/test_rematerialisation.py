@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import pytest
 
+from kpg import text
 from kpg.models import CausalLMPolicy
 from kpg.models.language.rematerialisation import blocks, rematerialised
 from tests.judging import V, assert_same, judged
@@ -51,10 +52,12 @@ def test_blocks_are_built_again_inside_alone(monkeypatch: pytest.MonkeyPatch) ->
     made = policy("abcde", gpt2(V, num_layers=2))
     counts: list[int] = []
     for layer in blocks(made.trunk.lm.backbone):
-        own = layer.call
-        monkeypatch.setattr(
-            layer, "call", lambda *a, own=own, **k: (counts.append(1), own(*a, **k))[1]
-        )
+
+        def counted(*args: Any, own: Any = layer.call, **kwargs: Any) -> Any:
+            counts.append(1)
+            return own(*args, **kwargs)
+
+        monkeypatch.setattr(layer, "call", counted)
     judged(made)
     assert len(counts) == 2
     made.remat = True
@@ -68,8 +71,9 @@ def test_blocks_are_built_again_inside_alone(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_policy_keeps_the_option() -> None:
-    made = policy("abcde", gpt2(V), remat=True)
-    assert made.get_config()["remat"] is True
+    lm = text.gpt2(258, num_layers=1, hidden_dim=8, max_tokens=12, seed=0)
+    made = CausalLMPolicy(lm, text.ByteTokenizer(), remat=True)
+    assert CausalLMPolicy.from_config(made.get_config()).remat
     with pytest.raises(ValueError, match="`remat`.*Received: remat=2"):
         CausalLMPolicy(gpt2(V), Letters("abcde"), remat=2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="transformer_layers.*Received: Sequential"):

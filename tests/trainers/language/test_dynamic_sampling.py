@@ -122,7 +122,7 @@ def test_what_is_learned_from_is_what_was_written(one_by_one: None) -> None:
     write = engine.writer.write
 
     def noting(indices: Any, seed: Any) -> Written:
-        found = write(indices, seed)
+        found: Written = write(indices, seed)
         if not rounds:  # a first round of which only the second group counts
             found.scores.total[:3] = 0.0
         rounds.append(found)

@@ -214,9 +214,10 @@ def test_texts_without_an_end_stop_at_the_limit(
     last = np.arange(T)[:, np.newaxis] == [T - 1] * 6
     # Nothing is bootstrapped: the text is judged as it stands.
     np.testing.assert_array_equal(rows.terminated, last)
+    np.testing.assert_array_equal(rows.truncated, last)  # for who leaves them out
     np.testing.assert_array_equal(rows.rewards, np.where(last, -1.0, 0.0))
     measured = {"reward/missing_end": -1.0, "ended": 0.0, "scored": 1.0}
-    assert env.measured() == measured
+    assert measured.items() <= env.measured().items()
     assert env.completed is not None
     assert [len(ids) for ids in env.completed.columns["completion_ids"]] == [T] * 6
 

@@ -92,3 +92,66 @@ def test_as_many_episodes_as_are_asked_for(deterministic: bool) -> None:
         prompts = [env.prompts[number % 3] for number in range(6)]
         texts = made.generate(prompts, T, deterministic=True)
         np.testing.assert_allclose(result["returns"], vowels([], texts), atol=1e-6)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_stream_is_written_as_a_list_is() -> None:
+    made, prompts = small_policy("abc"), ["ab", "c", "abcab", "b"]
+    rows = ({"prompt": prompt, "place": n} for n, prompt in enumerate(prompts))
+    seen: list[Any] = []
+
+    def note(prompts: Any, completions: Any, place: Any) -> list[float]:
+        seen.append((prompts, place))
+        return [1.0] * len(place)
+
+    options: dict[str, Any] = {"max_new_tokens": T, "max_prompt_tokens": 6}
+    options |= {"num_envs": 4, "group_size": 2, "rewards": [note]}
+    env = kpg.environments.TextGeneration(rows, **options)
+    listed = kpg.environments.TextGeneration(
+        prompts, columns={"place": range(4)}, **options
+    )
+    writers = [Writer(one, made, jit_compile=False) for one in (env, listed)]
+    for iteration, want in enumerate(([0, 0, 1, 1], [2, 2, 3, 3])):
+        found = [
+            writers[0].write(env.chosen(iteration), SEED),
+            writers[1].write(np.array(want), SEED),
+        ]
+        assert seen[-2] == seen[-1] == ([prompts[n] for n in want], want)
+        assert found[0].prompts.shape == (4, 6)
+        tokens, again = (one.completions.tokens.numpy() for one in found)
+        np.testing.assert_array_equal(tokens, again)
+    with pytest.raises(ValueError, match="has ended, and cannot begin anew"):
+        env.chosen(2)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_an_evaluation_of_a_data_set_begins_at_its_beginning() -> None:
+    made, data = (
+        small_policy("abc"),
+        tf.data.Dataset.from_tensor_slices(["ab", "c", "b"]),
+    )
+    env = kpg.environments.TextGeneration(
+        data, rewards=[vowels], max_new_tokens=T, max_prompt_tokens=4, num_envs=2
+    )
+    listed = task([vowels], num_envs=2, prompts=["ab", "c", "b"])
+    assert env.chosen(1).tolist() == [0, 1] and env.prompts == ["b", "ab"]
+    results = [TextEvaluator(one, made, 3, True, False).run(0) for one in (env, listed)]
+    np.testing.assert_array_equal(results[0]["returns"], results[1]["returns"])
+    assert env.completed is not None and env.completed.prompts == ["b"]
+
+
+def test_stop_strings_end_a_text_and_are_no_part_of_it() -> None:
+    made = small_policy("abc", stop=["aa", "cb"])
+    env = task([vowels])
+    written = Writer(env, made, jit_compile=False).write(INDICES, SEED)
+    assert env.completed is not None
+    tokens = written.completions.tokens.numpy()
+    some = 0
+    for row, count in enumerate(written.counts):
+        ids = tokens[:count, row].tolist()
+        text = "".join("  abc"[token] for token in ids if token > 1)
+        stopped = text.endswith(("aa", "cb"))
+        some += stopped
+        assert env.completed.columns["ended"][row] == (stopped or ids[-1] == 1)
+        assert env.completed.completions[row] == (text[:-2] if stopped else text)
+    assert some

@@ -29,6 +29,7 @@ from tests.fragments import (
     values_of,
 )
 from tests.programs import passes
+from tests.text_training import remainder, small_policy, task
 
 
 class TwoPhases(kpg.trainers.ActorCritic):
@@ -50,6 +51,27 @@ def step(optimizers: Any, algorithm: Any = kpg.trainers.ActorCritic) -> Any:
     trainer.compile(**optimizers, jit_compile=False)
     learn(trainer, fragment(policy))
     return trainer
+
+
+def test_clipping_adds_up_what_an_embedding_gets_of_each_token() -> None:
+    """Tokens that occur often: slices of one row are one part of the gradient."""
+    trainer = kpg.trainers.REINFORCE(
+        small_policy("abc"),
+        num_steps=6,
+        returns="total",
+        baseline="leave_one_out",
+        normalize_advantages=False,
+        max_grad_norm=1e-3,
+        seed=0,
+    )
+    trainer.compile(keras.optimizers.SGD(1.0), jit_compile=False)
+    before = [own.numpy() for own in trainer.learned_variables()]
+    texts = task([remainder], prompts=["abc", "ba"], max_new_tokens=6, group_size=3)
+    trainer.fit(texts, steps_per_epoch=1, verbose=0)
+    after = [own.numpy() for own in trainer.learned_variables()]
+    moved = [new - old for new, old in zip(after, before, strict=True)]
+    norm = np.sqrt(sum(np.square(own, dtype=np.float64).sum() for own in moved))
+    np.testing.assert_allclose(norm, 1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("critic", [False, True])

@@ -274,11 +274,6 @@ def test_the_global_norm_is_that_of_all_numbers_together(xla: bool) -> None:
     np.testing.assert_allclose(norm, expected, rtol=1e-5)
 
 
-def test_the_global_norm_counts_the_rows_of_sparse_gradients() -> None:
-    rows = tf.IndexedSlices(tf.constant([[3.0], [4.0]]), tf.constant([0, 7]))
-    np.testing.assert_allclose(global_norm([rows, tf.constant(12.0)]), 13.0)
-
-
 def test_a_broken_gradient_has_no_norm() -> None:
     norm = global_norm([tf.constant([[1.0, float("nan")]]), tf.constant([1.0])])
     assert np.isnan(norm)

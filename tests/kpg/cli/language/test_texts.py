@@ -176,6 +176,25 @@ def test_train_refuses_bad_settings(
 
 
 @pytest.mark.parametrize("name", TEXTS.ids())
+@pytest.mark.parametrize("recipe", ["grpo", "rloo"])
+def test_every_preset_is_accepted_by_a_recipe(name: str, recipe: str) -> None:
+    trainer, env = TEXTS.build(
+        TEXTS.chosen_preset(name, {"algorithm": recipe}), Seeds.derived(0)
+    )
+    trainer.check_environment(env)
+    assert env.group_size == 8 and trainer.critic is None
+    own = TEXTS.chosen_preset(name, {"algorithm": recipe, "group_size": 4})
+    assert own.task["group_size"] == own.trainer["group_size"] == 4
+
+
+def test_a_baseline_takes_the_critic_s_place() -> None:
+    settings = {"algorithm": "REINFORCE", "baseline": "leave_one_out"}
+    preset = TEXTS.chosen_preset(LETTERS, {**settings, "returns": "total"})
+    trainer, env = TEXTS.build(preset, Seeds.derived(0))
+    assert trainer.critic is None and env.group_size == 8
+
+
+@pytest.mark.parametrize("name", TEXTS.ids())
 @pytest.mark.parametrize("algorithm", algorithms.KNOWN)
 def test_every_preset_is_accepted_by_every_trainer(name: str, algorithm: str) -> None:
     preset = TEXTS.chosen_preset(name, {"algorithm": algorithm})
@@ -209,7 +228,7 @@ def test_a_group_is_one_of_trainer_and_task_alike() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", algorithms.KNOWN)
+@pytest.mark.parametrize("algorithm", [*algorithms.KNOWN, *algorithms.RECIPES])
 def test_letters_are_learned_in_a_minute(
     kpg_command: Kpg, tmp_path: Path, algorithm: str
 ) -> None:

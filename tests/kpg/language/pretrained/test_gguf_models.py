@@ -75,6 +75,19 @@ def test_the_tokenizer_comes_along(tmp_path: Path) -> None:
     assert (tokenizer.end_token_id, tokenizer.pad_token_id) == (2, 0)
 
 
+def test_the_chat_template_comes_along(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    one = "<|im_start|>{{ messages[0]['role'] }}{{ eos_token }}"
+    own = {"tokenizer.chat_template": one}
+    path = gguf_files.write(tmp_path / "m.gguf", metadata=own)
+    policy = CausalLMPolicy(*load_gguf(path), end_tokens=["<|endoftext|>"])
+    chat = [{"role": "in", "content": ""}]
+    assert policy.prompt_of(chat) == "<|im_start|>in<|im_end|>"
+    inside = gguf_files.VOCABULARY.index("in")
+    assert policy.padded([chat])[0].tolist() == [[1, inside, 2]]
+    assert policy.ending.tokens == (2, 0)
+
+
 def test_padding_of_its_own_is_kept(tmp_path: Path) -> None:
     own = {"tokenizer.ggml.padding_token_id": 1}
     _, tokenizer = load_gguf(gguf_files.write(tmp_path / "m.gguf", metadata=own))

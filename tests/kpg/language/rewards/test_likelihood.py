@@ -144,3 +144,11 @@ def test_what_the_scorer_said_while_it_wrote_is_not_asked_again() -> None:
     assert scorer.asked == 2
     for index, (row, wanted) in enumerate(zip(found, want, strict=True)):
         close(row, wanted + (index not in (2, 4)))
+
+
+def test_a_scorer_with_another_tokenizer_is_refused() -> None:
+    ids = [np.array([3, 4], np.int32)]
+    given: Any = {"prompts": ["a"], "prompt_ids": ids, "completion_ids": ids}
+    assert Fluency(policy("abc"))(completions=["bc"], **given)
+    with pytest.raises(ValueError, match="tokens of the policy.*reads 'ac' where 'bc'"):
+        Fluency(policy("bac"))(completions=["bc"], **given)

@@ -14,6 +14,7 @@ import pytest
 from kpg import rewards
 from kpg.rewards import (
     Bleu,
+    Concurrent,
     Grammar,
     LetterShare,
     MissingEnd,
@@ -47,6 +48,7 @@ EXAMPLES: list[Reward] = [
     MissingEnd("end"),
     LetterShare("xz", name="rare"),
     bleu_and_grammar(0.25),
+    Concurrent(RougeL(), threads=2, batch_size=3, name="c"),
     Weighted([RougeL(), Weighted([RougeN(1)], [2.0])], [0.5, 1.0], name="w"),
 ]
 
@@ -86,7 +88,7 @@ def test_every_class_has_an_example_and_options_that_are_not_the_defaults() -> N
         for name, kind in vars(rewards).items()
         if isinstance(kind, type) and issubclass(kind, Reward) and not isabstract(kind)
     }
-    models = {"Fluency", "ExecutorLogLikelihood"}
+    models = {"Fluency", "ExecutorLogLikelihood", "Coherence", "Judgement"}
     assert {type(reward).__name__ for reward in EXAMPLES} == shipped - models
 
 

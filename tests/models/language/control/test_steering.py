@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from kpg.environments import Instructions
 from kpg.models import CausalLMPolicy
 from tests.steering import SEED, generation, logits, steered
-from tests.texts import gpt2
+from tests.texts import gpt2, policy
 
 END = 1
 
@@ -52,3 +54,13 @@ def test_refuses_an_executor_without_a_tokenizer(made: object) -> None:
         generation(made)
     with pytest.raises(ValueError, match="needs a `tokenizer`.*tokenizer=None"):
         CausalLMPolicy(gpt2(5))
+
+
+@pytest.mark.parametrize(
+    "options", [{"stop": ["ab"]}, {"end_tokens": ["b"]}, {"repetition_penalty": 1.1}]
+)
+def test_refuses_an_executor_that_writes_in_its_own_way(
+    options: dict[str, Any],
+) -> None:
+    with pytest.raises(ValueError, match="end token alone.*make the executor without"):
+        generation(policy("abc", **options))

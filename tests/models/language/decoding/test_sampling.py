@@ -83,6 +83,69 @@ def test_the_log_probabilities_are_kerashubs() -> None:
         np.testing.assert_allclose(written.log_probs[:count, row], want, atol=1e-5)
 
 
+def penalised(
+    made: Any, prompt: list[int], completion: list[int], penalty: float
+) -> list[float]:
+    """Returns log-probabilities by the KerasHub model and a loop over tokens."""
+    text, found = list(prompt), []
+    for token in completion:
+        inputs = {
+            "token_ids": tf.constant([text]),
+            "padding_mask": tf.ones([1, len(text)]),
+        }
+        logits = made.trunk.causal_lm(inputs)[0, -1].numpy().astype(np.float64)
+        for seen in set(text):
+            logits[seen] *= penalty if logits[seen] < 0.0 else 1.0 / penalty
+        logits /= made.temperature
+        probs = np.exp(logits - logits.max())
+        probs[probs < made.writing.min_p] = 0.0
+        found.append(float(np.log(probs[token] / probs.sum())))
+        text.append(token)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
+@pytest.mark.parametrize("kind", [GPT2Decoder, CachedDecoder])
+def test_penalties_and_stop_strings_are_in_the_distribution(kind: Any) -> None:
+    how: dict[str, Any] = {"repetition_penalty": 1.7, "min_p": 0.02}
+    made = policy("abc", gpt2(5), stop=["cb", "ccc"], temperature=1.5, **how)
+    written = write(made, new_tokens=9, decoder=kind(made.trunk))
+    stopped = 0
+    for row, prompt in enumerate(PROMPTS):
+        count = int(written.valid[:, row].sum())
+        tokens = written.tokens[:count, row].tolist()
+        text = "".join(" $abc"[token] for token in tokens).replace(" ", "")
+        inside = [word in text[:-1] for word in ("cb", "ccc")]
+        assert not any(inside) and 1 not in tokens[:-1]
+        over = tokens[-1] == 1 or text.endswith(("cb", "ccc"))
+        stopped += text.endswith(("cb", "ccc"))
+        assert over == (count < 9) or count == 9
+        want = penalised(made, prompt, tokens, 1.7)
+        np.testing.assert_allclose(written.log_probs[:count, row], want, atol=1e-5)
+    assert stopped
+    first, state = before_the_last(*padded(PROMPTS))
+    observations = np.concatenate([first[np.newaxis], written.tokens[:-1]])
+    parameters, _ = made.unroll(observations, state, np.zeros_like(written.valid))
+    log_probs = made.family.log_prob(parameters, written.tokens).numpy()
+    valid = written.valid
+    np.testing.assert_allclose(written.log_probs[valid], log_probs[valid], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_xla_writes_penalised_texts_too() -> None:
+    how: dict[str, Any] = {"repetition_penalty": 1.7, "min_p": 0.02, "stop": ["cb"]}
+    made = policy("abc", gpt2(5), temperature=1.5, **how)
+    arguments = (*map(tf.constant, padded(PROMPTS)), tf.constant([3, 4]))
+    plain, fast = (
+        tf.function(Sampler(made, 9).__call__, jit_compile=jit, autograph=False)
+        for jit in (False, True)
+    )
+    want, got = plain(*arguments), fast(*arguments)
+    np.testing.assert_array_equal(got.tokens, want.tokens)
+    np.testing.assert_array_equal(got.valid, want.valid)
+    np.testing.assert_allclose(got.log_probs, want.log_probs, atol=1e-5)
+
+
 @pytest.mark.parametrize("build", [gpt2, llama, gemma])
 def test_greedy_tokens_are_kerashubs(build: Any) -> None:
     made = policy("abcdefgh", build(10))

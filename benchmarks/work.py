@@ -205,6 +205,9 @@ CONTENDERS = {
     "hugging_face": Contender(
         "Hugging Face", "transformers", "run_hugging_face.py", "hugging_face"
     ),
+    "ctranslate2": Contender(
+        "CTranslate2, float32", "ctranslate2", "run_ctranslate2.py", "ctranslate2"
+    ),
     "trl": Contender("TRL", "trl", "run_trl.py", "hugging_face"),
 }
 
@@ -392,9 +395,11 @@ TEXT_PAIRS = (
     Pair("sampling_16", "kpg_sampling", "keras_hub", speed_bar=3.5),
     Pair("sampling_16", "kpg_sampling", "keras_hub_xla"),
     Pair("sampling_16", "kpg_sampling", "hugging_face", speed_bar=1.3),
+    Pair("sampling_16", "kpg_sampling", "ctranslate2", speed_bar=1.2),
     Pair("sampling_64", "kpg_sampling", "keras_hub", speed_bar=3.5),
     Pair("sampling_64", "kpg_sampling", "keras_hub_xla"),
     Pair("sampling_64", "kpg_sampling", "hugging_face", speed_bar=1.3),
+    Pair("sampling_64", "kpg_sampling", "ctranslate2", speed_bar=1.2),
     Pair("grpo", "kpg_texts", "trl", speed_bar=1 / 0.65),
     Pair("rloo", "kpg_texts", "trl", speed_bar=1 / 0.5),
     Pair("grpo_gpt2", "kpg_texts", "trl", speed_bar=1 / 0.7),

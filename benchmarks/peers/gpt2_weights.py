@@ -23,7 +23,7 @@ class Layer(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Embeddings of tokens `[V, F]`, which are also the head, and of places `[L, F]`."""
+    """Embeddings of tokens `[V, F]`, also the head's, and of places `[L, F]`."""
 
     tokens: Any
     places: Any

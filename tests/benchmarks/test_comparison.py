@@ -340,3 +340,15 @@ def text_run(
 ) -> dict[str, Any]:
     more = {"threshold_seconds": None, "return_mean": result, "against": against}
     return run(contender, 0, speed, work, **more)
+
+
+def test_a_peer_is_given_the_weights_of_kpg(load: Callable[[str], Any]) -> None:
+    shape = {"vocabulary_size": 7, "num_layers": 2, "num_heads": 2, "hidden_dim": 8}
+    job = {**shape, "prompt_tokens": 3, "new_tokens": 4, "seed": 5}
+    made = load("gpt2_weights").weights(job)
+    theirs = [made.tokens, made.places, *(w for layer in made.layers for w in layer)]
+    backbone = kpg.text.gpt2(**shape, max_tokens=7, seed=5).backbone
+    names = ("kernel", "embeddings", "position_embeddings")
+    ours = [w for w in backbone.trainable_weights if w.name in names]
+    for want, got in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(np.reshape(want, got.shape), got)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Generic, TypeAlias, TypeVar
 
 import tensorflow as tf
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from kpg.graph.compiling import aside
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
@@ -37,6 +37,10 @@ class Decoder(ABC, Generic[TrunkT_co]):
     def offsets(self, lengths: Tensor) -> Tensor:
         """Returns `[B]` int32: the step in which a row chooses its first token."""
         return tf.zeros_like(lengths)
+
+    def ready(self) -> Self:
+        """Returns a decoder for many steps of one graph, which may prepare for them."""
+        return self
 
     def stages(self, new_tokens: int | Tensor) -> list[int | Tensor]:
         """Returns how many tokens to make room for at first, then again and again."""

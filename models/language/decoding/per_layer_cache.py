@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 from keras.layers import Layer
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from kpg.graph.gradients import recomputed
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
@@ -57,6 +57,19 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         super().__init__(trunk)
         self.write = write
         self.backbone: keras.Model = trunk.causal_lm.backbone
+        self._joint: dict[Layer, tuple[Tensor, Tensor | None]] = {}
+
+    @override
+    def ready(self) -> Self:
+        """One product of a layer gives its queries, keys and values."""
+        parts = self.backbone._flatten_layers()
+        if any(getattr(part, "quantization_mode", None) for part in parts):
+            return self  # its kernels are not what it multiplies by
+        own = copy.copy(self)
+        own._joint = {
+            layer: _joint(layer) for layer in self.backbone.transformer_layers
+        }
+        return own
 
     @abstractmethod
     def embedded(self, tokens: Tensor, places: Tensor) -> tuple[Tensor, Nest]:
@@ -70,10 +83,17 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
 
         K divides H: H / K consecutive queries share each key.
         """
-        attention, norm = layer._self_attention_layer, getattr(layer, self.norm)
-        denses = (attention._query_dense, attention._key_dense, attention._value_dense)
-        inputs = norm(hidden)
-        q, k, v = (tf.transpose(dense(inputs), [0, 2, 1, 3]) for dense in denses)
+        denses, inputs = _denses(layer), getattr(layer, self.norm)(hidden)
+        if layer in self._joint:
+            kernel, bias = self._joint[layer]
+            whole = tf.matmul(inputs, kernel)
+            whole = whole if bias is None else whole + bias
+            heads = [dense.kernel.shape[1] for dense in denses]
+            shape = [*sizes(whole)[:2], sum(heads), denses[0].kernel.shape[2]]
+            given = tf.split(tf.reshape(whole, shape), heads, axis=2)
+        else:
+            given = [dense(inputs) for dense in denses]
+        q, k, v = (tf.transpose(part, [0, 2, 1, 3]) for part in given)
         return q, k, v
 
     @abstractmethod
@@ -227,3 +247,22 @@ def _mixed(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor) -> Tenso
     weights = tf.reshape(tf.nn.softmax(scores), [*together[:3], slots])
     mixed = tf.reshape(tf.matmul(weights, values), [batch_size, heads, length, size])
     return tf.transpose(mixed, [0, 2, 1, 3])
+
+
+def _denses(layer: Layer) -> tuple[Layer, Layer, Layer]:
+    attention = layer._self_attention_layer
+    return attention._query_dense, attention._key_dense, attention._value_dense
+
+
+def _joint(layer: Layer) -> tuple[Tensor, Tensor | None]:
+    """Returns a layer's kernel `[F, (H + 2 K) D]`, and its bias if there is one."""
+    denses = _denses(layer)
+
+    def cast(weight: Tensor, shape: list[int]) -> Tensor:
+        return tf.reshape(tf.cast(weight, denses[0].compute_dtype), shape)
+
+    rows = denses[0].kernel.shape[0]
+    kernel = tf.concat([cast(d.kernel, [rows, -1]) for d in denses], axis=-1)
+    if denses[0].bias is None:
+        return kernel, None
+    return kernel, tf.concat([cast(d.bias, [-1]) for d in denses], axis=-1)

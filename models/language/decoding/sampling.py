@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from kpg.graph import random
 from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.head import turned, with_turned
 from kpg.models.language.decoding.repetition import penalized, seen_until
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.tables import Put, put, sizes
@@ -74,30 +75,34 @@ class Sampler:
         The seed is a stateless one, `[2]` int32. Under XLA, B and P are known.
         """
         batch_size, room = sizes(prompts)
-        steps = self.decoder.num_steps(room, self.new_tokens)
-        offsets = self.decoder.offsets(lengths)
+        decoder = self.decoder.ready() if self.write is put else self.decoder
+        steps = decoder.num_steps(room, self.new_tokens)
+        offsets = decoder.offsets(lengths)
         seeds = random.seeds([steps], seed)
 
         zeros = tf.zeros([steps, batch_size])
         pads = tf.fill([steps, batch_size], self._pad)
-        first, *later = self.decoder.stages(self.new_tokens)
+        first, *later = decoder.stages(self.new_tokens)
         loop = _Loop(
             tf.constant(0),
-            *self.decoder.start(prompts, lengths, first),
+            *decoder.start(prompts, lengths, first),
             self.policy.ending.start(batch_size),
             self._seen(prompts, lengths),
             tf.ones([batch_size], tf.bool),
             Completions(pads, zeros, zeros, tf.cast(zeros, tf.bool)),
         )
         bound = steps - sum(later)
-        loop = self._written(loop, bound, prompts, lengths, offsets, seeds)
+        # Without XLA it would not pay.
+        head = turned(self.policy.trunk) if self.write is put else None
+        given = (decoder, prompts, lengths, offsets, seeds, head)
+        loop = self._written(loop, bound, *given)
         for more in later:
-            loop = loop._replace(cache=self.decoder.grown(loop.cache, more))
+            loop = loop._replace(cache=decoder.grown(loop.cache, more))
             bound += more
-            loop = self._written(loop, bound, prompts, lengths, offsets, seeds)
+            loop = self._written(loop, bound, *given)
         return self._aligned(loop.tables, offsets)
 
-    def _written(self, loop: _Loop, bound: int | Tensor, *given: Tensor) -> _Loop:
+    def _written(self, loop: _Loop, bound: int | Tensor, *given: Any) -> _Loop:
         """Takes steps until every text has ended, at most up to a bound."""
         (last,) = tf.while_loop(
             lambda loop: (loop.step < bound) & tf.reduce_any(loop.writing),
@@ -110,17 +115,20 @@ class Sampler:
     def _step(
         self,
         loop: _Loop,
+        decoder: Decoder[TextTrunk],
         prompts: Tensor,
         lengths: Tensor,
         offsets: Tensor,
         seeds: Tensor,
+        head: Tensor | None,
     ) -> _Loop:
         """Chooses a token where the prompt has been read, and reads one in each row."""
         policy, step, turns = self.policy, loop.step, loop.step - offsets
-        if self.temperature is None:
-            parameters = policy.outputs(loop.features)
-        else:
-            parameters = policy.trunk.logits(loop.features) / self.temperature
+        with with_turned(policy.trunk, head):
+            if self.temperature is None:
+                parameters = policy.outputs(loop.features)
+            else:
+                parameters = policy.trunk.logits(loop.features) / self.temperature
         if self._penalty != 1.0:
             parameters = penalized(parameters, loop.seen, self._penalty)
         chosen = self._chosen(parameters, seeds[step])
@@ -135,7 +143,7 @@ class Sampler:
         ending, last = policy.ending.after(loop.ending, chosen)
         ending = tf.nest.map_structure(partial(tf.where, valid), ending, loop.ending)
         ended = valid & (last | (turns == self.new_tokens - 1))
-        features, cache = self.decoder.advance(
+        features, cache = decoder.advance(
             tf.where(turns < 0, given, tokens), step, lengths, loop.cache
         )
         log_probs, values = (tf.where(valid, part, 0.0) for part in (log_probs, values))

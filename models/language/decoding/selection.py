@@ -58,8 +58,13 @@ def agrees(decoder: Decoder[LanguageTrunk], trunk: LanguageTrunk) -> bool:
     """Whether a decoder gives the model's features on a few texts of any tokens.
 
     Not if KerasHub's layers have other parts than it knows, or the model's own cache is
-    at fault, as that of GPT-NeoX in KerasHub 0.32.
+    at fault, as that of GPT-NeoX in KerasHub 0.32. Nor if it differs once `ready`.
     """
+    ready = decoder.ready()
+    return _agrees(decoder, trunk) and (ready is decoder or _agrees(ready, trunk))
+
+
+def _agrees(decoder: Decoder[LanguageTrunk], trunk: LanguageTrunk) -> bool:
     tokens = np.random.default_rng(0).integers(trunk.vocabulary_size, size=(2, 6))
     texts = tf.constant(tokens, tf.int32)
     lengths = tf.constant([2, 3])

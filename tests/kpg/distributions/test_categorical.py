@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kpg.distributions import for_space
+from kpg.distributions.family import FORBIDDEN
 
 FAMILY = for_space(gym.spaces.Discrete(4))
 LOGITS = tf.constant([0.3, -1.0, 2.0, 0.0])
@@ -26,6 +27,32 @@ def test_frequencies(source: str) -> None:
     errors = np.sqrt(expected * (1 - expected) / count)
     assert np.all(np.abs(frequencies - expected) <= 4 * errors)
     assert frequencies[3] == 0
+
+
+@pytest.mark.parametrize("count", [600, 625])
+def test_frequencies_of_many_choices(count: int) -> None:
+    family = for_space(gym.spaces.Discrete(count))
+    logits = np.random.default_rng(0).normal(0.0, 2.0, count).astype(np.float32)
+    logits[:100], logits[101:140:2] = FORBIDDEN, -np.inf
+    draws = 100_000
+    drawn = family.sample(tf.tile(logits[np.newaxis], [draws, 1]), tf.constant([3, 4]))
+    assert drawn.dtype == tf.int32
+    expected = draws * tf.nn.softmax(logits).numpy()
+    counts = np.bincount(drawn, minlength=count)
+    assert not counts[expected == 0.0].any()
+    possible = expected > 0.0
+    terms = (counts - expected)[possible] ** 2 / expected[possible]
+    degrees = possible.sum() - 1
+    assert abs(terms.sum() - degrees) < 5.0 * np.sqrt(2.0 * degrees) + terms.max()
+
+
+def test_many_choices_keep_their_axes() -> None:
+    family = for_space(gym.spaces.Discrete(600))
+    logits = np.full([2, 3, 600], -50.0, np.float32)
+    where = np.array([[0, 24, 25], [599, 300, 575]])
+    np.put_along_axis(logits, where[..., np.newaxis], 50.0, axis=-1)
+    drawn = family.sample(tf.constant(logits), tf.constant([1, 2]))
+    np.testing.assert_array_equal(drawn, where)
 
 
 def test_entropy_gradient() -> None:

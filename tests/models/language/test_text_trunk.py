@@ -42,7 +42,9 @@ def test_an_unfinished_trunk_is_refused() -> None:
         def project(self, features: Tensor) -> Tensor:
             return features
 
-    with pytest.raises(TypeError, match="Half must define begin and behind and has_room"):
+    with pytest.raises(
+        TypeError, match="Half must define begin and behind and has_room"
+    ):
         Half(gpt2(5))
     with pytest.raises(TypeError, match="Did you mean project.*Received: projects"):
 

@@ -11,6 +11,9 @@ import tensorflow as tf
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.llama import LlamaDecoder
 from tests.judging import V
+from kpg.models.language.decoding.per_layer_cache import LayeredDecoder
+from kpg.models.language.decoding.selection import decoder_for
+from kpg.models.language.decoding.tables import put_anywhere
 from tests.texts import gpt2, llama, padded, policy
 
 PROMPTS = [[2, 3, 3], [4]]
@@ -80,3 +83,38 @@ def test_a_prompt_is_read_once_for_all_that_go_on(family: str, remat: bool) -> N
         found.append([features, *map(tf.convert_to_tensor, parts)])
     for ours, want in zip(*found, strict=True):
         np.testing.assert_allclose(ours, want, rtol=1e-4, atol=1e-5)
+
+
+def test_long_texts_get_their_slots_in_stages() -> None:
+    decoder = GPT2Decoder(policy("abc", gpt2(5)).trunk)
+    assert decoder.stages(63) == [63]
+    assert decoder.stages(112) == [37, 37, 38]
+    assert decoder.stages(1000) == [333, 333, 334]
+    # What is exported has one loop, of any length.
+    assert GPT2Decoder(decoder.trunk, put_anywhere).stages(112) == [112]
+    table, lengths = map(tf.constant, padded(PROMPTS))
+    features, cache = decoder.start(table, lengths, 1)
+    grown = decoder.grown(cache, 2)
+    assert grown.keys[0].shape == grown.values[0].shape == (2, 2, 6, 8)
+    fed, step = tf.constant([2, 3]), tf.constant(0)
+    want, _ = decoder.advance(fed, step, lengths, cache)
+    got, _ = decoder.advance(fed, step, lengths, grown)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("build", [gpt2, llama])
+def test_one_product_gives_what_three_give(build: Any) -> None:
+    decoder = decoder_for(policy("abc", build(5, num_layers=2)).trunk)
+    assert isinstance(decoder, LayeredDecoder)
+    table, lengths = map(tf.constant, padded(PROMPTS))
+    plain, ready = (one.start(table, lengths, 1) for one in (decoder, decoder.ready()))
+    for want, got in zip(*map(tf.nest.flatten, (plain, ready)), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_quantized_kernels_are_left_to_their_layers() -> None:
+    decoder = GPT2Decoder(policy("abc", gpt2(5)).trunk)
+    assert decoder.ready() is not decoder
+    layer = decoder.backbone.transformer_layers[0]
+    layer._self_attention_layer._query_dense.quantize("int8")
+    assert decoder.ready() is decoder

@@ -167,6 +167,17 @@ def test_xla_writes_penalised_texts_too() -> None:
     np.testing.assert_allclose(got.log_probs, want.log_probs, atol=1e-5)
 
 
+def test_stages_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = policy("abc", gpt2(5))
+    whole = write(made)
+    monkeypatch.setattr(GPT2Decoder, "stages", lambda *_: [1, 2, 3])
+    parts = write(made)
+    assert 0 < whole.valid.sum() < whole.valid.size  # some end, some do not
+    np.testing.assert_array_equal(parts.tokens, whole.tokens)
+    np.testing.assert_allclose(parts.log_probs, whole.log_probs, atol=1e-5)
+    assert_consistent(made, parts)
+
+
 @pytest.mark.parametrize("build", [gpt2, llama, gemma])
 def test_greedy_tokens_are_kerashubs(build: Any) -> None:
     made = policy("abcdefgh", build(10))

@@ -1,0 +1,34 @@
+"""The embeddings that every step multiplies by, prepared once for all steps."""
+
+from __future__ import annotations
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from kpg.models.language.text_trunk import TextTrunk
+from kpg.types import Tensor
+
+
+def turned(trunk: TextTrunk) -> Tensor | None:
+    """Returns embeddings `[F, V]` of a head that shares them with the tokens.
+
+    XLA would turn `[V, F]` in each step. `None` if another tensor is the head.
+    """
+    table = trunk.lm.backbone.token_embedding
+    other = getattr(table, "lora_enabled", False) or table.quantization_mode
+    if other or not getattr(table, "tie_weights", False):
+        return None
+    return tf.transpose(tf.convert_to_tensor(table.embeddings))
+
+
+def with_turned(
+    trunk: TextTrunk, embeddings: Tensor | None
+) -> contextlib.AbstractContextManager[object]:
+    """Within it, a trunk computes logits from what `turned` returned."""
+    if embeddings is None:
+        return contextlib.nullcontext()
+    # The head turns them again, and XLA drops what undoes each other.
+    weight = trunk.lm.backbone.token_embedding.embeddings
+    return keras.StatelessScope([(weight, tf.transpose(embeddings))])

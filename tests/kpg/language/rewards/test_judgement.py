@@ -82,6 +82,7 @@ def test_a_keras_model_of_tokens_has_its_own_tokenizer() -> None:
         Judgement(model)
 
 
+@pytest.mark.slow
 def test_a_classifier_of_kerashub_reads_both_as_segments() -> None:
     words = [
         "[PAD]",

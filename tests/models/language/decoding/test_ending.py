@@ -34,7 +34,10 @@ def stops_at(made: Ending, rows: np.ndarray) -> np.ndarray:
         (Letters("ab"), ["aab", "bb"]),
         (Letters("ab"), ["abab", "ba", "aaa"]),
         (text.WordTokenizer(["ab", " ba", "aab", "naïve"]), ["ba", "ïv", "ab a"]),
-        (bpe(_allow_python_workflow=False), ["\n\n", " n"]),
+        pytest.param(
+            *(bpe(_allow_python_workflow=False), ["\n\n", " n"]),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_text_ends_with_the_token_that_completes_a_string(

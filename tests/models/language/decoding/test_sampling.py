@@ -106,7 +106,9 @@ def penalised(
 
 
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
-@pytest.mark.parametrize("kind", [GPT2Decoder, CachedDecoder])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(GPT2Decoder, marks=pytest.mark.slow), CachedDecoder]
+)
 def test_penalties_and_stop_strings_are_in_the_distribution(kind: Any) -> None:
     how: dict[str, Any] = {"repetition_penalty": 1.7, "min_p": 0.02}
     made = policy("abc", gpt2(5), stop=["cb", "ccc"], temperature=1.5, **how)

@@ -96,7 +96,7 @@ EXTRAS = {
     "onnx": ONNX,
     "tensorboard": ["tensorboard>=2.18"],
     # ... and for those who work on kpg itself.
-    "dev": [*TOOLS, *TEXT, *GGUF, *SERVE, *TUNE, "tensorboard>=2.18"],
+    "dev": [*TOOLS, *CHAT, *TEXT, *GGUF, *SERVE, *TUNE, "tensorboard>=2.18"],
     "docs": DOCS,
     "examples": [*TEXT, *GGUF],
     "notebooks": NOTEBOOKS,

@@ -31,4 +31,6 @@ def with_turned(
         return contextlib.nullcontext()
     # The head turns them again, and XLA drops what undoes each other.
     weight = trunk.lm.backbone.token_embedding.embeddings
-    return keras.StatelessScope([(weight, tf.transpose(embeddings))])
+    pair = (weight, tf.transpose(embeddings))
+    scope: contextlib.AbstractContextManager[object] = keras.StatelessScope([pair])
+    return scope

@@ -50,7 +50,6 @@ def test_generates_texts() -> None:
 
 @pytest.mark.usefixtures("one_by_one")
 def test_prompts_may_be_messages() -> None:
-    pytest.importorskip("jinja2")
     template = "{% for message in messages %}{{ message['content'] }}{% endfor %}b"
     made = policy("abc", gpt2(5, num_layers=1), chat_template=template)
     chat = [{"role": "system", "content": "ca"}, {"role": "user", "content": "a"}]

@@ -76,7 +76,6 @@ def test_the_tokenizer_comes_along(tmp_path: Path) -> None:
 
 
 def test_the_chat_template_comes_along(tmp_path: Path) -> None:
-    pytest.importorskip("jinja2")
     one = "<|im_start|>{{ messages[0]['role'] }}{{ eos_token }}"
     own = {"tokenizer.chat_template": one}
     path = gguf_files.write(tmp_path / "m.gguf", metadata=own)

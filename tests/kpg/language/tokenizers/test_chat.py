@@ -20,7 +20,6 @@ TOKENS = {"bos_token": "^", "eos_token": "$"}
 
 
 def test_a_template_makes_a_text() -> None:
-    pytest.importorskip("jinja2")
     want = "^<|system|>Be kind.$\n<|user|>Hi$\n<|assistant|>"
     assert in_template(MESSAGES, TEMPLATE, TOKENS) == want
 
@@ -58,6 +57,5 @@ def test_what_makes_no_text_is_refused(
 def test_templates_that_refuse_or_reach_out(
     role: str, template: str, message: str
 ) -> None:
-    pytest.importorskip("jinja2")
     with pytest.raises(ValueError, match=message):
         in_template([{"role": role, "content": "x"}], template, TOKENS)

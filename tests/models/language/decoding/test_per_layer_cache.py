@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from kpg.models.language.decoding.gpt2 import GPT2Decoder
 from kpg.models.language.decoding.llama import LlamaDecoder
-from tests.judging import V
 from kpg.models.language.decoding.per_layer_cache import LayeredDecoder
 from kpg.models.language.decoding.selection import decoder_for
 from kpg.models.language.decoding.tables import put_anywhere
+from tests.judging import V
 from tests.texts import gpt2, llama, padded, policy
 
 PROMPTS = [[2, 3, 3], [4]]

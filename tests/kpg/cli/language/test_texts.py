@@ -228,7 +228,7 @@ def test_a_group_is_one_of_trainer_and_task_alike() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [*algorithms.KNOWN, *algorithms.RECIPES])
+@pytest.mark.parametrize("algorithm", [*algorithms.KNOWN, "grpo", "rloo"])
 def test_letters_are_learned_in_a_minute(
     kpg_command: Kpg, tmp_path: Path, algorithm: str
 ) -> None:

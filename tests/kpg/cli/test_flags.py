@@ -83,7 +83,7 @@ def test_help_names_the_algorithms(capsys: pytest.CaptureFixture[str]) -> None:
         parse("train", "--help")
     assert end.value.code == 0
     text = capsys.readouterr().out
-    assert "PPO, ActorCritic, REINFORCE, or" in text
+    assert "PPO, ActorCritic, REINFORCE, a recipe" in text
     assert text.startswith("usage: kpg train ENV [flags]\n")
 
 

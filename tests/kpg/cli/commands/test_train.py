@@ -269,7 +269,7 @@ def test_what_is_misspelt_is_told_before_tensorflow_loads(tmp_path: Path) -> Non
         "--set num_steps=many": "`num_steps` must be a whole number.",
         f"--config {config}": "Did you mean gamma?",
         "--gama 0.9": "Did you mean --gamma?",
-        "--baseline critic": "PPO has no setting 'baseline'",
+        "--algorithm ActorCritic --baseline critic": "no setting 'baseline'",
         "--algorithm DQN": "PPO, ActorCritic, REINFORCE",
     }
     code = (

@@ -18,7 +18,7 @@ import kpg
 from kpg.advantages.estimator import Estimates
 from kpg.trainers import recipes
 from kpg.trainers.learning.batches import Batch
-from kpg.trainers.learning.minibatches import PolicyObjective
+from kpg.trainers.learning.objective import PolicyObjective
 from tests.languages import language
 from tests.mutants.subject import Array, Implementation, Subject, close, gradient
 

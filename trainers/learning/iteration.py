@@ -17,12 +17,11 @@ from kpg import checks, losses, spaces
 from kpg.trainers.algorithm import Iteration, Loss
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.estimation import Estimation, explained_by_all
-from kpg.trainers.learning.minibatches import (
+from kpg.trainers.learning.minibatches import Descent, Taken
+from kpg.trainers.learning.objective import (
     GRADIENT_NORM,
-    Descent,
     Objective,
     PolicyObjective,
-    Taken,
     checked_loss,
 )
 from kpg.trainers.learning.outputs import log_probs_now, outputs

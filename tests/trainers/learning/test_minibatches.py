@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unittest.mock
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +13,12 @@ import tensorflow as tf
 from typing_extensions import override
 
 import kpg
-from kpg.advantages import Gains
 from kpg.graph.compiling import building_for_device, compiled
 from kpg.trainers.learning.batches import Batch
-from kpg.trainers.learning.minibatches import Descent, Objective
+from kpg.trainers.learning.minibatches import Descent
+from kpg.trainers.learning.objective import Objective
 from kpg.types import Metrics, Tensor
 from tests.fragments import (
-    B,
     T,
     assert_weights,
     batch_of,
@@ -119,20 +117,6 @@ def test_dynamic_scaling_skips_what_overflows_and_shrinks() -> None:
     assert int(one.optimizer.iterations) == 1
 
 
-def test_a_shared_regulariser_counts_once() -> None:
-    space = gym.spaces.Box(-9.0, 9.0, (4,))
-    layer = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.5))
-    net = keras.Sequential([keras.Input((4,)), layer])
-    policy = kpg.models.Policy(space, gym.spaces.Discrete(3), backbone=net)
-    critic = kpg.models.Critic(space, backbone=net)
-    trainer = kpg.trainers.ActorCritic(policy, critic, num_steps=T)
-    trainer.compile(keras.optimizers.SGD(0.1), jit_compile=False)
-    want = 0.5 * float(tf.reduce_sum(tf.square(layer.kernel)))
-    _, metrics = learn(trainer, fragment(policy))
-    got = metrics["loss"] - metrics["policy_loss"] - 0.5 * metrics["value_loss"]
-    assert got == pytest.approx(want, rel=1e-4)
-
-
 @pytest.mark.usefixtures("one_by_one")
 def test_keras_s_optimizers_accumulate_decay_and_count() -> None:
     """Two equal gradients that are accumulated make one step; iterations count it."""
@@ -155,24 +139,6 @@ def test_keras_s_optimizers_accumulate_decay_and_count() -> None:
         )
     ]
     assert_weights(step({"optimizer": decaying}), want)
-
-
-@pytest.mark.parametrize("constant", [0.1, 50.2, -3e4])
-def test_equal_advantages_teach_nothing(constant: float, make_trainer: Any) -> None:
-    """Scaled up, the rounding of their mean would count as an advantage of 1."""
-    trainer = make_trainer("PPO", num_steps=T, minibatch_size=T * B, vf_coef=0.0)
-    rows = fragment(trainer.policy)
-    before, same = (
-        values_of(trainer.policy.trainable_variables),
-        tf.fill([T, B], constant),
-    )
-    with unittest.mock.patch.object(
-        type(trainer), "estimate", lambda *_: Gains(same, same)
-    ):
-        learn(trainer, rows)
-    after = values_of(trainer.policy.trainable_variables)
-    for old, new in zip(before, after, strict=True):
-        np.testing.assert_array_equal(old, new)
 
 
 class Bias(Objective):

@@ -33,7 +33,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", type=int, nargs=4)
-    parser.add_argument("--at-a-time", type=int, default=8)
+    parser.add_argument("--at-a-time", type=int, default=4)
     options = parser.parse_args()
     if options.size:
         print(f"{peak(options.size, options.at_a_time):,.0f} MB")

@@ -112,7 +112,7 @@ class LargeTextSettings(TextSettings):
             the gradients of an iteration's are added up for one step.
     """
 
-    micro_batch_size: int = 8
+    micro_batch_size: int = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -355,12 +355,12 @@ WORKS = {
     ),
     "grpo_gpt2": Work(
         "GRPO, GPT-2's shape",
-        "124 M weights, 32 completions, 8 at a time",
+        "124 M weights, 32 completions, 4 at a time",
         LargeTextSettings(
             32,
             prompt_tokens=32,
             new_tokens=64,
-            chunks=2,
+            chunks=6,
             vocabulary_size=50257,
             num_layers=12,
             num_heads=12,
@@ -369,7 +369,7 @@ WORKS = {
             group_size=8,
             learning_rate=1e-3,
         ),
-        learned=0.24,  # two steps cannot show more than that nothing broke
+        learned=0.25,  # what a model of random weights has; a few steps add little
         tolerance=0.03,
     ),
 }

@@ -83,7 +83,7 @@ class Trunk(keras.layers.Layer):
             spaces.specs(space),
         )
         encoded = self.encoder(inputs)
-        flatten = len(encoded.shape) > 2
+        flatten = len(encoded.shape) != 2  # as that of a scalar or a matrix
         self.backbone = _backbone_for(space, options, backbone_seed, flatten)
         memory = options.memory
         self.memory = None if memory is None else memory.cell(memory_seed)

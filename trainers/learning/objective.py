@@ -63,8 +63,11 @@ class PolicyObjective(Objective):
     @override
     def __call__(self, rows: Batch, progress: Tensor) -> tuple[Tensor, Metrics]:
         training, settings = self.training, self.settings
-        weighs = tf.is_tensor(settings.ent_coef) or settings.ent_coef > 0.0
-        known: Entropies = "learned" if weighs else "constant"
+        # An input of the program, which is no number of Python, may be anything.
+        unweighted = (
+            isinstance(settings.ent_coef, (int, float)) and not settings.ent_coef
+        )
+        known: Entropies = "constant" if unweighted else "learned"
         # A minibatch of all rows has them in their order: see `shuffled`.
         whole = training.recurrent and training.minibatches()[1] == 1
         alike = training.alike(size_of(rows)) if whole else 1

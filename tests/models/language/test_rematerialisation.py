@@ -45,8 +45,8 @@ def test_values_and_gradients_are_the_same(name: str, jit_compile: bool) -> None
     ours, theirs = MODELS[name](remat=True), MODELS[name]()
     ours.set_weights(theirs.get_weights())
     # Recomputed by other kernels, sums are rounded otherwise.
-    pair = (judged(own, "learned", jit_compile) for own in (ours, theirs))
-    assert_same(*pair, atol=1e-5)
+    got, want = (judged(own, "learned", jit_compile) for own in (ours, theirs))
+    assert_same(got, want, atol=1e-5)
 
 
 def test_blocks_are_built_again_inside_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def memory(process: int | str = "self") -> str:
     return f"{held:.1f} GB, at most {most:.1f} GB"
 
 
-class Progress(keras.callbacks.Callback):  # type: ignore[misc]
+class Progress(keras.callbacks.Callback):
     """Prints a line about each iteration."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -180,11 +180,23 @@ def server(directory: Path) -> Iterator[tuple[str, int]]:
         process.wait()
 
 
-def serve(trainer: kpg.trainers.PPO, directory: Path) -> list[str]:
-    """Exports, serves, and has the server complete the prompts that are shown."""
+def tune(
+    model: Path, iterations: int, num_envs: int, learning_rate: float, servable: Path
+) -> tuple[bool, list[str]]:
+    """Trains and exports; says whether the reward rose and what it writes then."""
+    keras.utils.set_random_seed(0)  # for the adapters
+    policy = load(model)
+    show(policy.generate(SHOWN, MAX_NEW_TOKENS, deterministic=True))
+    trainer = make_trainer(policy, learning_rate)
+    rose = train(trainer, iterations, num_envs)
     start = time.monotonic()
-    path = kpg.export.export_policy(trainer, directory)
+    path = kpg.export.export_policy(trainer, servable)
     print(f"{path} in {time.monotonic() - start:.0f} s; {memory()}", flush=True)
+    return rose, policy.generate(SHOWN, MAX_NEW_TOKENS, deterministic=True)
+
+
+def serve(directory: Path) -> list[str]:
+    """Has a server complete the prompts that are shown."""
     with server(directory) as (address, process):
         with kpg.export.Client(address, timeout=60.0) as client:
             texts = client.complete(SHOWN, deterministic=True)
@@ -202,13 +214,10 @@ def main(
 ) -> int:
     """Completes prompts, trains, exports, serves; returns the exit code."""
     start = time.monotonic()
-    keras.utils.set_random_seed(0)  # for the adapters
-    policy = load(model or packaged_model())
-    show(policy.generate(SHOWN, MAX_NEW_TOKENS, deterministic=True))
-    trainer = make_trainer(policy, learning_rate)
-    rose = train(trainer, iterations, num_envs)
-    served = serve(trainer, servable)
-    same = served == policy.generate(SHOWN, MAX_NEW_TOKENS, deterministic=True)
+    rose, written = tune(
+        model or packaged_model(), iterations, num_envs, learning_rate, servable
+    )
+    same = serve(servable) == written
     print(f"The server writes {'what' if same else 'NOT what'} the policy writes.")
     print(f"{time.monotonic() - start:.0f} s in all; {memory()}")
     return 0 if rose and same else 1

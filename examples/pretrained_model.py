@@ -169,15 +169,16 @@ def train(trainer: kpg.trainers.PPO, iterations: int, num_envs: int) -> bool:
 def server(directory: Path) -> Iterator[tuple[str, int]]:
     """Serves a directory on a free port; yields the address and the process."""
     command = [sys.executable, "-m", "kpg", "serve", str(directory), "--port", "0"]
-    process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:  # standard error has the reason
-            sys.exit(process.wait() or 1)
-        yield json.loads(line)["address"], process.pid
-    finally:
-        process.terminate()
-        process.wait()
+    with subprocess.Popen(
+        [*command, "--json"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:  # standard error has the reason
+                sys.exit(process.wait() or 1)
+            yield json.loads(line)["address"], process.pid
+        finally:
+            process.terminate()
 
 
 def tune(

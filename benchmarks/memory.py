@@ -44,12 +44,10 @@ def main() -> None:
 def peak(size: list[int], at_a_time: int) -> float:
     """Returns the peak in MB of two steps of a model of a size."""
     names = ("num_layers", "hidden_dim", "num_heads", "vocabulary_size")
-    settings = dataclasses.replace(
-        WORKS["grpo_gpt2"].settings,
-        micro_batch_size=at_a_time,  # type: ignore[call-arg]
-        **dict(zip(names, size, strict=True)),
-    )
-    run = {"settings": dataclasses.asdict(settings), "repetition": 0}
+    changed: dict[str, int] = dict(zip(names, size, strict=True))
+    changed |= {"micro_batch_size": at_a_time, "chunks": 2}
+    settings = dataclasses.asdict(WORKS["grpo_gpt2"].settings) | changed
+    run = {"settings": settings, "repetition": 0}
     return float(measure(CONTENDERS["kpg_texts"], run, Path(), 1)["peak_mb"])
 
 

@@ -84,7 +84,8 @@ class PPOSettings(TrainerSettings):
             The latter needs a recurrent policy or texts. Defaults to "token".
         mask_truncated: With a baseline, whether episodes that a limit cut, such as
             texts without an end, are left out of the loss. They still count in the
-            baseline. Defaults to `False`.
+            baseline. `ControlledGeneration` cuts none: its texts end at the limit.
+            Defaults to `False`.
         dynamic_sampling: With a baseline that compares groups, in a text task: rounds
             of further texts, at most, that replace groups whose texts all earned the
             same. Each writes as many as an iteration. Defaults to 0, none.

@@ -73,6 +73,7 @@ def test_a_policy_keeps_the_option() -> None:
     made = CausalLMPolicy(lm, text.ByteTokenizer(), remat=True)
     assert CausalLMPolicy.from_config(made.get_config()).remat
     with pytest.raises(ValueError, match="`remat`.*Received: remat=2"):
-        CausalLMPolicy(gpt2(V), Letters("abcde"), remat=2)  # type: ignore[arg-type]
+        flag: Any = 2
+        CausalLMPolicy(gpt2(V), Letters("abcde"), remat=flag)
     with pytest.raises(ValueError, match="transformer_layers.*Received: Sequential"):
         blocks(keras.Sequential())

@@ -85,6 +85,6 @@ def test_it_shows_what_is_trained_on(capsys: pytest.CaptureFixture[str]) -> None
 def test_refuses_what_writes_no_texts() -> None:
     env = kpg.make("CartPole-v1")
     with pytest.raises(ValueError, match="`env` must be a text task.*Received"):
-        kpg.callbacks.Completions(env)  # type: ignore[arg-type]
+        kpg.callbacks.Completions(env)  # type: ignore[arg-type]  # what is refused
     with pytest.raises(ValueError, match="`rows` must be a whole number"):
         kpg.callbacks.Completions(task(), rows=-1)

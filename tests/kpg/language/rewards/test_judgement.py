@@ -32,7 +32,8 @@ class Judge:
 
 def scored(model: Any, **options: Any) -> list[float]:
     reward = Judgement(model, **options)
-    return [float(one) for one in reward(prompts=PROMPTS, completions=TEXTS)]  # type: ignore[arg-type]
+    found: Any = reward(prompts=PROMPTS, completions=TEXTS)  # a number for each
+    return [float(one) for one in found]
 
 
 def of_strings(inputs: int, outputs: int = 1) -> keras.Model:

@@ -80,12 +80,14 @@ class Checkpoint(keras.callbacks.Callback):
     Args:
         directory: Where checkpoints are, a folder for them alone.
         minutes: Minutes between two of them, > 0. Defaults to 5; `None` for no limit.
-        epochs: Epochs between two of them, ≥ 1. Defaults to `None`: after the last one,
-            and as `minutes` says.
+        epochs: Epochs between two of them, ≥ 1. Defaults to `None`: as `minutes` and
+            `at_end` say.
         keep: How many of them stay, the youngest, ≥ 1. Defaults to 2.
         pickle_environments: Whether host environments without `kpg_state` are pickled.
             Reading such a file runs what code it holds: only give it files of your own.
             Defaults to `False`.
+        at_end: Whether one is written after the last epoch, from which a `fit` with
+            more epochs goes on. Defaults to `True`.
         tell: Is called with a sentence when a training goes on. By default a
             `UserWarning` says what then begins anew, if anything does.
 
@@ -105,6 +107,7 @@ class Checkpoint(keras.callbacks.Callback):
         epochs: int | None = None,
         keep: int = 2,
         pickle_environments: bool = False,
+        at_end: bool = True,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
@@ -115,6 +118,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.pickle_environments = checks.flag(
             "pickle_environments", pickle_environments
         )
+        self.at_end = checks.flag("at_end", at_end)
         self.resumed_from: Path | None = None
         self._tell = tell
 
@@ -162,9 +166,10 @@ class Checkpoint(keras.callbacks.Callback):
             self.write(fit)
 
     def after_epoch(self, fit: Fit, epoch: int, last: bool) -> None:
-        """Writes one if it is time after so many epochs, or after the last one."""
+        """Writes one if it is time, or training ends or stops here."""
         due = self.epochs is not None and epoch % self.epochs == 0
-        if last or due or self._is_due():
+        ends = last and (self.at_end or self.model.stop_training)
+        if ends or due or self._is_due():
             self.write(fit)
 
     def write(self, fit: Fit) -> None:

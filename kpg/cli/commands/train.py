@@ -266,8 +266,14 @@ def _fit(
                     runs.write_json(run.pretraining_file, started)
             if run is not None and stop.received is None:
                 # Half a supervised start is not gone on from.
-                minutes = options.checkpoint_minutes
-                callbacks.append(Checkpoint(run.checkpoints, minutes, tell=_tell))
+                # What has ended is judged and not gone on with.
+                checkpoint = Checkpoint(
+                    run.checkpoints,
+                    options.checkpoint_minutes,
+                    at_end=False,
+                    tell=_tell,
+                )
+                callbacks.append(checkpoint)
             trainer.fit(
                 env,
                 epochs=schedule.epochs,

@@ -192,10 +192,12 @@ def test_what_stops_within_an_epoch_goes_on_there(
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.model.stop_training = True
 
-    watch = Checkpoint(tmp_path)  # of five minutes
+    watch = Checkpoint(tmp_path, at_end=False)  # of five minutes
     fit(in_graph(), make(in_graph()), watch, Stops())
     assert files_in(tmp_path) == ["checkpoint-0-1.keras"]
     assert_equal(fit(in_graph(), make(in_graph()), watch), undisturbed)
+    # What comes to its end writes none there.
+    assert files_in(tmp_path) == ["checkpoint-0-1.keras"]
 
 
 @pytest.mark.usefixtures("one_by_one")
@@ -383,6 +385,7 @@ def test_a_checkpoint_holds_no_code(written: Path) -> None:
         ({"epochs": 0}, "epochs=0"),
         ({"keep": 0}, "keep=0"),
         ({"pickle_environments": "yes"}, "pickle_environments="),
+        ({"at_end": 1}, "at_end="),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, arguments: Any, words: str) -> None:

@@ -59,14 +59,18 @@ class FlatCall:
 
 
 def leaves(nest: Nest) -> list[Array]:
-    """Returns the arrays of a nest, sooner than `tf.nest` where there is only one."""
+    """Returns the arrays of a nest, sooner than `tf.nest` where it is a plain one."""
     if isinstance(nest, np.ndarray):
         return [nest]
-    return [] if nest == () else tf.nest.flatten(nest)
+    if type(nest) is tuple:
+        return [leaf for part in nest for leaf in leaves(part)]
+    return tf.nest.flatten(nest)
 
 
 def _filled(places: Nest, arrays: list[Array]) -> Nest:
     """Puts arrays in the places that a nest of their numbers tells."""
     if isinstance(places, int):
         return arrays[places]
-    return () if places == () else tf.nest.map_structure(arrays.__getitem__, places)
+    if type(places) is tuple:
+        return tuple([_filled(place, arrays) for place in places])
+    return tf.nest.map_structure(arrays.__getitem__, places)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kpg import results
+from kpg.cli.episode_statistics import written
 from kpg.cli.runs import Run
 from kpg.results import Scores
 from kpg.types import Config
@@ -121,14 +122,14 @@ def table(env: str, found: Sequence[Group]) -> str:
     heads = ["", "seeds", "last", "best", "middle half [95 %]", "steps", "seconds"]
     rows = [[env, *heads[1:]]]
     for values in (group.values() for group in found):
-        low, high = values["interval"]
+        middle, (low, high) = values["interquartile_mean"], values["interval"]
         rows.append(
             [
                 values["label"],
                 str(values["seeds"]),
                 _with_margin(values["last"], values["last_ci95"]),
                 _with_margin(values["best"], values["best_ci95"]),
-                f"{values['interquartile_mean']:.1f} [{low:.1f}, {high:.1f}]",
+                f"{written(middle)} [{written(low, middle)}, {written(high, middle)}]",
                 f"{values['env_steps']:,}",
                 "–" if math.isnan(values["seconds"]) else f"{values['seconds']:.1f}",
             ]
@@ -143,7 +144,8 @@ def table(env: str, found: Sequence[Group]) -> str:
 
 
 def _with_margin(mean: float, margin: float) -> str:
-    return f"{mean:.1f}" if math.isnan(margin) else f"{mean:.1f} ± {margin:.1f}"
+    own = written(mean)
+    return own if math.isnan(margin) else f"{own} ± {written(margin, mean)}"
 
 
 def _returns(metrics: Sequence[Mapping[str, Any]]) -> Scores:

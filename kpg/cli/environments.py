@@ -39,6 +39,7 @@ class Environments(Kind):
     """Ids that Gymnasium, kpg or EnvPool knows; "module:Id-v0" imports the module."""
 
     owners = ("Policy",)
+    spaces = "environments"
 
     @override
     def ids(self) -> list[str]:

@@ -27,6 +27,15 @@ def summary(returns: Sequence[float], length_mean: float) -> Config:
     }
 
 
+def written(value: float, beside: float | None = None) -> str:
+    """Writes a return, as precisely as the one beside which it stands.
+
+    Tenths tell returns of some hundred apart, but not those of texts, from 0 to 1.
+    """
+    size = value if beside is None else beside
+    return f"{value:.{1 if abs(size) >= 10 else 3}f}"
+
+
 def in_words(values: Config) -> str:
     """Writes a summary as one line."""
     if not values["episodes"]:

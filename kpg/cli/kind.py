@@ -61,12 +61,14 @@ class Seeds(NamedTuple):
 class Kind(ABC):
     """A kind of task; a `deterministic` one is measured by its most likely actions.
 
-    `owners` have the settings of its policies and tasks, see `kpg.cli.declared`.
+    `owners` have the settings of its policies and tasks, see `kpg.cli.declared`;
+    `spaces` is the name of the file of what `kpg tune` tries, see `kpg.cli.space`.
     """
 
     deterministic: ClassVar[bool] = True
     takes_prompts: ClassVar[bool] = False
     owners: ClassVar[tuple[str, ...]]
+    spaces: ClassVar[str]
 
     @abstractmethod
     def ids(self) -> list[str]:

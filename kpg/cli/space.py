@@ -100,13 +100,14 @@ class Choices:
 Space: TypeAlias = dict[str, Range | Choices]
 
 
-def read(algorithm: str, path: str | None = None) -> Space:
+def read(algorithm: str, of: str, path: str | None = None) -> Space:
     """Reads what to try of an algorithm, by default from kpg's own file.
 
-    A class of your own has the space of its nearest base class that has one. Raises a
-    `ValueError` if there is none, or the file is not as the module says.
+    `of` is `Kind.spaces`, the name of that file. A class of your own has the space of
+    its nearest base class that has one. Raises a `ValueError` if there is none, or the
+    file is not as the module says.
     """
-    file = resources.files("kpg.cli") / "spaces" / "default.json"
+    file = resources.files("kpg.cli") / "spaces" / f"{of}.json"
     name = "kpg's own search space" if path is None else path
     try:
         text = (file if path is None else Path(path)).read_text(encoding="utf-8")

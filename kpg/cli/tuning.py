@@ -20,8 +20,9 @@ class Tuning:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.given = _given(options)
-        self.base = kind_of(options.env).chosen_preset(options.env, self.given)
-        self.space = space.read(self.base.algorithm, options.space)
+        kind = kind_of(options.env)
+        self.base = kind.chosen_preset(options.env, self.given)
+        self.space = space.read(self.base.algorithm, kind.spaces, options.space)
         self.preset_of(space.first(self.space))
         name = re.sub(r"[^\w.-]+", "-", f"{self.base.env}-{self.base.algorithm}")
         self.directory = Path(options.output or Path("tuning") / name)

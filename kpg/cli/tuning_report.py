@@ -8,6 +8,7 @@ from typing import Any
 from kpg import files
 from kpg.cli import plots, runs
 from kpg.cli import study as studies
+from kpg.cli.episode_statistics import written
 from kpg.cli.tuning import Tuning
 from kpg.types import Config
 
@@ -60,8 +61,8 @@ def in_words(values: Config) -> str:
         lines += ["No trial has come to its end; the same command goes on."]
     else:
         lines += [
-            f"Best: trial {values['best_trial']}, return {values['best_return']:.1f} "
-            "(median of the seeds)",
+            f"Best: trial {values['best_trial']}, return "
+            f"{written(values['best_return'])} (median of the seeds)",
             *(f"  {name} = {_word(own)}" for name, own in values["best"].items()),
             f"Train with it: {_command(values)}",
         ]
@@ -95,8 +96,8 @@ def _page(tuning: Tuning, values: Config, best: list[Any]) -> list[str]:
     lines += [_row(heads), _row(["---"] * len(heads))]
     for trial in best[:_BEST]:
         own = _settings(tuning, trial.user_attrs["preset"])
-        seeds = ", ".join(f"{each:.1f}" for each in trial.user_attrs["returns"])
-        cells = [str(trial.number), f"{trial.value:.1f}", seeds]
+        seeds = ", ".join(map(written, trial.user_attrs["returns"]))
+        cells = [str(trial.number), written(trial.value), seeds]
         lines.append(_row([*cells, *map(_word, own.values())]))
     return [*lines, ""]
 

@@ -64,7 +64,8 @@ def leaves(nest: Nest) -> list[Array]:
         return [nest]
     if type(nest) is tuple:
         return [leaf for part in nest for leaf in leaves(part)]
-    return tf.nest.flatten(nest)
+    flat: list[Array] = tf.nest.flatten(nest)
+    return flat
 
 
 def _filled(places: Nest, arrays: list[Array]) -> Nest:

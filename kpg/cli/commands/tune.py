@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kpg import imports
 from kpg.cli import space
 from kpg.cli.command_result import CommandResult, usage_errors
+from kpg.cli.episode_statistics import written
 from kpg.cli.quiet_tensorflow import import_tensorflow
 from kpg.cli.tuning import Tuning
 
@@ -100,11 +101,13 @@ class _Search:
         from kpg.cli import study as studies
 
         values = trial.intermediate_values
-        told = f"return {values[max(values)]:.1f}" if values else "no return"
+        told = f"return {written(values[max(values)])}" if values else "no return"
         if "error" in trial.user_attrs:
             told = f"refused: {trial.user_attrs['error'][:200]}"
         best = studies.ranked(study)[:1]
-        leader = f"; best {best[0].value:.1f}, trial {best[0].number}" if best else ""
+        leader = (
+            f"; best {written(best[0].value)}, trial {best[0].number}" if best else ""
+        )
         state = trial.state.name.lower()
         line = f"trial {trial.number} {state}: {told}{leader}"
         print(line, file=sys.stderr, flush=True)

@@ -44,6 +44,7 @@ class Texts(Kind):
     deterministic = False
     takes_prompts = True
     owners = ("texts", "Task")
+    spaces = "texts"
 
     @override
     def ids(self) -> list[str]:

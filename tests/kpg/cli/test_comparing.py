@@ -80,7 +80,7 @@ def test_a_table_has_a_row_for_each_group(directories: Any) -> None:
     lines = comparing.table(*comparing.groups(directories)).splitlines()
     assert len(lines) == 4 and len({len(line) for line in lines}) == 1
     assert lines[0].split()[:4] == ["Walk-v0", "seeds", "last", "best"]
-    assert "4.0 ± 25.4" in lines[1] and "4.0 [2.0, 6.0]" in lines[1]
+    assert "4.000 ± 25.412" in lines[1] and "4.000 [2.000, 6.000]" in lines[1]
     assert "±" not in lines[2]
 
 

@@ -22,6 +22,16 @@ def test_summary() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "beside", "words"),
+    [(-98.06, None, "-98.1"), (0.9512, None, "0.951"), (1.26, 500.0, "1.3")],
+)
+def test_small_returns_have_more_digits(
+    value: float, beside: float | None, words: str
+) -> None:
+    assert episode_statistics.written(value, beside) == words
+
+
 def test_one_episode_has_no_spread() -> None:
     values = episode_statistics.summary([2.0], 4.0)
     assert math.isnan(values["return_std"])

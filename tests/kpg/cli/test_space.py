@@ -11,6 +11,7 @@ import pytest
 from kpg.cli import space
 from kpg.cli.algorithms import KNOWN
 from kpg.cli.environments import Environments
+from kpg.cli.language.texts import Texts
 from kpg.cli.space import Choices, Range
 
 
@@ -37,15 +38,27 @@ class Middle:
 
 @pytest.mark.parametrize("algorithm", KNOWN)
 def test_kpg_s_own_space_is_of_settings_that_presets_take(algorithm: str) -> None:
-    found, kind = space.read(algorithm), Environments()
+    kind = Environments()
+    found = space.read(algorithm, kind.spaces)
     chosen = {**space.drawn(found, Middle()), "algorithm": algorithm}
     preset = kind.chosen_preset("CartPole-v1", chosen)
     assert preset.learning_rate == 1e-2 and preset.trainer["gamma"] == 0.9
     assert kind.chosen_preset("CartPole-v1", space.first(found)).learning_rate == 1e-5
 
 
+@pytest.mark.parametrize("algorithm", ["ActorCritic", "REINFORCE", "grpo"])
+def test_texts_have_a_space_of_their_own(algorithm: str) -> None:
+    kind = Texts()
+    found = space.read(algorithm, kind.spaces)
+    chosen = {**space.drawn(found, Middle()), "algorithm": algorithm}
+    preset = kind.chosen_preset("text:letters", chosen)
+    assert preset.learning_rate == 1e-2
+    # How long texts are is the task's, and every token of theirs counts alike.
+    assert not {"num_steps", "gamma"} & set(found)
+
+
 def test_a_recipe_is_not_tuned_in_what_it_sets_or_has_not() -> None:
-    found = space.read("grpo")
+    found = space.read("grpo", "environments")
     assert {"learning_rate", "clip_range", "max_grad_norm"} <= set(found)
     assert not {"vf_coef", "gae_lambda", "gamma", "minibatch_size"} & set(found)
 
@@ -61,7 +74,7 @@ def test_a_file_s_space_is_drawn_from_and_told(tmp_path: Path) -> None:
         },
     }
     path.write_text(json.dumps({"PPO": entry}))
-    found, trial = space.read("PPO", str(path)), Middle()
+    found, trial = space.read("PPO", "environments", str(path)), Middle()
     assert space.drawn(found, trial) == {
         "learning_rate": 1e-2,
         "hidden_units": [64, 64],
@@ -94,7 +107,7 @@ def test_a_file_that_is_no_space_is_refused(
     path = tmp_path / "space.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"(?s)A JSON file is wanted.*{words}"):
-        space.read("PPO", str(path))
+        space.read("PPO", "environments", str(path))
     with pytest.raises(ValueError, match="below 1 with one_minus"):
         Range(0.5, 1.0, one_minus=True)
     assert Choices((1, 2)).told("x", 3) == {}

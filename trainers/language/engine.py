@@ -53,7 +53,7 @@ class TextEngine(HostedEngine):
     @override
     def compile(self, jit_compile: bool) -> None:
         policy, kind = self.training.policy, self.kind_of_writer
-        self.writer = kind(self.env, policy, jit_compile)
+        self.writer = kind(self.env, policy, jit_compile, in_groups=True)
         self._greedy: GreedyWriter | None = None
         if self.training.algorithm.needs.greedy:
             self._greedy = GreedyWriter(self.env, policy, jit_compile, kind)

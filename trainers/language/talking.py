@@ -38,6 +38,11 @@ class Talker(Writer):
             )
         return self.env.max_turn_tokens
 
+    @property
+    @override
+    def _alike(self) -> int:
+        return 1  # only the first turn is read behind prompts alone
+
     @override
     def write(
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None

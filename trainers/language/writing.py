@@ -52,7 +52,10 @@ class Written(NamedTuple):
 
 
 class Writer:
-    """Lets a policy complete prompts of a task, and has the result scored."""
+    """Lets a policy complete prompts of a task, and has the result scored.
+
+    `in_groups`, they come as `TextGeneration.chosen` gives them.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Writer:
         policy: Any,
         jit_compile: bool,
         deterministic: bool = False,
+        in_groups: bool = False,
     ) -> None:
         if not isinstance(policy, LanguagePolicy):
             raise ValueError(
@@ -71,7 +75,10 @@ class Writer:
         self._table: tuple[Array, Array] | None = None
         if not env.task.streams:
             self._table = env.task.padded(policy, env.max_prompt_tokens)
-        self.sampler = Sampler(policy, self._at_a_time, deterministic)
+        self._in_groups = in_groups
+        self.sampler = Sampler(
+            policy, self._at_a_time, deterministic, alike=self._alike
+        )
         self.function = compiled(self.sampler.__call__, jit_compile)
 
     @property
@@ -93,6 +100,11 @@ class Writer:
     def _at_a_time(self) -> int:
         """The most tokens that one call writes."""
         return self.env.max_new_tokens
+
+    @property
+    def _alike(self) -> int:
+        """How many neighbours of a call begin alike."""
+        return self.env.group_size if self._in_groups else 1
 
     def write(
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kpg.graph import random
-from kpg.models.language.decoding.decoder import Decoder
+from kpg.models.language.decoding.decoder import Decoder, Read
 from kpg.models.language.decoding.head import turned, with_turned
 from kpg.models.language.decoding.repetition import penalized, seen_until
 from kpg.models.language.decoding.selection import decoder_for
@@ -48,7 +48,8 @@ class Sampler:
     """Writes completions of prompts until every text has ended.
 
     `new_tokens`, T ≥ 1, `deterministic` and a `temperature` in place of the policy's
-    may be scalars. By default the fastest decoder with the model's own logits reads.
+    may be scalars. By default the fastest decoder with the model's own logits reads. A
+    prompt that `alike` neighbouring rows have is read once for all of them.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Sampler:
         decoder: Decoder[TextTrunk] | None = None,
         temperature: Tensor | None = None,
         write: Put = put,
+        alike: int = 1,
     ) -> None:
         self.policy = policy
         self.new_tokens = new_tokens
@@ -66,6 +68,7 @@ class Sampler:
         self.decoder = decoder_for(policy.trunk) if decoder is None else decoder
         self.temperature = temperature
         self.write = write
+        self.alike = alike
         self._penalty = policy.writing.repetition_penalty
         self._pad = int(getattr(policy.tokenizer, "pad_token_id", None) or 0)
 
@@ -85,7 +88,7 @@ class Sampler:
         first, *later = decoder.stages(self.new_tokens)
         loop = _Loop(
             tf.constant(0),
-            *decoder.start(prompts, lengths, first),
+            *self._read(decoder, prompts, lengths, first),
             self.policy.ending.start(batch_size),
             self._seen(prompts, lengths),
             tf.ones([batch_size], tf.bool),
@@ -101,6 +104,25 @@ class Sampler:
             bound += more
             loop = self._written(loop, bound, *given)
         return self._aligned(loop.tables, offsets)
+
+    def _read(
+        self,
+        decoder: Decoder[TextTrunk],
+        prompts: Tensor,
+        lengths: Tensor,
+        new_tokens: int | Tensor,
+    ) -> Read:
+        """Returns the features behind all prompts, and the cache of all rows."""
+        copies = self.alike
+        read = decoder.start(prompts[::copies], lengths[::copies], new_tokens)
+        if copies == 1:
+            return read
+        repeated: Read = tf.nest.map_structure(
+            # What all rows share, such as a place, is a scalar.
+            lambda part: tf.repeat(part, copies, axis=0) if part.shape.rank else part,
+            read,
+        )
+        return repeated
 
     def _written(self, loop: _Loop, bound: int | Tensor, *given: Any) -> _Loop:
         """Takes steps until every text has ended, at most up to a bound."""

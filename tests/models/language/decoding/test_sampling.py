@@ -74,6 +74,20 @@ def test_log_probabilities_are_those_of_teacher_forcing(
     assert_consistent(made, written)
 
 
+@pytest.mark.parametrize(("build", "kind", "cut"), CASES[::2])
+def test_prompts_that_are_alike_are_read_once(
+    build: Any, kind: Any, cut: dict[str, Any]
+) -> None:
+    made = policy("abc", build(5), **cut)
+    prompts = [prompt for prompt in PROMPTS for _ in range(3)]
+    want = write(made, prompts, decoder=kind(made.trunk))
+    got = write(made, prompts, decoder=kind(made.trunk), alike=3)
+    np.testing.assert_array_equal(got.tokens, want.tokens)
+    np.testing.assert_array_equal(got.valid, want.valid)
+    for own, other in zip(got[1:3], want[1:3], strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-5)
+
+
 def test_the_log_probabilities_are_kerashubs() -> None:
     made = policy("abc")
     written = write(made)

@@ -116,6 +116,17 @@ class LargeTextSettings(TextSettings):
 
 
 @dataclasses.dataclass(frozen=True)
+class UnevenTextSettings(TextSettings):
+    """The same with texts of uneven lengths, as of a policy that has learned to end.
+
+    Attributes:
+        end_logit: What is added to the logit of the token that ends a text.
+    """
+
+    end_logit: float = 3.5
+
+
+@dataclasses.dataclass(frozen=True)
 class Work:
     """Something that several libraries are given to do.
 
@@ -209,6 +220,9 @@ CONTENDERS = {
         "CTranslate2, float32", "ctranslate2", "run_ctranslate2.py", "ctranslate2"
     ),
     "trl": Contender("TRL", "trl", "run_trl.py", "hugging_face"),
+    "trl_continuous": Contender(
+        "TRL, continuous batching", "trl", "run_trl.py", "hugging_face", "continuous"
+    ),
 }
 
 WORKS = {
@@ -346,6 +360,13 @@ WORKS = {
         learned=0.27,
         tolerance=0.15,
     ),
+    "grpo_uneven": Work(
+        "GRPO, uneven lengths",
+        "64 completions, of which each token ends one in 32",
+        UnevenTextSettings(64, chunks=8, algorithm="grpo", learning_rate=2e-3),
+        learned=0.27,
+        tolerance=0.15,
+    ),
     "rloo": Work(
         "RLOO",
         "64 completions",
@@ -390,7 +411,7 @@ PAIRS = (
     Pair("cleanrl", "kpg", "cleanrl"),
 )
 
-# The bars of the last three are 0.65, 0.5 and 0.7 of the peer's time.
+# Bars of training are parts of the peer's time.
 TEXT_PAIRS = (
     Pair("sampling_16", "kpg_sampling", "keras_hub", speed_bar=3.5),
     Pair("sampling_16", "kpg_sampling", "keras_hub_xla"),
@@ -402,5 +423,7 @@ TEXT_PAIRS = (
     Pair("sampling_64", "kpg_sampling", "ctranslate2", speed_bar=1.2),
     Pair("grpo", "kpg_texts", "trl", speed_bar=1 / 0.65),
     Pair("rloo", "kpg_texts", "trl", speed_bar=1 / 0.5),
+    Pair("grpo_uneven", "kpg_texts", "trl", speed_bar=1 / 0.6),
+    Pair("grpo_uneven", "kpg_texts", "trl_continuous", speed_bar=1 / 0.6),
     Pair("grpo_gpt2", "kpg_texts", "trl", speed_bar=1 / 0.7),
 )

@@ -48,7 +48,12 @@ def language_model(job: Job) -> Any:
         eos_token_id=END,
         pad_token_id=PAD,
     )
-    return GPT2LMHeadModel(config)
+    lm = GPT2LMHeadModel(config)
+    if "end_logit" in job:
+        with torch.no_grad():  # as in run_kpg_sampling.py
+            lm.transformer.ln_f.bias[0] = 1.0
+            lm.transformer.wte.weight[END, 0] += job["end_logit"]
+    return lm
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 from measuring import Job, Stopwatch, peak_megabytes, read_job
-from texts import lengths, prompts
+from texts import END, lengths, prompts
 
 import kpg
 from kpg.graph.compiling import compiled
@@ -30,9 +33,9 @@ def main(job: Job) -> None:
     watch.report(counts, peak_mb=peak_megabytes())
 
 
-def language_model(job: Job) -> object:
+def language_model(job: Job) -> Any:
     """Makes the GPT-2 of a work with random weights, a model of KerasHub."""
-    return kpg.text.gpt2(
+    lm: Any = kpg.text.gpt2(
         job["vocabulary_size"],
         job["num_layers"],
         job["num_heads"],
@@ -40,6 +43,15 @@ def language_model(job: Job) -> object:
         max_tokens=job["prompt_tokens"] + job["new_tokens"],
         seed=job["seed"],
     )
+    if "end_logit" in job:
+        # The last norm adds 1 to a feature, of which the end's embedding has so much.
+        one = np.eye(1, job["hidden_dim"], dtype=np.float32)[0]
+        lm.backbone.layer_norm.beta.assign(one)
+        table = lm.backbone.token_embedding.embeddings
+        own = np.array(table)
+        own[END] += job["end_logit"] * one
+        table.assign(own)
+    return lm
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Pauses(keras.callbacks.Callback):
 
 
 def main(job: Job) -> None:
-    watch, reward = Stopwatch(job), Reward()
+    watch, reward = Stopwatch(job), Reward(job)
     task = kpg.environments.TextGeneration(
         strings(job),
         rewards=[reward],

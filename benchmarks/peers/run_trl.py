@@ -44,7 +44,7 @@ def tokenizer(job: Job) -> Any:
 
 def main(job: Job) -> None:
     torch.set_num_threads(job["threads"])
-    watch, reward = Stopwatch(job), Reward()
+    watch, reward = Stopwatch(job), Reward(job)
     config, trainer = TRAINERS[job["algorithm"]]
     size = job.get("micro_batch_size") or job["batch_size"]
     arguments = config(
@@ -60,6 +60,7 @@ def main(job: Job) -> None:
         max_completion_length=job["new_tokens"],
         temperature=1.0,
         beta=job["kl_coef"],
+        use_transformers_continuous_batching=job["backend"] == "continuous",
         learning_rate=job["learning_rate"],
         lr_scheduler_type="constant",
         weight_decay=job["weight_decay"],

@@ -41,14 +41,17 @@ def lengths(completions: Any) -> Any:
 class Reward:
     """How many of a completion's tokens `DIVISOR` divides; called as TRL does.
 
+    Where texts end early, it is their share, which does not pay for being long.
+
     Attributes:
         shares: For each call, what share of all tokens that was.
     """
 
     __name__ = "count"
 
-    def __init__(self) -> None:
+    def __init__(self, job: Job) -> None:
         self.shares: list[float] = []
+        self._per_token = "end_logit" in job
 
     def __call__(
         self, prompts: Any, completions: Any, completion_ids: Any, **columns: Any
@@ -56,4 +59,6 @@ class Reward:
         rows = [np.asarray(row) for row in completion_ids]
         counts = [float(np.sum(row % DIVISOR == 0)) for row in rows]
         self.shares.append(sum(counts) / sum(map(len, rows)))
+        if self._per_token:
+            return [own / len(row) for own, row in zip(counts, rows, strict=True)]
         return counts

@@ -320,10 +320,16 @@ class TestLanguage:
         assert wanted[:3] == [6, 1, 6]
 
     def test_the_reward_counts_tokens(self, load: Any) -> None:
-        reward, rows = load("texts").Reward(), [[4, 8, 3, 1], np.array([5]), [0, 12, 7]]
+        reward, rows = (
+            load("texts").Reward({}),
+            [[4, 8, 3, 1], np.array([5]), [0, 12, 7]],
+        )
         scores = reward(["a"] * 3, [""] * 3, completion_ids=rows, ended=[True] * 3)
         assert scores == [2.0, 0.0, 2.0]
         assert reward.shares == [0.5]
+        reward = load("texts").Reward({"end_logit": 3.5})
+        scores = reward(["a"] * 3, [""] * 3, completion_ids=rows)
+        assert scores == [0.5, 0.0, 2 / 3]
 
     def test_prompts_are_of_letters(self, load: Any) -> None:
         texts = load("texts")

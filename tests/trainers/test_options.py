@@ -188,7 +188,9 @@ class Scaled(Estimator):
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("algorithm", ["ActorCritic", "PPO"])
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param("ActorCritic", marks=pytest.mark.slow), "PPO"]
+)
 def test_an_estimator_of_ones_own_trains_saves_and_loads(
     algorithm: str, tmp_path: Path
 ) -> None:

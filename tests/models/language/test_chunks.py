@@ -36,7 +36,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 ONE_OF_EACH = [
     pytest.param(
-        case, marks=[pytest.mark.slow] if case in ("adapters", "top_k") else []
+        case, marks=[pytest.mark.slow] if case in ("adapters", "top_k", "top_p") else []
     )
     for case in CASES
 ]

@@ -145,6 +145,7 @@ def test_nothing_after_the_end_counts() -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+@pytest.mark.slow
 def test_a_critic_reads_the_prompts_with_its_own_model(tmp_path: Any) -> None:
     tokenizer = kpg.text.ByteTokenizer()
     made = Seq2SeqLMPolicy(small(258), tokenizer, value_head=False)

@@ -312,7 +312,9 @@ def test_an_executor_that_changed_reads_all_texts_again() -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("kind", ["causal", "seq2seq"])
+@pytest.mark.parametrize(
+    "kind", ["causal", pytest.param("seq2seq", marks=pytest.mark.slow)]
+)
 def test_a_turn_is_what_was_written_behind_what(kind: str) -> None:
     made = seq2seq.policy("abc") if kind == "seq2seq" else policy("abc", gpt2(5))
     env = generation(made, control="bias")

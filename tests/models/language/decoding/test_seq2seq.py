@@ -86,7 +86,7 @@ def test_log_probabilities_are_those_of_teacher_forcing(
         np.testing.assert_allclose(written.log_probs[:count, row], want, atol=1e-5)
 
 
-@pytest.mark.parametrize("build", [bart, t5])
+@pytest.mark.parametrize("build", [bart, pytest.param(t5, marks=pytest.mark.slow)])
 def test_greedy_tokens_are_kerashubs(build: Any) -> None:
     made = policy("abcdefgh", build(10), framing=FRAMING)
     written = write(made, new_tokens=5, deterministic=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from measuring import Job, Stopwatch, peak_megabytes, read_job
-from texts import END, PAD, lengths, prompts
+from texts import DIVISOR, END, PAD, lengths, prompts
 from transformers import GPT2Config, GPT2LMHeadModel
 
 
@@ -53,6 +53,9 @@ def language_model(job: Job) -> Any:
         with torch.no_grad():  # as in run_kpg_sampling.py
             lm.transformer.ln_f.bias[0] = 1.0
             lm.transformer.wte.weight[END, 0] += job["end_logit"]
+    if "shared_feature" in job:
+        with torch.no_grad():
+            lm.transformer.wte.weight[::DIVISOR, 0] += job["shared_feature"]
     return lm
 
 

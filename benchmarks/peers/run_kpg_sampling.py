@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from measuring import Job, Stopwatch, peak_megabytes, read_job
-from texts import END, lengths, prompts
+from texts import DIVISOR, END, lengths, prompts
 
 import kpg
 from kpg.graph.compiling import compiled
@@ -43,14 +43,16 @@ def language_model(job: Job) -> Any:
         max_tokens=job["prompt_tokens"] + job["new_tokens"],
         seed=job["seed"],
     )
+    table = lm.backbone.token_embedding.embeddings
+    own = np.array(table)
+    if "shared_feature" in job:
+        own[::DIVISOR, 0] += job["shared_feature"]
     if "end_logit" in job:
         # The last norm adds 1 to a feature, of which the end's embedding has so much.
         one = np.eye(1, job["hidden_dim"], dtype=np.float32)[0]
         lm.backbone.layer_norm.beta.assign(one)
-        table = lm.backbone.token_embedding.embeddings
-        own = np.array(table)
         own[END] += job["end_logit"] * one
-        table.assign(own)
+    table.assign(own)
     return lm
 
 

@@ -55,6 +55,10 @@ class TextGeneration(Environment):
         truncate_prompts: "left" cuts off the beginning of a prompt that is too long,
             but for its start token, "right" its end; rewards still see all of its text.
             Defaults to `None`: it is refused.
+        parts: In how many parts an iteration's completions are written, ≥ 1, each of
+            whole groups. While the rewards judge one, in a thread, the next is written:
+            for judges that wait. Rewards are called for each part, and writing fewer
+            texts at a time takes longer for each. Defaults to 1.
 
     Attributes:
         task: The prompts and the rewards.
@@ -84,6 +88,7 @@ class TextGeneration(Environment):
         seed: int = 0,
         prompt_buckets: int = 1,
         truncate_prompts: str | None = None,
+        parts: int = 1,
     ) -> None:
         self.max_prompt_tokens = checks.whole_number(
             "max_prompt_tokens", max_prompt_tokens
@@ -93,6 +98,7 @@ class TextGeneration(Environment):
         self.episode_steps = self.max_new_tokens
         self.prompt_buckets = checks.whole_number("prompt_buckets", prompt_buckets)
         self.num_envs = checks.whole_number("num_envs", num_envs)
+        self.parts = checks.whole_number("parts", parts)
         # A data set has a length only if it is known to be finite.
         if not isinstance(prompts, (Sequence, np.ndarray, PromptStream)):
             prompts = PromptStream(prompts)
@@ -103,10 +109,11 @@ class TextGeneration(Environment):
             self.own_columns,
             truncate_prompts,
         )
-        if num_envs % group_size:
+        if num_envs % (group_size * parts):
             raise ValueError(
-                "`num_envs` must be a multiple of `group_size`. Received: "
-                f"num_envs={num_envs}, group_size={group_size}"
+                "`num_envs` must be a multiple of `group_size` times `parts`. "
+                f"Received: num_envs={num_envs}, group_size={group_size}, "
+                f"parts={parts}"
             )
         self.seed = checks.seed(seed)
         self.spec = None
@@ -148,11 +155,11 @@ class TextGeneration(Environment):
     @override
     def share(self, worker: int, workers: int) -> TextGeneration:
         """See `Environment.share`: whole groups, of other prompts for each worker."""
-        if self.num_envs % (workers * self.group_size):
+        if self.num_envs % (workers * self.group_size * self.parts):
             raise ValueError(
-                "`num_envs` must be a multiple of `group_size` times the workers. "
-                f"Received: num_envs={self.num_envs}, group_size={self.group_size}, "
-                f"{workers} workers"
+                "`num_envs` must be a multiple of `group_size` times the workers, and "
+                f"times `parts`. Received: num_envs={self.num_envs}, "
+                f"group_size={self.group_size}, parts={self.parts}, {workers} workers"
             )
         own = copy.copy(self)
         own._worker, own._workers = worker, workers

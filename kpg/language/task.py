@@ -171,17 +171,32 @@ class TextTask:
         """Calls all rewards for B completions of the prompts `indices`.
 
         `prompt_ids`, `completion_ids`, `ended` and `more` are columns of `Completed`;
-        `measured` tells of those that are `counted`, `[B]` bool, by default all, and
-        of what else is `known` of them, `[B]` numbers.
+        see `take` for `counted` and `known`.
         """
-        self.completed = self.known(
-            indices, completions, prompt_ids, completion_ids, ended, **more
-        )
-        limit = self.max_new_tokens
+        columns = (completions, prompt_ids, completion_ids, ended)
+        completed = self.known(indices, *columns, **more)
+        return self.take(completed, self.judge(completed), counted, known)
+
+    def judge(self, completed: Completed) -> Evaluation:
+        """Calls all rewards for completions; may run in a thread of its own."""
         rewards, weights = self.reward.rewards, self.reward.weights
-        scores = evaluate(rewards, weights, *self.completed, num_tokens=limit)
+        return evaluate(rewards, weights, *completed, num_tokens=self.max_new_tokens)
+
+    def take(
+        self,
+        completed: Completed,
+        scores: Evaluation,
+        counted: Array | None = None,
+        known: Mapping[str, Array] | None = None,
+    ) -> Evaluation:
+        """Lets `completed`, `judged` and `measured` tell of what was judged.
+
+        `measured` tells of those that are `counted`, `[B]` bool, by default all, and of
+        what else is `known` of them, `[B]` numbers.
+        """
+        self.completed = completed
         measures = {f"reward/{name}": sums for name, sums in scores.sums().items()}
-        measures["ended"] = np.asarray(ended, np.float32)
+        measures["ended"] = np.asarray(completed.columns["ended"], np.float32)
         measures["scored"] = scores.scored.astype(np.float32)
         measures |= known or {}
         if counted is not None:

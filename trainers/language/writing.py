@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -11,9 +13,11 @@ import tensorflow as tf
 from typing_extensions import override
 
 from kpg import checks
+from kpg.graph import random
 from kpg.graph.compiling import compiled
 from kpg.language.generation import TextGeneration
-from kpg.language.rewards.weighted import Evaluation
+from kpg.language.rewards.checking import Completed
+from kpg.language.rewards.weighted import Evaluation, joined
 from kpg.models.language.decoding.sampling import Completions, Sampler
 from kpg.models.language.language_policy import LanguagePolicy
 from kpg.trainers.acting.evaluation import Evaluator, Played
@@ -49,6 +53,15 @@ class Written(NamedTuple):
         total = self.scores.total[scored].sum()
         count = self.counts[scored].sum()
         return Episodes(float(total), float(count), float(scored.sum()))
+
+
+class _Piece(NamedTuple):
+    """What was written in one call, as in `Written`, and what rewards know of it."""
+
+    completions: Completions
+    counts: Array
+    ended: Array
+    completed: Completed
 
 
 class Writer:
@@ -106,23 +119,76 @@ class Writer:
         """How many neighbours of a call begin alike."""
         return self.env.group_size if self._in_groups else 1
 
+    @property
+    def _parts(self) -> int:
+        """In how many calls an iteration's texts are written."""
+        return self.env.parts if self._in_groups else 1
+
     def write(
         self, indices: Array, seed: tf.Tensor, wanted: int | None = None
     ) -> Written:
         """Completes the prompts at `[B]` indices; scores the first `wanted`."""
         prompts, lengths = self._given(indices)
+        task, count = self.env.task, self._parts
+        seeds = random.seeds([count], seed) if count > 1 else [seed]
+        pieces = (
+            self._piece(indices[rows][:wanted], prompts[rows], lengths[rows], own)
+            for rows, own in zip(
+                np.split(np.arange(len(indices)), count), seeds, strict=True
+            )
+        )
+        if count == 1:
+            (piece,) = pieces
+            scores = task.judge(piece.completed)
+        else:
+            piece, scores = _judged_aside(task.judge, pieces)
+        task.take(piece.completed, scores)
+        texts, counts = piece.completions, piece.counts
+        return Written(prompts, lengths, texts, counts, scores, piece.ended)
+
+    def _piece(
+        self, indices: Array, prompts: Array, lengths: Array, seed: tf.Tensor
+    ) -> _Piece:
+        """Completes prompts; looks at those whose `indices` are given."""
         completions = self.function(tf.constant(prompts), tf.constant(lengths), seed)
-        indices = indices[:wanted]
-        tokens = completions.tokens.numpy()
+        tokens, wanted = completions.tokens.numpy(), len(indices)
         counts = completions.valid.numpy().sum(0)[:wanted]
         rows = [tokens[:count, row] for row, count in enumerate(counts)]
         ended = [self.policy.ending.ended(row) for row in rows]
         pairs = zip(prompts, lengths, strict=True)
         given = [prompt[:length] for prompt, length in pairs][:wanted]
         texts = self.policy.texts(rows)
-        scores = self.env.score(indices, texts, given, rows, ended)
-        ends = np.array(ended)
-        return Written(prompts, lengths, completions, counts, scores, ends)
+        completed = self.env.task.known(indices, texts, given, rows, ended)
+        return _Piece(completions, counts, np.array(ended), completed)
+
+
+def _judged_aside(
+    judge: Callable[[Completed], Evaluation], pieces: Iterable[_Piece]
+) -> tuple[_Piece, Evaluation]:
+    """Has each piece judged while the next is written; returns all of them as one."""
+    with ThreadPoolExecutor(1) as thread:
+        pairs = [(own, thread.submit(judge, own.completed)) for own in pieces]
+        scores = joined([verdict.result() for _, verdict in pairs])
+    written = [own for own, _ in pairs]
+    completed = [own.completed for own in written]
+    return _Piece(
+        Completions(
+            *(
+                tf.concat(tables, axis=1)
+                for tables in zip(*(own.completions for own in written), strict=True)
+            )
+        ),
+        np.concatenate([own.counts for own in written]),
+        np.concatenate([own.ended for own in written]),
+        Completed(
+            [prompt for own in completed for prompt in own.prompts],
+            [text for own in completed for text in own.completions],
+            {
+                name: [entry for own in completed for entry in own.columns[name]]
+                for name in completed[0].columns
+            },
+        ),
+    ), scores
 
 
 class GreedyWriter:

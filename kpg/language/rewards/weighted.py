@@ -51,6 +51,27 @@ class Evaluation:
         return {name: mean_of_known(part) for name, part in self.sums().items()}
 
 
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """Returns what was said about completions one after the other, part by part."""
+    if len(parts) == 1:
+        return parts[0]
+    per_token = {
+        name: all(part.parts[name].ndim == 2 for part in parts)
+        for name in parts[0].parts
+    }
+    return Evaluation(
+        np.concatenate([part.total for part in parts]),
+        np.concatenate([part.scored for part in parts]),
+        # Where only some parts have numbers for tokens, there are sums of all.
+        {
+            name: np.concatenate(
+                [part.parts[name] if whole else part.sums()[name] for part in parts]
+            )
+            for name, whole in per_token.items()
+        },
+    )
+
+
 def evaluate(
     rewards: Sequence[RewardFunction],
     weights: Sequence[float] | None,

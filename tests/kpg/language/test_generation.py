@@ -53,6 +53,15 @@ def test_every_prompt_has_its_turn_in_each_pass() -> None:
     assert any(not np.array_equal(other.chosen(i), row) for i, row in enumerate(rows))
 
 
+def test_parts_are_of_whole_groups() -> None:
+    with pytest.raises(ValueError, match="times `parts`.*group_size=2, parts=3"):
+        task(num_envs=8, group_size=2, parts=3)
+    with pytest.raises(ValueError, match="parts=0"):
+        task(parts=0)
+    with pytest.raises(ValueError, match="times `parts`.*parts=2, 4 workers"):
+        task(num_envs=4, group_size=1, parts=2).share(0, 4)
+
+
 def test_workers_split_whole_groups() -> None:
     whole = task(prompts=[*"abcdefg"], num_envs=8, group_size=2)
     assert whole.share(0, 1) is whole
@@ -61,7 +70,7 @@ def test_workers_split_whole_groups() -> None:
     for iteration in range(3):
         parts = [own.chosen(iteration) for own in shares]
         np.testing.assert_array_equal(np.concatenate(parts), whole.chosen(iteration))
-    with pytest.raises(ValueError, match="num_envs=8, group_size=2, 3 workers"):
+    with pytest.raises(ValueError, match="num_envs=8, group_size=2, parts=1, 3 workers"):
         whole.share(0, 3)
 
 

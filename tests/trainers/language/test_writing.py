@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,58 @@ def test_only_those_that_are_wanted_are_scored() -> None:
     )
     assert written.scores.total.shape == (4, T) and len(written.counts) == 4
     assert written.completions.tokens.shape == (T, 6)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_part_is_judged_while_the_next_is_written() -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    def waits(prompts: Any, completions: Any) -> list[float]:
+        if prompts[0] == "ba":  # the first part
+            both.wait()
+        return vowels([], completions)
+
+    env = task([waits, remainder], group_size=2, parts=3, num_envs=6)
+    writer = Writer(env, small_policy("abc"), jit_compile=False, in_groups=True)
+    calls, write = [], writer.function
+
+    def counted(*given: Any) -> Any:
+        calls.append(len(given[0]))
+        if len(calls) == 2:
+            both.wait()
+        return write(*given)
+
+    writer.function = counted
+    indices = np.array([0, 0, 2, 2, 1, 1])
+    written = writer.write(indices, SEED)
+    assert calls == [2, 2, 2]
+    # Texts, masks and scores stand in the order of their prompts.
+    completed = env.completed
+    assert completed is not None and len(completed.completions) == 6
+    assert completed.prompts == [env.prompts[index] for index in indices]
+    tokens = written.completions.tokens.numpy()
+    rows = [tokens[:count, row] for row, count in enumerate(written.counts)]
+    assert completed.completions == writer.policy.texts(rows)
+    np.testing.assert_array_equal(
+        written.completions.valid.numpy().sum(0), written.counts
+    )
+    want = env.task.judge(completed._replace(prompts=["c"] * 6))
+    np.testing.assert_array_equal(written.scores.total, want.total)
+    np.testing.assert_array_equal(written.scores.scored, want.scored)
+    for name, own in want.sums().items():
+        np.testing.assert_array_equal(written.scores.sums()[name], own)
+    assert env.measured()["reward/waits"] == pytest.approx(want.means()["waits"])
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_what_a_judge_raises_aside_is_raised() -> None:
+    def fails(completions: Any, **columns: Any) -> list[float]:
+        raise RuntimeError("no judge")
+
+    env = task([fails], group_size=2, parts=3, num_envs=6)
+    writer = Writer(env, small_policy("abc"), jit_compile=False, in_groups=True)
+    with pytest.raises(ValueError, match="no judge"):
+        writer.write(np.array([0, 0, 2, 2, 1, 1]), SEED)
 
 
 @pytest.mark.usefixtures("one_by_one")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kpg.language.rewards.weighted import joined
 from kpg.rewards import (
     Evaluation,
     Repetition,
@@ -174,6 +175,27 @@ def test_means_are_of_what_was_scored() -> None:
     assert found.total.sum(axis=1).tolist() == [1.0, 0.0, 3.0, 0.0, 5.0]
     nothing = evaluate(rewards[1:], None, PROMPTS, COMPLETIONS, COLUMNS)
     assert not nothing.scored.any() and not nothing.total.any()
+
+
+def test_parts_are_put_together() -> None:
+    whole = evaluate(mixed(), [1.0, 2.0, 0.5], PROMPTS, COMPLETIONS, COLUMNS)
+    cut = [
+        Evaluation(
+            whole.total[rows],
+            whole.scored[rows],
+            {name: part[rows] for name, part in whole.parts.items()},
+        )
+        for rows in (slice(2), slice(2, 5))
+    ]
+    found = joined(cut)
+    np.testing.assert_array_equal(found.total, whole.total)
+    np.testing.assert_array_equal(found.scored, whole.scored)
+    for name, part in whole.parts.items():
+        np.testing.assert_array_equal(found.parts[name], part)
+    # In one part only numbers for texts: there are sums of all.
+    name = next(name for name, part in whole.parts.items() if part.ndim == 2)
+    cut[0].parts[name] = cut[0].sums()[name]
+    np.testing.assert_array_equal(joined(cut).parts[name], whole.sums()[name])
 
 
 def test_functions_that_share_a_name_are_numbered() -> None:

@@ -70,7 +70,8 @@ def shipped(acted: Array, now: Array, values: Array, rho: float, c: float) -> Le
     kernels = [kernel for kernel, _ in models]
     rows = written_by(acted)
     replayed(trainer, rows)
-    scale = rows.valid.numpy().sum() / rows.valid.shape[1]  # from means over rows
+    valid = np.asarray(rows.valid)
+    scale = valid.sum() / valid.shape[1]  # from means over rows
     after = [scale * (tf.identity(kernel).numpy()[:END]) for kernel in kernels]
     before = [scale * table[:END] for table in tables]
     logits, learned = (new - old for new, old in zip(after, before, strict=True))

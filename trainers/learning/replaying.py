@@ -26,8 +26,8 @@ class Replaying:
     `learn` and `keep` build graph, in that order in each iteration.
 
     Raises:
-        ValueError: If the algorithm does not correct for older policies, or the
-            strategy has several replicas.
+        ValueError: If the algorithm does not correct for older policies, the strategy
+            has several replicas, or an executor learns, too.
     """
 
     def __init__(
@@ -48,6 +48,11 @@ class Replaying:
             raise ValueError(
                 "Fragments are replayed on one device: train on one, or omit `replay`. "
                 f"Received: {training.replicas} replicas, {replay}"
+            )
+        if training.partner is not None:
+            raise ValueError(
+                "What an executor wrote that learns itself is not replayed: let it stay "
+                f"as it is, or omit `replay`. Received: an `executor`, {replay}"
             )
         self.training = training
         self.ratio = replay.ratio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import kpg
 from kpg.trainers import KL, Checkpoint, Needs, Population, Replay
+from kpg.trainers.learning.replaying import Replaying
 from tests.environments import Walk
 from tests.fragments import (
     B,
@@ -113,7 +114,13 @@ def test_a_first_iteration_is_that_without_replay(make_trainer: Make) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("where", ["graph", "host", "graph gru", "host gru", "text"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        *(pytest.param(where, marks=pytest.mark.slow) for where in ("graph", "host")),
+        *("graph gru", pytest.param("host gru", marks=pytest.mark.slow), "text"),
+    ],
+)
 def test_what_was_kept_is_what_the_policy_would_say_again(where: str) -> None:
     """A policy that stays as it is overlaps wholly with itself, from any state."""
     settings: dict[str, Any] = {"advantage": "vtrace", "replay": Replay(2, 2)}
@@ -123,7 +130,10 @@ def test_what_was_kept_is_what_the_policy_would_say_again(where: str) -> None:
     else:
         memory = "gru" if where.endswith("gru") else None
         env = on_host() if where.startswith("host") else in_graph()
-        plain = {"normalize_observations": False, "learning_rate_schedule": "constant"}
+        plain: Any = {
+            "normalize_observations": False,
+            "learning_rate_schedule": "constant",
+        }
         trainer = make(env, memory, **plain, **settings)
     stir(trainer.policy)
     trainer.optimizer.learning_rate = 0.0
@@ -149,7 +159,9 @@ def test_one_program_keeps_and_replays(jit_compile: bool) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize("where", [in_graph, on_host])
+@pytest.mark.parametrize(
+    "where", [in_graph, pytest.param(on_host, marks=pytest.mark.slow)]
+)
 def test_a_training_with_replay_goes_on_to_the_bit(where: Any, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"advantage": "vtrace", "replay": Replay(2)}
     at_once = fit(where(), make(where(), **settings))
@@ -160,6 +172,7 @@ def test_a_training_with_replay_goes_on_to_the_bit(where: Any, tmp_path: Path) -
     assert_equal(again, at_once)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_by_one")
 def test_members_of_a_population_have_their_own() -> None:
     settings: dict[str, Any] = {"advantage": "vtrace", "replay": Replay(3)}
@@ -213,6 +226,13 @@ def test_what_does_not_correct_is_refused(make_trainer: Make) -> None:
     trainer = make_trainer(Uncorrected, **{**PLAIN, "replay": Replay(1)})
     with pytest.raises(ValueError, match="`log_ratios=True`.*Received: Uncorrected"):
         trainer.fit(kpg.make("CartPole-v1", num_envs=B), verbose=0)
+
+
+def test_an_executor_that_learns_is_refused(make_trainer: Make) -> None:
+    trainer, partner = replaying(make_trainer), cast(Any, object())
+    scaling, objective = cast(Any, None), cast(Any, None)
+    with pytest.raises(ValueError, match="not replayed.*Received: an `executor`"):
+        Replaying(trainer.training_on(B, partner), Replay(), objective, scaling)
 
 
 def test_several_replicas_are_refused(make_trainer: Make) -> None:

@@ -51,8 +51,8 @@ class Replaying:
             )
         if training.partner is not None:
             raise ValueError(
-                "What an executor wrote that learns itself is not replayed: let it stay "
-                f"as it is, or omit `replay`. Received: an `executor`, {replay}"
+                "What an executor wrote that learns itself is not replayed: let it "
+                f"stay as it is, or omit `replay`. Received: an `executor`, {replay}"
             )
         self.training = training
         self.ratio = replay.ratio

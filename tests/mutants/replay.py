@@ -167,7 +167,7 @@ def it_is_what_fresh_tokens_would_teach_in_these_states(
     learned: Implementation,
 ) -> None:
     """The policy gradient theorem, over the states that the older policy came to."""
-    for now in (OTHER, BEGINS_ALIKE, ACTED):
+    for now in (OTHER, ACTED):
         own, gains = values_under(now)
         ideal = visits(ACTED)[:, None] * now * (gains - own[:, None])
         found = learned(ACTED, now, VALUES, *UNCLIPPED)

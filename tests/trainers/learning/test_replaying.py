@@ -113,14 +113,9 @@ def test_a_first_iteration_is_that_without_replay(make_trainer: Make) -> None:
     assert metrics[0] == {**metrics[1], **alone}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_by_one")
-@pytest.mark.parametrize(
-    "where",
-    [
-        *(pytest.param(where, marks=pytest.mark.slow) for where in ("graph", "host")),
-        *("graph gru", pytest.param("host gru", marks=pytest.mark.slow), "text"),
-    ],
-)
+@pytest.mark.parametrize("where", ["graph", "host", "graph gru", "host gru", "text"])
 def test_what_was_kept_is_what_the_policy_would_say_again(where: str) -> None:
     """A policy that stays as it is overlaps wholly with itself, from any state."""
     settings: dict[str, Any] = {"advantage": "vtrace", "replay": Replay(2, 2)}
@@ -143,9 +138,8 @@ def test_what_was_kept_is_what_the_policy_would_say_again(where: str) -> None:
     assert all(1.0 <= age <= 2.0 for age in logs["replay_age"][2:])
 
 
-@pytest.mark.parametrize(
-    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("jit_compile", [False, True])
 def test_one_program_keeps_and_replays(jit_compile: bool) -> None:
     env = in_graph()
     settings: dict[str, Any] = {"advantage": "vtrace", "replay": Replay(1)}
@@ -164,11 +158,15 @@ def test_one_program_keeps_and_replays(jit_compile: bool) -> None:
 )
 def test_a_training_with_replay_goes_on_to_the_bit(where: Any, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"advantage": "vtrace", "replay": Replay(2)}
-    at_once = fit(where(), make(where(), **settings))
+    at_once = fit(where(), make(where(), **settings), epochs=1)
     with pytest.raises(Crash):
         watch = Checkpoint(tmp_path, minutes=1e-9)
-        fit(where(), make(where(), **settings), watch, Crashes(3))
-    again = fit(where(), make(where(), **settings), Checkpoint(tmp_path))
+        fit(where(), make(where(), **settings), watch, Crashes(1), epochs=1)
+    # The second iteration replays what the first one collected.
+    watch = Checkpoint(tmp_path)
+    again = fit(where(), make(where(), **settings), watch, epochs=1)
+    assert watch.resumed_from is not None
+    assert again["replay_age"] == [0.5]
     assert_equal(again, at_once)
 
 
@@ -194,6 +192,7 @@ def test_members_of_a_population_have_their_own() -> None:
             np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_by_one")
 def test_another_environment_begins_with_nothing() -> None:
     trainer = make(in_graph(), advantage="vtrace", replay=Replay(2))
@@ -205,6 +204,7 @@ def test_another_environment_begins_with_nothing() -> None:
     assert ages == [0.0, 0.0, 1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_by_one")
 def test_prompts_of_one_length_are_wanted() -> None:
     settings: dict[str, Any] = {"advantage": "vtrace", "replay": Replay(2)}

@@ -3,7 +3,7 @@
     python benchmarks/replay.py
 
 Actor-critic with V-trace learns from each fragment once, twice, or once and from one
-or three older fragments. A cell is the mean of the seeds and its 95 % interval.
+older fragment. A cell is the mean of the seeds and its 95 % interval.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "each fragment once": {},
     "each fragment twice": {"num_epochs": 2},
     "and 1 of the last 8": {"replay": kpg.trainers.Replay(8, ratio=1)},
-    "and 3 of the last 32": {"replay": kpg.trainers.Replay(32, ratio=3)},
 }
 NUM_ENVS, NUM_STEPS, ENOUGH = 8, 16, 400.0
 HEAD = "learns from | rate | return of all episodes | steps to 400 | seeds without 400"

@@ -63,7 +63,7 @@ def of_seeds(numbers: Sequence[float], digits: int = 0) -> str:
 
 def main() -> None:
     """Does what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="What replay gains.")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--iterations", type=int, default=20)

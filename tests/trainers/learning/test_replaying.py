@@ -145,7 +145,7 @@ def test_one_program_keeps_and_replays(jit_compile: bool) -> None:
     settings: dict[str, Any] = {"advantage": "vtrace", "replay": Replay(1)}
     trainer = make(env, jit_compile=jit_compile, **settings)
     trainer.optimizer.learning_rate = 0.3
-    trainer.fit(env, steps_per_epoch=2, verbose=0)
+    trainer.fit(env, epochs=2, steps_per_epoch=2, verbose=0)
     logs = trainer.fit(env, epochs=2, steps_per_epoch=2, verbose=0).history
     assert logs["replay_age"] == [1.0, 1.0]
     assert all(overlap < 0.999 for overlap in logs["replay_overlap"])

@@ -111,6 +111,26 @@ def gradients(trainer: Any, num_envs: int = B) -> Callable[[Any], list[np.ndarra
     return of
 
 
+def replayed(trainer: Any, rows: Any) -> dict[str, float]:
+    """Takes the steps on kept rows alone, and returns their metrics by name.
+
+    The trainer's `replay` keeps one fragment.
+    """
+    learner = learner_of(trainer, rows.rewards.shape[1])
+    own, state, sound = (
+        learner.replaying,
+        learner.start().critic_state,
+        tf.constant(True),
+    )
+    assert own is not None
+    batch = learner.estimation.batch(rows, state)[0]
+    own.keep(rows, state, sound)
+    learner.tally.start()
+    seed, progress = tf.constant([5, 6]), tf.constant(0.0)
+    metrics = own.learn(rows, state, batch, seed, sound, progress, learner.tally)
+    return {name: float(number) for name, number in metrics.items()}
+
+
 def estimates_of(trainer: Any, rows: Any, carry: Any = None) -> tuple[Any, Any]:
     """Returns what the algorithm is told of rows, and what the iteration carries.
 

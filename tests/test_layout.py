@@ -49,6 +49,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.trainers.learning.batches",),  # rows as an algorithm sees them
     ("kpg.trainers.learning.outputs",),  # what the models say about rows
     ("kpg.trainers.learning.reference",),  # what a policy is kept near to
+    ("kpg.trainers.learning.replay",),  # what is learned from again
     ("kpg.trainers.settings",),  # what can be set
     ("kpg.trainers.algorithm",),  # what an algorithm is
     ("kpg.trainers.acting",),  # playing

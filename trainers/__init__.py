@@ -14,6 +14,7 @@ from kpg.trainers.algorithm import Updates as Updates
 from kpg.trainers.learning.batches import Batch as Batch
 from kpg.trainers.learning.outputs import Outputs as Outputs
 from kpg.trainers.learning.reference import KL as KL
+from kpg.trainers.learning.replay import Replay as Replay
 from kpg.trainers.population import Histories as Histories
 from kpg.trainers.population import Population as Population
 from kpg.trainers.population import grid as grid

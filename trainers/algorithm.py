@@ -17,6 +17,7 @@ from kpg.advantages.estimator import Estimates, Gains
 from kpg.environments.environment import Environment
 from kpg.trainers.learning.batches import Batch
 from kpg.trainers.learning.outputs import Outputs
+from kpg.trainers.learning.replay import Replay
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Metrics, Tensor
 
@@ -53,12 +54,15 @@ class Updates:
             from the acting policy exceeds 1.5 times this, in nats; `None` is never.
         center_advantages: Whether to subtract each minibatch's mean from its
             advantages. `normalize_advantages` includes this.
+        replay: Earlier fragments that are learned from again after all that, in
+            minibatches of the same size; needs `log_ratios`. `None` is none.
     """
 
     num_epochs: int = 1
     minibatch_size: int | None = None
     target_kl: float | None = None
     center_advantages: bool = False
+    replay: Replay | None = None
 
     def __post_init__(self) -> None:
         checks.make_plain(self)

@@ -28,6 +28,9 @@ _PLACES = {
     "kpg.models.Policy(…)": "activation backbone distribution hidden_units "
     "log_std_init memory net_arch policy_kwargs",
     "tf.device(…), around everything": "device",
+    "ActorCritic(…, advantage=VTrace()), which weighs what older policies did by their "
+    "ratio once; PPO would twice, and clip it": "replay replay_num_fragments "
+    "replay_ratio",
 }
 
 

@@ -41,6 +41,7 @@ _NOT_SETTINGS = {
 # Arguments of options that may be written flat, and others that are explained where
 # they end up.
 _KL = "trainers/learning/reference.py:KL"
+_REPLAY = "trainers/learning/replay.py:Replay"
 _ESTIMATORS = "advantages/estimators.py"
 _BASELINES = "advantages/baselines.py"
 _NORMAL = "distributions/distribution.py:Normal"
@@ -52,6 +53,8 @@ _ELSEWHERE = {
     "reference_kl_target": f"{_KL}.target",
     "reference_kl_horizon": f"{_KL}.horizon",
     "reference_kl_dtype": f"{_KL}.dtype",
+    "replay_num_fragments": f"{_REPLAY}.num_fragments",
+    "replay_ratio": f"{_REPLAY}.ratio",
     "gae_lambda": f"{_ESTIMATORS}:GAE.gae_lambda",
     "n_step": f"{_ESTIMATORS}:NStep.n",
     "clip_rho": f"{_ESTIMATORS}:VTrace.clip_rho",

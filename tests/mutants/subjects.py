@@ -22,6 +22,7 @@ from tests.mutants.preferences import BRADLEY_TERRY
 from tests.mutants.recipes import RECIPES
 from tests.mutants.reference import REFERENCE_K1, REFERENCE_K2, REFERENCE_K3
 from tests.mutants.repetition import PENALIZED
+from tests.mutants.replay import REPLAY
 from tests.mutants.returns import DISCOUNT_WEIGHTS, N_STEP, RETURNS, TOTAL_RETURNS
 from tests.mutants.subject import Subject
 from tests.mutants.surrogate import SURROGATE
@@ -58,4 +59,5 @@ SUBJECTS: tuple[Subject, ...] = (
     MICRO_BATCHES,
     BRADLEY_TERRY,
     PENALIZED,
+    REPLAY,
 )

@@ -15,6 +15,7 @@ from kpg.trainers.acting.graph import Episodes
 from kpg.trainers.language import room
 from kpg.trainers.language.dynamic_sampling import with_spread
 from kpg.trainers.language.writing import GreedyWriter, TextEvaluator, Writer, Written
+from kpg.trainers.learning.free_memory import free_memory
 from kpg.trainers.learning.outputs import log_probs_of
 from kpg.trainers.learning.replicas import fold_in
 from kpg.trainers.learning.training import Training
@@ -48,7 +49,7 @@ class TextEngine(HostedEngine):
         super().__init__(training, env, jit_compile)
         update = room.update_of(training, self.writer.prompt_tokens)
         if update is not None:
-            room.check_room(update, room.free_memory())
+            room.check_room(update, free_memory())
 
     @override
     def compile(self, jit_compile: bool) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -12,10 +10,10 @@ import keras
 from kpg.models.language.chunks import MOST
 from kpg.models.language.language_policy import LanguagePolicy
 from kpg.models.language.rematerialisation import blocks
+from kpg.trainers.learning.free_memory import gigabytes
 from kpg.trainers.learning.training import Training
 
 _FLOAT = 4
-_GROUP = Path("/sys/fs/cgroup")
 
 
 class Update(NamedTuple):
@@ -105,8 +103,8 @@ def check_room(update: Update, free: int | None) -> None:
         return
     now = update.at_a_time if update.at_a_time < update.texts else None
     raise ValueError(
-        f"An update needs about {_gigabytes(update.bytes)} of memory, and "
-        f"{_gigabytes(free)} are free: {_advice(update, free)}. Received: "
+        f"An update needs about {gigabytes(update.bytes)} of memory, and "
+        f"{gigabytes(free)} are free: {_advice(update, free)}. Received: "
         f"micro_batch_size={now}, {update.texts} texts of {update.length} tokens"
     )
 
@@ -126,28 +124,5 @@ def _advice(update: Update, free: int) -> str:
     )
 
 
-def free_memory() -> int | None:
-    """Returns the bytes that this process may still take; `None` if nobody tells.
-
-    They are the machine's, or those of the container that the process is in. A GPU's
-    are not looked at.
-    """
-    return min(_known(), default=None)
-
-
-def _known() -> Iterator[int]:
-    information = Path("/proc/meminfo")
-    if information.is_file():
-        rows = dict(row.split(":") for row in information.read_text().splitlines())
-        yield int(rows["MemAvailable"].split()[0]) * 1024
-    limit, used = _GROUP / "memory.max", _GROUP / "memory.current"
-    if limit.is_file() and limit.read_text().strip().isdigit():
-        yield max(0, int(limit.read_text()) - int(used.read_text()))
-
-
 def _count(variables: list[keras.Variable]) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

@@ -36,11 +36,16 @@ class Estimation:
         return trajectory._replace(turns=(turns, _by_step(partner, turns)))
 
     def batch(
-        self, trajectory: Trajectory, state: Nest, drift: Drift | None = None
+        self,
+        trajectory: Trajectory,
+        state: Nest,
+        drift: Drift | None = None,
+        now: Tensor | None = None,
     ) -> tuple[Batch, Tensor, Nest]:
         """Estimates advantages and targets of this replica's rows.
 
-        `state` is the critic's before them. Returns the batch, the explained variance
+        `state` is the critic's before them, `now` the `[T, B]` log-probabilities under
+        the policy of now, if they are known. Returns the batch, the explained variance
         of the values in these rows, and the critic's state after the last row.
         """
         values, next_values, following = self._values(trajectory, state)
@@ -55,7 +60,8 @@ class Estimation:
             group_size=self.training.group_size,
         )
         if self.training.algorithm.needs.log_ratios:
-            estimates = estimates._replace(log_ratios=self._log_ratios(trajectory))
+            log_ratios = self._log_ratios(trajectory, now)
+            estimates = estimates._replace(log_ratios=log_ratios)
         whole = not tf.nest.flatten(trajectory.next_observations)
         gains = self._gains(estimates, whole)
         reference, in_loss = self.training.reference, None
@@ -162,9 +168,10 @@ class Estimation:
         _, answers = scan(lambda carry, piece: (carry, ask(piece)), (), cut)
         return tf.reshape(answers, [length, *answers.shape[2:]])
 
-    def _log_ratios(self, trajectory: Trajectory) -> Tensor:
+    def _log_ratios(self, trajectory: Trajectory, now: Tensor | None) -> Tensor:
         """Returns how much likelier the actions have become, `[T, B]` in nats."""
-        now = log_probs_of(self.training.policy, trajectory, self.training.columns)
+        if now is None:
+            now = log_probs_of(self.training.policy, trajectory, self.training.columns)
         policy = now - trajectory.log_probs
         if self.training.partner is None:
             return policy

@@ -26,6 +26,7 @@ from kpg.trainers.learning.objective import (
 )
 from kpg.trainers.learning.outputs import log_probs_now, outputs
 from kpg.trainers.learning.reference import Drift
+from kpg.trainers.learning.replaying import Replaying
 from kpg.trainers.learning.replicas import share, sum_up
 from kpg.trainers.learning.scaling import Scaling
 from kpg.trainers.learning.soundness import FAULT, IDLE, Tally
@@ -138,6 +139,9 @@ class Learner:
         self.tally = Tally(training.on_nonfinite)
         objective = PolicyObjective(training)
         self.descent = Descent(training, objective, objective.standardised, stops=True)
+        self.replaying: Replaying | None = None
+        if (replay := training.algorithm.updates.replay) is not None:
+            self.replaying = Replaying(training, replay, objective, self.scaling)
 
     def start(self) -> Carry:
         """Returns what the first call of `learn` takes."""
@@ -172,6 +176,7 @@ class Learner:
         if trajectory.valid is not None:
             healthy &= sum_up(self.strategy, run(_valid_rows, (trajectory,))) > 0.0
 
+        collected = trajectory
         if reference is not None and reference.kl.in_reward:
             trajectory = run(reference.charged, (trajectory, drift))
         returns, moments = carry.returns, training.return_moments.variables
@@ -194,9 +199,22 @@ class Learner:
         tally = self.tally
         tally.start()
         tally.add(self.descent.suspects, self.descent.faults(taken))
+        replayed: Metrics = {}
+        if self.replaying is not None:
+            replayed = self.replaying.learn(
+                collected,
+                state,
+                batch,
+                seed,
+                healthy & tally.sound(),
+                progress,
+                tally,
+            )
         iteration = LearnedIteration(training, batch, seed, healthy, progress, tally)
         after = training.algorithm.after(iteration)
         healthy = iteration.healthy
+        if self.replaying is not None:
+            self.replaying.keep(collected, state, healthy)
         if training.settings.normalize_observations:
             self.scaling.follow_observations(trajectory, healthy)
         if training.settings.normalize_rewards:
@@ -210,6 +228,7 @@ class Learner:
             **checked_loss("after", (tf.zeros([]), after))[1],
             **self._follow_drift(trajectory, drift, healthy),
             **self._taught(trajectory.valid),
+            **replayed,
             **({} if training.critic is None else {"explained_variance": explained}),
             IDLE: self.descent.idle(taken),
             **tally.metrics(),

@@ -29,6 +29,7 @@ _RESERVED = (
     *("return", "length", "episodes", "env_steps", "steps_per_second"),
     *("returns", "lengths", "number", "broken_environment", "broken_policy"),
     *("skipped_updates", "idle", "fault", "fault_value"),
+    *("replay_overlap", "replay_age"),
 )
 # Not logged; it decides whether an iteration's updates go on.
 KL_METRIC = "kl of the next minibatch"

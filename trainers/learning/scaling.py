@@ -13,7 +13,7 @@ from kpg.types import Tensor
 
 
 class Scaling:
-    """Keeps running moments; all methods build graph outside of the replicas."""
+    """Keeps running moments; all but `scaled` builds graph outside of the replicas."""
 
     def __init__(self, training: Training) -> None:
         self.training = training
@@ -35,13 +35,14 @@ class Scaling:
         moments = self.training.return_moments
         carry, totals = self.strategy.run(self._discounted_returns, (trajectory, carry))
         self._merge(moments, totals, trajectory.valid, healthy)
+        return self.strategy.run(self.scaled, (trajectory,)), carry
 
-        def scale(trajectory: Trajectory) -> Trajectory:
-            rewards = trajectory.rewards * moments.inverse_deviation()
-            rewards = tf.clip_by_value(rewards, -moments.clip, moments.clip)
-            return trajectory._replace(rewards=rewards)
-
-        return self.strategy.run(scale, (trajectory,)), carry
+    def scaled(self, trajectory: Trajectory) -> Trajectory:
+        """Divides a replica's rewards by what that deviation is now."""
+        moments = self.training.return_moments
+        rewards = trajectory.rewards * moments.inverse_deviation()
+        rewards = tf.clip_by_value(rewards, -moments.clip, moments.clip)
+        return trajectory._replace(rewards=rewards)
 
     def follow_observations(self, trajectory: Trajectory, healthy: Tensor) -> None:
         """Merges the observations into the models' moments."""

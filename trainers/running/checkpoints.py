@@ -209,6 +209,7 @@ class Checkpoint(keras.callbacks.Callback):
             "fit": fit.state(),
             "programs": trainer._programs.state(),
             "episodes": engine.state(self.pickle_environments),
+            "fragments": engine.fragments(),
             "callbacks": memory.remembered(_callbacks(fit)),
         }
 
@@ -224,6 +225,7 @@ class Checkpoint(keras.callbacks.Callback):
         engine.training = engine.training._replace(seed=state["seed"])
         others = [trainer._programs.set_state(state["programs"])]
         fit.set_state(state["fit"])
+        engine.set_fragments(state.get("fragments"))
         memory.remind(_callbacks(fit), state["callbacks"])
         if state["versions"] != _versions():
             others.append(f"it was written with {_in_words(state['versions'])}")

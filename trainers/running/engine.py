@@ -112,6 +112,16 @@ class Engine(ABC):
         self._carry = tf.nest.pack_sequence_as(start, leaves)
         return None
 
+    def fragments(self) -> Nest:
+        """Returns what is kept to be replayed, as arrays, or `None`."""
+        replaying = self.learner.replaying
+        return None if replaying is None else replaying.fragments.state()
+
+    def set_fragments(self, state: Nest) -> None:
+        """Keeps the fragments of another engine, or none of its own any longer."""
+        if self.learner.replaying is not None:
+            self.learner.replaying.fragments.set_state(state)
+
     def first_seed(self, iteration: int) -> int:
         """Returns the seed of episodes that begin with an iteration, so never twice.
 

@@ -26,10 +26,11 @@ _EVALUATORS = 8
 
 
 class Left(NamedTuple):
-    """Where a trainer left programs: what was planned, and its episodes on `env`."""
+    """Where a trainer left programs: its plan, and episodes and fragments of `env`."""
 
     plan: Config
     episodes: Nest | None
+    fragments: Nest
     env: weakref.ref[Environment] | None
 
 
@@ -95,18 +96,24 @@ class Programs:
             return
         self.engine.training = self.engine.training._replace(seed=seed)
         self.engine.restart()
+        self.engine.set_fragments(None)
         if left is not None:
             self.set_state(left.plan)
             here = left.env is not None and left.env() is self.engine.whole
             if here and left.episodes is not None:
                 self.engine.set_state(left.episodes)
+            if here:
+                self.engine.set_fragments(left.fragments)
 
     def taken_back(self) -> Left:
         """Returns where a trainer leaves them; on the host, new episodes begin."""
         engine = self.engine
-        if engine is None or not isinstance(engine.env, GraphEnvironment):
-            return Left(self.state(), None, None)
-        return Left(self.state(), engine.state(), weakref.ref(engine.whole))
+        if engine is None:
+            return Left(self.state(), None, None, None)
+        in_graph = isinstance(engine.env, GraphEnvironment)
+        episodes = engine.state() if in_graph else None
+        env = weakref.ref(engine.whole)
+        return Left(self.state(), episodes, engine.fragments(), env)
 
     def engine_for(self, training: Training, env: Environment) -> Engine:
         """Returns the engine for an environment, where it last stopped."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from kpg.trainers.language import room
-from kpg.trainers.language.room import Update, check_room, free_memory, update_of
+from kpg.trainers.language import engine
+from kpg.trainers.language.room import Update, check_room, update_of
 from tests.text_training import make_trainer, small_policy, task
 
 GPT2 = Update(
@@ -62,20 +60,8 @@ def test_it_is_said_before_anything_is_written(
     update = update_of(trainer.training_on(6), 5)
     assert update is not None
     assert (update.texts, update.at_a_time, update.length) == (6, 3, 8)
-    monkeypatch.setattr(room, "free_memory", lambda: 1000)
+    monkeypatch.setattr(engine, "free_memory", lambda: 1000)
     env = task()
     with pytest.raises(ValueError, match=r"0\.0 GB.*Received: micro_batch_size=3"):
         trainer.fit(env, steps_per_epoch=1, verbose=0)
     assert env.completed is None
-
-
-def test_free_memory_is_the_least_that_is_known(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    machine = free_memory()
-    for name, text in (("memory.max", "5000"), ("memory.current", "2000")):
-        (tmp_path / name).write_text(text + "\n")
-    monkeypatch.setattr(room, "_GROUP", tmp_path)
-    assert free_memory() == 3000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert (free_memory() is None) == (machine is None)

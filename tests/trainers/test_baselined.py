@@ -9,14 +9,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
 from kpg.advantages import GroupNormalized, LeaveOneOut
+from kpg.environments import SingleEnv
 from kpg.trainers import PPOSettings
 from kpg.trainers.baselined import episode_shares
+from tests import steering
 from tests.fragments import B, Oracle, T, assert_weights, fragment, learn, values_of
 from tests.text_training import small_policy, task
 from tests.whole_episodes import GAMMA, credited
+
+ONE: dict[str, Any] = {"num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
 
 Make = Callable[..., Any]
 
@@ -196,6 +201,30 @@ def test_groups_are_whole_and_there(make_trainer: Make) -> None:
         texts.check_environment(task())
     with pytest.raises(ValueError, match="multiple of `group_size`.*group_size=4"):
         task(group_size=4)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_what_is_never_cut_cannot_be_left_out() -> None:
+    options: dict[str, Any] = {"control": "token", "interaction": "one_way"}
+    vectors = [
+        steering.generation(**options),
+        SyncVectorEnv([lambda: SingleEnv(steering.generation(**options, **ONE))]),
+    ]
+    actor, _ = steering.models(steering.generation(**options))
+    settings: dict[str, Any] = {"baseline": "batch_mean", "num_steps": steering.T}
+    settings["normalize_advantages"] = False
+    learns, masks = (
+        kpg.trainers.PPO(actor, mask_truncated=mask, **settings)
+        for mask in (False, True)
+    )
+    wanted = (
+        "`mask_truncated` needs episodes that are cut.*Controlled.*Received: .*True"
+    )
+    for vector in vectors:
+        env = kpg.environments.as_environment(vector)
+        learns.check_environment(env)
+        with pytest.raises(ValueError, match=wanted):
+            masks.check_environment(env)
 
 
 def test_the_scale_of_a_batch_is_that_of_one_replica() -> None:

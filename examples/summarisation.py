@@ -206,7 +206,7 @@ def show(name: str, scores: Scores, start: float) -> None:
     print(f"{line}{time.monotonic() - start:>6.0f} s", flush=True)
 
 
-def main(seeds: Sequence[int] = (0,), epochs: int = 8, iterations: int = 60) -> int:
+def main(seeds: Sequence[int] = (0,), epochs: int = 12, iterations: int = 60) -> int:
     """Trains a model for each seed; returns the exit code."""
     better = [train(seed, epochs, iterations) for seed in seeds]
     print(f"Both scores rose with {sum(better)} of {len(better)} seeds.")

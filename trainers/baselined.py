@@ -9,13 +9,12 @@ from kpg.advantages.baselines import (
     BASELINES,
     Baseline,
     GroupBaseline,
-    GroupNormalized,
     MovingAverage,
     NoBaseline,
 )
 from kpg.environments.environment import Environment
+from kpg.graph.sums import all_sum
 from kpg.trainers.algorithm import Iteration
-from kpg.trainers.learning.replicas import all_sum
 from kpg.trainers.settings import Option, TrainerSettings
 from kpg.trainers.trainer import Trainer
 from kpg.types import Metrics, Tensor
@@ -109,13 +108,6 @@ class Baselined(Trainer):
                 "`group_size` must divide the number of environments, on every "
                 f"replica: a group is on one. Received: group_size={size}, "
                 f"num_envs={env.num_envs}, {replicas} replicas"
-            )
-        scale = getattr(baseline, "scale", None)
-        if isinstance(baseline, GroupNormalized) and scale == "batch" and replicas > 1:
-            raise ValueError(
-                "The standard deviation of a batch is that of one replica; choose "
-                "scale='group' or 'none', or train on one replica. Received: "
-                f"baseline={baseline}, {replicas} replicas"
             )
 
     @override

@@ -50,7 +50,7 @@ def episode_shares(valid: Tensor, normalization: str, num_steps: int) -> Tensor:
     """
     lengths = tf.reduce_sum(tf.cast(valid, tf.float32), axis=0)
     episodes = tf.reduce_sum(tf.cast(lengths > 0.0, tf.float32))
-    total, count = tf.unstack(all_sum(tf.stack([tf.reduce_sum(lengths), episodes])))
+    total, count = all_sum(tf.reduce_sum(lengths)), all_sum(episodes)
     mean_length = total / tf.maximum(count, 1.0)
     if normalization == "constant":
         lengths = tf.fill(lengths.shape, float(num_steps))

@@ -78,8 +78,8 @@ def _std_of_all(rewards: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
 
     def mean(numbers: tf.Tensor) -> tf.Tensor:
         parts = (tf.where(known, numbers, 0.0), tf.cast(known, tf.float32))
-        sums = all_sum(tf.stack([tf.reduce_sum(part) for part in parts]))
-        return tf.math.divide_no_nan(*tf.unstack(sums))
+        sums = [all_sum(tf.reduce_sum(part)) for part in parts]
+        return tf.math.divide_no_nan(*sums)
 
     return tf.sqrt(mean(tf.square(rewards - mean(rewards))))
 

@@ -4,9 +4,10 @@ A tiny GPT-2 learns to write made-up reviews, and a lexicon then rewards it for 
 words. To keep it writing reviews, each nat of drift from where it began costs β, and β
 adapts until the drift meets its target: the recipe of Ziegler et al., "Fine-tuning
 language models from human preferences" (2019). Without it (`--free`) the same training
-ends up repeating the kindest words. The exit code is 0 if the texts became kinder and
-the drift over the last fifth of the training was within 20 % of its target. It needs
-`pip install "kpg[text]"`.
+ends up repeating the kindest words. What counts are reviews of things that were never
+rewarded. The exit code is 0 if, with each seed, they are kinder than after the
+supervised start and than the reviews that it learned from, and the drift over the last
+fifth of the training was within 20 % of its target. It needs `pip install "kpg[text]"`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -30,7 +32,8 @@ PARTS = [
     ["", " and good", " and bad", " and long", " and loud"],
     [".", " to me.", " again."],
 ]
-MAX_NEW_TOKENS = 10
+HELD_OUT = ["Our trip", "The meal"]
+MAX_NEW_TOKENS = 9
 NUM_ENVS = 64
 TARGET = 0.15  # nats a token, about one nat a text
 TOLERANCE = 0.2
@@ -40,18 +43,24 @@ class Figures(NamedTuple):
     """The outcome of a training.
 
     Attributes:
-        before: Mean sentiment of new texts before it, in [−1, 1].
-        after: Mean sentiment of new texts after it.
+        reviews: Mean sentiment of the held-out reviews that there are, in [−1, 1].
+        before: That of held-out texts after the supervised start.
+        after: The same after the training.
         drift: Mean KL(π ‖ π_ref) over the last fifth, in nats a token.
         coefficient: β at the end.
         seconds: Of the training.
     """
 
+    reviews: float
     before: float
     after: float
     drift: float
-    coefficient: float
     seconds: float
+
+    @property
+    def kinder(self) -> bool:
+        """Whether the texts are kinder than both."""
+        return self.after > max(self.reviews, self.before)
 
     @property
     def settled(self) -> bool:
@@ -59,25 +68,31 @@ class Figures(NamedTuple):
         return abs(self.drift / TARGET - 1.0) <= TOLERANCE
 
 
+def reviews() -> list[tuple[str, str]]:
+    """Returns what a review is about, and how it goes on."""
+    return [(about, rest) for about in PARTS[0] for rest in kpg.text.phrases(PARTS[1:])]
+
+
 def make_policy(seed: int, epochs: int) -> kpg.models.CausalLMPolicy:
     """Makes a language model that writes kind and unkind reviews."""
-    reviews = kpg.text.phrases(PARTS)
-    tokenizer = kpg.text.WordTokenizer.from_texts(reviews)
+    pairs = reviews()
+    tokenizer = kpg.text.WordTokenizer.from_texts(
+        [about + rest for about, rest in pairs]
+    )
     lm = kpg.text.gpt2(
         tokenizer.vocabulary_size(), hidden_dim=64, max_tokens=16, seed=seed
     )
     policy = kpg.models.CausalLMPolicy(lm, tokenizer)
-    pairs = [(text[: text.index(" ")], text[text.index(" ") :]) for text in reviews]
     kpg.models.pretrain(
         policy, pairs, epochs=epochs, learning_rate=3e-3, seed=seed, verbose=0
     )
     return policy
 
 
-def make_env(seed: int) -> kpg.environments.TextGeneration:
+def make_env(about: Sequence[str], seed: int) -> kpg.environments.TextGeneration:
     """Returns beginnings of reviews, completed 64 at a time."""
     return kpg.environments.TextGeneration(
-        sorted({part.split()[0] for part in PARTS[0]}),
+        about,
         rewards=[kpg.rewards.Sentiment()],
         max_prompt_tokens=4,
         max_new_tokens=MAX_NEW_TOKENS,
@@ -116,8 +131,11 @@ def train(
     policy: kpg.models.CausalLMPolicy, seed: int, iterations: int, free: bool = False
 ) -> Figures:
     """Trains the policy, and prints ten lines meanwhile."""
-    trainer, env = make_trainer(policy, seed, free), make_env(seed)
-    unseen = make_env(seed + 1000)
+    rewarded = [about for about in PARTS[0] if about not in HELD_OUT]
+    trainer, env = make_trainer(policy, seed, free), make_env(rewarded, seed)
+    unseen = make_env(HELD_OUT, seed)
+    known = [rest for about, rest in reviews() if about in HELD_OUT]
+    there = kpg.rewards.evaluate([kpg.rewards.Sentiment()], None, known, known)
     options: dict[str, Any] = {"episodes": 4 * NUM_ENVS, "deterministic": False}
     before = trainer.evaluate(unseen, **options)["return"]
     start, table = time.monotonic(), Table(iterations)
@@ -126,7 +144,8 @@ def train(
     seconds = time.monotonic() - start
     after = trainer.evaluate(unseen, **options)["return"]
     drift = np.mean(np.array(table.rows)[-max(iterations // 5, 1) :, 1])
-    return Figures(before, after, float(drift), table.rows[-1][2], seconds)
+    reviewed = there.means()["sentiment"]
+    return Figures(reviewed, before, after, float(drift), seconds)
 
 
 class Table(keras.callbacks.Callback):
@@ -155,35 +174,45 @@ class Table(keras.callbacks.Callback):
 
 def show(policy: kpg.models.CausalLMPolicy, seed: int) -> None:
     """Prints a few texts."""
-    prompts = ["The", "This", "My", "Our"]
+    prompts = 2 * HELD_OUT
     texts = policy.generate(prompts, MAX_NEW_TOKENS, seed)
     print(*map("  {}{}".format, prompts, texts), sep="\n")
 
 
-def main(
-    seed: int = 0, iterations: int = 200, epochs: int = 3, free: bool = False
-) -> int:
-    """Teaches reviews, then kindness; returns the exit code."""
+def run(seed: int, iterations: int, epochs: int, free: bool) -> bool:
+    """Teaches reviews, then kindness; returns whether all went well."""
     policy = make_policy(seed, epochs)
     print("Before:")
     show(policy, seed)
     figures = train(policy, seed, iterations, free)
     print("After:")
     show(policy, seed)
-    line = f"Sentiment {figures.before:.2f} → {figures.after:.2f}"
-    line += f" in {figures.seconds:.0f} s"
+    line = f"Seed {seed}: sentiment {figures.before:.2f} → {figures.after:.2f}"
+    line += f" in {figures.seconds:.0f} s, that of reviews is {figures.reviews:.2f}"
     if not free:
         line += f"; drift {figures.drift:.3f} nats a token"
         line += f", {figures.drift / TARGET:.0%} of its target"
-    print(f"{line}.")
-    kinder = figures.after > figures.before
-    return 0 if kinder and (free or figures.settled) else 1
+    print(f"{line}.", flush=True)
+    return figures.kinder and (free or figures.settled)
+
+
+def main(
+    seeds: Sequence[int] = (0,),
+    iterations: int = 200,
+    epochs: int = 3,
+    free: bool = False,
+) -> int:
+    """Trains a model for each seed; returns the exit code."""
+    well = [run(seed, iterations, epochs, free) for seed in seeds]
+    near = "" if free else ", and near where they began,"
+    print(f"Texts are kinder{near} with {sum(well)} of {len(well)} seeds.")
+    return 0 if all(well) else 1
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of everything")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="0 alone")
     parser.add_argument("--iterations", type=int, default=200, help="of PPO")
     parser.add_argument("--free", action="store_true", help="let it drift")
     options = parser.parse_args()
-    sys.exit(main(options.seed, options.iterations, free=options.free))
+    sys.exit(main(options.seeds, options.iterations, free=options.free))

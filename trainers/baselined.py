@@ -9,13 +9,12 @@ from kpg.advantages.baselines import (
     BASELINES,
     Baseline,
     GroupBaseline,
-    GroupNormalized,
     MovingAverage,
     NoBaseline,
 )
 from kpg.environments.environment import Environment
+from kpg.graph.sums import all_sum
 from kpg.trainers.algorithm import Iteration
-from kpg.trainers.learning.replicas import all_sum
 from kpg.trainers.settings import Option, TrainerSettings
 from kpg.trainers.trainer import Trainer
 from kpg.types import Metrics, Tensor
@@ -51,7 +50,7 @@ def episode_shares(valid: Tensor, normalization: str, num_steps: int) -> Tensor:
     """
     lengths = tf.reduce_sum(tf.cast(valid, tf.float32), axis=0)
     episodes = tf.reduce_sum(tf.cast(lengths > 0.0, tf.float32))
-    total, count = tf.unstack(all_sum(tf.stack([tf.reduce_sum(lengths), episodes])))
+    total, count = all_sum(tf.reduce_sum(lengths)), all_sum(episodes)
     mean_length = total / tf.maximum(count, 1.0)
     if normalization == "constant":
         lengths = tf.fill(lengths.shape, float(num_steps))
@@ -109,13 +108,6 @@ class Baselined(Trainer):
                 "`group_size` must divide the number of environments, on every "
                 f"replica: a group is on one. Received: group_size={size}, "
                 f"num_envs={env.num_envs}, {replicas} replicas"
-            )
-        scale = getattr(baseline, "scale", None)
-        if isinstance(baseline, GroupNormalized) and scale == "batch" and replicas > 1:
-            raise ValueError(
-                "The standard deviation of a batch is that of one replica; choose "
-                "scale='group' or 'none', or train on one replica. Received: "
-                f"baseline={baseline}, {replicas} replicas"
             )
 
     @override

@@ -84,7 +84,7 @@ class PPOSettings(TrainerSettings):
             The latter needs a recurrent policy or texts. Defaults to "token".
         mask_truncated: With a baseline, whether episodes that a limit cut, such as
             texts without an end, are left out of the loss. They still count in the
-            baseline. `ControlledGeneration` cuts none: its texts end at the limit.
+            baseline. `ControlledGeneration` is refused, whose texts end at the limit.
             Defaults to `False`.
         dynamic_sampling: With a baseline that compares groups, in a text task: rounds
             of further texts, at most, that replace groups whose texts all earned the
@@ -264,9 +264,13 @@ class PPO(Baselined):
     @override
     def check_environment(self, env: Environment) -> None:
         super().check_environment(env)
-        if self.settings.dynamic_sampling and env.group_size is None:
+        own = self.settings
+        if own.dynamic_sampling and env.group_size is None:
             wanted = "needs a text task, which can write a group of a prompt anew"
-            self.settings.refuse("dynamic_sampling", wanted)
+            own.refuse("dynamic_sampling", wanted)
+        if own.mask_truncated and not env.truncates:
+            wanted = f"needs episodes that are cut, and those of {env.name} never are"
+            own.refuse("mask_truncated", f"{wanted}; omit it")
 
     @override
     def add_state(self) -> None:

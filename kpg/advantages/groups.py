@@ -7,6 +7,7 @@ import tensorflow as tf
 from kpg import checks
 from kpg.advantages.inputs import flags, floats
 from kpg.graph.shapes import assert_same_shape
+from kpg.graph.sums import all_sum
 
 SCALES = ("group", "batch", "none")
 
@@ -50,8 +51,8 @@ def group_normalized(
     result and errors are those of `leave_one_out`.
 
     `scale` says whose std it is: "group" (the default) is the group's own. "batch" is
-    that of all N rewards, so that groups that nearly agree do not count as much as
-    others. "none" does not divide, as in Dr. GRPO.
+    that of all N rewards, of every replica, so that groups that nearly agree do not
+    count as much as others. "none" does not divide, as in Dr. GRPO.
 
     Reference: Shao et al., "DeepSeekMath: pushing the limits of mathematical reasoning
     in open language models" (2024), section 4.1, https://arxiv.org/abs/2402.03300; Liu
@@ -66,9 +67,21 @@ def group_normalized(
     if scale == "group":
         std = tf.sqrt(_mean(tf.square(centred), count))
     else:
-        whole, total = _centred(rewards, centred.shape.num_elements(), valid)
-        std = tf.sqrt(_mean(tf.square(whole), total))
+        std = _std_of_all(rewards, valid)
     return tf.reshape(centred / (std + 1e-4), [-1])
+
+
+def _std_of_all(rewards: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
+    """Returns the population's std of the rewards of all replicas, a scalar."""
+    (rewards,) = floats(rewards)
+    known = tf.ones_like(rewards, tf.bool) if valid is None else flags(valid)[0]
+
+    def mean(numbers: tf.Tensor) -> tf.Tensor:
+        parts = (tf.where(known, numbers, 0.0), tf.cast(known, tf.float32))
+        sums = [all_sum(tf.reduce_sum(part)) for part in parts]
+        return tf.math.divide_no_nan(*sums)
+
+    return tf.sqrt(mean(tf.square(rewards - mean(rewards))))
 
 
 def _centred(

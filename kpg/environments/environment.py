@@ -26,6 +26,8 @@ class Environment(ABC):
             `None` for an environment that is not registered.
         group_size: Adjacent copies that begin alike, to be compared with each other;
             `None` (the default) if there are no such groups.
+        truncates: Whether an episode may be cut; `False` where its limit terminates it.
+            Defaults to `True`.
         episode_steps: Steps that an iteration must have, since all episodes begin and
             end in it; `None` (the default) for any number.
     """
@@ -36,6 +38,7 @@ class Environment(ABC):
     seed: int | None
     spec: EnvSpec | None
     group_size: int | None = None
+    truncates: bool = True
     episode_steps: int | None = None
 
     @property

@@ -58,6 +58,8 @@ class Conversation(TextGeneration):
         reward_weights: The same.
         columns: The same.
         seed: The same.
+        prompt_buckets: The same. What was said later comes on top.
+        truncate_prompts: The same. What was said later is never cut.
 
     Attributes:
         max_new_tokens: The most tokens behind a prompt: of all turns, and of the
@@ -87,6 +89,8 @@ class Conversation(TextGeneration):
         reward_weights: Sequence[float] | None = None,
         columns: Columns | None = None,
         seed: int = 0,
+        prompt_buckets: int = 1,
+        truncate_prompts: str | None = None,
     ) -> None:
         self.max_turns = checks.whole_number("max_turns", max_turns)
         self.max_turn_tokens = checks.whole_number("max_turn_tokens", max_turn_tokens)
@@ -115,6 +119,8 @@ class Conversation(TextGeneration):
             reward_weights=reward_weights,
             columns=columns,
             seed=seed,
+            prompt_buckets=prompt_buckets,
+            truncate_prompts=truncate_prompts,
         )
         known = {*self.columns, *FROM_POLICY, TURNS}
         if reply is not None and (missing := sorted(required(reply) - known)):

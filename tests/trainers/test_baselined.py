@@ -9,14 +9,20 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import kpg
 from kpg.advantages import GroupNormalized, LeaveOneOut
+from kpg.environments import SingleEnv
 from kpg.trainers import PPOSettings
 from kpg.trainers.baselined import episode_shares
+from kpg.trajectories import Trajectory
+from tests import steering
 from tests.fragments import B, Oracle, T, assert_weights, fragment, learn, values_of
 from tests.text_training import small_policy, task
 from tests.whole_episodes import GAMMA, credited
+
+ONE: dict[str, Any] = {"num_envs": 1, "autoreset_mode": AutoresetMode.DISABLED}
 
 Make = Callable[..., Any]
 
@@ -198,12 +204,45 @@ def test_groups_are_whole_and_there(make_trainer: Make) -> None:
         task(group_size=4)
 
 
-def test_the_scale_of_a_batch_is_that_of_one_replica() -> None:
+@pytest.mark.usefixtures("one_by_one")
+def test_what_is_never_cut_cannot_be_left_out() -> None:
+    options: dict[str, Any] = {"control": "token", "interaction": "one_way"}
+    vectors = [
+        steering.generation(**options),
+        SyncVectorEnv([lambda: SingleEnv(steering.generation(**options, **ONE))]),
+    ]
+    actor, _ = steering.models(steering.generation(**options))
+    settings: dict[str, Any] = {"baseline": "batch_mean", "num_steps": steering.T}
+    settings["normalize_advantages"] = False
+    learns, masks = (
+        kpg.trainers.PPO(actor, mask_truncated=mask, **settings)
+        for mask in (False, True)
+    )
+    wanted = "`mask_truncated` needs episodes that are cut.*never are.*Received: .*True"
+    for vector in vectors:
+        env = kpg.environments.as_environment(vector)
+        learns.check_environment(env)
+        with pytest.raises(ValueError, match=wanted):
+            masks.check_environment(env)
+
+
+def test_the_scale_of_a_batch_is_that_of_all_replicas(make_trainer: Make) -> None:
+    options = {"baseline": GroupNormalized(2, scale="batch")}
+    one = without_critic(make_trainer, **options)
+    rows = fragment(one.policy, whole=True)
+    _, expected = learn(one, rows)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    env = kpg.make("CartPole-v1", num_envs=4, max_episode_steps=5)
     with strategy.scope():
-        policy = kpg.models.Policy(env.observation_space, env.action_space)
-        baseline = GroupNormalized(2, scale="batch")
-        trainer = kpg.trainers.PPO(policy, baseline=baseline, num_steps=5)
-    with pytest.raises(ValueError, match="train on one replica.*2 replicas"):
-        trainer.check_environment(env)
+        two = without_critic(make_trainer, **options)
+
+    def half(context: Any) -> Any:
+        first = 2 * context.replica_id_in_sync_group
+        fields = rows[: Trajectory._fields.index("policy_state")]
+        own = [None if f is None else f[:, first : first + 2] for f in fields]
+        return Trajectory(*own)
+
+    halves = strategy.experimental_distribute_values_from_function(half)
+    _, metrics = learn(two, halves, graph=True)
+    assert metrics["gradient_norm"] == pytest.approx(expected["gradient_norm"])
+    for got, want in zip(values_of(two.weights), values_of(one.weights), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)

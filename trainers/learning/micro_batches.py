@@ -46,10 +46,11 @@ def in_turn(
         both = zip(totals, [*found, values], strict=True)
         return [total if own is None else _plus(total, own) for total, own in both], ()
 
-    totals = [tf.zeros(own.shape, _wide(own.dtype)) for own in variables]
-    totals.append(tf.zeros([num_metrics]))
+    totals = [tf.zeros([1, *own.shape], _wide(own.dtype)) for own in variables]
+    totals.append(tf.zeros([1, num_metrics]))
     order = tf.reshape(tf.range(pieces * size), [pieces, size])
-    *sums, values = scan(step, totals, order, like=(), at_a_time=1)[0]
+    sums = scan(step, totals, order, like=(), at_a_time=1)[0]
+    *sums, values = [tf.squeeze(total, 0) for total in sums]
     gradients = [tf.cast(s, v.dtype) for s, v in zip(sums, variables, strict=True)]
     return [g if n in reached else None for n, g in enumerate(gradients)], values
 
@@ -71,5 +72,11 @@ def _wide(dtype: str) -> tf.DType:
     return own if own.size >= tf.float32.size else tf.float32
 
 
-def _plus(total: Tensor, gradient: Tensor) -> Tensor:
-    return total + tf.cast(gradient, total.dtype)
+def _plus(total: Tensor, own: Tensor) -> Tensor:
+    """Adds to a total, which has one more axis in front.
+
+    Of a total and a gradient that is itself a sum, TensorFlow would make one sum. If it
+    is large, a temporary variable takes its place, which the loop's last pass leaves
+    behind, and the next loop fails. Of another shape, the two are never one sum.
+    """
+    return total + tf.expand_dims(tf.cast(own, total.dtype), 0)

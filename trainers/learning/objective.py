@@ -10,10 +10,10 @@ import tensorflow as tf
 from typing_extensions import override
 
 from kpg import losses, schedules
+from kpg.graph.sums import all_sum
 from kpg.models.action_model import Entropies
 from kpg.trainers.learning.batches import Batch, size_of
 from kpg.trainers.learning.outputs import judged
-from kpg.trainers.learning.replicas import all_sum
 from kpg.trainers.learning.training import Training
 from kpg.trainers.settings import TrainerSettings
 from kpg.types import Metrics, Tensor

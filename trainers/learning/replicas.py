@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import tensorflow as tf
 
+from kpg.graph.sums import all_sum
 from kpg.trajectories import Trajectory
 from kpg.types import Array, Nest, Tensor
 
@@ -86,14 +87,6 @@ def sum_up(strategy: tf.distribute.Strategy, value: _N) -> _N:
         lambda tensor: strategy.reduce("SUM", tensor, axis=None), value
     )
     return total
-
-
-def all_sum(value: Tensor) -> Tensor:
-    """Adds up a tensor over all replicas, from within one."""
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return value
-    return context.all_reduce("SUM", value)
 
 
 def share(valid: Tensor | None) -> Tensor:

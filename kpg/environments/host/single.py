@@ -33,6 +33,8 @@ class SingleEnv(gym.Env[Any, Any]):
         self.observation_space = vector_env.single_observation_space
         self.action_space = vector_env.single_action_space
         self.spec = vector_env.spec
+        truncates = vector_env.metadata.get("truncates", True)
+        self.metadata = {**self.metadata, "truncates": truncates}
 
     @override
     def reset(

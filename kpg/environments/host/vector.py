@@ -91,7 +91,8 @@ class HostEnvironment(Environment):
     Reference: https://farama.org/Vector-Autoreset-Mode.
 
     Args:
-        vector_env: The environments. `metadata["autoreset_mode"]` says their mode.
+        vector_env: The environments. `metadata["autoreset_mode"]` says their mode, and
+            `metadata["truncates"]` may say False: see `Environment.truncates`.
         seed: Seed of the first reset. Defaults to `None`: a trainer's, else Gymnasium's
             own choice.
         max_episode_steps: The time limit that the environments keep, where none is
@@ -129,6 +130,7 @@ class HostEnvironment(Environment):
         self._own: HostEnvironment | None = None
         _stack_any_infos(vector_env)
         self.autoreset_mode = mode_of(vector_env)
+        self.truncates = bool(vector_env.metadata.get("truncates", True))
         self.num_envs = vector_env.num_envs
         has_parts = hasattr(vector_env, "parts")  # Gymnasium's own class has none
         self._parted = cast(_Parted, vector_env) if has_parts else None

@@ -166,7 +166,7 @@ class ControlledGeneration(VectorEnv[Any, Any, Any]):
     def _describe(self) -> None:
         """Sets what Gymnasium wants to know of a vector environment."""
         limit = self.task.max_new_tokens
-        self.metadata = {"autoreset_mode": self._mode}
+        self.metadata = {"autoreset_mode": self._mode, "truncates": False}
         self.spec = EnvSpec("ControlledGeneration", max_episode_steps=limit)
         observation, action = self._interaction.space, self._steering.space
         self.single_observation_space, self.single_action_space = observation, action

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kpg.advantages
 
@@ -48,3 +51,29 @@ def test_a_group_is_standardised_by_those_that_have_a_reward() -> None:
     np.testing.assert_allclose(found, [*wanted, 0.0], atol=1e-4)
     alone = kpg.advantages.group_normalized(rewards[:3], 3)
     np.testing.assert_allclose(found[:3], alone, rtol=1e-6)
+
+
+def test_the_batch_is_that_of_all_replicas() -> None:
+    random = np.random.default_rng(0)
+    rewards, valid = random.normal(3.0, 2.0, 8), np.arange(8) != 5
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    def half(context: tf.distribute.ReplicaContext) -> tuple[tf.Tensor, tf.Tensor]:
+        part = slice(4 * context.replica_id_in_sync_group, None)
+        return tf.constant(rewards[part][:4], tf.float32), tf.constant(valid[part][:4])
+
+    halves = strategy.experimental_distribute_values_from_function(half)
+
+    @tf.function
+    def scaled(halves: Any) -> Any:
+        found = strategy.run(
+            lambda r, v: kpg.advantages.group_normalized(r, 4, v, "batch"), halves
+        )
+        return tf.concat(strategy.experimental_local_results(found), axis=0)
+
+    groups = np.ma.masked_array(rewards, ~valid).reshape(2, 4)
+    centred = (groups - groups.mean(axis=1, keepdims=True)).filled(0.0).reshape(-1)
+    wanted = centred / (rewards[valid].std() + 1e-4)
+    np.testing.assert_allclose(scaled(halves), wanted, rtol=1e-5)
+    # The mutant that divides by the spread of a replica's own rewards.
+    assert not np.allclose(wanted[:4], centred[:4] / (rewards[:4].std() + 1e-4))

@@ -157,6 +157,26 @@ def test_long_answers_are_cut_and_counted() -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+def test_the_room_of_prompts_changes_nothing_that_is_said() -> None:
+    made, said = small_policy(), []
+    for prompts, options in (
+        (["aa", "a", "aaaaa"], {}),
+        (["aa", "a", "aaaaa"], {"prompt_buckets": 2}),
+        (["aaaaaaaa", "a", "aaaaa"], {"prompt_buckets": 2, "truncate_prompts": "left"}),
+    ):
+        env = conversation(prompts=prompts, max_prompt_tokens=6, **options)
+        found = Talker(env, made, False).write(np.array([0, 1] * 3), SEED)
+        assert env.completed is not None
+        said.append((found, env.completed.columns["turns"]))
+    one, buckets, truncated = said
+    assert [found.prompts.shape[1] for found, _ in said] == [5, 3, 6]
+    np.testing.assert_array_equal(truncated[0].lengths, [6, 1] * 3)
+    assert one[1] == buckets[1] and one[1][1::2] == truncated[1][1::2]
+    for part, same in zip(one[0].completions, buckets[0].completions, strict=True):
+        np.testing.assert_allclose(part, same, atol=1e-5)
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_greedy_conversations_are_baselines() -> None:
     env = conversation(4, group_size=2)
     trainer = make_trainer(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kpg
 from kpg.trainers import KL
+from kpg.trainers.learning.micro_batches import in_turn
 from tests.fragments import collected, fragment, learn, values_of
+from tests.mutants.micro_batches import ROWS, batch
 from tests.text_training import make_trainer as text_trainer
 from tests.text_training import remainder, small_policy, task
 
@@ -92,3 +97,41 @@ def test_a_minibatch_must_be_divisible() -> None:
         wrong.fit(task(), steps_per_epoch=1, verbose=0)
     with pytest.raises(ValueError, match="micro_batch_size.*Received: .*0"):
         kpg.trainers.REINFORCE(made, micro_batch_size=0)
+
+
+@pytest.fixture
+def optimized() -> Iterator[None]:
+    """Lets TensorFlow rewrite graphs, which the fast suite does without."""
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    off = {"disable_meta_optimizer": before.get("disable_meta_optimizer", False)}
+    tf.config.optimizer.set_experimental_options(off)
+
+
+@pytest.mark.usefixtures("optimized")
+def test_sums_that_are_large_can_be_made_again() -> None:
+    weight = keras.Variable(np.zeros([2048, 4096], np.float32))
+
+    def of_rows(rows: Any, share: Any) -> Any:
+        x = tf.reduce_mean(rows.log_probs)
+        with tf.GradientTape() as tape:
+            twice = tf.tanh(weight.value * x) + x * tf.sin(weight.value)
+            loss = share * tf.reduce_sum(twice)
+        return [tape.gradient(loss, weight.value)], share * x[tf.newaxis]
+
+    def minibatch(index: Any, *_: Any) -> Any:
+        (gradient,), values = in_turn(of_rows, batch(None), 2, [weight], 1)
+        extremes = tf.stack([tf.reduce_min(gradient), tf.reduce_max(gradient)])
+        return index + 1, extremes, values
+
+    @tf.function
+    def learned() -> Any:
+        start = (tf.constant(0), tf.zeros([2]), tf.zeros([1]))
+        return tf.while_loop(lambda index, *_: index < 1, minibatch, start)
+
+    mean = ROWS[0].mean()
+    for _ in range(2):
+        _, extremes, values = learned()
+        np.testing.assert_allclose(extremes, 2.0 * mean, rtol=1e-4)
+        np.testing.assert_allclose(values, [mean], rtol=1e-4)

@@ -69,7 +69,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("kpg.cli",),  # the command line
     ("kpg.__main__",),
 )
-MOST_LINES = 44_400
+MOST_LINES = 45_500
 MOST_ANY = 0.03
 # What has no test file of its own, and why.
 UNTESTED = {"kpg.types": "names of types alone, which nothing runs"}

@@ -70,7 +70,9 @@ def test_workers_split_whole_groups() -> None:
     for iteration in range(3):
         parts = [own.chosen(iteration) for own in shares]
         np.testing.assert_array_equal(np.concatenate(parts), whole.chosen(iteration))
-    with pytest.raises(ValueError, match="num_envs=8, group_size=2, parts=1, 3 workers"):
+    with pytest.raises(
+        ValueError, match="num_envs=8, group_size=2, parts=1, 3 workers"
+    ):
         whole.share(0, 3)
 
 

@@ -106,7 +106,7 @@ def make_trainer(
 ) -> kpg.trainers.PPO:
     """Makes a PPO with the settings of the paper's code, scaled to a tiny model."""
     drift: dict[str, Any] = {
-        "reference_kl_coef": 0.15,
+        "reference_kl_coef": 0.25,
         "reference_kl_target": TARGET,
         "reference_kl_horizon": 1000,
     }

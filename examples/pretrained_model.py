@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 import kpg
 
@@ -136,10 +135,7 @@ def make_trainer(
         max_grad_norm=1.0,
         reference=kpg.trainers.KL(0.04, inside="loss"),
     )
-    # XLA takes longer to compile thirty layers than it would save here. Without it,
-    # TensorFlow rewrites large sums with temporary variables, which the last pass of a
-    # loop leaves behind: the next iteration would find them and fail.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    # XLA takes longer to compile thirty layers than it would save here.
     trainer.compile(keras.optimizers.Adam(learning_rate), jit_compile=False)
     return trainer
 

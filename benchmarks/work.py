@@ -394,7 +394,7 @@ WORKS = {
             learning_rate=1e-3,
         ),
         learned=0.5,
-        tolerance=0.2,
+        tolerance=0.3,  # the steps are where the share rises fastest
     ),
 }
 

@@ -60,6 +60,7 @@ def test_a_part_is_judged_while_the_next_is_written() -> None:
             both.wait()
         return write(*given)
 
+    assert writer.sampler.alike == 2  # a group's prompt is read once
     writer.function = counted
     indices = np.array([0, 0, 2, 2, 1, 1])
     written = writer.write(indices, SEED)

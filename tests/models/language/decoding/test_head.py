@@ -38,6 +38,11 @@ def test_a_head_of_its_own_is_left_alone() -> None:
     assert turned(made.trunk) is None
 
 
+def test_a_large_table_is_left_as_it_is() -> None:
+    assert turned(policy("abc", gpt2(2**17)).trunk) is not None  # of 16 features
+    assert turned(policy("abc", gpt2(2**17 + 1)).trunk) is None
+
+
 def test_adapted_embeddings_are_left_alone() -> None:
     trunk = policy("abc", gpt2(5)).trunk
     trunk.lm.backbone.token_embedding.enable_lora(1)

@@ -119,6 +119,7 @@ def test_what_is_learned_from_is_what_was_written(one_by_one: None) -> None:
     trainer, env = made(remainder, 3)
     rounds: list[Written] = []
     engine = engine_of(trainer, env)
+    assert engine.writer.sampler.alike == env.group_size == 3
     write = engine.writer.write
 
     def noting(indices: Any, seed: Any) -> Written:

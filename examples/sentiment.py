@@ -47,7 +47,6 @@ class Figures(NamedTuple):
         before: That of held-out texts after the supervised start.
         after: The same after the training.
         drift: Mean KL(π ‖ π_ref) over the last fifth, in nats a token.
-        coefficient: β at the end.
         seconds: Of the training.
     """
 

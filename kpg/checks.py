@@ -83,6 +83,15 @@ def whole_number(name: str, value: object, low: int = 1) -> int:
     return value
 
 
+def int32(name: str, value: object) -> int:
+    """Returns an integer that TensorFlow's int32 holds."""
+    value = plain(value)
+    known = isinstance(value, int) and not isinstance(value, bool)
+    if not known or not -(2**31) <= cast("int", value) < 2**31:
+        refuse(name, "must be a whole number in [-2**31, 2**31)", value)
+    return cast("int", value)
+
+
 def whole_numbers(name: str, values: object) -> tuple[int, ...]:
     """Returns integers of at least 1 as a tuple."""
     if not isinstance(values, Iterable) or isinstance(values, str):

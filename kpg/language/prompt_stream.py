@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from kpg import checks
+from kpg.language.rows import in_order
 
 
 class PromptStream:
@@ -21,15 +22,12 @@ class PromptStream:
         patience: Seconds, > 0, that the next row may take. Defaults to 60.
 
     Raises:
-        ValueError: When rows are taken and there are none, a generator has ended, or
-            none comes in time.
+        ValueError: If the rows have no order, as those of a set; when they are taken,
+            if there are none, a generator has ended, or none comes in time.
     """
 
     def __init__(self, rows: Iterable[Any], patience: float = 60.0) -> None:
-        if not isinstance(rows, Iterable):
-            wanted = "must be a data set, a generator or another iterable"
-            checks.refuse("rows", wanted, rows)
-        self._rows = rows
+        self._rows = in_order("rows", rows)
         self.patience = checks.positive("patience", patience)
         self._iterator: Iterator[Any] = iter(rows)
         self._first = self._read = self._in_pass = 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from kpg.language.rewards.reward import Columns
+from kpg.language.rows import rows_of
 from kpg.language.tokenizers.chat import Prompt, check_messages, is_chat
 
 # Columns of every completion, whatever the task.
@@ -39,9 +38,7 @@ def prompts_of(
         ValueError: If there is none, one is empty, they are of several kinds, rows have
             other columns than the first, or a column has another length.
     """
-    rows = [rows] if isinstance(rows, str) else [_plain(row) for row in rows]
-    if not rows:
-        raise ValueError("`prompts` must hold at least one. Received: prompts=[]")
+    rows = [rows] if isinstance(rows, str) else rows_of("prompts", rows)
     found: dict[str, list[Any]] = {
         name: [values] if isinstance(values, str) else list(values)
         for name, values in (columns or {}).items()
@@ -77,6 +74,8 @@ def _check(prompt: object, index: int, chat: bool) -> None:
         check_messages(prompt)
     elif chat or not isinstance(prompt, str) or not prompt:
         wanted = "a list of messages, as the first one is" if chat else "a string"
+        if isinstance(prompt, list) and all(isinstance(part, str) for part in prompt):
+            wanted += ", and a batched data set is to be unbatched,"
         raise ValueError(
             f"Each prompt must be {wanted} that is not empty: a completion follows "
             f"at least one token. Received: prompts[{index}]={prompt!r}"
@@ -97,18 +96,3 @@ def _check_columns(
                 f"The columns {', '.join(of_task)} come from the policy. "
                 f"Received: columns with {name!r}"
             )
-
-
-def _plain(value: Any) -> Any:
-    """Returns what a `tf.data.Dataset` or NumPy holds as Python's own."""
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    if hasattr(value, "numpy"):
-        value = value.numpy()
-    if isinstance(value, np.generic) or (
-        isinstance(value, np.ndarray) and not value.ndim
-    ):
-        value = value.item()
-    if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
-        return [_plain(part) for part in value]
-    return value.decode() if isinstance(value, bytes) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NoReturn, TypeAlias
+from typing import ClassVar, NoReturn, TypeAlias, cast, overload
 
 import keras
 import numpy as np
@@ -16,7 +16,9 @@ from kpg import checks
 from kpg.distributions.family import Family
 from kpg.graph.compiling import traceable
 from kpg.language.pretrained.presets import pretrained
-from kpg.language.tokenizers.chat import Prompt, in_template
+from kpg.language.prompts import prompts_of
+from kpg.language.rows import rows_of, texts_of
+from kpg.language.tokenizers.chat import Prompt, in_template, is_chat
 from kpg.language.tokenizers.codec import (
     Codec,
     Tokens,
@@ -189,9 +191,9 @@ class LanguagePolicy(ActionModel, TextModel):
         """
         rows = self._rows(prompts, True)
         written = self._rows(completions, False)
-        if len(rows) != len(written) or not rows:
+        if len(rows) != len(written):
             raise ValueError(
-                "Each prompt needs a completion, and there must be one. Received: "
+                "Each prompt needs a completion. Received: "
                 f"{len(rows)} prompts, {len(written)} completions"
             )
         (table, lengths), (tokens, counts) = padded(rows), padded(written)
@@ -211,20 +213,23 @@ class LanguagePolicy(ActionModel, TextModel):
         """Returns the mean embedding of each text's tokens, `[B, F]` float32.
 
         The order of the tokens does not count; a text without tokens has zeros.
+
+        Raises:
+            ValueError: If there is no text, or one is not a string.
         """
-        ragged = self.codec.tokens_of(tf.constant(list(texts), tf.string))
+        rows = texts_of("texts", texts)
+        ragged = self.codec.tokens_of(tf.constant(rows, tf.string))
         vectors = self.trunk.lm.backbone.token_embedding(ragged.flat_values)
-        rows = ragged.with_flat_values(tf.cast(vectors, tf.float32))
+        features = ragged.with_flat_values(tf.cast(vectors, tf.float32))
         means: Array = tf.math.divide_no_nan(
-            tf.reduce_sum(rows, axis=1),
+            tf.reduce_sum(features, axis=1),
             tf.cast(ragged.row_lengths(), tf.float32)[:, tf.newaxis],
         ).numpy()
         return means
 
     def _rows(self, texts: Texts, prompts: bool) -> list[Tokens]:
         """Returns the tokens of texts that are strings or rows of tokens."""
-        if isinstance(texts, str):
-            raise ValueError(f"A list of texts is wanted. Received: {texts!r}")
+        texts = rows_of("prompts" if prompts else "completions", texts)
         strings = [text for text in texts if isinstance(text, str)]
         encoded = iter(self.codec.encode(strings, prompts) if strings else [])
         rows = [
@@ -261,28 +266,51 @@ class LanguagePolicy(ActionModel, TextModel):
 
     act = acting
 
+    @overload
+    def generate(  # type: ignore[overload-overlap]
+        self,
+        prompts: Prompt,
+        max_new_tokens: int = 64,
+        seed: int = 0,
+        deterministic: bool = False,
+    ) -> str: ...
+
+    @overload
     def generate(
         self,
         prompts: Sequence[Prompt],
         max_new_tokens: int = 64,
         seed: int = 0,
         deterministic: bool = False,
-    ) -> list[str]:
+    ) -> list[str]: ...
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        max_new_tokens: int = 64,
+        seed: int = 0,
+        deterministic: bool = False,
+    ) -> str | list[str]:
         """Completes prompts.
 
         Args:
-            prompts: B strings, none empty, or lists of messages, see `prompt_of`.
+            prompts: B strings, none empty, or lists of messages, see `prompt_of`; or
+                one of these.
             max_new_tokens: The most tokens of a completion, ≥ 1. Defaults to 64.
-            seed: Equal seeds give equal texts. Defaults to 0.
+            seed: An int32 number; equal seeds give equal texts. Defaults to 0.
             deterministic: Whether to choose the likeliest tokens. Defaults to `False`.
 
         Returns:
-            B strings, without the prompts.
+            B strings, without the prompts, or the one of a single prompt.
 
         Raises:
-            ValueError: If a prompt has no token, or the model cannot read that much.
+            ValueError: If there is no prompt, one has no token, the model cannot read
+                that much, or a number is out of range.
         """
-        return self.complete(prompts, max_new_tokens, seed, deterministic)[0]
+        single = isinstance(prompts, str) or is_chat(prompts)
+        rows = cast("Sequence[Prompt]", [prompts] if single else prompts)
+        texts = self.complete(rows, max_new_tokens, seed, deterministic)[0]
+        return texts[0] if single else texts
 
     def complete(
         self,
@@ -296,12 +324,15 @@ class LanguagePolicy(ActionModel, TextModel):
         Returns:
             B strings, and their log-probabilities `[B]` in nats, the end included.
         """
-        tokens, lengths = self.padded(prompts)
-        self.check_room(tokens.shape[1], max_new_tokens)
-        complete = self._completing(max_new_tokens, deterministic)
-        completions = complete(
-            tf.constant(tokens), tf.constant(lengths), tf.constant([seed, 0], tf.int32)
-        )
+        if isinstance(prompts, str):
+            checks.refuse("prompts", "must be a list; `generate` takes one", prompts)
+        most = checks.whole_number("max_new_tokens", max_new_tokens)
+        key = [checks.int32("seed", seed), 0]
+        tokens, lengths = self.padded(prompts_of(prompts).given)
+        self.check_room(tokens.shape[1], most)
+        complete = self._completing(most, checks.flag("deterministic", deterministic))
+        given = (tokens, lengths, np.array(key, np.int32))
+        completions = complete(*map(tf.constant, given))
         written, counts = completions.tokens.numpy(), completions.valid.numpy().sum(0)
         texts = self.texts([written[:count, row] for row, count in enumerate(counts)])
         return texts, completions.log_probs.numpy().sum(0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kpg import checks
+from kpg.language.rows import rows_of
 from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
@@ -25,6 +26,7 @@ from kpg.types import Array, Nest
 
 _LONGEST_WINDOW = 512
 
+_NAMES = ("prompt", "completion")
 Text: TypeAlias = str | tuple[str, str]
 
 
@@ -43,7 +45,7 @@ class Windows(NamedTuple):
 
 def pretrain(
     lm: keras.Model,
-    texts: Sequence[Text],
+    texts: Iterable[Any],
     tokenizer: Tokenizer | None = None,
     *,
     epochs: int = 1,
@@ -68,7 +70,8 @@ def pretrain(
 
     Args:
         lm: A `CausalLM` or a `Seq2SeqLM` of keras_nlp, or a policy of one.
-        texts: Strings, or pairs `(prompt, completion)`.
+        texts: Strings; or pairs `(prompt, completion)`, or rows `{"prompt": …,
+            "completion": …}`. A list, a generator or a finite `tf.data.Dataset`.
         tokenizer: Defaults to that of the policy, or of the model's preprocessor.
         epochs: Passes over the windows, ≥ 1. Defaults to 1.
         batch_size: Windows of a step, ≥ 1. Defaults to 32.
@@ -181,7 +184,7 @@ def predictor(trunk: TextTrunk) -> keras.Model:
 
 
 def windows(
-    texts: Sequence[Text],
+    texts: Iterable[Any],
     tokenizer: Tokenizer,
     longest: int,
     length: int | None = None,
@@ -193,9 +196,7 @@ def windows(
     codec is by default that of the tokenizer alone.
     """
     codec = codec or Codec(tokenizer)
-    texts = [texts] if isinstance(texts, str) else list(texts)
-    if not texts:
-        raise ValueError("`texts` must hold at least one text. Received: texts=[]")
+    texts = [texts] if isinstance(texts, str) else rows_of("texts", texts)
     end, pairs = int(tokenizer.end_token_id), not isinstance(texts[0], str)
     rows, *rest = _encoded(texts, codec, 2 if pairs else 1)
     if pairs:
@@ -215,7 +216,7 @@ def windows(
 
 def pairs_of(
     trunk: Seq2SeqTrunk,
-    texts: Sequence[Text],
+    texts: Iterable[Any],
     tokenizer: Tokenizer,
     length: int | None,
     codec: Codec | None = None,
@@ -224,8 +225,8 @@ def pairs_of(
 
     L is `length`, or what the targets need if that is `None`.
     """
-    texts = list(texts)
-    if not texts or isinstance(texts[0], str):
+    texts = rows_of("texts", texts)
+    if isinstance(texts[0], str):
         raise ValueError(
             "A Seq2SeqLM needs at least one pair `(source, target)`. Received: "
             f"texts={texts[:1]}"
@@ -301,15 +302,23 @@ def _longest(trunk: TextTrunk, length: int | None) -> int:
     return _LONGEST_WINDOW if limit is None else min(limit, _LONGEST_WINDOW)
 
 
+def _parts_of(text: object, parts: int) -> list[object]:
+    """Returns a text alone, or the parts of a pair as far as there are some."""
+    if isinstance(text, Mapping):
+        return [*map(text.get, _NAMES)] if set(text) == set(_NAMES) else []
+    return list(text) if parts == 2 and isinstance(text, (list, tuple)) else [text]
+
+
 def _encoded(texts: Sequence[Text], codec: Codec, parts: int) -> list[list[Tokens]]:
     """Returns the tokens of each part of texts that have one or two of them."""
     rows = []
     for index, text in enumerate(texts):
-        row = [text] if parts == 1 or isinstance(text, str) else list(text)
+        row = _parts_of(text, parts)
         if len(row) != parts or not all(isinstance(part, str) for part in row):
             raise ValueError(
-                "`texts` must all be strings, or all be pairs of strings. Received: "
-                f"texts[{index}]={text!r}"
+                "`texts` must all be strings, or all be pairs of strings or rows "
+                '{"prompt": …, "completion": …}. '
+                f"Received: texts[{index}]={text!r}"
             )
         if not row[0]:
             raise ValueError(

@@ -12,6 +12,7 @@ import tensorflow as tf
 from typing_extensions import Self
 
 from kpg.graph.compiling import traceable
+from kpg.language.rows import rows_of, texts_of
 from kpg.language.tokenizers.codec import Codec, Tokens, check_tokenizer, padded
 from kpg.language.tokenizers.tokenizer import Tokenizer
 from kpg.models.language import saving
@@ -98,7 +99,8 @@ class RewardModel(keras.Model):
 
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> Array:
         """Returns a score for each of B completions, `[B]` float32."""
-        table, lengths = padded(self._rows(prompts, completions))
+        both = texts_of("prompts", prompts), texts_of("completions", completions)
+        table, lengths = padded(self._rows(*both))
         scores: Array = self._judging(table, lengths).numpy()
         return scores
 
@@ -159,12 +161,11 @@ class RewardModel(keras.Model):
 
     def _pairs(self, pairs: Iterable[Pair]) -> tuple[Tokens, Tokens]:
         """Returns tokens `[N, 2, L]` of preferred and other texts, and `[N, 2]`."""
-        parts = [_parts(pair, index) for index, pair in enumerate(pairs)]
-        if not parts:
-            raise ValueError("`pairs` must hold at least one. Received: pairs=[]")
+        rows = rows_of("pairs", pairs)
+        parts = [_parts(pair, index) for index, pair in enumerate(rows)]
         prompts, chosen, rejected = zip(*parts, strict=True)
-        rows = [*self._rows(prompts, chosen), *self._rows(prompts, rejected)]
-        table, lengths = padded(rows)
+        tokens = [*self._rows(prompts, chosen), *self._rows(prompts, rejected)]
+        table, lengths = padded(tokens)
         both = [2, len(parts)]
         return (
             table.reshape([*both, -1]).swapaxes(0, 1),

@@ -74,6 +74,13 @@ def test_a_seed_is_a_whole_number_or_none() -> None:
         checks.seed(1.5)
 
 
+def test_an_int32_number() -> None:
+    assert checks.int32("seed", np.int64(-(2**31))) == -(2**31)
+    for wrong in (2**31, 1.0, True, None):
+        with pytest.raises(ValueError, match=f"`seed` must be.*Received: seed={wrong}"):
+            checks.int32("seed", wrong)
+
+
 def test_a_sequence_of_whole_numbers() -> None:
     assert checks.whole_numbers("units", np.array([8, 4])) == (8, 4)
     for wrong in (64, "64"):

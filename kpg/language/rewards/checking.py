@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence, Sized
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+    Sized,
+)
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -45,7 +52,8 @@ def check_weights(
             "`rewards` must hold one callable or more, such as `kpg.rewards.RougeL()`. "
             f"Received: {wrong[0] if wrong else rewards!r}"
         )
-    numbers = [1.0] * len(rewards) if weights is None else list(weights)
+    given = [1.0] * len(rewards) if weights is None else weights
+    numbers = list(given) if isinstance(given, Iterable) else []
     if len(numbers) != len(rewards) or not all(map(_is_number, numbers)):
         raise ValueError(
             f"`weights` must be {len(rewards)} finite numbers, one for each reward. "

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from kpg import checks, imports
 from kpg.language.rewards.reward import TextReward
+from kpg.language.rows import texts_of
 
 LANGUAGES = ("ar", "de", "en", "es", "eu", "fa", "fr", "it", "lv", "nl", "pt", "ru")
 _WORD = re.compile(r"\w+(?:'\w+)*")
@@ -54,7 +55,7 @@ class Spelling(TextReward):
     ) -> None:
         super().__init__(name)
         self.language = checks.choice("language", language, LANGUAGES)
-        self.words = list(words)
+        self.words = texts_of("words", words) if len(words) else []
         module = imports.optional(
             "spellchecker", "pyspellchecker", "text", "kpg.rewards.Spelling"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 from typing_extensions import Self, override
 
 from kpg import checks
+from kpg.language.rows import texts_of
 from kpg.language.tokenizers.tokenizer import (
     BYTES,
     FIRST_BYTE,
@@ -54,14 +55,14 @@ class WordTokenizer(GraphTokenizer):
         self._tokens = (_FIRST_WORD + order).astype(np.int32)
 
     @classmethod
-    def from_texts(cls, texts: Sequence[str], vocabulary_size: int = 2048) -> Self:
+    def from_texts(cls, texts: Iterable[str], vocabulary_size: int = 2048) -> Self:
         """Makes a tokenizer that knows the most frequent words of texts.
 
         It has at most `vocabulary_size` tokens, the 258 that are not words included. A
         `ValueError` says if there is no room for words, or no word.
         """
         checks.whole_number("vocabulary_size", vocabulary_size, _FIRST_WORD + 1)
-        pieces = _pieces(tf.constant(list(texts), tf.string)).flat_values
+        pieces = _pieces(tf.constant(texts_of("texts", texts), tf.string)).flat_values
         counts = Counter(word for word in pieces.numpy().tolist() if len(word) > 1)
         words = sorted(counts, key=lambda word: (-counts[word], word))
         words = words[: vocabulary_size - _FIRST_WORD]

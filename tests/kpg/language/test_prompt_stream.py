@@ -49,7 +49,7 @@ def test_nothing_is_refused() -> None:
         PromptStream(tf.data.Dataset.range(0)).take(0, 1)
     with pytest.raises(ValueError, match="at least one prompt.*islice after 0"):
         PromptStream(itertools.islice(numbers(), 0)).take(0, 1)
-    with pytest.raises(ValueError, match="must be a data set.*Received: rows=3"):
+    with pytest.raises(ValueError, match="rows in an order.*Received: rows=3"):
         PromptStream(3)  # type: ignore[arg-type]  # what is refused
     with pytest.raises(ValueError, match="patience=0"):
         PromptStream([1], patience=0)

@@ -42,10 +42,34 @@ def test_generates_texts() -> None:
             if tokens[-1] == 1:
                 break
         assert got == "".join("  abc"[token] for token in tokens[len(prompt) :]).strip()
-    with pytest.raises(ValueError, match="at least one token.*Received: ''"):
-        made.generate(["a", ""])
-    with pytest.raises(ValueError, match="at most 24 tokens.*max_new_tokens=24"):
-        made.generate(["a"], max_new_tokens=24)
+    assert made.generate("ba", 6, seed=3) == made.generate(["ba"], 6, seed=3)[0]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        (["a", ""], {}, r"at least one token. Received: prompts\[1\]=''"),
+        ([], {}, "at least one. Received"),
+        ({"prompt": ["a"]}, {}, "rows in an order.*Received: prompts=dict"),
+        (["a"], {"max_new_tokens": 24}, "at most 24 tokens.*max_new_tokens=24"),
+        (["a"], {"max_new_tokens": 0}, "at least 1. Received: max_new_tokens=0"),
+        (["a"], {"max_new_tokens": 2.5}, "Received: max_new_tokens=2.5"),
+        (["a"], {"seed": 2**31}, "Received: seed=2147483648"),
+        (
+            ["a"],
+            {"max_new_tokens": 4, "deterministic": "no"},
+            "Received: deterministic='no'",
+        ),
+    ],
+)
+def test_refuses_to_generate(prompts: Any, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        policy("abc").generate(prompts, **options)
+
+
+def test_several_completions_need_a_list() -> None:
+    with pytest.raises(ValueError, match="`generate` takes one. Received: prompts='a'"):
+        policy("abc").complete("a")
 
 
 @pytest.mark.usefixtures("one_by_one")
@@ -54,7 +78,9 @@ def test_prompts_may_be_messages() -> None:
     made = policy("abc", gpt2(5, num_layers=1), chat_template=template)
     chat = [{"role": "system", "content": "ca"}, {"role": "user", "content": "a"}]
     assert made.prompt_of(chat) == "caab" and made.prompt_of("ab") == "ab"
-    assert made.generate([chat], 5, seed=3) == made.generate(["caab"], 5, seed=3)
+    texts = made.generate(["caab"], 5, seed=3)
+    assert made.generate([chat], 5, seed=3) == texts
+    assert [made.generate(chat, 5, seed=3)] == texts
     setattr(made.tokenizer, "chat_template", "never")  # noqa: B010  # a part of some
     assert made.prompt_of(chat) == "caab"
     env = kpg.environments.TextGeneration(
@@ -185,10 +211,11 @@ def test_scores_pairs_that_do_not_fit_into_one_table() -> None:
     ("prompts", "completions", "message"),
     [
         (["a"], ["a", "b"], "1 prompts, 2 completions"),
-        ([], [], "there must be one"),
+        ([], [], "at least one. Received"),
         (["a"], [""], "at least one token.*Received: ''"),
         ([[2]], [[7]], r"only tokens of the model. Received: \[7\]"),
-        ("a", ["a"], "list of texts is wanted. Received: 'a'"),
+        ("a", ["a"], "as a list of one.*Received: prompts='a'"),
+        (["a"], "a", "as a list of one.*Received: completions='a'"),
     ],
 )
 def test_refuses_to_score(prompts: Any, completions: Any, message: str) -> None:

@@ -54,6 +54,21 @@ def test_of_a_pair_the_completion_and_its_end_count() -> None:
     np.testing.assert_array_equal(rows.weights, [[0, 1, 1], [1, 1, 1], [0, 0, 1]])
 
 
+@pytest.mark.parametrize("kind", ["rows", "data set of pairs", "data set of rows"])
+def test_pairs_come_in_many_forms(kind: str) -> None:
+    named = {"prompt": ["ab", "c"], "completion": ["c", "ab"]}
+    texts: Any = [
+        {"prompt": "ab", "completion": "c"},
+        {"completion": "ab", "prompt": "c"},
+    ]
+    if kind != "rows":
+        given: Any = named if "rows" in kind else tuple(named.values())
+        texts = tf.data.Dataset.from_tensor_slices(given)
+    rows = windows(texts, ABC, longest=24)
+    np.testing.assert_array_equal(rows.inputs, [tokens("abc"), tokens("cab")])
+    np.testing.assert_array_equal(rows.weights, [[0, 1, 1], [1, 1, 1]])
+
+
 def loss_of(model: Any, rows: Any) -> float:
     """The mean of −log p over what counts, by the KerasHub model and NumPy."""
     inputs = {"token_ids": rows.inputs, "padding_mask": np.ones_like(rows.inputs)}
@@ -202,7 +217,9 @@ def test_the_seed_orders_the_windows() -> None:
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [
-        ([], {}, "at least one text"),
+        ([], {}, "at least one. Received"),
+        ({"prompt": "a", "completion": "b"}, {}, "rows in an order.*texts=dict"),
+        ([{"text": "a"}], {}, r"all be pairs.*Received: texts\[0\]=\{'text'"),
         (["a", ("a", "b")], {}, r"all be pairs.*Received: texts\[1\]"),
         ([("a", "b"), "a"], {}, r"all be pairs.*Received: texts\[1\]='a'"),
         ([("a", "b", "c")], {}, "all be pairs of strings"),

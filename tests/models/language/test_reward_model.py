@@ -116,6 +116,8 @@ def test_a_policy_may_have_another_tokenizer() -> None:
     ids = [np.array([2, 3, 4], np.int32)] * 2  # the writer's own
     found = env.score(np.array([0, 1]), texts, ids, ids, [True, True])
     want = model.judge(["ab", "c"], texts)
+    with pytest.raises(ValueError, match="Received: prompts='ab'"):
+        model.judge("ab", texts)
     np.testing.assert_allclose(found.sums()["judgement"], want, atol=1e-6)
 
 
@@ -123,6 +125,7 @@ def test_a_policy_may_have_another_tokenizer() -> None:
     ("pairs", "message"),
     [
         ([], "at least one"),
+        ({"prompt": ["a"]}, "rows in an order.*Received: pairs=dict"),
         ([("a", "b")], r"three strings.*pairs\[0\]=\('a', 'b'\)"),
         ([("a", "b", 3)], r"pairs\[0\]="),
         ([{"prompt": "a", "chosen": "b"}], r"pairs\[0\]={"),

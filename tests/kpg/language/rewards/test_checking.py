@@ -193,6 +193,7 @@ def test_what_is_no_batch_is_refused(
         ([RougeL()], [1.0, 2.0], r"must be 1 finite numbers.*Received: \[1.0, 2.0\]"),
         ([RougeL()], [float("nan")], "must be 1 finite numbers"),
         ([RougeL()], ["1"], "must be 1 finite numbers"),
+        ([RougeL()], 1.0, "must be 1 finite numbers.*Received: 1.0"),
         ([RougeL(), RougeL("recall")], None, r"name of its own.*\['rougeL'\] twice"),
     ],
 )

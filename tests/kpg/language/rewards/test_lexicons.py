@@ -42,6 +42,11 @@ def test_spelling_in_another_language() -> None:
         Spelling(language="tlh")
 
 
+def test_words_come_as_a_list() -> None:
+    with pytest.raises(ValueError, match="as a list of one.*Received: words='kpg'"):
+        Spelling(words="kpg")
+
+
 def test_a_share_of_all_characters() -> None:
     texts = ["", "aei", "xa", "b c!", "AE"]
     scores = LetterShare()(prompts=["?"] * 5, completions=texts)

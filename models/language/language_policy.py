@@ -16,7 +16,6 @@ from kpg import checks
 from kpg.distributions.family import Family
 from kpg.graph.compiling import traceable
 from kpg.language.pretrained.presets import pretrained
-from kpg.language.prompts import prompts_of
 from kpg.language.rows import rows_of, texts_of
 from kpg.language.tokenizers.chat import Prompt, in_template, is_chat
 from kpg.language.tokenizers.codec import (
@@ -124,11 +123,15 @@ class LanguagePolicy(ActionModel, TextModel):
             messages: A list of `{"role": …, "content": …}`; a string stays as it is.
 
         Raises:
-            ValueError: If there is no template, or it refuses the messages.
+            ValueError: If they are no messages, there is no template, or it refuses
+                them.
             ImportError: If the package jinja2 is not installed.
         """
         if isinstance(messages, str):
             return messages
+        if not is_chat(messages):
+            wanted = 'must be a string or messages {"role": …, "content": …}'
+            checks.refuse("prompt", wanted, messages)
         own = getattr(self.tokenizer, "chat_template", None)
         names = {
             f"{kind}_token": str(getattr(self.tokenizer, f"{name}_token", None) or "")
@@ -324,11 +327,9 @@ class LanguagePolicy(ActionModel, TextModel):
         Returns:
             B strings, and their log-probabilities `[B]` in nats, the end included.
         """
-        if isinstance(prompts, str):
-            checks.refuse("prompts", "must be a list; `generate` takes one", prompts)
         most = checks.whole_number("max_new_tokens", max_new_tokens)
         key = [checks.int32("seed", seed), 0]
-        tokens, lengths = self.padded(prompts_of(prompts).given)
+        tokens, lengths = self.padded(rows_of("prompts", prompts))
         self.check_room(tokens.shape[1], most)
         complete = self._completing(most, checks.flag("deterministic", deterministic))
         given = (tokens, lengths, np.array(key, np.int32))

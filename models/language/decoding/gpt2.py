@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras.layers import Layer
 from typing_extensions import override
 
+from kpg.models.language.decoding.dense import applied
 from kpg.models.language.decoding.per_layer_cache import LayeredDecoder
 from kpg.types import Nest, Tensor
 
@@ -26,7 +27,7 @@ class GPT2Decoder(LayeredDecoder):
     @override
     def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """The layer normalises first."""
-        hidden += layer._self_attention_layer._output_dense(mixed)
+        hidden += applied(layer._self_attention_layer._output_dense, mixed)
         inputs = layer._feedforward_layer_norm(hidden)
-        inner = layer._feedforward_intermediate_dense(inputs)
-        return hidden + layer._feedforward_output_dense(inner)
+        inner = applied(layer._feedforward_intermediate_dense, inputs)
+        return hidden + applied(layer._feedforward_output_dense, inner)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras.layers import Layer
 from typing_extensions import override
 
+from kpg.models.language.decoding.dense import applied
 from kpg.models.language.decoding.per_layer_cache import LayeredDecoder, Projections
 from kpg.types import Nest, Tensor
 
@@ -45,12 +46,12 @@ class LlamaDecoder(LayeredDecoder):
     @override
     def merged(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """A gate is computed in single precision."""
-        hidden += layer._self_attention_layer._output_dense(mixed)
+        hidden += applied(layer._self_attention_layer._output_dense, mixed)
         inputs = layer._feedforward_layernorm(hidden)
-        gates = tf.cast(layer._feedforward_gate_dense(inputs), tf.float32)
+        gates = tf.cast(applied(layer._feedforward_gate_dense, inputs), tf.float32)
         gates = tf.cast(layer.activation(gates), hidden.dtype)
-        inner = layer._feedforward_intermediate_dense(inputs) * gates
-        return hidden + layer._feedforward_output_dense(inner)
+        inner = applied(layer._feedforward_intermediate_dense, inputs) * gates
+        return hidden + applied(layer._feedforward_output_dense, inner)
 
     @override
     def window(self, layer: Layer) -> int | None:

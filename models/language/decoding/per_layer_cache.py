@@ -17,6 +17,7 @@ from typing_extensions import Self, override
 from kpg.graph.gradients import recomputed
 from kpg.models.language.causal_lm_trunk import LanguageTrunk
 from kpg.models.language.decoding.decoder import Decoder, Read
+from kpg.models.language.decoding.dense import applied, projected
 from kpg.models.language.decoding.tables import Put, put, sizes, widened
 from kpg.types import Nest, Tensor
 
@@ -86,13 +87,13 @@ class LayeredDecoder(Decoder[LanguageTrunk], ABC):
         denses, inputs = _denses(layer), getattr(layer, self.norm)(hidden)
         if layer in self._joint:
             kernel, bias = self._joint[layer]
-            whole = tf.matmul(inputs, kernel)
+            whole = projected(inputs, kernel)
             whole = whole if bias is None else whole + bias
             heads = [dense.kernel.shape[1] for dense in denses]
             shape = [*sizes(whole)[:2], sum(heads), denses[0].kernel.shape[2]]
             given = tf.split(tf.reshape(whole, shape), heads, axis=2)
         else:
-            given = [dense(inputs) for dense in denses]
+            given = [applied(dense, inputs) for dense in denses]
         q, k, v = (tf.transpose(part, [0, 2, 1, 3]) for part in given)
         return q, k, v
 

@@ -48,7 +48,9 @@ def test_generates_texts() -> None:
 @pytest.mark.parametrize(
     ("prompts", "options", "message"),
     [
-        (["a", ""], {}, r"at least one token. Received: prompts\[1\]=''"),
+        (["a", ""], {}, "at least one token.*Received: ''"),
+        (["a", 3], {}, "a string or messages.*Received: prompt=3"),
+        ([["a"]], {}, r"a string or messages.*Received: prompt=\['a'\]"),
         ([], {}, "at least one. Received"),
         ({"prompt": ["a"]}, {}, "rows in an order.*Received: prompts=dict"),
         (["a"], {"max_new_tokens": 24}, "at most 24 tokens.*max_new_tokens=24"),
@@ -68,7 +70,7 @@ def test_refuses_to_generate(prompts: Any, options: Any, message: str) -> None:
 
 
 def test_several_completions_need_a_list() -> None:
-    with pytest.raises(ValueError, match="`generate` takes one. Received: prompts='a'"):
+    with pytest.raises(ValueError, match="as a list of one.*Received: prompts='a'"):
         policy("abc").complete("a")
 
 

@@ -38,29 +38,28 @@ def projected(inputs: Tensor, kernel: Tensor) -> Tensor:
     """Returns `[B, L, *M]` of inputs `[B, L, *K]` and a kernel `[*K, *M]`."""
     batch_size, length, *own = sizes(inputs)
     width, others = math.prod(own), kernel.shape[len(own) :]
-    rows = tf.reshape(inputs, [-1, width])
-    outputs = _product(rows, tf.reshape(kernel, [width, -1]))
+    rows, kernel = tf.reshape(inputs, [-1, width]), tf.reshape(kernel, [width, -1])
+    known = isinstance(batch_size, int) and isinstance(length, int)
+    many = known and batch_size * length >= _MANY
+    narrows = many and width > kernel.shape[1]
+    outputs = _narrowed(rows, kernel) if narrows else tf.matmul(rows, kernel)
     return tf.reshape(outputs, [batch_size, length, *others])
 
 
 @with_gradient
-def _product(
+def _narrowed(
     rows: Tensor, kernel: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Returns `[N, M]`, rows `[N, K]` times a kernel `[K, M]`."""
+    """Returns `[N, M]`, rows `[N, K]` times a kernel `[K, M]`, M less than K.
+
+    XLA's product for a CPU takes twice as long if the result has more rows than
+    columns, as the kernel's gradient would have.
+    """
 
     def backward(outer: Tensor) -> tuple[Tensor, Tensor]:
-        return tf.matmul(outer, kernel, transpose_b=True), _of_kernel(rows, outer)
+        turned = tf.matmul(outer, rows, transpose_a=True)
+        # XLA would swap the two back, but for a maximum that changes nothing.
+        kept = tf.maximum(turned, turned.dtype.as_numpy_dtype("-inf"))
+        return tf.matmul(outer, kernel, transpose_b=True), tf.transpose(kept)
 
     return tf.matmul(rows, kernel), backward
-
-
-def _of_kernel(rows: Tensor, outer: Tensor) -> Tensor:
-    """Returns the kernel's gradient `[K, M]`, `rows` turned times `outer` `[N, M]`."""
-    count, width = rows.shape
-    if width <= outer.shape[1] or count is None or count < _MANY:
-        return tf.matmul(rows, outer, transpose_a=True)
-    # XLA's product for a CPU takes twice as long if the result has more rows than
-    # columns. It would swap the two back, but for a maximum that changes nothing.
-    turned = tf.matmul(outer, rows, transpose_a=True)
-    return tf.transpose(tf.maximum(turned, turned.dtype.as_numpy_dtype("-inf")))

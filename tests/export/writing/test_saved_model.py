@@ -221,7 +221,7 @@ def test_a_server_of_another_user_can_read_it(case: Case) -> None:
 
 @pytest.fixture
 def unverified(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out the comparison, which takes longer than all else, where names count."""
+    """Leaves out the comparison, which takes longest, where names alone count."""
     monkeypatch.setattr(formats, "verify", lambda *_, **__: Parity(0.0, {}, ()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -46,11 +48,25 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Any], int], Non
 
 
 @pytest.fixture(scope="session")
-def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a few iterations; tests must not change it."""
-    directory = tmp_path_factory.mktemp("runs") / "small"
-    succeed("train", "CartPole-v1", *SMALL, "--output", directory)
-    return directory
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A run of a few iterations beside another one, and what `kpg train` said of it."""
+    folder, texts = tmp_path_factory.mktemp("trained"), (io.StringIO(), io.StringIO())
+    (folder / "runs/CartPole-v1/1").mkdir(parents=True)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(texts[0]),
+        contextlib.redirect_stderr(texts[1]),
+    ):
+        patch.chdir(folder)
+        succeed("train", "CartPole-v1", *SMALL, "--json")
+    out, err = (text.getvalue() for text in texts)
+    return folder / "runs/CartPole-v1/2", Result(0, out, err)
+
+
+@pytest.fixture(scope="session")
+def run_directory(trained: tuple[Path, Result]) -> Path:
+    """That run; tests must not change it."""
+    return trained[0]
 
 
 @pytest.fixture

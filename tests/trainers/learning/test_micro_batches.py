@@ -78,6 +78,7 @@ def test_a_step_on_texts_is_that_of_the_whole(case: str) -> None:
         assert numbers == pytest.approx(metrics, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_step_in_an_environment_is_that_of_the_whole(make_trainer: Any) -> None:
     results = []
     for size in (None, 3):
@@ -90,6 +91,7 @@ def test_a_step_in_an_environment_is_that_of_the_whole(make_trainer: Any) -> Non
         np.testing.assert_allclose(ours, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_minibatch_must_be_divisible() -> None:
     made = small_policy("abc")
     wrong = text_trainer(made, "REINFORCE", micro_batch_size=4)

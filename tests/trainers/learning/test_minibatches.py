@@ -51,6 +51,7 @@ def step(optimizers: Any, algorithm: Any = kpg.trainers.ActorCritic) -> Any:
     return trainer
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_clipping_adds_up_what_an_embedding_gets_of_each_token() -> None:
     """Tokens that occur often: slices of one row are one part of the gradient."""
     trainer = kpg.trainers.REINFORCE(
@@ -72,6 +73,7 @@ def test_clipping_adds_up_what_an_embedding_gets_of_each_token() -> None:
     np.testing.assert_allclose(norm, 1e-3, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("one_by_one")
 @pytest.mark.parametrize("critic", [False, True])
 def test_a_step_of_a_scaled_loss_is_that_of_the_loss(critic: bool) -> None:
     """Of powers of two, to the last bit; clipping sees what the step will be."""

@@ -16,7 +16,7 @@ from kpg.cli.commands import train
 from kpg.cli.kind import kind_of
 from kpg.cli.runs import Run
 from kpg.trainers.running import checkpoints
-from tests.command_line import SMALL, Kpg, one_line
+from tests.command_line import SMALL, Kpg, Result, one_line
 
 TRAIN_KEYS = {
     *("env", "algorithm", "seed", "env_steps", "wall_seconds", "compile_seconds"),
@@ -34,16 +34,8 @@ def test_a_board_needs_its_package(
     assert not list(tmp_path.iterdir())
 
 
-def test_train_says_what_it_did(
-    kpg_command: Kpg,
-    run_directory: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs/CartPole-v1/1").mkdir(parents=True)
-    result = kpg_command("train", "CartPole-v1", *SMALL, "--seed", 0, "--json")
-    assert result.code == 0
+def test_train_says_what_it_did(trained: tuple[Path, Result]) -> None:
+    directory, result = trained
     assert len(result.out.splitlines()) == 1
     values = result.values
     assert set(values) >= TRAIN_KEYS
@@ -54,17 +46,12 @@ def test_train_says_what_it_did(
     )
     assert values["env_steps"] == 1024
     assert values["run"] == "runs/CartPole-v1/2"  # the next that is free
+    assert directory.is_dir()
     assert values["solved"] is (values["return_mean"] >= 475)
     assert values["steps_per_second"] == pytest.approx(1024 / values["train_seconds"])
     total = values["train_seconds"] + values["compile_seconds"]
     assert 0 < total < values["wall_seconds"]
     assert "1,024/1,024 steps" in result.err
-    # The same seed again is the same training.
-    curves = [
-        [(logs["return"], logs["val_return"]) for logs in Run(path).metrics()]
-        for path in (run_directory, "runs/CartPole-v1/2")
-    ]
-    assert curves[0] == curves[1]
 
 
 def test_train_leaves_a_run_directory(run_directory: Path) -> None:
@@ -88,7 +75,7 @@ def test_train_leaves_a_run_directory(run_directory: Path) -> None:
     best = kpg.load(run_directory / "best.keras")
     assert best.get_config()["num_epochs"] == 2
     result = json.loads((run_directory / "result.json").read_text())
-    assert result["run"] == str(run_directory)
+    assert run_directory.parts[-3:] == Path(result["run"]).parts
 
 
 @pytest.mark.parametrize(

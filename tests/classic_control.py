@@ -14,11 +14,11 @@ from kpg.environments import GraphEnvironment, Rng
 COPIES = 8
 # The id, and how many steps a comparison takes to see all ends and walls.
 STEPS = {
-    "Acrobot-v1": 550,
-    "CartPole-v1": 550,
-    "MountainCar-v0": 450,
+    "Acrobot-v1": 1200,
+    "CartPole-v1": 1200,
+    "MountainCar-v0": 800,
     "MountainCarContinuous-v0": 1100,
-    "Pendulum-v1": 250,
+    "Pendulum-v1": 450,
 }
 # float32 against float64 in a single step. Positions and angles up to 5 leave a few
 # 10⁻⁷; Acrobot's four Runge–Kutta stages and speeds up to 28 multiply that.

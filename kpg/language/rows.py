@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def in_order(name: str, given: object) -> Iterable[Any]:
         ValueError: If it does not. A string has letters, a table of columns their
             names, and a set another order in each process.
     """
-    one = isinstance(given, (str, bytes, Mapping, Set))
+    one = isinstance(given, (str, bytes, Mapping, set, frozenset))
     # Data frames have rows, but going through one gives the names of its columns.
     if one or not isinstance(given, Iterable) or hasattr(given, "itertuples"):
         short = isinstance(given, (str, bytes, int))

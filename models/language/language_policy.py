@@ -269,6 +269,7 @@ class LanguagePolicy(ActionModel, TextModel):
 
     act = acting
 
+    # A string is a sequence of strings, too: the first that fits is meant.
     @overload
     def generate(  # type: ignore[overload-overlap]
         self,

@@ -46,6 +46,7 @@ def test_rows_of_a_data_set_become_pythons_own() -> None:
         ([], {}, r"at least one. Received: prompts=\[\]"),
         (["a", ""], {}, r"a string that is not empty.*prompts\[1\]=''"),
         ([3], {}, r"prompts\[0\]=3"),
+        ([["a", "b"]], {}, r"batched data set is to be unbatched.*prompts\[0\]="),
         ([CHAT[0], "a"], {}, r"a list of messages, as the first.*prompts\[1\]='a'"),
         (["a", CHAT[0]], {}, r"must be a string.*prompts\[1\]="),
         ([[{"role": "user"}]], {}, "of strings. Received: {'role': 'user'}"),

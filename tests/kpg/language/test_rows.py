@@ -32,6 +32,7 @@ class Frame:
         tf.constant(["a", "b"]),
         tf.data.Dataset.from_tensor_slices(["a", "b"]),
         (text for text in "ab"),
+        {"a": 1, "b": 2}.keys(),
     ],
 )
 def test_texts_come_in_many_forms(given: Any) -> None:
@@ -56,6 +57,7 @@ def test_rows_become_pythons_own() -> None:
         (3, "3"),
         ({"prompt": ["a"]}, "dict"),
         ({"a", "b"}, "set"),
+        (frozenset("ab"), "frozenset"),
         (Frame(), "Frame"),
     ],
 )

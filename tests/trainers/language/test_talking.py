@@ -56,13 +56,13 @@ def scripted() -> Any:
     return function
 
 
-@pytest.mark.usefixtures("one_by_one")
 def test_rows_of_a_group_are_read_apart() -> None:
     """Their prompt is one, but not what was said behind it."""
     talker = Talker(conversation(group_size=2), small_policy(), False, in_groups=True)
     assert talker.sampler.alike == 1
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_the_expected_gradient_is_that_of_the_expected_reward() -> None:
     made, prompt = small_policy(), [2, 2]
     env = conversation(len(SAID), prompts=["aa"])

@@ -54,6 +54,19 @@ def test_train_says_what_it_did(trained: tuple[Path, Result]) -> None:
     assert "1,024/1,024 steps" in result.err
 
 
+def test_the_same_seed_again_is_the_same_training(
+    kpg_command: Kpg, run_directory: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    command = ("train", "CartPole-v1", *SMALL, "--seed", 0, "--output", again)
+    assert kpg_command(*command).code == 0
+    first, second = (
+        [(logs["return"], logs["val_return"]) for logs in Run(path).metrics()]
+        for path in (run_directory, again)
+    )
+    assert first == second
+
+
 def test_train_leaves_a_run_directory(run_directory: Path) -> None:
     assert {path.name for path in run_directory.iterdir()} == {
         *("settings.json", "metrics.jsonl", "learning_curve.png"),
